@@ -1,0 +1,1 @@
+"""Low-bit spiking neural networks that are provably the same on the chip as in training."""

@@ -1,0 +1,61 @@
+"""The errors that Bitspike raises, as one tree.
+
+``BitspikeError``
+  ``ConstraintError``   a value is not allowed (also a ``ValueError``); raised when an object is built
+  ``DataError``         a data set is missing, foreign or damaged
+  ``RecipeError``       a recipe cannot be read or has a wrong key or value
+  ``LoweringError``     a network holds something that the integer form cannot
+  ``PackageError``      a saved network or run cannot be read
+  ``RunError``          a run could not go on: disk, folder, interruption
+  ``CheckFailed``       everything worked and the answer is no
+
+The command line turns ``CheckFailed`` into exit code 1 and every other one into exit code 2.
+"""
+
+from __future__ import annotations
+
+
+class BitspikeError(Exception):
+    """Say what was found, what is allowed and where; ``fix`` is the nearest way out.
+
+    Example:
+        >>> print(BitspikeError("bits is 0, allowed are 1 to 8", fix="Uniform(bits=2)"))
+        bits is 0, allowed are 1 to 8
+          fix: Uniform(bits=2)
+    """
+
+    def __init__(self, message: str, *, fix: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.fix = fix
+
+    def __str__(self) -> str:
+        return self.message if self.fix is None else f"{self.message}\n  fix: {self.fix}"
+
+
+class ConstraintError(BitspikeError, ValueError):
+    """A value lies outside what is allowed."""
+
+
+class DataError(BitspikeError):
+    """A data set is missing, foreign or damaged."""
+
+
+class RecipeError(BitspikeError):
+    """A recipe cannot be read, or one of its keys or values is wrong."""
+
+
+class LoweringError(BitspikeError):
+    """A network holds something that the integer form cannot express."""
+
+
+class PackageError(BitspikeError):
+    """A saved network or a run folder cannot be read."""
+
+
+class RunError(BitspikeError):
+    """A run could not go on."""
+
+
+class CheckFailed(BitspikeError):
+    """A check ran to its end and its answer is no."""

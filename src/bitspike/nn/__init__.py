@@ -1,0 +1,32 @@
+"""Modules over time-first tensors [T, N, ...]: neurons, encoders, layers carried over time, norms, read-outs."""
+
+from bitspike.nn.neuron import IF, LIF, PLIF, Neuron, SignedIF
+from bitspike.nn.norm import ShiftBatchNorm, ThresholdBatchNorm
+from bitspike.nn.time import (
+    BernoulliCoder,
+    Encoder,
+    RateCoder,
+    RateReadout,
+    Repeat,
+    SumReadout,
+    TimeDistributed,
+    set_steps,
+)
+
+__all__ = [
+    "IF",
+    "LIF",
+    "PLIF",
+    "BernoulliCoder",
+    "Encoder",
+    "Neuron",
+    "RateCoder",
+    "RateReadout",
+    "Repeat",
+    "ShiftBatchNorm",
+    "SignedIF",
+    "SumReadout",
+    "ThresholdBatchNorm",
+    "TimeDistributed",
+    "set_steps",
+]

@@ -1,0 +1,350 @@
+"""Spiking neurons as modules over time: [T, N, ...] currents in, [T, N, ...] spikes out.
+
+``forward`` starts every call from rest, so nothing has to be reset and two calls never leak into each other.
+``scan`` is the streaming door: it takes the state of the last call and returns the new one. The equations live in
+:mod:`bitspike.ops.dynamics`; a module only holds the numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from bitspike.errors import ConstraintError
+from bitspike.ops.dynamics import (
+    Leak,
+    Reset,
+    Rule,
+    SignedState,
+    if_step,
+    lif_step,
+    plif_step,
+    signed_if_step,
+)
+from bitspike.ops.surrogate import ArcTan, Fire, Surrogate
+
+State = Tensor | SignedState
+Observer = Callable[[Tensor, Tensor], None]
+
+
+class Neuron(nn.Module):
+    """The base of all neurons; use :class:`IF`, :class:`LIF`, :class:`PLIF` or :class:`SignedIF`.
+
+    Args:
+        threshold: potential at which a spike is sent, above 0; a number, or one per channel as a tensor [C].
+        surrogate: stands in for the derivative of the spike.
+        reset: ``soft`` subtracts the threshold, ``hard`` sets the potential to ``v_reset``.
+        fire: ``ge`` fires at potential >= threshold, ``gt`` at potential > threshold.
+        detach_reset: keep the reset out of the gradient.
+        v_reset: potential after a hard reset.
+        initial: potential before the first step; ``threshold / 2`` turns truncation into rounding.
+        resolution: smallest step of the potential; None for a real-valued membrane. See :mod:`bitspike.ops.dynamics`.
+
+    Shape: input [T, N, ...], output the same. Channels, where thresholds have them, are axis 2.
+
+    Raises:
+        ConstraintError: a value outside what is allowed.
+    """
+
+    threshold: Tensor | float
+
+    def __init__(
+        self,
+        threshold: float | Tensor = 1.0,
+        *,
+        surrogate: Surrogate = ArcTan(),
+        reset: Reset = "soft",
+        fire: Fire = "ge",
+        leak: Leak = "before",
+        decay_input: bool = False,
+        detach_reset: bool = False,
+        v_reset: float = 0.0,
+        initial: float = 0.0,
+        resolution: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.rule = Rule(
+            reset=reset,
+            fire=fire,
+            leak=leak,
+            decay_input=decay_input,
+            detach_reset=detach_reset,
+            v_reset=v_reset,
+            resolution=resolution,
+            surrogate=surrogate,
+        )
+        values = torch.as_tensor(threshold, dtype=torch.float64)
+        if values.dim() > 1 or not bool((values > 0).all()) or not bool(values.isfinite().all()):
+            raise ConstraintError(f"threshold={threshold}: needed is a number above 0, or one per channel as [C]")
+        if isinstance(threshold, Tensor) and threshold.dim() == 1:
+            self.register_buffer("threshold", threshold.detach().clone())
+        else:
+            self.threshold = float(threshold)
+        if not math.isfinite(initial):
+            raise ConstraintError(f"initial={initial}: must be finite")
+        self.initial = initial
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run T steps from rest.
+
+        Args:
+            x: [T, N, ...] input currents.
+
+        Returns:
+            [T, N, ...] spikes in the dtype of ``x``.
+        """
+        return self.scan(x)[0]
+
+    def scan(self, x: Tensor, state: State | None = None, *, observe: Observer | None = None) -> tuple[Tensor, State]:
+        """Run T steps from a given state and return spikes and the state after them.
+
+        Args:
+            x: [T, N, ...] input currents.
+            state: what an earlier ``scan`` returned; None starts from rest.
+            observe: called at every step with the potential before reset and the spikes, each [N, ...].
+
+        Returns:
+            spikes [T, N, ...], state.
+
+        Raises:
+            ConstraintError: ``x`` has no time and batch axis, or no steps.
+        """
+        if x.dim() < 2 or x.shape[0] == 0:
+            raise ConstraintError(
+                f"{type(self).__name__} got {list(x.shape)}: needed is [T, N, ...] with at least one step",
+                fix="bs.Repeat(steps=4) in front of the network turns [N, ...] into [T, N, ...]",
+            )
+        # The membrane is kept in at least single precision: half-precision sums would decide spikes by rounding.
+        wide = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+        threshold = self.threshold
+        if isinstance(threshold, Tensor):
+            threshold = threshold.to(wide.dtype).view(-1, *[1] * (x.dim() - 3))
+        if state is None:
+            state = self._rest(wide[0])
+        spikes = []
+        for x_t in wide.unbind(0):
+            s, state, h = self._step(state, x_t, threshold)
+            if observe is not None:
+                observe(h, s)
+            spikes.append(s.to(x.dtype))
+        return torch.stack(spikes), state
+
+    def _rest(self, like: Tensor) -> State:
+        return torch.full_like(like, self.initial)
+
+    def _step(self, state: State, x: Tensor, threshold: float | Tensor) -> tuple[Tensor, State, Tensor]:
+        raise NotImplementedError
+
+    def extra_repr(self) -> str:
+        threshold = self.threshold
+        shown = f"[{threshold.numel()}]" if isinstance(threshold, Tensor) else f"{threshold:g}"
+        return f"threshold={shown}, reset={self.rule.reset!r}, fire={self.rule.fire!r}"
+
+
+class IF(Neuron):
+    """Integrate-and-fire: ``h[t] = v[t-1] + x[t]``, a spike where h reaches the threshold, then reset.
+
+    Example:
+        >>> IF(threshold=1.0)(torch.tensor([[0.75], [0.5], [0.25]])).flatten().tolist()
+        [0.0, 1.0, 0.0]
+    """
+
+    def __init__(
+        self,
+        threshold: float | Tensor = 1.0,
+        *,
+        surrogate: Surrogate = ArcTan(),
+        reset: Reset = "soft",
+        fire: Fire = "ge",
+        detach_reset: bool = False,
+        v_reset: float = 0.0,
+        initial: float = 0.0,
+    ) -> None:
+        super().__init__(
+            threshold,
+            surrogate=surrogate,
+            reset=reset,
+            fire=fire,
+            detach_reset=detach_reset,
+            v_reset=v_reset,
+            initial=initial,
+        )
+
+    def _step(self, state: State, x: Tensor, threshold: float | Tensor) -> tuple[Tensor, State, Tensor]:
+        assert isinstance(state, Tensor)
+        return if_step(state, x, threshold, self.rule)
+
+
+class LIF(Neuron):
+    """Leaky integrate-and-fire: ``h[t] = decay * v[t-1] + x[t]``, a spike where h reaches the threshold, then reset.
+
+    Args:
+        decay: what is left of the potential after one step, in [0, 1]; exact in integers if it is m / 2**k.
+        leak: multiply ``before`` or ``after`` the input is added.
+        decay_input: scale the input by ``1 - decay``.
+
+    Other arguments as :class:`Neuron`.
+
+    Example:
+        >>> LIF(decay=0.5, threshold=1.0)(torch.tensor([[0.75], [0.75], [0.75]])).flatten().tolist()
+        [0.0, 1.0, 0.0]
+    """
+
+    def __init__(
+        self,
+        decay: float = 0.5,
+        threshold: float | Tensor = 1.0,
+        *,
+        surrogate: Surrogate = ArcTan(),
+        reset: Reset = "soft",
+        fire: Fire = "ge",
+        leak: Leak = "before",
+        decay_input: bool = False,
+        detach_reset: bool = False,
+        v_reset: float = 0.0,
+        initial: float = 0.0,
+        resolution: float | None = None,
+    ) -> None:
+        super().__init__(
+            threshold,
+            surrogate=surrogate,
+            reset=reset,
+            fire=fire,
+            leak=leak,
+            decay_input=decay_input,
+            detach_reset=detach_reset,
+            v_reset=v_reset,
+            initial=initial,
+            resolution=resolution,
+        )
+        if not 0 <= decay <= 1:
+            raise ConstraintError(
+                f"LIF(decay={decay}): the part of the potential that is left after one step lies in [0, 1]",
+                fix="a time constant tau in steps is decay = 1 - 1/tau: bs.LIF.from_tau(2.0)",
+            )
+        self.decay = float(decay)
+
+    @classmethod
+    def from_tau(cls, tau: float, **kwargs: object) -> LIF:
+        """Build from a time constant in steps: ``decay = 1 - 1/tau``, tau >= 1.
+
+        Example:
+            >>> LIF.from_tau(2.0).decay
+            0.5
+        """
+        if not tau >= 1:
+            raise ConstraintError(f"tau={tau}: a time constant of at least one step is needed")
+        return cls(1 - 1 / tau, **kwargs)  # type: ignore[arg-type]
+
+    def _step(self, state: State, x: Tensor, threshold: float | Tensor) -> tuple[Tensor, State, Tensor]:
+        assert isinstance(state, Tensor)
+        return lif_step(state, x, self.decay, threshold, self.rule)
+
+    def extra_repr(self) -> str:
+        return f"decay={self.decay:g}, {super().extra_repr()}"
+
+
+class PLIF(Neuron):
+    """LIF whose leak is learned, one for the layer: ``decay = 1 - sigmoid(w)``.
+
+    Args:
+        tau: time constant in steps at the start, above 1; ``w = -ln(tau - 1)``.
+
+    Other arguments as :class:`LIF`; defaults are the paper's (input scaled by 1 - decay, hard reset, detached).
+    Source: Fang et al., ICCV 2021, arXiv 2007.05785.
+
+    Example:
+        >>> PLIF(tau=2.0, threshold=1.0)(torch.full((3, 1), 1.5)).flatten().tolist()
+        [0.0, 1.0, 0.0]
+    """
+
+    def __init__(
+        self,
+        tau: float = 2.0,
+        threshold: float | Tensor = 1.0,
+        *,
+        surrogate: Surrogate = ArcTan(),
+        reset: Reset = "hard",
+        fire: Fire = "ge",
+        leak: Leak = "before",
+        decay_input: bool = True,
+        detach_reset: bool = True,
+        v_reset: float = 0.0,
+        initial: float = 0.0,
+    ) -> None:
+        super().__init__(
+            threshold,
+            surrogate=surrogate,
+            reset=reset,
+            fire=fire,
+            leak=leak,
+            decay_input=decay_input,
+            detach_reset=detach_reset,
+            v_reset=v_reset,
+            initial=initial,
+        )
+        if not tau > 1:
+            raise ConstraintError(f"PLIF(tau={tau}): a time constant above one step is needed")
+        self.w = nn.Parameter(torch.tensor(-math.log(tau - 1)))
+
+    @property
+    def decay(self) -> float:
+        """The decay that the layer has learned."""
+        return float(1 - self.w.detach().sigmoid())
+
+    def _step(self, state: State, x: Tensor, threshold: float | Tensor) -> tuple[Tensor, State, Tensor]:
+        assert isinstance(state, Tensor)
+        return plif_step(state, x, self.w, threshold, self.rule)
+
+    def extra_repr(self) -> str:
+        return f"decay={self.decay:g}, {super().extra_repr()}"
+
+
+class SignedIF(Neuron):
+    """Integrate-and-fire that may take back a spike: outputs in {-1, 0, 1}, never more back than were sent.
+
+    The potential starts at half the threshold, which makes the spike count of a constant input equal a quantized ReLU.
+
+    Args:
+        retract: how far below zero the potential must lie to take a spike back, >= 0.
+
+    Source: Fast-SNN, Hu et al. 2023, arXiv 2305.19868.
+
+    Example:
+        >>> SignedIF(threshold=1.0)(torch.tensor([[1.2], [-1.0], [0.1]])).flatten().tolist()
+        [1.0, -1.0, 0.0]
+    """
+
+    def __init__(
+        self,
+        threshold: float | Tensor = 1.0,
+        *,
+        surrogate: Surrogate = ArcTan(),
+        fire: Fire = "ge",
+        detach_reset: bool = False,
+        initial: float | None = None,
+        retract: float = 1e-3,
+    ) -> None:
+        super().__init__(threshold, surrogate=surrogate, fire=fire, detach_reset=detach_reset)
+        if not retract >= 0:
+            raise ConstraintError(f"SignedIF(retract={retract}): must be at least 0")
+        self.retract = retract
+        self.half_threshold = initial is None
+        self.initial = 0.0 if initial is None else initial
+
+    def _rest(self, like: Tensor) -> State:
+        threshold = self.threshold
+        if not self.half_threshold:
+            v = torch.full_like(like, self.initial)
+        elif isinstance(threshold, Tensor):
+            v = torch.zeros_like(like) + (threshold.to(like.dtype) / 2).view(-1, *[1] * (like.dim() - 2))
+        else:
+            v = torch.full_like(like, threshold / 2)
+        return SignedState(v, torch.zeros_like(like))
+
+    def _step(self, state: State, x: Tensor, threshold: float | Tensor) -> tuple[Tensor, State, Tensor]:
+        assert isinstance(state, SignedState)
+        return signed_if_step(state, x, threshold, self.rule, retract=self.retract)

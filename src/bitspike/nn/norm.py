@@ -1,0 +1,134 @@
+"""Batch norms for spiking networks. They are stateless in time and stand behind a layer inside ``TimeDistributed``."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bitspike.errors import ConstraintError
+from bitspike.ops.rounding import round_through
+
+
+class ThresholdBatchNorm(nn.Module):
+    """Batch norm whose output has the standard deviation ``alpha * threshold`` (tdBN).
+
+    y = gamma * alpha * threshold * (x - mean) / sqrt(var + eps) + beta, per channel, statistics over batch, time and
+    space. ``alpha = 1/sqrt(2)`` on each of two branches that are added keeps the sum at the threshold.
+
+    Args:
+        channels: C.
+        threshold: of the neuron behind it, above 0.
+        alpha: share of this branch, above 0.
+        eps, momentum: as torch's batch norms.
+
+    Shape: [N, C, ...] to the same (time folded into N).
+    Source: Zheng et al., AAAI 2021, arXiv 2011.05280, eq. 6-7.
+
+    Example:
+        >>> ThresholdBatchNorm(8, threshold=0.5)(torch.randn(4, 8, 5, 5)).std().item() < 0.51
+        True
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(
+        self, channels: int, threshold: float = 1.0, alpha: float = 1.0, *, eps: float = 1e-5, momentum: float = 0.1
+    ) -> None:
+        super().__init__()
+        if not (threshold > 0 and alpha > 0):
+            raise ConstraintError(f"ThresholdBatchNorm(threshold={threshold}, alpha={alpha}): both must be above 0")
+        self.channels, self.threshold, self.alpha, self.eps, self.momentum = channels, threshold, alpha, eps, momentum
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        gain = self.weight * (self.alpha * self.threshold)
+        return F.batch_norm(
+            x, self.running_mean, self.running_var, gain, self.bias, self.training, self.momentum, self.eps
+        )
+
+    def affine(self) -> tuple[Tensor, Tensor]:
+        """Return the gain and the shift, float64 [C], that the layer applies in evaluation: ``y = gain * x + shift``."""
+        gain = self.weight.detach().double() * self.alpha * self.threshold
+        gain = gain / (self.running_var.double() + self.eps).sqrt()
+        return gain, self.bias.detach().double() - self.running_mean.double() * gain
+
+    def extra_repr(self) -> str:
+        return f"{self.channels}, threshold={self.threshold:g}, alpha={self.alpha:g}"
+
+
+class ShiftBatchNorm(nn.Module):
+    """Batch norm on a declared grid: its gain is a power of two, its shift a multiple of ``grid``.
+
+    y = 2**e * x + round(beta - 2**e * mean)  with  e = round(log2(gamma / std)), per channel.
+
+    Behind weights and inputs on dyadic grids every value it gives is exactly representable, so the integers that are
+    lowered from it do what training did, bit for bit. The exponent follows the running variance in training too: batch
+    statistics would make it jump between batches. Statistics are over batch, time and space.
+
+    Args:
+        channels: C.
+        gain: standard deviation that the output is given, up to the rounding of the exponent.
+        grid: step of the shift, a power of two.
+        eps, momentum: as torch's batch norms.
+
+    Shape: [N, C, ...] to the same (time folded into N).
+    Source of the idea: shift-based batch normalization, Hubara et al., NeurIPS 2016, arXiv 1602.02830, alg. 2.
+
+    Example:
+        >>> norm = ShiftBatchNorm(1).eval()
+        >>> norm(torch.tensor([[0.3]])).item() == torch.tensor(0.3).item()
+        True
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+    tracked: Tensor
+
+    def __init__(
+        self, channels: int, *, gain: float = 1.0, grid: float = 2**-8, eps: float = 1e-5, momentum: float = 0.1
+    ) -> None:
+        super().__init__()
+        if not grid > 0 or torch.frexp(torch.tensor(grid, dtype=torch.float64)).mantissa != 0.5:
+            raise ConstraintError(f"ShiftBatchNorm(grid={grid}): must be a power of two, such as 2**-8")
+        if not gain > 0:
+            raise ConstraintError(f"ShiftBatchNorm(gain={gain}): must be above 0")
+        self.channels, self.gain, self.grid, self.eps, self.momentum = channels, gain, grid, eps, momentum
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+        self.register_buffer("tracked", torch.zeros((), dtype=torch.int64))
+
+    def _power(self) -> Tensor:
+        exponent = torch.round(torch.log2(self.gain / (self.running_var.double() + self.eps).sqrt()))
+        return torch.exp2(exponent).to(self.running_var.dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean = self.running_mean
+        if self.training:
+            axes = [0, *range(2, x.dim())]
+            mean = x.float().mean(axes)
+            with torch.no_grad():
+                var = x.float().var(axes, correction=0)
+                # The first batch is taken whole; a start at variance 1 would choose wrong exponents for many steps.
+                weight = 1.0 if int(self.tracked) == 0 else self.momentum
+                self.running_mean.lerp_(mean.to(self.running_mean.dtype), weight)
+                self.running_var.lerp_(var.to(self.running_var.dtype), weight)
+                self.tracked += 1
+        power = self._power()
+        shift = round_through(self.bias - mean * power, self.grid)
+        shape = (-1, *[1] * (x.dim() - 2))
+        return x * power.view(shape).to(x.dtype) + shift.view(shape).to(x.dtype)
+
+    def affine(self) -> tuple[Tensor, Tensor]:
+        """Return the gain and the shift, float64 [C], that the layer applies in evaluation: ``y = gain * x + shift``."""
+        power = self._power()
+        shift = torch.round((self.bias.detach() - self.running_mean * power) / self.grid) * self.grid
+        return power.double(), shift.double()
+
+    def extra_repr(self) -> str:
+        return f"{self.channels}, grid={self.grid:g}"

@@ -1,0 +1,1 @@
+"""Pure tensor functions: surrogates, neuron equations, rounding, coding. No modules, no state."""

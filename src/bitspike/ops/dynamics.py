@@ -1,0 +1,196 @@
+"""The equations of every neuron, one pure step each. Nothing else in the package knows them.
+
+One step takes the state of the last one and the input current x, and gives spikes and the new state:
+
+    leak      h = decay * v + x               leak "before" the input (STBP, BNTT, TSSL-BP)
+              h = decay * (v + x)             leak "after" the input
+              x is replaced by (1 - decay) * x if decay_input (the RC circuit; PLIF)
+    fire      s = 1[h >= threshold]           fire "ge";  1[h > threshold] for "gt"
+    reset     v = h - threshold * s           "soft", by subtraction
+              v = h * (1 - s) + v_reset * s   "hard"
+
+IF is decay = 1. A membrane with a finite ``resolution`` rounds the leak's product down to a multiple of it, which is what
+integers do with a product and a right shift. ``detach_reset`` keeps the reset out of the gradient.
+
+Sources: Gerstner and Kistler, Spiking Neuron Models, 2002, ch. 4; Wu et al. 2018 (STBP) eq. 3; Fang et al. 2021 (PLIF) eq. 4;
+Hu et al. 2023 (Fast-SNN, arXiv 2305.19868) for the signed neuron.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from torch import Tensor
+
+from bitspike.errors import ConstraintError
+from bitspike.ops.rounding import floor_through
+from bitspike.ops.surrogate import ArcTan, Fire, Surrogate, check_fire, spike
+
+Reset = Literal["soft", "hard"]
+Leak = Literal["before", "after"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """Every choice that is not a number learned or calibrated: comparison, reset, order of the leak, gradient.
+
+    Raises:
+        ConstraintError: a choice outside what is allowed.
+
+    Example:
+        >>> Rule(reset="hard", fire="gt").reset
+        'hard'
+    """
+
+    reset: Reset = "soft"
+    fire: Fire = "ge"
+    leak: Leak = "before"
+    decay_input: bool = False
+    detach_reset: bool = False
+    v_reset: float = 0.0
+    resolution: float | None = None
+    surrogate: Surrogate = ArcTan()
+
+    def __post_init__(self) -> None:
+        check_fire(self.fire)
+        if self.reset not in ("soft", "hard"):
+            raise ConstraintError(
+                f"reset={self.reset!r}: allowed are 'soft' (subtract the threshold) and 'hard' (to v_reset)"
+            )
+        if self.leak not in ("before", "after"):
+            raise ConstraintError(f"leak={self.leak!r}: allowed are 'before' and 'after' the input is added")
+        if self.reset == "soft" and self.v_reset != 0.0:
+            raise ConstraintError(f"v_reset={self.v_reset} has no meaning for a soft reset", fix="reset='hard'")
+        if self.resolution is not None and not self.resolution > 0:
+            raise ConstraintError(f"resolution={self.resolution}: must be above 0, or None for a real-valued membrane")
+        if not isinstance(self.surrogate, Surrogate):
+            raise ConstraintError(
+                f"surrogate={self.surrogate!r} is not a surrogate", fix="surrogate=bs.Triangle(width=1.0)"
+            )
+
+
+class SignedState(NamedTuple):
+    """State of the signed neuron: the potential, and how many spikes are out and not taken back."""
+
+    potential: Tensor
+    emitted: Tensor
+
+
+def _decayed(v: Tensor, decay: float | Tensor, resolution: float | None) -> Tensor:
+    v = v * decay
+    return v if resolution is None else floor_through(v, resolution)
+
+
+def integrate(v: Tensor, x: Tensor, decay: float | Tensor, rule: Rule) -> Tensor:
+    """Leak and add one step's input; returns the potential h that is compared with the threshold.
+
+    Args:
+        v: [N, ...] potential after the last step.
+        x: [N, ...] input current of this step.
+        decay: in [0, 1], a number or a tensor that broadcasts against v.
+        rule: order of the leak, input scaling, resolution.
+    """
+    if rule.decay_input:
+        x = x * (1 - decay)
+    if rule.leak == "after":
+        return _decayed(v + x, decay, rule.resolution)
+    return _decayed(v, decay, rule.resolution) + x
+
+
+def _reset(h: Tensor, s: Tensor, threshold: float | Tensor, rule: Rule) -> Tensor:
+    r = s.detach() if rule.detach_reset else s
+    if rule.reset == "soft":
+        return h - threshold * r
+    v = h * (1 - r)
+    return v + rule.v_reset * r if rule.v_reset else v
+
+
+def if_step(v: Tensor, x: Tensor, threshold: float | Tensor, rule: Rule) -> tuple[Tensor, Tensor, Tensor]:
+    """Advance an integrate-and-fire neuron by one step.
+
+    Args:
+        v: [N, ...] potential after the last step.
+        x: [N, ...] input current.
+        threshold: above 0; a number or a tensor that broadcasts against v.
+        rule: comparison, reset, surrogate.
+
+    Returns:
+        spikes, potential after reset, potential h before it; each [N, ...].
+
+    Example:
+        >>> import torch
+        >>> s, v, h = if_step(torch.tensor([0.75]), torch.tensor([0.5]), 1.0, Rule())
+        >>> s.item(), v.item(), h.item()
+        (1.0, 0.25, 1.25)
+    """
+    h = v + x
+    s = spike(h - threshold, rule.surrogate, rule.fire)
+    return s, _reset(h, s, threshold, rule), h
+
+
+def lif_step(
+    v: Tensor, x: Tensor, decay: float | Tensor, threshold: float | Tensor, rule: Rule
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Advance a leaky integrate-and-fire neuron by one step; arguments as :func:`if_step`, plus the decay in [0, 1].
+
+    Example:
+        >>> import torch
+        >>> s, v, h = lif_step(torch.tensor([0.5]), torch.tensor([0.5]), 0.5, 1.0, Rule())
+        >>> s.item(), v.item()
+        (0.0, 0.75)
+    """
+    h = integrate(v, x, decay, rule)
+    s = spike(h - threshold, rule.surrogate, rule.fire)
+    return s, _reset(h, s, threshold, rule), h
+
+
+def plif_step(v: Tensor, x: Tensor, w: Tensor, threshold: float | Tensor, rule: Rule) -> tuple[Tensor, Tensor, Tensor]:
+    """Advance a parametric LIF neuron by one step: ``decay = 1 - sigmoid(w)`` with a learned w.
+
+    Source: Fang et al. 2021, eq. 9; the time constant is 1 / sigmoid(w).
+
+    Example:
+        >>> import torch
+        >>> s, v, h = plif_step(torch.tensor([0.0]), torch.tensor([1.0]), torch.tensor(0.0), 1.0, Rule(decay_input=True))
+        >>> s.item(), v.item()
+        (0.0, 0.5)
+    """
+    return lif_step(v, x, 1 - w.sigmoid(), threshold, rule)
+
+
+def signed_if_step(
+    state: SignedState, x: Tensor, threshold: float | Tensor, rule: Rule, *, retract: float | Tensor = 1e-3
+) -> tuple[Tensor, SignedState, Tensor]:
+    """Advance a signed IF neuron by one step: it can take back a spike that it has sent.
+
+    h = v + x;  +1 if h >= threshold;  else -1 if h <= -retract and more spikes are out than were taken back.
+    The reset is by subtraction of the signed spike. Source: Fast-SNN (Hu et al. 2023).
+
+    Args:
+        state: potential and emitted count, each [N, ...].
+        x: [N, ...] input current.
+        threshold: above 0.
+        rule: comparison and surrogate; the reset is always soft.
+        retract: how far below zero the potential must lie to take a spike back, >= 0.
+
+    Returns:
+        spikes in {-1, 0, 1}, the new state, the potential h before reset.
+
+    Example:
+        >>> import torch
+        >>> state = SignedState(torch.tensor([0.5]), torch.tensor([0.0]))
+        >>> for x in (1.2, -1.0, 0.1):
+        ...     s, state, h = signed_if_step(state, torch.tensor([x]), 1.0, Rule())
+        ...     print(int(s), round(h.item(), 3), round(state.potential.item(), 3))
+        1 1.7 0.7
+        -1 -0.3 0.7
+        0 0.8 0.8
+    """
+    h = state.potential + x
+    positive = spike(h - threshold, rule.surrogate, rule.fire)
+    # The taking back has its own step, of the distance below zero; its gradient uses the same surrogate.
+    negative = spike(-h - retract, rule.surrogate, "ge") * (state.emitted > 0).to(h.dtype)
+    s = positive - negative
+    r = s.detach() if rule.detach_reset else s
+    return s, SignedState(h - threshold * r, state.emitted + s.detach()), h
