@@ -1,0 +1,46 @@
+# `make quickstart` and `make test` do everything, on a machine that has Python 3.11 or newer and make.
+# PYTHON=python3.12 chooses the interpreter, VENV=path the folder of the environment.
+
+PYTHON ?= python3
+VENV ?= .venv
+bin := $(VENV)/bin
+
+.PHONY: help quickstart test check clean
+
+help:
+	@echo "make quickstart   set up $(VENV), train a low-bit spiking network on real images, prove it, report"
+	@echo "make test         set up $(VENV) for development, check the code, run all tests"
+	@echo "make check        formatting, lint, types, layers and doctests only"
+	@echo "make clean        remove $(VENV) and everything that was built"
+	@echo "PYTHON=python3.12 make ...   choose the interpreter"
+
+quickstart: $(VENV)/.installed
+	$(bin)/bitspike run quickstart
+
+test: $(VENV)/.installed-dev
+	PYTHON=$(bin)/python scripts/check
+	$(bin)/python -m pytest
+
+check: $(VENV)/.installed-dev
+	PYTHON=$(bin)/python scripts/check
+
+# A stamp is written only after its installation has succeeded, so an interrupted one starts again.
+$(VENV)/.installed-dev: pyproject.toml | $(bin)/python
+	$(bin)/python -m pip install --disable-pip-version-check --quiet --editable '.[dev]'
+	@touch $@ $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml | $(bin)/python
+	$(bin)/python -m pip install --disable-pip-version-check --quiet --editable .
+	@touch $@
+
+$(bin)/python:
+	@command -v $(PYTHON) >/dev/null 2>&1 || { \
+		echo "bitspike needs Python 3.11 or newer and '$(PYTHON)' was not found; install it, or name one: PYTHON=python3.12 make $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "bitspike needs Python 3.11 or newer and '$(PYTHON)' is older; name a newer one: PYTHON=python3.12 make $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "bitspike sets up a virtual environment and '$(PYTHON)' cannot make one; on Debian or Ubuntu: apt install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+clean:
+	rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
