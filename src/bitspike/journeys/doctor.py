@@ -1,0 +1,174 @@
+"""What this machine offers: devices, instruction sets, optional parts, folders."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+from pathlib import Path
+from typing import Any
+
+#: Optional part -> what it is for. Each is looked for, never imported.
+OPTIONAL = {
+    "tensorboard": "training curves in TensorBoard (pip install 'bitspike[tb]')",
+    "matplotlib": "plots",
+    "nir": "export to NIR (pip install 'bitspike[nir]')",
+    "onnx": "export to ONNX (pip install 'bitspike[onnx]')",
+}
+
+#: Instruction set -> the flags by which Linux names it on x86 and on Arm. Any one of them is enough.
+INSTRUCTION_SETS = {
+    "avx2": ("avx2",),
+    "avx512": ("avx512f",),
+    "vnni": ("avx512_vnni", "avx_vnni", "asimddp"),
+    "bf16": ("avx512_bf16", "bf16"),
+    "amx": ("amx_tile",),
+    "amx_bf16": ("amx_bf16",),
+    "amx_int8": ("amx_int8",),
+}
+
+
+def doctor(runs: str | Path = "runs") -> dict[str, Any]:
+    """Describe this machine as plain values, ready for JSON; nothing is written, trained or downloaded.
+
+    A torch that cannot be imported is a finding, not an error: this is the verb one runs when something is broken.
+
+    Args:
+        runs: the folder that runs would be written to; it need not exist.
+
+    Returns:
+        ``bitspike``, ``python``, ``platform``, ``cpu``, ``torch``, ``devices``, ``bf16``, ``optional``, ``runs``,
+        ``data`` and ``problems``: a list of sentences, empty on a machine where everything works.
+
+    Example:
+        >>> found = doctor()
+        >>> found["problems"]
+        []
+        >>> found["devices"][0]["name"]
+        'cpu'
+    """
+    cpu = describe_cpu(_cpuinfo())
+    torch = _describe_torch()
+    devices = _describe_devices() if "error" not in torch else []
+    folder = describe_folder(Path(runs))
+    problems = []
+    if "error" in torch:
+        problems.append(f"torch cannot be imported: {torch['error']}")
+    if not folder["writable"]:
+        problems.append(f"runs cannot be written to {folder['path']}; choose another folder with --out")
+    return {
+        "bitspike": _version("bitspike"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": cpu,
+        "torch": torch,
+        "devices": devices,
+        "bf16": bf16_advice(cpu["instruction_sets"], devices),
+        "optional": {name: _version(name) for name in OPTIONAL},
+        "runs": folder,
+        "problems": problems,
+    }
+
+
+def describe_cpu(cpuinfo: str) -> dict[str, Any]:
+    """Read name and instruction sets from the text of ``/proc/cpuinfo``; an empty text gives what Python knows.
+
+    Example:
+        >>> cpu = describe_cpu("model name : Example 9000\\nflags : fpu avx2 avx512f avx512_bf16\\n")
+        >>> cpu["name"], cpu["instruction_sets"]
+        ('Example 9000', ['avx2', 'avx512', 'bf16'])
+    """
+    fields: dict[str, str] = {}
+    for line in cpuinfo.splitlines():
+        key, separator, value = line.partition(":")
+        if separator:
+            fields.setdefault(key.strip(), value.strip())
+    flags = set((fields.get("flags") or fields.get("Features") or "").split())
+    return {
+        "name": fields.get("model name") or platform.processor() or platform.machine(),
+        "threads": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "instruction_sets": [name for name, known in INSTRUCTION_SETS.items() if flags.intersection(known)],
+    }
+
+
+def bf16_advice(instruction_sets: list[str], devices: list[dict[str, Any]]) -> dict[str, Any]:
+    """Say whether convolutions in bf16 are worth it here, and why.
+
+    Without bf16 units torch emulates the format by converting to float32 and back, which is slower than float32.
+
+    Example:
+        >>> bf16_advice(["avx2"], [])
+        {'worth_it': False, 'reason': 'no bf16 units: torch would emulate it'}
+    """
+    if any(device["kind"] == "cuda" and device["capability"] >= [8, 0] for device in devices):
+        return {"worth_it": True, "reason": "a CUDA device with bf16 units (compute capability 8.0 or newer)"}
+    if "amx_bf16" in instruction_sets:
+        return {"worth_it": True, "reason": "AMX matrix units compute in bf16"}
+    if "bf16" in instruction_sets:
+        return {"worth_it": True, "reason": "vector units compute in bf16 (about twice float32)"}
+    return {"worth_it": False, "reason": "no bf16 units: torch would emulate it"}
+
+
+def describe_folder(path: Path) -> dict[str, Any]:
+    """Say whether ``path`` could be written, and how much room its disk has, without touching it.
+
+    A folder that does not exist is judged by the nearest parent that does.
+    """
+    path = path.absolute()
+    nearest = next(parent for parent in (path, *path.parents) if parent.exists())
+    return {
+        "path": str(path),
+        "exists": path.is_dir(),
+        "writable": nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK),
+        "free_gigabytes": round(shutil.disk_usage(nearest).free / 1e9, 1),
+    }
+
+
+def _cpuinfo() -> str:
+    path = Path("/proc/cpuinfo")
+    return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+
+
+def _describe_torch() -> dict[str, Any]:
+    try:
+        import torch
+    except (ImportError, OSError) as error:  # OSError: a shared library that does not load
+        return {"error": f"{type(error).__name__}: {error}"}
+    return {
+        "version": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "cuda": torch.version.cuda,
+    }
+
+
+def _describe_devices() -> list[dict[str, Any]]:
+    import torch
+
+    devices: list[dict[str, Any]] = [{"name": "cpu", "kind": "cpu"}]
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            properties = torch.cuda.get_device_properties(index)
+            devices.append(
+                {
+                    "name": f"cuda:{index}",
+                    "kind": "cuda",
+                    "model": properties.name,
+                    "gigabytes": round(properties.total_memory / 1e9, 1),
+                    "capability": [properties.major, properties.minor],
+                }
+            )
+    if torch.backends.mps.is_available():
+        devices.append({"name": "mps", "kind": "mps"})
+    return devices
+
+
+def _version(distribution: str) -> str | None:
+    if importlib.util.find_spec(distribution) is None:
+        return None
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown version"

@@ -1,0 +1,80 @@
+"""What the doctor finds, on machines that we describe to it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from bitspike.journeys.doctor import bf16_advice, describe_cpu, describe_folder, doctor
+
+
+def test_everything_is_json_and_this_machine_is_fine(tmp_path: Path) -> None:
+    found = doctor(tmp_path / "runs")
+    assert json.loads(json.dumps(found)) == found
+    assert found["problems"] == []
+    assert found["devices"][0] == {"name": "cpu", "kind": "cpu"}
+    assert found["torch"]["threads"] >= 1
+    assert not (tmp_path / "runs").exists(), "looking must not write"
+
+
+def test_a_broken_torch_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    found = doctor()
+    assert "torch cannot be imported" in found["problems"][0]
+    assert found["devices"] == []
+
+
+def test_a_runs_folder_that_cannot_be_written_is_a_finding(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    found = doctor(tmp_path / "file" / "runs")
+    assert any("--out" in problem for problem in found["problems"])
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "expected"),
+    [
+        (
+            "flags\t\t: fpu avx2 avx512f avx512_vnni avx512_bf16 amx_tile amx_bf16 amx_int8",
+            "avx2 avx512 vnni bf16 amx amx_bf16 amx_int8",
+        ),
+        ("flags : fpu sse avx2", "avx2"),
+        ("Features : fp asimd asimddp bf16", "vnni bf16"),
+        ("", ""),
+    ],
+)
+def test_instruction_sets(cpuinfo: str, expected: str) -> None:
+    assert describe_cpu(cpuinfo)["instruction_sets"] == expected.split()
+
+
+def test_a_cpu_always_has_a_name_and_threads() -> None:
+    cpu = describe_cpu("")
+    assert cpu["name"]
+    assert cpu["threads"] >= 1
+
+
+@pytest.mark.parametrize(
+    ("sets", "devices", "worth_it"),
+    [
+        (["avx2", "avx512"], [], False),
+        (["bf16"], [], True),
+        (["amx_bf16"], [], True),
+        ([], [{"kind": "cuda", "capability": [8, 0]}], True),
+        ([], [{"kind": "cuda", "capability": [7, 5]}], False),
+        ([], [{"kind": "cpu"}, {"kind": "mps"}], False),
+    ],
+)
+def test_bf16_is_advised_where_there_are_units_for_it(sets: list[str], devices: list[dict], worth_it: bool) -> None:
+    advice = bf16_advice(sets, devices)
+    assert advice["worth_it"] is worth_it
+    assert advice["reason"]
+
+
+def test_a_folder_is_judged_by_its_nearest_parent(tmp_path: Path) -> None:
+    found = describe_folder(tmp_path / "a" / "b" / "c")
+    assert found["writable"] is True
+    assert found["exists"] is False
+    assert found["free_gigabytes"] >= 0
+    assert describe_folder(tmp_path)["exists"] is True
