@@ -98,12 +98,32 @@ def integrate(v: Tensor, x: Tensor, decay: float | Tensor, rule: Rule) -> Tensor
     return _decayed(v, decay, rule.resolution) + x
 
 
-def _reset(h: Tensor, s: Tensor, threshold: float | Tensor, rule: Rule) -> Tensor:
+def fire_and_reset(h: Tensor, threshold: float | Tensor, rule: Rule) -> tuple[Tensor, Tensor]:
+    """Compare a potential with the threshold and reset it where it fired; returns spikes and the potential left.
+
+    Args:
+        h: [N, ...] potential before the comparison.
+        threshold: a number or a tensor that broadcasts against h.
+        rule: comparison, reset, surrogate.
+    """
+    s = spike(h - threshold, rule.surrogate, rule.fire)
     r = s.detach() if rule.detach_reset else s
     if rule.reset == "soft":
-        return h - threshold * r
+        return s, h - threshold * r
     v = h * (1 - r)
-    return v + rule.v_reset * r if rule.v_reset else v
+    return s, v + rule.v_reset * r if rule.v_reset else v
+
+
+def signed_fire_and_reset(
+    h: Tensor, emitted: Tensor, threshold: float | Tensor, rule: Rule, retract: float | Tensor
+) -> tuple[Tensor, SignedState]:
+    """Fire upwards at the threshold, or take a spike back below ``-retract``; arguments as :func:`signed_if_step`."""
+    positive = spike(h - threshold, rule.surrogate, rule.fire)
+    # The taking back has its own step, of the distance below zero; its gradient uses the same surrogate.
+    negative = spike(-h - retract, rule.surrogate, "ge") * (emitted > 0).to(h.dtype)
+    s = positive - negative
+    r = s.detach() if rule.detach_reset else s
+    return s, SignedState(h - threshold * r, emitted + s.detach())
 
 
 def if_step(v: Tensor, x: Tensor, threshold: float | Tensor, rule: Rule) -> tuple[Tensor, Tensor, Tensor]:
@@ -125,8 +145,7 @@ def if_step(v: Tensor, x: Tensor, threshold: float | Tensor, rule: Rule) -> tupl
         (1.0, 0.25, 1.25)
     """
     h = v + x
-    s = spike(h - threshold, rule.surrogate, rule.fire)
-    return s, _reset(h, s, threshold, rule), h
+    return *fire_and_reset(h, threshold, rule), h
 
 
 def lif_step(
@@ -141,8 +160,7 @@ def lif_step(
         (0.0, 0.75)
     """
     h = integrate(v, x, decay, rule)
-    s = spike(h - threshold, rule.surrogate, rule.fire)
-    return s, _reset(h, s, threshold, rule), h
+    return *fire_and_reset(h, threshold, rule), h
 
 
 def plif_step(v: Tensor, x: Tensor, w: Tensor, threshold: float | Tensor, rule: Rule) -> tuple[Tensor, Tensor, Tensor]:
@@ -188,9 +206,4 @@ def signed_if_step(
         0 0.8 0.8
     """
     h = state.potential + x
-    positive = spike(h - threshold, rule.surrogate, rule.fire)
-    # The taking back has its own step, of the distance below zero; its gradient uses the same surrogate.
-    negative = spike(-h - retract, rule.surrogate, "ge") * (state.emitted > 0).to(h.dtype)
-    s = positive - negative
-    r = s.detach() if rule.detach_reset else s
-    return s, SignedState(h - threshold * r, state.emitted + s.detach()), h
+    return *signed_fire_and_reset(h, state.emitted, threshold, rule, retract), h

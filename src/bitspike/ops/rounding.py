@@ -54,7 +54,7 @@ def straight_through(value: Tensor, latent: Tensor) -> Tensor:
         >>> q.tolist(), w.grad.tolist()
         ([0.0, 1.0], [1.0, 1.0])
     """
-    return cast(Tensor, _StraightThrough.apply(value.detach(), latent))  # type: ignore[no-untyped-call]
+    return cast(Tensor, _StraightThrough.apply(value.detach(), latent))
 
 
 def pass_where(value: Tensor, latent: Tensor, mask: Tensor) -> Tensor:
@@ -71,7 +71,7 @@ def pass_where(value: Tensor, latent: Tensor, mask: Tensor) -> Tensor:
         >>> w.grad.tolist()
         [1.0, 0.0]
     """
-    return cast(Tensor, _PassWhere.apply(value.detach(), latent, mask.to(value.dtype)))  # type: ignore[no-untyped-call]
+    return cast(Tensor, _PassWhere.apply(value.detach(), latent, mask.to(value.dtype)))
 
 
 def round_through(x: Tensor, step: float) -> Tensor:
@@ -107,7 +107,7 @@ class Dyadic:
     shift: int
 
     def __float__(self) -> float:
-        return self.numerator / 2**self.shift
+        return self.numerator / float(2**self.shift)
 
 
 def dyadic(value: float, *, bits: int = 8) -> Dyadic:

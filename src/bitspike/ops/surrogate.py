@@ -180,7 +180,7 @@ def spike(distance: Tensor, surrogate: Surrogate, fire: Fire = "ge") -> Tensor:
         >>> spike(torch.tensor([-0.1, 0.0, 0.1]), ArcTan(), "gt").tolist()
         [0.0, 0.0, 1.0]
     """
-    return cast(Tensor, _Spike.apply(distance, surrogate, fire))  # type: ignore[no-untyped-call]
+    return cast(Tensor, _Spike.apply(distance, surrogate, fire))
 
 
 def check_fire(fire: str) -> None:

@@ -1,0 +1,1 @@
+"""The one integer form: networks, exact simulation, lowering, proof."""

@@ -1,0 +1,121 @@
+"""How far a lowered network is from the float network that was trained; measured, beside the certificate."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from bitspike.integer.engine import Engine
+from bitspike.integer.host import decode, encode
+from bitspike.integer.network import IntegerNetwork
+from bitspike.nn import BernoulliCoder, Neuron
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Float network against integer network on the same inputs.
+
+    Args:
+        spikes: share of equal spikes over all neurons, steps and samples, 0 to 1.
+        layers: the same share by layer.
+        predictions: share of samples with the same predicted class.
+        accuracy: of the float network, 0 to 1.
+        lowered_accuracy: of the integer network.
+        samples: inputs compared.
+    """
+
+    spikes: float
+    layers: dict[str, float]
+    predictions: float
+    accuracy: float
+    lowered_accuracy: float
+    samples: int
+
+    @property
+    def accuracy_difference(self) -> float:
+        """Accuracy of the integers minus that of the float network."""
+        return self.lowered_accuracy - self.accuracy
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {**asdict(self), "accuracy_difference": self.accuracy_difference}
+
+
+@torch.no_grad()
+def compare(
+    model: nn.Module, net: IntegerNetwork, batches: Iterable[tuple[Tensor, Tensor]], *, seed: int = 0
+) -> Agreement:
+    """Run a float network and its integers side by side.
+
+    Args:
+        model: what was lowered; it is run in evaluation mode and single precision.
+        net: what :func:`bitspike.integer.lower.lower` made of it; one read-out of class scores.
+        batches: inputs and labels.
+        seed: of the random coder, where the network has one; both sides see the same spikes.
+    """
+    engine = Engine(net)
+    (output,) = net.outputs
+    equal: dict[str, int] = defaultdict(int)
+    total: dict[str, int] = defaultdict(int)
+    samples = same = right = right_lowered = 0
+    coders = [m for m in model.modules() if isinstance(m, BernoulliCoder)]
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    was_training = model.training
+    model.eval()
+    try:
+        for number, (x, y) in enumerate(batches):
+            for coder in coders:
+                coder.generator = torch.Generator().manual_seed(seed + number)
+            with recorded(model) as spikes:
+                logits = model(x.to(device))
+            trace = engine.run(encode(net, x, generator=torch.Generator().manual_seed(seed + number)))
+            for node in net.neurons:
+                a, b = spikes[node.path][node.call], trace.spikes[node.id]
+                equal[node.path] += int((a == b).sum())
+                total[node.path] += b.size
+            predicted = logits.argmax(1).cpu().numpy()
+            lowered = decode(output, trace.outputs[output.id]).argmax(1)
+            samples += len(y)
+            same += int((predicted == lowered).sum())
+            right += int((predicted == y.cpu().numpy()).sum())
+            right_lowered += int((lowered == y.cpu().numpy()).sum())
+    finally:
+        model.train(was_training)
+        for coder in coders:
+            coder.generator = None
+    return Agreement(
+        spikes=sum(equal.values()) / max(1, sum(total.values())),
+        layers={path: equal[path] / total[path] for path in total},
+        predictions=same / max(1, samples),
+        accuracy=right / max(1, samples),
+        lowered_accuracy=right_lowered / max(1, samples),
+        samples=samples,
+    )
+
+
+class recorded:
+    """Keep what every neuron of a model sends while a block runs: path to one int8 [T, N, ...] per call."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.spikes: dict[str, list[npt.NDArray[np.int8]]] = defaultdict(list)
+
+    def __enter__(self) -> dict[str, list[npt.NDArray[np.int8]]]:
+        def keep(path: str) -> Any:
+            return lambda _module, _inputs, out: self.spikes[path].append(out.to(torch.int8).cpu().numpy())
+
+        self.handles = [
+            m.register_forward_hook(keep(path)) for path, m in self.model.named_modules() if isinstance(m, Neuron)
+        ]
+        return self.spikes
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self.handles:
+            handle.remove()

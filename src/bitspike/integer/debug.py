@@ -1,0 +1,73 @@
+"""Tiny integer networks whose answers can be worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bitspike.integer.network import (
+    Convolution,
+    Input,
+    IntegerNetwork,
+    Neuron,
+    Readout,
+    Reshape,
+    SumPool,
+    Weight,
+)
+from bitspike.ops.coding import Grid
+
+_ONE = np.ones((1, 1), np.int64)
+
+
+def _weight(codes: list[list[list[list[int]]]]) -> Weight:
+    return Weight(codes=np.array(codes, np.int64), step=np.ones(1), bits=2, low=-1, high=1, scheme="Uniform")
+
+
+def _neuron(id: str, source: str, shape: tuple[int, ...], threshold: int) -> Neuron:
+    return Neuron(
+        id=id,
+        path=id,
+        sources=(source,),
+        shape=shape,
+        gains=(_ONE,),
+        bias=0 * _ONE,
+        threshold=threshold * _ONE,
+        initial=np.zeros(1, np.int64),
+        unit=np.ones(1),
+    )
+
+
+def one_convolution(*, threshold: int = 8, steps: int = 4) -> IntegerNetwork:
+    """A 4 x 4 image, an identity kernel, a neuron, a read-out of all spikes: count = floor(T * pixel / threshold).
+
+    Pixels are 0 to 8; a pixel p sends min(T, floor(T * p / threshold)) spikes, by equation (*) of soft reset with
+    constant input.
+    """
+    identity = [[[[0, 0, 0], [0, 1, 0], [0, 0, 0]]]]
+    nodes = (
+        Input(id="input", path="input", shape=(1, 4, 4), grid=Grid(1.0, 0, 8)),
+        Convolution(
+            id="conv", path="conv", sources=("input",), shape=(1, 4, 4), weight=_weight(identity), stride=(1, 1),
+            padding=(1, 1), dilation=(1, 1),
+        ),
+        _neuron("neuron", "conv", (1, 4, 4), threshold),
+        Reshape(id="flat", path="flat", sources=("neuron",), shape=(16,)),
+        Readout(id="readout", path="readout", sources=("flat",), shape=(16,), gains=(_ONE,), bias=0 * _ONE),
+    )  # fmt: skip
+    return IntegerNetwork(steps, nodes)
+
+
+def convolution_and_pool(*, steps: int = 4) -> IntegerNetwork:
+    """As :func:`one_convolution`, with a 2 x 2 sum pool and a second neuron of threshold 4 behind it."""
+    first = one_convolution(steps=steps)
+    nodes = (
+        *first.nodes[:3],
+        SumPool(
+            id="pool", path="pool", sources=("neuron",), shape=(1, 2, 2), kernel=(2, 2), stride=(2, 2), padding=(0, 0),
+            scale=np.full(1, 0.25),
+        ),
+        _neuron("pooled", "pool", (1, 2, 2), 4),
+        Reshape(id="flat", path="flat", sources=("pooled",), shape=(4,)),
+        Readout(id="readout", path="readout", sources=("flat",), shape=(4,), gains=(_ONE,), bias=0 * _ONE),
+    )  # fmt: skip
+    return IntegerNetwork(steps, nodes)

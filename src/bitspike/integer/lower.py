@@ -1,0 +1,385 @@
+"""Turn a trained or converted network into integers.
+
+The model's data flow is followed once. Layers with weights become integer codes; batch norms, pools and biases become
+scales and offsets of a wire; a neuron turns them into an integer threshold, bias and gain on one grid. What the integer
+form cannot hold is refused by name.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+
+from bitspike.errors import LoweringError
+from bitspike.graph.trace import trace
+from bitspike.integer.fit_neuron import Precision, fit_neuron, fit_readout
+from bitspike.integer.layers import convolution, linear, norm_affine, pool
+from bitspike.integer.network import (
+    Add,
+    Convolution,
+    Input,
+    IntegerNetwork,
+    Linear,
+    MaxPool,
+    Node,
+    Readout,
+    Reshape,
+    SumPool,
+    Weighted,
+)
+from bitspike.integer.network import Neuron as NeuronNode
+from bitspike.integer.wires import Branch, Wire, put_on_grid, smallest_scale
+from bitspike.nn import (
+    BernoulliCoder,
+    Encoder,
+    Neuron,
+    RateCoder,
+    RateReadout,
+    Repeat,
+    ShiftBatchNorm,
+    SumReadout,
+    ThresholdBatchNorm,
+    TimeDistributed,
+)
+from bitspike.ops.coding import Grid
+
+_NORMS = (nn.modules.batchnorm._BatchNorm, ThresholdBatchNorm, ShiftBatchNorm)
+_IGNORED = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.Identity)
+_SUMS = (operator.add, operator.iadd, torch.add)
+
+
+def lower(
+    model: nn.Module, example: Tensor, *, grid: Grid | None = None, precision: Precision | None = None
+) -> IntegerNetwork:
+    """Lower a network to integers.
+
+    Args:
+        model: a network of :mod:`bitspike.nn` modules and torch layers that ends in a read-out. It is lowered as it
+            stands in evaluation mode; the model itself is not changed.
+        example: one or more inputs as the model takes them, [N, ...], or [T, N, ...] for a model without an encoder.
+        grid: integer grid of the input. None means 8-bit images in [0, 1], that is ``Grid(1/255, 0, 255)``, and is
+            refused for any other input.
+        precision: tolerances and widths; see :class:`Precision`.
+
+    Returns:
+        the integer network. Its ``notes`` say everything that had to be rounded; none means that the integers do
+        exactly what the network does in evaluation.
+
+    Raises:
+        LoweringError: the model holds something that the integer form cannot express; the message names it.
+
+    Example:
+        >>> from bitspike.nn import LIF
+        >>> model = nn.Sequential(Repeat(steps=2), TimeDistributed(nn.Linear(4, 3)), LIF(0.5), RateReadout())
+        >>> [type(n).__name__ for n in lower(model, torch.zeros(1, 4)).nodes]
+        ['Input', 'Linear', 'Neuron', 'Readout']
+    """
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            return _Lowering(model, example, grid, precision or Precision()).run()
+    finally:
+        model.train(was_training)
+
+
+class _Lowering:
+    """One pass over one model."""
+
+    def __init__(self, model: nn.Module, example: Tensor, grid: Grid | None, precision: Precision) -> None:
+        self.model, self.example, self.precision = model, example, precision
+        self.modules = dict(model.named_modules())
+        encoders = [m for m in self.modules.values() if isinstance(m, Encoder)]
+        if len(encoders) > 1:
+            raise LoweringError(f"the model has {len(encoders)} encoders; the integer form holds one input")
+        self.encoder = encoders[0] if encoders else None
+        self.steps = self.encoder.steps if self.encoder else int(example.shape[0])
+        self.grid = self._input_grid(grid)
+        self.nodes: list[Node] = []
+        self.notes: list[str] = []
+        self.calls: Counter[str] = Counter()
+
+    def run(self) -> IntegerNetwork:
+        wires: dict[fx.Node, Any] = {}
+        for node in trace(self.model).nodes:
+            wires[node] = self._visit(node, wires)
+        nodes = _orient(self.nodes)
+        source = {"model": type(self.model).__name__, "torch": torch.__version__}
+        return IntegerNetwork(self.steps, tuple(nodes), tuple(self.notes), source)
+
+    # ---- graph -----------------------------------------------------------------------------------------------------
+
+    def _visit(self, node: fx.Node, wires: dict[fx.Node, Any]) -> Any:
+        args = fx.node.map_arg(node.args, lambda n: wires[n])
+        kwargs = fx.node.map_arg(node.kwargs, lambda n: wires[n])
+        if node.op == "placeholder":
+            return self._enter(node)
+        if node.op == "output":
+            return self._leave(args[0])
+        if node.op == "call_module":
+            return self._module(str(node.target), self.modules[str(node.target)], args[0])
+        if node.op == "get_attr":
+            raise LoweringError(f"{node.target}: a tensor of the model enters the data flow outside any layer")
+        return self._function(node, args, kwargs)
+
+    def _enter(self, node: fx.Node) -> Wire:
+        if any(isinstance(n, Input) for n in self.nodes):
+            raise LoweringError(f"{node.target}: the model has more than one input; lowering takes one")
+        untimed = self.encoder is not None
+        shape = tuple(self.example.shape[1:] if untimed else self.example.shape[2:])
+        coding, divisor = "direct", 1.0
+        if isinstance(self.encoder, BernoulliCoder):
+            coding, divisor = "bernoulli", self.encoder.divisor
+        elif isinstance(self.encoder, RateCoder):
+            coding = "rate"
+        scale = np.full(1, self.grid.scale)
+        constant = isinstance(self.encoder, Repeat)
+        entry = Input(
+            id="input", path="input", shape=shape, scale=scale, grid=self.grid, constant=constant, coding=coding, divisor=divisor
+        )  # fmt: skip
+        return self._wire(entry, scale, timed=not untimed)
+
+    def _leave(self, result: Any) -> None:
+        results = result if isinstance(result, tuple | list) else [result]
+        for r in results:
+            if isinstance(r, Wire):
+                raise LoweringError(
+                    "the model's output still has a time axis", fix="end it with bs.RateReadout() or bs.SumReadout()"
+                )
+
+    def _function(self, node: fx.Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        target = node.target
+        wires = [a for a in args if isinstance(a, Wire)]
+        if target in _SUMS and len(wires) == 2 and len(args) == 2 and not kwargs:
+            if wires[0].shape != wires[1].shape:
+                raise LoweringError(f"{node.name}: adds {wires[0].shape} to {wires[1].shape}; equal shapes are needed")
+            return wires[0].plus(wires[1])
+        if (
+            target in (torch.flatten, "flatten")
+            and wires
+            and tuple(args[1:]) == ((2,) if wires[0].timed else (1,))
+            and not kwargs
+        ):
+            return self._flatten(node.name, wires[0])
+        name = target if isinstance(target, str) else getattr(target, "__name__", str(target))
+        raise LoweringError(
+            f"{node.name}: the integer form has no {name!r}",
+            fix="a module of torch.nn inside bs.TimeDistributed, or + for a residual sum",
+        )
+
+    # ---- modules ---------------------------------------------------------------------------------------------------
+
+    def _module(self, path: str, module: nn.Module, wire: Any) -> Any:
+        if not isinstance(wire, Wire):
+            if isinstance(module, _IGNORED):
+                return wire
+            raise LoweringError(
+                f"{path}: {type(module).__name__} stands behind the read-out; the integer form ends there",
+                fix="keep it outside the model that is lowered",
+            )
+        if isinstance(module, Encoder):
+            return replace(wire, timed=True)
+        if isinstance(module, Neuron):
+            return self._neuron(path, module, wire)
+        if isinstance(module, RateReadout | SumReadout):
+            return self._readout(path, module, wire)
+        if isinstance(module, TimeDistributed):
+            return self._distributed(path, module, wire)
+        if wire.timed:
+            raise LoweringError(
+                f"{path}: {type(module).__name__} gets a tensor with a time axis",
+                fix=f"bs.TimeDistributed({type(module).__name__}(...)) carries it over time",
+            )
+        return self._layer(path, module, wire)
+
+    def _distributed(self, path: str, module: nn.Sequential, wire: Wire) -> Wire:
+        for name, layer in module.named_children():
+            inner = f"{path}.{name}"
+            wire = (
+                self._distributed(inner, layer, wire)
+                if type(layer) is nn.Sequential
+                else self._layer(inner, layer, wire)
+            )
+        return wire
+
+    def _layer(self, path: str, module: nn.Module, wire: Wire) -> Wire:
+        if isinstance(module, _IGNORED):
+            return wire
+        if isinstance(module, _NORMS):
+            return wire.affine(*norm_affine(module, path))
+        if isinstance(module, nn.Flatten):
+            if (module.start_dim, module.end_dim) != (1, -1):
+                raise LoweringError(
+                    f"{path}: Flatten({module.start_dim}, {module.end_dim}) mixes samples; (1, -1) is needed"
+                )
+            return self._flatten(path, wire)
+        if isinstance(module, nn.modules.conv._ConvNd):
+            return self._weighted(path, module, wire, convolution)
+        if isinstance(module, nn.Linear):
+            return self._weighted(path, module, wire, linear)
+        window = pool(module, wire.shape, path)
+        if window is None:
+            raise LoweringError(
+                f"{path}: the integer form has no {type(module).__name__}",
+                fix="layers it holds: Conv1d/2d/3d, Linear, batch norms, AvgPool, AdaptiveAvgPool, MaxPool, Flatten, "
+                "Dropout, and the neurons and read-outs of bitspike",
+            )
+        wire = self._plain(path, wire) if window.largest else wire
+        return self._pool(path, wire, window)
+
+    def _pool(self, path: str, wire: Wire, window: Any) -> Wire:
+        branches = []
+        for i, branch in enumerate(wire.branches):
+            kind = MaxPool if window.largest else SumPool
+            scale = branch.scale if window.largest else branch.scale / window.area
+            node = kind(
+                id=self._id(path), path=path, call=i, sources=(branch.node,), shape=window.shape, scale=np.abs(scale),
+                kernel=window.kernel, stride=window.stride, padding=window.padding,
+            )  # fmt: skip
+            branches.append(Branch(self._add(node), scale))
+        if any(window.padding) and wire.offset.any():
+            raise LoweringError(
+                f"{path}: a padded pool behind a batch norm or bias; pool without padding, or before it"
+            )
+        return replace(wire, branches=tuple(branches), shape=window.shape)
+
+    def _weighted(self, path: str, module: nn.Module, wire: Wire, build: Callable[..., Convolution | Linear]) -> Wire:
+        wire = self._plain(path, wire)
+        (branch,) = wire.branches
+        node = build(
+            module, id=self._id(path), path=path, call=self.calls[path] - 1, source=branch.node,
+            shape=wire.shape, scale=float(branch.scale.flat[0]), float_bits=self.precision.float_bits,
+        )  # fmt: skip
+        if node.weight.scheme == "float":
+            self.notes.append(f"{path}: weights without a scheme became codes of {node.weight.bits} bits")
+        bias = getattr(module, "bias", None)
+        offset = np.zeros(1) if bias is None else bias.detach().double().cpu().numpy()
+        return replace(self._wire(node, node.scale, timed=wire.timed), offset=offset)
+
+    def _flatten(self, path: str, wire: Wire) -> Wire:
+        size = int(np.prod(wire.shape))
+        each = size // wire.shape[0]
+
+        def spread(values: Any) -> Any:
+            return values if len(values) == 1 else np.repeat(values, each)
+
+        if len(wire.shape) == 1:
+            return wire
+        branches = []
+        for branch in wire.branches:
+            node = Reshape(
+                id=self._id(path), path=path, sources=(branch.node,), shape=(size,), scale=np.abs(spread(branch.scale))
+            )
+            branches.append(Branch(self._add(node), spread(branch.scale)))
+        return replace(wire, branches=tuple(branches), offset=spread(wire.offset), shape=(size,))
+
+    def _neuron(self, path: str, module: Neuron, wire: Wire) -> Wire:
+        if not wire.timed:
+            raise LoweringError(
+                f"{path}: {type(module).__name__} gets a tensor without a time axis", fix="bs.Repeat(steps=...)"
+            )
+        fitted = fit_neuron(wire, module, steps=self.steps, precision=self.precision, path=path)
+        self.notes.extend(fitted.notes)
+        node = NeuronNode(
+            id=self._id(path), path=path, call=self.calls[path] - 1, sources=tuple(b.node for b in wire.branches),
+            shape=wire.shape, **fitted.arguments,
+        )  # fmt: skip
+        return self._wire(node, np.ones(1), timed=True)
+
+    def _readout(self, path: str, module: nn.Module, wire: Wire) -> Readout:
+        gains, bias, unit, notes = fit_readout(wire, precision=self.precision, path=path)
+        self.notes.extend(notes)
+        scale = unit / self.steps if isinstance(module, RateReadout) else unit
+        node = Readout(
+            id=self._id(path), path=path, call=self.calls[path] - 1, sources=tuple(b.node for b in wire.branches),
+            shape=wire.shape, scale=scale, gains=gains, bias=bias,
+        )  # fmt: skip
+        self._add(node)
+        return node
+
+    # ---- helpers ---------------------------------------------------------------------------------------------------
+
+    def _plain(self, path: str, wire: Wire) -> Wire:
+        """Make a wire that layers can read: a sum of branches gets a node of its own."""
+        if wire.plain:
+            return wire
+        if wire.offset.any():
+            raise LoweringError(
+                f"{path} reads real values with an offset (a bias or batch norm without a neuron behind it)",
+                fix="put a neuron between them, or drop the bias",
+            )
+        unit = np.full(1, smallest_scale(wire).min())
+        on_grid = put_on_grid(wire, unit, 0, reference=unit)
+        if on_grid.worst > 0:
+            raise LoweringError(
+                f"{path} reads channels or branches whose scales are no whole multiples of one another",
+                fix="put a neuron between them; it brings every channel back to one scale",
+            )
+        sources = tuple(b.node for b in wire.branches)
+        node = Add(
+            id=self._id(f"{path}.sum"), path=path, sources=sources, shape=wire.shape, scale=unit, gains=on_grid.gains
+        )
+        return self._wire(node, unit, timed=wire.timed)
+
+    def _wire(self, node: Node, scale: Any, *, timed: bool) -> Wire:
+        return Wire((Branch(self._add(node), np.asarray(scale)),), np.zeros(1), node.shape, timed)
+
+    def _add(self, node: Node) -> str:
+        self.nodes.append(node)
+        return node.id
+
+    def _id(self, path: str) -> str:
+        """Return a fresh id for a module path; a second call of the same module gets a number."""
+        call = self.calls[path]
+        self.calls[path] += 1
+        word = "".join(c if c.isalnum() and c.isascii() else "_" for c in path)
+        word = word if call == 0 else f"{word}_call{call}"
+        taken = {n.id for n in self.nodes}
+        while word in taken:
+            word += "_"
+        return word
+
+    def _input_grid(self, grid: Grid | None) -> Grid:
+        x = self.example.detach().double().cpu()
+        if isinstance(self.encoder, BernoulliCoder | RateCoder):
+            return Grid(1.0, -1 if isinstance(self.encoder, BernoulliCoder) else 0, 1)
+        if grid is not None:
+            return grid
+        low, high = (float(x.min()), float(x.max())) if x.numel() else (0.0, 1.0)
+        if low >= 0 and high <= 1:
+            return Grid(1 / 255, 0, 255)
+        bound = max(abs(low), abs(high))
+        raise LoweringError(
+            f"the example reaches from {low:.4g} to {high:.4g}; without a declared grid only 8-bit images in [0, 1] are taken",
+            fix=f"bs.lower(model, example, grid=bs.Grid(scale={bound / 127:.6g}, low=-127, high=127)), "
+            "or the grid on which your inputs lie",
+        )
+
+
+def _orient(nodes: list[Node]) -> list[Node]:
+    """Turn negative gains into negated weight codes where the codes have no other reader."""
+    readers = Counter(s for n in nodes for s in n.sources)
+    by_id = {n.id: i for i, n in enumerate(nodes)}
+    nodes = list(nodes)
+    for i, reader in enumerate(nodes):
+        if not isinstance(reader, NeuronNode | Readout):
+            continue
+        gains = list(reader.gains)
+        for g, (gain, source) in enumerate(zip(reader.gains, reader.sources, strict=True)):
+            node = nodes[by_id[source]]
+            if not isinstance(node, Weighted) or readers[source] > 1 or node.weight.low != -node.weight.high:
+                continue
+            sign = np.where((gain < 0).all(0), -1, 1)
+            gains[g] = gain * sign
+            channels = np.broadcast_to(sign, (len(node.weight.codes),)).reshape(-1, *[1] * (node.weight.codes.ndim - 1))
+            weight = replace(node.weight, codes=node.weight.codes * channels)
+            nodes[by_id[source]] = replace(node, weight=weight)
+        nodes[i] = replace(reader, gains=tuple(gains))
+    return nodes

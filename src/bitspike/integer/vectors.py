@@ -1,0 +1,54 @@
+"""Golden vectors: inputs of a network with everything that belongs to them.
+
+``input_codes`` [T or 1, N, ...] holds zeros, the largest codes, the smallest and seeded random ones, and real samples
+where some are given. Per neuron ``<node>.spikes`` int8 [T, N, ...], ``<node>.counts`` [N, ...], ``<node>.potentials``
+[kept steps, N, ...] before reset; per read-out ``<node>.output``. ``potential_steps`` lists the steps whose potentials are
+kept: all of them up to 8, else the first, the middle and the last.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bitspike.integer.network import IntegerNetwork, Integers
+from bitspike.integer.package import Arrays, smallest
+from bitspike.integer.simulate import simulate
+
+
+def golden(
+    net: IntegerNetwork, samples: Integers | None = None, labels: Integers | None = None, *, seed: int = 0
+) -> Arrays:
+    """Make the golden vectors of a network.
+
+    Args:
+        net: the network.
+        samples: input codes of real samples [T or 1, N, ...], put behind the made ones.
+        labels: classes of these samples [N]; the made ones get -1.
+        seed: of the random codes.
+
+    Returns:
+        the tensors by name, each in the smallest integer type that holds it.
+    """
+    (source,) = net.inputs
+    steps = 1 if source.constant else net.steps
+    shape = (steps, 1, *source.shape)
+    low, high = source.grid.low, source.grid.high
+    made = [
+        np.zeros(shape, np.int64) if low <= 0 <= high else np.full(shape, low, np.int64),
+        np.full(shape, high, np.int64),
+        np.full(shape, low, np.int64),
+        np.random.default_rng(seed).integers(low, high, (steps, 3, *source.shape), endpoint=True),
+    ]
+    codes = np.concatenate([*made, *([] if samples is None else [samples])], axis=1)
+    trace = simulate(net, codes)
+    kept = np.arange(net.steps) if net.steps <= 8 else np.array([0, net.steps // 2, net.steps - 1])
+    tensors: Arrays = {"input_codes": smallest(codes), "potential_steps": smallest(kept)}
+    if labels is not None:
+        tensors["labels"] = smallest(np.concatenate([np.full(codes.shape[1] - len(labels), -1), labels]))
+    for node in net.neurons:
+        tensors[f"{node.id}.spikes"] = trace.spikes[node.id]
+        tensors[f"{node.id}.counts"] = smallest(trace.spikes[node.id].sum(0, dtype=np.int64))
+        tensors[f"{node.id}.potentials"] = smallest(trace.potentials[node.id][kept])
+    for output in net.outputs:
+        tensors[f"{output.id}.output"] = smallest(trace.outputs[output.id])
+    return tensors
