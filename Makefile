@@ -24,16 +24,18 @@ test: $(VENV)/.installed-dev
 check: $(VENV)/.installed-dev
 	PYTHON=$(bin)/python scripts/check
 
+# torch is large: the first installation takes minutes, so pip shows its progress.
 # A stamp is written only after its installation has succeeded, so an interrupted one starts again.
-$(VENV)/.installed-dev: pyproject.toml | $(bin)/python
-	$(bin)/python -m pip install --disable-pip-version-check --quiet --editable '.[dev]'
+$(VENV)/.installed-dev: pyproject.toml | $(bin)/pip
+	$(bin)/python -m pip install --disable-pip-version-check --editable '.[dev]'
 	@touch $@ $(VENV)/.installed
 
-$(VENV)/.installed: pyproject.toml | $(bin)/python
-	$(bin)/python -m pip install --disable-pip-version-check --quiet --editable .
+$(VENV)/.installed: pyproject.toml | $(bin)/pip
+	$(bin)/python -m pip install --disable-pip-version-check --editable .
 	@touch $@
 
-$(bin)/python:
+# pip arrives last in an environment: where it is missing, making the environment was interrupted.
+$(bin)/pip:
 	@command -v $(PYTHON) >/dev/null 2>&1 || { \
 		echo "bitspike needs Python 3.11 or newer and '$(PYTHON)' was not found; install it, or name one: PYTHON=python3.12 make $(MAKECMDGOALS)" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from bitspike.journeys.doctor import bf16_advice, describe_cpu, describe_folder, doctor
+from bitspike.journeys.doctor import describe_cpu, describe_folder, doctor, measure_bf16
+from bitspike.train.launch import choose_precision
 
 
 def test_everything_is_json_and_this_machine_is_fine(tmp_path: Path) -> None:
@@ -55,21 +57,18 @@ def test_a_cpu_always_has_a_name_and_threads() -> None:
     assert cpu["threads"] >= 1
 
 
-@pytest.mark.parametrize(
-    ("sets", "devices", "worth_it"),
-    [
-        (["avx2", "avx512"], [], False),
-        (["bf16"], [], True),
-        (["amx_bf16"], [], True),
-        ([], [{"kind": "cuda", "capability": [8, 0]}], True),
-        ([], [{"kind": "cuda", "capability": [7, 5]}], False),
-        ([], [{"kind": "cpu"}, {"kind": "mps"}], False),
-    ],
-)
-def test_bf16_is_advised_where_there_are_units_for_it(sets: list[str], devices: list[dict], worth_it: bool) -> None:
-    advice = bf16_advice(sets, devices)
-    assert advice["worth_it"] is worth_it
-    assert advice["reason"]
+def test_bf16_is_measured_and_leaves_the_threads_alone() -> None:
+    threads = torch.get_num_threads()
+    found = measure_bf16()
+    assert found["cpu_speedup"] > 0
+    assert found["automatic"]["cpu"] is (choose_precision("auto", "cpu") == "bf16")
+    assert torch.get_num_threads() == threads
+
+
+def test_the_named_data_folder_is_looked_at_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "MNIST").mkdir()
+    monkeypatch.setenv("BITSPIKE_DATA", str(tmp_path))
+    assert doctor()["data"][0] == {"path": str(tmp_path), "exists": True, "holds": ["MNIST"]}
 
 
 def test_a_folder_is_judged_by_its_nearest_parent(tmp_path: Path) -> None:
