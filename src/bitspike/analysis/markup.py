@@ -1,0 +1,60 @@
+"""HTML that cannot be broken by what it shows: every value is escaped unless it is HTML already."""
+
+from __future__ import annotations
+
+import html as _html
+from collections.abc import Iterable
+
+
+class Html(str):
+    """Text that is HTML already and is not escaped again."""
+
+    __slots__ = ()
+
+
+def html(template: str, /, **values: object) -> Html:
+    """Fill ``{name}`` fields of a template; values are escaped, ``Html`` values are kept.
+
+    Example:
+        >>> html("<p>{a} {b}</p>", a="1 < 2", b=Html("<b>yes</b>"))
+        '<p>1 &lt; 2 <b>yes</b></p>'
+    """
+    return Html(template.format(**{name: escape(value) for name, value in values.items()}))
+
+
+def escape(value: object) -> Html:
+    """Escape one value; None is an empty text."""
+    if isinstance(value, Html):
+        return value
+    return Html("" if value is None else _html.escape(str(value)))
+
+
+def join(parts: Iterable[Html], between: str = "\n") -> Html:
+    """Put pieces of HTML one after the other."""
+    return Html(between.join(parts))
+
+
+def table(head: Iterable[object], rows: Iterable[Iterable[object]], *, numbers: Iterable[int] = ()) -> Html:
+    """Write a table; ``numbers`` are the columns that are set flush right.
+
+    Example:
+        >>> table(["layer", "bits"], [["conv", 2]], numbers=[1]).count("<td")
+        2
+    """
+    right = frozenset(numbers)
+
+    def row(cells: Iterable[object], tag: str) -> Html:
+        return Html(
+            "".join(f"<{tag}{' class=r' if i in right else ''}>{escape(cell)}</{tag}>" for i, cell in enumerate(cells))
+        )
+
+    titles = list(head)
+    top = f"<thead><tr>{row(titles, 'th')}</tr></thead>" if any(titles) else ""
+    body = "\n".join(f"<tr>{row(cells, 'td')}</tr>" for cells in rows)
+    return Html(f'<div class="wide"><table>{top}<tbody>\n{body}\n</tbody></table></div>')
+
+
+def section(title: str, body: Html, *, kind: str = "") -> Html:
+    """Put a titled card around a part of the page; ``kind`` may be ``good`` or ``bad``."""
+    kind = html(' class="{k}"', k=kind) if kind else Html("")
+    return html("<section{kind}><h2>{title}</h2>{body}</section>", kind=kind, title=title, body=body)

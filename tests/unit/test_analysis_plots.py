@@ -1,0 +1,61 @@
+"""Figures are the same bytes for the same numbers, use the page's colors, and leave matplotlib as it was."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from xml.etree import ElementTree
+
+import pytest
+from run_record import metrics
+
+from bitspike.analysis import plots
+
+
+def test_the_same_numbers_give_the_same_bytes() -> None:
+    assert plots.curves(metrics(), "loss") == plots.curves(metrics(), "loss")
+    assert plots.accuracy_by_step([0.5, 0.9], 0.8) == plots.accuracy_by_step([0.5, 0.9], 0.8)
+
+
+@pytest.mark.parametrize("svg", [plots.curves(metrics(), "accuracy"), plots.accuracy_by_step([0.5, 0.8, 0.9], 0.7)])
+def test_figures_are_xml_with_text_and_the_colors_of_the_page(svg: str) -> None:
+    root = ElementTree.fromstring(svg)
+    texts = ["".join(element.itertext()).strip() for element in root.iter() if element.tag.endswith("text")]
+    assert "accuracy in %" in " ".join(texts)
+    for name, color in plots.PALETTE.items():
+        assert svg.count(color) == svg.count(f"var(--{name}, {color})")
+    assert "DejaVu" not in svg
+
+
+def test_validation_may_be_missing() -> None:
+    rows = [{key: value for key, value in row.items() if "validation" not in key} for row in metrics(3)]
+    svg = plots.curves(rows, "loss")
+    assert svg is not None
+    assert "training" in svg
+    assert "validation" not in svg
+
+
+def test_nothing_is_drawn_from_nothing() -> None:
+    assert plots.curves([], "loss") is None
+    assert plots.curves([{"epoch": 1, "train_loss": float("nan")}], "loss") is None
+    assert plots.accuracy_by_step([]) is None
+    assert plots.accuracy_by_step([0.9]) is None
+
+
+def test_settings_of_matplotlib_are_kept_out_and_kept_whole() -> None:
+    import matplotlib as mpl
+
+    plain = plots.accuracy_by_step([0.5, 0.9])
+    with mpl.rc_context({"font.size": 30, "axes.facecolor": "red"}):
+        before = dict(mpl.rcParams)
+        assert plots.accuracy_by_step([0.5, 0.9]) == plain
+        assert dict(mpl.rcParams) == before
+
+
+def test_matplotlib_is_imported_only_to_draw_and_pyplot_never() -> None:
+    code = (
+        "import sys, bitspike.analysis.report as report; assert 'matplotlib' not in sys.modules\n"
+        "from bitspike.analysis import plots; plots.accuracy_by_step([.5, .9])\n"
+        "assert 'matplotlib' in sys.modules and 'matplotlib.pyplot' not in sys.modules and 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,249 @@
+"""The report is whole, self-contained, safe against what it shows, and drawn from whatever there is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from run_record import detail, metrics, record
+
+from bitspike.analysis.report import ReportDetail, render, summary, write_report
+from bitspike.errors import RunError
+
+VOID = {"meta", "img", "br"}
+
+
+class Outline(HTMLParser):
+    """Check that tags nest, and collect headings, attributes and text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.addresses: list[str] = []
+        self.tags: set[str] = set()
+        self.headings: list[str] = []
+        self.text = ""
+        self.feed(page)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.addresses += [value or "" for name, value in attrs if name in {"src", "href", "srcset", "action"}]
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "h2":
+            self.headings.append("")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" in self.open:
+            return
+        self.text += data
+        if "h2" in self.open:
+            self.headings[-1] += data
+
+
+def test_a_full_report_has_every_section_and_needs_nothing_else() -> None:
+    page = render(record(), metrics(), detail())
+    outline = Outline(page)
+    assert outline.headings == [
+        "The answer",
+        "✓Certificate: 100 % equal",
+        "Against the training graph",
+        "Learning, and accuracy against time",
+        "One image, spike by spike",
+        "Firing rates",
+        "Weight codes",
+        "What is taken for what",
+        "Sizes",
+        "Run it again",
+    ]
+    links = [address for address in outline.addresses if not address.startswith(("data:", "#"))]
+    assert links == ["https://example.org/spikes"]  # the paper: followed by a click, never fetched
+    assert "script" not in outline.tags
+    assert page.replace("http://www.w3.org/2000/svg", "").count("http") == 2  # the link, and the recipe as text
+    assert "@import" not in page
+    for words in (
+        "Do 2-bit weights and four time steps suffice",
+        "98.06 % of the 360 test images are recognized with 2-bit weights and 4 time steps",
+        "0.56 points above the published 97.50 % and 1.06 points above the 97.00 % that the recipe expects",
+        "Doe et al. 2020, table 3",
+        "567,360 spikes",
+        "100 % of the spikes",
+        "16.0 times smaller than float32",
+        "bitspike run recipe.yaml",
+        "learning_rate: 0.002",
+        "AMD EPYC",
+    ):
+        assert words in outline.text
+
+
+def test_the_same_record_gives_the_same_page() -> None:
+    assert render(record(), metrics(2), detail()) == render(json.loads(json.dumps(record())), metrics(2), detail())
+
+
+def test_a_failed_certificate_names_the_first_difference() -> None:
+    bad = record()
+    bad["certificate"] |= {
+        "equal": False,
+        "first_difference": {
+            "layer": "features.4",
+            "step": 2,
+            "index": [17, 3],
+            "quantity": "membrane",
+            "expected": -12,
+            "found": -11,
+        },
+    }
+    outline = Outline(page := render(bad, metrics(), detail()))
+    assert '<section class="bad">' in page
+    assert '<section class="good">' not in page
+    for words in ("features.4", "[17, 3]", "membrane", "-12", "-11", "do not put it on a device"):
+        assert words in outline.text
+    assert "NOT EQUAL" in summary(bad)
+    assert "first at layer features.4, step 2, index [17, 3], quantity membrane: expected -12, found -11" in summary(
+        bad
+    )
+    bad["certificate"]["first_difference"] = None
+    assert "was not recorded" in render(bad, [], None)
+
+
+@pytest.mark.parametrize("equal", [False, None, "yes", 1])
+def test_nothing_but_true_is_a_certificate(equal: object) -> None:
+    assert '<section class="good">' not in render({"certificate": {"equal": equal, "samples": 3}}, [], None)
+
+
+@pytest.mark.parametrize("missing", sorted(record()))
+def test_any_part_of_the_record_may_be_missing_or_null(missing: str) -> None:
+    without = {key: value for key, value in record().items() if key != missing}
+    Outline(render(without, [], detail()))
+    Outline(render(without | {missing: None}, [], detail()))
+    assert summary(without) == summary(without | {missing: None})
+
+
+def test_an_empty_record_still_gives_a_page() -> None:
+    outline = Outline(render({}, []))
+    assert outline.headings == ["The answer", "No certificate", "Run it again"]
+    assert summary({}).splitlines()[0] == "run: weights"
+
+
+def test_gaps_inside_the_parts_are_bridged() -> None:
+    holes = record()
+    holes["accuracy"] = {"test": float("nan"), "by_step": [None, 0.9]}
+    holes["activity"] = {"2": {"rate": None}, "4": None}
+    holes["widths"] = [{"layer": "2"}]
+    holes["bytes"] = {"package": 10}
+    holes["published"] = {"value": None, "source": "a paper"}
+    holes["expected"] = None
+    holes["recipe"] = {
+        "name": "holes",
+        "expect": {"test_accuracy": 0.9},
+        "paper": {"title": "t", "url": "javascript:x"},
+    }
+    outline = Outline(render(holes, [{"epoch": 1, "train_loss": None}], replace(detail(), raster_image=None)))
+    assert not any("javascript" in address for address in outline.addresses)
+    assert "expected        at least 90.00 %" in summary(holes)
+
+
+def test_a_single_step_is_said_instead_of_drawn() -> None:
+    one = record()
+    one["accuracy"]["by_step"] = [0.9]
+    one["recipe"]["model"]["steps"] = 1
+    assert "a single time step" in render(one, metrics(), detail())
+
+
+def test_without_codes_the_widths_are_listed() -> None:
+    plain = record() | {"bits": {"conv": 32}}
+    outline = Outline(render(plain, metrics(), replace(detail(), code_histograms={})))
+    assert "Weights" in outline.headings
+    assert "with float32 weights" in outline.text
+
+
+def _hostile(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {f"{key}": _hostile(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_hostile(item) for item in value]
+    return f"{value}\"><script>&'{{x}}" if isinstance(value, str) else value
+
+
+def test_everything_is_escaped() -> None:
+    evil = "<script>alert(1)</script>\"'{x}"
+    bad = _hostile(record())
+    for part in ("bits", "activity", "environment", "bytes"):
+        bad[part][evil] = next(iter(bad[part].values()))
+    bad["certificate"] = {"equal": False, "first_difference": {"layer": evil, "found": evil}}
+    bad["command"] = evil
+    shown = detail({evil: 10})
+    shown = replace(
+        shown,
+        raster_label=evil,
+        raster_prediction=evil,
+        code_histograms={evil: {0: 1}},
+        classes=(evil,) * 10,
+    )
+    page = render(bad, metrics(), shown)
+    assert "script" not in Outline(page).tags
+    assert "<script" not in page
+
+
+def test_a_network_of_forty_layers_and_a_hundred_classes_stays_small() -> None:
+    layers = {f"block{i // 4}.{i % 4}.neuron": 256 for i in range(40)}
+    big = record() | {"activity": {name: {"rate": 0.5, "silent": 0, "saturated": 0} for name in layers}}
+    noisy = {name: np.random.default_rng(0).random((64, 256)) < 0.5 for name in layers}
+    shown = replace(
+        detail(classes=100),
+        raster=noisy,
+        code_histograms={name: dict.fromkeys(range(-3000, 3000), 3) for name in layers},
+        confusion=np.random.default_rng(0).integers(0, 9, (100, 100)),
+        raster_image=np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8),
+    )
+    page = render(big, metrics(300), shown)
+    assert len(page.encode()) < 1_500_000
+    assert "28 more layers" in Outline(page).text
+
+
+def test_more_classes_than_can_be_drawn_leave_the_list_of_errors() -> None:
+    outline = Outline(render(record(), [], ReportDetail(confusion=np.full((300, 300), 1), classes=())))
+    assert "Most frequent errors" in outline.text
+
+
+def test_the_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_report(tmp_path, record(), metrics(2), detail())
+    first = path.read_text(encoding="utf-8")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["report.html"]
+
+    def full(*_: object, **__: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(RunError, match="No space left on device"):
+        write_report(tmp_path, record() | {"seed": 5}, metrics(2), detail())
+    assert path.read_text(encoding="utf-8") == first
+    assert [entry.name for entry in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_a_missing_folder_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="No such file"):
+        write_report(tmp_path / "gone", {}, [])
+
+
+def test_summary_is_compact_and_plain() -> None:
+    text = summary(record())
+    assert text.isascii()
+    assert len(text.splitlines()) <= 9
+    assert text.splitlines()[0] == "quickstart: 2-bit weights and 4 time steps"
+    assert "100 % equal: 567,360 spikes and 567,360 membranes of 360 images" in text
