@@ -5,12 +5,13 @@ PYTHON ?= python3
 VENV ?= .venv
 bin := $(VENV)/bin
 
-.PHONY: help quickstart test check clean
+.PHONY: help quickstart test check results clean
 
 help:
 	@echo "make quickstart   set up $(VENV), train a low-bit spiking network on real images, prove it, report"
 	@echo "make test         set up $(VENV) for development, check the code, run all tests"
 	@echo "make check        formatting, lint, types, layers and doctests only"
+	@echo "make results      write the table of results in README.md from benchmarks/records"
 	@echo "make clean        remove $(VENV) and everything that was built"
 	@echo "PYTHON=python3.12 make ...   choose the interpreter"
 
@@ -23,6 +24,9 @@ test: $(VENV)/.installed-dev
 
 check: $(VENV)/.installed-dev
 	PYTHON=$(bin)/python scripts/check
+
+results: $(VENV)/.installed
+	$(bin)/python benchmarks/table.py
 
 # torch is large: the first installation takes minutes, so pip shows its progress.
 # A stamp is written only after its installation has succeeded, so an interrupted one starts again.
