@@ -1,0 +1,145 @@
+"""A set of images in memory, and ways to take a part of it.
+
+Legend of shapes: N images, H rows, W columns, C channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from bitspike.errors import ConstraintError, DataError
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Hold labeled images as bytes, ready for batched augmentation.
+
+    Args:
+        images: uint8 [N, H, W, C].
+        labels: int64 [N], each the index of a name in ``classes``.
+        classes: the names of the classes.
+        name: what the set is called in reports and messages.
+
+    Raises:
+        ConstraintError: a tensor has another shape or dtype.
+        DataError: a label has no class.
+
+    Example:
+        >>> images = torch.zeros(3, 8, 8, 1, dtype=torch.uint8)
+        >>> tiny = ImageSet(images, torch.tensor([0, 1, 1]), ("no", "yes"), "tiny")
+        >>> len(tiny), tiny.shape, tiny.counts()
+        (3, (8, 8, 1), [1, 2])
+    """
+
+    images: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+    name: str
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != torch.uint8 or self.images.dim() != 4:
+            found = f"{self.images.dtype} {list(self.images.shape)}"
+            raise ConstraintError(f"{self.name}: images are {found}, needed is torch.uint8 [N, H, W, C]")
+        if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
+            found = f"{self.labels.dtype} {list(self.labels.shape)}"
+            raise ConstraintError(f"{self.name}: labels are {found}, needed is torch.int64 [{len(self.images)}]")
+        if len(self.labels):
+            low, high = (int(v) for v in self.labels.aminmax())
+            if low < 0 or high >= len(self.classes):
+                raise DataError(
+                    f"{self.name}: labels go from {low} to {high}, "
+                    f"but {len(self.classes)} classes allow 0 to {len(self.classes) - 1}",
+                    fix="number the labels from 0 without gaps, or name every class",
+                )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Rows, columns and channels of every image."""
+        _, height, width, channels = self.images.shape
+        return height, width, channels
+
+    def counts(self) -> list[int]:
+        """Return the number of images of each class."""
+        return [int(n) for n in torch.bincount(self.labels, minlength=len(self.classes))]
+
+    def subset(self, indices: Tensor | Sequence[int]) -> ImageSet:
+        """Return the images at these positions, in this order.
+
+        Args:
+            indices: int64 [M], or whole numbers, each from 0 to N - 1.
+        """
+        where = torch.as_tensor(indices, dtype=torch.int64, device=self.images.device)
+        if len(where):
+            low, high = (int(v) for v in where.aminmax())
+            if low < 0 or high >= len(self):
+                raise ConstraintError(f"{self.name}: positions {low} to {high}, it has 0 to {len(self) - 1}")
+        return replace(self, images=self.images.index_select(0, where), labels=self.labels.index_select(0, where))
+
+    def to(self, device: torch.device | str) -> ImageSet:
+        """Return the set with its tensors on a device; batches are then made there."""
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+
+    def split(self, amount: int | float, *, seed: int = 0, last: bool = False) -> tuple[ImageSet, ImageSet]:
+        """Take some images away; see :func:`validation_split`."""
+        return validation_split(self, amount, seed=seed, last=last)
+
+
+def validation_split(
+    image_set: ImageSet, amount: int | float, *, seed: int = 0, last: bool = False
+) -> tuple[ImageSet, ImageSet]:
+    """Divide a set into the images to learn from and the images to choose by.
+
+    The second part holds every class in proportion, within one image, and exactly as many images as asked for. Both
+    parts keep the order of the set. The same seed gives the same parts.
+
+    Args:
+        image_set: the set to divide.
+        amount: images to hold out: a whole number of them, or a fraction between 0 and 1.
+        seed: chooses the images.
+        last: hold out the last ones instead, as papers on CIFAR-10 do with the last 5,000. ``seed`` is not used.
+
+    Returns:
+        the images that stay, the images held out.
+
+    Raises:
+        ConstraintError: one of the two parts would be empty.
+
+    Example:
+        >>> images = ImageSet(torch.zeros(8, 1, 1, 1, dtype=torch.uint8), torch.tensor([0, 1] * 4), ("a", "b"), "tiny")
+        >>> train, validation = validation_split(images, 0.25, seed=0)
+        >>> train.counts(), validation.counts()
+        ([3, 3], [1, 1])
+    """
+    count = round(amount * len(image_set)) if isinstance(amount, float) else amount
+    if (isinstance(amount, float) and not 0 < amount < 1) or not 0 < count < len(image_set):
+        raise ConstraintError(
+            f"{image_set.name}: {amount!r} images cannot be held out of {len(image_set)}",
+            fix=f"a whole number from 1 to {len(image_set) - 1}, or a fraction such as 0.1",
+        )
+    if last:
+        held = torch.arange(len(image_set)) >= len(image_set) - count
+    else:
+        held = _stratified(image_set.labels.cpu(), count, seed)
+    return image_set.subset(torch.nonzero(~held)[:, 0]), image_set.subset(torch.nonzero(held)[:, 0])
+
+
+def _stratified(labels: Tensor, count: int, seed: int) -> Tensor:
+    """Choose ``count`` images, of each class its share; the largest remainders get the images left over."""
+    sizes = torch.bincount(labels)
+    # Whole numbers only: a share is count * size / N, and floats could round two equal remainders apart.
+    quotas, remainders = count * sizes // len(labels), count * sizes % len(labels)
+    extra = torch.argsort(remainders, descending=True, stable=True)[: count - int(quotas.sum())]
+    quotas[extra] += 1
+    generator = torch.Generator().manual_seed(seed)
+    held = torch.zeros(len(labels), dtype=torch.bool)
+    for label, quota in enumerate(quotas.tolist()):
+        members = torch.nonzero(labels == label)[:, 0]
+        held[members[torch.randperm(len(members), generator=generator)[:quota]]] = True
+    return held
