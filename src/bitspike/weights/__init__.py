@@ -1,0 +1,60 @@
+"""The one path of every weight: schemes and their scales, device variation, and the verbs that attach them."""
+
+from bitspike.weights.attach import (
+    after_epoch,
+    after_step,
+    attach,
+    bias_codes,
+    codes,
+    detach,
+    penalties,
+    weight_codes,
+)
+from bitspike.weights.codes import WeightCodes
+from bitspike.weights.path import WeightPath
+from bitspike.weights.rram import Lognormal
+from bitspike.weights.scales import MSE, Constant, Dyadic, Max, MeanAbs, Percentile, ScaleRule
+from bitspike.weights.schemes import (
+    APoT,
+    Binary,
+    DoReFa,
+    FixedPoint,
+    Midrise,
+    PowerOfTwo,
+    Scheme,
+    Ternary,
+    Uniform,
+)
+from bitspike.weights.stage import Stage, StagePlan
+
+__all__ = [
+    "MSE",
+    "APoT",
+    "Binary",
+    "Constant",
+    "DoReFa",
+    "Dyadic",
+    "FixedPoint",
+    "Lognormal",
+    "Max",
+    "MeanAbs",
+    "Midrise",
+    "Percentile",
+    "PowerOfTwo",
+    "ScaleRule",
+    "Scheme",
+    "Stage",
+    "StagePlan",
+    "Ternary",
+    "Uniform",
+    "WeightCodes",
+    "WeightPath",
+    "after_epoch",
+    "after_step",
+    "attach",
+    "bias_codes",
+    "codes",
+    "detach",
+    "penalties",
+    "weight_codes",
+]

@@ -1,0 +1,254 @@
+"""Give the layers of any model their weight paths, take them away again, and reach what is inside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Literal, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.nn.utils import parametrize
+
+from bitspike.errors import ConstraintError
+from bitspike.weights.codes import WeightCodes
+from bitspike.weights.path import SLOTS, WeightPath, path_of
+from bitspike.weights.schemes import Scheme
+from bitspike.weights.stage import Stage, StagePlan
+
+M = TypeVar("M", bound=nn.Module)
+Choice = Scheme | StagePlan | Stage
+
+
+def attach(
+    model: M,
+    *,
+    quantize: Choice | None = None,
+    vary: Choice | None = None,
+    recover: Choice | None = None,
+    prune: Choice | None = None,
+    bias: Scheme | None = None,
+    include: str | Sequence[str] = ("*",),
+    skip: str | Sequence[str] = (),
+) -> M:
+    """Put stages into the weight paths of a model's layers, in place, and return the model.
+
+    Reaches every convolution, transposed convolution and linear layer, subclasses too, wherever it stands. Later calls
+    fill other slots of the same layers. Each layer gets a stage of its own. A per-channel scale runs over output
+    channels: axis 0 of a weight, axis 1 for a transposed convolution. Load and initialize weights before: ``nn.init``
+    on ``layer.weight`` would change a temporary result afterwards (``layer.weight = w`` works).
+
+    Args:
+        model: any module; it is changed.
+        quantize: a scheme, or a stage with ``encode``.
+        vary: device variation.
+        recover: an exact correction beside the varying weights.
+        prune: a mask.
+        bias: a scheme for the biases of those matched layers that have one.
+        include: patterns over module names as in file names: ``"layer1.*"``.
+        skip: patterns of layers to leave out.
+
+    Raises:
+        ConstraintError: nothing to attach; a pattern matches no layer; a slot is filled already; the weight carries
+            another parametrization or has no shape yet; a per-channel scale meets a grouped transposed convolution.
+            Nothing has been changed then.
+
+    Example:
+        >>> from bitspike.weights import Uniform
+        >>> model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(4, 2))
+        >>> list(codes(attach(model, quantize=Uniform(bits=4), skip="2")))
+        ['0']
+    """
+    slots = {"quantize": quantize, "vary": vary, "recover": recover, "prune": prune}
+    chosen = {slot: choice for slot, choice in slots.items() if choice is not None}
+    if not chosen and bias is None:
+        raise ConstraintError("attach: no stage is given", fix="attach(model, quantize=Uniform(bits=4))")
+    for slot, choice in {**chosen, "bias": bias}.items():
+        _check_choice(slot, choice)
+    layers = _matched(model, include, skip)
+    biased = {name: layer for name, layer in layers.items() if bias is not None and layer.bias is not None}
+    if bias is not None and not biased:
+        raise ConstraintError(f"attach(bias={bias!r}): none of the layers {_listed(layers)} has a bias")
+    problems = [p for name, layer in layers.items() for p in _problems(name, layer, chosen)]
+    problems += [p for name, layer in biased.items() for p in _problems(name, layer, {"quantize": bias}, "bias")]
+    if problems:
+        raise ConstraintError("\n  ".join(["attach cannot go on, and nothing has been changed:", *problems]))
+    for name, layer in layers.items():
+        if chosen:
+            axis = 1 if isinstance(layer, _ConvTransposeNd) else 0
+            _fill(layer, "weight", axis, name, chosen)
+    for name, layer in biased.items():
+        _fill(layer, "bias", 0, f"{name}.bias", {"quantize": bias})
+    return model
+
+
+def detach(model: M, *, keep: Literal["decoded", "latent"] = "decoded") -> M:
+    """Take all weight paths away, in place, and return the model, which has plain parameters again.
+
+    Args:
+        model: a model, or a single layer of one.
+        keep: ``"decoded"`` leaves the weights of the forward pass without device variation, ``"latent"`` the float
+            masters.
+
+    Raises:
+        ConstraintError: there is no weight path, or ``keep`` is neither of the two.
+    """
+    if keep not in ("decoded", "latent"):
+        raise ConstraintError(f"detach(keep={keep!r}): 'decoded' or 'latent' is allowed")
+    found = list(_paths(model))
+    if not found:
+        raise ConstraintError(f"detach: {type(model).__name__} has no weight path")
+    for _, module, tensor, path, _ in found:
+        path.vary = None
+        _own_class(module)
+        parametrize.remove_parametrizations(module, tensor, leave_parametrized=keep == "decoded")
+    return model
+
+
+def codes(model: nn.Module) -> dict[str, WeightCodes]:
+    """Return the codes of every layer whose weight is quantized, by module name; device variation is left out."""
+    found = {n: path.codes(latent, n or type(m).__name__) for n, m, t, path, latent in _paths(model) if t == "weight"}
+    return {name: result for name, result in found.items() if result is not None}
+
+
+def weight_codes(module: nn.Module) -> WeightCodes | None:
+    """Return the codes of one layer's weight; None where it is not quantized."""
+    return _codes_of(module, "weight")
+
+
+def bias_codes(module: nn.Module) -> WeightCodes | None:
+    """Return the codes of one layer's bias; None where it is not quantized."""
+    return _codes_of(module, "bias")
+
+
+def penalties(model: nn.Module) -> Tensor:
+    """Return the sum of all terms that stages add to the loss, a scalar; zero where there are none."""
+    terms = [term for _, _, _, path, latent in _paths(model) for term in path.penalties(latent)]
+    if terms:
+        return torch.stack(terms).sum()
+    first = next(model.parameters(), None)
+    return torch.zeros(()) if first is None else first.new_zeros(())
+
+
+def after_step(model: nn.Module) -> None:
+    """Tell every stage that the optimizer has made a step."""
+    with torch.no_grad():
+        for _, _, _, path, latent in _paths(model):
+            path.after_step(latent)
+
+
+def after_epoch(model: nn.Module) -> None:
+    """Tell every stage that an epoch is over."""
+    with torch.no_grad():
+        for _, _, _, path, latent in _paths(model):
+            path.after_epoch(latent)
+
+
+def _paths(model: nn.Module) -> Iterator[tuple[str, nn.Module, str, WeightPath, Tensor]]:
+    for name, module in model.named_modules():
+        for tensor in ("weight", "bias"):
+            if (found := path_of(module, tensor)) is not None:
+                yield name, module, tensor, *found
+
+
+def _codes_of(module: nn.Module, tensor: str) -> WeightCodes | None:
+    found = path_of(module, tensor)
+    return None if found is None else found[0].codes(found[1], f"{type(module).__name__}.{tensor}")
+
+
+def _check_choice(slot: str, choice: object) -> None:
+    if isinstance(choice, type):
+        name = choice.__name__
+        raise ConstraintError(f"attach({slot}={name}): this is the class", fix=f"{slot}={name}(...) makes one of it")
+    scheme, stage = isinstance(choice, Scheme), isinstance(choice, StagePlan | Stage)
+    fits, wanted = {
+        "quantize": (scheme or stage, "a scheme or a stage"),
+        "bias": (scheme, "a scheme"),
+    }.get(slot, (stage, "a stage"))
+    if not (choice is None or fits):
+        raise ConstraintError(f"attach({slot}={choice!r}): {wanted} is needed")
+
+
+def _matched(model: nn.Module, include: str | Sequence[str], skip: str | Sequence[str]) -> dict[str, nn.Conv2d]:
+    """Return the layers that are meant, by name; a pattern that matches none of the layers is a mistake."""
+    # The cast names one of the types that share weight, bias and groups; Linear has no groups and is asked for none.
+    layers = {
+        name: cast(nn.Conv2d, module)
+        for name, module in model.named_modules()
+        if isinstance(module, _ConvNd | nn.Linear)
+    }
+    include, skip = ([p] if isinstance(p, str) else list(p) for p in (include, skip))
+    for argument, patterns in (("include", include), ("skip", skip)):
+        for pattern in patterns:
+            if not any(fnmatchcase(name, pattern) for name in layers):
+                children = [n for n in layers if n.startswith(f"{pattern}.")]
+                fix = f"{argument}={pattern + '.*'!r}" if children else None
+                raise ConstraintError(
+                    f"attach({argument}={pattern!r}): no layer has such a name; there are {_listed(layers)}", fix=fix
+                )
+    chosen = {
+        name: layer
+        for name, layer in layers.items()
+        if any(fnmatchcase(name, p) for p in include) and not any(fnmatchcase(name, p) for p in skip)
+    }
+    if not chosen:
+        raise ConstraintError(f"attach(include={include}, skip={skip}): no layer is left; there are {_listed(layers)}")
+    return chosen
+
+
+def _problems(name: str, layer: nn.Conv2d, chosen: Mapping[str, Choice | None], tensor: str = "weight") -> list[str]:
+    """Say why this layer cannot take these stages; empty where it can."""
+    where = f"{name or type(layer).__name__}.{tensor}"
+    found = path_of(layer, tensor)
+    if found is not None:
+        filled = [slot for slot, _ in found[0].stages() if slot in chosen]
+        return [f"{where}: the {s} slot holds {getattr(found[0], s)!r} already; detach(layer) first" for s in filled]
+    if parametrize.is_parametrized(layer, tensor):
+        others = ", ".join(type(p).__name__ for p in layer.parametrizations[tensor])  # type: ignore[index]
+        return [f"{where}: carries another parametrization ({others}); remove it first"]
+    if not isinstance(layer._parameters.get(tensor), nn.Parameter):
+        return [f"{where}: is no parameter (an old weight_norm hook?); remove what replaced it first"]
+    if isinstance(layer._parameters[tensor], nn.UninitializedParameter):
+        return [f"{where}: has no shape yet; run the lazy model once first"]
+    scheme = chosen.get("quantize")
+    if isinstance(scheme, Scheme) and scheme.per_channel:
+        if tensor == "bias":
+            return [f"{where}: one scale per channel would be one per bias; use FixedPoint(step) or per_channel=False"]
+        if isinstance(layer, _ConvTransposeNd) and layer.groups > 1:
+            return [
+                f"{where}: axis 1 of a transposed convolution with groups={layer.groups} holds channels of all groups, "
+                "so there is no scale per channel; use per_channel=False"
+            ]
+    return []
+
+
+def _fill(layer: nn.Module, tensor: str, axis: int, name: str, chosen: Mapping[str, Choice | None]) -> None:
+    found = path_of(layer, tensor)
+    path = WeightPath(axis) if found is None else found[0]
+    latent = getattr(layer, tensor) if found is None else found[1]
+    for slot in SLOTS:
+        if (choice := chosen.get(slot)) is not None:
+            path.fill(slot, choice, name, latent.detach())
+    path.train(layer.training)
+    if found is None:
+        if parametrize.is_parametrized(layer):
+            _own_class(layer)
+        # unsafe leaves out a trial run of the path, which would spend a draw of the noise.
+        parametrize.register_parametrization(layer, tensor, path, unsafe=True)
+
+
+def _own_class(module: nn.Module) -> None:
+    """Give a parametrized module a class that it does not share with its deep copies.
+
+    Parametrizing a tensor makes it a property of the module's class, and a deep copy has the same class: adding or
+    removing a second tensor's property on one of them would break the other.
+    """
+    shared = type(module)
+    module.__class__ = type(shared.__name__, shared.__bases__, dict(vars(shared)))
+
+
+def _listed(layers: dict[str, nn.Conv2d]) -> str:
+    names = [repr(name) for name in layers]
+    shown = names if len(names) <= 24 else [*names[:20], f"... {len(names) - 20} more"]
+    return ", ".join(shown) or "no convolution or linear layers at all"

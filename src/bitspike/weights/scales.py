@@ -1,0 +1,237 @@
+"""Rules that read the step of a weight grid from the weights themselves.
+
+A rule measures how far the grid has to reach; the step is ``reach / high``, where ``high`` is the largest code.
+``dims`` are the axes that share one step: all of them for one step per layer, all but the channel axis for one per
+channel. Results keep those axes with length 1, so they broadcast against the weights.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from bitspike.errors import ConstraintError
+
+EMPTY_STEP = 2.0**-24
+"""Step of a group whose weights are all zero: positive, so nothing divides by zero, and a power of two."""
+
+NEGLIGIBLE = 2.0**-100
+"""Steps and weights up to here count as zero; below them the exponent of float32 soon runs out."""
+
+Projection = Callable[[Tensor], Tensor]
+"""Maps magnitudes in units of the step to the nearest magnitudes of the grid."""
+
+
+class ScaleRule(ABC):
+    """Base of the scale rules; a subclass says how far the grid reaches."""
+
+    @abstractmethod
+    def reach(self, w: Tensor, dims: tuple[int, ...], kept: Tensor | None = None) -> Tensor:
+        """Return the largest magnitude that the grid has to hold, >= 0, with ``dims`` kept at length 1.
+
+        Args:
+            w: weights.
+            dims: axes that share one result.
+            kept: bool, of the shape of ``w``: the weights that count; all where None.
+        """
+
+    def step(
+        self, w: Tensor, dims: tuple[int, ...], high: int, project: Projection, kept: Tensor | None = None
+    ) -> Tensor:
+        """Return the step, above 0: ``reach / high``, or 2**-24 where all weights are zero."""
+        reach = self.reach(w, dims, kept)
+        # A tensor as divisor: CUDA turns a division by a Python number into a product with its rounded reciprocal.
+        return _positive(reach / torch.full_like(reach, high))
+
+
+def _positive(step: Tensor) -> Tensor:
+    return torch.where(step > NEGLIGIBLE, step, EMPTY_STEP)
+
+
+def _check_factor(rule: str, factor: float) -> None:
+    if not (math.isfinite(factor) and factor > 0):
+        raise ConstraintError(f"{rule}(factor={factor}): a finite number above 0 is needed")
+
+
+@dataclass(frozen=True)
+class Max(ScaleRule):
+    """Reach the largest magnitude: ``factor * max|w|``.
+
+    Example:
+        >>> Max().reach(torch.tensor([0.5, -2.0]), (0,)).tolist()
+        [2.0]
+    """
+
+    factor: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_factor("Max", self.factor)
+
+    def reach(self, w: Tensor, dims: tuple[int, ...], kept: Tensor | None = None) -> Tensor:
+        # Neither |w| in memory nor vector_norm, which takes ten times as long. `kept` changes nothing: the largest
+        # magnitude is always kept.
+        return torch.maximum(w.amax(dims, keepdim=True), -w.amin(dims, keepdim=True)) * self.factor
+
+
+@dataclass(frozen=True)
+class MeanAbs(ScaleRule):
+    """Reach a multiple of the mean magnitude: ``factor * mean|w|``.
+
+    Example:
+        >>> MeanAbs(factor=0.5).reach(torch.tensor([1.0, -3.0]), (0,)).tolist()
+        [1.0]
+    """
+
+    factor: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_factor("MeanAbs", self.factor)
+
+    def reach(self, w: Tensor, dims: tuple[int, ...], kept: Tensor | None = None) -> Tensor:
+        if kept is None:
+            return w.abs().mean(dims, keepdim=True) * self.factor
+        total = (w.abs() * kept).sum(dims, keepdim=True)
+        return total / kept.sum(dims, keepdim=True).clamp(min=1) * self.factor
+
+
+@dataclass(frozen=True)
+class Percentile(ScaleRule):
+    """Reach the ``p``-th percentile of the magnitudes, by nearest rank; larger weights are clipped.
+
+    Args:
+        p: per cent, above 0 to 100; 100 is ``Max()``.
+
+    Example:
+        >>> Percentile(75).reach(torch.tensor([1.0, -2.0, 3.0, 40.0]), (0,)).tolist()
+        [3.0]
+    """
+
+    p: float = 99.9
+
+    def __post_init__(self) -> None:
+        if not 0 < self.p <= 100:
+            raise ConstraintError(f"Percentile(p={self.p}): p is in per cent, above 0 to 100")
+
+    def reach(self, w: Tensor, dims: tuple[int, ...], kept: Tensor | None = None) -> Tensor:
+        shape = [1 if d in dims else n for d, n in enumerate(w.shape)]
+        order = [d for d in range(w.dim()) if d not in dims] + list(dims)
+        groups = w.abs().permute(order).reshape(math.prod(shape), -1)
+        count = groups.shape[1]
+        # The rank counts from the largest: a few of the top are found faster than all are sorted, and unlike
+        # torch.quantile this has no limit on the number of weights.
+        top = count - math.ceil(self.p / 100 * count) + 1
+        return groups.topk(top, dim=1).values[:, -1].reshape(shape)
+
+
+@dataclass(frozen=True)
+class MSE(ScaleRule):
+    """Take the step with the least squared error, by a grid search over shares of ``max|w|``.
+
+    One pass over the weights per candidate and per forward call: meant for post-training quantization and for few bits.
+
+    Args:
+        candidates: number of shares that are tried, at least 2.
+        smallest: the smallest share of ``max|w|`` that is tried, above 0 and below 1; the largest is 1.
+
+    Example:
+        >>> w = torch.cat([torch.linspace(-1, 1, 99), torch.tensor([8.0])])
+        >>> MSE().step(w, (0,), 7, torch.round).item() < Max().step(w, (0,), 7, torch.round).item()
+        True
+    """
+
+    candidates: int = 50
+    smallest: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.candidates < 2:
+            raise ConstraintError(f"MSE(candidates={self.candidates}): at least 2 are needed")
+        if not 0 < self.smallest < 1:
+            raise ConstraintError(f"MSE(smallest={self.smallest}): a share above 0 and below 1 is needed")
+
+    def reach(self, w: Tensor, dims: tuple[int, ...], kept: Tensor | None = None) -> Tensor:
+        return Max().reach(w, dims)
+
+    def step(
+        self, w: Tensor, dims: tuple[int, ...], high: int, project: Projection, kept: Tensor | None = None
+    ) -> Tensor:
+        magnitude = w.abs()
+        full = super().step(w, dims, high, project)
+        best, least = full, torch.full_like(full, torch.inf)
+        for i in range(self.candidates):
+            share = 1 - (1 - self.smallest) * i / (self.candidates - 1)
+            step = full * share
+            codes = project(magnitude / step).clamp(max=high)
+            error = (codes * step - magnitude).square().sum(dims, keepdim=True)
+            better = error < least
+            best, least = torch.where(better, step, best), torch.where(better, error, least)
+        return best
+
+
+@dataclass(frozen=True)
+class Constant(ScaleRule):
+    """Reach a declared magnitude, whatever the weights are; larger weights are clipped.
+
+    Example:
+        >>> Constant(3.0).reach(torch.zeros(4), (0,)).tolist()
+        [3.0]
+    """
+
+    value: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.value) and self.value > 0):
+            raise ConstraintError(f"Constant(value={self.value}): a finite number above 0 is needed")
+
+    def reach(self, w: Tensor, dims: tuple[int, ...], kept: Tensor | None = None) -> Tensor:
+        return w.new_full([1 if d in dims else n for d, n in enumerate(w.shape)], self.value)
+
+
+@dataclass(frozen=True)
+class Dyadic(ScaleRule):
+    """Round the step of another rule to the nearest power of two, nearest in log2.
+
+    Every weight is then an integer times a power of two, and a sum of weights is exact in float32 as long as the sum
+    of their codes stays below 2**24: float training and integer hardware agree bit for bit. The step may come
+    out up to sqrt(2) smaller than the rule's, in which case the largest weights are clipped.
+
+    Args:
+        rule: the rule whose step is rounded.
+
+    Example:
+        >>> Dyadic(Max()).step(torch.tensor([0.9, -0.2]), (0,), 7, torch.round).tolist()  # 0.9/7 = 0.1286
+        [0.125]
+    """
+
+    rule: ScaleRule = field(default_factory=Max)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.rule, ScaleRule) or isinstance(self.rule, Dyadic):
+            raise ConstraintError(
+                f"Dyadic(rule={self.rule!r}): the rule whose step is rounded is needed", fix="Dyadic(Max())"
+            )
+
+    def reach(self, w: Tensor, dims: tuple[int, ...], kept: Tensor | None = None) -> Tensor:
+        return self.rule.reach(w, dims, kept)
+
+    def step(
+        self, w: Tensor, dims: tuple[int, ...], high: int, project: Projection, kept: Tensor | None = None
+    ) -> Tensor:
+        return nearest_power_of_two(self.rule.step(w, dims, high, project, kept))
+
+
+def nearest_power_of_two(x: Tensor) -> Tensor:
+    """Return the power of two nearest to each x > 0 in log2, exactly on every device.
+
+    Example:
+        >>> nearest_power_of_two(torch.tensor([0.70, 0.72, 3.0])).tolist()
+        [0.5, 1.0, 4.0]
+    """
+    # x = m * 2**e with m in [1/2, 1). x / m is 2**e without error, which exp2 and pow do not promise on a GPU.
+    mantissa = torch.frexp(x).mantissa
+    power = x / mantissa
+    return torch.where(mantissa >= math.sqrt(0.5), power, power / 2)

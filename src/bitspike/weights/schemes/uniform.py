@@ -1,0 +1,71 @@
+"""The uniform symmetric grid with a zero in the middle."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass, field
+
+import torch
+from torch import Tensor
+
+from bitspike.ops.rounding import pass_where, straight_through
+from bitspike.weights.scales import Max, ScaleRule
+from bitspike.weights.schemes.base import Scheme, binary, check_bits, exact_step, inside
+
+
+@dataclass(frozen=True)
+class Uniform(Scheme):
+    """Quantize to ``2**bits - 1`` equally spaced levels, symmetric around zero.
+
+        Qmax = 2**(bits-1) - 1;  step = max|w| / Qmax;  code = clip(round(w / step), -Qmax, Qmax);  w_q = code * step
+
+    Ties round to even. The step is recomputed from the master weights in every forward call; up to 11 bits its
+    mantissa is shortened by the width of a code, which makes ``code * step`` exact and the scheme idempotent to the
+    last bit. 1 bit has no such grid: ``sign(w) * mean|w|`` with sign(0) = +1 takes its place. Gradient: identity.
+
+    Args:
+        bits: width of one code, 1 to 16.
+        per_channel: one step per output channel instead of one per layer.
+        scale: the rule that reads the step; at 1 bit only whether it is ``Dyadic`` counts.
+        clip_gradient: let no gradient reach weights beyond the outermost level.
+
+    Raises:
+        ConstraintError: ``bits`` outside 1 to 16.
+
+    Example:
+        >>> codes, scale = Uniform(bits=3).encode(torch.tensor([-0.75, -0.2, 0.0, 0.4, 0.75]))
+        >>> codes.tolist(), scale.tolist()
+        ([-3, -1, 0, 2, 3], [0.25])
+    """
+
+    bits: int
+    _: KW_ONLY
+    per_channel: bool = False
+    scale: ScaleRule = field(default_factory=Max)
+    clip_gradient: bool = False
+
+    def __post_init__(self) -> None:
+        check_bits("Uniform", self.bits, 16)
+
+    @property
+    def high(self) -> int:
+        return max(1, int(2 ** (self.bits - 1)) - 1)
+
+    @property
+    def low(self) -> int:
+        return -self.high
+
+    @property
+    def levels(self) -> tuple[int, ...] | None:
+        return (-1, 1) if self.bits == 1 else None
+
+    def project(self, w: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+        dims = self.shared_dims(w, axis)
+        if self.bits == 1:
+            return binary(w, dims, self.scale)
+        step = exact_step(self.scale.step(w, dims, self.high, torch.round), self.high)
+        return (w / step).round_().clamp_(self.low, self.high), step
+
+    def pass_gradient(self, value: Tensor, w: Tensor, step: Tensor) -> Tensor:
+        if not self.clip_gradient:
+            return straight_through(value, w)
+        return pass_where(value, w, inside(w, step, self.high))

@@ -1,0 +1,73 @@
+"""What may stand in a slot of the weight path, and the hooks that it may offer.
+
+A stage is a callable from weight to weight. What else it does, it says by having a method: the training loop calls the
+methods that are there and knows no stage by name. Every hook is handed the latent weight, the float master that trains.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from bitspike.weights.codes import WeightCodes
+
+
+@runtime_checkable
+class Stage(Protocol):
+    """One step of the weight path: takes the weight that the step before gave, returns one of the same shape."""
+
+    def __call__(self, w: Tensor, /) -> Tensor: ...
+
+
+@runtime_checkable
+class StagePlan(Protocol):
+    """A description from which ``attach`` builds one stage per layer: its own noise, its own cells."""
+
+    def build(self, name: str, weight: Tensor, /) -> Stage:
+        """Return the stage of the layer called ``name``; ``weight`` is its master, for shape, device and values."""
+        ...
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """A stage of the quantize slot: it also tells the integers behind its weight."""
+
+    @property
+    def bits(self) -> int: ...
+    @property
+    def low(self) -> int: ...
+    @property
+    def high(self) -> int: ...
+    @property
+    def levels(self) -> tuple[int, ...] | None: ...
+    def encode(self, w: Tensor, /) -> tuple[Tensor, Tensor]: ...
+
+
+@runtime_checkable
+class Recoder(Protocol):
+    """A stage of the recover or prune slot that can say what it does to the codes."""
+
+    def recode(self, codes: WeightCodes, /) -> WeightCodes: ...
+
+
+@runtime_checkable
+class HasPenalty(Protocol):
+    """A stage that adds a term to the loss."""
+
+    def penalty(self, latent: Tensor, /) -> Tensor: ...
+
+
+@runtime_checkable
+class HasAfterStep(Protocol):
+    """A stage that acts after each step of the optimizer."""
+
+    def after_step(self, latent: Tensor, /) -> None: ...
+
+
+@runtime_checkable
+class HasAfterEpoch(Protocol):
+    """A stage that acts after each epoch."""
+
+    def after_epoch(self, latent: Tensor, /) -> None: ...
