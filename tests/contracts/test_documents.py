@@ -1,0 +1,126 @@
+"""The documents say what is there: the drawing, the commands, the links."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "src" / "bitspike"
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def drawing() -> list[tuple[list[str], bool, int]]:
+    """Read the rooms of docs/architecture.md: (names, marked as later, floor) per row, from the top down."""
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    block = re.search(r"```\nsrc/bitspike/\n(.*?)```", text, re.DOTALL)
+    assert block
+    rows = []
+    for line in block[1].splitlines():
+        row = re.fullmatch(r"  (\S.*?)\s+L(\d)  (\S.*)", line)
+        assert row, f"not a row of the drawing: {line!r}"
+        rooms, floor, _ = row.groups()
+        rows.append((rooms.replace("(later)", "").split(), "(later)" in rooms, int(floor)))
+    return rows
+
+
+def contract_rows() -> list[list[str]]:
+    """Read the rows of the layers contract, from high to low, without ``__main__``."""
+    contracts = PYPROJECT["tool"]["importlinter"]["contracts"]
+    (layers,) = [contract["layers"] for contract in contracts if contract["id"] == "layers"]
+    return [[name.strip(" ()") for name in re.split(r"[|:]", row)] for row in layers if row != "__main__"]
+
+
+def exists(room: str) -> bool:
+    path = SOURCE / room
+    return path.is_dir() or path.with_suffix(".py").is_file()
+
+
+def test_every_room_of_the_drawing_exists_or_is_marked_as_later() -> None:
+    for rooms, later, _ in drawing():
+        for room in rooms:
+            assert exists(room.rstrip("/")) != later, f"{room}: {'exists' if later else 'is missing'}"
+
+
+def test_the_drawing_shows_the_rooms_and_floors_of_the_import_contract() -> None:
+    floors = {room.rstrip("/").replace("/", "."): floor for rooms, _, floor in drawing() for room in rooms}
+    del floors["recipes"]  # values, not code
+    inside = {f"integer.{path.stem}" for path in (SOURCE / "integer").glob("[a-z]*.py")}
+    assert inside <= set(floors), "the modules of integer/ stand on three floors, so each is drawn"
+    rows = contract_rows()
+    assert set(floors) == {room for row in rows for room in row}
+    heights = [{floors[room] for room in row} for row in rows]
+    assert all(len(height) == 1 for height in heights), "a row of the contract stands on one floor"
+    descent = [height.pop() for height in heights]
+    assert descent == sorted(descent, reverse=True)
+
+
+def targets() -> set[str]:
+    return set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+
+
+def code_in(text: str) -> list[str]:
+    """Return the lines of code blocks and the inline code of a document; prose may say "make" as well."""
+    block = r"```\w*\n(.*?)```"
+    lines = "\n".join(re.findall(block, text, re.DOTALL)).splitlines()
+    return [*lines, *re.findall(r"`([^`\n]+)`", re.sub(block, "", text, flags=re.DOTALL))]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
+def test_every_make_command_is_a_target(path: Path) -> None:
+    commands = [
+        re.match(r"\s*(?:\$ )?(?:\w+=\S+ )*make ([\w-]+)", line) for line in code_in(path.read_text(encoding="utf-8"))
+    ]
+    assert {command[1] for command in commands if command} <= targets()
+
+
+def test_the_first_screen_of_the_readme_names_the_two_commands() -> None:
+    screen = "\n".join((ROOT / "README.md").read_text(encoding="utf-8").splitlines()[:60])
+    assert "make quickstart" in screen
+    assert "make test" in screen
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
+def test_every_internal_link_resolves(path: Path) -> None:
+    text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        target = link.partition("#")[0]
+        if target and not re.match(r"[a-z]+:", target):
+            assert (path.parent / target).exists(), f"{link} does not exist"
+
+
+def test_no_file_names_a_folder_of_somebodys_machine() -> None:
+    machine = re.compile(r"(?<![\w.~])/(?:home|root|work|tmp|Users)/\w")
+    kinds = {".md", ".py", ".yaml", ".toml", ".cff", ".html", ".css", ".js", ""}
+    files = [path for folder in ("src", "tests", "docs", "scripts", ".ci") for path in (ROOT / folder).rglob("*")]
+    files += ROOT.glob("*.*")
+    read = [p for p in files if p.is_file() and p.suffix in kinds and not re.search(r"egg-info|__pycache__", str(p))]
+    assert len(read) > 20
+    found = [name_of(path) for path in read if machine.search(path.read_text(encoding="utf-8"))]
+    assert found == []
+
+
+def test_every_decision_is_listed_and_whole() -> None:
+    folder = ROOT / "docs" / "adr"
+    index = (folder / "README.md").read_text(encoding="utf-8")
+    decisions = sorted(folder.glob("0*.md"))
+    assert len(decisions) >= 6
+    for path in decisions:
+        assert f"({path.name})" in index
+        text = path.read_text(encoding="utf-8")
+        for part in ("Status", "Context", "Decision", "Alternatives", "Consequences", "Evidence"):
+            assert f"**{part}" in text, f"{path.name} has no {part}"
+
+
+def test_one_version_and_a_heading_for_results_affected() -> None:
+    version = PYPROJECT["project"]["version"]
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert "### Results affected" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
