@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from bitspike.integer.network import IntegerNetwork as IntegerNetwork
     from bitspike.integer.package import load as load
     from bitspike.integer.package import save as save
+    from bitspike.integer.replay import Certificate as Certificate
     from bitspike.integer.simulate import simulate as simulate
-    from bitspike.integer.verify import Certificate as Certificate
     from bitspike.integer.verify import verify as verify
     from bitspike.integer.widths import widths as widths
     from bitspike.journeys import evaluate as evaluate
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from bitspike.nn import ThresholdBatchNorm as ThresholdBatchNorm
     from bitspike.nn import TimeDistributed as TimeDistributed
     from bitspike.nn import set_steps as set_steps
-    from bitspike.ops.coding import Grid as Grid
+    from bitspike.ops.grids import Grid as Grid
     from bitspike.ops.surrogate import ArcTan as ArcTan
     from bitspike.ops.surrogate import PiecewiseExponential as PiecewiseExponential
     from bitspike.ops.surrogate import Rectangle as Rectangle
@@ -86,7 +86,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "RunError",
     ),
     "bitspike.ops.surrogate": ("ArcTan", "PiecewiseExponential", "Rectangle", "Sigmoid", "Triangle"),
-    "bitspike.ops.coding": ("Grid",),
+    "bitspike.ops.grids": ("Grid",),
     "bitspike.nn": (
         "IF",
         "LIF",
@@ -125,7 +125,8 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "bitspike.integer.host": ("decode", "encode"),
     "bitspike.integer.package": ("load", "save"),
     "bitspike.integer.simulate": ("simulate",),
-    "bitspike.integer.verify": ("Certificate", "verify"),
+    "bitspike.integer.replay": ("Certificate",),
+    "bitspike.integer.verify": ("verify",),
     "bitspike.integer.agreement": ("Agreement", "compare"),
     "bitspike.integer.widths": ("widths",),
     "bitspike.train": ("fit",),

@@ -16,7 +16,7 @@ from bitspike.data.official import ARCHIVES, download_official, read_official
 from bitspike.data.pixels import PixelGrid
 from bitspike.data.places import download_place, missing, places
 from bitspike.errors import ConstraintError, DataError
-from bitspike.ops.coding import Grid
+from bitspike.ops.grids import Grid
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bitspike.errors import ConstraintError
-from bitspike.ops.coding import Grid
+from bitspike.ops.grids import Grid
 
 
 @dataclass(frozen=True)

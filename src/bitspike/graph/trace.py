@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from torch import fx, nn
 
 from bitspike.errors import LoweringError
@@ -22,6 +25,27 @@ class Tracer(fx.Tracer):
         return plain or layer or isinstance(m, LEAVES)
 
 
+@contextmanager
+def evaluation(model: nn.Module) -> Iterator[None]:
+    """Put a model into evaluation mode for the length of a block; afterwards every module has its own mode back.
+
+    Example:
+        >>> model = nn.Sequential(nn.Dropout(), nn.Dropout().eval())
+        >>> with evaluation(model):
+        ...     [m.training for m in model]
+        [False, False]
+        >>> [m.training for m in model]
+        [True, False]
+    """
+    before = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in before.items():
+            module.training = training
+
+
 def trace(model: nn.Module) -> fx.Graph:
     """Return the graph of a model.
 
@@ -37,7 +61,7 @@ def trace(model: nn.Module) -> fx.Graph:
     """
     try:
         return Tracer().trace(model)
-    except (fx.proxy.TraceError, TypeError, RuntimeError) as error:
+    except (fx.proxy.TraceError, TypeError, RuntimeError, ValueError, NameError) as error:
         raise LoweringError(
             f"{type(model).__name__} cannot be followed: {error}",
             fix="keep branches on tensors out of forward, or move them in front of or behind the network",

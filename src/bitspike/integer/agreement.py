@@ -12,6 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from bitspike.errors import ConstraintError
+from bitspike.graph.trace import evaluation
 from bitspike.integer.engine import Engine
 from bitspike.integer.host import decode, encode
 from bitspike.integer.network import IntegerNetwork
@@ -59,21 +61,24 @@ def compare(
         net: what :func:`bitspike.integer.lower.lower` made of it; one read-out of class scores.
         batches: inputs and labels.
         seed: of the random coder, where the network has one; both sides see the same spikes.
+
+    Raises:
+        ConstraintError: the network has more than one read-out.
     """
-    engine = Engine(net)
-    (output,) = net.outputs
+    if len(net.outputs) != 1:
+        raise ConstraintError(f"the network has {len(net.outputs)} read-outs; class scores come from one")
+    engine, output = Engine(net), net.outputs[0]
     equal: dict[str, int] = defaultdict(int)
     total: dict[str, int] = defaultdict(int)
     samples = same = right = right_lowered = 0
     coders = [m for m in model.modules() if isinstance(m, BernoulliCoder)]
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    was_training = model.training
-    model.eval()
+    generators = [coder.generator for coder in coders]
     try:
         for number, (x, y) in enumerate(batches):
             for coder in coders:
                 coder.generator = torch.Generator().manual_seed(seed + number)
-            with recorded(model) as spikes:
+            with evaluation(model), recorded(model) as spikes:
                 logits = model(x.to(device))
             trace = engine.run(encode(net, x, generator=torch.Generator().manual_seed(seed + number)))
             for node in net.neurons:
@@ -87,9 +92,8 @@ def compare(
             right += int((predicted == y.cpu().numpy()).sum())
             right_lowered += int((lowered == y.cpu().numpy()).sum())
     finally:
-        model.train(was_training)
-        for coder in coders:
-            coder.generator = None
+        for coder, generator in zip(coders, generators, strict=True):
+            coder.generator = generator
     return Agreement(
         spikes=sum(equal.values()) / max(1, sum(total.values())),
         layers={path: equal[path] / total[path] for path in total},

@@ -14,7 +14,7 @@ from bitspike.integer.network import (
     SumPool,
     Weight,
 )
-from bitspike.ops.coding import Grid
+from bitspike.ops.grids import Grid
 
 _ONE = np.ones((1, 1), np.int64)
 

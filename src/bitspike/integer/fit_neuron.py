@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from bitspike.errors import ConstraintError, LoweringError
 from bitspike.integer.network import Integers, Reals
-from bitspike.integer.wires import OnGrid, Wire, put_on_grid, smallest_scale, whole
+from bitspike.integer.wires import OnGrid, Wire, integers, put_on_grid, smallest_scale, whole, without_dead
 from bitspike.nn.neuron import LIF, PLIF, Neuron, SignedIF
-from bitspike.ops.rounding import Dyadic, dyadic
+from bitspike.ops.grids import Dyadic, dyadic
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,9 @@ def leak_of(neuron: Neuron, precision: Precision) -> tuple[float, Dyadic]:
 def fit_neuron(wire: Wire, neuron: Neuron, *, steps: int, precision: Precision, path: str) -> Fitted:
     """Choose the integers of a spiking neuron that reads ``wire``.
 
-    With a hard reset the threshold is only compared, never subtracted, so rounding it up (``ge``) or down (``gt``) to the
-    next integer changes no spike. A leak of m / 2**k is exact while every product keeps its bits: k fraction bits per
-    step, or a membrane whose ``resolution`` rounds in training as the integers do.
+    With a hard reset the threshold is only compared, never subtracted, so rounding it up (``ge``) or down (``gt``) to
+    the next integer changes no spike. A leak of m / 2**k is exact while every product keeps its bits: all that enters
+    the potential ends in k zeros for every step, or a ``resolution`` rounds in training as the integers do.
     """
     rule, notes = neuron.rule, []
     decay, leak = leak_of(neuron, precision)
@@ -62,6 +63,11 @@ def fit_neuron(wire: Wire, neuron: Neuron, *, steps: int, precision: Precision, 
     if rule.decay_input:
         wire = wire.affine(np.asarray(1 - decay), np.zeros(1))
     theta = torch.as_tensor(neuron.threshold, dtype=torch.float64).reshape(-1).cpu().numpy()
+    if len(theta) not in (1, wire.shape[0]):
+        raise LoweringError(f"{path}: has {len(theta)} thresholds and gets {list(wire.shape)} per sample")
+    wire, dead = without_dead(wire, theta)
+    if dead:
+        notes.append(f"{path}: {dead} channels whose gain is as good as 0 were switched off")
     unit = smallest_scale(wire) if rule.resolution is None else np.full(1, rule.resolution)
     unit, theta = np.broadcast_arrays(unit, theta)
     if isinstance(neuron, SignedIF) and neuron.half_threshold:
@@ -82,16 +88,21 @@ def fit_neuron(wire: Wire, neuron: Neuron, *, steps: int, precision: Precision, 
         start, after = whole(initial / step), whole(np.full(1, rule.v_reset) / step)
         for value in (start, after):
             worst = max(worst, float((np.abs(np.round(value) - value) / exact).max()))
-        # Rounding down after a leak loses less than one count per step; a declared resolution loses the same in training.
-        if rule.resolution is None and leak.shift * (steps - 1) > k and leak.shift > 0:
-            worst = max(worst, float((1 / exact).max()))
         values: dict[str, Any] = {
-            "threshold": np.maximum(threshold, 1 if rule.fire == "ge" else 0).astype(np.int64)[None],
-            "initial": np.round(start).astype(np.int64),
-            "v_reset": np.round(after).astype(np.int64),
+            "threshold": integers(np.maximum(threshold, 1 if rule.fire == "ge" else 0))[None],
+            "initial": integers(np.round(start)),
+            "v_reset": integers(np.round(after)),
         }
+        # A declared resolution rounds in training as the integers do. Otherwise a leak that runs out of bits loses
+        # less than one count per step, and that loss leaks away like the rest.
+        if rule.resolution is None and leak.shift:
+            entering = [*grid.gains, grid.bias, values["initial"]]
+            entering.append(values["threshold"] if rule.reset == "soft" else values["v_reset"])
+            products = steps - 1 + int(rule.leak == "after" or bool(values["initial"].any()))
+            if leak.shift * products > min(_zeros_at_end(x) for x in entering):
+                worst = max(worst, sum(float(leak) ** i for i in range(products)) * float((1 / exact).max()))
         if isinstance(neuron, SignedIF):
-            values |= {"signed": True, "retract": np.maximum(1, np.ceil(whole(neuron.retract / step))).astype(np.int64)}
+            values |= {"signed": True, "retract": integers(np.ceil(whole(neuron.retract / step)))}
         return grid, values, worst
 
     k, (grid, values, worst) = _fewest(at, precision, fixed=0 if rule.resolution is not None else None)
@@ -111,6 +122,17 @@ def fit_neuron(wire: Wire, neuron: Neuron, *, steps: int, precision: Precision, 
     return Fitted(arguments, tuple(notes))
 
 
+def _zeros_at_end(values: Integers) -> int:
+    """Return how often all of the values can be halved; 64 if all are 0.
+
+    Example:
+        >>> _zeros_at_end(np.array([12, 8, 0])), _zeros_at_end(np.array([0]))
+        (2, 64)
+    """
+    bits = int(np.bitwise_or.reduce(values, axis=None))
+    return (bits & -bits).bit_length() - 1 if bits else 64
+
+
 def fit_readout(
     wire: Wire, *, precision: Precision, path: str
 ) -> tuple[tuple[Integers, ...], Integers, Reals, tuple[str, ...]]:
@@ -118,6 +140,8 @@ def fit_readout(
 
     One unit serves all classes, so the largest count is the answer without any multiplication.
     """
+    largest = np.max([np.abs(b.scale).max() for b in wire.branches], keepdims=True)
+    wire, dead = without_dead(wire, largest)
     unit = np.full(1, smallest_scale(wire).min())
 
     def at(k: int) -> tuple[OnGrid, None, float]:
@@ -125,19 +149,26 @@ def fit_readout(
         return grid, None, grid.worst
 
     k, (grid, _, worst) = _fewest(at, precision, fixed=None)
-    notes = (f"{path}: rounded within {worst:.2g} of one count, with {k} fraction bits",) if worst > 0 else ()
-    return grid.gains, grid.bias, unit / 2.0**k, notes
+    notes = [f"{path}: {dead} channels whose gain is as good as 0 were switched off"] if dead else []
+    if worst > 0:
+        notes.append(f"{path}: rounded within {worst:.2g} of one count, with {k} fraction bits")
+    return grid.gains, grid.bias, unit / 2.0**k, tuple(notes)
 
 
 def _fewest(at: Any, precision: Precision, *, fixed: int | None) -> tuple[int, Any]:
-    """Return the fewest fraction bits that are exact; else the fewest that keep the tolerance; else the most."""
+    """Return the fewest fraction bits that are exact; else the fewest that keep the tolerance; else the best."""
     if fixed is not None or precision.fraction_bits is not None:
         k = fixed if fixed is not None else precision.fraction_bits
         assert k is not None
         return k, at(k)
-    tried = [at(k) for k in range(precision.max_fraction_bits + 1)]
-    for limit in (0.0, precision.tolerance):
-        for k, found in enumerate(tried):
-            if found[2] <= limit:
-                return k, found
-    return len(tried) - 1, tried[-1]
+    tried = [at(0)]
+    while tried[-1][2] > 0 and len(tried) <= precision.max_fraction_bits:
+        try:
+            tried.append(at(len(tried)))
+        except ConstraintError:  # numbers of more than 53 bits
+            break
+    errors = [found[2] for found in tried]
+    if errors[-1] == 0:
+        return len(tried) - 1, tried[-1]
+    k = next((k for k, error in enumerate(errors) if error <= precision.tolerance), int(np.argmin(errors)))
+    return k, tried[k]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bitspike.errors import ConstraintError
-from bitspike.integer.network import Integers, IntegerNetwork, Readout
+from bitspike.integer.network import IntegerNetwork, Integers, Readout
 from bitspike.ops.coding import bernoulli, even_rate
 
 
@@ -26,7 +26,7 @@ def encode(net: IntegerNetwork, images: Tensor, *, generator: torch.Generator | 
     Raises:
         ConstraintError: the shape is not the network's.
     """
-    (source,) = net.inputs
+    source = net.input
     timed = source.coding == "direct" and not source.constant
     if tuple(images.shape[2 if timed else 1 :]) != source.shape or (timed and len(images) != net.steps):
         wanted = [*(["T"] if timed else []), "N", *source.shape]

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from bitspike.errors import LoweringError
-from bitspike.integer.network import Convolution, Linear, Reals, Shape, Weight
+from bitspike.errors import ConstraintError, LoweringError
+from bitspike.integer.network import Convolution, Linear, Reals, Shape, Weight, window_shape
+from bitspike.integer.wires import finite
 from bitspike.nn import ShiftBatchNorm, ThresholdBatchNorm
 from bitspike.weights import weight_codes
 
@@ -33,14 +34,12 @@ def convolution(
         padding = (0,) * len(module.kernel_size) if module.padding == "valid" else tuple(map(int, module.padding))
     if len(shape) != 1 + len(module.kernel_size) or shape[0] != module.in_channels:
         raise LoweringError(f"{path}: takes {module.in_channels} channels and gets {shape} per sample")
-    out = tuple(
-        (n + 2 * p - d * (k - 1) - 1) // s + 1
-        for n, p, d, k, s in zip(shape[1:], padding, module.dilation, module.kernel_size, module.stride, strict=True)
-    )
+    out = window_shape(shape[1:], module.kernel_size, module.stride, padding, module.dilation)
     weight = _weight(module, path, float_bits)
     return Convolution(
         id=id, path=path, call=call, sources=(source,), shape=(module.out_channels, *out), scale=scale * weight.step,
-        weight=weight, stride=tuple(module.stride), padding=padding, dilation=tuple(module.dilation), groups=module.groups,
+        weight=weight, stride=tuple(module.stride), padding=padding, dilation=tuple(module.dilation),
+        groups=module.groups,
     )  # fmt: skip
 
 
@@ -66,7 +65,10 @@ def linear(
 
 
 def _weight(module: nn.Module, path: str, float_bits: int) -> Weight:
-    found = weight_codes(module)
+    try:
+        found = weight_codes(module)
+    except ConstraintError as error:
+        raise LoweringError(f"{path}: {error.message}", fix=error.fix) from error
     if found is not None:
         return Weight(
             codes=found.codes.cpu().numpy().astype(np.int64),
@@ -78,10 +80,8 @@ def _weight(module: nn.Module, path: str, float_bits: int) -> Weight:
             scheme=found.scheme,
         )
     # No scheme: the finest codes that are still integers, one step per output channel.
-    latent: Tensor = module.weight  # type: ignore[assignment]
-    w = latent.detach().double().cpu().numpy()
-    if not np.isfinite(w).all():
-        raise LoweringError(f"{path}: the weight holds values that are not finite")
+    plain: Tensor = module.weight  # type: ignore[assignment]
+    w = finite(plain.detach().double().cpu().numpy(), f"{path}: the weight")
     high = 2 ** (float_bits - 1) - 1
     largest = np.abs(w.reshape(len(w), -1)).max(1)
     step = np.where(largest > 0, largest, 1.0) / high
@@ -92,8 +92,8 @@ def _weight(module: nn.Module, path: str, float_bits: int) -> Weight:
 def norm_affine(module: nn.Module, path: str) -> tuple[Reals, Reals]:
     """Return gain and shift, [C], that a batch norm applies in evaluation."""
     if isinstance(module, ThresholdBatchNorm | ShiftBatchNorm):
-        gain, shift = module.affine()
-        return gain.cpu().numpy(), shift.cpu().numpy()
+        gain, shift = (x.cpu().numpy() for x in module.affine())
+        return finite(gain, f"{path}: the norm"), finite(shift, f"{path}: the norm")
     assert isinstance(module, nn.modules.batchnorm._BatchNorm)
     if module.running_mean is None or module.running_var is None:
         raise LoweringError(f"{path}: a batch norm without running statistics changes with every batch")
@@ -101,7 +101,7 @@ def norm_affine(module: nn.Module, path: str) -> tuple[Reals, Reals]:
     scale: Reals = np.ones(1) if module.weight is None else module.weight.detach().double().cpu().numpy()
     bias: Reals = np.zeros(1) if module.bias is None else module.bias.detach().double().cpu().numpy()
     factor: Reals = scale / np.sqrt(var + module.eps)
-    return factor, bias - mean * factor
+    return finite(factor, f"{path}: the norm"), finite(bias - mean * factor, f"{path}: the norm")
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def pool(module: nn.Module, shape: Shape, path: str) -> Window | None:
         raise LoweringError(f"{path}: a dilated max pool is not supported", fix="dilation=1")
     if largest and any(padding):
         raise LoweringError(f"{path}: a padded max pool is not supported", fix="padding=0")
-    out = tuple((n + 2 * p - k) // s + 1 for n, p, k, s in zip(shape[1:], padding, kernel, stride, strict=True))
+    out = window_shape(shape[1:], kernel, stride, padding, (1,) * dims)
     return Window(kernel, stride, padding, (shape[0], *out), largest)
 
 

@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from bitspike.errors import LoweringError
-from bitspike.graph.trace import trace
+from bitspike.errors import ConstraintError, LoweringError
+from bitspike.graph.trace import evaluation, trace
 from bitspike.integer.fit_neuron import Precision, fit_neuron, fit_readout
-from bitspike.integer.layers import convolution, linear, norm_affine, pool
+from bitspike.integer.layers import Window, convolution, linear, norm_affine, pool
 from bitspike.integer.network import (
     Add,
     Convolution,
@@ -32,10 +32,11 @@ from bitspike.integer.network import (
     Readout,
     Reshape,
     SumPool,
+    Weight,
     Weighted,
 )
 from bitspike.integer.network import Neuron as NeuronNode
-from bitspike.integer.wires import Branch, Wire, put_on_grid, smallest_scale
+from bitspike.integer.wires import Branch, Wire, finite, put_on_grid, smallest_scale
 from bitspike.nn import (
     BernoulliCoder,
     Encoder,
@@ -48,7 +49,8 @@ from bitspike.nn import (
     ThresholdBatchNorm,
     TimeDistributed,
 )
-from bitspike.ops.coding import Grid
+from bitspike.ops.grids import Grid
+from bitspike.weights.path import path_of
 
 _NORMS = (nn.modules.batchnorm._BatchNorm, ThresholdBatchNorm, ShiftBatchNorm)
 _IGNORED = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.Identity)
@@ -81,13 +83,8 @@ def lower(
         >>> [type(n).__name__ for n in lower(model, torch.zeros(1, 4)).nodes]
         ['Input', 'Linear', 'Neuron', 'Readout']
     """
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            return _Lowering(model, example, grid, precision or Precision()).run()
-    finally:
-        model.train(was_training)
+    with evaluation(model), torch.no_grad():
+        return _Lowering(model, example, grid, precision or Precision()).run()
 
 
 class _Lowering:
@@ -105,12 +102,15 @@ class _Lowering:
         self.nodes: list[Node] = []
         self.notes: list[str] = []
         self.calls: Counter[str] = Counter()
+        self.coded = False
 
     def run(self) -> IntegerNetwork:
         wires: dict[fx.Node, Any] = {}
         for node in trace(self.model).nodes:
             wires[node] = self._visit(node, wires)
         nodes = _orient(self.nodes)
+        if self.encoder is not None and not self.coded:
+            raise LoweringError(f"the model's {type(self.encoder).__name__} takes no part in its forward")
         source = {"model": type(self.model).__name__, "torch": torch.__version__}
         return IntegerNetwork(self.steps, tuple(nodes), tuple(self.notes), source)
 
@@ -124,7 +124,12 @@ class _Lowering:
         if node.op == "output":
             return self._leave(args[0])
         if node.op == "call_module":
-            return self._module(str(node.target), self.modules[str(node.target)], args[0])
+            if len(args) != 1 or kwargs:
+                raise LoweringError(f"{node.target}: is called with more than one tensor", fix="module(x)")
+            try:
+                return self._module(str(node.target), self.modules[str(node.target)], args[0])
+            except ConstraintError as error:
+                raise LoweringError(f"{node.target}: {error.message}", fix=error.fix) from error
         if node.op == "get_attr":
             raise LoweringError(f"{node.target}: a tensor of the model enters the data flow outside any layer")
         return self._function(node, args, kwargs)
@@ -142,7 +147,8 @@ class _Lowering:
         scale = np.full(1, self.grid.scale)
         constant = isinstance(self.encoder, Repeat)
         entry = Input(
-            id="input", path="input", shape=shape, scale=scale, grid=self.grid, constant=constant, coding=coding, divisor=divisor
+            id="input", path="input", shape=shape, scale=scale, grid=self.grid, constant=constant, coding=coding,
+            divisor=divisor,
         )  # fmt: skip
         return self._wire(entry, scale, timed=not untimed)
 
@@ -151,8 +157,14 @@ class _Lowering:
         for r in results:
             if isinstance(r, Wire):
                 raise LoweringError(
-                    "the model's output still has a time axis", fix="end it with bs.RateReadout() or bs.SumReadout()"
+                    f"the model's output is no read-out: {list(r.shape)} per sample{' and step' * r.timed}",
+                    fix="end it with bs.RateReadout() or bs.SumReadout()",
                 )
+        if not any(isinstance(r, Readout) for r in results):
+            raise LoweringError(
+                f"the model returns a {type(result).__name__}; a read-out or a tuple of them is needed",
+                fix="end it with bs.RateReadout() or bs.SumReadout()",
+            )
 
     def _function(self, node: fx.Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         target = node.target
@@ -177,21 +189,23 @@ class _Lowering:
     # ---- modules ---------------------------------------------------------------------------------------------------
 
     def _module(self, path: str, module: nn.Module, wire: Any) -> Any:
+        if isinstance(module, _IGNORED):
+            return wire
         if not isinstance(wire, Wire):
-            if isinstance(module, _IGNORED):
-                return wire
             raise LoweringError(
                 f"{path}: {type(module).__name__} stands behind the read-out; the integer form ends there",
                 fix="keep it outside the model that is lowered",
             )
         if isinstance(module, Encoder):
-            return replace(wire, timed=True)
+            return self._encoder(path, module, wire)
         if isinstance(module, Neuron):
             return self._neuron(path, module, wire)
         if isinstance(module, RateReadout | SumReadout):
             return self._readout(path, module, wire)
         if isinstance(module, TimeDistributed):
             return self._distributed(path, module, wire)
+        if wire.timed and isinstance(module, nn.Flatten) and (module.start_dim, module.end_dim) == (2, -1):
+            return self._flatten(path, wire)
         if wire.timed:
             raise LoweringError(
                 f"{path}: {type(module).__name__} gets a tensor with a time axis",
@@ -199,7 +213,19 @@ class _Lowering:
             )
         return self._layer(path, module, wire)
 
+    def _encoder(self, path: str, module: Encoder, wire: Wire) -> Wire:
+        self.coded = True
+        if wire.timed:
+            raise LoweringError(f"{path}: {type(module).__name__} gets a tensor that has a time axis already")
+        if not isinstance(module, Repeat) and (wire.branches[0].node != "input" or not wire.plain):
+            raise LoweringError(
+                f"{path}: {type(module).__name__} stands behind other layers; only the model's input can be coded",
+                fix=f"{type(module).__name__} in front, or bs.Repeat(steps={self.steps}) in its place",
+            )
+        return replace(wire, timed=True)
+
     def _distributed(self, path: str, module: nn.Sequential, wire: Wire) -> Wire:
+        _need_time(path, module, wire)
         for name, layer in module.named_children():
             inner = f"{path}.{name}"
             wire = (
@@ -213,7 +239,10 @@ class _Lowering:
         if isinstance(module, _IGNORED):
             return wire
         if isinstance(module, _NORMS):
-            return wire.affine(*norm_affine(module, path))
+            gain, shift = norm_affine(module, path)
+            if len(gain) not in (1, wire.shape[0]):
+                raise LoweringError(f"{path}: norms {len(gain)} channels and gets {list(wire.shape)} per sample")
+            return wire.affine(gain, shift)
         if isinstance(module, nn.Flatten):
             if (module.start_dim, module.end_dim) != (1, -1):
                 raise LoweringError(
@@ -231,16 +260,15 @@ class _Lowering:
                 fix="layers it holds: Conv1d/2d/3d, Linear, batch norms, AvgPool, AdaptiveAvgPool, MaxPool, Flatten, "
                 "Dropout, and the neurons and read-outs of bitspike",
             )
-        wire = self._plain(path, wire) if window.largest else wire
-        return self._pool(path, wire, window)
+        return self._pool(path, self._rising(path, wire) if window.largest else wire, window)
 
-    def _pool(self, path: str, wire: Wire, window: Any) -> Wire:
+    def _pool(self, path: str, wire: Wire, window: Window) -> Wire:
         branches = []
-        for i, branch in enumerate(wire.branches):
+        for branch in wire.branches:
             kind = MaxPool if window.largest else SumPool
             scale = branch.scale if window.largest else branch.scale / window.area
             node = kind(
-                id=self._id(path), path=path, call=i, sources=(branch.node,), shape=window.shape, scale=np.abs(scale),
+                id=self._id(path), path=path, sources=(branch.node,), shape=window.shape, scale=np.abs(scale),
                 kernel=window.kernel, stride=window.stride, padding=window.padding,
             )  # fmt: skip
             branches.append(Branch(self._add(node), scale))
@@ -259,8 +287,11 @@ class _Lowering:
         )  # fmt: skip
         if node.weight.scheme == "float":
             self.notes.append(f"{path}: weights without a scheme became codes of {node.weight.bits} bits")
+        found = path_of(module)
+        if found is not None and found[0].vary is not None:
+            self.notes.append(f"{path}: the variation of its devices was left out")
         bias = getattr(module, "bias", None)
-        offset = np.zeros(1) if bias is None else bias.detach().double().cpu().numpy()
+        offset = np.zeros(1) if bias is None else finite(bias.detach().double().cpu().numpy(), f"{path}: the bias")
         return replace(self._wire(node, node.scale, timed=wire.timed), offset=offset)
 
     def _flatten(self, path: str, wire: Wire) -> Wire:
@@ -281,10 +312,7 @@ class _Lowering:
         return replace(wire, branches=tuple(branches), offset=spread(wire.offset), shape=(size,))
 
     def _neuron(self, path: str, module: Neuron, wire: Wire) -> Wire:
-        if not wire.timed:
-            raise LoweringError(
-                f"{path}: {type(module).__name__} gets a tensor without a time axis", fix="bs.Repeat(steps=...)"
-            )
+        _need_time(path, module, wire)
         fitted = fit_neuron(wire, module, steps=self.steps, precision=self.precision, path=path)
         self.notes.extend(fitted.notes)
         node = NeuronNode(
@@ -294,6 +322,7 @@ class _Lowering:
         return self._wire(node, np.ones(1), timed=True)
 
     def _readout(self, path: str, module: nn.Module, wire: Wire) -> Readout:
+        _need_time(path, module, wire)
         gains, bias, unit, notes = fit_readout(wire, precision=self.precision, path=path)
         self.notes.extend(notes)
         scale = unit / self.steps if isinstance(module, RateReadout) else unit
@@ -304,7 +333,21 @@ class _Lowering:
         self._add(node)
         return node
 
-    # ---- helpers ---------------------------------------------------------------------------------------------------
+    # ---- wires and ids ---------------------------------------------------------------------------------------------
+
+    def _rising(self, path: str, wire: Wire) -> Wire:
+        """Make every integer grow with its real value, which is what a maximum needs; scales and offsets may stay."""
+        if len(wire.branches) > 1:
+            return replace(self._plain(path, replace(wire, offset=np.zeros(1))), offset=wire.offset)
+        (branch,) = wire.branches
+        if (branch.scale >= 0).all():
+            return wire
+        sign, scale = np.where(branch.scale < 0, -1, 1), np.abs(branch.scale)
+        node = Add(
+            id=self._id(f"{path}.sign"), path=path, sources=(branch.node,), shape=wire.shape, scale=scale,
+            gains=(sign[None],),
+        )  # fmt: skip
+        return replace(wire, branches=(Branch(self._add(node), scale),))
 
     def _plain(self, path: str, wire: Wire) -> Wire:
         """Make a wire that layers can read: a sum of branches gets a node of its own."""
@@ -353,13 +396,22 @@ class _Lowering:
         if grid is not None:
             return grid
         low, high = (float(x.min()), float(x.max())) if x.numel() else (0.0, 1.0)
-        if low >= 0 and high <= 1:
+        if low >= 0 and high <= 1:  # false for NaN
             return Grid(1 / 255, 0, 255)
         bound = max(abs(low), abs(high))
         raise LoweringError(
-            f"the example reaches from {low:.4g} to {high:.4g}; without a declared grid only 8-bit images in [0, 1] are taken",
+            f"the example reaches from {low:.4g} to {high:.4g}; without a declared grid only 8-bit images "
+            "in [0, 1] are taken",
             fix=f"bs.lower(model, example, grid=bs.Grid(scale={bound / 127:.6g}, low=-127, high=127)), "
             "or the grid on which your inputs lie",
+        )
+
+
+def _need_time(path: str, module: nn.Module, wire: Wire) -> None:
+    if not wire.timed:
+        raise LoweringError(
+            f"{path}: {type(module).__name__} gets a tensor without a time axis",
+            fix="bs.Repeat(steps=...) in front of it",
         )
 
 
@@ -374,7 +426,7 @@ def _orient(nodes: list[Node]) -> list[Node]:
         gains = list(reader.gains)
         for g, (gain, source) in enumerate(zip(reader.gains, reader.sources, strict=True)):
             node = nodes[by_id[source]]
-            if not isinstance(node, Weighted) or readers[source] > 1 or node.weight.low != -node.weight.high:
+            if not isinstance(node, Weighted) or readers[source] > 1 or not _mirrored(node.weight):
                 continue
             sign = np.where((gain < 0).all(0), -1, 1)
             gains[g] = gain * sign
@@ -383,3 +435,9 @@ def _orient(nodes: list[Node]) -> list[Node]:
             nodes[by_id[source]] = replace(node, weight=weight)
         nodes[i] = replace(reader, gains=tuple(gains))
     return nodes
+
+
+def _mirrored(weight: Weight) -> bool:
+    """Tell whether a grid of codes holds the negative of each of its codes."""
+    levels = weight.levels or (weight.low, weight.high)
+    return set(levels) == {-level for level in levels}

@@ -1,8 +1,8 @@
 """The integer network: what remains when every float is gone.
 
 A network is a list of nodes in the order of data flow. A wire carries integers [T, N, ...], or [1, N, ...] where
-nothing changes over time. Each node says what one of its integers is worth (``scale``), so real values can be read back;
-nothing that decides a spike uses it.
+nothing changes over time. Each node says what one of its integers is worth (``scale``), so real values can be read
+back; nothing that decides a spike uses it.
 
 The neuron, step by step, all integers (m / 2**k is the leak, >> an arithmetic shift, that is, rounding down):
 
@@ -20,17 +20,15 @@ The neuron, step by step, all integers (m / 2**k is the leak, >> an arithmetic s
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from bitspike.errors import ConstraintError
-from bitspike.ops.coding import Grid
-from bitspike.ops.dynamics import Leak, Reset
-from bitspike.ops.rounding import Dyadic
-from bitspike.ops.surrogate import Fire
+from bitspike.ops.grids import Dyadic, Fire, Grid, Leak, Reset
 
 Integers = npt.NDArray[np.int64]
 Reals = npt.NDArray[np.float64]
@@ -184,6 +182,21 @@ class Neuron(Node):
     floor: int | None = None
     width: int | None = None
 
+    def __post_init__(self) -> None:
+        least = 1 if self.fire == "ge" else 0
+        problems = {
+            f"fire={self.fire!r}: allowed are {get_args(Fire)}": self.fire not in get_args(Fire),
+            f"reset={self.reset!r}: allowed are {get_args(Reset)}": self.reset not in get_args(Reset),
+            f"leak_order={self.leak_order!r}: allowed are {get_args(Leak)}": self.leak_order not in get_args(Leak),
+            "a signed neuron resets by subtraction": self.signed and self.reset != "soft",
+            f"a threshold below {least} for {self.fire!r}": bool((self.threshold < least).any()),
+            "retract below 0": bool((self.retract < 0).any()),
+            "a negative shift": min(self.right_shift, self.fraction_bits, self.leak.shift, self.leak.numerator) < 0,
+            f"width={self.width}: at least 2 bits": self.width is not None and self.width < 2,
+        }
+        if found := [text for text, wrong in problems.items() if wrong]:
+            raise ConstraintError(f"neuron {self.id!r}: {'; '.join(found)}")
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Readout(Node):
@@ -208,7 +221,8 @@ class IntegerNetwork:
         source: where it came from (model class, versions, settings); no meaning for the arithmetic.
 
     Raises:
-        ConstraintError: an id is used twice or is not a plain word, or a source does not stand before its reader.
+        ConstraintError: an id is used twice or is not a plain word, a source does not stand before its reader, or
+            shapes do not fit.
     """
 
     steps: int
@@ -217,7 +231,9 @@ class IntegerNetwork:
     source: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        seen: set[str] = set()
+        if self.steps < 1:
+            raise ConstraintError(f"steps={self.steps}: at least 1 is needed")
+        seen: dict[str, Node] = {}
         for node in self.nodes:
             if not node.id.replace("_", "a").isalnum() or not node.id.isascii():
                 raise ConstraintError(f"node id {node.id!r}: letters, digits and underscores are allowed")
@@ -226,13 +242,26 @@ class IntegerNetwork:
             for source in node.sources:
                 if source not in seen:
                     raise ConstraintError(f"node {node.id!r} reads {source!r}, which does not stand before it")
-            if isinstance(node, Gained) and len(node.gains) != len(node.sources):
-                raise ConstraintError(f"node {node.id!r} has {len(node.sources)} sources and {len(node.gains)} gains")
-            seen.add(node.id)
-        if self.steps < 1:
-            raise ConstraintError(f"steps={self.steps}: at least 1 is needed")
+                if isinstance(seen[source], Readout):
+                    raise ConstraintError(f"node {node.id!r} reads {source!r}, which leaves the network")
+            _check(node, [seen[s].shape for s in node.sources], self.steps)
+            seen[node.id] = node
         if not self.inputs or not self.outputs:
             raise ConstraintError("an integer network needs at least one Input and one Readout")
+
+    @property
+    def input(self) -> Input:
+        """The one input, for all that run a network on a single tensor of codes."""
+        if len(self.inputs) != 1:
+            raise ConstraintError(
+                f"the network has {len(self.inputs)} inputs; only networks of one input can be run yet"
+            )
+        return self.inputs[0]
+
+    @property
+    def input_grid(self) -> Grid:
+        """The integer grid of the one input."""
+        return self.input.grid
 
     def __getitem__(self, id: str) -> Node:
         for node in self.nodes:
@@ -271,6 +300,71 @@ class IntegerNetwork:
     def weight_count(self) -> int:
         """Return how many weights there are."""
         return sum(n.weight.codes.size for n in self.weighted)
+
+
+def window_shape(inside: Shape, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape) -> Shape:
+    """Return how many windows fit along each axis: floor((n + 2 p - d (k - 1) - 1) / s) + 1.
+
+    Example:
+        >>> window_shape((28, 28), kernel=(5, 5), stride=(2, 2), padding=(2, 2), dilation=(1, 1))
+        (14, 14)
+    """
+    axes = zip(inside, kernel, stride, padding, dilation, strict=True)
+    return tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in axes)
+
+
+def _check(node: Node, inputs: list[Shape], steps: int) -> None:
+    """Refuse a node whose parameters or output shape do not fit what it reads."""
+
+    def need(fits: bool, what: str) -> None:
+        if not fits:
+            raise ConstraintError(f"{type(node).__name__} {node.id!r} of shape {list(node.shape)}: {what}")
+
+    need(len(node.shape) > 0 and all(n > 0 for n in node.shape), "a shape needs at least one channel and no empty axis")
+    if isinstance(node, Input):
+        need(not inputs, "an input reads nothing")
+    elif isinstance(node, Gained):
+        need(len(node.gains) == len(inputs) > 0, f"{len(inputs)} sources and {len(node.gains)} gains")
+        need(all(shape == node.shape for shape in inputs), f"its sources have the shapes {[list(s) for s in inputs]}")
+        for name, value, timed in _parameters(node):
+            allowed = [(1, steps), (1, node.shape[0])] if timed else [(1, node.shape[0])]
+            fits = value.ndim == len(allowed) and all(n in a for n, a in zip(value.shape, allowed, strict=True))
+            need(
+                fits,
+                f"its {name} has the shape {list(value.shape)}; 1 or all of the {'steps and ' * timed}channels fit",
+            )
+    else:
+        need(len(inputs) == 1, f"it reads {len(inputs)} sources and takes one")
+        made = _shape_made(node, inputs[0])
+        need(node.shape == made, f"it makes {list(made) if made else 'nothing'} of {list(inputs[0])}")
+
+
+def _parameters(node: Add | Neuron | Readout) -> Iterator[tuple[str, Integers, bool]]:
+    """Yield name and value of a node's parameters, and whether they may change over time."""
+    yield from ((f"gain {i}", gain, True) for i, gain in enumerate(node.gains))
+    if isinstance(node, Neuron | Readout):
+        yield "bias", node.bias, True
+    if isinstance(node, Neuron):
+        yield "threshold", node.threshold, True
+        yield from ((name, getattr(node, name), False) for name in ("initial", "v_reset", "retract"))
+
+
+def _shape_made(node: Node, shape: Shape) -> Shape | None:
+    """Return what a node makes of one sample of ``shape``, or None if it cannot read it."""
+    channels, inside = shape[0], shape[1:]
+    match node:
+        case Reshape():
+            return node.shape if math.prod(shape) == math.prod(node.shape) else None
+        case Linear():
+            return node.weight.codes.shape[:1] if node.weight.codes.shape[1:] == shape else None
+        case Convolution():
+            out, per_group, *kernel = node.weight.codes.shape
+            if len(kernel) != len(inside) or per_group * node.groups != channels or out % node.groups:
+                return None
+            return (out, *window_shape(inside, tuple(kernel), node.stride, node.padding, node.dilation))
+        case SumPool() | MaxPool() if len(node.kernel) == len(inside):
+            return (channels, *window_shape(inside, node.kernel, node.stride, node.padding, (1,) * len(inside)))
+    return None
 
 
 def per_channel(values: Integers, dims: int) -> Integers:

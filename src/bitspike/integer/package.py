@@ -25,8 +25,7 @@ from safetensors.numpy import load_file, save_file
 from bitspike.errors import BitspikeError, PackageError
 from bitspike.integer import network as forms
 from bitspike.integer.network import IntegerNetwork, Node, Weight
-from bitspike.ops.coding import Grid
-from bitspike.ops.rounding import Dyadic
+from bitspike.ops.grids import Dyadic, Grid
 
 FORMAT = "bitspike-network"
 VERSION = 1
@@ -53,18 +52,16 @@ def save(net: IntegerNetwork, folder: str | os.PathLike[str], *, vectors: Arrays
         the folder.
 
     Raises:
-        PackageError: the folder exists and holds something that is not a package.
+        PackageError: the folder exists and holds something that is not a package, or it cannot be written.
     """
     from bitspike.integer.vectors import golden
 
-    folder = Path(folder)
-    if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST).exists():
-        raise PackageError(f"{folder} is not empty and not a network package; it was left alone", fix="another folder")
+    folder = Path(folder).absolute()
+    _refuse_foreign(folder)
     partial = folder.with_name(folder.name + ".partial")
-    if partial.exists():
-        shutil.rmtree(partial)
-    partial.mkdir(parents=True)
     try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
         tensors = dict(_tensors(net))
         save_file(tensors, partial / WEIGHTS)
         save_file(golden(net) if vectors is None else vectors, partial / VECTORS)
@@ -74,10 +71,27 @@ def save(net: IntegerNetwork, folder: str | os.PathLike[str], *, vectors: Arrays
         if folder.exists():
             shutil.rmtree(folder)
         partial.rename(folder)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(partial, ignore_errors=True)
+        if isinstance(error, OSError | SafetensorError):
+            raise PackageError(f"{folder} could not be written: {error}", fix="a folder with room for it") from error
         raise
     return folder
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Leave everything alone that is not a package of this format, whole and with nothing beside it."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise PackageError(f"{folder} is a file; it was left alone", fix="another folder")
+    names = {path.name for path in folder.iterdir()}
+    foreign = sorted(names - {MANIFEST, WEIGHTS, VECTORS})
+    if foreign or (names and MANIFEST not in names):
+        what = f"holds {', '.join(foreign[:3])}" if foreign else "is no network package"
+        raise PackageError(f"{folder} {what}; it was left alone", fix="another folder")
+    if names:
+        read_manifest(folder)
 
 
 def load(folder: str | os.PathLike[str], *, check: bool = True) -> IntegerNetwork:
@@ -85,7 +99,8 @@ def load(folder: str | os.PathLike[str], *, check: bool = True) -> IntegerNetwor
 
     Args:
         folder: what :func:`save` wrote.
-        check: refuse tensors that differ from the digests of the manifest.
+        check: refuse tensors that differ from the digests of the manifest. False takes them as they are, codes outside
+            their grid included, so that ``verify`` can show what they do.
 
     Raises:
         PackageError: something is missing, damaged, changed or of another format; the message names it.
@@ -99,13 +114,13 @@ def load(folder: str | os.PathLike[str], *, check: bool = True) -> IntegerNetwor
             fix=f"bitspike verify {folder} shows where, or save the network again",
         )
     try:
-        nodes = tuple(_node(entry, tensors) for entry in manifest["nodes"])
+        nodes = tuple(_node(entry, tensors, check=check) for entry in manifest["nodes"])
         return IntegerNetwork(
             steps=int(manifest["T"]), nodes=nodes, notes=tuple(manifest["notes"]), source=dict(manifest["source"])
         )
     except BitspikeError as error:
         raise PackageError(f"{folder}: {error.message}", fix=error.fix) from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise PackageError(f"{folder / MANIFEST} is damaged: {type(error).__name__} {error}") from error
 
 
@@ -123,6 +138,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise PackageError(f"{path} is not a Bitspike manifest")
     if manifest.get("format_version") != VERSION:
         raise PackageError(f"{path} has format version {manifest.get('format_version')}, this release reads {VERSION}")
+    if not isinstance(manifest.get("tensors"), dict) or not isinstance(manifest.get("nodes"), list):
+        raise PackageError(f"{path} is damaged: its list of tensors or nodes is missing")
     return manifest
 
 
@@ -139,7 +156,7 @@ def read_tensors(folder: Path, name: str) -> Arrays:
 
 def changed_tensors(manifest: dict[str, Any], tensors: Arrays) -> list[str]:
     """Return the names of tensors whose digest is not the manifest's, or that are missing or too many."""
-    wanted: dict[str, str] = manifest.get("tensors", {})
+    wanted: dict[str, str] = manifest["tensors"]
     wrong = [n for n, d in wanted.items() if n not in tensors or _tensor_digest(tensors[n]) != d]
     return wrong + [n for n in tensors if n not in wanted]
 
@@ -254,7 +271,7 @@ def _entry(node: Node) -> dict[str, Any]:
     }
 
 
-def _node(entry: dict[str, Any], tensors: Arrays) -> Node:
+def _node(entry: dict[str, Any], tensors: Arrays, *, check: bool) -> Node:
     if entry["op"] not in _NODES:
         raise PackageError(f"node {entry['id']!r} is a {entry['op']}, which this release does not know")
     kind = _NODES[entry["op"]]
@@ -272,12 +289,15 @@ def _node(entry: dict[str, Any], tensors: Arrays) -> Node:
             continue
         raw, hint = attrs[field.name], hints[field.name]
         if hint is Weight:
+            codes = _take(tensors, raw["key"]).astype(np.int64)
+            as_is = codes.size > 0 and not check
+            least, most = (int(codes.min()), int(codes.max())) if as_is else (raw["low"], raw["high"])
             values[field.name] = Weight(
-                codes=_take(tensors, raw["key"]).astype(np.int64),
+                codes=codes,
                 step=np.asarray(raw["delta"], np.float64),
                 bits=raw["bits"],
-                low=raw["low"],
-                high=raw["high"],
+                low=min(least, raw["low"]),
+                high=max(most, raw["high"]),
                 levels=None if raw["levels"] is None else tuple(raw["levels"]),
                 scheme=raw["scheme"],
             )

@@ -2,8 +2,8 @@
 
 ``input_codes`` [T or 1, N, ...] holds zeros, the largest codes, the smallest and seeded random ones, and real samples
 where some are given. Per neuron ``<node>.spikes`` int8 [T, N, ...], ``<node>.counts`` [N, ...], ``<node>.potentials``
-[kept steps, N, ...] before reset; per read-out ``<node>.output``. ``potential_steps`` lists the steps whose potentials are
-kept: all of them up to 8, else the first, the middle and the last.
+[kept steps, N, ...] before reset; per read-out ``<node>.output``. ``potential_steps`` lists the steps whose potentials
+are kept: all of them up to 8, else the first, the middle and the last.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def golden(
     Returns:
         the tensors by name, each in the smallest integer type that holds it.
     """
-    (source,) = net.inputs
+    source = net.input
     steps = 1 if source.constant else net.steps
     shape = (steps, 1, *source.shape)
     low, high = source.grid.low, source.grid.high

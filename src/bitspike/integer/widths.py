@@ -1,13 +1,15 @@
 """How wide the accumulators and potentials must be, proved rather than hoped for.
 
 Interval arithmetic from the input's grid through every node gives bounds that no input can leave. A synaptic sum is
-largest when every positive weight meets the largest input and every negative weight the smallest. The potential follows
-step by step from the bounds of its current: leak and shift are monotone, and after a spike by subtraction at most
-max(threshold - 1, h - threshold) is left. Derivation: docs/widths.md.
+largest when every positive weight meets the largest input and every negative weight the smallest. Intervals hold 0, and
+so every partial sum too, whatever the order of summation. The potential follows step by step from the bounds of its
+current: leak and shift are monotone, and a spike by subtraction leaves at most max(threshold - 1, h - threshold).
+Derivation: docs/widths.md.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +18,6 @@ from bitspike.errors import ConstraintError
 from bitspike.integer.network import (
     Add,
     Convolution,
-    Gained,
     Input,
     IntegerNetwork,
     Integers,
@@ -38,8 +39,9 @@ class LayerWidths:
 
     Args:
         layer: module path.
-        accumulator: smallest and largest synaptic sum, bias included.
-        membrane: smallest and largest potential at any moment of any step.
+        accumulator: smallest and largest synaptic sum of a step at any moment: partial, before the shift, with or
+            without the bias.
+        membrane: smallest and largest potential at any moment of any step; of a read-out, its sum over time.
     """
 
     layer: str
@@ -71,10 +73,20 @@ def bits_of(low: int, high: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class _Range:
-    """Bounds of a wire by channel, int64 [C]; they include 0, which padding brings in."""
+    """Bounds of a wire.
+
+    Args:
+        low, high: by channel, int64 [C]; low <= 0 <= high.
+        reach: smallest and largest number of any sum on the way from the last spikes or codes to this wire.
+    """
 
     low: Integers
     high: Integers
+    reach: tuple[int, int] = (0, 0)
+
+
+Current = tuple[Integers, Integers]
+"""Bounds of a sum by step and channel, int64 [1 or T, C] each."""
 
 
 def widths(net: IntegerNetwork) -> list[LayerWidths]:
@@ -82,52 +94,93 @@ def widths(net: IntegerNetwork) -> list[LayerWidths]:
 
     Raises:
         ConstraintError: a sum may leave 63 bits.
+
+    Example:
+        >>> from bitspike.integer.debug import one_convolution
+        >>> widths(one_convolution(threshold=8))[0]
+        LayerWidths(layer='neuron', accumulator=(0, 8), membrane=(0, 15))
     """
+    return [LayerWidths(node.path, sums, membrane) for node, sums, membrane in _survey(net) if _reported(node)]
+
+
+def magnitudes(net: IntegerNetwork) -> dict[str, int]:
+    """Return, by node id, a bound of every number that computing the node handles, products of a leak included.
+
+    A format that holds all integers up to this bound computes the node without rounding.
+    """
+    found = {}
+    for node, sums, membrane in _survey(net):
+        found[node.id] = max(-sums[0], sums[1], -membrane[0], membrane[1])
+        if isinstance(node, Neuron):
+            # Leak, input, distance to the threshold, value after a hard reset: all fit their sum, clamped or not.
+            potential = max(-membrane[0], membrane[1]) * max(1, node.leak.numerator)
+            found[node.id] += potential + int(node.threshold.max()) + int(np.abs(node.v_reset).max())
+    return found
+
+
+def _reported(node: Node) -> bool:
+    return isinstance(node, Neuron | Readout)
+
+
+def _survey(net: IntegerNetwork) -> Iterator[tuple[Node, tuple[int, int], tuple[int, int]]]:
+    """Yield every node with the range of its sums and of its potential or result."""
     ranges: dict[str, _Range] = {}
-    found = []
     for node in net.nodes:
         inputs = [ranges[s] for s in node.sources]
         if isinstance(node, Neuron):
-            current = _current(node, inputs)
-            found.append(LayerWidths(node.path, _span(*current), _membrane(node, current, net.steps)))
-            least = -1 if node.signed else 0
-            ranges[node.id] = _constant(node, least, 1)
+            current, sums = _current(node, inputs)
+            yield node, sums, _membrane(node, current, net.steps)
+            ranges[node.id] = _constant(node, -1 if node.signed else 0, 1)
         elif isinstance(node, Readout):
-            low, high = _current(node, inputs)
-            total = _span(np.minimum(low, 0) * net.steps, np.maximum(high, 0) * net.steps)
-            found.append(LayerWidths(node.path, total, total))
+            total, sums = _total(node, inputs, net.steps)
+            yield node, sums, total
         else:
-            ranges[node.id] = _stateless(node, inputs)
-    return found
+            x = _stateless(node, inputs)
+            least, most = _span(x.low, x.high)
+            reach = _union((least, most), *[r.reach for r in inputs])
+            _refuse_overflow(float(max(-least, most)), node.path)
+            ranges[node.id] = _Range(x.low, x.high, reach)
+            yield node, reach, (least, most)
 
 
 def _constant(node: Node, low: int, high: int) -> _Range:
     channels = node.shape[0]
-    return _Range(np.full(channels, low, np.int64), np.full(channels, high, np.int64))
+    return _Range(np.full(channels, min(low, 0), np.int64), np.full(channels, max(high, 0), np.int64))
 
 
 def _span(low: Integers, high: Integers) -> tuple[int, int]:
     return int(low.min()), int(high.max())
 
 
+def _union(*ranges: tuple[int, int]) -> tuple[int, int]:
+    return min(low for low, _ in ranges), max(high for _, high in ranges)
+
+
 def _stateless(node: Node, inputs: list[_Range]) -> _Range:
     match node:
         case Input():
-            return _constant(node, min(node.grid.low, 0), max(node.grid.high, 0))
+            return _constant(node, node.grid.low, node.grid.high)
         case Convolution() | Linear():
             return _weighted(node, inputs[0])
         case SumPool():
             area = int(np.prod(node.kernel))
+            _refuse_overflow(area * float(np.maximum(-inputs[0].low, inputs[0].high).max()), node.path)
             return _Range(inputs[0].low * area, inputs[0].high * area)
         case MaxPool():
             return inputs[0]
         case Reshape():
-            each = node.shape[0] // len(inputs[0].low)
-            return _Range(np.repeat(inputs[0].low, each), np.repeat(inputs[0].high, each))
+            return _reshaped(node, inputs[0])
         case Add():
-            low, high = _gained(node.gains, inputs)
-            return _Range(np.minimum(low.min(0), 0), np.maximum(high.max(0), 0))
+            low, high = _gained(node, inputs)
+            return _Range(low.min(0), high.max(0))
     raise ConstraintError(f"node {node.id!r}: no bound is known for a {type(node).__name__}")
+
+
+def _reshaped(node: Reshape, x: _Range) -> _Range:
+    each, rest = divmod(node.shape[0], len(x.low))
+    if rest or len(node.shape) > 1:  # channels are mixed: the widest bounds hold for all
+        return _constant(node, *_span(x.low, x.high))
+    return _Range(np.repeat(x.low, each), np.repeat(x.high, each))
 
 
 def _weighted(node: Convolution | Linear, x: _Range) -> _Range:
@@ -136,38 +189,51 @@ def _weighted(node: Convolution | Linear, x: _Range) -> _Range:
     # Sum the kernel's taps of one sign per input channel: [C_out, C_in/groups].
     axes = tuple(range(2, codes.ndim))
     up, down = np.maximum(codes, 0).sum(axes), np.minimum(codes, 0).sum(axes)
+    _refuse_overflow(float((up - down).sum(1).max()) * float(np.maximum(-x.low, x.high).max()), node.path)
     low, high = [], []
     for u, d, lo, hi in zip(*(np.split(a, groups) for a in (up, down, x.low, x.high)), strict=True):
-        _refuse_overflow(float(np.abs(codes).sum()) * max(float(np.abs(lo).max()), float(np.abs(hi).max())), node.path)
         high.append(u @ hi + d @ lo)
         low.append(u @ lo + d @ hi)
     return _Range(np.concatenate(low), np.concatenate(high))
 
 
-def _gained(gains: tuple[Integers, ...], inputs: list[_Range]) -> tuple[Integers, Integers]:
-    """Return the bounds of the sum of gain * input, [1 or T, C] each."""
+def _gained(node: Add | Neuron | Readout, inputs: list[_Range]) -> Current:
+    """Return the bounds of the sum of gain * input; they hold 0."""
     low: Integers = np.zeros((1, 1), np.int64)
     high: Integers = np.zeros((1, 1), np.int64)
-    for gain, x in zip(gains, inputs, strict=True):
+    magnitude = 0.0
+    for gain, x in zip(node.gains, inputs, strict=True):
+        magnitude += float(np.abs(gain.astype(np.float64)).max()) * float(np.maximum(-x.low, x.high).max())
+        _refuse_overflow(magnitude, node.path)
         a, b = gain * x.low, gain * x.high
         low, high = low + np.minimum(a, b), high + np.maximum(a, b)
     return low, high
 
 
-def _current(node: Neuron | Readout, inputs: list[_Range]) -> tuple[Integers, Integers]:
-    assert isinstance(node, Gained)
-    for gain, x in zip(node.gains, inputs, strict=True):
-        _refuse_overflow(float(np.abs(gain).max()) * max(float(-x.low.min()), float(x.high.max())), node.path)
-    low, high = _gained(node.gains, inputs)
+def _current(node: Neuron | Readout, inputs: list[_Range]) -> tuple[Current, tuple[int, int]]:
+    """Return the bounds of what is added at each step, and the range of every sum on the way there."""
+    low, high = _gained(node, inputs)
     shift = node.right_shift if isinstance(node, Neuron) else 0
-    return (low >> shift) + node.bias, (high >> shift) + node.bias
+    shifted = low >> shift, high >> shift
+    _refuse_overflow(float(max(-low.min(), high.max())) + float(np.abs(node.bias.astype(np.float64)).max()), node.path)
+    current = shifted[0] + node.bias, shifted[1] + node.bias
+    return current, _union(_span(low, high), _span(*shifted), _span(*current), *[x.reach for x in inputs])
 
 
-def _membrane(node: Neuron, current: tuple[Integers, Integers], steps: int) -> tuple[int, int]:
+def _total(node: Readout, inputs: list[_Range], steps: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return the range of the sum over time, at any of its moments, and of the sums of one step."""
+    (low, high), sums = _current(node, inputs)
+    _refuse_overflow(float(max(-low.min(), high.max())) * steps, node.path)
+    low, high = (np.broadcast_to(b, (steps, b.shape[1])) for b in (np.minimum(low, 0), np.maximum(high, 0)))
+    return _span(low.sum(0), high.sum(0)), sums
+
+
+def _membrane(node: Neuron, current: Current, steps: int) -> tuple[int, int]:
     low_i, high_i = current
     m, k = node.leak.numerator, node.leak.shift
     low = high = node.initial
     least, most = int(low.min()), int(high.max())
+    _refuse_overflow(float(max(-least, most, -int(low_i.min()), int(high_i.max()))) * max(1, m), node.path)
 
     def note(a: Integers, b: Integers) -> None:
         nonlocal least, most
@@ -189,19 +255,18 @@ def _membrane(node: Neuron, current: tuple[Integers, Integers], steps: int) -> t
         note(h_low, h_high)
         # The largest potential that does not fire: threshold - 1 for "ge", threshold for "gt".
         quiet = theta - 1 if node.fire == "ge" else theta
-        fires = h_high > quiet
-        after = h_high - theta if node.reset == "soft" else np.broadcast_to(node.v_reset, h_high.shape)
-        high = np.where(fires, np.maximum(np.minimum(h_high, quiet), after), h_high)
-        always = h_low > quiet
-        lowest = h_low - theta if node.reset == "soft" else np.broadcast_to(node.v_reset, h_low.shape)
-        first_firing = np.maximum(h_low, quiet + 1) - theta if node.reset == "soft" else lowest
-        low = np.where(always, lowest, np.where(fires, np.minimum(h_low, first_firing), h_low))
+        fires, always = h_high > quiet, h_low > quiet
+        soft = node.reset == "soft"
+        top = h_high - theta if soft else node.v_reset
+        bottom = np.maximum(h_low, quiet + 1) - theta if soft else node.v_reset
+        low = np.where(always, bottom, np.where(fires, np.minimum(h_low, bottom), h_low))
+        high = np.where(always, top, np.where(fires, np.maximum(quiet, top), h_high))
         if node.signed:
             # A spike taken back adds the threshold to a potential of at most -retract.
-            back = h_low <= -node.retract
-            high = np.where(back, np.maximum(high, theta - node.retract), high)
+            back = np.minimum(h_high, -node.retract) + theta
+            high = np.where(h_low <= -node.retract, np.maximum(high, back), high)
         note(low, high)
-        _refuse_overflow(float(max(abs(least), abs(most))) * m, node.path)
+        _refuse_overflow(float(max(-least, most)) * max(1, m), node.path)
     return least, most
 
 

@@ -6,11 +6,11 @@ layer that needs plain integers decides on a grid.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from bitspike.errors import ConstraintError, LoweringError
 from bitspike.integer.network import Integers, Reals, Shape
 
 
@@ -97,24 +97,54 @@ def put_on_grid(wire: Wire, unit: Reals, fraction_bits: int, *, reference: Reals
     step = unit / 2.0**fraction_bits
     gains, worst = [], 0.0
     for branch in wire.branches:
-        exact = branch.scale / step
+        exact = whole(branch.scale / step)
         gain = np.round(exact)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            relative = np.where(exact == 0, 0.0, np.abs(gain / exact - 1))
-        worst = max(worst, _error(relative))
-        gains.append(gain.astype(np.int64)[None])
-    exact = wire.offset / step
+        worst = max(worst, float(np.abs(np.divide(gain, exact, out=np.ones_like(exact), where=exact != 0) - 1).max()))
+        gains.append(integers(gain)[None])
+    exact = whole(wire.offset / step)
     bias = np.round(exact)
-    worst = max(worst, _error(np.abs(bias - exact) * step / reference))
-    return OnGrid(unit, fraction_bits, tuple(gains), bias.astype(np.int64)[None], worst)
+    worst = max(worst, float((np.abs(bias - exact) * step / reference).max()))
+    return OnGrid(unit, fraction_bits, tuple(gains), integers(bias)[None], worst)
 
 
 def whole(values: Reals) -> Reals:
     """Return values with those that are whole up to the rounding of a float product made whole."""
     near = np.round(values)
-    return np.where(np.abs(values - near) <= 1e-9 * np.maximum(1.0, np.abs(near)), near, values)
+    return np.where(np.abs(values - near) <= 2.0**-40 * np.maximum(1.0, np.abs(near)), near, values)
 
 
-def _error(values: Reals) -> float:
-    worst = float(np.max(values))
-    return 0.0 if worst < 1e-9 or not math.isfinite(worst) else worst
+def integers(values: Reals) -> Integers:
+    """Return whole floats as int64.
+
+    Raises:
+        ConstraintError: a value lies beyond the 53 bits in which floats are whole numbers exactly.
+    """
+    if not np.abs(values).max() <= 2.0**53:
+        raise ConstraintError(f"an integer would be {np.abs(values).max():.3g}, more than 53 bits hold")
+    return values.astype(np.int64)
+
+
+def finite(values: Reals, what: str) -> Reals:
+    """Return values; refuse NaN and infinity."""
+    if not np.isfinite(values).all():
+        raise LoweringError(
+            f"{what} holds NaN or infinity: the training has diverged",
+            fix="a smaller learning rate, or gradient clipping",
+        )
+    return values
+
+
+def without_dead(wire: Wire, reference: Reals) -> tuple[Wire, int]:
+    """Set scales that no input could lift to anything to 0, and return how many channels those are.
+
+    Weight decay drives the gain of an unused batch norm channel to values such as 1e-30. As a unit it would make
+    thresholds that no integer holds; its sums, below 2**30 in any real layer, stay under 2**-20 of the reference.
+    """
+    least = reference * 2.0**-50
+    scales = [np.broadcast_arrays(b.scale, least) for b in wire.branches]
+    dead = [(np.abs(scale) < limit) & (scale != 0) for scale, limit in scales]
+    branches = tuple(
+        replace(b, scale=np.where(d, 0.0, s)) if d.any() else b
+        for b, (s, _), d in zip(wire.branches, scales, dead, strict=True)
+    )
+    return replace(wire, branches=branches), sum(int(d.sum()) for d in dead)

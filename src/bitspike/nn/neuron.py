@@ -15,8 +15,6 @@ from torch import Tensor, nn
 
 from bitspike.errors import ConstraintError
 from bitspike.ops.dynamics import (
-    Leak,
-    Reset,
     Rule,
     SignedState,
     if_step,
@@ -24,7 +22,8 @@ from bitspike.ops.dynamics import (
     plif_step,
     signed_if_step,
 )
-from bitspike.ops.surrogate import ArcTan, Fire, Surrogate
+from bitspike.ops.grids import Fire, Leak, Reset
+from bitspike.ops.surrogate import ArcTan, Surrogate
 
 State = Tensor | SignedState
 Observer = Callable[[Tensor, Tensor], None]
@@ -77,10 +76,10 @@ class Neuron(nn.Module):
             surrogate=surrogate,
         )
         values = torch.as_tensor(threshold, dtype=torch.float64)
-        if values.dim() > 1 or not bool((values > 0).all()) or not bool(values.isfinite().all()):
+        if values.dim() > 1 or values.numel() == 0 or not bool(((values > 0) & values.isfinite()).all()):
             raise ConstraintError(f"threshold={threshold}: needed is a number above 0, or one per channel as [C]")
-        if isinstance(threshold, Tensor) and threshold.dim() == 1:
-            self.register_buffer("threshold", threshold.detach().clone())
+        if values.dim() == 1:
+            self.register_buffer("threshold", torch.as_tensor(threshold).detach().clone())
         else:
             self.threshold = float(threshold)
         if not math.isfinite(initial):
@@ -110,16 +109,12 @@ class Neuron(nn.Module):
             spikes [T, N, ...], state.
 
         Raises:
-            ConstraintError: ``x`` has no time and batch axis, or no steps.
+            ConstraintError: ``x`` is not floating, has no time and batch axis, no steps, or other channels than the
+                thresholds; or the state belongs to another shape.
         """
-        if x.dim() < 2 or x.shape[0] == 0:
-            raise ConstraintError(
-                f"{type(self).__name__} got {list(x.shape)}: needed is [T, N, ...] with at least one step",
-                fix="bs.Repeat(steps=4) in front of the network turns [N, ...] into [T, N, ...]",
-            )
+        threshold = self._check(x, state)
         # The membrane is kept in at least single precision: half-precision sums would decide spikes by rounding.
         wide = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
-        threshold = self.threshold
         if isinstance(threshold, Tensor):
             threshold = threshold.to(wide.dtype).view(-1, *[1] * (x.dim() - 3))
         if state is None:
@@ -131,6 +126,29 @@ class Neuron(nn.Module):
                 observe(h, s)
             spikes.append(s.to(x.dtype))
         return torch.stack(spikes), state
+
+    def _check(self, x: Tensor, state: State | None) -> Tensor | float:
+        """Refuse what would broadcast into something else in silence; return the threshold."""
+        name, threshold = type(self).__name__, self.threshold
+        if not x.is_floating_point():
+            raise ConstraintError(f"{name} got {x.dtype}: floating currents are needed", fix="x.float()")
+        if x.dim() < 2 or x.shape[0] == 0:
+            raise ConstraintError(
+                f"{name} got {list(x.shape)}: needed is [T, N, ...] with at least one step",
+                fix="bs.Repeat(steps=4) in front of the network turns [N, ...] into [T, N, ...]",
+            )
+        if isinstance(threshold, Tensor) and threshold.numel() > 1 and x.shape[2:3] != threshold.shape:
+            raise ConstraintError(
+                f"{name} has {threshold.numel()} thresholds and got {list(x.shape)}: needed is [T, N, C, ...] "
+                f"with C = {threshold.numel()}"
+            )
+        for part in (state,) if isinstance(state, Tensor) else state or ():
+            if part.shape != x.shape[1:]:
+                raise ConstraintError(
+                    f"{name} got a state of {list(part.shape)} for input {list(x.shape)}: needed is a state of "
+                    f"{list(x.shape[1:])}, or None to start from rest"
+                )
+        return threshold
 
     def _rest(self, like: Tensor) -> State:
         return torch.full_like(like, self.initial)
@@ -309,9 +327,10 @@ class SignedIF(Neuron):
     The potential starts at half the threshold, which makes the spike count of a constant input equal a quantized ReLU.
 
     Args:
+        initial: potential before the first step; None is half the threshold.
         retract: how far below zero the potential must lie to take a spike back, >= 0.
 
-    Source: Fast-SNN, Hu et al. 2023, arXiv 2305.19868.
+    Other arguments as :class:`Neuron`. Source: Fast-SNN, Hu et al. 2023, arXiv 2305.19868.
 
     Example:
         >>> SignedIF(threshold=1.0)(torch.tensor([[1.2], [-1.0], [0.1]])).flatten().tolist()
@@ -329,8 +348,13 @@ class SignedIF(Neuron):
         retract: float = 1e-3,
     ) -> None:
         super().__init__(threshold, surrogate=surrogate, fire=fire, detach_reset=detach_reset)
-        if not retract >= 0:
-            raise ConstraintError(f"SignedIF(retract={retract}): must be at least 0")
+        if not (retract >= 0 and math.isfinite(retract)):
+            raise ConstraintError(
+                f"SignedIF(retract={retract}): must be finite and at least 0",
+                fix="a neuron that never takes a spike back is bs.IF(threshold, initial=threshold / 2)",
+            )
+        if initial is not None and not math.isfinite(initial):
+            raise ConstraintError(f"initial={initial}: must be finite")
         self.retract = retract
         self.half_threshold = initial is None
         self.initial = 0.0 if initial is None else initial

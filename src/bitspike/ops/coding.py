@@ -2,58 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
-
-from bitspike.errors import ConstraintError
-
-
-@dataclass(frozen=True)
-class Grid:
-    """The integer grid of a tensor: real value = scale * code, with codes from ``low`` to ``high``.
-
-    Args:
-        scale: real value of one code, above 0.
-        low: smallest code.
-        high: largest code, above ``low``.
-
-    Raises:
-        ConstraintError: the scale is not positive, or the range is empty.
-
-    Example:
-        >>> grid = Grid(scale=1 / 16, low=0, high=16)
-        >>> grid.encode(torch.tensor([0.0, 0.5, 2.0])).tolist(), grid.bits
-        ([0, 8, 16], 5)
-    """
-
-    scale: float
-    low: int
-    high: int
-
-    def __post_init__(self) -> None:
-        if not self.scale > 0:
-            raise ConstraintError(f"Grid(scale={self.scale}): must be above 0")
-        if not self.low < self.high:
-            raise ConstraintError(f"Grid(low={self.low}, high={self.high}): low must be below high")
-
-    @property
-    def bits(self) -> int:
-        """Width of one code in bits; one more for the sign where ``low`` is negative."""
-        return max(self.high.bit_length(), (-self.low - 1).bit_length() if self.low < 0 else 0) + (self.low < 0)
-
-    def encode(self, x: Tensor) -> Tensor:
-        """Return the nearest codes, int64, of the shape of ``x``; values outside the range are clipped to it."""
-        return torch.round(x.double() / self.scale).clamp_(self.low, self.high).to(torch.int64)
-
-    def decode(self, codes: Tensor) -> Tensor:
-        """Return ``scale * codes`` in the default floating dtype."""
-        return codes.to(torch.get_default_dtype()) * self.scale
-
-    def holds(self, x: Tensor) -> bool:
-        """Tell whether every value lies on the grid exactly, as the float of its code."""
-        return bool(torch.equal(self.decode(self.encode(x)).to(x.dtype), x))
 
 
 def bernoulli(x: Tensor, steps: int, *, divisor: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
@@ -95,6 +45,8 @@ def even_rate(x: Tensor, steps: int) -> Tensor:
         >>> even_rate(torch.tensor([0.5, 1.0]), steps=4)[:, 0].tolist()
         [0.0, 1.0, 0.0, 1.0]
     """
-    n = torch.round(x.clamp(0, 1) * steps)
-    t = torch.arange(steps + 1, device=x.device, dtype=x.dtype).view(-1, *[1] * x.dim())
-    return torch.diff(torch.floor(n * t / steps), dim=0)
+    # Counts need at least single precision: bfloat16 holds whole numbers up to 256 only, and n * t soon lies above.
+    wide = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+    n = torch.round(wide.clamp(0, 1) * steps)
+    t = torch.arange(steps + 1, device=x.device, dtype=wide.dtype).view(-1, *[1] * x.dim())
+    return torch.diff(torch.floor(n * t / steps), dim=0).to(x.dtype)

@@ -9,26 +9,26 @@ One step takes the state of the last one and the input current x, and gives spik
     reset     v = h - threshold * s           "soft", by subtraction
               v = h * (1 - s) + v_reset * s   "hard"
 
-IF is decay = 1. A membrane with a finite ``resolution`` rounds the leak's product down to a multiple of it, which is what
-integers do with a product and a right shift. ``detach_reset`` keeps the reset out of the gradient.
+IF is decay = 1. A membrane with a finite ``resolution`` rounds the leak's product down to a multiple of it, which is
+what integers do with a product and a right shift. ``detach_reset`` keeps the reset out of the gradient.
 
-Sources: Gerstner and Kistler, Spiking Neuron Models, 2002, ch. 4; Wu et al. 2018 (STBP) eq. 3; Fang et al. 2021 (PLIF) eq. 4;
-Hu et al. 2023 (Fast-SNN, arXiv 2305.19868) for the signed neuron.
+Sources: Gerstner and Kistler, Spiking Neuron Models, 2002, ch. 4; Wu et al. 2018 (STBP) eq. 3; Fang et al. 2021 (PLIF)
+eq. 4; Hu et al. 2023 (Fast-SNN, arXiv 2305.19868) for the signed neuron.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from bitspike.errors import ConstraintError
+from bitspike.ops.grids import Fire, Leak, Reset
 from bitspike.ops.rounding import floor_through
-from bitspike.ops.surrogate import ArcTan, Fire, Surrogate, check_fire, spike
-
-Reset = Literal["soft", "hard"]
-Leak = Literal["before", "after"]
+from bitspike.ops.surrogate import ArcTan, Surrogate, check_fire, spike
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,10 +60,14 @@ class Rule:
             )
         if self.leak not in ("before", "after"):
             raise ConstraintError(f"leak={self.leak!r}: allowed are 'before' and 'after' the input is added")
+        if not math.isfinite(self.v_reset):
+            raise ConstraintError(f"v_reset={self.v_reset}: must be finite")
         if self.reset == "soft" and self.v_reset != 0.0:
             raise ConstraintError(f"v_reset={self.v_reset} has no meaning for a soft reset", fix="reset='hard'")
-        if self.resolution is not None and not self.resolution > 0:
-            raise ConstraintError(f"resolution={self.resolution}: must be above 0, or None for a real-valued membrane")
+        if self.resolution is not None and not (self.resolution > 0 and math.isfinite(self.resolution)):
+            raise ConstraintError(
+                f"resolution={self.resolution}: must be finite and above 0, or None for a real-valued membrane"
+            )
         if not isinstance(self.surrogate, Surrogate):
             raise ConstraintError(
                 f"surrogate={self.surrogate!r} is not a surrogate", fix="surrogate=bs.Triangle(width=1.0)"
@@ -109,9 +113,16 @@ def fire_and_reset(h: Tensor, threshold: float | Tensor, rule: Rule) -> tuple[Te
     s = spike(h - threshold, rule.surrogate, rule.fire)
     r = s.detach() if rule.detach_reset else s
     if rule.reset == "soft":
-        return s, h - threshold * r
-    v = h * (1 - r)
+        return s, _subtracted(h, threshold, r)
+    v = torch.addcmul(h, h, r, value=-1)
     return s, v + rule.v_reset * r if rule.v_reset else v
+
+
+def _subtracted(h: Tensor, threshold: float | Tensor, r: Tensor) -> Tensor:
+    """Return ``h - threshold * r`` in one pass over memory; r is -1, 0 or 1, so the product cannot round."""
+    if isinstance(threshold, Tensor):
+        return torch.addcmul(h, threshold, r, value=-1)
+    return h.sub(r, alpha=threshold)
 
 
 def signed_fire_and_reset(
@@ -120,10 +131,10 @@ def signed_fire_and_reset(
     """Fire upwards at the threshold, or take a spike back below ``-retract``; arguments as :func:`signed_if_step`."""
     positive = spike(h - threshold, rule.surrogate, rule.fire)
     # The taking back has its own step, of the distance below zero; its gradient uses the same surrogate.
-    negative = spike(-h - retract, rule.surrogate, "ge") * (emitted > 0).to(h.dtype)
+    negative = spike(-h - retract, rule.surrogate, "ge") * emitted.sign()
     s = positive - negative
     r = s.detach() if rule.detach_reset else s
-    return s, SignedState(h - threshold * r, emitted + s.detach())
+    return s, SignedState(_subtracted(h, threshold, r), emitted + s.detach())
 
 
 def if_step(v: Tensor, x: Tensor, threshold: float | Tensor, rule: Rule) -> tuple[Tensor, Tensor, Tensor]:
@@ -170,7 +181,8 @@ def plif_step(v: Tensor, x: Tensor, w: Tensor, threshold: float | Tensor, rule: 
 
     Example:
         >>> import torch
-        >>> s, v, h = plif_step(torch.tensor([0.0]), torch.tensor([1.0]), torch.tensor(0.0), 1.0, Rule(decay_input=True))
+        >>> rest, w = torch.tensor([0.0]), torch.tensor(0.0)
+        >>> s, v, h = plif_step(rest, torch.tensor([1.0]), w, 1.0, Rule(decay_input=True))
         >>> s.item(), v.item()
         (0.0, 0.5)
     """

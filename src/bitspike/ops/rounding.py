@@ -1,4 +1,4 @@
-"""Rounding with a gradient, and numbers of the form m / 2**k.
+"""Rounding with a gradient.
 
 Rounding has a derivative of zero almost everywhere, so training uses the straight-through estimator
 (Bengio, Leonard and Courville 2013, arXiv 1308.3432): the forward pass takes the rounded value *exactly*, the
@@ -8,14 +8,10 @@ not the same value: its last bit differs, and with it, now and then, a spike.
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from torch import Tensor
-
-from bitspike.errors import ConstraintError
 
 
 class _StraightThrough(torch.autograd.Function):
@@ -92,59 +88,3 @@ def floor_through(x: Tensor, step: float) -> Tensor:
         [0.25, -0.5]
     """
     return straight_through(torch.floor(x.detach() / step) * step, x)
-
-
-@dataclass(frozen=True)
-class Dyadic:
-    """The number ``numerator / 2**shift``, as integer hardware multiplies by it: a product, then a right shift.
-
-    Example:
-        >>> float(Dyadic(3, 2))
-        0.75
-    """
-
-    numerator: int
-    shift: int
-
-    def __float__(self) -> float:
-        return self.numerator / float(2**self.shift)
-
-
-def dyadic(value: float, *, bits: int = 8) -> Dyadic:
-    """Return the nearest ``m / 2**k`` whose numerator has at most ``bits`` bits, in lowest terms.
-
-    Args:
-        value: a finite number >= 0.
-        bits: width of the numerator, 1 to 24.
-
-    Raises:
-        ConstraintError: ``value`` is negative or not finite, or ``bits`` lies outside 1 to 24.
-
-    Example:
-        >>> dyadic(0.5), dyadic(0.3, bits=4)
-        (Dyadic(numerator=1, shift=1), Dyadic(numerator=5, shift=4))
-    """
-    if not (math.isfinite(value) and value >= 0):
-        raise ConstraintError(f"dyadic({value}): a finite number >= 0 is needed")
-    if not 1 <= bits <= 24:
-        raise ConstraintError(f"dyadic(bits={bits}): 1 to 24 bits are possible")
-    if value == 0:
-        return Dyadic(0, 0)
-    # frexp: value = fraction * 2**exponent with fraction in [1/2, 1), so fraction * 2**bits has `bits` bits.
-    fraction, exponent = math.frexp(value)
-    numerator, shift = round(fraction * 2**bits), bits - exponent
-    while numerator % 2 == 0 and shift > 0:
-        numerator, shift = numerator // 2, shift - 1
-    if shift < 0:
-        numerator, shift = numerator << -shift, 0
-    return Dyadic(numerator, shift)
-
-
-def is_dyadic(value: float, *, bits: int = 8) -> bool:
-    """Tell whether ``value`` is exactly ``m / 2**k`` with a numerator of at most ``bits`` bits.
-
-    Example:
-        >>> is_dyadic(0.75), is_dyadic(0.3)
-        (True, False)
-    """
-    return math.isfinite(value) and value >= 0 and float(dyadic(value, bits=bits)) == value
