@@ -1,0 +1,71 @@
+"""Errors become one message and an exit code: 1 where a check's answer is no, else 2."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import typer
+
+from bitspike.errors import BitspikeError, CheckFailed
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Print an error inside the block as one message and leave with its exit code.
+
+    BITSPIKE_DEBUG=1 in the environment shows where it came from. An error that nobody foresaw always does.
+    """
+    try:
+        yield
+    except CheckFailed as error:
+        _say(error, "check failed")
+        raise typer.Exit(1) from None
+    except BitspikeError as error:
+        _say(error, "error")
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt as error:
+        _say(error, "interrupted")
+        raise typer.Exit(2) from None
+    except (typer.Exit, BrokenPipeError):
+        raise
+    except Exception as error:  # noqa: BLE001  the last one to hear of it
+        traceback.print_exc()
+        typer.echo(f"this is a fault of bitspike, not yours: {type(error).__name__}", err=True)
+        raise typer.Exit(2) from None
+
+
+def _say(error: BaseException, word: str) -> None:
+    if os.environ.get("BITSPIKE_DEBUG") == "1":
+        traceback.print_exc()
+    # Under torchrun the first process speaks for all; the others only where they met trouble of their own.
+    rank = int(os.environ.get("RANK", "0")) if "TORCHELASTIC_RUN_ID" in os.environ else 0
+    if rank and not isinstance(error, BitspikeError):
+        return
+    text = str(error)
+    place = f" (process {rank})" if rank else ""
+    typer.echo(f"{word}{place}: {text}" if text else f"{word}{place}", err=True)
+
+
+@contextmanager
+def stop_at_termination() -> Iterator[None]:
+    """Let SIGTERM, by which systems stop a job, end a run as Ctrl-C does: with a message and whole files only."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        raise KeyboardInterrupt
+
+    if sys.platform == "win32" or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

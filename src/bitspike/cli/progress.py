@@ -1,0 +1,100 @@
+"""Progress on the terminal: one bar where there is a terminal, a line per epoch where there is none."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from bitspike.train.observe import BatchRecord, EpochRecord, Observer
+
+_STAGES = {
+    "data": "reading the images",
+    "train": "training",
+    "evaluate": "measuring the test accuracy",
+    "lower": "lowering to integers",
+    "verify": "proving every spike of the test images",
+    "compare": "comparing with the training graph",
+    "report": "writing the report",
+}
+
+
+@contextmanager
+def shown(stream: TextIO) -> Iterator[Observer]:
+    """Yield what shows a run's progress on a stream; a bar is cleared away at the end."""
+    console = Console(file=stream, highlight=False, markup=False)
+    if not console.is_terminal:
+        yield Lines(console)
+        return
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[numbers]}", markup=False),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        yield Bar(bar)
+
+
+class Lines(Observer):
+    """One line per stage and epoch."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def stage(self, name: str) -> None:
+        self._say(_STAGES.get(name, name))
+
+    def epoch_done(self, record: EpochRecord) -> None:
+        held = record.validation_accuracy
+        said = "" if held is None else f"  validation {held:.2%}"
+        self._say(
+            f"epoch {record.epoch}  loss {record.train_loss:.4f}  training {record.train_accuracy:.2%}{said}"
+            f"  {record.seconds:.1f} s"
+        )
+
+    def _say(self, text: str) -> None:
+        # The console would wrap a line at the width that it guesses for a file.
+        self._console.print(text, soft_wrap=True)
+
+
+class Bar(Observer):
+    """One bar over all epochs, with loss, accuracy, images per second and the time that is left."""
+
+    def __init__(self, bar: Progress) -> None:
+        self._bar = bar
+        self._task: TaskID | None = None
+        self._epoch = 0
+        self._started = time.perf_counter()
+        self._validation = ""
+
+    def stage(self, name: str) -> None:
+        if self._task is not None:
+            self._bar.remove_task(self._task)
+        self._task = self._bar.add_task(_STAGES.get(name, name), total=None, numbers="")
+
+    def batch_done(self, record: BatchRecord) -> None:
+        assert self._task is not None
+        if record.epoch != self._epoch:
+            self._epoch, self._started = record.epoch, time.perf_counter()
+        batches = record.batches or record.batch
+        speed = record.samples / max(time.perf_counter() - self._started, 1e-9)
+        self._bar.update(
+            self._task,
+            description=f"epoch {record.epoch}/{record.epochs}",
+            total=record.epochs * batches,
+            completed=(record.epoch - 1) * batches + record.batch,
+            numbers=f"loss {record.loss:.3f}  accuracy {record.accuracy:.1%}{self._validation}  {speed:,.0f} images/s",
+        )
+
+    def epoch_done(self, record: EpochRecord) -> None:
+        if record.validation_accuracy is not None:
+            self._validation = f"  validation {record.validation_accuracy:.1%}"
+
+    def refresh(self) -> None:
+        """Draw the bar now."""
+        self._bar.refresh()

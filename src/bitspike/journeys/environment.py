@@ -1,0 +1,27 @@
+"""What a result depends on besides its recipe: versions and hardware."""
+
+from __future__ import annotations
+
+import platform
+from typing import Any
+
+import torch
+
+from bitspike import __version__
+from bitspike.journeys.doctor import _cpuinfo, describe_cpu
+from bitspike.train import History
+
+
+def environment(history: History) -> dict[str, Any]:
+    """Return versions, machine, and where and how precisely the run was trained, as plain values."""
+    return {
+        "bitspike": __version__,
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": describe_cpu(_cpuinfo())["name"],
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name() if history.device == "cuda" else "cpu",
+        "precision": history.precision,
+        "workers": history.workers,
+    }

@@ -1,0 +1,51 @@
+"""The accuracy of a finished run, measured again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from bitspike.journeys import build as b
+from bitspike.journeys.folder import opened
+from bitspike.nn import set_steps
+from bitspike.recipe import load
+from bitspike.train import evaluate as measure
+from bitspike.train.checkpoint import load_weights
+from bitspike.train.launch import choose_device
+
+
+def evaluate(run: str | Path, *, steps: int | None = None, set: Iterable[str] = ()) -> dict[str, Any]:
+    """Measure the trained network of a finished run on its test images.
+
+    Args:
+        run: the run folder.
+        steps: run only so many time steps; None is the recipe's number.
+        set: changes to the recipe, such as ``data.root=FOLDER``.
+
+    Returns:
+        ``run``, ``accuracy``, ``loss``, ``samples``, ``steps`` and ``reported``: the test accuracy in its report.
+
+    Raises:
+        RunError: there is no finished run. DataError: the images are missing.
+        ConstraintError: ``steps`` is below 1.
+    """
+    folder = Path(run)
+    recipe, report = opened(folder)
+    recipe = load(recipe, set)
+    data = b.build_data(recipe)
+    model = b.build_model(recipe, data.train)
+    load_weights(model, folder / "model.safetensors")
+    model.to(choose_device(recipe.training.device))
+    with nullcontext() if steps is None else set_steps(model, steps):
+        loss = b.build(b.LOSSES, recipe.training.loss)
+        found = measure(model, b.evaluation_batches(recipe, data, data.test), loss=loss, seed=recipe.seed)
+    return {
+        "run": str(folder),
+        "accuracy": found.accuracy,
+        "loss": found.loss,
+        "samples": found.samples,
+        "steps": recipe.model.steps if steps is None else steps,
+        "reported": report["accuracy"]["test"],
+    }

@@ -1,0 +1,135 @@
+"""Run folders: which state one is in, how to begin or go on in it, how to open a finished one.
+
+``recipe.yaml`` is the first file that a run writes and ``report.json`` the last; each appears whole. A folder with the
+first is a run, with both it is a finished one.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from bitspike.errors import PackageError, RunError
+from bitspike.recipe import Recipe, dump, load
+from bitspike.train.files import remove_partial, write_whole
+
+RECIPE, REPORT = "recipe.yaml", "report.json"
+
+
+def begin(folder: Path, recipe: Recipe, *, resume: bool, again: str) -> None:
+    """Make a run folder ready: new and empty, or left by the same recipe unfinished.
+
+    Args:
+        folder: of the run; made if it is not there.
+        recipe: what is going to run.
+        resume: whether to go on with an unfinished run.
+        again: the command that would go on, for messages.
+
+    Raises:
+        RunError: the folder is finished, unfinished without ``resume``, of another recipe, not a run's, or cannot be
+            written. It is then as it was.
+    """
+    held = _held(folder)
+    if REPORT in held:
+        raise RunError(
+            f"{folder} holds a finished run, and nothing is overwritten",
+            fix="--out ANOTHER_FOLDER" + ("" if resume else f", or see it again: bitspike evaluate {folder}"),
+        )
+    if RECIPE in held and not resume:
+        raise RunError(
+            f"{folder} holds a run that is not finished: {progress(folder)}",
+            fix=f"go on with it: {again}\n       or start anew elsewhere: --out ANOTHER_FOLDER",
+        )
+    if RECIPE in held:
+        _same(folder, recipe)
+    elif held:
+        raise RunError(
+            f"{folder} is not empty and no run of bitspike ({', '.join(sorted(held)[:3])}, ...)",
+            fix="--out ANOTHER_FOLDER",
+        )
+    elif resume:
+        raise RunError(f"there is no run in {folder} to go on with", fix="leave --resume out to start one")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        remove_partial(folder)
+        if RECIPE not in held:
+            write_whole(folder / RECIPE, dump(recipe))
+    except OSError as error:
+        if error.errno is not None and _is_place_error(error):
+            raise RunError(
+                f"the run folder {folder} cannot be written: {error.strerror}", fix="--out ANOTHER_FOLDER"
+            ) from error
+        raise
+
+
+def progress(folder: Path) -> str:
+    """Say how far the run in a folder has come.
+
+    Example:
+        >>> progress(Path("no-such-folder"))
+        'no epoch is done yet'
+    """
+    for last in (folder / "checkpoints" / "last", folder / "checkpoints" / "last.previous"):
+        try:
+            state = json.loads((last / "state.json").read_text(encoding="utf-8"))
+            return f"{state['epoch']} of {state['epochs']} epochs are done"
+        except (OSError, ValueError, KeyError):
+            continue
+    return "no epoch is done yet"
+
+
+def opened(folder: Path) -> tuple[Recipe, dict[str, Any]]:
+    """Return recipe and report of a finished run.
+
+    Raises:
+        RunError: there is no such folder, it is no run, or the run is not finished.
+        PackageError: a file in it is damaged.
+    """
+    held = _held(folder)
+    if RECIPE not in held:
+        what = "there is no folder" if not folder.exists() else "this is no run of bitspike:"
+        raise RunError(f"{what} {folder}", fix="the folder of a run, such as runs/quickstart; 'bitspike run' makes one")
+    if REPORT not in held:
+        raise RunError(
+            f"the run in {folder} is not finished: {progress(folder)}", fix="bitspike run RECIPE --resume --out FOLDER"
+        )
+    recipe = load(folder / RECIPE)
+    try:
+        report = json.loads((folder / REPORT).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise PackageError(f"{folder / REPORT} cannot be read: {error}") from error
+    return recipe, report
+
+
+def _held(folder: Path) -> set[str]:
+    """Return the names in a folder; what is half-written does not count, and what cannot be listed holds nothing."""
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder} is a file; a run needs a folder", fix="--out ANOTHER_FOLDER")
+    try:
+        return {path.name for path in folder.iterdir() if not path.name.endswith(".partial")}
+    except OSError:
+        return set()
+
+
+def _same(folder: Path, recipe: Recipe) -> None:
+    older, newer = (_leaves(r.model_dump(mode="json")) for r in (load(folder / RECIPE), recipe))
+    changed = [k for k in {**older, **newer} if older.get(k, "absent") != newer.get(k, "absent")]
+    if changed:
+        lines = [f"  {key}: {older.get(key, 'absent')!r} there, {newer.get(key, 'absent')!r} now" for key in changed]
+        raise RunError(
+            "\n".join([f"{folder} was begun with another recipe", *lines]),
+            fix="give the same recipe and --set values, or --out ANOTHER_FOLDER",
+        )
+
+
+def _leaves(value: Any, at: str = "") -> dict[str, Any]:
+    if isinstance(value, dict) and value:
+        return {k: v for key, part in value.items() for k, v in _leaves(part, f"{at}.{key}" if at else key).items()}
+    return {at: value}
+
+
+def _is_place_error(error: OSError) -> bool:
+    return isinstance(error, PermissionError | NotADirectoryError | FileExistsError | FileNotFoundError) or (
+        error.strerror or ""
+    ).startswith(("Read-only", "File name too long", "Not a directory"))

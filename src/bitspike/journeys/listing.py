@@ -1,0 +1,45 @@
+"""The recipes that come with the package, as plain values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bitspike.recipe import load, shipped
+
+
+def recipes() -> list[dict[str, Any]]:
+    """List the shipped recipes: name, question, paper, published and expected figures, steps, bits.
+
+    Example:
+        >>> [r["name"] for r in recipes() if r["bits"] == 2]
+        ['quickstart']
+    """
+    rows = []
+    for name in shipped():
+        recipe = load(name)
+        rows.append(
+            {
+                "name": recipe.name,
+                "question": recipe.question,
+                "data": recipe.data.kind,
+                "model": recipe.model.kind,
+                "steps": recipe.model.steps,
+                "bits": bits_of(recipe),
+                "paper": None if recipe.paper is None else recipe.paper.model_dump(mode="json"),
+                "published": None if recipe.published is None else recipe.published.model_dump(mode="json"),
+                "expected": None if recipe.expect is None else recipe.expect.test_accuracy,
+            }
+        )
+    return rows
+
+
+def bits_of(recipe: Any) -> int:
+    """Return the bits of a weight under a recipe; 32 where they are not quantized.
+
+    Example:
+        >>> bits_of(load("quickstart"))
+        2
+    """
+    if recipe.weights is None:
+        return 32
+    return {"binary": 1, "ternary": 2}.get(recipe.weights.quantize.kind) or int(recipe.weights.quantize.bits)

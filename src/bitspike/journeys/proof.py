@@ -1,0 +1,29 @@
+"""The proof of a saved network, found in its own folder or in that of its run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bitspike.errors import RunError
+from bitspike.integer.replay import Certificate
+from bitspike.integer.verify import verify as prove
+from bitspike.journeys.folder import RECIPE, progress
+
+
+def verify(network: str | Path) -> Certificate:
+    """Replay the golden vectors of a saved network with integers only.
+
+    Args:
+        network: the folder of a network, or of a run that holds one.
+
+    Raises:
+        PackageError: there is no network, or it cannot be read. RunError: the run has none yet.
+    """
+    folder = Path(network)
+    if (folder / RECIPE).is_file() and not (folder / "manifest.json").exists():
+        if not (folder / "network").is_dir():
+            raise RunError(
+                f"the run in {folder} has no network yet: {progress(folder)}", fix="bitspike run RECIPE --resume"
+            )
+        folder = folder / "network"
+    return prove(folder)

@@ -1,0 +1,10 @@
+"""Recipes: one paper result as one YAML file of values, checked as a whole before anything runs.
+
+This package knows words and numbers only, and imports no torch; :mod:`bitspike.journeys` builds what they stand for.
+"""
+
+from bitspike.recipe.load import load, shipped
+from bitspike.recipe.schema import Recipe
+from bitspike.recipe.text import dump
+
+__all__ = ["Recipe", "dump", "load", "shipped"]

@@ -1,0 +1,113 @@
+"""From a name or a path, and ``--set`` values, to a checked recipe, or to all that is wrong with it at once."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from bitspike.errors import RecipeError
+from bitspike.recipe.problems import problems
+from bitspike.recipe.schema import Recipe
+from bitspike.recipe.text import Place, Text, parse, parse_value
+
+
+def shipped() -> dict[str, str]:
+    """Return the text of every recipe of the package by its name, in alphabetical order."""
+    files = [f for f in (resources.files("bitspike") / "recipes").iterdir() if f.name.endswith(".yaml")]
+    return {f.name.removesuffix(".yaml"): f.read_text(encoding="utf-8") for f in sorted(files, key=lambda f: f.name)}
+
+
+def load(recipe: str | Path | Recipe, set: Iterable[str] = ()) -> Recipe:
+    """Return a recipe, checked as a whole.
+
+    Args:
+        recipe: the name of a shipped one, the path of a YAML file, or a recipe.
+        set: changes such as ``training.epochs=1``: a dotted key (list positions are numbers), then a YAML value.
+
+    Raises:
+        RecipeError: there is no such recipe, or something in it is wrong. The message lists every problem with its
+            line, what was found and what is allowed.
+
+    Example:
+        >>> load("quickstart", ["training.epochs=1"]).training.epochs
+        1
+    """
+    text, source = _read(recipe)
+    changed: dict[Place, str] = {}
+    values = text.values
+    for change in set:
+        values, place = _change(values, change)
+        changed[place] = f"--set {change}"
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        found = problems(error, values)
+    found.sort(key=lambda problem: text.line(problem.place))
+    lines = [f"  {_origin(problem.place, text, changed)}: {problem.text}" for problem in found]
+    count = f"{len(lines)} problem{'s' if len(lines) > 1 else ''}"
+    raise RecipeError("\n".join([f"{source} has {count}", *lines]))
+
+
+def _origin(place: Place, text: Text, changed: Mapping[Place, str]) -> str:
+    """Say who put a value at a place: a change on the command line, or a line of the file."""
+    around = [place[:n] for n in range(len(place), -1, -1)]
+    return next((changed[p] for p in around if p in changed), f"line {text.line(place)}")
+
+
+def _read(recipe: str | Path | Recipe) -> tuple[Text, str]:
+    if isinstance(recipe, Recipe):
+        return Text(recipe.model_dump(mode="json"), {}), f"recipe {recipe.name!r}"
+    known = shipped()
+    if isinstance(recipe, str) and recipe in known:
+        return parse(known[recipe], f"{recipe}.yaml"), f"{recipe}.yaml"
+    path = Path(recipe)
+    if path.is_file():
+        try:
+            return parse(path.read_text(encoding="utf-8"), str(path)), str(path)
+        except (OSError, UnicodeDecodeError) as error:
+            raise RecipeError(f"{path} cannot be read: {error}") from None
+    if path.suffix in (".yaml", ".yml") or path.parent != Path():
+        raise RecipeError(
+            f"there is no file {path}", fix="'bitspike recipes' lists the recipes that come with bitspike"
+        )
+    near = difflib.get_close_matches(str(recipe), known, n=1)
+    raise RecipeError(
+        f"there is no recipe {str(recipe)!r}; there are {', '.join(known)}",
+        fix=f"{near[0]!r}?" if near else "one of these, or the path of a YAML file",
+    )
+
+
+def _change(values: Any, change: str) -> tuple[Any, Place]:
+    """Return a copy of the values with one change made, and the place of it."""
+    key, sign, value = change.partition("=")
+    parts = key.strip().split(".")
+    if not sign or not all(parts):
+        raise RecipeError(f"--set {change}: needed is key=value, such as training.epochs=1")
+    try:
+        new = parse_value(value)
+    except yaml.YAMLError:
+        raise RecipeError(f"--set {change}: {value!r} is no YAML value") from None
+    place: list[str | int] = []
+
+    def put(old: Any, rest: list[str]) -> Any:
+        if not rest:
+            return new
+        head = rest[0]
+        if isinstance(old, list):
+            if not head.isdecimal() or int(head) >= len(old):
+                where = ".".join(map(str, place))
+                raise RecipeError(f"--set {change}: {where} is a list of {len(old)}; {head!r} is no position in it")
+            place.append(int(head))
+            return [put(item, rest[1:]) if i == int(head) else item for i, item in enumerate(old)]
+        if old is not None and not isinstance(old, Mapping):
+            raise RecipeError(f"--set {change}: {'.'.join(map(str, place))} is {old!r}, which has no parts")
+        place.append(head)
+        return {**(old or {}), head: put((old or {}).get(head), rest[1:])}
+
+    return put(values, parts), tuple(place)

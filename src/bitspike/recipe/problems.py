@@ -1,0 +1,120 @@
+"""What is wrong with a recipe, said in the words of the recipe: place, what was found, what is allowed."""
+
+from __future__ import annotations
+
+import difflib
+import types
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from bitspike.recipe.schema import Recipe
+from bitspike.recipe.text import Place
+
+_NEEDED = ", needed is "
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong: where, and a sentence about it."""
+
+    place: Place
+    text: str
+
+
+def problems(error: ValidationError, values: Any) -> list[Problem]:
+    """Turn pydantic's findings into sentences, one for each place, in the order of the schema."""
+    said: dict[Place, list[str]] = {}
+    for finding in error.errors(include_url=False):
+        place, options = _locate(finding["loc"], values)
+        text = _sentence(finding, place, options, values)
+        if finding["type"] == "union_tag_invalid":
+            place = (*place, "kind")
+        said.setdefault(place, []).append(text)
+    return [Problem(place, _joined(place, list(dict.fromkeys(texts)))) for place, texts in said.items()]
+
+
+def _joined(place: Place, texts: list[str]) -> str:
+    """Join what the members of a union say about one value: what was found is said once."""
+    first, *others = texts
+    text = " or ".join([first, *(t.split(_NEEDED)[-1] for t in others)])
+    return f"{'.'.join(map(str, place))}: {text}" if place else text
+
+
+def _sentence(finding: Any, place: Place, options: Sequence[type[BaseModel]], values: Any) -> str:
+    kind, context = finding["type"], finding.get("ctx", {})
+    if kind == "extra_forbidden":
+        allowed = list(dict.fromkeys(name for option in options for name in option.model_fields))
+        near = difflib.get_close_matches(str(place[-1]), allowed, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        return f"unknown key; allowed are {', '.join(allowed)}{hint}"
+    if kind == "missing":
+        return "is missing"
+    if kind == "union_tag_invalid":
+        allowed = [tag.strip().strip("'") for tag in context["expected_tags"].split(",")]
+        near = difflib.get_close_matches(str(context["tag"]), allowed, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        return f"found {context['tag']!r}; allowed are {', '.join(allowed)}{hint}"
+    found = _value_at(values, place)
+    if kind == "union_tag_not_found":
+        allowed = [kind for option in options for kind in _kinds(option)]
+        return f"found {_short(found)}, needed is a mapping with the key kind: {', '.join(allowed)}"
+    if kind in ("model_type", "model_attributes_type", "dict_type"):
+        return f"found {_short(found)}, needed is a mapping of keys to values"
+    if kind == "value_error":
+        return str(context["error"])
+    needed = finding["msg"].removeprefix("Input should be ")
+    return f"found {_short(found)}{_NEEDED}{'a value ' if needed.startswith(('greater', 'less')) else ''}{needed}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _value_at(values: Any, place: Place) -> Any:
+    for part in place:
+        if isinstance(values, Mapping):
+            values = values.get(part)
+        elif isinstance(values, list) and isinstance(part, int) and part < len(values):
+            values = values[part]
+        else:
+            return None
+    return values
+
+
+def _locate(loc: tuple[str | int, ...], values: Any) -> tuple[Place, list[type[BaseModel]]]:
+    """Follow pydantic's path, which names union members on the way, to a place in the file.
+
+    Returns:
+        the place, and the models that could stand there; for a key that is unknown, those of the mapping it is in.
+    """
+    place: list[str | int] = []
+    options: list[type[BaseModel]] = [Recipe]
+    for number, part in enumerate(loc):
+        chosen = [o for o in options if len(options) > 1 and part in _kinds(o)]
+        owners = [o for o in options if part in o.model_fields]
+        if chosen:
+            options = chosen
+        elif owners:
+            place.append(part)
+            options = [m for o in owners for m in _models(o.model_fields[str(part)].annotation)]
+        elif isinstance(part, int) or (number == len(loc) - 1 and isinstance(_value_at(values, tuple(place)), Mapping)):
+            place.append(part)
+    return tuple(place), options
+
+
+def _kinds(option: type[BaseModel]) -> tuple[str, ...]:
+    field = option.model_fields.get("kind")
+    return get_args(field.annotation) if field else ()
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """Return the models that an annotation allows, through Annotated, unions and sequences."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if get_origin(annotation) in (Annotated, Union, types.UnionType, tuple, list):
+        return [m for argument in get_args(annotation) for m in _models(argument)]
+    return []

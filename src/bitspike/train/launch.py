@@ -1,0 +1,176 @@
+"""Device, precision and processes: the one place that talks to Lightning Fabric.
+
+Fabric is used for placement, mixed precision, data parallelism and collectives, nothing else. Several processes come
+from ``torchrun``; its environment variables are the only sign of them.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sized
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from bitspike.errors import ConstraintError, RunError
+
+Precision = Literal["auto", "fp32", "bf16"]
+Device = Literal["auto", "cpu", "cuda"]
+
+
+def rank() -> int:
+    """Return the number of this process among those that ``torchrun`` started, from 0; 0 when it started none."""
+    return _from_torchrun("RANK", 0)
+
+
+def world_size() -> int:
+    """Return how many processes ``torchrun`` started; 1 when it started none."""
+    return _from_torchrun("WORLD_SIZE", 1)
+
+
+def leave() -> None:
+    """Leave the processes that train together; nothing common is possible afterwards."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def _from_torchrun(name: str, default: int) -> int:
+    return int(os.environ.get(name, default)) if "TORCHELASTIC_RUN_ID" in os.environ else default
+
+
+def choose_device(device: Device = "auto") -> str:
+    """Return ``cuda`` where there is one and it is not refused, else ``cpu``.
+
+    Raises:
+        ConstraintError: an unknown word, or ``cuda`` is asked for and absent.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise ConstraintError(f"device={device!r}: allowed are 'auto', 'cpu' and 'cuda'")
+    there = torch.cuda.is_available()
+    if device == "cuda" and not there:
+        raise ConstraintError("device='cuda': this machine offers no CUDA device to torch", fix="device='auto'")
+    return "cuda" if there and device != "cpu" else "cpu"
+
+
+def choose_precision(precision: Precision, device: str) -> Literal["fp32", "bf16"]:
+    """Return what ``auto`` means on a device: bf16 where matrix units compute it, else fp32.
+
+    On a CPU these are AMX tiles. AVX512-BF16 alone gains nothing for small convolutions, so it does not count.
+
+    Raises:
+        ConstraintError: an unknown word.
+    """
+    if precision not in ("auto", "fp32", "bf16"):
+        raise ConstraintError(f"precision={precision!r}: allowed are 'auto', 'fp32' and 'bf16'")
+    if precision != "auto":
+        return precision
+    if device == "cuda":
+        return "bf16" if torch.cuda.get_device_capability()[0] >= 8 else "fp32"
+    amx = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    return "bf16" if amx is not None and amx() else "fp32"
+
+
+class Workers:
+    """The processes that train together, of which this is one.
+
+    Args:
+        precision: of convolutions and products.
+        device: ``cpu`` or ``cuda``.
+
+    Raises:
+        RunError: the processes of ``torchrun`` cannot be joined.
+    """
+
+    def __init__(self, precision: Literal["fp32", "bf16"], device: str) -> None:
+        self.precision = precision
+        fabric_class, environments = _fabric()
+        world, local = world_size(), _from_torchrun("LOCAL_WORLD_SIZE", 1)
+        try:
+            with warnings.catch_warnings():
+                # Fabric advises on other devices of the machine; the choice was made above.
+                warnings.simplefilter("ignore")
+                self._fabric = fabric_class(
+                    accelerator=device,
+                    devices=local,
+                    num_nodes=world // local,
+                    strategy="ddp" if world > 1 else "auto",
+                    precision="bf16-mixed" if precision == "bf16" else "32-true",
+                    plugins=[
+                        environments.TorchElasticEnvironment() if world > 1 else environments.LightningEnvironment()
+                    ],
+                )
+                self._fabric.launch()
+        except (RuntimeError, ValueError) as error:
+            raise RunError(f"the {world} processes of torchrun could not be joined: {error}") from error
+        self.count: int = self._fabric.world_size
+        self.rank: int = self._fabric.global_rank
+        self.first = self.rank == 0
+        self.device: torch.device = self._fabric.device
+
+    def setup(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[nn.Module, Any]:
+        """Place model and optimizer; return what to call in their stead, in mixed precision and over all processes."""
+        wrapped, stepper = self._fabric.setup(model, optimizer)
+        return cast(nn.Module, wrapped), stepper
+
+    def place(self, x: Tensor) -> Tensor:
+        """Move a tensor to the device."""
+        return x.to(self.device, non_blocking=True)
+
+    def backward(self, loss: Tensor) -> None:
+        """Compute gradients: their mean over the processes."""
+        self._fabric.backward(loss)
+
+    def add_up(self, x: Tensor) -> Tensor:
+        """Return the sum of a tensor over all processes."""
+        if self.count == 1:
+            return x
+        return cast(Tensor, self._fabric.all_reduce(x.to(self.device), reduce_op="sum"))
+
+    def share(self, samples: int) -> float | Tensor:
+        """Return the factor that turns this process's mean loss into its part of the mean over all samples.
+
+        The processes' gradients are averaged, so the factor is ``count * samples / total``; 1 for equal shares.
+        """
+        if self.count == 1:
+            return 1.0
+        total = self.add_up(torch.tensor(float(samples), dtype=torch.float64))
+        return (self.count * samples / total).float()
+
+    def agreed_length(self, batches: object) -> int | None:
+        """Return the number of batches per epoch, None if the loader does not know it.
+
+        Raises:
+            RunError: the processes would read different numbers of batches, and one would wait for ever.
+        """
+        own = len(batches) if isinstance(batches, Sized) else None
+        if self.count > 1 and own is not None:
+            spread = self._fabric.all_gather(torch.tensor(own, device=self.device)).tolist()
+            if len(set(spread)) > 1:
+                raise RunError(
+                    f"the processes read different numbers of batches: {spread}",
+                    fix="bs.data.Batches(..., rank=, world_size=) deals them out evenly",
+                )
+        return own
+
+    def average_buffers(self, model: nn.Module) -> None:
+        """Give all processes the same running statistics: their mean; counters and flags come from the first."""
+        if self.count == 1:
+            return
+        for buffer in model.buffers():
+            if buffer.is_floating_point():
+                buffer.copy_(self.add_up(buffer) / self.count)
+            else:
+                buffer.copy_(self._fabric.broadcast(buffer))
+
+
+def _fabric() -> tuple[Any, Any]:
+    try:
+        import lightning_fabric as package
+        from lightning_fabric.plugins import environments
+    except ModuleNotFoundError:
+        # The same code under the name that the whole Lightning package gives it.
+        import lightning.fabric as package  # type: ignore[import-not-found, no-redef, unused-ignore]
+        from lightning.fabric.plugins import environments  # type: ignore[import-not-found, no-redef, unused-ignore]
+    return package.Fabric, environments

@@ -1,0 +1,199 @@
+"""The training loop: ``fit`` tells the story of a run, ``_epoch`` that of one epoch, from top to bottom."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bitspike.errors import ConstraintError, DataError
+from bitspike.train.checkpoint import restore
+from bitspike.train.evaluate import evaluate, need_classes
+from bitspike.train.launch import Device, Precision, Workers, choose_device, choose_precision
+from bitspike.train.losses import CrossEntropy
+from bitspike.train.observe import EpochRecord, History, Observer
+from bitspike.train.optimizers import SGD, Clip, Optimizer
+from bitspike.train.progress import Progress
+from bitspike.train.schedules import Cosine, Schedule
+from bitspike.train.tally import Tally
+from bitspike.weights import after_epoch, after_step, penalties
+
+Batches = Iterable[tuple[Tensor, Tensor]]
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def fit(
+    model: nn.Module,
+    train_loader: Batches,
+    *,
+    epochs: int,
+    seed: int = 0,
+    validation: Batches | None = None,
+    optimizer: Optimizer = SGD(),
+    schedule: Schedule = Cosine(),
+    loss: Loss = CrossEntropy(),
+    clip_gradient: Clip | None = None,
+    precision: Precision = "auto",
+    device: Device = "auto",
+    keep: Literal["best", "last"] = "best",
+    observer: Observer | None = None,
+    folder: Path | str | None = None,
+    resume: bool = False,
+) -> History:
+    """Train a model on (input, label) batches and leave it with the weights of its best, or its last, epoch.
+
+    Every epoch starts torch's generator from (seed, epoch, process), so a run that goes on from a checkpoint ends at
+    the very same weights as one that was never stopped. Under ``torchrun`` the gradient is the mean over all samples
+    of all processes, also where their shares differ, and only the first process writes.
+
+    Args:
+        model: any module; the penalties and hooks of weight paths attached to it are called.
+        train_loader: pairs of inputs [N, ...] and int64 labels [N], read once per epoch. Its ``set_epoch(e)`` is called
+            with e from 0, if it has one. Under ``torchrun`` each process brings its own share, in equally many batches.
+        epochs: how often the data is read, at least 1.
+        seed: of everything random in the epochs; the initial weights are the caller's.
+        validation: batches that choose the best epoch; without them the last is kept.
+        optimizer, schedule, clip_gradient: values that say what is built.
+        loss: any callable of outputs and labels that returns a mean.
+        precision: ``bf16`` computes convolutions and products in bfloat16 (masters, norms, membranes stay single),
+            ``auto`` takes it where the machine gains from it. Evaluation is always in single precision.
+        device: where to train; the model returns to where it was.
+        keep: which weights the model is left with.
+        observer: hears of every batch and epoch.
+        folder: receives ``metrics.jsonl`` and ``checkpoints/``; None writes nothing.
+        resume: go on from ``folder/checkpoints`` if there is a checkpoint.
+
+    Raises:
+        ConstraintError: a value outside what is allowed.
+        DataError: the loader gives no batch, or a label that is no class of the model.
+        RunError: the loss is not finite, the checkpoint belongs to another run, or the processes disagree.
+
+    Example:
+        >>> x, y = torch.eye(2), torch.tensor([0, 1])
+        >>> history = fit(nn.Linear(2, 2), [(x, y)], epochs=20, optimizer=SGD(lr=1.0), device="cpu")
+        >>> history.epochs[-1].train_accuracy
+        1.0
+    """
+    if epochs < 1:
+        raise ConstraintError(f"fit(epochs={epochs}): at least 1 is needed")
+    if keep not in ("best", "last"):
+        raise ConstraintError(f"fit(keep={keep!r}): allowed are 'best' and 'last'")
+    if resume and folder is None:
+        raise ConstraintError(
+            "fit(resume=True): which run to go on with is not said", fix="fit(folder=..., resume=True)"
+        )
+    home = next((p.device for p in model.parameters()), torch.device("cpu"))
+    place = choose_device(device)
+    workers = Workers(choose_precision(precision, place), place)
+    wrapped, stepper = workers.setup(model, optimizer.build(model))
+    progress = Progress(folder=None if folder is None else Path(folder), writes=workers.first, seed=seed, epochs=epochs)
+    if resume:
+        progress.go_on(model, stepper)
+    hears = observer if observer is not None and workers.first else Observer()
+    batches = workers.agreed_length(train_loader)
+
+    with torch.random.fork_rng(devices=[workers.device] if place == "cuda" else []):
+        for epoch in range(progress.done, epochs):
+            start = time.perf_counter()
+            torch.manual_seed(epoch_seed(seed, epoch, workers.rank))
+            tally = Tally(epoch=epoch + 1, epochs=epochs, batches=batches, observer=hears)
+            set_rate = _Rate(stepper, optimizer.lr, schedule, epoch, epochs, batches)
+            _epoch(wrapped, model, train_loader, epoch, stepper, set_rate, loss, clip_gradient, workers, tally)
+            after_epoch(model)
+            workers.average_buffers(model)
+            train = tally.over(workers.add_up)
+            result = None
+            if validation is not None:
+                result = evaluate(model, validation, loss=loss, seed=seed, add_up=workers.add_up)
+            record = EpochRecord(
+                epoch=epoch + 1,
+                seconds=time.perf_counter() - start,
+                learning_rate=set_rate.rate,
+                train_loss=train.loss,
+                train_accuracy=train.accuracy,
+                validation_loss=None if result is None else result.loss,
+                validation_accuracy=None if result is None else result.accuracy,
+            )
+            progress.end_epoch(record, model, stepper)
+            hears.epoch_done(record)
+
+    best = keep == "best" and progress.best_state is not None
+    if best:
+        assert progress.best_state is not None
+        restore(model, progress.best_state, source="the best epoch")
+    stepper.zero_grad(set_to_none=True)
+    model.to(home)
+    return History(
+        epochs=tuple(progress.records),
+        best_epoch=progress.best_epoch,
+        kept="best" if best else "last",
+        precision=workers.precision,
+        device=place,
+        workers=workers.count,
+    )
+
+
+def _epoch(
+    wrapped: nn.Module,
+    model: nn.Module,
+    batches: Batches,
+    epoch: int,
+    stepper: Any,
+    set_rate: _Rate,
+    loss: Loss,
+    clip: Clip | None,
+    workers: Workers,
+    tally: Tally,
+) -> None:
+    """Read the data once and make one step per batch."""
+    if hasattr(batches, "set_epoch"):
+        batches.set_epoch(epoch)
+    wrapped.train()
+    for batch, (x, y) in enumerate(batches):
+        set_rate(batch)
+        x, y = workers.place(x), workers.place(y)
+        outputs = wrapped(x)
+        need_classes(outputs, y)
+        mean = loss(outputs, y)
+        stepper.zero_grad()
+        workers.backward(mean * workers.share(len(y)) + penalties(model))
+        if clip is not None:
+            clip.apply(model.parameters())
+        stepper.step()
+        after_step(model)
+        tally.add(mean.detach(), outputs.detach(), y)
+    tally.read()
+    if tally.batch == 0:
+        raise DataError(f"the training loader gave no batch in epoch {epoch + 1}")
+
+
+class _Rate:
+    """Sets the learning rate of every iteration; without a known length, of every epoch."""
+
+    def __init__(
+        self, stepper: Any, base: float, schedule: Schedule, epoch: int, epochs: int, batches: int | None
+    ) -> None:
+        self.stepper, self.base, self.schedule = stepper, base, schedule
+        self.epoch, self.epochs, self.batches = epoch, epochs, batches
+        self.rate = base
+
+    def __call__(self, batch: int) -> None:
+        within = min(1.0, (batch + 0.5) / self.batches) if self.batches else 0.5
+        self.rate = self.base * self.schedule.factor(self.epoch + within, self.epochs)
+        for group in self.stepper.param_groups:
+            group["lr"] = self.rate
+
+
+def epoch_seed(seed: int, epoch: int, rank: int = 0) -> int:
+    """Return the seed of torch's generator in one epoch (from 0) of one process: a hash, so that no two overlap.
+
+    Example:
+        >>> epoch_seed(0, 1) == epoch_seed(1, 0)
+        False
+    """
+    return int(np.random.SeedSequence([seed, epoch, rank]).generate_state(1, np.uint64)[0] >> 1)

@@ -1,0 +1,60 @@
+"""Losses on what a network reads out: [N, classes] rates or sums against [N] class numbers.
+
+Any callable ``(outputs, labels) -> scalar mean over the batch`` serves ``fit`` as a loss, torch's modules included.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from bitspike.errors import ConstraintError
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossEntropy:
+    """Cross-entropy of ``softmax(scale * outputs)``.
+
+    Rates lie in [0, 1], so an unscaled softmax over ten classes cannot fall below ln(1 + 9/e) = 1.46: a loss of 1.5 is
+    then no fault. A ``scale`` above 1 sharpens the softmax and with it the gradient.
+
+    Args:
+        label_smoothing: share of the label that is spread over all classes, in [0, 1).
+        scale: factor on the outputs (an inverse temperature), above 0.
+
+    Raises:
+        ConstraintError: a value outside what is allowed.
+
+    Example:
+        >>> import torch
+        >>> round(CrossEntropy()(torch.eye(10)[:1], torch.tensor([0])).item(), 2)
+        1.46
+    """
+
+    label_smoothing: float = 0.0
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.label_smoothing < 1:
+            raise ConstraintError(f"{self}: label_smoothing must lie in [0, 1)")
+        if not self.scale > 0:
+            raise ConstraintError(f"{self}: scale must be above 0")
+
+    def __call__(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(outputs * self.scale, labels, label_smoothing=self.label_smoothing)
+
+
+@dataclass(frozen=True)
+class MeanSquare:
+    """Mean square of ``outputs - one_hot(labels)`` over batch and classes, the loss of STBP (Wu et al. 2018, eq. 4).
+
+    Example:
+        >>> import torch
+        >>> MeanSquare()(torch.tensor([[0.5, 0.0]]), torch.tensor([0])).item()
+        0.125
+    """
+
+    def __call__(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        return F.mse_loss(outputs, F.one_hot(labels, outputs.shape[1]).to(outputs.dtype))

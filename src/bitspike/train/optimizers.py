@@ -1,0 +1,129 @@
+"""Optimizers and gradient clipping as values: what a recipe says, and what ``fit`` builds for a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from bitspike.errors import ConstraintError
+
+
+def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Part the trained parameters: those of two or more axes decay, biases, norm gains and time constants do not."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    if not trained:
+        raise ConstraintError("the model has no parameter that requires a gradient, so nothing can be trained")
+    parts = [([p for p in trained if p.dim() > 1], weight_decay), ([p for p in trained if p.dim() <= 1], 0.0)]
+    return [{"params": params, "weight_decay": decay} for params, decay in parts if params]
+
+
+def _need(owner: object, condition: bool, text: str) -> None:
+    if not condition:
+        raise ConstraintError(f"{owner}: {text}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SGD:
+    """Stochastic gradient descent with momentum; see ``torch.optim.SGD`` for the update.
+
+    Args:
+        lr: learning rate before the schedule, above 0.
+        momentum: in [0, 1).
+        weight_decay: pull of weights towards zero, >= 0; biases, norm gains and time constants are left alone.
+        nesterov: look ahead; needs a momentum above 0.
+
+    Raises:
+        ConstraintError: a value outside what is allowed.
+
+    Example:
+        >>> SGD(lr=0.05).build(nn.Linear(2, 1)).param_groups[0]["momentum"]
+        0.9
+    """
+
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    nesterov: bool = False
+
+    def __post_init__(self) -> None:
+        _need(self, self.lr > 0, "lr must be above 0")
+        _need(self, 0 <= self.momentum < 1, "momentum must lie in [0, 1)")
+        _need(self, self.weight_decay >= 0, "weight_decay must be at least 0")
+        _need(self, not self.nesterov or self.momentum > 0, "nesterov needs a momentum above 0")
+
+    def build(self, model: nn.Module) -> torch.optim.Optimizer:
+        """Return the optimizer of the model's trained parameters."""
+        groups = _groups(model, self.weight_decay)
+        return torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, nesterov=self.nesterov)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdamW:
+    """Adam with decoupled weight decay (Loshchilov and Hutter, ICLR 2019, arXiv 1711.05101).
+
+    Args:
+        lr: learning rate before the schedule, above 0.
+        betas: decay of the two running moments, each in [0, 1).
+        eps: added to the denominator, above 0.
+        weight_decay: as in :class:`SGD`.
+
+    Raises:
+        ConstraintError: a value outside what is allowed.
+
+    Example:
+        >>> AdamW(lr=1e-3).build(nn.Linear(2, 1)).param_groups[0]["lr"]
+        0.001
+    """
+
+    lr: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.01
+
+    def __post_init__(self) -> None:
+        _need(self, self.lr > 0, "lr must be above 0")
+        _need(self, len(self.betas) == 2 and all(0 <= b < 1 for b in self.betas), "betas must be two values in [0, 1)")
+        _need(self, self.eps > 0, "eps must be above 0")
+        _need(self, self.weight_decay >= 0, "weight_decay must be at least 0")
+
+    def build(self, model: nn.Module) -> torch.optim.Optimizer:
+        """Return the optimizer of the model's trained parameters."""
+        return torch.optim.AdamW(_groups(model, self.weight_decay), lr=self.lr, betas=self.betas, eps=self.eps)
+
+
+Optimizer = SGD | AdamW
+
+
+@dataclass(frozen=True)
+class ClipNorm:
+    """Scale all gradients down together where their joint Euclidean norm is above ``limit``."""
+
+    limit: float
+
+    def __post_init__(self) -> None:
+        _need(self, self.limit > 0, "limit must be above 0")
+
+    def apply(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Clip the gradients in place."""
+        torch.nn.utils.clip_grad_norm_(parameters, self.limit)
+
+
+@dataclass(frozen=True)
+class ClipValue:
+    """Limit every element of every gradient to [-limit, limit]."""
+
+    limit: float
+
+    def __post_init__(self) -> None:
+        _need(self, self.limit > 0, "limit must be above 0")
+
+    def apply(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Clip the gradients in place."""
+        torch.nn.utils.clip_grad_value_(parameters, self.limit)
+
+
+Clip = ClipNorm | ClipValue

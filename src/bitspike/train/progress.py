@@ -1,0 +1,95 @@
+"""How far a run has come: its records, its best weights, and what of both stands on disk."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bitspike.errors import RunError
+from bitspike.train.checkpoint import Snapshot, load_best, load_last, restore, save_best, save_last, state_of
+from bitspike.train.files import write_whole
+from bitspike.train.observe import EpochRecord
+
+
+@dataclass
+class Progress:
+    """The state of a run between two epochs.
+
+    Args:
+        folder: where ``metrics.jsonl`` and ``checkpoints/`` stand; None writes nothing.
+        writes: whether this process is the one that writes.
+        seed, epochs: must be the same when the run goes on.
+    """
+
+    folder: Path | None
+    writes: bool
+    seed: int
+    epochs: int
+    records: list[EpochRecord] = field(default_factory=list)
+    best_epoch: int | None = None
+    best_state: dict[str, Tensor] | None = None
+
+    @property
+    def done(self) -> int:
+        """Number of epochs that are finished."""
+        return len(self.records)
+
+    def go_on(self, model: nn.Module, stepper: Any) -> None:
+        """Restore model, optimizer and records from the newest checkpoint, if there is one.
+
+        Raises:
+            RunError: the checkpoint was made with another seed or number of epochs.
+            PackageError: it cannot be read, or belongs to another model.
+        """
+        assert self.folder is not None
+        checkpoints = self.folder / "checkpoints"
+        snapshot = load_last(checkpoints)
+        if snapshot is None:
+            return
+        state = snapshot.state
+        for name, mine in (("seed", self.seed), ("epochs", self.epochs)):
+            if state[name] != mine:
+                raise RunError(
+                    f"{checkpoints} was made with {name} {state[name]}, this run has {name} {mine}",
+                    fix=f"go on with {name} {state[name]}, or start in another folder",
+                )
+        restore(model, snapshot.model, source=f"{checkpoints}/last")
+        stepper.load_state_dict(snapshot.optimizer)
+        self.records = [EpochRecord(**row) for row in state["history"]]
+        self.best_epoch = state["best_epoch"]
+        self.best_state = None if self.best_epoch is None else load_best(checkpoints)
+
+    def end_epoch(self, record: EpochRecord, model: nn.Module, stepper: Any) -> None:
+        """Take in an epoch's record, keep its weights if none were better, and write the checkpoint."""
+        self.records.append(record)
+        accuracy = record.validation_accuracy
+        best = accuracy is not None and accuracy >= max(r.validation_accuracy or 0.0 for r in self.records)
+        state = state_of(model)
+        if best:
+            self.best_epoch, self.best_state = record.epoch, state
+        if self.folder is None or not self.writes:
+            return
+        checkpoints = self.folder / "checkpoints"
+        # The best goes first: killed between the two, the run repeats this epoch and writes the same best again.
+        if best:
+            save_best(checkpoints, state)
+        rows = [asdict(r) for r in self.records]
+        save_last(checkpoints, Snapshot(state, stepper.state_dict(), self._about(rows)))
+        write_whole(self.folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+
+    def _about(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        return {
+            "schema": 1,
+            "epoch": self.done,
+            "epochs": self.epochs,
+            "seed": self.seed,
+            "best_epoch": self.best_epoch,
+            "history": rows,
+            "versions": {"bitspike": version("bitspike"), "torch": str(torch.__version__)},
+        }

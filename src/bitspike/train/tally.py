@@ -1,0 +1,90 @@
+"""The running sums of one epoch: loss, hits, samples, and the watch for a loss that is not finite."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from bitspike.errors import RunError
+from bitspike.train.observe import BatchRecord, Observer
+
+_READ_EVERY = 16
+
+
+class Means(NamedTuple):
+    """Means over the samples of an epoch."""
+
+    loss: float
+    accuracy: float
+
+
+@dataclass
+class Tally:
+    """Adds up an epoch. On an accelerator the numbers stay there and are read every 16th batch: nothing waits for them.
+
+    Args:
+        epoch: from 1.
+        epochs: of the whole run.
+        batches: of this epoch; None if not known.
+        observer: hears of the batches.
+    """
+
+    epoch: int
+    epochs: int
+    batches: int | None
+    observer: Observer
+    batch: int = 0
+    samples: int = 0
+    loss: float = 0.0
+    hits: float = 0.0
+    _waiting: list[tuple[Tensor, Tensor, int]] = field(default_factory=list)
+
+    def add(self, mean: Tensor, outputs: Tensor, labels: Tensor) -> None:
+        """Take in one batch: its mean loss, its outputs [N, classes] and labels [N]."""
+        self.batch += 1
+        self._waiting.append((mean.double(), (outputs.argmax(1) == labels).sum().double(), len(labels)))
+        if mean.device.type == "cpu" or len(self._waiting) == _READ_EVERY:
+            self.read()
+
+    def read(self) -> None:
+        """Read what waits.
+
+        Raises:
+            RunError: a loss is not finite; names the epoch and the batch.
+        """
+        if not self._waiting:
+            return
+        means = torch.stack([w[0] for w in self._waiting]).tolist()
+        hits = torch.stack([w[1] for w in self._waiting]).tolist()
+        first = self.batch - len(self._waiting) + 1
+        for number, (mean, hit, (_, _, count)) in enumerate(zip(means, hits, self._waiting, strict=True), start=first):
+            if count and not math.isfinite(mean):
+                raise RunError(
+                    f"the loss became {mean} in epoch {self.epoch}, batch {number}",
+                    fix="a lower learning rate, a warm-up (warmup_epochs of the schedule), or clip_gradient",
+                )
+            self.samples += count
+            self.loss += mean * count if count else 0.0
+            self.hits += hit
+        self._waiting.clear()
+        self.observer.batch_done(
+            BatchRecord(
+                epoch=self.epoch,
+                epochs=self.epochs,
+                batch=self.batch,
+                batches=self.batches,
+                samples=self.samples,
+                loss=self.loss / max(self.samples, 1),
+                accuracy=self.hits / max(self.samples, 1),
+            )
+        )
+
+    def over(self, add_up: Callable[[Tensor], Tensor]) -> Means:
+        """Return the means over the samples of all processes; ``add_up`` sums a tensor over them."""
+        loss, hits, samples = add_up(torch.tensor([self.loss, self.hits, float(self.samples)]).double()).tolist()
+        return Means(loss / samples, hits / samples)

@@ -1,0 +1,42 @@
+"""Every shipped recipe makes its whole journey when shrunk, and several processes make it as one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from journey_parts import SMALL, sets
+
+import bitspike as bs
+from bitspike.recipe import load, shipped
+
+
+@pytest.mark.parametrize("name", list(shipped()))
+def test_a_shipped_recipe_runs(name: str, tmp_path: Path, mnist_root: Path) -> None:
+    changes = ["training.epochs=1", "data.limit=100", "data.validation=20", "expect=null", "model.width=0.25"]
+    if load(name).data.kind == "mnist":
+        changes.append(f"data.root={mnist_root}")
+    report = bs.run(name, set=changes, out=tmp_path / "run")
+    assert report["certificate"]["equal"]
+    assert report["certificate"]["samples"] == 100
+    assert report["agreement"]["spikes"] >= 0.99
+    assert (tmp_path / "run" / "report.html").stat().st_size > 10_000
+    expected = load(name).published
+    assert report["published"] == (None if expected is None else expected.model_dump())
+
+
+def test_two_processes_make_the_journey_together(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "bitspike"]
+    words = ["run", "quickstart", "--out", str(tmp_path / "run"), *sets(*SMALL, "training.epochs=1")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run([*command, *words], capture_output=True, text=True, env=environment, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("test accuracy") == 1
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert report["environment"]["workers"] == 2
+    assert report["certificate"]["equal"]
+    assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 1

@@ -1,0 +1,153 @@
+"""Runs that are stopped, killed or starved of disk: nothing half-written, one message, and the same end after all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from journey_parts import SMALL, sets
+from safetensors import SafetensorError
+
+from bitspike.journeys import whole
+from bitspike.train import checkpoint, files
+
+Bitspike = Callable[..., tuple[int, str, str]]
+
+
+def no_part_is_left(folder: Path) -> bool:
+    return not list(folder.rglob("*.partial")) and not (folder / "report.json").exists()
+
+
+@pytest.mark.parametrize("stage", ["fit", "evaluate", "lower", "save", "verify", "compare", "write_report"])
+def test_interrupted_anywhere_it_goes_on_to_the_same_end(
+    tmp_path: Path, finished_run: Path, bitspike: Bitspike, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    words = ["run", "quickstart", "--out", tmp_path / "run", *sets(*SMALL)]
+
+    def stop(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(whole, stage, stop)
+        code, out, err = bitspike(*words)
+    assert (code, out) == (2, "")
+    done = "no epoch is done yet" if stage == "fit" else "2 of 2 epochs are done"
+    assert f"interrupted: {done}, saved in {tmp_path / 'run'}" in err
+    assert f"--out {tmp_path / 'run'} --resume" in err
+    assert "Traceback" not in err
+    assert no_part_is_left(tmp_path / "run")
+    code, _, _ = bitspike(*words, "--resume")
+    assert code == 0
+    weights = "model.safetensors"
+    assert (tmp_path / "run" / weights).read_bytes() == (finished_run / weights).read_bytes()
+
+
+@pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGTERM])
+def test_signals_interrupt(
+    tmp_path: Path, bitspike: Bitspike, monkeypatch: pytest.MonkeyPatch, blow: signal.Signals
+) -> None:
+    def hit(*args: object, **kwargs: object) -> None:
+        os.kill(os.getpid(), blow)
+        time.sleep(10)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(whole, "lower", hit)
+    code, _, err = bitspike("run", "quickstart", "--out", tmp_path / "run", *sets(*SMALL))
+    assert code == 2
+    assert "interrupted: 2 of 2 epochs are done" in err
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_killed_process_goes_on_to_the_same_end(tmp_path: Path, bitspike: Bitspike) -> None:
+    words = ["run", "quickstart", *sets(*SMALL, "training.epochs=40")]
+    parts = [*words, "--out", str(tmp_path / "parts")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    process = subprocess.Popen([sys.executable, "-m", "bitspike", *parts], stderr=subprocess.DEVNULL, env=environment)
+    last, limit = tmp_path / "parts" / "checkpoints" / "last", time.monotonic() + 60
+    while not last.exists() and time.monotonic() < limit:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert not (tmp_path / "parts" / "model.safetensors").exists(), "it was done before it could be killed"
+    assert bitspike(*parts, "--resume")[0] == 0
+    assert bitspike(*words, "--out", tmp_path / "whole")[0] == 0
+    weights = "model.safetensors"
+    assert (tmp_path / "parts" / weights).read_bytes() == (tmp_path / "whole" / weights).read_bytes()
+
+
+class Full:
+    """A disk that takes so many files and then no more."""
+
+    def __init__(self, room: int) -> None:
+        self.left = room
+
+    def __call__(self, *args: object, **kwargs: object) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("files_that_fit", [0, 1, 2, 4, 7, 9, 10])
+def test_a_full_disk_is_one_message_and_leaves_nothing_half_written(
+    tmp_path: Path, finished_run: Path, bitspike: Bitspike, monkeypatch: pytest.MonkeyPatch, files_that_fit: int
+) -> None:
+    words = ["run", "quickstart", "--out", tmp_path / "run", *sets(*SMALL)]
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "fsync", Full(files_that_fit))
+        code, out, err = bitspike(*words)
+    assert (code, out) == (2, "")
+    assert f"the disk is full: {tmp_path / 'run'} has " in err
+    assert "bytes left" in err
+    assert "--resume" in err
+    assert "Traceback" not in err
+    assert no_part_is_left(tmp_path / "run")
+    # Once there is room it goes on, or, where not even the recipe fitted, it starts.
+    resume = ["--resume"] if (tmp_path / "run" / "recipe.yaml").exists() else []
+    assert bitspike(*words, *resume)[0] == 0
+    weights = "model.safetensors"
+    assert (tmp_path / "run" / weights).read_bytes() == (finished_run / weights).read_bytes()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+        RuntimeError("[enforce fail] . PytorchStreamWriter failed writing file data/0: No space left on device"),
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+    ],
+)
+def test_a_full_disk_is_known_in_the_words_of_every_library(
+    tmp_path: Path, bitspike: Bitspike, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*args: object, **kwargs: object) -> None:
+        (tmp_path / "run" / "network.partial").mkdir()
+        raise error
+
+    monkeypatch.setattr(whole, "save", fail)
+    code, _, err = bitspike("run", "quickstart", "--out", tmp_path / "run", *sets(*SMALL))
+    assert code == 2
+    assert "the disk is full" in err
+    assert "Traceback" not in err
+    assert no_part_is_left(tmp_path / "run")
+
+
+def test_other_errors_are_not_called_a_full_disk(
+    tmp_path: Path, bitspike: Bitspike, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object, **kwargs: object) -> None:
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr(checkpoint, "save_last", fail)
+    monkeypatch.setattr("bitspike.train.progress.save_last", fail)
+    code, _, err = bitspike("run", "quickstart", "--out", tmp_path / "run", *sets(*SMALL))
+    assert code == 2
+    assert "the disk is full" not in err
+    assert "RuntimeError: something else" in err
+    assert "a fault of bitspike" in err

@@ -1,0 +1,144 @@
+"""The command line's face: quick help without torch, listings, exit codes, progress."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+import typer
+from rich.console import Console
+
+from bitspike import __version__, cli
+from bitspike.cli import main
+from bitspike.cli.guard import guarded
+from bitspike.cli.progress import Bar, Lines, shown
+from bitspike.errors import CheckFailed, DataError, RecipeError
+from bitspike.train.observe import BatchRecord, EpochRecord
+
+BATCH = BatchRecord(epoch=2, epochs=3, batch=5, batches=10, samples=40, loss=0.5, accuracy=0.75)
+EPOCH = EpochRecord(
+    epoch=2, seconds=1.5, learning_rate=0.1, train_loss=0.5, train_accuracy=0.75, validation_accuracy=0.5
+)
+
+
+def test_help_is_quick_and_imports_no_torch() -> None:
+    code = (
+        "import sys, bitspike.cli as c; code = c.main(['--help']);"
+        "sys.exit(code or 10 * any(m in sys.modules for m in ('torch', 'pydantic', 'numpy', 'matplotlib')))"
+    )
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+        seconds.append(time.perf_counter() - start)
+    assert done.returncode == 0, done.stderr
+    assert min(seconds) < 0.5
+    assert all(verb in done.stdout for verb in ("run", "recipes", "evaluate", "verify", "doctor"))
+
+
+def test_each_verb_has_help(capsys: pytest.CaptureFixture[str]) -> None:
+    for verb, option in {"run": "--resume", "evaluate": "--steps", "verify": "--json", "recipes": "--json"}.items():
+        assert main([verb, "--help"]) == 0
+        assert option in capsys.readouterr().out
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"bitspike {__version__}\n"
+
+
+def test_no_words_are_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) in (0, 2)
+    assert "Usage: bitspike" in "".join(capsys.readouterr())
+
+
+def test_recipes_are_listed_for_people_and_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recipes"]) == 0
+    text = capsys.readouterr().out
+    assert "quickstart: digits_net on digits, 2-bit weights, T = 4" in text
+    assert "published  97.56%" in text
+    assert main(["recipes", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert {row["name"] for row in rows} >= {"quickstart", "mnist-stbp-w4"}
+
+
+def test_doctor_answers_for_people_and_for_programs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["doctor", "--json"]) in (0, 1)
+    found = json.loads(capsys.readouterr().out)
+    assert found["bitspike"] == __version__
+    monkeypatch.setattr("bitspike.journeys.doctor.doctor", lambda: {**found, "problems": ["no torch"]})
+    assert main(["doctor"]) == 1
+    assert "problems           no torch" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (CheckFailed("no", fix="do"), 1, "check failed: no\n  fix: do\n"),
+        (RecipeError("bad"), 2, "error: bad\n"),
+        (KeyboardInterrupt(), 2, "interrupted\n"),
+    ],
+)
+def test_errors_are_one_message_and_an_exit_code(
+    capsys: pytest.CaptureFixture[str], error: BaseException, code: int, said: str
+) -> None:
+    with pytest.raises(typer.Exit) as left, guarded():
+        raise error
+    assert left.value.exit_code == code
+    assert capsys.readouterr().err == said
+
+
+def test_of_several_processes_the_others_say_who_they_are(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    monkeypatch.setenv("RANK", "1")
+    for error in (DataError("gone"), KeyboardInterrupt()):
+        with pytest.raises(typer.Exit), guarded():
+            raise error
+    assert capsys.readouterr().err == "error (process 1): gone\n"
+
+
+def test_without_a_terminal_there_is_a_line_per_epoch() -> None:
+    stream = io.StringIO()
+    with shown(stream) as lines:
+        assert isinstance(lines, Lines)
+        lines.stage("train")
+        lines.batch_done(BATCH)
+        lines.epoch_done(EPOCH)
+    assert stream.getvalue() == "training\nepoch 2  loss 0.5000  training 75.00%  validation 50.00%  1.5 s\n"
+
+
+def test_on_a_terminal_there_is_one_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    terminal = Console(file=stream, force_terminal=True, width=140)
+    monkeypatch.setattr("bitspike.cli.progress.Console", lambda **_: terminal)
+    with shown(stream) as bar:
+        assert isinstance(bar, Bar)
+        bar.stage("train")
+        bar.epoch_done(EPOCH)
+        bar.batch_done(BATCH)
+        bar.refresh()
+        bar.stage("verify")
+        bar.refresh()
+    text = stream.getvalue()
+    assert "epoch 2/3" in text
+    assert "loss 0.500  accuracy 75.0%  validation 50.0%" in text
+    assert "images/s" in text
+    assert "proving every spike" in text
+
+
+def test_only_planned_verbs_exist() -> None:
+    assert [c.callback.__name__ for c in cli.app.registered_commands if c.callback] == [
+        "run",
+        "recipes",
+        "evaluate",
+        "verify",
+        "doctor",
+    ]

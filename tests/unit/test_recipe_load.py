@@ -1,0 +1,149 @@
+"""Recipes on load: where they are found, what is changed, and everything that is wrong said at once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bitspike.errors import RecipeError
+from bitspike.recipe import Recipe, dump, load, shipped
+from bitspike.recipe.text import parse
+
+QUICKSTART = shipped()["quickstart"]
+
+
+def message(recipe: str | Path, *set: str) -> str:
+    with pytest.raises(RecipeError) as caught:
+        load(recipe, set)
+    return str(caught.value)
+
+
+def written(folder: Path, *changes: tuple[str, str]) -> Path:
+    text = QUICKSTART
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new, 1)
+    path = folder / "mine.yaml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("name", list(shipped()))
+def test_a_shipped_recipe_says_every_value_itself(name: str) -> None:
+    recipe = load(name)
+    assert recipe.name == name
+    assert parse(shipped()[name], name).values == recipe.model_dump(mode="json")
+
+
+@pytest.mark.parametrize("name", list(shipped()))
+def test_a_recipe_written_back_loads_to_the_same(name: str, tmp_path: Path) -> None:
+    recipe = load(name, ["training.epochs=3", "expect=null", "training.optimizer.lr=1e-3"])
+    path = tmp_path / "recipe.yaml"
+    path.write_text(dump(recipe))
+    assert load(path) == recipe
+
+
+def test_values_are_changed_by_dotted_keys() -> None:
+    recipe = load(
+        "quickstart",
+        ["training.epochs=2", "data.augment.0.pixels=2", "training.optimizer={kind: sgd, lr: 1e-2}", "expect=null"],
+    )
+    assert recipe.training.epochs == 2
+    assert recipe.data.augment[0].pixels == 2  # type: ignore[union-attr]
+    assert (recipe.training.optimizer.kind, recipe.training.optimizer.lr) == ("sgd", 0.01)
+    assert recipe.expect is None
+    assert load(recipe, ["expect.test_accuracy=0.5"]).expect.test_accuracy == 0.5  # type: ignore[union-attr]
+
+
+def test_all_problems_of_a_file_are_told_at_once_with_their_lines(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        ("threshold: 1.0", "thresold: 1.0"),
+        ("kind: arctan", "kind: arctn"),
+        ("epochs: 30", "epochs: -3"),
+        ("validation: 0.1", "validation: many"),
+        ("device: auto", "device: tpu"),
+        ("name: quickstart", "nme: quickstart"),
+    )
+    lines = message(path).splitlines()
+    assert lines[0] == f"{path} has 7 problems"
+
+    def line_of(text: str) -> int:
+        return next(n for n, line in enumerate(path.read_text().splitlines(), start=1) if text in line)
+
+    said = "\n".join(lines)
+    assert f"line {line_of('thresold')}: neuron.thresold: unknown key; allowed are " in said
+    assert "did you mean 'threshold'?" in said
+    assert f"line {line_of('arctn')}: neuron.surrogate.kind: found 'arctn'; allowed are rectangle, triangle" in said
+    assert f"line {line_of('epochs: -3')}: training.epochs: found -3, needed is a value greater than 0" in said
+    assert "data.validation: found 'many', needed is a valid integer" in said
+    assert "training.device: found 'tpu', needed is 'auto', 'cpu' or 'cuda'" in said
+    assert "name: is missing" in said
+    assert f"line {line_of('nme')}: nme: unknown key" in said
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("training.epocs=1", "--set training.epocs=1: training.epocs: unknown key; allowed are epochs, batch_size"),
+        ("data.kind=minst", "data.kind: found 'minst'; allowed are digits, mnist, cifar10, cifar100, folder; did you"),
+        ("norm=7", "--set norm=7: norm: found 7, needed is a mapping of keys to values"),
+        ("data.augment=[{pixels: 1}]", "data.augment.0: found {'pixels': 1}, needed is a mapping with the key kind"),
+        ("weights.quantize.bits=9", "weights.quantize.bits: found 9, needed is a value less than or equal to 8"),
+        (
+            "weights.quantize.scale.rule.kind=dyadic",
+            "weights.quantize.scale.rule.kind: found 'dyadic'; allowed are max",
+        ),
+        ("seed=-1", "seed: found -1, needed is a value greater than or equal to 0"),
+        ("training.optimizer.lr=.inf", "training.optimizer.lr: found inf"),
+        ("data.validation=0", "training.keep is 'best' and data.validation is 0"),
+        ("training.epochs=0.5", "training.epochs: found 0.5, needed is a valid integer"),
+        ("training", "--set training: needed is key=value"),
+        ("=1", "needed is key=value"),
+        ("training.epochs.x=1", "training.epochs is 30, which has no parts"),
+        ("data.augment.5.pixels=1", "data.augment is a list of 1; '5' is no position in it"),
+        ("seed=[1", "'[1' is no YAML value"),
+        ("training.schedule.warmup_epochs=99", "longer than the 30 training.epochs"),
+    ],
+)
+def test_a_wrong_change_is_told_in_its_own_words(change: str, said: str) -> None:
+    assert said in message("quickstart", change)
+
+
+def test_recipes_are_found_by_name_or_path(tmp_path: Path) -> None:
+    assert load(written(tmp_path)).name == "quickstart"
+    assert isinstance(load("quickstart"), Recipe)
+    assert "there is no recipe 'quikstart'; there are mnist-stbp-fp32" in message("quikstart")
+    assert "fix: 'quickstart'?" in message("quikstart")
+    assert "there is no file nowhere/mine.yaml" in message("nowhere/mine.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: [1\nb: 2\n", "line 2: this is not YAML"),
+        ("- 1\n", "holds a list; a recipe is a mapping"),
+        ("", "holds nothing"),
+        ("seed: 1\ndata: {}\nseed: 2\n", "line 3: seed is given twice, first on line 1"),
+        ("a: \x00", "this is not YAML"),
+        ("a: !!python/object:os.system {}\n", "this is not YAML"),
+    ],
+)
+def test_what_is_no_recipe_at_all(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    assert said in message(path)
+
+
+def test_a_file_that_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_bytes(b"\xff\xfe\x00")
+    assert "cannot be read" in message(path)
+
+
+def test_recipes_need_no_torch() -> None:
+    code = "import sys, bitspike.journeys.listing as l; l.recipes(); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0

@@ -1,0 +1,75 @@
+"""Accuracy, loss, confusion, and accuracy against time steps."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bitspike.errors import DataError
+from bitspike.nn import IF, BernoulliCoder, RateReadout, Repeat
+from bitspike.train import Evaluation, by_step, evaluate
+from bitspike.train.allocator import keep_memory
+from bitspike.train.losses import CrossEntropy
+
+OUT = torch.tensor([[2.0, 1.0, 0.0], [0.0, 1.0, 0.0], [0.0, 1.0, 1.0], [3.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+Y = torch.tensor([0, 1, 2, 1, 2])
+
+
+def test_counts_by_hand_over_a_ragged_last_batch() -> None:
+    found = evaluate(nn.Identity(), [(OUT[:3], Y[:3]), (OUT[3:], Y[3:])])
+    assert found.samples == 5
+    # The third is a tie, which the first class wins.
+    assert found.accuracy == 3 / 5
+    assert found.confusion.tolist() == [[1, 0, 0], [1, 1, 0], [0, 1, 1]]
+    assert found.loss == pytest.approx(CrossEntropy()(OUT, Y).item(), abs=1e-6)
+
+
+def test_the_model_is_left_as_it_came_and_saw_evaluation_mode() -> None:
+    class Mode(nn.Module):
+        seen = True
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.seen = self.training or torch.is_grad_enabled()
+            return x
+
+    model = Mode().train()
+    evaluate(model, [(OUT, Y)])
+    assert model.training
+    assert not model.seen
+
+
+def test_random_coders_are_reproducible_and_torchs_generator_is_left_alone() -> None:
+    model = nn.Sequential(BernoulliCoder(3), RateReadout())
+    before = torch.get_rng_state()
+    batches = [(torch.rand(64, 4, generator=torch.Generator().manual_seed(0)), torch.arange(64) % 4)]
+    assert evaluate(model, batches).loss == evaluate(model, batches).loss
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_by_step_runs_only_the_first_steps() -> None:
+    # With a threshold of 1 an input of 0.5 spikes at every second step only.
+    model = nn.Sequential(Repeat(3), IF(threshold=1.0), RateReadout())
+    batches = [(torch.tensor([[0.0, 0.5], [0.0, 0.5]]), torch.tensor([1, 1]))]
+    assert by_step(model, batches) == [0.0, 1.0, 1.0]
+    known = Evaluation(0.25, 0.0, 1, torch.zeros(2, 2))
+    assert by_step(model, batches, final=known) == [0.0, 1.0, 0.25]
+    assert model[0].steps == 3
+
+
+def test_sums_over_processes_are_taken_before_the_means() -> None:
+    found = evaluate(nn.Identity(), [(OUT, Y)], add_up=lambda x: 2 * x)
+    assert found.samples == 10
+    assert found.accuracy == 3 / 5
+    assert found.loss == pytest.approx(CrossEntropy()(OUT, Y).item(), abs=1e-6)
+
+
+def test_an_empty_set_and_labels_outside_the_classes_are_errors() -> None:
+    with pytest.raises(DataError, match="no sample"):
+        evaluate(nn.Identity(), [])
+    with pytest.raises(DataError, match=r"labels run from 0 to 3[\s\S]*num_classes=4"):
+        evaluate(nn.Identity(), [(OUT, torch.tensor([0, 1, 2, 3, 0]))])
+
+
+def test_the_allocator_can_be_asked_anywhere() -> None:
+    assert keep_memory() in (True, False)
