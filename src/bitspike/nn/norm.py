@@ -52,7 +52,7 @@ class ThresholdBatchNorm(nn.Module):
         )
 
     def affine(self) -> tuple[Tensor, Tensor]:
-        """Return the gain and the shift, float64 [C], that the layer applies in evaluation: ``y = gain * x + shift``."""
+        """Return the gain and the shift, float64 [C], that the layer applies in evaluation: y = gain * x + shift."""
         gain = self.weight.detach().double() * self.alpha * self.threshold
         gain = gain / (self.running_var.double() + self.eps).sqrt()
         return gain, self.bias.detach().double() - self.running_mean.double() * gain
@@ -64,7 +64,7 @@ class ThresholdBatchNorm(nn.Module):
 class ShiftBatchNorm(nn.Module):
     """Batch norm on a declared grid: its gain is a power of two, its shift a multiple of ``grid``.
 
-    y = 2**e * x + round(beta - 2**e * mean)  with  e = round(log2(gamma / std)), per channel.
+    y = 2**e * x + round(bias - 2**e * mean)  with  e = round(log2(gain / std)), per channel.
 
     Behind weights and inputs on dyadic grids every value it gives is exactly representable, so the integers that are
     lowered from it do what training did, bit for bit. The exponent follows the running variance in training too: batch
@@ -108,16 +108,22 @@ class ShiftBatchNorm(nn.Module):
         return torch.exp2(exponent).to(self.running_var.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.dim() < 2 or x.shape[1] != self.channels or (self.training and x.numel() == 0):
+            raise ConstraintError(
+                f"ShiftBatchNorm({self.channels}) got {list(x.shape)}: needed is [N, C, ...] with C = {self.channels}"
+                + (", and at least one sample in training" if self.training else "")
+            )
         mean = self.running_mean
         if self.training:
-            axes = [0, *range(2, x.dim())]
-            mean = x.float().mean(axes)
+            axes, dtype = [0, *range(2, x.dim())], mean.dtype
+            wide = x.to(dtype)
+            mean = wide.mean(axes)
             with torch.no_grad():
-                var = x.float().var(axes, correction=0)
                 # The first batch is taken whole; a start at variance 1 would choose wrong exponents for many steps.
-                weight = 1.0 if int(self.tracked) == 0 else self.momentum
-                self.running_mean.lerp_(mean.to(self.running_mean.dtype), weight)
-                self.running_var.lerp_(var.to(self.running_var.dtype), weight)
+                # Chosen on the device: asking the host for the count would make an accelerator wait.
+                weight = torch.where(self.tracked == 0, 1.0, self.momentum).to(dtype)
+                self.running_mean.lerp_(mean, weight)
+                self.running_var.lerp_(wide.var(axes, correction=0), weight)
                 self.tracked += 1
         power = self._power()
         shift = round_through(self.bias - mean * power, self.grid)
@@ -125,7 +131,7 @@ class ShiftBatchNorm(nn.Module):
         return x * power.view(shape).to(x.dtype) + shift.view(shape).to(x.dtype)
 
     def affine(self) -> tuple[Tensor, Tensor]:
-        """Return the gain and the shift, float64 [C], that the layer applies in evaluation: ``y = gain * x + shift``."""
+        """Return the gain and the shift, float64 [C], that the layer applies in evaluation: y = gain * x + shift."""
         power = self._power()
         shift = torch.round((self.bias.detach() - self.running_mean * power) / self.grid) * self.grid
         return power.double(), shift.double()

@@ -13,13 +13,17 @@ from bitspike.nn.norm import ShiftBatchNorm, ThresholdBatchNorm
 from bitspike.ops.coding import bernoulli, even_rate
 
 
+def _check_steps(steps: int, owner: str) -> None:
+    if not (isinstance(steps, int) and steps >= 1):
+        raise ConstraintError(f"{owner}(steps={steps!r}): a whole number of at least 1 is needed")
+
+
 class Encoder(nn.Module):
     """The base of what turns [N, ...] into [T, N, ...]; ``steps`` is T and may be changed at any time."""
 
     def __init__(self, steps: int) -> None:
         super().__init__()
-        if not (isinstance(steps, int) and steps >= 1):
-            raise ConstraintError(f"{type(self).__name__}(steps={steps!r}): a whole number of at least 1 is needed")
+        _check_steps(steps, type(self).__name__)
         self.steps = steps
 
     def extra_repr(self) -> str:
@@ -87,7 +91,7 @@ class TimeDistributed(nn.Sequential):
     def forward(self, input: Tensor) -> Tensor:
         steps, samples = input.shape[:2]
         x, layers = input, list(self)
-        # A repeated image has stride 0 over time: the layers in front see it once, and their result is repeated instead.
+        # A repeated image has stride 0 over time: the layers in front see it once, and their result is repeated.
         if steps > 1 and input.stride(0) == 0:
             once = next((i for i, layer in enumerate(layers) if not _same_for_equal_inputs(layer)), len(layers))
             x = input[0]
@@ -99,7 +103,7 @@ class TimeDistributed(nn.Sequential):
         x = x.flatten(0, 1)
         for layer in layers:
             x = layer(x)
-        return x.unflatten(0, (steps, samples))
+        return x.view(steps, samples, *x.shape[1:])
 
 
 _PURE = (
@@ -115,8 +119,12 @@ _PURE_IN_EVALUATION = (nn.modules.batchnorm._BatchNorm, ThresholdBatchNorm, Shif
 
 
 def _same_for_equal_inputs(layer: nn.Module) -> bool:
-    """Tell whether equal samples surely give equal outputs and leave no trace: no dropout, no batch statistics."""
-    return isinstance(layer, _PURE) or (not layer.training and isinstance(layer, _PURE_IN_EVALUATION))
+    """Tell whether equal samples surely give equal outputs and leave no trace: no dropout, no batch statistics.
+
+    A user's subclass with a forward of its own may draw noise per sample, so it is not trusted.
+    """
+    kinds = _PURE if layer.training else _PURE + _PURE_IN_EVALUATION
+    return isinstance(layer, kinds) and type(layer).forward.__module__.startswith(("torch.nn.", "bitspike."))
 
 
 class RateReadout(nn.Module):
@@ -169,8 +177,7 @@ def set_steps(model: nn.Module, steps: int) -> Iterator[None]:
             f"{type(model).__name__} has no bs.Repeat or coder whose steps could be changed",
             fix="put bs.Repeat(steps=...) in front, or give the model fewer steps of input",
         )
-    if steps < 1:
-        raise ConstraintError(f"steps={steps}: at least 1 is needed")
+    _check_steps(steps, "set_steps")
     before = [e.steps for e in encoders]
     try:
         for e in encoders:

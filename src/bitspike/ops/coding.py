@@ -1,4 +1,4 @@
-"""From images to spikes or integer codes, and the integer grid on which an input lies."""
+"""From images to spikes: signed Bernoulli draws, or an even rate without randomness."""
 
 from __future__ import annotations
 
