@@ -25,6 +25,7 @@ from bitspike.integer.network import (
     Node,
     Readout,
     Reshape,
+    Shape,
     SumPool,
     per_channel,
 )
@@ -110,10 +111,10 @@ class Engine:
             out = convolve(folded, weight, None, node.stride, node.padding, node.dilation, node.groups)
         elif isinstance(node, SumPool):
             # The mean of integers times their number is off by a few units in the last place: rounding is exact.
-            mean = _AVERAGES[len(node.kernel)](folded.double(), node.kernel, node.stride, node.padding)
+            mean = _AVERAGES[len(node.kernel)](_pad(folded.double(), node.padding, 0.0), node.kernel, node.stride)
             out = torch.round(mean * math.prod(node.kernel)).to(folded.dtype)
         elif isinstance(node, MaxPool):
-            out = _LARGEST[len(node.kernel)](folded, node.kernel, node.stride, node.padding)
+            out = _LARGEST[len(node.kernel)](_pad(folded, node.padding, -math.inf), node.kernel, node.stride)
         else:
             raise ConstraintError(f"node {node.id!r}: this version cannot run a {type(node).__name__}")
         return out.view(*x.shape[:2], *out.shape[1:])
@@ -147,3 +148,8 @@ class Engine:
                 v = v + v_reset * s if node.reset == "hard" and bool(node.v_reset.any()) else v
             spikes[t], potentials[t] = s, h
         return spikes, potentials
+
+
+def _pad(x: Tensor, padding: Shape, value: float) -> Tensor:
+    # torch's own padding of pools refuses some windows that fit, such as those of three axes on small inputs.
+    return F.pad(x, [p for p in reversed(padding) for _ in range(2)], value=value) if any(padding) else x

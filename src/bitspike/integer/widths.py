@@ -137,7 +137,7 @@ def _survey(net: IntegerNetwork) -> Iterator[tuple[Node, tuple[int, int], tuple[
         else:
             x = _stateless(node, inputs)
             least, most = _span(x.low, x.high)
-            reach = _union((least, most), *[r.reach for r in inputs])
+            reach = _union((least, most), *[r.reach for r in inputs]) if inputs else (0, 0)
             _refuse_overflow(float(max(-least, most)), node.path)
             ranges[node.id] = _Range(x.low, x.high, reach)
             yield node, reach, (least, most)

@@ -1,0 +1,208 @@
+"""No sum and no potential ever leaves the range that was stated, and the range is no wider than it must be."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from random_networks import neuron, random_codes, random_network
+
+from bitspike.errors import ConstraintError
+from bitspike.integer.network import (
+    Convolution,
+    Input,
+    IntegerNetwork,
+    Integers,
+    Linear,
+    Neuron,
+    Readout,
+    Shape,
+    Weight,
+    per_channel,
+)
+from bitspike.integer.simulate import run_neuron, run_stateless, simulate
+from bitspike.integer.widths import bits_of, magnitudes, widths
+from bitspike.ops.grids import Dyadic, Grid
+
+ONE = np.ones((1, 1), np.int64)
+
+
+def readout(source: str, shape: Shape) -> Readout:
+    return Readout(id="out", path="out", sources=(source,), shape=shape, gains=(ONE,), bias=0 * ONE)
+
+
+def weight(codes: Integers) -> Weight:
+    return Weight(codes=codes, step=np.ones(1), bits=8, low=-127, high=127)
+
+
+def plain(threshold: int = 1, *, source: str = "layer", shape: Shape = (1,), **options: object) -> Neuron:
+    values = {"gains": (ONE,), "bias": 0 * ONE, "threshold": threshold * ONE, "initial": np.zeros(1, np.int64)}
+    return Neuron(id="neuron", path="neuron", sources=(source,), shape=shape, unit=np.ones(1), **{**values, **options})  # type: ignore[arg-type]
+
+
+def after_reset(node: Neuron, potentials: Integers, spikes: Integers) -> Integers:
+    theta = per_channel(node.threshold, len(node.shape))
+    if node.reset == "soft":
+        return potentials - theta * spikes
+    return np.where(spikes == 1, per_channel(node.v_reset, len(node.shape)), potentials)
+
+
+@pytest.mark.parametrize("block", range(3))
+def test_nothing_leaves_its_range_in_random_networks(block: int) -> None:
+    for seed in range(block * 40, block * 40 + 40):
+        random = np.random.default_rng(seed)
+        net = random_network(random)
+        stated = {w.layer: w for w in widths(net)}
+        for extreme in (False, True):
+            trace = simulate(net, random_codes(random, net, samples=8, extreme=extreme))
+            for node in net.neurons:
+                low, high = stated[node.path].membrane
+                h = trace.potentials[node.id]
+                v = after_reset(node, h, trace.spikes[node.id])
+                assert low <= min(h.min(), v.min()), node
+                assert max(h.max(), v.max()) <= high, node
+            for node in net.outputs:
+                low, high = stated[node.path].membrane
+                assert low <= trace.outputs[node.id].min() <= trace.outputs[node.id].max() <= high
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_potential_stays_in_its_range_for_every_train_of_currents(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    steps = int(random.integers(1, 6))
+    currents = random.choice(np.arange(-6, 9), 4, replace=False)
+    trains = np.array(list(product(currents, repeat=steps))).T[..., None]
+    node = neuron(random, "neuron", ("input",), (1,), steps)
+    grid = Grid(1.0, min(0, int(currents.min())), max(1, int(currents.max())))
+    entry = Input(id="input", path="input", shape=(1,), grid=grid, constant=False)
+    net = IntegerNetwork(steps, (entry, node, readout("neuron", (1,))))
+    spikes, h = run_neuron(node, [trains], steps)
+    v = after_reset(node, h, spikes)
+    low, high = widths(net)[0].membrane
+    assert low <= min(h.min(), v.min())
+    assert max(h.max(), v.max()) <= high
+
+
+@pytest.mark.parametrize("steps", range(1, 6))
+@pytest.mark.parametrize("threshold", [1, 2, 5, 9])
+@pytest.mark.parametrize("shift", [0, 1])
+def test_the_range_of_a_plain_neuron_is_reached(steps: int, threshold: int, shift: int) -> None:
+    trains = np.array(list(product(range(-3, 5), repeat=steps))).T[..., None]
+    entry = Input(id="input", path="input", shape=(1,), grid=Grid(1.0, -3, 4), constant=False)
+    node = plain(threshold, source="input", leak=Dyadic(1, shift))
+    _, h = run_neuron(node, [trains], steps)
+    low, high = widths(IntegerNetwork(steps, (entry, node, readout("neuron", (1,)))))[0].membrane
+    assert low == min(0, h.min())
+    assert high == h.max()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_the_accumulator_of_a_single_layer_is_reached_by_the_worst_input(data: st.DataObject) -> None:
+    draw = data.draw
+    groups = draw(st.sampled_from([1, 2]))
+    c_in, c_out, k = groups * draw(st.integers(1, 2)), groups * draw(st.integers(1, 2)), draw(st.integers(1, 3))
+    low = draw(st.integers(-9, 0))
+    grid = Grid(1.0, low, draw(st.integers(low + 1, 9).filter(lambda h: h >= 0)))
+    shape = (c_out, c_in // groups, k, k)
+    size = int(np.prod(shape))
+    codes = np.array(draw(st.lists(st.integers(-7, 7), min_size=size, max_size=size))).reshape(shape)
+    bias = draw(st.integers(-20, 20))
+    entry = Input(id="input", path="input", shape=(c_in, k, k), grid=grid)
+    layer = Convolution(
+        id="layer", path="layer", sources=("input",), shape=(c_out, 1, 1), weight=weight(codes), stride=(1, 1),
+        padding=(0, 0), dilation=(1, 1), groups=groups,
+    )  # fmt: skip
+    node = plain(1, shape=(c_out, 1, 1), bias=bias * ONE)
+    net = IntegerNetwork(1, (entry, layer, node, readout("neuron", (c_out, 1, 1))))
+    # One sample per output channel and side: its own taps at their worst, everything else at 0 or the nearest code.
+    full = np.zeros((c_out, c_in, k, k), np.int64)
+    for c in range(c_out):
+        group = c // (c_out // groups) * (c_in // groups)
+        full[c, group : group + c_in // groups] = codes[c]
+    for side in (1, -1):
+        worst = np.where(side * full > 0, grid.high, np.where(full == 0, max(grid.low, 0), grid.low))[None]
+        sums = run_stateless(layer, [worst], 1)
+        reached = [int(s) for s in (sums.min(), sums.max(), (sums + bias).min(), (sums + bias).max(), 0)]
+        stated = widths(net)[0].accumulator
+        assert stated[0] <= min(reached)
+        assert max(reached) <= stated[1]
+        assert stated[(1 + side) // 2] == (max(reached) if side > 0 else min(reached))
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.integers(-15, 15), min_size=1, max_size=6),
+    st.integers(-40, 40),
+    st.integers(1, 60),
+    st.integers(1, 12),
+    st.integers(0, 4),
+)
+def test_the_range_lies_within_the_closed_form_of_the_specification(
+    codes: list[int], bias: int, threshold: int, steps: int, k: int
+) -> None:
+    """|v| <= max(theta - 1 + I+ + (T - 1) * max(0, I+ - theta), T * I-), conversion specification 9.3, R5."""
+    entry = Input(id="input", path="input", shape=(len(codes),), grid=Grid(1.0, 0, 1), constant=False)
+    layer = Linear(id="layer", path="layer", sources=("input",), shape=(1,), weight=weight(np.array([codes])))
+    node = plain(threshold, gains=(2**k * ONE,), bias=bias * ONE)
+    net = IntegerNetwork(steps, (entry, layer, node, readout("neuron", (1,))))
+    found = widths(net)[0]
+    up = sum(max(c, 0) for c in codes) * 2**k + max(bias, 0)
+    down = -sum(min(c, 0) for c in codes) * 2**k - min(bias, 0)
+    assert found.accumulator == (-down, up)
+    low, high = found.membrane
+    assert -steps * down <= low
+    assert high <= threshold - 1 + up + (steps - 1) * max(0, up - threshold)
+
+
+@given(st.integers(-(2**40), 2**40), st.integers(0, 2**40))
+def test_bits_hold_the_range_and_one_bit_less_does_not(low: int, span: int) -> None:
+    high, bits = low + span, bits_of(low, low + span)
+    assert -(2 ** (bits - 1)) <= low
+    assert high <= 2 ** (bits - 1) - 1
+    assert bits == 1 or low < -(2 ** (bits - 2)) or high > 2 ** (bits - 2) - 1
+
+
+def test_a_saturating_potential_is_no_wider_than_its_width() -> None:
+    entry = Input(id="input", path="input", shape=(1,), grid=Grid(1.0, -100, 100), constant=False)
+    net = IntegerNetwork(9, (entry, plain(50, source="input", width=8), readout("neuron", (1,))))
+    assert widths(net)[0].membrane == (-128, 127)
+    assert widths(net)[0].membrane_bits == 8
+
+
+def test_parameters_of_each_step_enter_with_their_own_step() -> None:
+    entry = Input(id="input", path="input", shape=(1,), grid=Grid(1.0, 0, 1))
+    gains = np.array([[1], [10], [100]])
+    node = plain(1000, source="input", gains=(gains,))
+    bias = np.array([[-5], [5], [0]])
+    out = Readout(id="out", path="out", sources=("neuron",), shape=(1,), gains=(gains,), bias=bias)
+    neuron_widths, out_widths = widths(IntegerNetwork(3, (entry, node, out)))
+    assert neuron_widths.membrane == (0, 111)
+    assert neuron_widths.accumulator == (0, 100)
+    assert out_widths.membrane == (-5, 0 + 15 + 100)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"gains": (2**53 * ONE,)}, {"gains": (2**50 * ONE,), "leak": Dyadic(2**12 - 1, 12)}, {"bias": 2**62 * ONE}],
+)
+def test_ranges_beyond_63_bits_are_refused_with_the_layer(options: dict[str, object]) -> None:
+    entry = Input(id="input", path="input", shape=(1,), grid=Grid(1.0, 0, 2**10))
+    net = IntegerNetwork(4, (entry, plain(1, source="input", **options), readout("neuron", (1,))))
+    with pytest.raises(ConstraintError, match="neuron: a sum may reach"):
+        widths(net)
+
+
+def test_magnitudes_bound_every_number_that_a_neuron_handles() -> None:
+    for seed in range(60):
+        random = np.random.default_rng(seed)
+        net = random_network(random)
+        bound = magnitudes(net)
+        trace = simulate(net, random_codes(random, net, samples=4, extreme=True))
+        for node in net.neurons:
+            h = trace.potentials[node.id]
+            assert np.abs(h).max() * node.leak.numerator <= bound[node.id]
+            assert np.abs(h - per_channel(node.threshold, len(node.shape))).max() <= bound[node.id]
