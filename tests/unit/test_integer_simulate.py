@@ -1,0 +1,153 @@
+"""The definition against loops over Python's own integers, and neurons worked out by hand."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+
+from bitspike.integer.network import (
+    Convolution,
+    Integers,
+    MaxPool,
+    Neuron,
+    Shape,
+    SumPool,
+    Weight,
+    window_shape,
+)
+from bitspike.integer.simulate import run_neuron, run_stateless
+from bitspike.ops.grids import Dyadic
+
+ONE = np.ones((1, 1), np.int64)
+
+
+def neuron(threshold: int, **options: object) -> Neuron:
+    values = {"gains": (ONE,), "bias": 0 * ONE, "threshold": threshold * ONE, "initial": np.zeros(1, np.int64)}
+    return Neuron(id="n", path="n", sources=("x",), shape=(1,), unit=np.ones(1), **{**values, **options})  # type: ignore[arg-type]
+
+
+def run(node: Neuron, currents: list[int]) -> tuple[list[int], list[int]]:
+    spikes, potentials = run_neuron(node, [np.array(currents)[:, None, None]], len(currents))
+    return spikes[:, 0, 0].tolist(), potentials[:, 0, 0].tolist()
+
+
+def test_soft_reset_keeps_what_is_left_and_hard_reset_does_not() -> None:
+    assert run(neuron(4), [3, 3, 3, 3]) == ([0, 1, 0, 1], [3, 6, 5, 8])
+    assert run(neuron(4, reset="hard"), [3, 3, 3, 3]) == ([0, 1, 0, 1], [3, 6, 3, 6])
+    v_reset = np.array([-2])
+    assert run(neuron(4, reset="hard", v_reset=v_reset), [3, 3, 3, 3]) == ([0, 1, 0, 1], [3, 6, 1, 4])
+
+
+def test_equality_fires_with_ge_and_not_with_gt() -> None:
+    assert run(neuron(4), [4, 4])[0] == [1, 1]
+    assert run(neuron(4, fire="gt"), [4, 4]) == ([0, 1], [4, 8])
+
+
+def test_a_leak_rounds_down_also_below_zero() -> None:
+    leak = Dyadic(3, 2)
+    assert run(neuron(99, leak=leak), [-1, 0, 0, 0])[1] == [-1, -1, -1, -1]
+    assert run(neuron(99, leak=leak), [5, 0, 0])[1] == [5, 3, 2]
+    assert run(neuron(99, leak=leak, leak_order="after"), [5, 1])[1] == [3, 3]
+
+
+def test_a_right_shift_rounds_down_before_the_bias() -> None:
+    assert run(neuron(99, right_shift=1, bias=10 * ONE), [-3, 3])[1] == [-2 + 10, -2 + 10 + 1 + 10]
+
+
+def test_a_floor_and_a_width_limit_the_potential() -> None:
+    assert run(neuron(99, floor=-4), [-9, 1])[1] == [-4, -3]
+    assert run(neuron(7, width=4), [20, 0])[1] == [7, 0]
+    assert run(neuron(99, width=4), [-20, 1])[1] == [-8, -7]
+
+
+def test_a_signed_neuron_takes_back_no_more_than_it_sent() -> None:
+    node = neuron(4, signed=True, retract=np.array([1]))
+    assert run(node, [4, -1, -1, -9, 9]) == ([1, -1, 0, 0, 0], [4, -1, 2, -7, 2])
+    # Just below zero is no reason yet where retract asks for more.
+    assert run(neuron(4, signed=True, retract=np.array([2])), [4, -1, -1])[0] == [1, 0, -1]
+
+
+def test_parameters_of_one_step_belong_to_that_step() -> None:
+    node = neuron(
+        1, threshold=np.array([[5], [2], [9]]), bias=np.array([[1], [0], [3]]), gains=(np.array([[1], [2], [3]]),)
+    )
+    assert run(node, [2, 1, 1]) == ([0, 1, 1], [3, 5, 9])
+
+
+def test_an_initial_potential_counts_from_the_first_step() -> None:
+    assert run(neuron(4, initial=np.array([3])), [1, 0]) == ([1, 0], [4, 0])
+
+
+def test_several_branches_add_up_with_their_gains() -> None:
+    node = neuron(9, gains=(2 * ONE, -3 * ONE))
+    constant, timed = np.full((1, 1, 1), 5), np.array([0, 1, 2])[:, None, None]
+    _, potentials = run_neuron(node, [constant, timed], 3)
+    assert potentials[:, 0, 0].tolist() == [10, 8, 3 + 9 - 9 + 0]
+
+
+@pytest.mark.parametrize("start", [0, 4])
+def test_convert_check_4_a_constant_current_sends_the_closed_form_of_spikes(start: int) -> None:
+    """N = clip(floor((T I + v0) / theta), 0, T): 10,000 cases with |I| up to three thresholds."""
+    random = np.random.default_rng(0)
+    steps = random.integers(1, 17, 10_000)
+    theta = random.integers(1, 200, 10_000)
+    current = random.integers(-3 * theta, 3 * theta, endpoint=True)
+    v0 = theta // 2 if start else np.zeros_like(theta)
+    for length in range(1, 17):
+        chosen = steps == length
+        i, th, v = current[chosen], theta[chosen], v0[chosen]
+        node = Neuron(
+            id="n", path="n", sources=("x",), shape=(len(i),), unit=np.ones(1), gains=(ONE,), bias=0 * ONE,
+            threshold=th[None], initial=v,
+        )  # fmt: skip
+        spikes, _ = run_neuron(node, [i[None, None]], length)
+        assert np.array_equal(spikes.sum(0)[0], np.clip((length * i + v) // th, 0, length))
+
+
+def loops(x: Integers, codes: Integers, stride: Shape, padding: Shape, dilation: Shape, groups: int) -> Integers:
+    """Convolve [N, C, ...] one product at a time, in Python's own integers."""
+    n, inside, kernel = len(x), x.shape[2:], codes.shape[2:]
+    out = np.zeros((n, len(codes), *window_shape(inside, kernel, stride, padding, dilation)), np.int64)
+    for place in np.ndindex(*out.shape):
+        sample, channel, *at = place
+        first = channel // (len(codes) // groups) * codes.shape[1]
+        total = 0
+        for c, *tap in product(range(codes.shape[1]), *map(range, kernel)):
+            where = [a * s + k * d - p for a, s, k, d, p in zip(at, stride, tap, dilation, padding, strict=True)]
+            if all(0 <= w < size for w, size in zip(where, inside, strict=True)):
+                total += int(x[(sample, first + c, *where)]) * int(codes[(channel, c, *tap)])
+        out[place] = total
+    return out
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_convolutions_equal_loops_over_single_products(dims: int) -> None:
+    random = np.random.default_rng(dims)
+    for groups in (1, 2):
+        kernel, stride = tuple(random.integers(1, 4, dims)), tuple(random.integers(1, 3, dims))
+        padding, dilation = tuple(random.integers(0, 3, dims)), tuple(random.integers(1, 3, dims))
+        x = random.integers(-9, 9, (3, 1, 2, *random.integers(5, 7, dims)))
+        codes = random.integers(-7, 8, (4, 2 // groups, *kernel))
+        expected = loops(x[:, 0], codes, stride, padding, dilation, groups)
+        node = Convolution(
+            id="c", path="c", sources=("x",), shape=expected.shape[1:], stride=stride, padding=padding,
+            dilation=dilation, groups=groups, weight=Weight(codes=codes, step=np.ones(1), bits=4, low=-8, high=7),
+        )  # fmt: skip
+        assert np.array_equal(run_stateless(node, [x], 3)[:, 0], expected)
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_pools_equal_loops_over_their_windows(dims: int) -> None:
+    random = np.random.default_rng(dims)
+    x = random.integers(-9, 9, (2, 2, 3, *[5] * dims))
+    kernel, stride, padding = (3,) * dims, (2,) * dims, (1,) * dims
+    shape = (3, *window_shape(x.shape[3:], kernel, stride, padding, (1,) * dims))
+    for kind, combine in ((SumPool, sum), (MaxPool, max)):
+        node = kind(id="p", path="p", sources=("x",), shape=shape, kernel=kernel, stride=stride, padding=padding)
+        found = run_stateless(node, [x], 2)
+        for place in np.ndindex(*found.shape):
+            t, n, c, *at = place
+            ranges = [range(max(0, 2 * a - 1), min(5, 2 * a + 2)) for a in at]
+            assert found[place] == combine(int(x[(t, n, c, *w)]) for w in product(*ranges))
