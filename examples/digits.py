@@ -2,8 +2,8 @@
 
     python examples/digits.py
 
-The network lies on a declared grid (power-of-two weight steps, ShiftBatchNorm, a leak of 1/2), so the integers do exactly what
-training did: `lower` has nothing to note, and every spike of the float network agrees.
+The network lies on a declared grid (power-of-two weight steps, ShiftBatchNorm, a leak of 1/2), so the integers do
+exactly what training did: `lower` has nothing to note, and every spike of the float network agrees.
 """
 
 from __future__ import annotations
@@ -35,11 +35,18 @@ def main(epochs: int = 20) -> None:
     """Run the whole way and print what came out."""
     pixels = data.PixelGrid(scale=1 / 16)
     digits, test_digits = data.load("digits", split="train"), data.load("digits", split="test")
-    loader = data.Batches(digits, 64, pixel_grid=pixels, shuffle=True, augment=data.Shift(1))
+    loader = data.Batches(digits, 64, pixel_grid=pixels, shuffle=True)
     test = data.Batches(test_digits, 500, pixel_grid=pixels)
 
     model = build()
-    bs.fit(model, loader, epochs=epochs, seed=0, optimizer=train.AdamW(lr=5e-3))
+    bs.fit(
+        model,
+        loader,
+        epochs=epochs,
+        seed=0,
+        optimizer=train.AdamW(lr=5e-3),
+        loss=train.CrossEntropy(label_smoothing=0.1),
+    )
 
     net = bs.lower(model, example=next(iter(test))[0][:1], grid=pixels.grid(16))
     print("rounded by lowering:", list(net.notes) or "nothing")

@@ -40,7 +40,8 @@ def built(cls: type[Surrogate], width: float, center: float = 0.0) -> Surrogate:
 def test_a_surrogate_is_non_negative_and_peaks_at_the_threshold(
     cls: type[Surrogate], width: float, threshold: float
 ) -> None:
-    potential = torch.cat([torch.linspace(-10, 10, 501, dtype=torch.float64), torch.tensor([threshold])]).double()
+    around = torch.linspace(-10, 10, 501, dtype=torch.float64)
+    potential = torch.cat([around, torch.tensor([threshold], dtype=torch.float64)])
     potential.requires_grad_()
     spike(potential - threshold, built(cls, width)).sum().backward()
     slope = potential.grad
