@@ -52,7 +52,8 @@ def everything() -> IntegerNetwork:
         Neuron(
             id="neuron", path="neuron", sources=("conv", "add"), shape=(2, 2, 2), gains=(TIMED, 2 * ONE), bias=-TIMED,
             threshold=10 + TIMED, initial=np.array([1, -1]), unit=np.array([0.1, 0.2]), fraction_bits=3, right_shift=1,
-            leak=Dyadic(3, 2), leak_order="after", reset="hard", v_reset=np.array([1, 2]), fire="gt", floor=-50, width=9,
+            leak=Dyadic(3, 2), leak_order="after", reset="hard", v_reset=np.array([1, 2]), fire="gt", floor=-50,
+            width=9,
         ),
         Reshape(id="flat", path="flat", sources=("neuron",), shape=(8,)),
         Linear(
@@ -111,7 +112,7 @@ def test_every_node_has_a_bound() -> None:
     assert set(magnitudes(everything())) == {n.id for n in everything().nodes}
 
 
-def replaced(id: str, **changes: object) -> IntegerNetwork:
+def replaced(id: str, /, **changes: object) -> IntegerNetwork:
     net = everything()
     nodes = tuple(dataclasses.replace(n, **changes) if n.id == id else n for n in net.nodes)  # type: ignore[arg-type]
     return dataclasses.replace(net, nodes=nodes)

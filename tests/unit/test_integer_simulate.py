@@ -23,7 +23,7 @@ from bitspike.ops.grids import Dyadic
 ONE = np.ones((1, 1), np.int64)
 
 
-def neuron(threshold: int, **options: object) -> Neuron:
+def neuron(threshold: int | Integers, **options: object) -> Neuron:
     values = {"gains": (ONE,), "bias": 0 * ONE, "threshold": threshold * ONE, "initial": np.zeros(1, np.int64)}
     return Neuron(id="n", path="n", sources=("x",), shape=(1,), unit=np.ones(1), **{**values, **options})  # type: ignore[arg-type]
 
@@ -34,7 +34,7 @@ def run(node: Neuron, currents: list[int]) -> tuple[list[int], list[int]]:
 
 
 def test_soft_reset_keeps_what_is_left_and_hard_reset_does_not() -> None:
-    assert run(neuron(4), [3, 3, 3, 3]) == ([0, 1, 0, 1], [3, 6, 5, 8])
+    assert run(neuron(4), [3, 3, 3, 3]) == ([0, 1, 1, 1], [3, 6, 5, 4])
     assert run(neuron(4, reset="hard"), [3, 3, 3, 3]) == ([0, 1, 0, 1], [3, 6, 3, 6])
     v_reset = np.array([-2])
     assert run(neuron(4, reset="hard", v_reset=v_reset), [3, 3, 3, 3]) == ([0, 1, 0, 1], [3, 6, 1, 4])
@@ -70,9 +70,8 @@ def test_a_signed_neuron_takes_back_no_more_than_it_sent() -> None:
 
 
 def test_parameters_of_one_step_belong_to_that_step() -> None:
-    node = neuron(
-        1, threshold=np.array([[5], [2], [9]]), bias=np.array([[1], [0], [3]]), gains=(np.array([[1], [2], [3]]),)
-    )
+    gains, bias = np.array([[1], [2], [3]]), np.array([[1], [0], [3]])
+    node = neuron(np.array([[5], [2], [9]]), bias=bias, gains=(gains,))
     assert run(node, [2, 1, 1]) == ([0, 1, 1], [3, 5, 9])
 
 
@@ -84,7 +83,7 @@ def test_several_branches_add_up_with_their_gains() -> None:
     node = neuron(9, gains=(2 * ONE, -3 * ONE))
     constant, timed = np.full((1, 1, 1), 5), np.array([0, 1, 2])[:, None, None]
     _, potentials = run_neuron(node, [constant, timed], 3)
-    assert potentials[:, 0, 0].tolist() == [10, 8, 3 + 9 - 9 + 0]
+    assert potentials[:, 0, 0].tolist() == [10, 1 + 7, 1 + 7 + 4]
 
 
 @pytest.mark.parametrize("start", [0, 4])
