@@ -1,0 +1,170 @@
+"""Run records: what is kept of a run as a claim, and the table of results that is made from them.
+
+A record belongs to a shipped recipe. It is kept only if the run changed nothing but its seed, the place of its data and
+its device, and it is shown only while the recipe still asks for the same experiment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import statistics
+import subprocess
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from bitspike.errors import BitspikeError
+from bitspike.recipe import Recipe, load, shipped
+
+RECORDS = Path(__file__).parent / "records"
+BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+EXPERIMENT = ("data", "model", "neuron", "norm", "weights", "training", "lowering")
+ELSEWHERE = {("data", "root"), ("data", "download"), ("training", "device"), ("training", "tensorboard")}
+
+
+class RecordError(BitspikeError):
+    """A run cannot become a record, or a record cannot be shown."""
+
+
+def digest(recipe: Recipe) -> str:
+    """Return a short hash of the experiment that a recipe describes, whatever its seed and the place of its data."""
+    values = recipe.model_dump(mode="json")
+    kept = {part: values[part] for part in EXPERIMENT}
+    for part, key in ELSEWHERE:
+        kept[part].pop(key, None)
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def record(run: Path) -> Path:
+    """Keep the report of a finished run as a compact record and return its path.
+
+    Raises:
+        RecordError: there is no report, or the run is not that of a shipped recipe.
+    """
+    try:
+        report = json.loads((run / "report.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RecordError(f"{run} is no finished run: {error}") from error
+    recipe = Recipe.model_validate(report["recipe"])
+    if recipe.name not in shipped():
+        raise RecordError(f"{run}: {recipe.name!r} is no shipped recipe")
+    if digest(recipe) != digest(load(recipe.name)):
+        raise RecordError(f"{run}: this run changed the recipe {recipe.name!r} in more than its seed")
+    path = RECORDS / f"{recipe.name}-seed{recipe.seed}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(compact(report, recipe), indent=1) + "\n", encoding="utf-8")
+    return path
+
+
+def compact(report: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:
+    """Return what a claim needs: value, seed, steps, bits, proof, time, hardware, versions, commit, published value."""
+    keys = ("accuracy", "published", "expected", "certificate", "agreement", "bits", "bytes", "seconds", "environment")
+    return {
+        "name": recipe.name,
+        "experiment": digest(recipe),
+        "seed": recipe.seed,
+        "steps": recipe.model.steps,
+        "epochs": recipe.training.epochs,
+        **{key: report[key] for key in keys},
+        "commit": _commit(),
+        "finished": report["finished"],
+    }
+
+
+def table(records: Iterable[Mapping[str, Any]]) -> str:
+    """Return the table of results in Markdown: a row per recipe, mean and spread over its seeds, and where it was made.
+
+    Raises:
+        RecordError: a record belongs to a recipe that has changed since, or is no longer shipped.
+    """
+    by_name: dict[str, list[Mapping[str, Any]]] = {}
+    for entry in sorted(records, key=lambda r: (r["name"], r["seed"])):
+        if entry["name"] not in shipped() or entry["experiment"] != digest(load(entry["name"])):
+            raise RecordError(
+                f"the record of {entry['name']}, seed {entry['seed']}, is of an older recipe",
+                fix="run it again and keep it with scripts/record, or remove the record",
+            )
+        by_name.setdefault(entry["name"], []).append(entry)
+    lines = [
+        "| recipe | weights | T | test accuracy | published | integers equal training | weight memory | time per run |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        *(_row(name, runs) for name, runs in by_name.items()),
+    ]
+    return "\n".join([*lines, "", *_footnotes(by_name)])
+
+
+def _row(name: str, runs: list[Mapping[str, Any]]) -> str:
+    first = runs[0]
+    tests = [100 * r["accuracy"]["test"] for r in runs]
+    spread = f" ± {statistics.stdev(tests):.2f}" if len(tests) > 1 else ""
+    seeds = f"{len(runs)} seeds" if len(runs) > 1 else "1 seed"
+    published = "" if first["published"] is None else f"{100 * first['published']['value']:.2f} %"
+    widths = sorted(set(first["bits"].values()))
+    floats = load(name).weights is None
+    weights = "float32" if floats else ", ".join(map(str, widths)) + (" bit" if widths == [1] else " bits")
+    proven = all(r["certificate"]["equal"] for r in runs)
+    agreement = min(r["agreement"]["spikes"] for r in runs)
+    equal = f"{100 * agreement:.4g} % of spikes" if proven else "certificate failed"
+    size = f"{first['bytes']['weights_packed'] / 1024:.1f} KiB" + (" (16-bit codes)" if floats else "")
+    seconds = statistics.mean(r["seconds"]["total"] for r in runs)
+    cells = [
+        f"`{name}`",
+        weights,
+        str(first["steps"]),
+        f"**{statistics.mean(tests):.2f}**{spread} % ({seeds})",
+        published,
+        equal,
+        size,
+        f"{seconds:.0f} s",
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def _footnotes(by_name: Mapping[str, list[Mapping[str, Any]]]) -> list[str]:
+    """Say where the runs were made, and by what, once for all runs that share it."""
+    made: dict[str, set[str]] = {}
+    for name, runs in by_name.items():
+        for r in runs:
+            e = r["environment"]
+            text = (
+                f"{e['device'] if e['device'] != 'cpu' else e['cpu']}, {e['threads']} threads, {e['precision']}, "
+                f"torch {e['torch']}, Python {e['python']}, bitspike {e['bitspike']} at {r['commit']}"
+            )
+            made.setdefault(text, set()).add(name)
+    images = {name: runs[0]["certificate"]["samples"] for name, runs in by_name.items()}
+    proofs = ", ".join(f"{count:,} ({name})" for name, count in images.items())
+    sources = {r["published"]["source"] for runs in by_name.values() for r in runs if r["published"]}
+    return [
+        "Mean ± standard deviation over seeds. Every run's integer network is proven by its certificate over the whole "
+        f"test split: {proofs} images.",
+        *(f"Published: {source}." for source in sorted(sources)),
+        *(f"Made on {text} ({', '.join(sorted(names))})." for text, names in made.items()),
+    ]
+
+
+def read() -> list[dict[str, Any]]:
+    """Return all records."""
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RECORDS.glob("*.json"))]
+
+
+def put(text: str, content: str) -> str:
+    """Return a document with the part between the two markers replaced.
+
+    Raises:
+        RecordError: the markers are not there, once each and in order.
+    """
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end) or BEGIN in after or END in after:
+        raise RecordError(f"the document needs one {BEGIN} and, behind it, one {END}")
+    return f"{before}{begin}\n{content}\n{end}{after}"
+
+
+def _commit() -> str:
+    """Return the commit that is checked out, with a plus where files differ from it."""
+    try:
+        words = ["git", "-C", str(RECORDS.parent), "describe", "--always", "--dirty=+", "--exclude=*"]
+        return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"

@@ -1,0 +1,100 @@
+"""Run records: what is kept of a run, and the table that is made from them."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from bitspike.recipe import Recipe, load
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("records", ROOT / "benchmarks" / "records.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.RECORDS = tmp_path / "records"  # type: ignore[attr-defined]
+    return module
+
+
+def report(recipe: Recipe, test: float) -> dict[str, Any]:
+    return {
+        "recipe": recipe.model_dump(mode="json"),
+        "accuracy": {"test": test, "validation": 0.9, "by_step": [0.5, test], "lowered": test},
+        "published": None if recipe.published is None else recipe.published.model_dump(mode="json"),
+        "expected": None,
+        "certificate": {"equal": True, "samples": 10, "spikes_compared": 5, "membranes_compared": 5},
+        "agreement": {"spikes": 1.0, "accuracy_difference": 0.0, "samples": 10},
+        "bits": {"a": 4, "b": 4},
+        "bytes": {"weights_packed": 2048, "weights_float32": 16384, "package": 4096},
+        "seconds": {"train": 60.0, "total": 100.0},
+        "environment": {
+            "bitspike": "0.1.0",
+            "torch": "2.6",
+            "python": "3.11",
+            "cpu": "Example",
+            "threads": 2,
+            "device": "cpu",
+            "precision": "fp32",
+            "workers": 1,
+            "platform": "x",
+        },
+        "finished": "2026-01-01T00:00:00+00:00",
+    }
+
+
+def keep(records: ModuleType, folder: Path, recipe: Recipe, test: float) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "report.json").write_text(json.dumps(report(recipe, test)))
+    kept: Path = records.record(folder)
+    return kept
+
+
+def test_the_table_shows_mean_and_spread_beside_the_published_figure(records: ModuleType, tmp_path: Path) -> None:
+    for seed, test in enumerate([0.989, 0.990, 0.991]):
+        recipe = load("mnist-stbp-w4", [f"seed={seed}", "data.root=elsewhere"])
+        path = keep(records, tmp_path / "run", recipe, test)
+        assert path.name == f"mnist-stbp-w4-seed{seed}.json"
+    row = next(line for line in records.table(records.read()).splitlines() if "w4" in line)
+    assert row.startswith("| `mnist-stbp-w4` | 4 bits | 2 | **99.00** ± 0.10 % (3 seeds) | 97.56 % | 100 % of spikes |")
+    assert "| 2.0 KiB | 100 s |" in row
+    assert "Example, 2 threads, fp32, torch 2.6" in records.table(records.read())
+
+
+def test_a_run_that_changed_its_recipe_is_no_record(records: ModuleType, tmp_path: Path) -> None:
+    for change in ("training.epochs=1", "data.limit=100", "weights.quantize.bits=3", "name=mine"):
+        with pytest.raises(records.RecordError, match=r"changed the recipe|no shipped recipe"):
+            keep(records, tmp_path / "run", load("mnist-stbp-w4", [change]), 0.5)
+    with pytest.raises(records.RecordError, match="no finished run"):
+        records.record(tmp_path / "nowhere")
+
+
+def test_a_record_of_an_older_recipe_is_not_shown(records: ModuleType, tmp_path: Path) -> None:
+    path = keep(records, tmp_path / "run", load("quickstart"), 0.98)
+    entry = json.loads(path.read_text())
+    path.write_text(json.dumps({**entry, "experiment": "0" * 16}))
+    with pytest.raises(records.RecordError, match="of an older recipe"):
+        records.table(records.read())
+
+
+def test_only_the_part_between_the_markers_is_replaced(records: ModuleType) -> None:
+    text = f"a\n{records.BEGIN}\nold\n{records.END}\nb"
+    assert records.put(text, "new") == f"a\n{records.BEGIN}\nnew\n{records.END}\nb"
+    for broken in ("none", f"{records.END}{records.BEGIN}", text + text):
+        with pytest.raises(records.RecordError, match="needs one"):
+            records.put(broken, "new")
+
+
+def test_the_records_in_the_repository_belong_to_the_recipes_in_it(records: ModuleType) -> None:
+    records.RECORDS = ROOT / "benchmarks" / "records"  # type: ignore[attr-defined]
+    found = records.read()
+    assert records.table(found).count("\n| `") == len({r["name"] for r in found})
