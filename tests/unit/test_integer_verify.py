@@ -1,0 +1,163 @@
+"""A certificate says yes only where everything is equal, and otherwise where the first difference is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file, save_file
+
+from bitspike.errors import CheckFailed
+from bitspike.integer.debug import convolution_and_pool, one_convolution
+from bitspike.integer.engine import Engine
+from bitspike.integer.host import decode, encode
+from bitspike.integer.network import Input, IntegerNetwork, Linear, Neuron, Readout, Weight
+from bitspike.integer.package import VECTORS, WEIGHTS, save
+from bitspike.integer.simulate import Trace
+from bitspike.integer.verify import prove_codes, verify
+from bitspike.ops.grids import Grid
+
+ONE = np.ones((1, 1), np.int64)
+
+
+def flip(folder: Path, name: str, key: str, index: tuple[int, ...], value: int) -> None:
+    tensors = load_file(folder / name)
+    tensors[key] = tensors[key].copy()
+    tensors[key][index] = value
+    save_file(tensors, folder / name)
+
+
+def test_convert_check_11_a_flipped_code_is_named_by_layer_step_and_index(tmp_path: Path) -> None:
+    folder = save(convolution_and_pool(), tmp_path / "network")
+    assert verify(folder).equal
+    flip(folder, WEIGHTS, "conv.weight", (0, 0, 1, 1), -1)
+    certificate = verify(folder)
+    first = certificate.first_difference
+    assert not certificate.equal
+    assert first is not None
+    # Sample 1 holds the largest codes: 8 becomes -8 at the first step and place.
+    assert (first.layer, first.step, first.index, first.quantity) == ("neuron", 0, (1, 0, 0, 0), "membrane")
+    assert (first.expected, first.found) == (8, -8)
+    with pytest.raises(CheckFailed, match=r"NOT equal\n  first difference: layer neuron, step 0, index \[1, 0, 0, 0\]"):
+        certificate.raise_if_failed()
+
+
+def test_convert_check_11_any_single_code_that_is_flipped_is_found(tmp_path: Path) -> None:
+    net = convolution_and_pool()
+    for place in np.ndindex(1, 1, 3, 3):
+        folder = save(net, tmp_path / "network")
+        flip(folder, WEIGHTS, "conv.weight", place, 1 if place != (0, 0, 1, 1) else 0)
+        assert not verify(folder).equal, place
+
+
+def test_a_flip_beyond_the_grid_of_the_codes_is_named_by_what_it_does(tmp_path: Path) -> None:
+    folder = save(one_convolution(), tmp_path / "network")
+    flip(folder, WEIGHTS, "conv.weight", (0, 0, 1, 1), 65)  # one bit of a ternary code
+    assert "layer neuron, step 0" in str(verify(folder))
+
+
+def blind() -> IntegerNetwork:
+    """A network whose second input is always 0: its weight changes nothing that a vector shows."""
+    weight = Weight(codes=np.array([[1, 0], [0, 1]]), step=np.ones(1), bits=2, low=-1, high=1)
+    gain = np.array([[1, 0]])
+    return IntegerNetwork(
+        2,
+        (
+            Input(id="input", path="input", shape=(2,), grid=Grid(1.0, 0, 1)),
+            Linear(id="fc", path="features.fc", sources=("input",), shape=(2,), weight=weight),
+            Neuron(
+                id="neuron", path="neuron", sources=("fc",), shape=(2,), gains=(gain,), bias=0 * ONE, threshold=ONE,
+                initial=np.zeros(1, np.int64), unit=np.ones(1),
+            ),
+            Readout(id="out", path="out", sources=("neuron",), shape=(2,), gains=(ONE,), bias=0 * ONE),
+        ),
+    )  # fmt: skip
+
+
+def test_convert_check_11_a_flip_that_no_vector_excites_is_found_by_its_digest(tmp_path: Path) -> None:
+    folder = save(blind(), tmp_path / "network")
+    flip(folder, WEIGHTS, "fc.weight", (1, 1), 0)
+    certificate = verify(folder)
+    assert not certificate.equal
+    assert "layer features.fc" in str(certificate)
+    assert "fc.weight" in str(certificate)
+
+
+@pytest.mark.parametrize(
+    ("key", "index", "quantity"),
+    [
+        ("neuron.spikes", (2, 3, 0, 1, 1), "spike"),
+        ("pooled.potentials", (2, 3, 0, 1, 1), "membrane"),
+        ("readout.output", (4, 2), "output"),
+    ],
+)
+def test_a_changed_vector_is_named(tmp_path: Path, key: str, index: tuple[int, ...], quantity: str) -> None:
+    folder = save(convolution_and_pool(), tmp_path / "network")
+    flip(folder, VECTORS, key, index, 77)
+    first = verify(folder).first_difference
+    assert first is not None
+    assert (first.layer, first.quantity) == (key.split(".", maxsplit=1)[0], quantity)
+    assert (first.step, *first.index) == (index if quantity != "output" else (3, *index))
+    assert first.expected == 77
+
+
+def test_a_certificate_is_plain_values(tmp_path: Path) -> None:
+    folder = save(one_convolution(), tmp_path / "network")
+    good = verify(folder)
+    assert json.loads(json.dumps(good.to_dict())) == {
+        "equal": True, "samples": 6, "spikes_compared": 384, "membranes_compared": 384, "first_difference": None,
+    }  # fmt: skip
+    good.raise_if_failed()
+    flip(folder, WEIGHTS, "neuron.theta", (0,), 7)
+    first = json.loads(json.dumps(verify(folder).to_dict()))["first_difference"]
+    assert set(first) == {"layer", "step", "index", "quantity", "expected", "found"}
+
+
+def test_images_and_batches_are_counted_to_the_last_ragged_one() -> None:
+    net = one_convolution()
+    images = torch.randint(0, 9, (7, 1, 4, 4)).float()
+    whole = verify(net, images, batch_size=3)
+    parts = verify(net, [(images[:4], torch.zeros(4)), (images[4:], torch.zeros(3))])
+    assert whole == parts
+    assert (whole.equal, whole.samples, whole.spikes_compared) == (True, 7, 7 * 64)
+    assert verify(net, images[:0]).samples == 0
+
+
+def test_a_difference_between_torch_and_the_folder_counts_samples_from_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net, folder = one_convolution(), save(one_convolution(), tmp_path / "network")
+    run = Engine.run
+
+    def wrong(self: Engine, codes: np.ndarray) -> Trace:
+        trace = run(self, codes)
+        if codes.max() == 5:
+            trace.potentials["neuron"][2, 1, 0, 3, 3] += 1
+        return trace
+
+    monkeypatch.setattr(Engine, "run", wrong)
+    batches = [np.full((1, 4, 1, 4, 4), value) for value in (1, 5, 2)]
+    certificate = prove_codes(net, folder, batches)
+    assert not certificate.equal
+    assert certificate.samples == 12
+    assert certificate.first_difference is not None
+    assert (certificate.first_difference.step, certificate.first_difference.index) == (2, (4 + 1, 0, 3, 3))
+
+
+def test_what_is_compared_is_the_folder_and_not_the_network_in_memory(tmp_path: Path) -> None:
+    folder = save(one_convolution(threshold=8), tmp_path / "network")
+    assert not prove_codes(one_convolution(threshold=7), folder, [np.full((1, 1, 1, 4, 4), 8)]).equal
+
+
+def test_the_host_encodes_and_decodes() -> None:
+    net = one_convolution()
+    images = torch.tensor([-3.0, 0.4, 7.6, 99.0]).view(4, 1, 1, 1).expand(4, 1, 4, 4)
+    codes = encode(net, images)
+    assert codes.shape == (1, 4, 1, 4, 4)
+    assert codes[0, :, 0, 0, 0].tolist() == [0, 0, 8, 8]
+    assert decode(net.outputs[0], np.array([[1, 2]])).tolist() == [[1.0, 2.0]]
+    with pytest.raises(ValueError, match=r"\[2, 4, 4\], needed is \[N, 1, 4, 4\]"):
+        encode(net, torch.zeros(2, 4, 4))
