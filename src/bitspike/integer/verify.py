@@ -31,6 +31,7 @@ def verify(
     images: Tensor | Iterable[Batch] | None = None,
     *,
     batch_size: int = 250,
+    folder: str | os.PathLike[str] | None = None,
 ) -> Certificate:
     """Prove a network.
 
@@ -40,6 +41,7 @@ def verify(
             compared with NumPy int64 reading the saved folder alone. Not given, the folder's golden vectors are
             replayed.
         batch_size: samples that are run at once.
+        folder: where ``network`` has been saved, so that this very package is proved; None saves it for the moment.
 
     Returns:
         the certificate; ``raise_if_failed()`` turns a difference into an error.
@@ -54,8 +56,8 @@ def verify(
     """
     if not isinstance(network, IntegerNetwork):
         return replay(Path(network)) if images is None else _prove(load(network), Path(network), images, batch_size)
-    with tempfile.TemporaryDirectory() as folder:
-        path = save(network, Path(folder) / "network")
+    with tempfile.TemporaryDirectory() as scratch:
+        path = save(network, Path(scratch) / "network") if folder is None else Path(folder)
         return replay(path) if images is None else _prove(network, path, images, batch_size)
 
 

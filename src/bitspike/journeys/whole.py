@@ -20,9 +20,11 @@ from bitspike.analysis.activity import Recorder, raster
 from bitspike.analysis.detail import ReportDetail
 from bitspike.analysis.report import write_report
 from bitspike.integer.agreement import compare
+from bitspike.integer.host import encode
 from bitspike.integer.lower import lower
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.package import save
+from bitspike.integer.vectors import golden
 from bitspike.integer.verify import verify
 from bitspike.integer.widths import widths
 from bitspike.journeys import build as b
@@ -36,6 +38,9 @@ from bitspike.train.checkpoint import state_of, write_weights
 from bitspike.train.files import write_whole
 from bitspike.train.launch import choose_device, leave, rank, world_size
 from bitspike.train.tensorboard import TensorBoard
+
+GOLDEN = 2
+"""Test images among the golden vectors, beside the six made ones."""
 
 
 def run(
@@ -73,7 +78,7 @@ def run(
     first = rank() == 0
     observer = Observers(observer) if first else Observer()
     clock = _Clock(observer)
-    with explained(folder, f"{again} --resume"):
+    with explained(folder, again):
         if first:
             begin(folder, chosen, resume=resume, again=f"{again} --resume")
         with clock.stage("data"):
@@ -134,12 +139,14 @@ def _measure(
             tested = evaluate(model, test, loss=b.build(b.LOSSES, recipe.training.loss), seed=recipe.seed)
         steps = by_step(model, test, seed=recipe.seed, final=tested)
         model.to("cpu")
-    example = next(iter(test))[0][:1]
+    images, labels = next(iter(test))
+    example = images[:1]
     with clock.stage("lower"):
         net = lower(model, example, grid=data.grid, precision=b.build_precision(recipe))
-        save(net, folder / "network")
+        codes = encode(net, images[:GOLDEN], generator=torch.Generator().manual_seed(recipe.seed))
+        save(net, folder / "network", vectors=golden(net, codes, labels[:GOLDEN].numpy(), seed=recipe.seed))
     with clock.stage("verify"):
-        certificate = verify(folder / "network", test)
+        certificate = verify(net, test, folder=folder / "network")
     with clock.stage("compare"):
         agreement = compare(model, net, test, seed=recipe.seed)
     held = [e.validation_accuracy for e in history.epochs if e.epoch == history.best_epoch]
