@@ -108,9 +108,12 @@ def put_on_grid(wire: Wire, unit: Reals, fraction_bits: int, *, reference: Reals
 
 
 def whole(values: Reals) -> Reals:
-    """Return values with those that are whole up to the rounding of a float product made whole."""
+    """Return values with those that are whole up to the rounding of a few float products made whole.
+
+    A wider margin would call large numbers whole that are not: at 2**40 this one is 1/512 already.
+    """
     near = np.round(values)
-    return np.where(np.abs(values - near) <= 2.0**-40 * np.maximum(1.0, np.abs(near)), near, values)
+    return np.where(np.abs(values - near) <= 2.0**-49 * np.maximum(1.0, np.abs(near)), near, values)
 
 
 def integers(values: Reals) -> Integers:
