@@ -102,15 +102,12 @@ class _Lowering:
         self.nodes: list[Node] = []
         self.notes: list[str] = []
         self.calls: Counter[str] = Counter()
-        self.coded = False
 
     def run(self) -> IntegerNetwork:
         wires: dict[fx.Node, Any] = {}
         for node in trace(self.model).nodes:
             wires[node] = self._visit(node, wires)
         nodes = _orient(self.nodes)
-        if self.encoder is not None and not self.coded:
-            raise LoweringError(f"the model's {type(self.encoder).__name__} takes no part in its forward")
         source = {"model": type(self.model).__name__, "torch": torch.__version__}
         return IntegerNetwork(self.steps, tuple(nodes), tuple(self.notes), source)
 
@@ -214,7 +211,6 @@ class _Lowering:
         return self._layer(path, module, wire)
 
     def _encoder(self, path: str, module: Encoder, wire: Wire) -> Wire:
-        self.coded = True
         if wire.timed:
             raise LoweringError(f"{path}: {type(module).__name__} gets a tensor that has a time axis already")
         if not isinstance(module, Repeat) and (wire.branches[0].node != "input" or not wire.plain):
