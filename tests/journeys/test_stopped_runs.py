@@ -105,11 +105,12 @@ def test_a_full_disk_is_one_message_and_leaves_nothing_half_written(
     assert (code, out) == (2, "")
     assert f"the disk is full: {tmp_path / 'run'} has " in err
     assert "bytes left" in err
-    assert "--resume" in err
     assert "Traceback" not in err
     assert no_part_is_left(tmp_path / "run")
     # Once there is room it goes on, or, where not even the recipe fitted, it starts.
-    resume = ["--resume"] if (tmp_path / "run" / "recipe.yaml").exists() else []
+    resume = ["--resume"] if files_that_fit else []
+    assert ("go on with: bitspike run" if resume else "then start again: bitspike run") in err
+    assert ("--resume" in err) == bool(resume)
     assert bitspike(*words, *resume)[0] == 0
     weights = "model.safetensors"
     assert (tmp_path / "run" / weights).read_bytes() == (finished_run / weights).read_bytes()

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bitspike.errors import BitspikeError, RunError
-from bitspike.journeys.folder import progress
+from bitspike.journeys.folder import RECIPE, progress
 from bitspike.train.files import remove_partial
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -25,22 +25,31 @@ def explained(folder: Path, again: str) -> Iterator[None]:
 
     Args:
         folder: of the run.
-        again: the command that goes on with it.
+        again: the command that began it.
     """
     try:
         yield
     except KeyboardInterrupt:
         remove_partial(folder)
-        raise Interrupted(f"interrupted: {progress(folder)}, saved in {folder}", fix=f"go on with: {again}") from None
+        way = _way_on(folder, again)
+        raise Interrupted(f"interrupted: {progress(folder)}, saved in {folder}", fix=way) from None
     except Exception as error:
         remove_partial(folder)
         if not disk_is_full(error):
             raise
-        free = shutil.disk_usage(folder).free
         raise RunError(
-            f"the disk is full: {folder} has {free:,} bytes left; {progress(folder)}",
-            fix=f"free some space, then go on with: {again}",
+            f"the disk is full: {folder} has {_free(folder):,} bytes left; {progress(folder)}",
+            fix=f"free some space, then {_way_on(folder, again)}",
         ) from error
+
+
+def _way_on(folder: Path, again: str) -> str:
+    return f"go on with: {again} --resume" if (folder / RECIPE).exists() else f"start again: {again}"
+
+
+def _free(folder: Path) -> int:
+    """Return the bytes that are free where a folder is, or would be."""
+    return shutil.disk_usage(next(place for place in (folder, *folder.absolute().parents) if place.exists())).free
 
 
 def disk_is_full(error: BaseException | None) -> bool:

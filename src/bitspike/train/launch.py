@@ -145,14 +145,18 @@ class Workers:
             RunError: the processes would read different numbers of batches, and one would wait for ever.
         """
         own = len(batches) if isinstance(batches, Sized) else None
-        if self.count > 1 and own is not None:
-            spread = self._fabric.all_gather(torch.tensor(own, device=self.device)).tolist()
-            if len(set(spread)) > 1:
-                raise RunError(
-                    f"the processes read different numbers of batches: {spread}",
-                    fix="bs.data.Batches(..., rank=, world_size=) deals them out evenly",
-                )
+        if own is not None:
+            way = "bs.data.Batches(..., rank=, world_size=) deals them out evenly"
+            self.need_equal(own, "read different numbers of batches", fix=way)
         return own
+
+    def need_equal(self, number: int, otherwise: str, *, fix: str) -> None:
+        """Raise RunError, saying ``otherwise``, unless all processes have the same number."""
+        if self.count == 1:
+            return
+        numbers = self._fabric.all_gather(torch.tensor(number, device=self.device)).tolist()
+        if len(set(numbers)) > 1:
+            raise RunError(f"the processes {otherwise}: {numbers}", fix=fix)
 
     def average_buffers(self, model: nn.Module) -> None:
         """Give all processes the same running statistics: their mean; counters and flags come from the first."""

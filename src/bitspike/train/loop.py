@@ -94,6 +94,8 @@ def fit(
     progress = Progress(folder=None if folder is None else Path(folder), writes=workers.first, seed=seed, epochs=epochs)
     if resume:
         progress.go_on(model, stepper)
+        shared = "the run folder must lie where every process can read it"
+        workers.need_equal(progress.done, "found different numbers of finished epochs", fix=shared)
     hears = observer if observer is not None and workers.first else Observer()
     batches = workers.agreed_length(train_loader)
 

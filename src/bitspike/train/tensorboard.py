@@ -29,7 +29,8 @@ class TensorBoard(Observer):
         self._writer: Any = SummaryWriter(str(folder))
 
     def epoch_done(self, record: EpochRecord) -> None:
-        for name in ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "learning_rate"):
+        for name in ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy"):
             if (value := getattr(record, name)) is not None:
-                self._writer.add_scalar(name.replace("_", "/", 1), value, record.epoch)
+                self._writer.add_scalar(name.replace("_", "/"), value, record.epoch)
+        self._writer.add_scalar("learning_rate", record.learning_rate, record.epoch)
         self._writer.flush()

@@ -1,0 +1,71 @@
+"""Device, precision and processes are chosen by what is there and what is asked for."""
+
+from __future__ import annotations
+
+import sys
+import types
+
+import lightning_fabric
+import pytest
+import torch
+from lightning_fabric.plugins import environments
+
+from bitspike.errors import ConstraintError, RunError
+from bitspike.train import launch
+from bitspike.train.launch import Workers, choose_device, choose_precision, rank, world_size
+
+
+def test_the_device_is_what_is_there_unless_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert [choose_device(d) for d in ("auto", "cpu", "cuda")] == ["cuda", "cpu", "cuda"]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert [choose_device(d) for d in ("auto", "cpu")] == ["cpu", "cpu"]
+    with pytest.raises(ConstraintError, match="no CUDA device"):
+        choose_device("cuda")
+
+
+def test_bf16_is_taken_where_matrix_units_compute_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for there in (True, False):
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda there=there: there)
+        assert choose_precision("auto", "cpu") == ("bf16" if there else "fp32")
+        assert choose_precision("fp32", "cpu") == "fp32"
+        assert choose_precision("bf16", "cpu") == "bf16"
+    for capability, chosen in (((7, 5), "fp32"), ((8, 0), "bf16"), ((9, 0), "bf16")):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda c=capability: c)
+        assert choose_precision("auto", "cuda") == chosen
+
+
+def test_only_torchrun_makes_several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "3")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    assert (rank(), world_size()) == (0, 1)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    assert (rank(), world_size()) == (3, 4)
+
+
+def test_fabric_is_found_under_both_its_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert launch._fabric()[0] is lightning_fabric.Fabric
+    fabric, plugins = types.ModuleType("lightning.fabric"), types.ModuleType("lightning.fabric.plugins")
+    fabric.Fabric, plugins.environments = lightning_fabric.Fabric, environments  # type: ignore[attr-defined]
+    whole = types.ModuleType("lightning")
+    whole.fabric = fabric  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "lightning_fabric", None)
+    for module in (whole, fabric, plugins):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    assert launch._fabric() == (lightning_fabric.Fabric, environments)
+
+
+def test_processes_that_would_wait_for_ever_are_refused() -> None:
+    workers = Workers("fp32", "cpu")
+    assert (workers.count, workers.rank, workers.first) == (1, 0, True)
+    assert workers.agreed_length([1, 2]) == 2
+    assert workers.agreed_length(iter([])) is None
+
+    class Two:
+        def all_gather(self, own: torch.Tensor) -> torch.Tensor:
+            return torch.stack([own, own + 1])
+
+    workers.count, workers._fabric = 2, Two()
+    with pytest.raises(RunError, match=r"different numbers of batches: \[2, 3\]"):
+        workers.agreed_length([1, 2])
