@@ -40,8 +40,8 @@ def doctor(runs: str | Path = "runs") -> dict[str, Any]:
         runs: the folder that runs would be written to; it need not exist.
 
     Returns:
-        ``bitspike``, ``python``, ``platform``, ``cpu``, ``torch``, ``devices``, ``bf16``, ``optional``, ``runs``,
-        ``data`` and ``problems``: a list of sentences, empty on a machine where everything works.
+        ``bitspike``, ``python``, ``platform``, ``cpu``, ``torch``, ``kernels``, ``devices``, ``bf16``, ``optional``,
+        ``runs``, ``data`` and ``problems``: a list of sentences, empty on a machine where everything works.
 
     Example:
         >>> found = doctor()
@@ -66,6 +66,7 @@ def doctor(runs: str | Path = "runs") -> dict[str, Any]:
         "platform": platform.platform(),
         "cpu": cpu,
         "torch": torch,
+        "kernels": _describe_kernels() if works else None,
         "devices": devices,
         "bf16": measure_bf16() if works else None,
         "optional": {name: _version(name) for name in OPTIONAL},
@@ -73,6 +74,12 @@ def doctor(runs: str | Path = "runs") -> dict[str, Any]:
         "data": _describe_data() if works else None,
         "problems": problems,
     }
+
+
+def _describe_kernels() -> str:
+    from bitspike.kernels import status
+
+    return status()
 
 
 def describe_cpu(cpuinfo: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.errors import ConstraintError
+from bitspike.kernels import fused_neuron
 from bitspike.ops.dynamics import (
     Rule,
     SignedState,
@@ -95,7 +96,8 @@ class Neuron(nn.Module):
         Returns:
             [T, N, ...] spikes in the dtype of ``x``.
         """
-        return self.scan(x)[0]
+        fused = self._fused(x, self._check(x, None))
+        return self.scan(x)[0] if fused is None else fused
 
     def scan(self, x: Tensor, state: State | None = None, *, observe: Observer | None = None) -> tuple[Tensor, State]:
         """Run T steps from a given state and return spikes and the state after them.
@@ -156,6 +158,10 @@ class Neuron(nn.Module):
     def _step(self, state: State, x: Tensor, threshold: float | Tensor) -> tuple[Tensor, State, Tensor]:
         raise NotImplementedError
 
+    def _fused(self, x: Tensor, threshold: float | Tensor) -> Tensor | None:
+        """Run all steps in one pass where there is a kernel for it; None leaves it to the plain loop."""
+        return None
+
     def extra_repr(self) -> str:
         threshold = self.threshold
         shown = f"[{threshold.numel()}]" if isinstance(threshold, Tensor) else f"{threshold:g}"
@@ -194,6 +200,9 @@ class IF(Neuron):
     def _step(self, state: State, x: Tensor, threshold: float | Tensor) -> tuple[Tensor, State, Tensor]:
         assert isinstance(state, Tensor)
         return if_step(state, x, threshold, self.rule)
+
+    def _fused(self, x: Tensor, threshold: float | Tensor) -> Tensor | None:
+        return fused_neuron(x, threshold=threshold, decay=None, rule=self.rule, initial=self.initial)
 
 
 class LIF(Neuron):
@@ -261,6 +270,9 @@ class LIF(Neuron):
         assert isinstance(state, Tensor)
         return lif_step(state, x, self.decay, threshold, self.rule)
 
+    def _fused(self, x: Tensor, threshold: float | Tensor) -> Tensor | None:
+        return fused_neuron(x, threshold=threshold, decay=self.decay, rule=self.rule, initial=self.initial)
+
     def extra_repr(self) -> str:
         return f"decay={self.decay:g}, {super().extra_repr()}"
 
@@ -316,6 +328,9 @@ class PLIF(Neuron):
     def _step(self, state: State, x: Tensor, threshold: float | Tensor) -> tuple[Tensor, State, Tensor]:
         assert isinstance(state, Tensor)
         return plif_step(state, x, self.w, threshold, self.rule)
+
+    def _fused(self, x: Tensor, threshold: float | Tensor) -> Tensor | None:
+        return fused_neuron(x, threshold=threshold, decay=1 - self.w.sigmoid(), rule=self.rule, initial=self.initial)
 
     def extra_repr(self) -> str:
         return f"decay={self.decay:g}, {super().extra_repr()}"
