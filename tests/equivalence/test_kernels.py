@@ -138,6 +138,8 @@ def test_a_missing_foreign_or_stale_library_means_plain_torch(monkeypatch: pytes
             def __new__(cls) -> int:  # type: ignore[misc]
                 return 0
 
+    monkeypatch.delenv(native.SWITCH, raising=False)
+
     def found(text: str, *, built: bool, load: object = None) -> None:
         native._find.cache_clear()
         monkeypatch.setattr(native, "__file__", str(tmp_path / "native.py"))
