@@ -99,7 +99,6 @@ def test_all_problems_of_a_file_are_told_at_once_with_their_lines(tmp_path: Path
         ),
         ("seed=-1", "seed: found -1, needed is a value greater than or equal to 0"),
         ("training.optimizer.lr=.inf", "training.optimizer.lr: found inf"),
-        ("data.validation=0", "training.keep is 'best' and data.validation is 0"),
         ("training.epochs=0.5", "training.epochs: found 0.5, needed is a valid integer"),
         ("training", "--set training: needed is key=value"),
         ("=1", "needed is key=value"),
@@ -111,6 +110,11 @@ def test_all_problems_of_a_file_are_told_at_once_with_their_lines(tmp_path: Path
 )
 def test_a_wrong_change_is_told_in_its_own_words(change: str, said: str) -> None:
     assert said in message("quickstart", change)
+
+
+def test_values_have_to_fit_together() -> None:
+    said = message("quickstart", "training.keep=best", "data.validation=0")
+    assert "training.keep is 'best' and data.validation is 0: hold images out, or keep: last" in said
 
 
 def test_recipes_are_found_by_name_or_path(tmp_path: Path) -> None:

@@ -149,14 +149,14 @@ def _measure(
         certificate = verify(net, test, folder=folder / "network")
     with clock.stage("compare"):
         agreement = compare(model, net, test, seed=recipe.seed)
-    held = [e.validation_accuracy for e in history.epochs if e.epoch == history.best_epoch]
+    kept = history.epochs[-1 if history.kept == "last" else (history.best_epoch or 0) - 1]
     layers = widths(net)
     report: dict[str, Any] = {
         "schema": 1,
         "recipe": recipe.model_dump(mode="json"),
         "accuracy": {
             "test": tested.accuracy,
-            "validation": held[0] if held else None,
+            "validation": kept.validation_accuracy,
             "by_step": steps,
             "lowered": agreement.lowered_accuracy,
         },
@@ -180,7 +180,7 @@ def _measure(
         "notes": list(net.notes),
         "activity": {name: layer.to_dict() for name, layer in recorder.layers().items()},
         "seconds": {**clock.seconds, "train": history.seconds, "total": clock.total(train=history.seconds)},
-        "epochs": {"run": len(history.epochs), "best": history.best_epoch, "kept": history.kept},
+        "epochs": {"run": len(history.epochs), "best": history.best_epoch, "kept": kept.epoch},
         "seed": recipe.seed,
         "environment": environment(history),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
