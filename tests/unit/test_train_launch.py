@@ -24,10 +24,11 @@ def test_the_device_is_what_is_there_unless_refused(monkeypatch: pytest.MonkeyPa
         choose_device("cuda")
 
 
-def test_bf16_is_taken_where_matrix_units_compute_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    for there in (True, False):
-        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda there=there: there)
-        assert choose_precision("auto", "cpu") == ("bf16" if there else "fp32")
+def test_bf16_is_taken_where_the_hardware_multiplies_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for amx, avx in ((True, True), (True, False), (False, True), (False, False)):
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda amx=amx: amx, raising=False)
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda avx=avx: avx, raising=False)
+        assert choose_precision("auto", "cpu") == ("bf16" if amx or avx else "fp32")
         assert choose_precision("fp32", "cpu") == "fp32"
         assert choose_precision("bf16", "cpu") == "bf16"
     for capability, chosen in (((7, 5), "fp32"), ((8, 0), "bf16"), ((9, 0), "bf16")):
