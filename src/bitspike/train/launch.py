@@ -55,9 +55,9 @@ def choose_device(device: Device = "auto") -> str:
 
 
 def choose_precision(precision: Precision, device: str) -> Literal["fp32", "bf16"]:
-    """Return what ``auto`` means on a device: bf16 where matrix units compute it, else fp32.
+    """Return what ``auto`` means on a device: bf16 where the hardware multiplies it, else fp32.
 
-    On a CPU these are AMX tiles. AVX512-BF16 alone gains nothing for small convolutions, so it does not count.
+    On a CPU that is AMX or AVX512-BF16; without either, bf16 is emulated and far slower than fp32.
 
     Raises:
         ConstraintError: an unknown word.
@@ -68,8 +68,8 @@ def choose_precision(precision: Precision, device: str) -> Literal["fp32", "bf16
         return precision
     if device == "cuda":
         return "bf16" if torch.cuda.get_device_capability()[0] >= 8 else "fp32"
-    amx = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    return "bf16" if amx is not None and amx() else "fp32"
+    offers = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    return "bf16" if any(getattr(torch.cpu, name, bool)() for name in offers) else "fp32"
 
 
 class Workers:
