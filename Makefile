@@ -26,7 +26,7 @@ check: $(VENV)/.installed-dev
 	PYTHON=$(bin)/python scripts/check
 
 results: $(VENV)/.installed
-	$(bin)/python benchmarks/table.py
+	$(bin)/python scripts/results
 
 # torch is large: the first installation takes minutes, so pip shows its progress.
 # A stamp is written only after its installation has succeeded, so an interrupted one starts again.
