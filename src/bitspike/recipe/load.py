@@ -57,7 +57,9 @@ def load(recipe: str | Path | Recipe, set: Iterable[str] = ()) -> Recipe:
 def _origin(place: Place, text: Text, changed: Mapping[Place, str]) -> str:
     """Say who put a value at a place: a change on the command line, or a line of the file."""
     around = [place[:n] for n in range(len(place), -1, -1)]
-    return next((changed[p] for p in around if p in changed), f"line {text.line(place)}")
+    # A mapping that stands nowhere in the file came with the change of one of its keys.
+    brought = [change for key, change in changed.items() if place not in text.lines and key[: len(place)] == place]
+    return next((changed[p] for p in around if p in changed), next(iter(brought), f"line {text.line(place)}"))
 
 
 def _read(recipe: str | Path | Recipe) -> tuple[Text, str]:
