@@ -119,7 +119,7 @@ class ShiftBatchNorm(nn.Module):
             wide = x.to(dtype)
             mean = wide.mean(axes)
             with torch.no_grad():
-                # Two passes over contiguous memory: 25 times as fast as Tensor.var over these axes, and as exact.
+                # Two passes over contiguous memory: many times as fast as Tensor.var over these axes, and as exact.
                 var = (wide - mean.view(shape)).square_().mean(axes)
                 # The first batch is taken whole; a start at variance 1 would choose wrong exponents for many steps.
                 # Chosen on the device: asking the host for the count would make an accelerator wait.
