@@ -6,6 +6,7 @@ from ``torchrun``; its environment variables are the only sign of them.
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from collections.abc import Sized
@@ -177,4 +178,6 @@ def _fabric() -> tuple[Any, Any]:
         # The same code under the name that the whole Lightning package gives it.
         import lightning.fabric as package  # type: ignore[import-not-found, no-redef, unused-ignore]
         from lightning.fabric.plugins import environments  # type: ignore[import-not-found, no-redef, unused-ignore]
+    # Fabric announces its settings on stderr at every start; here the command line speaks, and says what matters.
+    logging.getLogger(package.__name__).setLevel(logging.WARNING)
     return package.Fabric, environments
