@@ -12,7 +12,6 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from bitspike.errors import PackageError
-from bitspike.integer import package
 from bitspike.integer.debug import convolution_and_pool, one_convolution
 from bitspike.integer.package import MANIFEST, VECTORS, WEIGHTS, load, save
 from bitspike.integer.simulate import simulate
@@ -238,6 +237,13 @@ def test_what_is_not_ours_is_left_alone(tmp_path: Path, make, message: str) -> N
     assert [p.name for p in tmp_path.iterdir()] == ["place"]
 
 
+def test_others_may_read_what_one_has_saved(tmp_path: Path) -> None:
+    (tmp_path / "plain").write_bytes(b"")
+    usual = (tmp_path / "plain").stat().st_mode
+    for path in save(one_convolution(), tmp_path / "network").iterdir():
+        assert path.stat().st_mode == usual
+
+
 def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
     (tmp_path / "deep" / "network").mkdir(parents=True)
     assert load(save(one_convolution(), tmp_path / "deep" / "network")).steps == 4
@@ -253,15 +259,14 @@ def test_a_write_that_fails_midway_leaves_the_old_package_or_nothing(
     if existing:
         save(one_convolution(), place)
     before = contents(place) if existing else None
-    calls = iter([*[save_file] * after])
+    write, left = Path.write_bytes, iter(range(after))
 
-    def full(*args: object) -> None:
-        write = next(calls, None)
-        if write is None:
+    def full(path: Path, data: bytes) -> int:
+        if next(left, None) is None:
             raise error
-        write(*args)
+        return write(path, data)
 
-    monkeypatch.setattr(package, "save_file", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     expected = PackageError if isinstance(error, OSError) else KeyboardInterrupt
     with pytest.raises(expected, match="could not be written.*No space left" if expected is PackageError else None):
         save(convolution_and_pool(), place)

@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
+from safetensors.numpy import save as as_bytes
 
 from bitspike.errors import BitspikeError, PackageError
 from bitspike.integer import network as forms
@@ -63,10 +64,12 @@ def save(net: IntegerNetwork, folder: str | os.PathLike[str], *, vectors: Arrays
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         tensors = dict(_tensors(net))
-        save_file(tensors, partial / WEIGHTS)
-        save_file(golden(net) if vectors is None else vectors, partial / VECTORS)
         manifest = _manifest(net, tensors)
-        manifest["files"] = [{"name": n, "sha256": _digest((partial / n).read_bytes())} for n in (WEIGHTS, VECTORS)]
+        # Written as bytes, with the rights that any new file gets: the library's own writer keeps files to their owner.
+        for name, arrays in ((WEIGHTS, tensors), (VECTORS, golden(net) if vectors is None else vectors)):
+            data = as_bytes(arrays)
+            (partial / name).write_bytes(data)
+            manifest["files"].append({"name": name, "sha256": _digest(data)})
         (partial / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
         if folder.exists():
             shutil.rmtree(folder)
@@ -232,6 +235,7 @@ def _manifest(net: IntegerNetwork, tensors: Arrays) -> dict[str, Any]:
             for w in bounds.values()
         ],
         "tensors": {name: _tensor_digest(array) for name, array in tensors.items()},
+        "files": [],
     }
 
 
