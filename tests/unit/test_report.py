@@ -14,6 +14,7 @@ from run_record import detail, metrics, record
 
 from bitspike.analysis.report import ReportDetail, render, summary, write_report
 from bitspike.errors import RunError
+from bitspike.recipe import load
 
 VOID = {"meta", "img", "br"}
 
@@ -247,3 +248,15 @@ def test_summary_is_compact_and_plain() -> None:
     assert len(text.splitlines()) <= 9
     assert text.splitlines()[0] == "quickstart: 2-bit weights and 4 time steps"
     assert "100 % equal: 567,360 spikes and 567,360 membranes of 360 images" in text
+
+
+def test_weights_trained_as_floats_are_called_so_whatever_their_codes() -> None:
+    said = summary({"recipe": {"name": "f", "weights": None, "model": {"steps": 2}}, "bits": {"fc": 16}})
+    assert said.splitlines()[0] == "f: float weights (16-bit codes) and 2 time steps"
+
+
+def test_what_a_recipe_expects_is_read_as_a_run_writes_it() -> None:
+    expect = load("quickstart").expect
+    assert expect is not None
+    said = summary({"expected": expect.model_dump(mode="json"), "accuracy": {"test": 0.98}})
+    assert "at least 97.00 %" in said

@@ -65,6 +65,13 @@ class Facts:
         return f"{self.weights} and {self.steps} time step{'' if self.steps == 1 else 's'}"
 
 
+def _weights(recipe: Mapping[str, Any], widths: Mapping[str, Any]) -> str:
+    """Say how wide the weights are; those that no scheme quantizes are float, whatever their codes became."""
+    said = bits(int(width) for width in widths.values() if known(width) is not None)
+    trained_as_floats = "weights" in recipe and recipe["weights"] is None
+    return f"float weights ({said.removesuffix(' weights')} codes)" if trained_as_floats and widths else said
+
+
 def facts(record: Mapping[str, Any]) -> Facts:
     """Collect the facts of one run record.
 
@@ -89,5 +96,5 @@ def facts(record: Mapping[str, Any]) -> Facts:
         published=known(published.get("value")),
         source=", ".join(said),
         expected=known(expected.get("test_accuracy")),
-        weights=bits(int(width) for width in part(record, "bits").values() if known(width) is not None),
+        weights=_weights(recipe, part(record, "bits")),
     )

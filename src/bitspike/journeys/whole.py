@@ -161,7 +161,7 @@ def _measure(
             "lowered": agreement.lowered_accuracy,
         },
         "published": None if recipe.published is None else recipe.published.model_dump(mode="json"),
-        "expected": None if recipe.expect is None else {"test": recipe.expect.test_accuracy},
+        "expected": None if recipe.expect is None else recipe.expect.model_dump(mode="json"),
         "certificate": certificate.to_dict(),
         "agreement": {
             "spikes": agreement.spikes,
@@ -206,8 +206,8 @@ def _checks(report: dict[str, Any]) -> list[dict[str, Any]]:
         checks.append(
             {
                 "name": "accuracy",
-                "passed": test >= expected["test"],
-                "message": f"test accuracy {test:.2%}, expected at least {expected['test']:.2%}",
+                "passed": test >= expected["test_accuracy"],
+                "message": f"test accuracy {test:.2%}, expected at least {expected['test_accuracy']:.2%}",
             }
         )
     return checks
