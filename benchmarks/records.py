@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from bitspike.analysis.words import percent
 from bitspike.errors import BitspikeError
 from bitspike.recipe import Recipe, load, shipped
 
@@ -99,13 +100,13 @@ def _row(name: str, runs: list[Mapping[str, Any]]) -> str:
     tests = [100 * r["accuracy"]["test"] for r in runs]
     spread = f" ± {statistics.stdev(tests):.2f}" if len(tests) > 1 else ""
     seeds = f"{len(runs)} seeds" if len(runs) > 1 else "1 seed"
-    published = "" if first["published"] is None else f"{100 * first['published']['value']:.2f} %"
+    published = "" if first["published"] is None else percent(first["published"]["value"])
     widths = sorted(set(first["bits"].values()))
     floats = load(name).weights is None
     weights = "float32" if floats else ", ".join(map(str, widths)) + (" bit" if widths == [1] else " bits")
     proven = all(r["certificate"]["equal"] for r in runs)
     agreement = min(r["agreement"]["spikes"] for r in runs)
-    equal = f"{100 * agreement:.4g} % of spikes" if proven else "certificate failed"
+    equal = f"{percent(agreement)} of spikes" if proven else "certificate failed"
     size = f"{first['bytes']['weights_packed'] / 1024:.1f} KiB" + (" (16-bit codes)" if floats else "")
     seconds = statistics.mean(r["seconds"]["total"] for r in runs)
     cells = [
@@ -128,7 +129,7 @@ def _footnotes(by_name: Mapping[str, list[Mapping[str, Any]]]) -> list[str]:
         for r in runs:
             e = r["environment"]
             text = (
-                f"{e['device'] if e['device'] != 'cpu' else e['cpu']}, {e['threads']} threads, {e['precision']}, "
+                f"{e['device'] if e['device'] != 'cpu' else e['cpu']}, {e['threads']} thread{'' if e['threads'] == 1 else 's'}, {e['precision']}, "
                 f"torch {e['torch']}, Python {e['python']}, bitspike {e['bitspike']} at {r['commit']}"
             )
             made.setdefault(text, set()).add(name)

@@ -70,6 +70,13 @@ def test_the_table_shows_mean_and_spread_beside_the_published_figure(records: Mo
     assert "Example, 2 threads, fp32, torch 2.6" in records.table(records.read())
 
 
+def test_almost_all_spikes_are_not_all(records: ModuleType, tmp_path: Path) -> None:
+    path = keep(records, tmp_path / "run", load("mnist-stbp-fp32"), 0.99)
+    kept = json.loads(path.read_text())
+    kept["agreement"]["spikes"] = 0.9999999
+    assert "| > 99.99 % of spikes |" in records.table([kept])
+
+
 def test_a_run_that_changed_its_recipe_is_no_record(records: ModuleType, tmp_path: Path) -> None:
     for change in ("training.epochs=1", "data.limit=100", "weights.quantize.bits=3", "name=mine"):
         with pytest.raises(records.RecordError, match=r"changed the recipe|no shipped recipe"):

@@ -67,7 +67,8 @@ def test_the_rate_is_set_at_every_iteration(monkeypatch: pytest.MonkeyPatch) -> 
 def test_one_step_is_the_step_of_torch() -> None:
     model, twin = nn.Linear(6, 2), nn.Linear(6, 2)
     twin.load_state_dict(model.state_dict())
-    fit(model, BATCHES[:1], epochs=1, optimizer=SGD(lr=0.1, momentum=0.0), schedule=Steps(milestones=(5,)))
+    sgd, steps = SGD(lr=0.1, momentum=0.0), Steps(milestones=(5,))
+    fit(model, BATCHES[:1], epochs=1, optimizer=sgd, schedule=steps, precision="fp32")
     nn.functional.cross_entropy(twin(BATCHES[0][0]), BATCHES[0][1]).backward()
     torch.optim.SGD(twin.parameters(), lr=0.1).step()
     assert torch.equal(model.weight, twin.weight)
