@@ -163,9 +163,13 @@ def put(text: str, content: str) -> str:
 
 
 def _commit() -> str:
-    """Return the commit that is checked out, with a plus where files differ from it."""
+    """Return the commit that is checked out, with a plus where the package's code differs from it."""
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(RECORDS.parents[1]), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
     try:
-        words = ["git", "-C", str(RECORDS.parent), "describe", "--always", "--dirty=+", "--exclude=*"]
-        return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+        return git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain", "--", "src") else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
