@@ -128,10 +128,10 @@ def _footnotes(by_name: Mapping[str, list[Mapping[str, Any]]]) -> list[str]:
     for name, runs in by_name.items():
         for r in runs:
             e = r["environment"]
-            text = (
-                f"{e['device'] if e['device'] != 'cpu' else e['cpu']}, {e['threads']} thread{'' if e['threads'] == 1 else 's'}, {e['precision']}, "
-                f"torch {e['torch']}, Python {e['python']}, bitspike {e['bitspike']} at {r['commit']}"
-            )
+            place = e["device"] if e["device"] != "cpu" else e["cpu"]
+            threads = f"{e['threads']} thread{'' if e['threads'] == 1 else 's'}"
+            versions = f"torch {e['torch']}, Python {e['python']}, bitspike {e['bitspike']} at {r['commit']}"
+            text = f"{place}, {threads}, {e['precision']}, {versions}"
             made.setdefault(text, set()).add(name)
     images = {name: runs[0]["certificate"]["samples"] for name, runs in by_name.items()}
     proofs = ", ".join(f"{count:,} ({name})" for name, count in images.items())
