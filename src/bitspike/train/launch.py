@@ -34,6 +34,8 @@ def world_size() -> int:
 def leave() -> None:
     """Leave the processes that train together; nothing common is possible afterwards."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
+        # Nobody leaves while another still talks: without this, gloo of torch 2.6 waits for ever.
+        torch.distributed.barrier()
         torch.distributed.destroy_process_group()
 
 

@@ -198,4 +198,4 @@ def epoch_seed(seed: int, epoch: int, rank: int = 0) -> int:
         >>> epoch_seed(0, 1) == epoch_seed(1, 0)
         False
     """
-    return int(np.random.SeedSequence([seed, epoch, rank]).generate_state(1, np.uint64)[0] >> 1)
+    return int(np.random.SeedSequence([seed, epoch, rank]).generate_state(1, np.uint64)[0]) >> 1
