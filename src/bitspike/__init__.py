@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from bitspike.nn import PLIF as PLIF
     from bitspike.nn import BernoulliCoder as BernoulliCoder
     from bitspike.nn import Neuron as Neuron
+    from bitspike.nn import QuantReLU as QuantReLU
     from bitspike.nn import RateCoder as RateCoder
     from bitspike.nn import RateReadout as RateReadout
     from bitspike.nn import Repeat as Repeat
@@ -93,6 +94,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "PLIF",
         "BernoulliCoder",
         "Neuron",
+        "QuantReLU",
         "RateCoder",
         "RateReadout",
         "Repeat",

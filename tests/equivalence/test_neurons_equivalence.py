@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bitspike.nn import IF, LIF, PLIF, Neuron, RateReadout, Repeat, SignedIF, SumReadout, TimeDistributed
+from bitspike.nn import IF, LIF, PLIF, Neuron, QuantReLU, RateReadout, Repeat, SignedIF, SumReadout, TimeDistributed
 from bitspike.ops.surrogate import ArcTan, PiecewiseExponential, Rectangle, Sigmoid, Surrogate, Triangle
 
 F64 = torch.float64
@@ -198,7 +198,7 @@ def test_qann_check_04_a_network_of_one_quantized_layer_is_its_spiking_network()
     first, last = nn.Linear(20, 30, dtype=F64), nn.Linear(30, 10, dtype=F64)
     x = torch.randn(50, 20, dtype=F64)
     codes = quantized_relu(first(x), theta, steps)
-    logits = last(codes * (theta / steps))
+    logits = nn.Sequential(first, QuantReLU(bits, theta).double(), last)(x)
 
     hidden = nn.Sequential(Repeat(steps), TimeDistributed(first), SignedIF(theta))
     assert torch.equal(SumReadout()(hidden(x)), codes)  # as counts, the time means are equal exactly

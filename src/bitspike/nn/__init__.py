@@ -1,5 +1,6 @@
 """Modules over time-first tensors [T, N, ...]: neurons, encoders, layers carried over time, norms, read-outs."""
 
+from bitspike.nn.activation import QuantReLU
 from bitspike.nn.neuron import IF, LIF, PLIF, Neuron, SignedIF
 from bitspike.nn.norm import ShiftBatchNorm, ThresholdBatchNorm
 from bitspike.nn.time import (
@@ -20,6 +21,7 @@ __all__ = [
     "BernoulliCoder",
     "Encoder",
     "Neuron",
+    "QuantReLU",
     "RateCoder",
     "RateReadout",
     "Repeat",
