@@ -158,3 +158,18 @@ def test_one_threshold_given_as_a_list_of_one_serves_all_channels() -> None:
     for cls in (IF, SignedIF):
         assert torch.equal(cls(torch.tensor([0.5]))(x), cls(0.5)(x))
     assert IF(torch.tensor([0.5]))(torch.ones(2, 3)).tolist() == [[1.0] * 3] * 2
+
+
+def test_a_subclass_with_equations_of_its_own_does_not_run_the_kernel_of_its_parent() -> None:
+    class Stubborn(IF):
+        def _step(self, state, x, threshold):  # type: ignore[no-untyped-def]
+            s, v, h = super()._step(state, x, threshold)
+            return s * 0, v, h
+
+    class Renamed(LIF):
+        pass
+
+    x = torch.full((3, 2), 2.0)
+    assert not Stubborn()(x).any()
+    assert torch.equal(Renamed()(x), LIF()(x))
+    assert Renamed().fused(x) is None or torch.equal(Renamed().fused(x), LIF()(x))

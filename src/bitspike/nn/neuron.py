@@ -7,8 +7,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -96,8 +98,18 @@ class Neuron(nn.Module):
         Returns:
             [T, N, ...] spikes in the dtype of ``x``.
         """
-        fused = self._fused(x, self._check(x, None))
+        fused = self.fused(x)
         return self.scan(x)[0] if fused is None else fused
+
+    def fused(self, x: Tensor, **more: Any) -> Tensor | None:
+        """Run T steps from rest in one pass over memory where there is a kernel for it, or return None.
+
+        Args:
+            x: [T, N, ...] input currents.
+            more: ``norm`` and ``residual``; the neuron then reads ``norm(x) + residual``. See ``kernels.fused_neuron``.
+        """
+        threshold = self._check(x, None)
+        return self._fused(x, threshold, **more) if _has_own_kernel(type(self)) else None
 
     def scan(self, x: Tensor, state: State | None = None, *, observe: Observer | None = None) -> tuple[Tensor, State]:
         """Run T steps from a given state and return spikes and the state after them.
@@ -158,7 +170,7 @@ class Neuron(nn.Module):
     def _step(self, state: State, x: Tensor, threshold: float | Tensor) -> tuple[Tensor, State, Tensor]:
         raise NotImplementedError
 
-    def _fused(self, x: Tensor, threshold: float | Tensor) -> Tensor | None:
+    def _fused(self, x: Tensor, threshold: float | Tensor, **more: Any) -> Tensor | None:
         """Run all steps in one pass where there is a kernel for it; None leaves it to the plain loop."""
         return None
 
@@ -166,6 +178,16 @@ class Neuron(nn.Module):
         threshold = self.threshold
         shown = f"[{threshold.numel()}]" if isinstance(threshold, Tensor) else f"{threshold:g}"
         return f"threshold={shown}, reset={self.rule.reset!r}, fire={self.rule.fire!r}"
+
+
+@functools.cache
+def _has_own_kernel(neuron: type[Neuron]) -> bool:
+    """Tell whether a class took its kernel over together with its equations: a subclass may change only these."""
+
+    def home(method: str) -> type:
+        return next(cls for cls in neuron.__mro__ if method in vars(cls))
+
+    return all(issubclass(home("_fused"), home(equation)) for equation in ("_step", "_rest", "scan"))
 
 
 class IF(Neuron):
@@ -201,8 +223,8 @@ class IF(Neuron):
         assert isinstance(state, Tensor)
         return if_step(state, x, threshold, self.rule)
 
-    def _fused(self, x: Tensor, threshold: float | Tensor) -> Tensor | None:
-        return fused_neuron(x, threshold=threshold, decay=None, rule=self.rule, initial=self.initial)
+    def _fused(self, x: Tensor, threshold: float | Tensor, **more: Any) -> Tensor | None:
+        return fused_neuron(x, threshold=threshold, decay=None, rule=self.rule, initial=self.initial, **more)
 
 
 class LIF(Neuron):
@@ -270,8 +292,8 @@ class LIF(Neuron):
         assert isinstance(state, Tensor)
         return lif_step(state, x, self.decay, threshold, self.rule)
 
-    def _fused(self, x: Tensor, threshold: float | Tensor) -> Tensor | None:
-        return fused_neuron(x, threshold=threshold, decay=self.decay, rule=self.rule, initial=self.initial)
+    def _fused(self, x: Tensor, threshold: float | Tensor, **more: Any) -> Tensor | None:
+        return fused_neuron(x, threshold=threshold, decay=self.decay, rule=self.rule, initial=self.initial, **more)
 
     def extra_repr(self) -> str:
         return f"decay={self.decay:g}, {super().extra_repr()}"
@@ -329,8 +351,10 @@ class PLIF(Neuron):
         assert isinstance(state, Tensor)
         return plif_step(state, x, self.w, threshold, self.rule)
 
-    def _fused(self, x: Tensor, threshold: float | Tensor) -> Tensor | None:
-        return fused_neuron(x, threshold=threshold, decay=1 - self.w.sigmoid(), rule=self.rule, initial=self.initial)
+    def _fused(self, x: Tensor, threshold: float | Tensor, **more: Any) -> Tensor | None:
+        return fused_neuron(
+            x, threshold=threshold, decay=1 - self.w.sigmoid(), rule=self.rule, initial=self.initial, **more
+        )
 
     def extra_repr(self) -> str:
         return f"decay={self.decay:g}, {super().extra_repr()}"
