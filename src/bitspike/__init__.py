@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from bitspike.nn import LIF as LIF
     from bitspike.nn import PLIF as PLIF
     from bitspike.nn import BernoulliCoder as BernoulliCoder
+    from bitspike.nn import Chain as Chain
     from bitspike.nn import Neuron as Neuron
     from bitspike.nn import QuantReLU as QuantReLU
     from bitspike.nn import RateCoder as RateCoder
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
     from bitspike.nn import SumReadout as SumReadout
     from bitspike.nn import ThresholdBatchNorm as ThresholdBatchNorm
     from bitspike.nn import TimeDistributed as TimeDistributed
+    from bitspike.nn import fire as fire
+    from bitspike.nn import fuse as fuse
     from bitspike.nn import set_steps as set_steps
     from bitspike.ops.grids import Grid as Grid
     from bitspike.ops.surrogate import ArcTan as ArcTan
@@ -93,6 +96,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "LIF",
         "PLIF",
         "BernoulliCoder",
+        "Chain",
         "Neuron",
         "QuantReLU",
         "RateCoder",
@@ -103,6 +107,8 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "SumReadout",
         "ThresholdBatchNorm",
         "TimeDistributed",
+        "fire",
+        "fuse",
         "set_steps",
     ),
     "bitspike.weights": (

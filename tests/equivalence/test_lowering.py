@@ -16,7 +16,7 @@ from bitspike.integer.fit_neuron import Precision
 from bitspike.integer.lower import lower
 from bitspike.integer.network import Convolution, IntegerNetwork, Neuron
 from bitspike.integer.verify import verify
-from bitspike.models import vgg9
+from bitspike.models import resnet20, vgg9, vgg11
 from bitspike.nn import (
     IF,
     LIF,
@@ -31,8 +31,9 @@ from bitspike.nn import (
     ThresholdBatchNorm,
     TimeDistributed,
 )
+from bitspike.nn import Neuron as Spiking
 from bitspike.ops.grids import Grid
-from bitspike.weights import Binary, Dyadic, FixedPoint, Lognormal, Max, MeanAbs, Ternary, Uniform, attach
+from bitspike.weights import Binary, Dyadic, FixedPoint, Lognormal, Max, MeanAbs, Ternary, Uniform, attach, codes
 
 PIXELS = Grid(1 / 16, 0, 16)  # images of 17 gray levels that floats hold exactly
 TD = TimeDistributed
@@ -618,3 +619,36 @@ def settle_1d(model: nn.Module, x: Tensor) -> None:
     with torch.no_grad():
         model(x)
     model.eval()
+
+
+def busy(model: nn.Module, x: Tensor) -> nn.Module:
+    """Settle a deep network so that its neurons go on firing to the last layer."""
+    model.train()
+    with torch.no_grad():
+        for m in model.modules():
+            if isinstance(m, nn.modules.batchnorm._BatchNorm):
+                m.momentum = 1.0
+                m.bias.fill_(0.4)
+        model(x)
+    return model.eval()
+
+
+@pytest.mark.parametrize("make", [resnet20, vgg11])
+@pytest.mark.parametrize("neuron", [lambda: IF(1.0, initial=0.5), SignedIF], ids=["IF", "SignedIF"])
+def test_models_for_conversion_lower_with_four_bits_and_prove_themselves(make, neuron) -> None:
+    x = images(4, 3, 16)
+    model = make(steps=3, image_size=16, width=1 / 8, neuron=neuron)
+    attach(model, quantize=Uniform(bits=4))
+    busy(model, x)
+    with torch.no_grad():
+        rates = [float(m(model[:i](x)).float().mean()) for i, m in enumerate(model) if isinstance(m, Spiking)]
+    assert min(rates) > 0.01
+    net = lower(model, x[:1], grid=PIXELS)
+    assert {c.bits for c in codes(model).values()} == {4}
+    if make is resnet20:
+        summed = [n for n in net.nodes if isinstance(n, Neuron) and len(n.sources) == 2]
+        assert len(summed) == 9
+    certificate = verify(net, x)
+    assert certificate.equal
+    assert certificate.samples == 4
+    assert agreement(model, net, x) > 0.95  # a threshold rounded by 2e-4 flips a spike here and there, which cascades

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from bitspike.models import cifar_net, digits_net, mnist_net, stbp_lif, vgg9
-from bitspike.nn import IF, LIF, Neuron, ShiftBatchNorm, ThresholdBatchNorm
+from bitspike.errors import ConstraintError
+from bitspike.models import cifar_net, digits_net, mnist_net, resnet, resnet20, stbp_lif, vgg9, vgg11
+from bitspike.nn import IF, LIF, Neuron, QuantReLU, RateCoder, ShiftBatchNorm, SignedIF, ThresholdBatchNorm
 
 
 def weights(model: nn.Module) -> list[int]:
@@ -77,7 +78,7 @@ def test_threshold_batch_norm_takes_the_threshold_of_the_neuron():
 def test_factories_are_called_for_every_place():
     net = vgg9(neuron=lambda: LIF(decay=0.75), norm=nn.BatchNorm2d, pool=lambda: nn.MaxPool2d(2), width=0.1)
     assert len({id(n) for n in kinds(net, LIF)}) == 8
-    assert len(kinds(net, nn.BatchNorm2d)) == 8
+    assert len(kinds(net, nn.modules.batchnorm._BatchNorm)) == 8
     assert len(kinds(net, nn.MaxPool2d)) == 3
 
 
@@ -89,3 +90,90 @@ def test_images_need_not_be_square(make, features):
     size = {digits_net: (6, 8)}.get(make, (16, 24))
     linear = kinds(make(image_size=size, width=1 / 8), nn.Linear)[0]
     assert linear.in_features == features
+
+
+def quantized(bits: int = 4):
+    return lambda: QuantReLU(bits)
+
+
+def counts(model: nn.Module) -> tuple[int, int]:
+    """Return the number of parameters without clips, and of clips."""
+    clips = len(kinds(model, QuantReLU))
+    return parameters(model) - clips, clips
+
+
+def test_qann_check_09_parameters_of_the_quantized_networks():
+    expected = {20: 272_474, 32: 466_906, 44: 661_338, 56: 855_770, 110: 1_730_714}
+    for depth, number in expected.items():
+        n = (depth - 2) // 6
+        assert counts(resnet(depth=depth, steps=None, neuron=quantized())) == (number, 6 * n + 1)
+    assert counts(vgg11(steps=None, neuron=quantized())) == (34_446_410, 10)  # 34.45 M
+
+
+@pytest.mark.parametrize("make", [vgg11, resnet20])
+def test_qann_check_09_the_state_of_the_network_without_time_loads_into_the_spiking_one(make):
+    ann = make(steps=None, neuron=quantized(), width=1 / 8)
+    with torch.no_grad():
+        for parameter in ann.parameters():
+            parameter.uniform_(0.5, 1.0)
+    relu, snn = make(steps=None, neuron=nn.ReLU, width=1 / 8), make(steps=15, neuron=SignedIF, width=1 / 8)
+    assert list(relu.state_dict()) == list(snn.state_dict())
+    state = ann.state_dict()
+    loaded = snn.load_state_dict(state, strict=False)
+    assert not loaded.missing_keys
+    # What is left over are the clips, each under the name of the neuron whose threshold it is.
+    neurons = {name for name, module in snn.named_modules() if isinstance(module, Neuron)}
+    assert set(loaded.unexpected_keys) == {f"{name}.clip" for name in neurons}
+    assert all(torch.equal(value, state[name]) for name, value in snn.state_dict().items())
+
+
+def test_qann_check_10_the_mean_charge_of_a_block_is_the_preactivation_without_time():
+    steps, generator = 7, torch.Generator().manual_seed(0)
+    ann = resnet(depth=8, steps=None, neuron=quantized(3), width=1 / 4).double().eval()
+    snn = resnet(depth=8, steps=steps, neuron=SignedIF, width=1 / 4).double().eval()
+    snn.load_state_dict(ann.state_dict(), strict=False)
+    # Activations of 3 bits in [0, 1], spread evenly over 7 steps: of the block's input and of its first neuron.
+    x, y = (torch.randint(0, 8, (5, 4, 8, 8), generator=generator).double() / 7 for _ in range(2))
+    charge = snn.block1.layer2(RateCoder(steps)(y)) + snn.block1.shortcut(RateCoder(steps)(x))
+    torch.testing.assert_close(charge.mean(0), ann.block1.layer2(y) + ann.block1.shortcut(x))
+
+
+def test_qann_check_10_resnet_20_runs_as_a_spiking_network_of_two_bits():
+    net = resnet20(steps=3, neuron=lambda: SignedIF(1.0))
+    assert net(torch.randn(2, 3, 32, 32)).shape == (2, 10)
+
+
+def test_branches_that_are_added_share_the_threshold():
+    net = resnet(depth=8, norm=ThresholdBatchNorm, neuron=lambda: IF(0.5), width=1 / 4)
+    alphas = {name: m.alpha for name, m in net.named_modules() if isinstance(m, ThresholdBatchNorm)}
+    added = {name for name, alpha in alphas.items() if alpha == pytest.approx(2**-0.5)}
+    assert added == {name for name in alphas if ".layer2." in name or ".shortcut." in name}
+    assert len(added) == 5
+    assert all(alpha == 1 for name, alpha in alphas.items() if name not in added)
+
+
+def test_the_norm_of_a_linear_layer_keeps_its_settings():
+    def norm(channels):
+        return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.3, affine=False)
+
+    for net in (vgg9(norm=norm, width=1 / 16), vgg11(norm=norm, width=1 / 16)):
+        flat = kinds(net, nn.BatchNorm1d)
+        assert len(flat) == (1 if len(kinds(net, nn.Conv2d)) == 7 else 2)
+        assert all((n.eps, n.momentum, n.affine) == (1e-3, 0.3, False) for n in flat)
+        assert net(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
+
+
+@pytest.mark.parametrize(
+    ("depth", "near"), [(18, "depth=14 or depth=20"), (0, "depth=8"), (21, "depth=20 or depth=26")]
+)
+def test_a_depth_that_is_not_6n_plus_2_is_refused_with_one_that_is(depth, near):
+    with pytest.raises(ConstraintError, match=rf"6n \+ 2(.|\n)*{near}"):
+        resnet(depth=depth)
+
+
+def test_a_network_without_time_has_no_encoder_and_no_read_out():
+    for make in (vgg11, resnet20):
+        names = dict(make(steps=None, neuron=nn.ReLU, width=1 / 16).named_modules())
+        assert "encoder" not in names
+        assert "readout" not in names
+        assert not any("Neuron" in type(m).__name__ for m in names.values())

@@ -138,7 +138,7 @@ def build_model(recipe: Recipe, images: ImageSet) -> nn.Module:
     """
     height, width, channels = images.shape
     model = recipe.model
-    more = {"bias": model.bias} if hasattr(model, "bias") else {}
+    more = {name: getattr(model, name) for name in ("bias", "depth") if hasattr(model, name)}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         net = MODELS[model.kind](

@@ -5,27 +5,27 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 
-from torch import nn
+from torch import Tensor, nn
 
 from bitspike.errors import ConstraintError
-from bitspike.nn import ThresholdBatchNorm, TimeDistributed
+from bitspike.nn import Chain, ThresholdBatchNorm, TimeDistributed, fire
 
 Make = Callable[[], nn.Module]
-"""Makes a neuron, a pool or a read-out."""
+"""Makes a neuron or activation, a pool or a read-out."""
 MakeEncoder = Callable[[int], nn.Module]
 """Makes what turns [N, ...] into [T, N, ...], given T."""
 MakeNorm = Callable[[int], nn.Module]
 """Makes a norm, given the number of channels."""
 
 
-def named(**layers: nn.Module) -> nn.Sequential:
-    """Put layers one behind the other, each under its name.
+def named(**layers: nn.Module | None) -> Chain:
+    """Put layers one behind the other, each under its name; those that are None are left out.
 
     Example:
         >>> list(named(first=nn.Flatten(), second=nn.Linear(4, 2)).state_dict())
         ['second.weight', 'second.bias']
     """
-    return nn.Sequential(OrderedDict(layers))
+    return Chain(OrderedDict((name, layer) for name, layer in layers.items() if layer is not None))
 
 
 def over_time(**layers: nn.Module | None) -> TimeDistributed:
@@ -40,11 +40,22 @@ def over_time(**layers: nn.Module | None) -> TimeDistributed:
     return TimeDistributed(OrderedDict((name, layer) for name, layer in layers.items() if layer is not None))
 
 
-def norm_before(neuron: Make, norm: MakeNorm | None, channels: int) -> nn.Module | None:
-    """Make the norm in front of a neuron.
+def stack(steps: int | None, **layers: nn.Module | None) -> nn.Sequential:
+    """Put named layers one behind the other: carried over time, or for a network without time (None) just so.
 
-    ``ThresholdBatchNorm`` scales to a threshold; given as the bare class, it takes the neuron's. Everything else is
-    called with the number of channels, and None makes none.
+    The names of the parameters are the same in both.
+    """
+    return named(**layers) if steps is None else over_time(**layers)
+
+
+def norm_before(
+    neuron: Make, norm: MakeNorm | None, channels: int, *, flat: bool = False, branches: int = 1
+) -> nn.Module | None:
+    """Make the norm in front of a neuron or activation.
+
+    ``ThresholdBatchNorm`` scales to a threshold; given as the bare class, it takes the neuron's (1 for an activation),
+    and shares it between branches that are added. Everything else is called with the number of channels, and None
+    makes none. Behind a linear layer (``flat``) a ``BatchNorm2d`` becomes the ``BatchNorm1d`` of the same settings.
 
     Example:
         >>> from bitspike.nn import IF
@@ -58,8 +69,49 @@ def norm_before(neuron: Make, norm: MakeNorm | None, channels: int) -> nn.Module
                 "ThresholdBatchNorm takes one threshold, the neuron has one per channel",
                 fix="norm=lambda channels: ThresholdBatchNorm(channels, threshold=...)",
             )
-        return ThresholdBatchNorm(channels, threshold)
-    return None if norm is None else norm(channels)
+        return ThresholdBatchNorm(channels, threshold, branches**-0.5)
+    made = None if norm is None else norm(channels)
+    if flat and type(made) is nn.BatchNorm2d:
+        made = nn.BatchNorm1d(channels, made.eps, made.momentum, made.affine, made.track_running_stats)
+    return made
+
+
+class Residual(nn.Module):
+    """A basic block: two layers with a shortcut around them, added before the second neuron.
+
+        y = neuron1(layer1(x));  out = neuron2(layer2(y) + shortcut(x))
+
+    Args:
+        layer1, layer2: layers, their norm last.
+        neuron1, neuron2: neurons or activations.
+        shortcut: brings the input to the shape of the sum; ``nn.Identity()`` where it has it.
+
+    Source: He et al., CVPR 2016, arXiv 1512.03385.
+    """
+
+    def __init__(
+        self, *, layer1: nn.Module, neuron1: nn.Module, layer2: nn.Module, shortcut: nn.Module, neuron2: nn.Module
+    ) -> None:
+        super().__init__()
+        self.layer1, self.neuron1, self.layer2 = layer1, neuron1, layer2
+        self.shortcut, self.neuron2 = shortcut, neuron2
+
+    def forward(self, x: Tensor) -> Tensor:
+        return fire(self.layer2, self.neuron2, fire(self.layer1, self.neuron1, x), self.shortcut(x))
+
+
+def initialize(model: nn.Module) -> None:
+    """Draw initial weights: convolutions from Kaiming's normal of their outputs, linear layers from N(0, 0.01).
+
+    Source: the code of Fast-SNN; He et al., ICCV 2015, arXiv 1502.01852.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=0.01)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
 
 
 def sides(model: str, image_size: int | tuple[int, int], *, multiple: int) -> tuple[int, int]:

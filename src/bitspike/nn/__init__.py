@@ -1,6 +1,7 @@
 """Modules over time-first tensors [T, N, ...]: neurons, encoders, layers carried over time, norms, read-outs."""
 
 from bitspike.nn.activation import QuantReLU
+from bitspike.nn.chain import Chain, fire, fuse
 from bitspike.nn.neuron import IF, LIF, PLIF, Neuron, SignedIF
 from bitspike.nn.norm import ShiftBatchNorm, ThresholdBatchNorm
 from bitspike.nn.time import (
@@ -19,6 +20,7 @@ __all__ = [
     "LIF",
     "PLIF",
     "BernoulliCoder",
+    "Chain",
     "Encoder",
     "Neuron",
     "QuantReLU",
@@ -30,5 +32,7 @@ __all__ = [
     "SumReadout",
     "ThresholdBatchNorm",
     "TimeDistributed",
+    "fire",
+    "fuse",
     "set_steps",
 ]

@@ -63,15 +63,20 @@ class QuantReLU(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not x.is_floating_point():
             raise ConstraintError(f"QuantReLU got {x.dtype}: floating values are needed", fix="x.float()")
-        fused = self._fused(x)
+        fused = self.fused(x)
         return quant_relu(x, self._clip(), self.levels) if fused is None else fused
+
+    def fused(self, x: Tensor, **more: Any) -> Tensor | None:
+        """Run in one pass over memory where there is a kernel for it, or return None.
+
+        Args:
+            x: [N, C, ...].
+            more: ``norm`` and ``residual``; ``norm(x) + residual`` is then read. See ``kernels.fused_quant_relu``.
+        """
+        return fused_quant_relu(x, self._clip(), self.levels, **more)
 
     def _clip(self) -> Tensor:
         return at_least(self.clip, FLOOR)
-
-    def _fused(self, x: Tensor, **more: Any) -> Tensor | None:
-        """Run in one pass where there is a kernel for it, with the norm before it where one is given; else None."""
-        return fused_quant_relu(x, self._clip(), self.levels, **more)
 
     def extra_repr(self) -> str:
         return f"bits={self.bits}, clip={float(self.clip.detach()):g}"

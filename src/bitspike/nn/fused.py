@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
+
+
+class Norm(NamedTuple):
+    """What a kernel has to know of a batch norm."""
+
+    gain: Tensor | None
+    shift: Tensor | None
+    running_mean: Tensor | None
+    running_var: Tensor | None
+    training: bool
+    momentum: float
+    eps: float
 
 
 def fused_quant_relu(x: Tensor, clip: Tensor, levels: int, **more: Any) -> Tensor | None:
@@ -16,3 +28,12 @@ def fused_quant_relu(x: Tensor, clip: Tensor, levels: int, **more: Any) -> Tenso
         return None
     result: Tensor | None = kernel(x, clip, levels, **more)
     return result
+
+
+def norms_are_fused() -> bool:
+    """Tell whether the kernels take a norm."""
+    try:
+        importlib.import_module("bitspike.kernels.norm")
+    except ImportError:
+        return False
+    return True

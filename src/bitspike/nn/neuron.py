@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -180,7 +179,6 @@ class Neuron(nn.Module):
         return f"threshold={shown}, reset={self.rule.reset!r}, fire={self.rule.fire!r}"
 
 
-@functools.cache
 def _has_own_kernel(neuron: type[Neuron]) -> bool:
     """Tell whether a class took its kernel over together with its equations: a subclass may change only these."""
 

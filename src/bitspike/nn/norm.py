@@ -46,10 +46,13 @@ class ThresholdBatchNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        gain = self.weight * (self.alpha * self.threshold)
         return F.batch_norm(
-            x, self.running_mean, self.running_var, gain, self.bias, self.training, self.momentum, self.eps
+            x, self.running_mean, self.running_var, self.gain(), self.bias, self.training, self.momentum, self.eps
         )
+
+    def gain(self) -> Tensor:
+        """Return what the normalized values are multiplied with, [C]: gamma * alpha * threshold."""
+        return self.weight * (self.alpha * self.threshold)
 
     def affine(self) -> tuple[Tensor, Tensor]:
         """Return the gain and the shift, float64 [C], that the layer applies in evaluation: y = gain * x + shift."""

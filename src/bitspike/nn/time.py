@@ -89,8 +89,12 @@ class TimeDistributed(nn.Sequential):
     """
 
     def forward(self, input: Tensor) -> Tensor:
+        return self.run(input, list(self))
+
+    def run(self, input: Tensor, layers: list[nn.Module]) -> Tensor:
+        """Carry some layers over time, [T, N, ...] to [T, N, ...]; all of them are what a call does."""
         steps, samples = input.shape[:2]
-        x, layers = input, list(self)
+        x = input
         # A repeated image has stride 0 over time: the layers in front see it once, and their result is repeated.
         if steps > 1 and input.stride(0) == 0:
             once = next((i for i, layer in enumerate(layers) if not _same_for_equal_inputs(layer)), len(layers))

@@ -113,7 +113,18 @@ class VGG9(_Model):
     kind: Literal["vgg9"]
 
 
-Model = Annotated[DigitsNet | MNISTNet | CifarNet | VGG9, Field(discriminator="kind")]
+class VGG11(_Model):
+    kind: Literal["vgg11"]
+
+
+class ResNet(_Model):
+    """``depth`` is 6n + 2: 20, 32, 44, 56 or 110, for instance."""
+
+    kind: Literal["resnet"]
+    depth: Annotated[int, Field(ge=8)] = 20
+
+
+Model = Annotated[DigitsNet | MNISTNet | CifarNet | VGG9 | VGG11 | ResNet, Field(discriminator="kind")]
 
 
 class Training(Value):

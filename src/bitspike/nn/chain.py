@@ -1,0 +1,180 @@
+"""Run layers one behind the other, a norm and the neuron or activation behind it in one pass over memory.
+
+    neuron(norm(layer(x)) + residual)
+
+costs three passes and two tensors that nobody else reads. Where there is a kernel for it, the norm hands its numbers to
+the neuron instead of running itself. Which modules there are, their names, their state and what a tracer sees stay as
+they are: only the way through them is another. The plain way, module by module, is taken wherever somebody could tell
+the difference: while tracing or compiling, and where a hook sits on one of the modules that would be passed over.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import _has_any_global_hook
+
+from bitspike.nn.activation import QuantReLU
+from bitspike.nn.fused import Norm, norms_are_fused
+from bitspike.nn.neuron import Neuron
+from bitspike.nn.norm import ThresholdBatchNorm
+from bitspike.nn.time import TimeDistributed
+
+M = TypeVar("M", bound=nn.Module)
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+class Chain(nn.Sequential):
+    """An ``nn.Sequential`` that runs a norm and the neuron, or :class:`QuantReLU`, behind it in one pass.
+
+    The norm may be a layer of the chain, or the last one inside a ``TimeDistributed`` or ``nn.Sequential`` of it.
+    Values equal those of ``nn.Sequential`` up to the rounding of the norm. Names, state and hooks are as they were.
+
+    Shape: as the layers'.
+
+    Example:
+        >>> from bitspike.nn import LIF
+        >>> chain = Chain(TimeDistributed(nn.Linear(4, 3), nn.BatchNorm1d(3)), LIF())
+        >>> chain(torch.zeros(2, 5, 4)).shape, list(chain.state_dict())[:2]
+        (torch.Size([2, 5, 3]), ['0.0.weight', '0.0.bias'])
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        x, layers = input, list(self)
+        while layers:
+            layer, *layers = layers
+            if layers and isinstance(layers[0], Neuron | QuantReLU):
+                x = fire(layer, layers.pop(0), x)
+            else:
+                x = layer(x)
+        return x
+
+
+def fuse(model: M) -> M:
+    """Turn every plain ``nn.Sequential`` of a model into a :class:`Chain`, in place, and return the model.
+
+    Nothing else changes: modules, names, parameters and ``state_dict`` stay. The models of bitspike are fused already.
+    In a forward of your own, ``bs.fire(layer, neuron, x, residual)`` does the same for one neuron.
+
+    Args:
+        model: any module.
+
+    Example:
+        >>> model = fuse(nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), QuantReLU(bits=4)))
+        >>> type(model).__name__, list(model.state_dict())[-1]
+        ('Chain', '2.clip')
+    """
+    timed = [module for module in model.modules() if isinstance(module, TimeDistributed)]
+    inside = {part for module in timed for part in module.modules()}
+    for module in model.modules():
+        # A subclass may have a forward of its own. What is carried over time has no neuron to fuse with.
+        if type(module) is nn.Sequential and module not in inside:
+            module.__class__ = Chain
+    return model
+
+
+def fire(layer: nn.Module, neuron: nn.Module, x: Tensor, residual: Tensor | None = None) -> Tensor:
+    """Return ``neuron(layer(x) + residual)``, in one pass with the norm at the end of the layer where that is possible.
+
+    Args:
+        layer: a norm, or a ``TimeDistributed`` or ``nn.Sequential``, best with a norm at its end; any other works too.
+        neuron: a neuron or activation.
+        x: what the layer takes.
+        residual: of the shape of what the layer returns; None adds nothing.
+
+    Example:
+        >>> from bitspike.nn import IF
+        >>> layer = TimeDistributed(nn.Linear(2, 3), nn.BatchNorm1d(3)).eval()
+        >>> x, shortcut = torch.randn(4, 5, 2), torch.ones(4, 5, 3)
+        >>> torch.equal(fire(layer, IF(), x, shortcut), IF()(layer(x) + shortcut))
+        True
+    """
+    norm = _norm_to_fuse(layer, neuron, x)
+    if norm is None:
+        return _plain(layer(x), neuron, residual)
+    raw = _run(layer, x, slice(None, -1)) if layer is not norm else x
+    fused = _fused(layer, norm, neuron, raw, residual)
+    if fused is None:
+        return _plain(_run(layer, raw, slice(-1, None)) if layer is not norm else norm(raw), neuron, residual)
+    return fused
+
+
+def _plain(y: Tensor, neuron: nn.Module, residual: Tensor | None) -> Tensor:
+    result: Tensor = neuron(y if residual is None else y + residual)
+    return result
+
+
+def _run(layer: nn.Module, x: Tensor, part: slice) -> Tensor:
+    """Run a part of a sequence of layers, over time where the whole runs over time."""
+    assert isinstance(layer, nn.Sequential)
+    layers = list(layer)[part]
+    if isinstance(layer, TimeDistributed):
+        return layer.run(x, layers)
+    for each in layers:
+        x = each(x)
+    return x
+
+
+def _norm_to_fuse(layer: nn.Module, neuron: nn.Module, x: Tensor) -> nn.Module | None:
+    """Return the norm at the end of a layer if norm, layer and neuron may be passed over as modules; else None."""
+    if type(x) is not Tensor or torch._C._get_tracing_state() or torch.compiler.is_compiling() or not norms_are_fused():
+        return None
+    whole = type(layer) in (nn.Sequential, Chain, TimeDistributed) and len(layer) > 0  # type: ignore[arg-type]
+    norm = layer[-1] if whole else layer  # type: ignore[index]
+    # A neuron's channels stand behind time, so only a layer that knows of time can hand it a norm.
+    suits = isinstance(layer, TimeDistributed) if isinstance(neuron, Neuron) else isinstance(neuron, QuantReLU)
+    known = type(norm) in (*_BATCH_NORMS, ThresholdBatchNorm) and type(neuron).forward in (
+        Neuron.forward,
+        QuantReLU.forward,
+    )
+    return norm if suits and known and _bare(layer, norm, neuron) else None
+
+
+def _bare(*modules: nn.Module) -> bool:
+    """Tell whether nothing listens to the calls of these modules and none has a forward put in by hand."""
+    return not _has_any_global_hook() and not any(  # type: ignore[no-untyped-call]
+        m._forward_hooks or m._forward_pre_hooks or m._backward_hooks or m._backward_pre_hooks or "forward" in vars(m)
+        for m in modules
+    )
+
+
+def _fused(layer: nn.Module, norm: nn.Module, neuron: nn.Module, raw: Tensor, residual: Tensor | None) -> Tensor | None:
+    """Ask the kernel; None leaves the rest to the modules, their complaints about shapes included."""
+    over_time = isinstance(layer, TimeDistributed)
+    numbers, axis = _numbers(norm), 1 + over_time
+    known = norm.channels if isinstance(norm, ThresholdBatchNorm) else norm.num_features
+    assert isinstance(known, int)
+    alike = residual is None or (residual.shape, residual.dtype) == (raw.shape, raw.dtype)
+    if numbers is None or not alike or raw.shape[axis : axis + 1] != (known,) or raw.numel() <= known:
+        return None
+    if isinstance(norm, nn.modules.batchnorm._BatchNorm):
+        norm._check_input_dim(raw[0] if over_time else raw)  # type: ignore[no-untyped-call]
+    if isinstance(neuron, Neuron):
+        out = neuron.fused(raw, norm=numbers, residual=residual)
+    else:
+        assert isinstance(neuron, QuantReLU)
+        flat, more = (t.flatten(0, 1) if over_time and t is not None else t for t in (raw, residual))
+        assert flat is not None
+        out = neuron.fused(flat, norm=numbers, residual=more)
+        out = out.view(raw.shape) if out is not None and over_time else out
+    if out is not None and numbers.training:
+        counted = getattr(norm, "num_batches_tracked", None)
+        if counted is not None:
+            counted.add_(1)
+    return out
+
+
+def _numbers(norm: nn.Module) -> Norm | None:
+    """Return what a kernel has to know of a batch norm; None for one that counts its batches for the mean."""
+    if isinstance(norm, ThresholdBatchNorm):
+        own = norm.running_mean, norm.running_var
+        return Norm(norm.gain(), norm.bias, *own, norm.training, norm.momentum, norm.eps)
+    assert isinstance(norm, nn.modules.batchnorm._BatchNorm)
+    if norm.momentum is None:
+        return None
+    training = norm.training or norm.running_mean is None
+    kept = norm.track_running_stats or not training
+    mean, var = (norm.running_mean, norm.running_var) if kept else (None, None)
+    return Norm(norm.weight, norm.bias, mean, var, training, norm.momentum, norm.eps)
