@@ -5,13 +5,14 @@ PYTHON ?= python3
 VENV ?= .venv
 bin := $(VENV)/bin
 
-.PHONY: help quickstart test check results clean
+.PHONY: help quickstart test check results bench clean
 
 help:
 	@echo "make quickstart   set up $(VENV), train a low-bit spiking network on real images, prove it, report"
 	@echo "make test         set up $(VENV) for development, check the code, run all tests"
 	@echo "make check        formatting, lint, types, layers and doctests only"
 	@echo "make results      write the table of results in README.md from benchmarks/records"
+	@echo "make bench        set up $(VENV) with the peers, measure every benchmark, write docs/performance.md"
 	@echo "make clean        remove $(VENV) and everything that was built"
 	@echo "PYTHON=python3.12 make ...   choose the interpreter"
 
@@ -27,6 +28,14 @@ check: $(VENV)/.installed-dev
 
 results: $(VENV)/.installed
 	$(bin)/python scripts/results
+
+# Every case takes minutes; a case that fails does not keep the others from running, and the document is written either way.
+bench: $(VENV)/.installed-bench
+	$(bin)/python -m benchmarks all; status=$$?; $(bin)/python -m benchmarks table && exit $$status
+
+$(VENV)/.installed-bench: pyproject.toml | $(bin)/pip
+	$(bin)/python -m pip install --disable-pip-version-check --editable '.[bench]'
+	@touch $@ $(VENV)/.installed
 
 # torch is large: the first installation takes minutes, so pip shows its progress.
 # A stamp is written only after its installation has succeeded, so an interrupted one starts again.

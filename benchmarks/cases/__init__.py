@@ -1,0 +1,18 @@
+"""Every case by its name; a new one is a module here and a line in :data:`CASES`."""
+
+from __future__ import annotations
+
+from benchmarks.case import Case
+from benchmarks.cases import data, growth, neuron, startup, training
+
+CASES: dict[str, Case] = {
+    case.name: case
+    for case in (
+        neuron.CASE,
+        training.VGG9,
+        training.VGG11,
+        growth.CASE,
+        data.CASE,
+        startup.CASE,
+    )
+}

@@ -1,0 +1,107 @@
+"""Time variants in turns, block by block, and keep the blocks that nobody disturbed."""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from benchmarks import load
+from benchmarks.case import Call
+
+DISTURBED = 0.12
+"""Share of the machine used by others from which a block is dropped."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long to measure.
+
+    Args:
+        blocks: kept blocks per variant.
+        seconds: a block repeats the call until it has lasted so long; one call at least.
+        patience: blocks tried per kept one, before disturbed ones are accepted and marked.
+    """
+
+    blocks: int = 9
+    seconds: float = 0.3
+    patience: int = 4
+
+
+QUICK = Effort(blocks=3, seconds=0.1, patience=2)
+TINY = Effort(blocks=1, seconds=0.0, patience=1)
+
+
+@dataclass
+class Timing:
+    """Seconds per call of the kept blocks of one variant."""
+
+    kept: list[float] = field(default_factory=list)
+    dropped: list[tuple[float, float]] = field(default_factory=list)
+    """(share of others, seconds) of disturbed blocks"""
+    accepted: int = 0
+    """Disturbed blocks that were kept for want of quiet ones."""
+
+
+def alternate(
+    calls: Mapping[str, Call], effort: Effort, *, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, Timing]:
+    """Measure all calls in turns: one block each, round after round, so that a drift of the machine meets all alike.
+
+    Every call is run twice before. A block during which others used more than :data:`DISTURBED` of the machine is
+    dropped and repeated in a later round. Where the machine stays busy, the least disturbed blocks fill up the number.
+    """
+    for call in calls.values():
+        call()
+        call()
+    timings = {name: Timing() for name in calls}
+    filtered = load.available()
+    for _ in range(effort.blocks * effort.patience):
+        waiting = [name for name, t in timings.items() if len(t.kept) < effort.blocks]
+        if not waiting:
+            break
+        for name in waiting:
+            seconds, others = _block(calls[name], effort.seconds, clock, filtered)
+            if others > DISTURBED:
+                timings[name].dropped.append((others, seconds))
+            else:
+                timings[name].kept.append(seconds)
+    for timing in timings.values():
+        least = sorted(timing.dropped)[: effort.blocks - len(timing.kept)]
+        timing.kept += [seconds for _, seconds in least]
+        timing.accepted = len(least)
+    return timings
+
+
+def _block(call: Call, seconds: float, clock: Callable[[], float], filtered: bool) -> tuple[float, float]:
+    """Return seconds per call, and the share of the machine that others used meanwhile."""
+    gc.collect()
+    gc.disable()
+    try:
+        before = load.read() if filtered else None
+        start = clock()
+        count, end = 0, start
+        while count == 0 or end - start < seconds:
+            call()
+            count, end = count + 1, clock()
+        others = load.foreign(before, load.read()) if before is not None else 0.0
+    finally:
+        gc.enable()
+    return (end - start) / count, others
+
+
+def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
+    """Return lower quartile, median and upper quartile.
+
+    Example:
+        >>> quartiles([3.0, 1.0, 2.0, 5.0, 4.0])
+        (2.0, 3.0, 4.0)
+        >>> quartiles([7.0])
+        (7.0, 7.0, 7.0)
+    """
+    if len(values) == 1:
+        return values[0], values[0], values[0]
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
+    return low, middle, high

@@ -1,0 +1,143 @@
+"""Measure a case: leave out what is not installed, check that the variants agree, time them, write the lines."""
+
+from __future__ import annotations
+
+import datetime
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks import load, machine, peers
+from benchmarks.case import Case, Group, Target, Variant
+from benchmarks.lines import reached
+from benchmarks.measure import Effort, alternate, quartiles
+from benchmarks.memory import in_own_process
+from bitspike.train.allocator import keep_memory
+
+PROCESSES = 3
+"""Processes per point of memory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How a case is run.
+
+    Args:
+        effort: see :class:`benchmarks.measure.Effort`.
+        tiny: sizes that run in a second.
+        keep: let glibc keep freed memory, for all variants alike; what is measured in MB never does.
+        only: measure only groups whose name contains this.
+        present: tells whether a peer is there.
+        say: where progress goes.
+    """
+
+    effort: Effort = Effort()
+    tiny: bool = False
+    keep: bool = True
+    only: str = ""
+    present: Callable[[str], bool] = peers.installed
+    say: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True)
+
+
+def measure(case: Case, plan: Plan = Plan()) -> Iterator[dict[str, Any]]:
+    """Yield one line per variant of a case."""
+    run = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    groups = [g for g in case.groups(plan.tiny) if plan.only in g.name]
+    needed = sorted({v.needs for g in groups for v in g.variants if v.needs is not None})
+    for name in needed:
+        if not plan.present(name):
+            plan.say(peers.absence(name))
+    if not load.available():
+        plan.say("This system does not say what other processes use, so disturbed blocks are not dropped.")
+    kept = keep_memory() if plan.keep and any(g.unit != "MB" for g in groups) else False
+    place = machine.describe()
+    for group in groups:
+        variants = [v for v in group.variants if v.needs is None or plan.present(v.needs)]
+        plan.say(f"{case.name}: {group.name}")
+        # Where a peer is missing there is nothing to agree with.
+        agreement = group.agree() if group.agree is not None and len(variants) == len(group.variants) else None
+        results = _memory(case, group, variants, plan) if group.unit == "MB" else _times(group, variants, plan)
+        medians = {name: result["median"] for name, result in results.items()}
+        for v in variants:
+            line = {
+                "run": run,
+                "case": case.name,
+                "group": group.name,
+                "variant": v.name,
+                "shape": group.shape,
+                "dtype": v.dtype,
+                "unit": group.unit,
+                **results[v.name],
+                "memory_kept": kept and group.unit != "MB",
+                "comparisons": compare(group, v.name, medians),
+                "agreement": agreement,
+                **place,
+            }
+            plan.say(f"  {v.name}: {line['median']:.4g} {group.unit}{_relation(line)}")
+            yield line
+
+
+def compare(group: Group, name: str, medians: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Put a variant in relation to the peer of its group, and to whatever its targets name."""
+    targets = [t for t in group.targets if t.variant == name and (t.against is None or t.against in medians)]
+    informs = group.peer is not None and group.peer != name and group.peer in medians
+    found = []
+    if informs and not any(t.against == group.peer and t.sense == "at least" for t in targets):
+        ratio = _ratio(group, medians[name], medians[group.peer or ""], "at least")
+        found.append({"against": group.peer, "sense": "at least", "ratio": ratio, "target": None, "met": None})
+    return [*found, *(_judged(group, t, medians) for t in targets)]
+
+
+def _judged(group: Group, target: Target, medians: Mapping[str, float]) -> dict[str, Any]:
+    mine = medians[target.variant]
+    ratio = mine if target.against is None else _ratio(group, mine, medians[target.against], target.sense)
+    return {
+        "against": target.against,
+        "sense": target.sense,
+        "ratio": ratio,
+        "target": None if target.bound is None else float(target.bound),
+        "met": None if target.bound is None else reached(ratio, target.sense, target.bound),
+    }
+
+
+def _ratio(group: Group, mine: float, other: float, sense: str) -> float:
+    """Return how many times better than the other, or how many times its cost."""
+    if group.unit == "images/s":
+        mine, other = other, mine
+    top, bottom = (other, mine) if sense == "at least" else (mine, other)
+    return top / bottom if bottom > 0 else float("inf")
+
+
+def _times(group: Group, variants: list[Variant], plan: Plan) -> dict[str, dict[str, Any]]:
+    timings = alternate({v.name: v.build() for v in variants}, plan.effort)
+    results = {}
+    for v in variants:
+        t = timings[v.name]
+        values = t.kept if group.unit == "s" else [v.images / seconds for seconds in t.kept]
+        dropped = len(t.dropped) - t.accepted
+        results[v.name] = _result(values, dropped=dropped, disturbed=t.accepted, filtered=load.available())
+    return results
+
+
+def _memory(case: Case, group: Group, variants: list[Variant], plan: Plan) -> dict[str, dict[str, Any]]:
+    processes = 1 if plan.tiny else min(PROCESSES, plan.effort.blocks)
+    points: dict[str, list[float]] = {v.name: [] for v in variants}
+    for _ in range(processes):
+        for v in variants:
+            points[v.name].append(in_own_process(case.name, group, v, tiny=plan.tiny))
+    return {name: _result(values, dropped=0, disturbed=0, filtered=False) for name, values in points.items()}
+
+
+def _result(values: list[float], *, dropped: int, disturbed: int, filtered: bool) -> dict[str, Any]:
+    low, median, high = quartiles(values)
+    counts = {"blocks": len(values), "dropped": dropped, "disturbed": disturbed, "filtered": filtered}
+    return {"median": median, "low": low, "high": high, **counts}
+
+
+def _relation(line: Mapping[str, Any]) -> str:
+    words = []
+    for c in line["comparisons"]:
+        verdict = "" if c["met"] is None else f" ({c['sense']} {c['target']:g}: {'reached' if c['met'] else 'MISSED'})"
+        words.append(f"{c['ratio']:.2f} x {c['against'] or ''}{verdict}")
+    return "".join(f", {w}" for w in words)
