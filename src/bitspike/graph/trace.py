@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from torch import fx, nn
 
 from bitspike.errors import LoweringError
-from bitspike.nn import Encoder, Neuron, RateReadout, SumReadout, TimeDistributed
+from bitspike.nn import Encoder, Neuron, QuantReLU, RateReadout, SumReadout, TimeDistributed
 from bitspike.nn.norm import ShiftBatchNorm, ThresholdBatchNorm
 
-LEAVES = (Encoder, Neuron, TimeDistributed, RateReadout, SumReadout, ThresholdBatchNorm, ShiftBatchNorm)
+LEAVES = (Encoder, Neuron, QuantReLU, TimeDistributed, RateReadout, SumReadout, ThresholdBatchNorm, ShiftBatchNorm)
 
 
 class Tracer(fx.Tracer):

@@ -12,12 +12,11 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import _has_any_global_hook
 
 from bitspike.nn.activation import QuantReLU
 from bitspike.nn.fused import Norm, norms_are_fused
+from bitspike.nn.layers import bare, call, plain
 from bitspike.nn.neuron import Neuron
 from bitspike.nn.norm import ThresholdBatchNorm
 from bitspike.nn.time import TimeDistributed
@@ -48,7 +47,7 @@ class Chain(nn.Sequential):
             if layers and isinstance(layers[0], Neuron | QuantReLU):
                 x = fire(layer, layers.pop(0), x)
             else:
-                x = layer(x)
+                x = call(layer, x)
         return x
 
 
@@ -93,15 +92,15 @@ def fire(layer: nn.Module, neuron: nn.Module, x: Tensor, residual: Tensor | None
     """
     norm = _norm_to_fuse(layer, neuron, x)
     if norm is None:
-        return _plain(layer(x), neuron, residual)
+        return _by_module(call(layer, x), neuron, residual)
     raw = _run(layer, x, slice(None, -1)) if layer is not norm else x
     fused = _fused(layer, norm, neuron, raw, residual)
     if fused is None:
-        return _plain(_run(layer, raw, slice(-1, None)) if layer is not norm else norm(raw), neuron, residual)
+        return _by_module(_run(layer, raw, slice(-1, None)) if layer is not norm else norm(raw), neuron, residual)
     return fused
 
 
-def _plain(y: Tensor, neuron: nn.Module, residual: Tensor | None) -> Tensor:
+def _by_module(y: Tensor, neuron: nn.Module, residual: Tensor | None) -> Tensor:
     result: Tensor = neuron(y if residual is None else y + residual)
     return result
 
@@ -113,13 +112,13 @@ def _run(layer: nn.Module, x: Tensor, part: slice) -> Tensor:
     if isinstance(layer, TimeDistributed):
         return layer.run(x, layers)
     for each in layers:
-        x = each(x)
+        x = call(each, x)
     return x
 
 
 def _norm_to_fuse(layer: nn.Module, neuron: nn.Module, x: Tensor) -> nn.Module | None:
     """Return the norm at the end of a layer if norm, layer and neuron may be passed over as modules; else None."""
-    if type(x) is not Tensor or torch._C._get_tracing_state() or torch.compiler.is_compiling() or not norms_are_fused():
+    if not plain(x) or not norms_are_fused():
         return None
     whole = type(layer) in (nn.Sequential, Chain, TimeDistributed) and len(layer) > 0  # type: ignore[arg-type]
     norm = layer[-1] if whole else layer  # type: ignore[index]
@@ -129,15 +128,7 @@ def _norm_to_fuse(layer: nn.Module, neuron: nn.Module, x: Tensor) -> nn.Module |
         Neuron.forward,
         QuantReLU.forward,
     )
-    return norm if suits and known and _bare(layer, norm, neuron) else None
-
-
-def _bare(*modules: nn.Module) -> bool:
-    """Tell whether nothing listens to the calls of these modules and none has a forward put in by hand."""
-    return not _has_any_global_hook() and not any(  # type: ignore[no-untyped-call]
-        m._forward_hooks or m._forward_pre_hooks or m._backward_hooks or m._backward_pre_hooks or "forward" in vars(m)
-        for m in modules
-    )
+    return norm if suits and known and bare(layer, norm, neuron) else None
 
 
 def _fused(layer: nn.Module, norm: nn.Module, neuron: nn.Module, raw: Tensor, residual: Tensor | None) -> Tensor | None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.errors import ConstraintError
+from bitspike.nn.layers import call
 from bitspike.nn.norm import ShiftBatchNorm, ThresholdBatchNorm
 from bitspike.ops.coding import bernoulli, even_rate
 
@@ -100,13 +101,13 @@ class TimeDistributed(nn.Sequential):
             once = next((i for i, layer in enumerate(layers) if not _same_for_equal_inputs(layer)), len(layers))
             x = input[0]
             for layer in layers[:once]:
-                x = layer(x)
+                x = call(layer, x)
             x, layers = x.expand(steps, *x.shape), layers[once:]
             if not layers:
                 return x
         x = x.flatten(0, 1)
         for layer in layers:
-            x = layer(x)
+            x = call(layer, x)
         return x.view(steps, samples, *x.shape[1:])
 
 

@@ -1,0 +1,66 @@
+"""Call torch's own layers, by a faster way to the same result where there is one and nobody could tell."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import _has_any_global_hook
+
+from bitspike.ops.convolution import convolve, has_matrix_units, ways
+
+
+def call(layer: nn.Module, x: Tensor) -> Tensor:
+    """Return ``layer(x)``; convolutions of small images may run as matrix products.
+
+    Every layer of ``TimeDistributed`` and ``Chain`` is called here. The other way is taken for plain CPU tensors only,
+    and never past a hook, a tracer, or a forward of the user's own.
+
+    Args:
+        layer: any module.
+        x: what it takes.
+
+    Example:
+        >>> call(nn.Flatten(), torch.zeros(2, 3, 4)).shape
+        torch.Size([2, 12])
+    """
+    if type(layer).forward is nn.Conv2d.forward and plain(x) and bare(layer):
+        assert isinstance(layer, nn.Conv2d)
+        product = _product(layer, x)
+        if product is not None:
+            return product
+    result: Tensor = layer(x)
+    return result
+
+
+def plain(x: object) -> bool:
+    """Tell whether ``x`` is a tensor to compute with now, not a stand-in of a tracer or compiler."""
+    return type(x) is Tensor and torch._C._get_tracing_state() is None and not torch.compiler.is_compiling()
+
+
+def bare(*modules: nn.Module) -> bool:
+    """Tell whether nothing listens to the calls of these modules and none has a forward put in by hand."""
+    return not _has_any_global_hook() and not any(  # type: ignore[no-untyped-call]
+        m._forward_hooks or m._forward_pre_hooks or m._backward_hooks or m._backward_pre_hooks or "forward" in vars(m)
+        for m in modules
+    )
+
+
+def _product(layer: nn.Conv2d, x: Tensor) -> Tensor | None:
+    """Run a convolution whose passes are, at least in part, faster as matrix products; None for any other."""
+    if x.device.type != "cpu" or x.dim() != 4 or layer.bias is not None or layer.groups != 1:
+        return None
+    (k, k2), (s, s2), p = layer.kernel_size, layer.stride, layer.padding
+    if k != k2 or s != s2 or isinstance(p, str) or p[0] != p[1] or layer.dilation != (1, 1):
+        return None
+    if layer.padding_mode != "zeros" or x.shape[1] != layer.in_channels or x.numel() == 0:
+        return None
+    mixed = torch.is_autocast_enabled("cpu")
+    dtype = torch.get_autocast_dtype("cpu") if mixed else x.dtype
+    shape = torch.Size((layer.out_channels, layer.in_channels, k, k))
+    chosen = ways(x.shape, shape, s, dtype, has_matrix_units())
+    if not any(chosen) or min(side + 2 * p[0] for side in x.shape[2:]) < k:
+        return None
+    weight = layer.weight
+    if not mixed and weight.dtype != dtype:
+        return None
+    return convolve(x.to(dtype), weight.to(dtype), s, p[0], chosen)
