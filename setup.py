@@ -1,15 +1,20 @@
-"""The native time loop, built where there is a compiler; everything else stands in pyproject.toml.
+"""The native parts, built where there is a compiler; everything else stands in pyproject.toml.
 
-It is a plain library for ctypes, not a Python module, so one name serves every Python. It is optional: without a
+They are plain libraries for ctypes, not Python modules, so one name serves every Python. Each is optional: without a
 compiler, or where compiling fails, the package installs all the same and runs through plain torch.
 """
+
+from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
+HERE = Path("src/bitspike/kernels")
+PARTS = ("neuron", "norm", "activation", "engine")
+
 
 class PlainLibrary(build_ext):
-    """Give the library a name that no Python takes for a module."""
+    """Give a library a name that no Python takes for a module."""
 
     def get_ext_filename(self, fullname: str) -> str:
         return f"{fullname.replace('.', '/')}.native"
@@ -19,12 +24,15 @@ setup(
     cmdclass={"build_ext": PlainLibrary},
     ext_modules=[
         Extension(
-            "bitspike.kernels.neuron",
-            sources=["src/bitspike/kernels/neuron.cpp"],
+            f"bitspike.kernels.{part}",
+            sources=[str(HERE / f"{part}.cpp")],
+            depends=sorted(str(header) for header in HERE.glob("*.h")),
             language="c++",
-            extra_compile_args=["-std=c++17", "-O3", "-fopenmp", "-ffp-contract=off", "-fno-math-errno"],
+            extra_compile_args=["-std=c++17", "-O3", "-fopenmp", "-ffp-contract=off", "-fno-math-errno", "-Wno-psabi"],
             extra_link_args=["-fopenmp"],
             optional=True,
         )
+        for part in PARTS
+        if (HERE / f"{part}.cpp").is_file()
     ],
 )

@@ -1,4 +1,4 @@
-"""Fused time loops: the equations of :mod:`bitspike.ops.dynamics` in one pass over memory, with the same spikes."""
+"""Fused loops: the equations of :mod:`bitspike.ops` in one pass over memory, with the same result."""
 
 from bitspike.kernels.native import status
 from bitspike.kernels.neuron import fused_neuron

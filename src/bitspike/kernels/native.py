@@ -1,80 +1,84 @@
-"""Find and load the native library, or say why plain torch is used instead."""
+"""Find and load the native libraries, one for each part, or say why plain torch is used instead."""
 
 from __future__ import annotations
 
 import ctypes
-import functools
+import importlib
+import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-ABI = 1
-"""What the library must answer; a stale build answers something else."""
+log = logging.getLogger("bitspike.kernels")
 
 SWITCH = "BITSPIKE_KERNELS"
-"""Environment variable: ``plain`` leaves the native library unused."""
+"""Environment variable: ``plain`` leaves every native library unused."""
+
+PARTS = {
+    "neuron": "time loops",
+    "activation": "quantized activations",
+    "norm": "batch norms",
+    "engine": "integer engine",
+}
+"""Every part, and what it runs. Each is one library beside this file."""
+
+Signature = tuple[Any, tuple[Any, ...]]
+"""What a function of a library returns and takes, as ctypes."""
 
 
-class NeuronStruct(ctypes.Structure):
-    """One neuron layer as the library sees it; the fields of ``struct Neuron`` in neuron.cpp, in its order."""
+def load(part: str, abi: int, signatures: Mapping[str, Signature]) -> ctypes.CDLL | None:
+    """Return the library of a part, or None where plain torch is used; the file is looked for once.
 
-    _fields_ = (
-        *[
-            (name, ctypes.c_float)
-            for name in (
-                "decay",
-                "input_gain",
-                "threshold",
-                "v_reset",
-                "initial",
-                "resolution",
-                "center",
-                "a",
-                "b",
-            )
-        ],
-        ("flags", ctypes.c_int32),
-        ("surrogate", ctypes.c_int32),
-    )
+    A file that is there and cannot be used, broken or of another version, is logged as one warning. One that was never
+    built is not: an install without a compiler is a good install.
+
+    Args:
+        part: a name of :data:`PARTS`.
+        abi: what ``bitspike_abi`` of the library must answer; a stale build answers something else.
+        signatures: function -> what it returns and takes.
+    """
+    if part not in _found:
+        _found[part] = _find(part, abi, signatures)
+        if _found[part][2]:
+            log.warning("%s: %s", PARTS[part], _found[part][1])
+    return _found[part][0]
 
 
-def library() -> ctypes.CDLL | None:
-    """Return the native library, or None where plain torch is used."""
-    return _find()[0]
+_found: dict[str, tuple[ctypes.CDLL | None, str, bool]] = {}
 
 
-def status() -> str:
-    """Say in a few words which time loop is used, and why.
+def status(part: str = "neuron") -> str:
+    """Say in a few words what runs a part, and why.
 
     Example:
         >>> status().split(":")[0] in ("native", "plain torch")
         True
     """
-    return _find()[1]
+    if part not in _found:  # nothing has asked for it yet; its own module knows its version and its functions
+        importlib.import_module(f"bitspike.kernels.{part}").library()
+    return _found[part][1]
 
 
-@functools.cache
-def _find() -> tuple[ctypes.CDLL | None, str]:
+def _find(part: str, abi: int, signatures: Mapping[str, Signature]) -> tuple[ctypes.CDLL | None, str, bool]:
+    """Return the library, what to say about it, and whether that is worth a warning."""
     if os.environ.get(SWITCH, "") == "plain":
-        return None, f"plain torch: {SWITCH}=plain is set"
-    path = Path(__file__).with_name("neuron.native")
+        return None, f"plain torch: {SWITCH}=plain is set", False
+    path = Path(__file__).with_name(f"{part}.native")
     if not path.is_file():
-        return (
-            None,
-            "plain torch: the native library was not built (there was no C++ compiler when bitspike was installed)",
-        )
+        reason = "the native library was not built (there was no C++ compiler when bitspike was installed)"
+        return None, f"plain torch: {reason}", False
     try:
-        loaded = ctypes.CDLL(str(path))
-        loaded.bitspike_abi.restype = ctypes.c_int32
-        answer = loaded.bitspike_abi()
+        library = ctypes.CDLL(str(path))
+        library.bitspike_abi.restype = ctypes.c_int32
+        answer = library.bitspike_abi()
+        if answer == abi:
+            for name, (result, arguments) in signatures.items():
+                function = getattr(library, name)
+                function.restype, function.argtypes = result, arguments
     except (OSError, AttributeError) as error:
-        return None, f"plain torch: the native library cannot be loaded ({error})"
-    if answer != ABI:
-        return None, f"plain torch: the native library is of another version ({answer}, needed is {ABI}); install again"
-    shared: list[Any] = [ctypes.POINTER(NeuronStruct), ctypes.c_int32]
-    sizes: list[Any] = [ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_int32]
-    loaded.bitspike_forward.argtypes = [*shared, *[ctypes.c_void_p] * 2, *sizes]
-    loaded.bitspike_forward.restype = None
-    loaded.bitspike_backward.argtypes = [*shared, *[ctypes.c_void_p] * 3, *sizes]
-    loaded.bitspike_backward.restype = ctypes.c_double
-    return loaded, "native: fused in C++ with OpenMP"
+        return None, f"plain torch: the native library cannot be loaded ({error}); install again", True
+    if answer != abi:
+        reason = f"the native library is of another version ({answer}, needed is {abi})"
+        return None, f"plain torch: {reason}; install again", True
+    return library, "native: fused in C++ with OpenMP", False

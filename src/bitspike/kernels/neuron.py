@@ -1,4 +1,4 @@
-"""The fused time loop of IF, LIF and PLIF neurons as one differentiable call.
+"""The fused time loop of IF, LIF, PLIF and signed IF neurons as one differentiable call, alone or behind a batch norm.
 
 Spikes equal those of the plain loop bit for bit; gradients equal it to the rounding of single precision. Only the input
 is kept for the backward pass, which computes the potentials again: T times less to store than the plain loop keeps.
@@ -8,71 +8,178 @@ from __future__ import annotations
 
 import ctypes
 import math
-from typing import Any, cast
+from ctypes import POINTER, Structure, c_double, c_float, c_int32, c_void_p
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
-from bitspike.kernels.native import NeuronStruct, library
+from bitspike.kernels import native
+from bitspike.kernels import norm as norms
+from bitspike.kernels.memory import (
+    AFFINE,
+    LAYER,
+    dense,
+    laid_as,
+    layer,
+    like,
+    per_channel,
+    pointer,
+    usable,
+)
+from bitspike.kernels.norm import Norm
 from bitspike.ops.dynamics import Rule
-from bitspike.ops.surrogate import ArcTan, Rectangle, Surrogate, Triangle
+from bitspike.ops.surrogate import (
+    ArcTan,
+    PiecewiseExponential,
+    Rectangle,
+    Sigmoid,
+    Surrogate,
+    Triangle,
+)
 
-_HARD, _STRICT, _LEAK_AFTER, _DECAY_INPUT, _DETACH, _LEAKS, _LEARNED = 1, 2, 4, 8, 16, 32, 64
+ABI = 2
+CHANNEL_AXIS = 2
+_HARD, _STRICT, _LEAK_AFTER, _DECAY_INPUT, _DETACH, _LEAKS, _LEARNED, _SIGNED = (1 << bit for bit in range(8))
+
+
+class NeuronStruct(Structure):
+    """One neuron layer as the library sees it; the fields of ``struct Neuron`` in neuron.cpp, in its order."""
+
+    _fields_ = (
+        *[
+            (name, c_float)
+            for name in (
+                "decay",
+                "input_gain",
+                "threshold",
+                "v_reset",
+                "initial",
+                "resolution",
+                "center",
+                "a",
+                "b",
+                "retract",
+            )
+        ],
+        ("flags", c_int32),
+        ("surrogate", c_int32),
+        ("thresholds", c_void_p),
+        ("initials", c_void_p),
+    )
+
+
+_SIGNATURES: dict[str, native.Signature] = {
+    "bitspike_neuron_forward": (None, (POINTER(NeuronStruct), LAYER, AFFINE, *[c_void_p] * 3)),
+    "bitspike_neuron_backward": (c_double, (POINTER(NeuronStruct), LAYER, AFFINE, *[c_void_p] * 5)),
+}
+
+
+def library() -> ctypes.CDLL | None:
+    """Return the native library, or None where plain torch is used."""
+    return native.load("neuron", ABI, _SIGNATURES)
 
 
 def fused_neuron(
-    x: Tensor, *, threshold: float | Tensor, decay: float | Tensor | None, rule: Rule, initial: float
+    x: Tensor,
+    *,
+    threshold: float | Tensor,
+    decay: float | Tensor | None,
+    rule: Rule,
+    initial: float | Tensor,
+    retract: float | None = None,
+    norm: Norm | None = None,
+    residual: Tensor | None = None,
 ) -> Tensor | None:
     """Run a neuron over all steps from rest, or return None where the plain loop has to do it.
 
     Args:
         x: [T, N, ...] currents, float32 or bfloat16, on the CPU; any dense layout of [N, ...], and a step stride of 0.
-        threshold: one number; thresholds per channel take the plain loop.
+            Channels, where something is given per channel, are axis 2. Tensors on other devices are for Triton.
+        threshold: one number, or one per channel [C].
         decay: a number, a learned scalar tensor, or None for a neuron without a leak.
         rule: comparison, reset, leak, surrogate.
-        initial: potential before the first step.
+        initial: potential before the first step; one number, or one per channel [C].
+        retract: how far below zero a signed neuron takes a spike back; None for any other neuron.
+        norm: normalize ``x`` first. In training its running statistics are moved.
+        residual: [T, N, C, ...], added to what the norm gives; only with a norm.
 
     Returns:
         spikes [T, N, ...] in the dtype and layout of ``x``.
     """
+    if x.device.type != "cpu" or _interpreting():
+        from bitspike.kernels import triton_neuron
+
+        return triton_neuron.fused_neuron(
+            x,
+            threshold=threshold,
+            decay=decay,
+            rule=rule,
+            initial=initial,
+            retract=retract,
+            norm=norm,
+            residual=residual,
+        )
     surrogate = _surrogate(rule.surrogate)
+    thresholds, initials = _values(threshold), _values(initial)
     if (
         library() is None
         or surrogate is None
-        or isinstance(threshold, Tensor)
-        or type(x) not in (Tensor, torch.nn.Parameter)
-        or x.device.type != "cpu"
-        or x.dtype not in (torch.float32, torch.bfloat16)
-        or x.numel() == 0
-        or torch.compiler.is_compiling()
+        or not usable(x)
+        or not _fits(x, thresholds)
+        or not _fits(x, initials)
+        or (isinstance(decay, Tensor) and decay.numel() != 1)
+        or (norm is None and residual is not None)
+        or (norm is not None and not norms.fits(x, norm, CHANNEL_AXIS))
+        or (residual is not None and residual.shape != x.shape)
     ):
         return None
     learned = decay if isinstance(decay, Tensor) else None
     leak = 1.0 if decay is None else decay.item() if isinstance(decay, Tensor) else decay
     neuron = NeuronStruct(
         decay=leak,
-        input_gain=1.0 if not rule.decay_input else (1 - learned).item() if learned is not None else 1 - leak,
-        threshold=threshold,
+        input_gain=1.0
+        if not rule.decay_input or decay is None
+        else (1 - learned).item()
+        if learned is not None
+        else 1 - leak,
+        threshold=0.0 if isinstance(thresholds, Tensor) else thresholds,
         v_reset=rule.v_reset,
-        initial=initial,
+        initial=0.0 if isinstance(initials, Tensor) else initials,
         resolution=rule.resolution or 0.0,
         center=rule.surrogate.center,
         a=surrogate[1],
         b=surrogate[2],
-        flags=_HARD * (rule.reset == "hard")
+        retract=retract or 0.0,
+        flags=_HARD * (rule.reset == "hard" and retract is None)
         | _STRICT * (rule.fire == "gt")
         | _LEAK_AFTER * (rule.leak == "after")
         | _DECAY_INPUT * rule.decay_input
         | _DETACH * rule.detach_reset
         | _LEAKS * (decay is not None)
-        | _LEARNED * (learned is not None),
+        | _LEARNED * (learned is not None)
+        | _SIGNED * (retract is not None),
         surrogate=surrogate[0],
+        thresholds=pointer(thresholds) if isinstance(thresholds, Tensor) else None,
+        initials=pointer(initials) if isinstance(initials, Tensor) else None,
     )
-    return cast(Tensor, _Fused.apply(_dense(x), learned, neuron))
+    job = _Job(neuron, norm, (thresholds, initials))
+    gain, shift = (None, None) if norm is None else (norm.gain, norm.shift)
+    return cast(Tensor, _Fused.apply(dense(x), residual, gain, shift, learned, job))
+
+
+def _interpreting() -> bool:
+    from bitspike.kernels import triton_support
+
+    return triton_support.interpreting()
 
 
 def _surrogate(surrogate: Surrogate) -> tuple[int, float, float] | None:
     """Return what the library calls a surrogate, and its two numbers; None for one that it does not know."""
+    # Of exactly these classes: a subclass may have another derivative.
+    kind: type[Surrogate] = type(surrogate)
+    if kind not in (Rectangle, Triangle, ArcTan, Sigmoid, PiecewiseExponential):
+        return None
     match surrogate:
         case Rectangle():
             return 0, surrogate.width / 2, 1 / surrogate.width
@@ -80,55 +187,98 @@ def _surrogate(surrogate: Surrogate) -> tuple[int, float, float] | None:
             return 1, 1 / surrogate.width, 1 / surrogate.width if surrogate.height is None else surrogate.height
         case ArcTan():
             return 2, math.pi / 2 * surrogate.alpha, surrogate.alpha / 2
+        case Sigmoid():
+            return 3, surrogate.alpha, surrogate.alpha
+        case PiecewiseExponential():
+            return 4, surrogate.alpha, surrogate.alpha / 2
     return None
 
 
-def _dense(x: Tensor) -> Tensor:
-    """Return ``x`` with each step in one piece of memory, in whatever order of axes; steps may share it."""
-    if torch.ops.aten.is_non_overlapping_and_dense(x[0]) and x.stride(0) in (0, x[0].numel()):
-        return x
-    return x.contiguous()
+def _values(value: float | Tensor) -> float | Tensor:
+    """Return one number, or float32 [C]; a tensor that learns is returned as it is, and fits nowhere."""
+    if not isinstance(value, Tensor) or value.requires_grad:
+        return value
+    return value.item() if value.numel() == 1 else value.detach().float().contiguous()
 
 
-def _like(x: Tensor) -> Tensor:
-    """Return empty memory in the layout of ``x``, with a piece of its own for every step."""
-    return torch.empty_strided(x.shape, (x[0].numel(), *x.stride()[1:]), dtype=x.dtype)
+def _fits(x: Tensor, values: float | Tensor) -> bool:
+    return not isinstance(values, Tensor) or (
+        not values.requires_grad and x.dim() > CHANNEL_AXIS and per_channel(values, x.shape[CHANNEL_AXIS])
+    )
+
+
+class _Job(NamedTuple):
+    neuron: NeuronStruct
+    norm: Norm | None
+    alive: tuple[float | Tensor, ...]  # the struct points into these
+
+    @property
+    def channel_axis(self) -> int | None:
+        needed = self.norm is not None or any(isinstance(values, Tensor) for values in self.alive)
+        return CHANNEL_AXIS if needed else None
 
 
 class _Fused(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, decay: Tensor | None, neuron: NeuronStruct) -> Tensor:
-        out = _like(x)
-        native = library()
-        assert native is not None
-        native.bitspike_forward(
-            ctypes.byref(neuron), x.dtype == torch.bfloat16, x.data_ptr(), out.data_ptr(), *_sizes(x)
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        residual: Tensor | None,
+        gain: Tensor | None,
+        shift: Tensor | None,
+        decay: Tensor | None,
+        job: _Job,
+    ) -> Tensor:
+        beside = None if residual is None else laid_as(residual, x)
+        shape = layer(x, channel_axis=job.channel_axis, residual=beside)
+        rows = None if job.norm is None else norms.begin(job.norm, x, shape)
+        out = like(x)
+        native_library = library()
+        assert native_library is not None
+        native_library.bitspike_neuron_forward(
+            job.neuron,
+            shape,
+            None if rows is None else norms.affine(rows),
+            x.data_ptr(),
+            pointer(beside),
+            out.data_ptr(),
         )
-        ctx.save_for_backward(x)
-        ctx.neuron, ctx.decay = neuron, decay
+        ctx.save_for_backward(x, beside, rows)
+        ctx.job, ctx.decay = job, decay
+        ctx.residual_dtype = None if residual is None else residual.dtype
         return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None]:
-        (x,) = ctx.saved_tensors
-        dx = _like(x)
-        grad = grads[0]
-        if grad.stride() != dx.stride() or grad.dtype != x.dtype:
-            grad = _like(x).copy_(grad)
-        native = library()
-        assert native is not None
-        ddecay = native.bitspike_backward(
-            ctypes.byref(ctx.neuron),
-            x.dtype == torch.bfloat16,
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, residual, rows = ctx.saved_tensors
+        job: _Job = ctx.job
+        grad, at_sum = laid_as(grads[0], x), like(x)
+        shape = layer(x, channel_axis=job.channel_axis, residual=residual, grad=grad)
+        sums = None if rows is None else torch.zeros(2, shape.channels, dtype=torch.float64)
+        native_library = library()
+        assert native_library is not None
+        ddecay = native_library.bitspike_neuron_backward(
+            job.neuron,
+            shape,
+            None if rows is None else norms.affine(rows),
             x.data_ptr(),
+            pointer(residual),
             grad.data_ptr(),
-            dx.data_ptr(),
-            *_sizes(x),
+            at_sum.data_ptr(),
+            pointer(sums),
         )
-        return dx, None if ctx.decay is None else torch.full_like(ctx.decay, ddecay), None
-
-
-def _sizes(x: Tensor) -> tuple[int, int, int, int]:
-    total = x[0].numel()
-    return x.shape[0], x.stride(0) if x.shape[0] > 1 else total, total, torch.get_num_threads()
+        dx, dresidual, dgain, dshift = at_sum, None, None, None
+        if job.norm is not None:
+            assert sums is not None
+            if ctx.needs_input_grad[1]:
+                dresidual, dx = at_sum.to(ctx.residual_dtype), like(x)
+            dgain, dshift = norms.end(job.norm, x, at_sum, rows, sums, shape, dx)
+        return (
+            dx,
+            dresidual,
+            dgain if ctx.needs_input_grad[2] else None,
+            dshift if ctx.needs_input_grad[3] else None,
+            None if ctx.decay is None else torch.full_like(ctx.decay, ddecay),
+            None,
+        )

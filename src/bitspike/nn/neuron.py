@@ -409,3 +409,9 @@ class SignedIF(Neuron):
     def _step(self, state: State, x: Tensor, threshold: float | Tensor) -> tuple[Tensor, State, Tensor]:
         assert isinstance(state, SignedState)
         return signed_if_step(state, x, threshold, self.rule, retract=self.retract)
+
+    def _fused(self, x: Tensor, threshold: float | Tensor, **more: Any) -> Tensor | None:
+        initial = threshold / 2 if self.half_threshold else self.initial
+        return fused_neuron(
+            x, threshold=threshold, decay=None, rule=self.rule, initial=initial, retract=self.retract, **more
+        )
