@@ -9,6 +9,7 @@ import lightning_fabric
 import pytest
 import torch
 from lightning_fabric.plugins import environments
+from torch import nn
 
 from bitspike.errors import ConstraintError, RunError
 from bitspike.train import launch
@@ -70,3 +71,28 @@ def test_processes_that_would_wait_for_ever_are_refused() -> None:
     workers.count, workers._fabric = 2, Two()
     with pytest.raises(RunError, match=r"different numbers of batches: \[2, 3\]"):
         workers.agreed_length([1, 2])
+
+
+def test_bf16_runs_with_channels_last_and_gives_the_weights_back_as_they_came() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(16, 2))
+    weight, values = model[0].weight, model[0].weight.detach().clone()
+    last = torch.channels_last
+    for precision, laid in (("bf16", True), ("fp32", False)):
+        workers = Workers(precision, "cpu")  # type: ignore[arg-type]
+        workers.setup(model, torch.optim.SGD(model.parameters()))
+        x = workers.place(torch.randn(2, 3, 4, 4))
+        assert x.is_contiguous(memory_format=last) is laid
+        assert model[0].weight is weight
+        assert weight.is_contiguous(memory_format=last) is laid
+        assert workers.place(torch.arange(3)).dtype == torch.int64
+        workers.give_back()
+        assert weight.is_contiguous()
+        assert torch.equal(weight, values)
+
+
+def test_weights_that_came_channels_last_stay_so() -> None:
+    model = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+    workers = Workers("bf16", "cpu")
+    workers.setup(model, torch.optim.SGD(model.parameters()))
+    workers.give_back()
+    assert model.weight.is_contiguous(memory_format=torch.channels_last)

@@ -75,6 +75,31 @@ def choose_precision(precision: Precision, device: str) -> Literal["fp32", "bf16
     return "bf16" if any(getattr(torch.cpu, name, bool)() for name in offers) else "fp32"
 
 
+def choose_layout(precision: Literal["fp32", "bf16"]) -> torch.memory_format:
+    """Return how images and kernels lie in memory: channels last in bf16, where it is several times as fast.
+
+    In fp32 a CPU's convolutions are as fast or faster with contiguous channels, and a layout of its own gains nothing.
+    """
+    return torch.channels_last if precision == "bf16" else torch.contiguous_format
+
+
+def lay_out(model: nn.Module, layout: torch.memory_format) -> list[nn.Parameter]:
+    """Bring the contiguous kernels of 2d convolutions into a layout, in place; return those that were changed.
+
+    Values, names and identities stay, so an optimizer made before finds its parameters.
+
+    Example:
+        >>> conv = nn.Conv2d(3, 8, 3)
+        >>> changed = lay_out(conv, torch.channels_last)
+        >>> conv.weight.is_contiguous(memory_format=torch.channels_last), changed[0] is conv.weight
+        (True, True)
+    """
+    changed = [p for p in model.parameters() if p.dim() == 4 and not p.is_contiguous(memory_format=layout)]
+    for p in changed:
+        p.data = p.data.contiguous(memory_format=layout)
+    return changed
+
+
 class Workers:
     """The processes that train together, of which this is one.
 
@@ -87,7 +112,8 @@ class Workers:
     """
 
     def __init__(self, precision: Literal["fp32", "bf16"], device: str) -> None:
-        self.precision = precision
+        self.precision, self.layout = precision, choose_layout(precision)
+        self._laid: list[nn.Parameter] = []
         fabric_class, environments = _fabric()
         world, local = world_size(), _from_torchrun("LOCAL_WORLD_SIZE", 1)
         try:
@@ -114,12 +140,20 @@ class Workers:
 
     def setup(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[nn.Module, Any]:
         """Place model and optimizer; return what to call in their stead, in mixed precision and over all processes."""
+        if self.layout == torch.channels_last:
+            self._laid = lay_out(model, self.layout)
         wrapped, stepper = self._fabric.setup(model, optimizer)
         return cast(nn.Module, wrapped), stepper
 
     def place(self, x: Tensor) -> Tensor:
-        """Move a tensor to the device."""
-        return x.to(self.device, non_blocking=True)
+        """Move a tensor to the device, images [N, C, H, W] into the layout of the run: once, and never again inside."""
+        x = x.to(self.device, non_blocking=True)
+        return x.contiguous(memory_format=self.layout) if x.dim() == 4 and x.is_floating_point() else x
+
+    def give_back(self) -> None:
+        """Bring the weights back into the layout in which they came."""
+        for p in self._laid:
+            p.data = p.data.contiguous()
 
     def backward(self, loss: Tensor) -> None:
         """Compute gradients: their mean over the processes."""

@@ -61,7 +61,8 @@ def fit(
         optimizer, schedule, clip_gradient: values that say what is built.
         loss: any callable of outputs and labels that returns a mean.
         precision: ``bf16`` computes convolutions and products in bfloat16 (masters, norms, membranes stay single),
-            ``auto`` takes it where the machine gains from it. Evaluation is always in single precision.
+            with channels last in memory; ``auto`` takes it where the machine gains from it. Evaluation is always in
+            single precision.
         device: where to train; the model returns to where it was.
         keep: which weights the model is left with.
         observer: hears of every batch and epoch.
@@ -129,6 +130,7 @@ def fit(
         assert progress.best_state is not None
         restore(model, progress.best_state, source="the best epoch")
     stepper.zero_grad(set_to_none=True)
+    workers.give_back()
     model.to(home)
     return History(
         epochs=tuple(progress.records),

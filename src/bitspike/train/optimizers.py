@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bitspike.errors import ConstraintError
 
@@ -19,6 +19,33 @@ def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
         raise ConstraintError("the model has no parameter that requires a gradient, so nothing can be trained")
     parts = [([p for p in trained if p.dim() > 1], weight_decay), ([p for p in trained if p.dim() <= 1], 0.0)]
     return [{"params": params, "weight_decay": decay} for params, decay in parts if params]
+
+
+def _one_pass(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """Make an optimizer that updates each parameter in one pass safe for every layout of memory.
+
+    torch's fused CPU updates walk through parameter, gradient and state as if all lay alike in memory, and do not
+    check it: a channels-last weight with a contiguous gradient would be updated with the wrong elements.
+    """
+    optimizer.register_step_pre_hook(lambda stepped, *_: _lay_alike(stepped))
+    return optimizer
+
+
+def _lay_alike(optimizer: torch.optim.Optimizer) -> None:
+    def alike(p: Tensor, values: Tensor) -> Tensor:
+        return values if values.stride() == p.stride() else torch.empty_like(p, dtype=values.dtype).copy_(values)
+
+    for p in (p for group in optimizer.param_groups for p in group["params"] if p.grad is not None):
+        p.grad = alike(p, p.grad)
+        state = optimizer.state.get(p, {})
+        for name, values in state.items():
+            if isinstance(values, Tensor) and values.shape == p.shape:
+                state[name] = alike(p, values)
+
+
+def _fusible(model: nn.Module) -> bool:
+    """Tell whether torch has an update in one pass for these parameters."""
+    return all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in model.parameters())
 
 
 def _need(owner: object, condition: bool, text: str) -> None:
@@ -58,7 +85,10 @@ class SGD:
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
         """Return the optimizer of the model's trained parameters."""
         groups = _groups(model, self.weight_decay)
-        return torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, nesterov=self.nesterov)
+        fused = _fusible(model)
+        return _one_pass(
+            torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, nesterov=self.nesterov, fused=fused)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +122,8 @@ class AdamW:
 
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
         """Return the optimizer of the model's trained parameters."""
-        return torch.optim.AdamW(_groups(model, self.weight_decay), lr=self.lr, betas=self.betas, eps=self.eps)
+        groups, fused = _groups(model, self.weight_decay), _fusible(model)
+        return _one_pass(torch.optim.AdamW(groups, lr=self.lr, betas=self.betas, eps=self.eps, fused=fused))
 
 
 Optimizer = SGD | AdamW
