@@ -39,10 +39,10 @@ def both(module: Neuron, x: Tensor) -> tuple[tuple[Tensor, list[Tensor]], tuple[
     return results[0], results[1]
 
 
-def assert_close(found: Tensor, wanted: Tensor, tolerance: float) -> None:
-    """Compare by the largest value, as gradients are sums of terms of either sign."""
+def assert_close(found: Tensor, wanted: Tensor, tolerance: float, least: float = 1e-6) -> None:
+    """Compare by the largest value, at least ``least``, as gradients are sums of terms of either sign."""
     assert found.shape == wanted.shape
-    assert (found - wanted).abs().max() <= tolerance * wanted.abs().max().clamp(min=1e-6)
+    assert (found - wanted).abs().max() <= tolerance * wanted.abs().max().clamp(min=least)
 
 
 def assert_same(module: Neuron, x: Tensor, tolerance: float = 1e-5) -> None:

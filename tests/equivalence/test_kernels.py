@@ -204,7 +204,7 @@ def test_threads_do_not_change_the_result() -> None:
 
 
 def test_results_larger_than_the_cache_are_written_around_it() -> None:
-    x = noise(2, 1, 9 * 2**20, seed=13)  # 72 MiB, and so is every result
+    x = noise(2, 1, 9 * 2**19, seed=13)  # 36 MiB, and so is every result
     (spikes, (grad,)), (plain_spikes, (plain_grad,)) = both(LIF(0.5, 0.6, reset="hard"), x)
     assert torch.equal(spikes, plain_spikes)
     torch.testing.assert_close(grad, plain_grad)

@@ -113,3 +113,14 @@ def test_the_switch_leaves_every_library_unused() -> None:
     answer = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "{'plain torch: BITSPIKE_KERNELS=plain is set'}"
     assert answer.stderr == ""
+
+
+@pytest.mark.parametrize("loops", ["avx2", "portable"])
+def test_loops_of_older_machines_give_the_same(loops: str) -> None:
+    """A process for each instruction set: it is chosen once, when a library is loaded."""
+    tests = [str(Path(__file__).with_name(f"test_kernels{part}.py")) for part in ("", "_activation", "_norm")]
+    chosen = "ragged or ends or cancel or norm_and or signed_if"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen, *tests]
+    environment = {**os.environ, native.SWITCH: loops, "OMP_NUM_THREADS": "1"}
+    answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stdout[-3000:]

@@ -13,7 +13,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from bitspike.kernels import native
+from bitspike.kernels import native, triton_activation, triton_support
 from bitspike.kernels import norm as norms
 from bitspike.kernels.memory import (
     AFFINE,
@@ -53,6 +53,7 @@ def fused_quant_relu(
 
     Args:
         x: [N, C, ...], any shape without a norm; float32 or bfloat16, on the CPU, in any dense layout.
+            Tensors on other devices are for Triton.
         clip: a scalar tensor above 0, float32.
         levels: number of steps, at least 1.
         norm: normalize ``x`` first. In training its running statistics are moved.
@@ -61,6 +62,8 @@ def fused_quant_relu(
     Returns:
         values in {0, clip/levels, ..., clip}, in the dtype and layout of ``x``.
     """
+    if x.device.type != "cpu" or triton_support.interpreting():
+        return triton_activation.fused_quant_relu(x, clip, levels, norm=norm, residual=residual)
     if (
         library() is None
         or not usable(x)

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <vector>
 
@@ -28,8 +29,11 @@ namespace {
 inline int level() {
 #if X86
     static const int found = [] {
+        const char* asked = std::getenv("BITSPIKE_KERNELS");  // so that the loops of older machines can be tested on this one
+        if (asked && !std::strcmp(asked, "portable")) return 1;
+        const bool newest = !asked || std::strcmp(asked, "avx2");
         __builtin_cpu_init();
-        if (__builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+        if (newest && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
             __builtin_cpu_supports("avx512dq"))
             return 5;
         return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? 3 : 1;

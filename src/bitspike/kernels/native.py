@@ -13,7 +13,7 @@ from typing import Any
 log = logging.getLogger("bitspike.kernels")
 
 SWITCH = "BITSPIKE_KERNELS"
-"""Environment variable: ``plain`` leaves every native library unused."""
+"""Environment variable: ``plain`` leaves every native library unused; ``avx2`` and ``portable`` choose older loops."""
 
 PARTS = {
     "neuron": "time loops",

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
-from bitspike.kernels import native
+from bitspike.kernels import native, triton_neuron, triton_support
 from bitspike.kernels import norm as norms
 from bitspike.kernels.memory import (
     AFFINE,
@@ -107,9 +107,7 @@ def fused_neuron(
     Returns:
         spikes [T, N, ...] in the dtype and layout of ``x``.
     """
-    if x.device.type != "cpu" or _interpreting():
-        from bitspike.kernels import triton_neuron
-
+    if x.device.type != "cpu" or triton_support.interpreting():
         return triton_neuron.fused_neuron(
             x,
             threshold=threshold,
@@ -166,12 +164,6 @@ def fused_neuron(
     job = _Job(neuron, norm, (thresholds, initials))
     gain, shift = (None, None) if norm is None else (norm.gain, norm.shift)
     return cast(Tensor, _Fused.apply(dense(x), residual, gain, shift, learned, job))
-
-
-def _interpreting() -> bool:
-    from bitspike.kernels import triton_support
-
-    return triton_support.interpreting()
 
 
 def _surrogate(surrogate: Surrogate) -> tuple[int, float, float] | None:

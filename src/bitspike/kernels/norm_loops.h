@@ -30,19 +30,20 @@ template <class T> INLINE float as_float(T x) {
     return load(some)[0];
 }
 
-// A value near every channel's mean. Sums of what is left after it is taken away do not cancel.
+// A value near every channel's mean, the median of a few. Sums of what is left after it is taken away do not cancel.
 template <class T> std::vector<float> near_mean(const Layer& layer, const T* x) {
-    constexpr int64_t samples = 8;
+    constexpr int64_t samples = 9;
     const int64_t places = layer.total / layer.channels;
     std::vector<float> around(static_cast<size_t>(layer.channels));
     for (int64_t c = 0; c < layer.channels; ++c) {
-        double sum = 0;
+        float found[samples];
         for (int64_t s = 0; s < samples; ++s) {
             const int64_t place = s * places / samples, t = s * layer.steps / samples;
             const int64_t at = (place / layer.inner * layer.channels + c) * layer.inner + place % layer.inner;
-            sum += as_float(x[t * layer.x_step + at]);
+            found[s] = as_float(x[t * layer.x_step + at]);
         }
-        around[static_cast<size_t>(c)] = static_cast<float>(sum / samples);
+        std::nth_element(found, found + samples / 2, found + samples);
+        around[static_cast<size_t>(c)] = found[samples / 2];
     }
     return around;
 }
