@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.case import Case
-from benchmarks.cases import data, growth, neuron, startup, training
+from benchmarks.cases import data, growth, inference, neuron, qat, startup, training
 
 CASES: dict[str, Case] = {
     case.name: case
@@ -11,7 +11,11 @@ CASES: dict[str, Case] = {
         neuron.CASE,
         training.VGG9,
         training.VGG11,
+        qat.CASE,
         growth.CASE,
+        inference.RESNET20,
+        inference.VGG11,
+        inference.LATENCY,
         data.CASE,
         startup.CASE,
     )

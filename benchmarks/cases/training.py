@@ -70,11 +70,16 @@ class Network:
         return _theirs(mirror.SnnTorchNet(mirror.outline(self.model()), self.steps, leaky))
 
     def batch(self, samples: int) -> tuple[Tensor, Tensor]:
-        """Return random images, channels last in memory as ``bs.data.Batches`` gives them, and labels."""
-        generator = torch.Generator().manual_seed(1)
-        x = torch.randn(samples, 3, self.image_size, self.image_size, generator=generator)
-        y = torch.randint(0, 10, (samples,), generator=generator)
-        return x.to(memory_format=torch.channels_last), y
+        """Return images and labels for it."""
+        return batch(samples, self.image_size)
+
+
+def batch(samples: int, image_size: int) -> tuple[Tensor, Tensor]:
+    """Return random images [N, 3, H, W], channels last in memory as ``bs.data.Batches`` gives them, and labels [N]."""
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(samples, 3, image_size, image_size, generator=generator)
+    y = torch.randint(0, 10, (samples,), generator=generator)
+    return x.to(memory_format=torch.channels_last), y
 
 
 def _theirs(net: mirror.SpikingJellyNet | mirror.SnnTorchNet, *, half: bool = False) -> Step:

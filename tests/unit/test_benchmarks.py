@@ -75,7 +75,7 @@ def test_a_case_has_a_place_in_the_table_and_targets_that_can_be_judged(name: st
 
 def test_a_missing_peer_is_one_sentence_with_the_way_out() -> None:
     said: list[str] = []
-    tiny(CASES["neuron"], say=said.append)
+    tiny(CASES["neuron"], say=said.append, only="LIF")
     about = [text for text in said if "not installed" in text]
     assert about == [peers.absence("SpikingJelly"), peers.absence("snnTorch")]
     assert all("pip install 'bitspike[bench]'" in text for text in about)
