@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from bitspike.errors import RunError as RunError
     from bitspike.integer.agreement import Agreement as Agreement
     from bitspike.integer.agreement import compare as compare
+    from bitspike.integer.engine import Engine as Engine
     from bitspike.integer.fit_neuron import Precision as Precision
     from bitspike.integer.host import decode as decode
     from bitspike.integer.host import encode as encode
@@ -127,6 +128,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "detach",
         "penalties",
     ),
+    "bitspike.integer.engine": ("Engine",),
     "bitspike.integer.network": ("IntegerNetwork",),
     "bitspike.integer.fit_neuron": ("Precision",),
     "bitspike.integer.lower": ("lower",),

@@ -9,7 +9,7 @@ import pytest
 
 from bitspike.errors import ConstraintError
 from bitspike.integer import network as forms
-from bitspike.integer.engine import Engine
+from bitspike.integer.engine import TorchEngine
 from bitspike.integer.network import (
     Add,
     Convolution,
@@ -102,7 +102,7 @@ def test_every_field_of_every_node_survives_the_folder(tmp_path) -> None:
 
 def test_every_node_runs_the_same_in_torch_and_numpy() -> None:
     net = everything()
-    a, b = simulate(net, codes_of(net)), Engine(net).run(codes_of(net))
+    a, b = simulate(net, codes_of(net)), TorchEngine(net).run(codes_of(net))
     assert all(np.array_equal(a.potentials[k], b.potentials[k]) for k in a.potentials)
     assert all(np.array_equal(a.outputs[k], b.outputs[k]) for k in a.outputs)
     assert any(s.any() for s in a.spikes.values())

@@ -166,7 +166,7 @@ def test_a_gradient_passes_from_call_to_call_in_a_stream(cls: type[Neuron]) -> N
     first, state = neuron.scan(x[:2])
     second, _ = neuron.scan(x[2:], state)
     (streamed,) = torch.autograd.grad(torch.cat([first, second]).cumsum(0).sum(), x)
-    assert torch.equal(whole, streamed)
+    torch.testing.assert_close(whole, streamed)  # one pass and plain torch sum in other orders
 
 
 @every_neuron

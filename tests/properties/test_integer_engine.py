@@ -12,7 +12,7 @@ from random_networks import random_codes, random_network
 from bitspike.errors import ConstraintError
 from bitspike.integer import simulate as definition
 from bitspike.integer.debug import one_convolution
-from bitspike.integer.engine import Engine
+from bitspike.integer.engine import TorchEngine
 from bitspike.integer.network import Input, IntegerNetwork, Linear, Readout, Weight
 from bitspike.integer.simulate import Trace, simulate
 from bitspike.ops.grids import Grid
@@ -38,7 +38,7 @@ def test_engine_and_definition_agree_on_random_networks(block: int) -> None:
         net = random_network(random)
         codes = random_codes(random, net, samples=int(random.choice([0, 1, 3])))
         found = simulate(net, codes)
-        assert_equal(Engine(net).run(codes), found)
+        assert_equal(TorchEngine(net).run(codes), found)
         seen.update(type(n).__name__ for n in net.nodes)
         seen.update({int(s): 1 for spikes in found.spikes.values() for s in np.unique(spikes)})
     assert {"Convolution", "SumPool", "MaxPool", "Add", -1, 0, 1} <= set(seen), "the networks are too tame"
@@ -52,7 +52,7 @@ def test_fewer_steps_are_the_beginning_of_all_steps() -> None:
         steps = int(random.integers(1, net.steps + 1))
         some = codes if net.input.constant else codes[:steps]
         short, whole = simulate(net, some, steps=steps), simulate(net, codes)
-        assert_equal(Engine(net).run(some, steps=steps), short)
+        assert_equal(TorchEngine(net).run(some, steps=steps), short)
         for name in whole.spikes:
             assert np.array_equal(short.potentials[name], whole.potentials[name][:steps])
 
@@ -116,10 +116,10 @@ def test_sums_at_the_bounds_of_the_formats_are_exact(
     assert definition.exact_format(codes, linear.weight.codes.T) is expected
     assert int(simulate(net, codes).outputs["out"][0, 0]) == sign * code * taps * high
     if code * taps * high <= 2**53:
-        assert int(Engine(net).run(codes).outputs["out"][0, 0]) == sign * code * taps * high
+        assert int(TorchEngine(net).run(codes).outputs["out"][0, 0]) == sign * code * taps * high
     else:
         with pytest.raises(ConstraintError, match=r"linear.*more than 53 bits hold"):
-            Engine(net)
+            TorchEngine(net)
 
 
 def test_a_sum_beyond_64_bits_is_refused() -> None:
@@ -132,10 +132,10 @@ def test_the_engine_stays_exact_under_autocast_and_shortened_products() -> None:
     net = one_sum(2**23 - 1, 2, 1)
     codes = np.ones((1, 1, 2), np.int64)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert int(Engine(net).run(codes).outputs["out"][0, 0]) == 2**24 - 2
+        assert int(TorchEngine(net).run(codes).outputs["out"][0, 0]) == 2**24 - 2
     torch.set_float32_matmul_precision("medium")
     try:
-        assert int(Engine(net).run(codes).outputs["out"][0, 0]) == 2**24 - 2
+        assert int(TorchEngine(net).run(codes).outputs["out"][0, 0]) == 2**24 - 2
     finally:
         torch.set_float32_matmul_precision("highest")
 
@@ -153,7 +153,7 @@ def test_the_engine_stays_exact_under_autocast_and_shortened_products() -> None:
 )
 def test_codes_that_are_not_the_inputs_are_refused_by_both(codes: np.ndarray, message: str) -> None:
     net = one_convolution()
-    for run in (lambda c: simulate(net, c), Engine(net).run):
+    for run in (lambda c: simulate(net, c), TorchEngine(net).run):
         with pytest.raises(ConstraintError, match=message):
             run(codes)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bitspike.integer.debug import convolution_and_pool, one_convolution
-from bitspike.integer.engine import Engine
+from bitspike.integer.engine import TorchEngine
 from bitspike.integer.network import IntegerNetwork, Integers
 from bitspike.integer.simulate import simulate
 from bitspike.integer.verify import verify
@@ -20,7 +20,7 @@ ONE_HOT[1, 2] = 8
 def counts(net: IntegerNetwork, image: Integers) -> list[list[int]]:
     codes = image.reshape(1, 1, 1, 4, 4)
     found = simulate(net, codes).outputs["readout"]
-    assert np.array_equal(found, Engine(net).run(codes).outputs["readout"])
+    assert np.array_equal(found, TorchEngine(net).run(codes).outputs["readout"])
     side = int(found.size**0.5)
     return found.reshape(side, side).tolist()
 

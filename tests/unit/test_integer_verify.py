@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 from bitspike.errors import CheckFailed
 from bitspike.integer.debug import convolution_and_pool, one_convolution
-from bitspike.integer.engine import Engine
+from bitspike.integer.engine import Engine, Method, TorchEngine
 from bitspike.integer.host import decode, encode
 from bitspike.integer.network import Input, IntegerNetwork, Linear, Neuron, Readout, Weight
 from bitspike.integer.package import VECTORS, WEIGHTS, save
@@ -130,15 +130,15 @@ def test_a_difference_between_torch_and_the_folder_counts_samples_from_the_start
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     net, folder = one_convolution(), save(one_convolution(), tmp_path / "network")
-    run = Engine.run
+    run = TorchEngine.run
 
-    def wrong(self: Engine, codes: np.ndarray) -> Trace:
+    def wrong(self: TorchEngine, codes: np.ndarray) -> Trace:
         trace = run(self, codes)
         if codes.max() == 5:
             trace.potentials["neuron"][2, 1, 0, 3, 3] += 1
         return trace
 
-    monkeypatch.setattr(Engine, "run", wrong)
+    monkeypatch.setattr(TorchEngine, "run", wrong)
     batches = [np.full((1, 4, 1, 4, 4), value) for value in (1, 5, 2)]
     certificate = prove_codes(net, folder, batches)
     assert not certificate.equal
@@ -161,3 +161,34 @@ def test_the_host_encodes_and_decodes() -> None:
     assert decode(net.outputs[0], np.array([[1, 2]])).tolist() == [[1.0, 2.0]]
     with pytest.raises(ValueError, match=r"\[2, 4, 4\], needed is \[N, 1, 4, 4\]"):
         encode(net, torch.zeros(2, 4, 4))
+
+
+def test_the_engine_is_proved_by_golden_vectors_and_by_images(tmp_path: Path) -> None:
+    net, folder = one_convolution(), save(one_convolution(), tmp_path / "network")
+    assert verify(folder, engine=True) == verify(folder)
+    images = torch.randint(0, 9, (7, 1, 4, 4)).float()
+    assert verify(folder, images, engine=True) == verify(net, images, engine=True) == verify(net, images)
+
+
+@pytest.mark.parametrize("method", [None, *(m for m in Method if m is not Method.NONE)])
+@pytest.mark.parametrize("by_images", [True, False])
+def test_an_engine_that_is_wrong_in_one_of_its_ways_is_found(
+    monkeypatch: pytest.MonkeyPatch, method: Method | None, by_images: bool
+) -> None:
+    run = Engine.run
+
+    def wrong(self: Engine, codes: np.ndarray) -> Trace:
+        trace = run(self, codes)
+        if self.method is method:
+            trace.potentials["neuron"][1, 2, 0, 3, 0] -= 1
+        return trace
+
+    monkeypatch.setattr(Engine, "run", wrong)
+    net = one_convolution()
+    if not Engine(net).native and method is not None:
+        return  # without the native library there is one way only
+    images = torch.randint(0, 9, (7, 1, 4, 4)).float() if by_images else None
+    certificate = verify(net, images, engine=True)
+    assert not certificate.equal
+    assert certificate.first_difference is not None
+    assert certificate.first_difference.quantity == "membrane"

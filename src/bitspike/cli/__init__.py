@@ -131,13 +131,15 @@ def evaluate(
 
 @app.command()
 def verify(
-    network: Annotated[Path, typer.Argument(help="The folder of a saved network, or of a run.")], as_json: Json = False
+    network: Annotated[Path, typer.Argument(help="The folder of a saved network, or of a run.")],
+    engine: Annotated[bool, typer.Option("--engine", help="Prove the fast engine, in every way that it has.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Replay a network's golden vectors with integers only and print the certificate."""
     with guarded():
         from bitspike.journeys.proof import verify as prove
 
-        certificate = prove(network)
+        certificate = prove(network, engine=engine)
         if as_json:
             _print_json(certificate.to_dict())
         else:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from bitspike.errors import ConstraintError
 from bitspike.graph.trace import evaluation
-from bitspike.integer.engine import Engine
+from bitspike.integer.engine import TorchEngine
 from bitspike.integer.host import decode, encode
 from bitspike.integer.network import IntegerNetwork
 from bitspike.nn import BernoulliCoder, Neuron
@@ -67,7 +67,7 @@ def compare(
     """
     if len(net.outputs) != 1:
         raise ConstraintError(f"the network has {len(net.outputs)} read-outs; class scores come from one")
-    engine, output = Engine(net), net.outputs[0]
+    engine, output = TorchEngine(net), net.outputs[0]
     equal: dict[str, int] = defaultdict(int)
     total: dict[str, int] = defaultdict(int)
     samples = same = right = right_lowered = 0

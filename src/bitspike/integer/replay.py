@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -75,8 +75,16 @@ class Certificate:
         return f"certificate: NOT equal\n  first difference: {self.first_difference}\n  compared: {compared}"
 
 
-def replay(folder: Path) -> Certificate:
+Run = Callable[[IntegerNetwork, Integers], Trace]
+"""Runs a network on codes: the definition, or anything that claims to equal it."""
+
+
+def replay(folder: Path, run: Run = simulate) -> Certificate:
     """Check a saved network against its own golden vectors, and its tensors against their digests.
+
+    Args:
+        folder: of the saved network.
+        run: what runs it.
 
     Raises:
         PackageError: the folder cannot be read.
@@ -84,7 +92,7 @@ def replay(folder: Path) -> Certificate:
     manifest, tensors = read_manifest(folder), read_tensors(folder, WEIGHTS)
     net, vectors = load(folder, check=False), read_tensors(folder, VECTORS)
     expected, codes, steps = _golden(net, vectors, folder)
-    found = simulate(net, codes)
+    found = run(net, codes)
     _refuse_other_shapes(expected, found, len(steps), folder)
     first = first_difference(net, expected, found, steps)
     if first is None and (changed := changed_tensors(manifest, tensors)):

@@ -16,12 +16,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bitspike.integer.engine import Engine
+from bitspike.integer.engine import Engine, Method, TorchEngine
 from bitspike.integer.host import encode
 from bitspike.integer.network import IntegerNetwork, Integers
 from bitspike.integer.package import load, save
 from bitspike.integer.replay import Certificate, Difference, first_difference, replay
-from bitspike.integer.simulate import simulate
+from bitspike.integer.simulate import Trace, simulate
 
 Batch = Tensor | tuple[Tensor, Tensor]
 
@@ -32,6 +32,7 @@ def verify(
     *,
     batch_size: int = 250,
     folder: str | os.PathLike[str] | None = None,
+    engine: bool = False,
 ) -> Certificate:
     """Prove a network.
 
@@ -42,6 +43,8 @@ def verify(
             replayed.
         batch_size: samples that are run at once.
         folder: where ``network`` has been saved, so that this very package is proved; None saves it for the moment.
+        engine: prove the fast engine instead: it takes the place of torch, or of NumPy in the replay of golden vectors,
+            and runs every method that it has besides those that it would choose.
 
     Returns:
         the certificate; ``raise_if_failed()`` turns a difference into an error.
@@ -55,26 +58,49 @@ def verify(
         certificate: 100% equal (384 spikes and 384 membranes of 6 samples)
     """
     if not isinstance(network, IntegerNetwork):
-        return replay(Path(network)) if images is None else _prove(load(network), Path(network), images, batch_size)
+        return _verify(None, Path(network), images, batch_size, engine)
     with tempfile.TemporaryDirectory() as scratch:
         path = save(network, Path(scratch) / "network") if folder is None else Path(folder)
-        return replay(path) if images is None else _prove(network, path, images, batch_size)
+        return _verify(network, path, images, batch_size, engine)
 
 
-def prove_codes(net: IntegerNetwork, folder: Path, batches: Iterable[Integers]) -> Certificate:
-    """Compare torch on ``net`` with NumPy int64 on what ``folder`` holds, for batches of input codes."""
-    engine, reference = Engine(net), load(folder)
+def _verify(
+    net: IntegerNetwork | None, path: Path, images: Tensor | Iterable[Batch] | None, batch_size: int, engine: bool
+) -> Certificate:
+    if images is None:
+        return replay(path, _every_method) if engine else replay(path)
+    return _prove(load(path) if net is None else net, path, images, batch_size, engine)
+
+
+def prove_codes(net: IntegerNetwork, folder: Path, batches: Iterable[Integers], *, engine: bool = False) -> Certificate:
+    """Compare torch, or the fast engine, on ``net`` with NumPy int64 on what ``folder`` holds, for batches of codes."""
+    reference = load(folder)
+    runs = [e.run for e in _engines(net)] if engine else [TorchEngine(net).run]
     samples = spikes = membranes = 0
     first: Difference | None = None
     for codes in batches:
-        expected, found = engine.run(codes), simulate(reference, codes)
-        difference = first_difference(reference, expected, found, range(net.steps))
-        if difference is not None and first is None:
-            first = _shifted(difference, samples)
+        found = simulate(reference, codes)
+        for run in runs:
+            difference = first_difference(reference, run(codes), found, range(net.steps))
+            if difference is not None and first is None:
+                first = _shifted(difference, samples)
         samples += codes.shape[1]
         spikes += sum(s.size for s in found.spikes.values())
         membranes += sum(h.size for h in found.potentials.values())
     return Certificate(first is None, samples, spikes, membranes, first)
+
+
+def _engines(net: IntegerNetwork) -> list[Engine]:
+    """Return the engine as it chooses, and with every method alone: what it chooses depends on batch and machine."""
+    chosen = Engine(net)
+    return [chosen, *(Engine(net, method=m) for m in Method if m is not Method.NONE and chosen.native)]
+
+
+def _every_method(net: IntegerNetwork, codes: Integers) -> Trace:
+    """Run the engine in all its ways; return the first result that the definition contradicts, or else any of them."""
+    expected, results = simulate(net, codes), [engine.run(codes) for engine in _engines(net)]
+    wrong = (r for r in results if first_difference(net, expected, r, range(net.steps)) is not None)
+    return next(wrong, results[0])
 
 
 def _shifted(difference: Difference, samples: int) -> Difference:
@@ -82,7 +108,9 @@ def _shifted(difference: Difference, samples: int) -> Difference:
     return replace(difference, index=(difference.index[0] + samples, *difference.index[1:]))
 
 
-def _prove(net: IntegerNetwork, folder: Path, images: Tensor | Iterable[Batch], batch_size: int) -> Certificate:
+def _prove(
+    net: IntegerNetwork, folder: Path, images: Tensor | Iterable[Batch], batch_size: int, engine: bool
+) -> Certificate:
     timed = net.input.coding == "direct" and not net.input.constant
 
     def batches() -> Iterator[Integers]:
@@ -93,4 +121,4 @@ def _prove(net: IntegerNetwork, folder: Path, images: Tensor | Iterable[Batch], 
             for batch in images:
                 yield encode(net, batch if isinstance(batch, Tensor) else batch[0])
 
-    return prove_codes(net, folder, batches())
+    return prove_codes(net, folder, batches(), engine=engine)

@@ -10,11 +10,12 @@ from bitspike.integer.verify import verify as prove
 from bitspike.journeys.folder import RECIPE, progress
 
 
-def verify(network: str | Path) -> Certificate:
+def verify(network: str | Path, *, engine: bool = False) -> Certificate:
     """Replay the golden vectors of a saved network with integers only.
 
     Args:
         network: the folder of a network, or of a run that holds one.
+        engine: replay them on the fast engine, in every way that it has.
 
     Raises:
         PackageError: there is no network, or it cannot be read. RunError: the run has none yet.
@@ -26,4 +27,4 @@ def verify(network: str | Path) -> Certificate:
                 f"the run in {folder} has no network yet: {progress(folder)}", fix="bitspike run RECIPE --resume"
             )
         folder = folder / "network"
-    return prove(folder)
+    return prove(folder, engine=engine)

@@ -38,7 +38,7 @@ _AVERAGES = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 _LARGEST = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
 
 
-class Engine:
+class TorchEngine:
     """Run an integer network on batches.
 
     Args:

@@ -1,0 +1,160 @@
+"""An integer network run fast, by the best exact path of the machine.
+
+:class:`Engine` runs it natively: neurons fused with the layers before them, the method of every layer chosen by
+measurement. What the native library cannot hold, or a machine without it, runs through torch
+(:class:`~bitspike.integer.engine.carriers.TorchEngine`). The definition is :mod:`bitspike.integer.simulate`; that all
+agree is what ``verify`` shows.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections import OrderedDict
+
+import numpy as np
+import torch
+
+from bitspike.integer.engine.carriers import TorchEngine
+from bitspike.integer.engine.fuse import Fused, Unfit, fuse
+from bitspike.integer.engine.native import Weights, Workspace, run
+from bitspike.integer.engine.plan import Plan, Timing, choose, chosen, fixed, readers
+from bitspike.integer.network import IntegerNetwork, Integers
+from bitspike.integer.simulate import Trace, Whole, check_run
+from bitspike.kernels.engine import Method, OpStruct, library
+
+__all__ = ["Engine", "Method", "Timing", "TorchEngine"]
+
+_WORKSPACES = 4
+_Ready = tuple[Workspace, ctypes.Array[OpStruct]]
+
+
+class Engine:
+    """Run an integer network on batches, fast and exactly.
+
+    The first batch of a size takes a little longer: every method is tried on it. Later batches of about that size go
+    the way that was fastest.
+
+    Args:
+        net: the network.
+        threads: None takes torch's number.
+        method: one method for all layers that know it, instead of the fastest.
+        chunk: samples that are run at once; larger batches are split.
+
+    Example:
+        >>> from bitspike.integer.debug import one_convolution
+        >>> engine = Engine(one_convolution(threshold=8))
+        >>> engine.predict(np.full((1, 2, 1, 4, 4), 4))["readout"][0, :3].tolist()
+        [2, 2, 2]
+    """
+
+    def __init__(
+        self, net: IntegerNetwork, *, threads: int | None = None, method: Method | None = None, chunk: int = 128
+    ) -> None:
+        self.net, self.threads, self.method, self.chunk = net, threads, method, chunk
+        self.reason = ""
+        self._fused: Fused | None = None
+        self._torch: TorchEngine | None = None
+        self._weights = Weights()
+        self._plans: dict[tuple[int, int], Plan] = {}
+        self._works: OrderedDict[tuple[int, int, bool], _Ready] = OrderedDict()
+        self._lock = threading.Lock()
+        if library() is None:
+            self.reason = "there is no native library"
+        else:
+            try:
+                self._fused = fuse(net)
+            except Unfit as unfit:
+                self.reason = str(unfit)
+        if self._fused is None:
+            self._torch = TorchEngine(net)
+
+    @property
+    def native(self) -> bool:
+        """Whether the network runs natively; ``reason`` says why not."""
+        return self._fused is not None
+
+    @property
+    def timings(self) -> tuple[Timing, ...]:
+        """What was measured for the last batch size, layer by layer; empty before the first batch."""
+        return next(reversed(self._plans.values())).timings if self._plans else ()
+
+    def predict(self, codes: Whole, *, steps: int | None = None) -> dict[str, Integers]:
+        """Run on integer codes and return the outputs alone.
+
+        Args:
+            codes: [1, N, ...] for an input that is constant in time, or [T, N, ...].
+            steps: run only the first so many steps.
+
+        Returns:
+            by read-out id, int64 [N, ...].
+
+        Raises:
+            ConstraintError: the codes have another shape or leave the input's grid.
+        """
+        steps = check_run(self.net, codes, steps)
+        if self._fused is None:
+            assert self._torch is not None
+            return self._torch.run(codes, steps=steps).outputs
+        with self._lock:
+            parts = [self._part(part, steps, trace=False) for part in self._parts(codes)]
+        return {id: np.concatenate([p.outputs[id] for p in parts]) for id in parts[0].outputs}
+
+    def run(self, codes: Whole, *, steps: int | None = None) -> Trace:
+        """Run on integer codes and keep everything, as :func:`bitspike.integer.simulate.simulate` does."""
+        steps = check_run(self.net, codes, steps)
+        if self._fused is None:
+            assert self._torch is not None
+            return self._torch.run(codes, steps=steps)
+        with self._lock:
+            parts = [self._part(part, steps, trace=True) for part in self._parts(codes)]
+        return Trace(
+            {id: np.concatenate([p.spikes[id] for p in parts], 1) for id in parts[0].spikes},
+            {id: np.concatenate([p.potentials[id] for p in parts], 1) for id in parts[0].potentials},
+            {id: np.concatenate([p.outputs[id] for p in parts]) for id in parts[0].outputs},
+        )
+
+    def _parts(self, codes: Whole) -> list[Whole]:
+        samples = codes.shape[1]
+        return [codes[:, i : i + self.chunk] for i in range(0, max(1, samples), self.chunk)]
+
+    def _part(self, codes: Whole, steps: int, *, trace: bool) -> Trace:
+        threads = self.threads or torch.get_num_threads()
+        work, ops = self._work(codes, steps, threads, trace=trace)
+        work.enter(codes)
+        run(ops, threads)
+        return Trace(
+            {id: spikes.copy() for id, (spikes, _) in work.traces.items()},
+            {id: potentials.astype(np.int64) for id, (_, potentials) in work.traces.items()},
+            {id: result.copy() for id, result in work.results.items()},
+        )
+
+    def _work(self, codes: Whole, steps: int, threads: int, *, trace: bool) -> _Ready:
+        """Return memory and operations for one size of batch; the sizes used last are kept."""
+        assert self._fused is not None
+        samples = codes.shape[1]
+        key = samples, steps, trace
+        if key not in self._works:
+            plan = self._plan(codes, steps, threads)
+            work = Workspace(self._fused, samples, steps, self._weights)
+            wanted = readers(self._fused, plan.choice)
+            for step in self._fused.steps:
+                outs = wanted.get(step.signal.id, set()) if hasattr(step, "signal") else set()
+                work.ops += work.step(step, plan.choice, outs, trace=trace)
+            self._works[key] = work, (OpStruct * len(work.ops))(*work.ops)
+            while len(self._works) > _WORKSPACES:
+                self._works.popitem(last=False)
+        self._works.move_to_end(key)
+        return self._works[key]
+
+    def _plan(self, codes: Whole, steps: int, threads: int) -> Plan:
+        """Return the plan for about so many samples: sizes within a factor of two share one."""
+        assert self._fused is not None
+        key = max(1, codes.shape[1]).bit_length(), steps
+        if key not in self._plans:
+            if self.method is not None or codes.shape[1] == 0:
+                method = Method.POPCOUNT if self.method is None else self.method
+                return Plan(fixed(self._fused, method), ())
+            self._plans[key] = choose(self._fused, self._weights, codes, steps, threads)
+            self._weights.keep(set().union(*[chosen(self._fused, plan.choice) for plan in self._plans.values()]))
+        return self._plans[key]

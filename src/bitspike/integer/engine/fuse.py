@@ -1,0 +1,277 @@
+"""An integer network as fused steps: a neuron together with the layers that it reads, a pool, a read-out.
+
+What the native engine cannot hold is refused here with its reason, and the network then runs through torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bitspike.errors import BitspikeError
+from bitspike.integer.network import (
+    Add,
+    Convolution,
+    Input,
+    IntegerNetwork,
+    Integers,
+    Linear,
+    MaxPool,
+    Neuron,
+    Node,
+    Readout,
+    Reshape,
+    Shape,
+    SumPool,
+)
+from bitspike.integer.widths import magnitudes
+from bitspike.kernels.engine import Layout
+
+Pair = tuple[int, int]
+
+
+class Unfit(BitspikeError):
+    """The native engine cannot run this network; the message says why."""
+
+
+@dataclass(frozen=True)
+class Signal:
+    """A wire that is kept in memory: an input, what a neuron sends, what a pool makes.
+
+    Args:
+        id: of its node.
+        channels, inside: its shape, a missing axis counted as 1.
+        timed: whether it changes over time.
+        low, high: the range of its integers, at most 256 of them.
+        layouts: in which it can be written.
+        entry: whether it is the network's input.
+    """
+
+    id: str
+    channels: int
+    inside: Pair
+    timed: bool
+    low: int
+    high: int
+    layouts: frozenset[Layout]
+    entry: bool = False
+
+    @property
+    def binary(self) -> bool:
+        """Whether it carries nothing but 0 and 1."""
+        return self.low >= 0 and self.high <= 1
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """Where a layer or a pool looks: kernel, stride, padding, dilation, and what it makes."""
+
+    kernel: Pair
+    stride: Pair = (1, 1)
+    padding: Pair = (0, 0)
+    dilation: Pair = (1, 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A convolution or a linear layer as a convolution: codes [C_out, C_in, kh, kw], dense over groups."""
+
+    path: str
+    signal: Signal
+    codes: Integers
+    window: Window
+
+
+@dataclass(frozen=True, eq=False)
+class Term:
+    """One thing that a current is made of: gain [1 or T, 1 or C] times a layer's sums or a signal itself."""
+
+    source: Layer | Signal
+    gain: Integers
+
+
+@dataclass(frozen=True, eq=False)
+class Fire:
+    """A neuron and everything it reads."""
+
+    neuron: Neuron
+    signal: Signal
+    terms: tuple[Term, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """A sum or the largest over windows."""
+
+    source: Signal
+    signal: Signal
+    window: Window
+    largest: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Out:
+    """A read-out and everything it reads."""
+
+    readout: Readout
+    channels: int
+    inside: Pair
+    terms: tuple[Term, ...]
+
+
+Step = Fire | Pool | Out
+
+
+@dataclass(eq=False)
+class Fused:
+    """A whole network: the signal that enters, and the steps in order."""
+
+    entry: Signal
+    steps: list[Step] = field(default_factory=list)
+
+
+def fuse(net: IntegerNetwork) -> Fused:
+    """Return the fused steps of a network.
+
+    Raises:
+        Unfit: a number may leave 32 bits, a weight or a signal does not fit a byte, or nodes stand in an order that
+            has no fused step.
+
+    Example:
+        >>> from bitspike.integer.debug import convolution_and_pool
+        >>> [type(step).__name__ for step in fuse(convolution_and_pool()).steps]
+        ['Fire', 'Pool', 'Fire', 'Out']
+    """
+    for id, bound in magnitudes(net).items():
+        if bound > 2**31 - 1:
+            raise Unfit(f"{net[id].path}: a number may reach {bound:.3g}, more than 32 bits hold")
+    source = net.input
+    fused = Fused(_signal(source, not source.constant, source.grid.low, source.grid.high, _BYTES))
+    signals = {source.id: fused.entry}
+    for node in net.nodes:
+        if isinstance(node, Neuron):
+            signals[node.id] = _signal(node, True, -1 if node.signed else 0, 1, _BYTES if node.signed else _ANY)
+            fused.steps.append(Fire(_checked(node), signals[node.id], _terms(net, node, signals)))
+        elif isinstance(node, SumPool | MaxPool):
+            step = _pool(net, node, signals)
+            signals[node.id] = step.signal
+            fused.steps.append(step)
+        elif isinstance(node, Readout):
+            channels, inside = _places(node, node.shape)
+            terms = _terms(net, node, signals)
+            if isinstance(terms[0].source, Signal) and (terms[0].source.channels, terms[0].source.inside) != (
+                channels,
+                inside,
+            ):
+                channels, inside = terms[0].source.channels, terms[0].source.inside
+            fused.steps.append(Out(node, channels, inside, terms))
+    return fused
+
+
+_BYTES = frozenset({Layout.BYTES})
+_ANY = frozenset({Layout.BYTES, Layout.BITS, Layout.PLANES})
+
+
+def _signal(node: Node, timed: bool, low: int, high: int, layouts: frozenset[Layout]) -> Signal:
+    low, high = min(low, 0), max(high, 0)  # padding adds zeros
+    if high - low > 255:
+        raise Unfit(f"{node.path}: its integers reach from {low} to {high}, more than a byte holds")
+    channels, inside = _places(node, node.shape)
+    return Signal(node.id, channels, inside, timed, low, high, layouts, entry=isinstance(node, Input))
+
+
+def _places(node: Node, shape: Shape) -> tuple[int, Pair]:
+    if len(shape) > 3:
+        raise Unfit(f"{node.path}: three spatial axes")
+    inside = (1,) * (3 - len(shape)) + shape[1:]
+    return shape[0], (inside[0], inside[1])
+
+
+def _checked(node: Neuron) -> Neuron:
+    ceiling = 2 ** (node.width - 1) - 1 if node.width is not None else 2**31 - 1
+    if node.floor is not None and node.floor > ceiling:
+        raise Unfit(f"{node.path}: its floor lies above its largest potential")
+    return node
+
+
+def _pool(net: IntegerNetwork, node: SumPool | MaxPool, signals: dict[str, Signal]) -> Pool:
+    source, largest = _kept(net, node, signals), isinstance(node, MaxPool)
+    window = Window(_pair(node.kernel), _pair(node.stride), _pair(node.padding, 0))
+    area = 1 if largest else int(np.prod(node.kernel))
+    # The largest of spikes is a spike; sums take a byte.
+    layouts = source.layouts - _BYTES if largest and len(source.layouts) > 1 else _BYTES
+    signal = _signal(node, source.timed, source.low * area, source.high * area, layouts)
+    return Pool(source, signal, window, largest)
+
+
+def _kept(net: IntegerNetwork, node: Node, signals: dict[str, Signal]) -> Signal:
+    signal = signals.get(node.sources[0])
+    if signal is None:
+        raise Unfit(f"{node.path}: it reads a {type(net[node.sources[0]]).__name__}, not spikes, a pool or the input")
+    return signal
+
+
+def _terms(net: IntegerNetwork, node: Neuron | Readout | Add, signals: dict[str, Signal]) -> tuple[Term, ...]:
+    terms: list[Term] = []
+    for id, gain in zip(node.sources, node.gains, strict=True):
+        source = net[id]
+        if id in signals:
+            terms.append(Term(signals[id], gain))
+        elif isinstance(source, Convolution | Linear):
+            terms.append(Term(_layer(net, source, signals), gain))
+        elif isinstance(source, Add):
+            terms += [Term(t.source, t.gain * gain) for t in _terms(net, source, signals)]
+        elif (
+            isinstance(source, Reshape) and isinstance(node, Readout) and _flat(net, source) in signals and _plain(node)
+        ):
+            terms.append(Term(signals[_flat(net, source)], gain))
+        else:
+            raise Unfit(f"{node.path}: it reads a {type(source).__name__}")
+    return tuple(terms)
+
+
+def _plain(node: Readout) -> bool:
+    return len(node.sources) == 1 and node.gains[0].shape[1] == node.bias.shape[1] == 1
+
+
+def _flat(net: IntegerNetwork, node: Node) -> str:
+    """Return the id of what a flattening node flattens, or of the node itself."""
+    while isinstance(node, Reshape) and len(node.shape) == 1:
+        node = net[node.sources[0]]
+    return node.id
+
+
+def _layer(net: IntegerNetwork, node: Convolution | Linear, signals: dict[str, Signal]) -> Layer:
+    codes = node.weight.codes
+    if codes.size and (codes.min() < -128 or codes.max() > 127):
+        raise Unfit(f"{node.path}: weight codes from {codes.min()} to {codes.max()}, more than a byte holds")
+    if isinstance(node, Convolution):
+        signal = _kept(net, node, signals)
+        kernel = _pair(codes.shape[2:])
+        dense = _dense(codes.reshape(*codes.shape[:2], *kernel), node.groups)
+        window = Window(kernel, _pair(node.stride), _pair(node.padding, 0), _pair(node.dilation))
+        return Layer(node.path, signal, dense, window)
+    id = _flat(net, net[node.sources[0]])
+    if id not in signals or len(node.shape) != 1:
+        raise Unfit(f"{node.path}: it reads a {type(net[id]).__name__}, not spikes, a pool or the input")
+    signal = signals[id]
+    # A linear layer behind a flattening is a convolution whose kernel is the whole image.
+    return Layer(node.path, signal, codes.reshape(len(codes), signal.channels, *signal.inside), Window(signal.inside))
+
+
+def _dense(codes: Integers, groups: int) -> Integers:
+    """Fill a grouped kernel up with zeros: [C_out, C_in/groups, kh, kw] to [C_out, C_in, kh, kw]."""
+    if groups == 1:
+        return codes
+    out, per_group, *kernel = codes.shape
+    dense = np.zeros((groups, out // groups, groups, per_group, *kernel), np.int64)
+    for g in range(groups):
+        dense[g, :, g] = codes.reshape(groups, out // groups, per_group, *kernel)[g]
+    return dense.reshape(out, groups * per_group, *kernel)
+
+
+def _pair(values: Shape, fill: int = 1) -> Pair:
+    if len(values) > 2:
+        raise Unfit("a window of three axes")
+    return (fill, values[0]) if len(values) == 1 else (values[0], values[1])

@@ -1,0 +1,332 @@
+"""The fused steps of a network as operations of the native engine, with the memory they work in."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bitspike.integer.engine.fuse import Fire, Fused, Layer, Out, Pool, Signal, Step, Term
+from bitspike.integer.engine.pack import SOURCE, Packed, aligned, pack, padded
+from bitspike.integer.network import Integers
+from bitspike.kernels.engine import (
+    Kind,
+    Layout,
+    Method,
+    OpStruct,
+    TermStruct,
+    UnitStruct,
+    WireStruct,
+    library,
+    per_unit,
+)
+
+_MOST, _LEAST = 2**31 - 1, -(2**31)
+Choice = dict[int, Method]
+"""The method of every layer, by ``id()`` of the layer."""
+Memory = npt.NDArray[Any]
+
+
+@dataclass(eq=False)
+class Weights:
+    """Packed weights, made once for each layer and method that is tried."""
+
+    packed: dict[tuple[int, Method], Packed] = field(default_factory=dict)
+
+    def of(self, layer: Layer, method: Method) -> Packed:
+        """Return the weights of a layer for a method."""
+        key = (id(layer), method)
+        if key not in self.packed:
+            units = units_of(layer.signal, SOURCE[method])
+            self.packed[key] = pack(layer.codes, method, units=units, low=layer.signal.low)
+        return self.packed[key]
+
+    def keep(self, wanted: set[tuple[int, Method]]) -> None:
+        """Drop what was only tried."""
+        self.packed = {key: value for key, value in self.packed.items() if key in wanted}
+
+
+def units_of(signal: Signal, layout: Layout) -> int:
+    """Return how many units hold the channels of a signal."""
+    if layout == Layout.BYTES:  # neurons write 16 channels at once
+        return -(-signal.channels // 4) if signal.entry else padded(signal.channels) // 4
+    return -(-signal.channels // (32 if layout == Layout.BITS else per_unit()))
+
+
+@dataclass(eq=False)
+class Workspace:
+    """Memory and operations for one number of samples and steps.
+
+    Args:
+        fused: the network.
+        samples, steps: N and T.
+        weights: shared by all workspaces of a network.
+    """
+
+    fused: Fused
+    samples: int
+    steps: int
+    weights: Weights
+    wires: dict[tuple[str, Layout], tuple[WireStruct, Memory]] = field(default_factory=dict)
+    alive: list[Any] = field(default_factory=list)
+    ops: list[OpStruct] = field(default_factory=list)
+    results: dict[str, Integers] = field(default_factory=dict)
+    traces: dict[str, tuple[npt.NDArray[np.int8], npt.NDArray[np.int32]]] = field(default_factory=dict)
+    borders: Mapping[str, tuple[int, int]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.borders = _borders(self.fused)
+
+    # ------------------------------------------------------------------ memory
+
+    def wire(self, signal: Signal, layout: Layout) -> WireStruct:
+        """Return a signal in one layout, with memory of its own."""
+        key = (signal.id, layout)
+        if key not in self.wires:
+            rows = self.samples * (self.steps if signal.timed else 1)
+            lanes, units = -(-rows // 64) * 64, units_of(signal, layout)
+            (h, w), (bh, bw) = signal.inside, self.borders.get(signal.id, (0, 0))
+            if layout == Layout.PLANES:
+                bh = bw = 0
+                memory: Memory = aligned(units * h * w * lanes + 64, np.uint8)
+            else:
+                fill = -signal.low if layout == Layout.BYTES else 0
+                memory = aligned(rows * (h + 2 * bh) * (w + 2 * bw) * units * 4 + 64, np.uint8, fill)
+            low = signal.low if layout == Layout.BYTES else 0
+            self.wires[key] = (
+                _wire(memory, layout, signal.timed, signal.channels, (h, w), (bh, bw), units, low, lanes),
+                memory,
+            )
+        return self.wires[key][0]
+
+    def sums(self, layer: Layer, method: Method, inside: tuple[int, int]) -> WireStruct:
+        """Return memory for the sums of a layer that is added to another."""
+        layout = Layout.RAW_SAMPLES if method == Method.TABLE else Layout.RAW_CHANNELS
+        key = (f"{id(layer)}", layout)
+        if key not in self.wires:
+            rows, channels = self.samples * (self.steps if layer.signal.timed else 1), len(layer.codes)
+            lanes, unit = -(-rows // 64) * 64, per_unit() if method == Method.TABLE else 16
+            units = -(-channels // unit)
+            size = (lanes if method == Method.TABLE else rows) * units * unit * inside[0] * inside[1] + 16
+            memory = aligned(size, np.int32)
+            self.wires[key] = (
+                _wire(memory, layout, layer.signal.timed, channels, inside, (0, 0), units, 0, lanes),
+                memory,
+            )
+        return self.wires[key][0]
+
+    def enter(self, codes: Integers) -> None:
+        """Write input codes [T or 1, N, ...] where the first layer reads them."""
+        entry = self.fused.entry
+        wire = self.wire(entry, Layout.BYTES)
+        memory = self.wires[entry.id, Layout.BYTES][1]
+        (h, w), bh, bw = entry.inside, wire.border_h, wire.border_w
+        rows = codes.shape[0] * codes.shape[1]
+        view = memory[: rows * (h + 2 * bh) * (w + 2 * bw) * wire.units * 4]
+        view = view.reshape(rows, h + 2 * bh, w + 2 * bw, wire.units * 4)
+        inside = view[:, bh : bh + h, bw : bw + w, : entry.channels]
+        small = (codes - entry.low if entry.low else codes).astype(np.uint8)
+        inside[...] = small.reshape(rows, entry.channels, h, w).transpose(0, 2, 3, 1)
+
+    # ------------------------------------------------------------------ operations
+
+    def step(self, step: Step, choice: Choice, outs: set[Layout], *, trace: bool = False) -> list[OpStruct]:
+        """Return the operations of one step.
+
+        Args:
+            step: of the fused network.
+            choice: the method of its layers.
+            outs: the layouts in which its signal is written.
+            trace: also keep spikes and potentials.
+        """
+        if isinstance(step, Pool):
+            return [self._pool(step, layout) for layout in sorted(outs)]
+        inside = _inside(step)
+        ops, terms, main = [], [], main_layer(step)
+        samples = main is not None and choice[id(main)] == Method.TABLE
+        for term in step.terms:
+            if term.source is main and isinstance(step, Fire):
+                continue
+            if isinstance(term.source, Layer):
+                method = choice[id(term.source)]
+                ops.append(self.layer_sums(term.source, method, inside))
+                terms.append((self.sums(term.source, method, inside), term))
+            else:
+                terms.append((self.wire(term.source, direct_layout(term.source, samples=samples)), term))
+        if isinstance(step, Out):
+            return [*ops, self._read_out(step, terms)]
+        op = self._op(Kind.LAYER, Method.NONE, step.signal.channels, step.signal.inside)
+        if main is not None:
+            self._attach_layer(op, main, choice[id(main)])
+        gain = next((t.gain for t in step.terms if t.source is main), np.zeros((1, 1), np.int64))
+        op.unit = self._keep(ctypes.pointer(self._unit(step, gain, op.padded)))
+        self._attach_terms(op, terms)
+        first, converted = _written(outs, samples=samples)
+        self._attach_outs(op, [self.wire(step.signal, layout) for layout in first])
+        later = [self._convert(step.signal, *pair) for pair in converted]
+        if trace:
+            shape = (self.steps, self.samples, *step.neuron.shape)
+            self.traces[step.neuron.id] = np.zeros(shape, np.int8), np.zeros(shape, np.int32)
+            op.spikes, op.potentials = (a.ctypes.data for a in self.traces[step.neuron.id])
+        return [*ops, op, *later]
+
+    def layer_sums(self, layer: Layer, method: Method, inside: tuple[int, int]) -> OpStruct:
+        """Return the operation that computes nothing but the sums of a layer."""
+        op = self._op(Kind.LAYER, method, len(layer.codes), inside)
+        self._attach_layer(op, layer, method)
+        self._attach_outs(op, [self.sums(layer, method, inside)])
+        return op
+
+    def _op(self, kind: Kind, method: Method, channels: int, inside: tuple[int, int]) -> OpStruct:
+        return OpStruct(
+            kind=kind, method=method, steps=self.steps, samples=self.samples, out_channels=channels, oh=inside[0],
+            ow=inside[1], padded=padded(channels), kh=1, kw=1, sh=1, sw=1, dh=1, dw=1,
+        )  # fmt: skip
+
+    def _attach_layer(self, op: OpStruct, layer: Layer, method: Method) -> None:
+        packed = self.weights.of(layer, method)
+        op.method, op.source = method, ctypes.pointer(self.wire(layer.signal, SOURCE[method]))
+        _attach_window(op, layer)
+        op.weights, op.correction = packed.weights.ctypes.data, packed.correction.ctypes.data
+        op.planes, op.factor, op.offset, op.flush = packed.planes, packed.factor, packed.offset, packed.flush
+        self._keep(packed)
+
+    def _attach_terms(self, op: OpStruct, terms: list[tuple[WireStruct, Term]]) -> None:
+        array = (TermStruct * len(terms))()
+        for slot, (wire, term) in zip(array, terms, strict=True):
+            slot.wire, slot.gain = ctypes.pointer(wire), self._rows(term.gain, op.padded)
+        op.terms, op.n_terms = self._keep(array), len(terms)
+
+    def _attach_outs(self, op: OpStruct, wires: list[WireStruct]) -> None:
+        array = (WireStruct * len(wires))(*wires)
+        op.outs, op.n_outs = self._keep(array), len(wires)
+
+    def _convert(self, signal: Signal, source: Layout, wanted: Layout) -> OpStruct:
+        op = self._op(Kind.CONVERT, Method.NONE, signal.channels, signal.inside)
+        op.source = ctypes.pointer(self.wire(signal, source))
+        self._attach_outs(op, [self.wire(signal, wanted)])
+        return op
+
+    def _pool(self, step: Pool, layout: Layout) -> OpStruct:
+        op = self._op(Kind.POOL, Method.NONE, step.signal.channels, step.signal.inside)
+        source = layout if layout != Layout.BYTES else direct_layout(step.source, samples=False)
+        op.source = ctypes.pointer(self.wire(step.source, source))
+        _attach_window(op, step)
+        op.largest = step.largest
+        self._attach_outs(op, [self.wire(step.signal, layout)])
+        return op
+
+    def _read_out(self, step: Out, terms: list[tuple[WireStruct, Term]]) -> OpStruct:
+        op = self._op(Kind.READOUT, Method.NONE, step.channels, step.inside)
+        self._attach_terms(op, terms)
+        result = np.zeros((self.samples, *step.readout.shape), np.int64)
+        self.results[step.readout.id] = result
+        op.result, op.readout_bias = result.ctypes.data, self._rows(step.readout.bias, op.padded)
+        return op
+
+    def _unit(self, step: Fire, gain: Integers, width: int) -> UnitStruct:
+        node = step.neuron
+        low = -(2 ** (node.width - 1)) if node.width is not None else _LEAST
+        lower = low if node.floor is None else max(low, node.floor)
+        fire_at = node.threshold + (node.fire == "gt")
+        channels = node.shape[0]
+        return UnitStruct(
+            gain=self._rows(gain, width),
+            bias=self._rows(node.bias, width),
+            fire_at=self._rows(fire_at, width, channels=channels, fill=_MOST),
+            threshold=self._rows(node.threshold, width),
+            initial=self._rows(node.initial[None], width, steps=1),
+            v_reset=self._rows(node.v_reset[None], width, steps=1),
+            retract=self._rows(node.retract[None], width, steps=1, channels=channels, fill=_MOST),
+            right_shift=node.right_shift,
+            leak_numerator=node.leak.numerator,
+            leak_shift=node.leak.shift,
+            leak_after=node.leak_order == "after",
+            leaks=(node.leak.numerator, node.leak.shift) != (1, 0),
+            hard=node.reset == "hard",
+            has_signs=node.signed,
+            still=all(len(values) == 1 for values in (gain, node.bias, node.threshold)),
+            lower=lower,
+            upper=2 ** (node.width - 1) - 1 if node.width is not None else _MOST,
+        )
+
+    def _rows(
+        self, values: Integers, width: int, *, steps: int | None = None, channels: int | None = None, fill: int = 0
+    ) -> int:
+        """Spread parameters [1 or T, 1 or C] to int32 [T, width] and return their address."""
+        rows = np.full((self.steps if steps is None else steps, width), fill, np.int32)
+        inside = values.shape[1] if values.shape[1] > 1 else width if channels is None else channels
+        rows[:, :inside] = values[: len(rows)]
+        self._keep(rows)
+        return int(rows.ctypes.data)
+
+    def _keep(self, thing: Any) -> Any:
+        self.alive.append(thing)
+        return thing
+
+
+def run(ops: ctypes.Array[OpStruct], threads: int) -> None:
+    """Run operations one after the other."""
+    native = library()
+    assert native is not None
+    native.bitspike_engine_run(ops, len(ops), threads)
+
+
+def main_layer(step: Step) -> Layer | None:
+    """Return the layer whose sums go straight into the neuron of a step: the one with most weights."""
+    layers = [t.source for t in step.terms if isinstance(t.source, Layer)] if isinstance(step, Fire) else []
+    return max(layers, key=lambda layer: layer.codes.size, default=None)
+
+
+def direct_layout(signal: Signal, *, samples: bool) -> Layout:
+    """Return the layout in which a neuron, a pool or a read-out reads a signal itself."""
+    if samples:
+        return Layout.PLANES
+    return Layout.BITS if Layout.BITS in signal.layouts else Layout.BYTES
+
+
+def _written(outs: set[Layout], *, samples: bool) -> tuple[list[Layout], list[tuple[Layout, Layout]]]:
+    """Return the layouts that a neuron writes itself, and those that are converted, from what to what."""
+    if samples:
+        return [Layout.PLANES], [(Layout.PLANES, layout) for layout in sorted(outs - {Layout.PLANES})]
+    if Layout.PLANES in outs:
+        return sorted(outs - {Layout.PLANES} | {Layout.BITS}), [(Layout.BITS, Layout.PLANES)]
+    return sorted(outs), []
+
+
+def _inside(step: Fire | Out) -> tuple[int, int]:
+    return step.signal.inside if isinstance(step, Fire) else step.inside
+
+
+def _attach_window(op: OpStruct, thing: Layer | Pool) -> None:
+    window = thing.window
+    (op.kh, op.kw), (op.sh, op.sw), (op.ph, op.pw), (op.dh, op.dw) = (
+        window.kernel, window.stride, window.padding, window.dilation,
+    )  # fmt: skip
+
+
+def _wire(
+    memory: Memory, layout: Layout, timed: bool, channels: int, inside: tuple[int, int], border: tuple[int, int],
+    units: int, low: int, lanes: int,
+) -> WireStruct:  # fmt: skip
+    return WireStruct(
+        data=memory.ctypes.data, layout=layout, timed=timed, channels=channels, h=inside[0], w=inside[1],
+        border_h=border[0], border_w=border[1], units=units, low=low, lanes=lanes,
+    )  # fmt: skip
+
+
+def _borders(fused: Fused) -> dict[str, tuple[int, int]]:
+    """Return the widest padding that any reader of a signal wants."""
+    found: dict[str, tuple[int, int]] = {}
+    for step in fused.steps:
+        readers = [(step.source, step.window)] if isinstance(step, Pool) else [
+            (t.source.signal, t.source.window) for t in step.terms if isinstance(t.source, Layer)
+        ]  # fmt: skip
+        for signal, window in readers:
+            h, w = found.get(signal.id, (0, 0))
+            found[signal.id] = max(h, window.padding[0]), max(w, window.padding[1])
+    return found

@@ -1,0 +1,175 @@
+"""Choose the method of every layer by running it: all methods give the same integers, so only time decides."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from bitspike.integer.engine.fuse import Fire, Fused, Layer, Out, Signal
+from bitspike.integer.engine.native import Choice, Weights, Workspace, direct_layout, main_layer, run
+from bitspike.integer.engine.pack import SOURCE, methods
+from bitspike.integer.network import Integers
+from bitspike.kernels.engine import Layout, Method, OpStruct, level
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long one layer took.
+
+    Args:
+        layer: module path.
+        method: what was chosen.
+        seconds: by method that was tried, with the neuron behind the layer.
+    """
+
+    layer: str
+    method: str
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """The method of every layer, and what each of them took."""
+
+    choice: Choice
+    timings: tuple[Timing, ...]
+
+
+def choose(fused: Fused, weights: Weights, codes: Integers, steps: int, threads: int) -> Plan:
+    """Measure every method of every layer on real codes, in the order of data flow.
+
+    Args:
+        fused: the network.
+        weights: shared; what was only tried is left in them.
+        codes: [T or 1, N, ...]; methods depend on N and on how many spikes there are.
+        steps: T.
+        threads: of the machine.
+    """
+    work = Workspace(fused, codes.shape[1], steps, weights)
+    work.enter(codes)
+    choice: Choice = {}
+    timings: list[Timing] = []
+    rows = codes.shape[1] * steps
+    for step in fused.steps:
+        if isinstance(step, Fire | Out):
+            timings += _choose_step(work, step, layers_of(step), choice, rows, threads)
+        outs = set() if isinstance(step, Out) else set(step.signal.layouts)
+        _run(work.step(step, choice, outs), threads)
+    return Plan(choice, tuple(timings))
+
+
+def fixed(fused: Fused, method: Method) -> Choice:
+    """Return a choice that takes one method wherever it applies, and the plainest one elsewhere."""
+    choice: Choice = {}
+    for step in fused.steps:
+        if isinstance(step, Fire | Out):
+            layers = layers_of(step)
+            for layer in layers:
+                found = [m for m in _candidates(layer, 64) if m != Method.TABLE or _takes_tables(step, layers)]
+                choice[id(layer)] = method if method in found else found[0]
+            if len({choice[id(layer)] == Method.TABLE for layer in layers}) == 2:
+                choice |= {id(layer): Method.POPCOUNT for layer in layers if choice[id(layer)] == Method.TABLE}
+    return choice
+
+
+def readers(fused: Fused, choice: Choice) -> dict[str, set[Layout]]:
+    """Return the layouts in which each signal is read, by id."""
+    found: dict[str, set[Layout]] = {fused.entry.id: {Layout.BYTES}}
+
+    def note(signal: Signal, layout: Layout) -> None:
+        found.setdefault(signal.id, set()).add(layout)
+
+    for step in reversed(fused.steps):
+        if isinstance(step, Fire | Out):
+            main = main_layer(step)
+            samples = main is not None and choice[id(main)] == Method.TABLE
+            for term in step.terms:
+                if isinstance(term.source, Layer):
+                    note(term.source.signal, SOURCE[choice[id(term.source)]])
+                else:
+                    note(term.source, direct_layout(term.source, samples=samples))
+        else:
+            for layout in found.setdefault(step.signal.id, set(step.signal.layouts)):
+                note(step.source, layout if layout != Layout.BYTES else direct_layout(step.source, samples=False))
+    return found
+
+
+def chosen(fused: Fused, choice: Choice) -> set[tuple[int, Method]]:
+    """Return the weights that a choice needs."""
+    steps = [s for s in fused.steps if isinstance(s, Fire | Out)]
+    return {(id(layer), choice[id(layer)]) for step in steps for layer in layers_of(step)}
+
+
+def layers_of(step: Fire | Out) -> list[Layer]:
+    """Return the layers that a step reads."""
+    return [t.source for t in step.terms if isinstance(t.source, Layer)]
+
+
+def _choose_step(
+    work: Workspace, step: Fire | Out, layers: list[Layer], choice: Choice, rows: int, threads: int
+) -> list[Timing]:
+    """Choose for all layers of one step; those that are added to each other stay in one family."""
+    main = main_layer(step)
+    found = []
+    for layer in layers:
+        if layer is not main:
+            tried = {
+                m: _time([work.layer_sums(layer, m, _inside(step))], threads)
+                for m in _candidates(layer, rows)
+                if m is not Method.TABLE
+            }
+            choice[id(layer)] = min(tried, key=tried.__getitem__)
+            found.append(Timing(layer.path, choice[id(layer)].name, {m.name: s for m, s in tried.items()}))
+    if main is None:
+        return found
+    assert isinstance(step, Fire)
+    channels = dict(choice)
+    seconds: dict[Method, float] = {}
+    tables = dict(choice) | {id(layer): Method.TABLE for layer in layers}
+    for method in _candidates(main, rows):
+        if method == Method.TABLE and not _takes_tables(step, layers):
+            continue
+        trial = tables if method == Method.TABLE else channels | {id(main): method}
+        outs = {Layout.PLANES if method == Method.TABLE else direct_layout(step.signal, samples=False)}
+        seconds[method] = _time(work.step(step, trial, outs), threads, limit=min(seconds.values(), default=1e9))
+    best = min(seconds, key=seconds.__getitem__)
+    choice |= tables if best == Method.TABLE else channels | {id(main): best}
+    return [*found, Timing(main.path, best.name, {m.name: s for m, s in seconds.items()})]
+
+
+def _candidates(layer: Layer, rows: int) -> list[Method]:
+    found = methods(layer.codes, binary=layer.signal.binary, tables=level() >= 3)
+    wanted = [m for m in found if SOURCE[m] in layer.signal.layouts]
+    # A table serves 64 samples at once, an event one.
+    return [m for m in wanted if not (m == Method.TABLE and rows < 24) and not (m == Method.EVENTS and rows > 256)]
+
+
+def _takes_tables(step: Fire | Out, layers: list[Layer]) -> bool:
+    """Tell whether everything that a neuron reads can be had one sample beside the other."""
+    return (
+        isinstance(step, Fire)
+        and not step.neuron.signed
+        and all(Method.TABLE in _candidates(layer, 64) for layer in layers)
+        and all(isinstance(t.source, Layer) or Layout.PLANES in t.source.layouts for t in step.terms)
+    )
+
+
+def _inside(step: Fire | Out) -> tuple[int, int]:
+    return step.signal.inside if isinstance(step, Fire) else step.inside
+
+
+def _run(ops: list[OpStruct], threads: int) -> None:
+    run((OpStruct * len(ops))(*ops), threads)
+
+
+def _time(ops: list[OpStruct], threads: int, limit: float = 1e9) -> float:
+    """Return the best of three runs behind a first one that touches the memory; stop where it is hopeless."""
+    array, best = (OpStruct * len(ops))(*ops), 1e9
+    run(array, threads)
+    for _ in range(3):
+        start = time.perf_counter()
+        run(array, threads)
+        best = min(best, time.perf_counter() - start)
+        if best > 1.5 * limit:
+            break
+    return best

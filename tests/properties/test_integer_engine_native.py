@@ -1,0 +1,260 @@
+"""The native engine gives the integers of the definition: every method, instruction set, batch, layout and network."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from random_networks import by_channel, neuron, parameter, random_codes, random_network, weight
+
+from bitspike.errors import ConstraintError
+from bitspike.integer.debug import convolution_and_pool, one_convolution
+from bitspike.integer.engine import Engine, Method
+from bitspike.integer.engine.pack import methods
+from bitspike.integer.network import (
+    Convolution,
+    Input,
+    IntegerNetwork,
+    Linear,
+    MaxPool,
+    Node,
+    Readout,
+    Reshape,
+    SumPool,
+    Weight,
+    window_shape,
+)
+from bitspike.integer.simulate import Trace, simulate
+from bitspike.kernels.engine import level, library
+from bitspike.kernels.native import SWITCH
+from bitspike.ops.grids import Grid
+
+WAYS: list[Method | None] = [None, Method.DOT, Method.POPCOUNT, Method.EVENTS, Method.TABLE]
+LOOPS = {"": 5, "avx512": 4, "avx2": 3, "portable": 1, "plain": 0}
+
+
+@pytest.fixture(
+    params=[name for name, wanted in LOOPS.items() if name in ("", "plain", "portable") or level() >= wanted]
+)
+def loops(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Every set of loops that this machine can run; where there is no library, the engine runs through torch."""
+    monkeypatch.setenv(SWITCH, "" if request.param == "plain" else request.param)
+    if request.param == "plain":
+        monkeypatch.setattr("bitspike.integer.engine.library", lambda: None)
+    return str(request.param)
+
+
+def assert_equal(found: Trace, expected: Trace) -> None:
+    for name in expected.spikes:
+        assert np.array_equal(found.spikes[name], expected.spikes[name]), name
+        assert np.array_equal(found.potentials[name], expected.potentials[name]), name
+        assert found.spikes[name].dtype == np.int8
+        assert found.potentials[name].dtype == np.int64
+    for name in expected.outputs:
+        assert np.array_equal(found.outputs[name], expected.outputs[name]), name
+
+
+def deep_network(random: np.random.Generator, *, largest: int, channels: int) -> IntegerNetwork:
+    """A residual network in the shape of those that are run: convolutions, a shortcut, pools, linear layers."""
+    steps = int(random.integers(1, 6))
+    grid = Grid(1.0, -int(random.integers(0, 2)) * 128, 127)
+    nodes: list[Node] = [
+        Input(id="input", path="input", shape=(3, 6, 5), grid=grid, constant=bool(random.random() < 0.7))
+    ]
+
+    def convolve(
+        id: str, source: Node, out: int, kernel: int, stride: int, padding: int, groups: int = 1
+    ) -> Convolution:
+        made = window_shape(source.shape[1:], (kernel,) * 2, (stride,) * 2, (padding,) * 2, (1, 1))
+        codes = weight(random, (out, source.shape[0] // groups, kernel, kernel), largest=largest)
+        node = Convolution(
+            id=id, path=id, sources=(source.id,), shape=(out, *made), weight=codes, stride=(stride,) * 2,
+            padding=(padding,) * 2, dilation=(1, 1), groups=groups,
+        )  # fmt: skip
+        nodes.append(node)
+        return node
+
+    def fire(id: str, *sources: Node) -> Node:
+        nodes.append(neuron(random, id, tuple(s.id for s in sources), sources[0].shape, steps))
+        return nodes[-1]
+
+    first = fire("first", convolve("stem", nodes[0], channels, 3, 1, 1))
+    inside = fire("inside", convolve("branch", first, channels, 3, 1, 1))
+    joined = fire("joined", convolve("back", inside, channels, 3, 1, 1), first)
+    down = convolve("down", joined, 2 * channels, 3, 2, 1, groups=2 if channels % 2 == 0 else 1)
+    shortcut = convolve("shortcut", joined, 2 * channels, 1, 2, 0)
+    last = fire("last", down, shortcut)
+    pool = MaxPool if random.random() < 0.5 else SumPool
+    made = window_shape(last.shape[1:], (2, 2), (2, 2), (1, 1), (1, 1))
+    nodes.append(
+        pool(
+            id="pool",
+            path="pool",
+            sources=("last",),
+            shape=(2 * channels, *made),
+            kernel=(2, 2),
+            stride=(2, 2),
+            padding=(1, 1),
+        )
+    )
+    size = 2 * channels * int(np.prod(made))
+    nodes.append(Reshape(id="flat", path="flat", sources=("pool",), shape=(size,)))
+    hidden = Linear(
+        id="hidden", path="hidden", sources=("flat",), shape=(20,), weight=weight(random, (20, size), largest=largest)
+    )
+    nodes.append(hidden)
+    spiking = fire("spiking", hidden)
+    nodes.append(Linear(id="head", path="head", sources=(spiking.id,), shape=(4,), weight=weight(random, (4, 20))))
+    gain, bias = parameter(random, steps, 4, -3, 3), parameter(random, steps, 4, -5, 5)
+    nodes.append(Readout(id="out", path="out", sources=("head",), shape=(4,), gains=(gain,), bias=bias))
+    return IntegerNetwork(steps, tuple(nodes))
+
+
+def test_every_way_gives_the_integers_of_the_definition(loops: str) -> None:
+    seen: Counter[str] = Counter()
+    for seed in range(60):
+        random = np.random.default_rng(seed)
+        net = random_network(random)
+        codes = random_codes(random, net, samples=int(random.choice([0, 1, 3, 40])), extreme=seed % 7 == 0)
+        expected = simulate(net, codes)
+        for method in WAYS if seed % 3 == 0 else [WAYS[seed % len(WAYS)]]:
+            engine = Engine(net, method=method)
+            seen["native" if engine.native else "torch"] += 1
+            assert_equal(engine.run(codes), expected)
+            found = engine.predict(codes)
+            assert all(np.array_equal(found[id], value) for id, value in expected.outputs.items())
+    if library() is not None and loops != "plain":
+        assert seen["native"] > 40, "the networks are too wild for the native engine"
+
+
+@pytest.mark.parametrize("channels", [1, 6, 7, 16, 33])
+@pytest.mark.parametrize("largest", [1, 7, 31, 127])
+def test_every_way_runs_residual_networks(loops: str, channels: int, largest: int) -> None:
+    random = np.random.default_rng(channels * 1000 + largest)
+    for samples in (1, 5, 70):
+        net = deep_network(random, largest=largest, channels=channels)
+        codes = random_codes(random, net, samples=samples)
+        expected = simulate(net, codes)
+        for method in WAYS:
+            engine = Engine(net, method=method)
+            assert engine.native == (library() is not None and loops != "plain"), engine.reason
+            assert_equal(engine.run(codes), expected)
+
+
+def test_batches_of_all_sizes_in_any_order_and_fewer_steps() -> None:
+    random = np.random.default_rng(0)
+    net = deep_network(random, largest=7, channels=8)
+    engine = Engine(net, chunk=16)
+    codes = random_codes(random, net, samples=50)
+    expected = simulate(net, codes)
+    for first, last in ((0, 50), (0, 1), (7, 24), (0, 16), (49, 50), (0, 50), (3, 3), (0, 33), (0, 17), (5, 13)):
+        assert np.array_equal(engine.predict(codes[:, first:last])["out"], expected.outputs["out"][first:last])
+    steps = max(1, net.steps - 1)
+    some = codes if net.input.constant else codes[:steps]
+    assert_equal(engine.run(some, steps=steps), simulate(net, some, steps=steps))
+    assert_equal(engine.run(codes), expected)
+
+
+def test_one_thread_and_two_give_the_same() -> None:
+    random = np.random.default_rng(1)
+    net = deep_network(random, largest=7, channels=20)
+    codes = random_codes(random, net, samples=33)
+    for method in WAYS:
+        assert_equal(Engine(net, threads=2, method=method).run(codes), Engine(net, threads=1, method=method).run(codes))
+
+
+def test_the_fastest_method_is_chosen_by_measurement() -> None:
+    net = deep_network(np.random.default_rng(2), largest=7, channels=16)
+    engine = Engine(net)
+    assert engine.timings == ()
+    engine.predict(random_codes(np.random.default_rng(2), net, samples=40))
+    if not engine.native:
+        return
+    assert {t.layer for t in engine.timings} >= {"stem", "branch", "back", "down", "hidden", "head"}
+    for timing in engine.timings:
+        if timing.layer != "shortcut":  # it stays in the family of the layer that it is added to
+            assert timing.seconds[timing.method] == min(timing.seconds.values()), timing
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "left_out"),
+    [(-1, 1, set()), (-127, 127, {"EVENTS", "TABLE"}), (0, 0, set()), (5, 5, set())],
+)
+def test_a_method_is_offered_where_it_is_exact(low: int, high: int, left_out: set[str]) -> None:
+    codes = np.random.default_rng(0).integers(low, high, (4, 64, 3, 3), endpoint=True)
+    codes.flat[0], codes.flat[1] = low, high
+    found = {m.name for m in methods(codes, binary=True, tables=True)}
+    assert {"DOT", "POPCOUNT", "EVENTS", "TABLE"} - found == left_out
+    assert [m.name for m in methods(codes, binary=False, tables=True)] == ["DOT"]
+
+
+def test_sums_that_leave_the_narrow_accumulators_take_another_method() -> None:
+    codes = np.full((1, 512, 9, 9), 7)
+    assert [m.name for m in methods(codes, binary=True, tables=True)] == ["DOT", "POPCOUNT"]
+
+
+def huge(what: str) -> IntegerNetwork:
+    """One convolution and neuron with something that is too large for the native engine."""
+    net = one_convolution()
+    entry, conv, fire, *rest = net.nodes
+    assert isinstance(entry, Input)
+    assert isinstance(conv, Convolution)
+    if what == "a code":
+        conv = Convolution(
+            **vars(conv)
+            | {"weight": Weight(codes=conv.weight.codes * 200, step=np.ones(1), bits=9, low=-200, high=200)}
+        )
+    elif what == "an input":
+        entry = Input(**vars(entry) | {"grid": Grid(1.0, 0, 300)})
+    elif what == "a potential":
+        fire = type(fire)(**vars(fire) | {"threshold": np.full((1, 1), 2**31)})
+    return IntegerNetwork(net.steps, (entry, conv, fire, *rest))
+
+
+@pytest.mark.parametrize(
+    ("what", "reason"),
+    [
+        ("a code", "weight codes from 0 to 200"),
+        ("an input", "its integers reach from 0 to 300"),
+        ("a potential", "more than 32 bits hold"),
+    ],
+)
+def test_what_does_not_fit_runs_through_torch_and_says_why(what: str, reason: str) -> None:
+    net = huge(what)
+    engine = Engine(net)
+    codes = np.full((1, 2, 1, 4, 4), 5)
+    assert_equal(engine.run(codes), simulate(net, codes))
+    if library() is not None:
+        assert not engine.native
+        assert reason in engine.reason
+
+
+def test_codes_that_are_not_the_inputs_are_refused() -> None:
+    engine = Engine(convolution_and_pool())
+    with pytest.raises(ConstraintError, match="needed is"):
+        engine.predict(np.zeros((1, 4, 4), np.int64))
+    with pytest.raises(ConstraintError, match="the grid from 0 to 8"):
+        engine.predict(np.full((1, 1, 1, 4, 4), 9))
+
+
+def test_by_channel_parameters_are_those_of_the_channel() -> None:
+    """Seventeen channels with a threshold of their own: two vectors of sixteen, one of them nearly empty."""
+    random = np.random.default_rng(3)
+    entry = Input(id="input", path="input", shape=(17,), grid=Grid(1.0, 0, 9))
+    identity = Weight(codes=np.eye(17, dtype=np.int64), step=np.ones(1), bits=2, low=-1, high=1)
+    linear = Linear(id="linear", path="linear", sources=("input",), shape=(17,), weight=identity)
+    fire = neuron(random, "fire", ("linear",), (17,), 4)
+    fire = type(fire)(**vars(fire) | {"threshold": np.arange(1, 18)[None], "v_reset": by_channel(random, 17, -2, 2)})
+    out = Readout(
+        id="out",
+        path="out",
+        sources=("fire",),
+        shape=(17,),
+        gains=(np.ones((1, 1), np.int64),),
+        bias=np.zeros((1, 1), np.int64),
+    )
+    net = IntegerNetwork(4, (entry, linear, fire, out))
+    codes = random_codes(random, net, samples=35)
+    for method in WAYS:
+        assert_equal(Engine(net, method=method).run(codes), simulate(net, codes))
