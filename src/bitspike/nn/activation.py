@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.errors import ConstraintError
-from bitspike.nn.fused import fused_quant_relu
+from bitspike.kernels.activation import fused_quant_relu
 from bitspike.ops.activation import at_least, quant_relu
 
 FLOOR = 2.0**-10

@@ -14,8 +14,8 @@ from typing import TypeVar
 
 from torch import Tensor, nn
 
+from bitspike.kernels.norm import Norm
 from bitspike.nn.activation import QuantReLU
-from bitspike.nn.fused import Norm, norms_are_fused
 from bitspike.nn.layers import bare, call, plain
 from bitspike.nn.neuron import Neuron
 from bitspike.nn.norm import ThresholdBatchNorm
@@ -118,7 +118,7 @@ def _run(layer: nn.Module, x: Tensor, part: slice) -> Tensor:
 
 def _norm_to_fuse(layer: nn.Module, neuron: nn.Module, x: Tensor) -> nn.Module | None:
     """Return the norm at the end of a layer if norm, layer and neuron may be passed over as modules; else None."""
-    if not plain(x) or not norms_are_fused():
+    if not plain(x):
         return None
     whole = type(layer) in (nn.Sequential, Chain, TimeDistributed) and len(layer) > 0  # type: ignore[arg-type]
     norm = layer[-1] if whole else layer  # type: ignore[index]
