@@ -121,6 +121,11 @@ def library() -> ctypes.CDLL | None:
 
 _SIGNATURES = {
     "bitspike_engine_run": (None, (POINTER(OpStruct), c_int32, c_int32)),
+    "bitspike_engine_bounds": (None, (c_void_p, c_int64, c_int64, c_int64, c_int32, c_void_p)),
+    "bitspike_engine_pack": (
+        None,
+        (POINTER(OpStruct), c_void_p, c_int64, c_int64, c_int64, c_int64, c_int32, c_void_p, c_void_p, c_int32),
+    ),
     "bitspike_engine_level": (c_int32, ()),
     "bitspike_engine_limit": (None, (c_int32,)),
 }

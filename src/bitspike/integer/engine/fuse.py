@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from bitspike.errors import BitspikeError
 from bitspike.integer.network import (
@@ -75,11 +76,11 @@ class Window:
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """A convolution or a linear layer as a convolution: codes [C_out, C_in, kh, kw], dense over groups."""
+    """A convolution or a linear layer as a convolution: codes int8 [C_out, C_in, kh, kw], dense over groups."""
 
     path: str
     signal: Signal
-    codes: Integers
+    codes: npt.NDArray[np.int8]
     window: Window
 
 
@@ -246,10 +247,11 @@ def _layer(net: IntegerNetwork, node: Convolution | Linear, signals: dict[str, S
     codes = node.weight.codes
     if codes.size and (codes.min() < -128 or codes.max() > 127):
         raise Unfit(f"{node.path}: weight codes from {codes.min()} to {codes.max()}, more than a byte holds")
+    small = np.ascontiguousarray(codes, dtype=np.int8)
     if isinstance(node, Convolution):
         signal = _kept(net, node, signals)
         kernel = _pair(codes.shape[2:])
-        dense = _dense(codes.reshape(*codes.shape[:2], *kernel), node.groups)
+        dense = _dense(small.reshape(*codes.shape[:2], *kernel), node.groups)
         window = Window(kernel, _pair(node.stride), _pair(node.padding, 0), _pair(node.dilation))
         return Layer(node.path, signal, dense, window)
     id = _flat(net, net[node.sources[0]])
@@ -257,15 +259,15 @@ def _layer(net: IntegerNetwork, node: Convolution | Linear, signals: dict[str, S
         raise Unfit(f"{node.path}: it reads a {type(net[id]).__name__}, not spikes, a pool or the input")
     signal = signals[id]
     # A linear layer behind a flattening is a convolution whose kernel is the whole image.
-    return Layer(node.path, signal, codes.reshape(len(codes), signal.channels, *signal.inside), Window(signal.inside))
+    return Layer(node.path, signal, small.reshape(len(codes), signal.channels, *signal.inside), Window(signal.inside))
 
 
-def _dense(codes: Integers, groups: int) -> Integers:
+def _dense(codes: npt.NDArray[np.int8], groups: int) -> npt.NDArray[np.int8]:
     """Fill a grouped kernel up with zeros: [C_out, C_in/groups, kh, kw] to [C_out, C_in, kh, kw]."""
     if groups == 1:
         return codes
     out, per_group, *kernel = codes.shape
-    dense = np.zeros((groups, out // groups, groups, per_group, *kernel), np.int64)
+    dense = np.zeros((groups, out // groups, groups, per_group, *kernel), np.int8)
     for g in range(groups):
         dense[g, :, g] = codes.reshape(groups, out // groups, per_group, *kernel)[g]
     return dense.reshape(out, groups * per_group, *kernel)

@@ -1,24 +1,23 @@
 """Weight codes in the order in which each method of the native engine reads them.
 
-A layer's codes are int64 [O, C, kh, kw]. Outputs are padded with zeros to a multiple of 16, inputs to what a unit of
+A layer's codes are int8 [O, C, kh, kw]. Outputs are padded with zeros to a multiple of 16, inputs to what a unit of
 the source's layout holds: 4 channels of bytes, 32 of bits, 6 or 8 of bit planes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
-from math import gcd
+from math import gcd, prod
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
-from bitspike.integer.network import Integers
-from bitspike.kernels.engine import Layout, Method, per_unit
+from bitspike.kernels.engine import Layout, Method, OpStruct, level, library, per_unit
 
-_WORD = 32
+Codes = npt.NDArray[np.int8]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,12 +57,6 @@ def aligned(size: int, dtype: npt.DTypeLike, fill: int = 0) -> npt.NDArray[Any]:
     return view
 
 
-def _in_line(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    copy = aligned(values.size, values.dtype).reshape(values.shape)
-    copy[...] = values
-    return copy
-
-
 def padded(channels: int) -> int:
     """Return the length of one row of parameters: channels rounded up to 16.
 
@@ -74,113 +67,80 @@ def padded(channels: int) -> int:
     return -(-channels // 16) * 16
 
 
-def methods(codes: Integers, *, binary: bool, tables: bool) -> list[Method]:
-    """Return the methods that compute a layer exactly.
-
-    Args:
-        codes: [O, C, kh, kw], each within a signed byte.
-        binary: whether the source carries spikes 0 and 1 only.
-        tables: whether the machine has byte shuffles.
+def bounds(codes: Codes) -> tuple[int, int]:
+    """Return the largest sum of magnitudes of an output, and that of the weights behind one byte of a wire.
 
     Example:
-        >>> [m.name for m in methods(np.ones((1, 4, 1, 1), np.int64), binary=True, tables=True)]
-        ['DOT', 'POPCOUNT', 'EVENTS', 'TABLE']
-        >>> [m.name for m in methods(np.full((1, 4, 1, 1), 100), binary=True, tables=True)]
-        ['DOT', 'POPCOUNT', 'EVENTS']
+        >>> bounds(np.full((1, 24, 1, 1), -7, np.int8))[0]
+        168
+    """
+    native = library()
+    assert native is not None
+    sums = np.zeros(2, np.int64)
+    out, inputs, *kernel = codes.shape
+    together = per_unit()
+    native.bitspike_engine_bounds(codes.ctypes.data, out, inputs, prod(kernel), together, sums.ctypes.data)
+    return int(sums[0]), int(sums[1])
+
+
+def methods(codes: Codes, *, binary: bool) -> list[Method]:
+    """Return the methods that compute a layer exactly on this machine.
+
+    Args:
+        codes: int8 [O, C, kh, kw].
+        binary: whether the source carries spikes 0 and 1 only.
+
+    Example:
+        >>> [m.name for m in methods(np.full((1, 512, 9, 9), 7, np.int8), binary=True)]  # beyond 16 bits
+        ['DOT', 'POPCOUNT']
+        >>> [m.name for m in methods(np.ones((1, 4, 1, 1), np.int8), binary=False)]
+        ['DOT']
     """
     found = [Method.DOT]
-    magnitude = int(np.abs(codes).reshape(len(codes), -1).sum(1).max())
     if binary:
         found.append(Method.POPCOUNT)
+        magnitude, of_a_byte = bounds(codes)
         if magnitude <= 2**15 - 1:
             found.append(Method.EVENTS)
-        if tables and _largest_table(codes) * per_unit() // _inputs_of_a_table() <= 255 and magnitude <= 2**16 - 1:
+        # A byte holds the tables of at least one unit; words hold the sum of all.
+        if level() >= 3 and of_a_byte <= 255 and magnitude <= 2**16 - 1:
             found.append(Method.TABLE)
     return found
 
 
-def pack(codes: Integers, method: Method, *, units: int, low: int) -> Packed:
+def pack(codes: Codes, method: Method, *, units: int, low: int) -> Packed:
     """Pack a layer's codes.
 
     Args:
-        codes: [O, C, kh, kw].
+        codes: int8 [O, C, kh, kw].
         method: how its sums are computed.
         units: of the source wire in the layout that the method reads.
         low: the smallest value of the source, which its bytes leave out.
     """
+    native = library()
+    assert native is not None
+    out, inputs, *kernel = codes.shape
+    taps, outputs = prod(kernel), padded(out)
+    op, correction, flush = OpStruct(method=method, factor=1), np.zeros(0, np.int32), 1
     if method == Method.DOT:
-        return _dot(codes, units, low)
-    return _PACKERS[method](codes, units)
-
-
-def _filled(codes: Integers, inputs: int, outputs: int) -> Integers:
-    out, channels, *kernel = codes.shape
-    filled = np.zeros((outputs, inputs, *kernel), np.int64)
-    filled[:out, :channels] = codes
-    return filled
-
-
-def _dot(codes: Integers, units: int, low: int) -> Packed:
-    outputs = padded(len(codes))
-    w = _filled(codes, units * 4, outputs).reshape(outputs // 16, 16, units, 4, *codes.shape[2:])
-    ordered = _in_line(w.transpose(0, 4, 5, 2, 1, 3).astype(np.int8))  # [block, ky, kx, unit, 16, 4]
-    sums = np.zeros(outputs, np.int32)
-    sums[: len(codes)] = low * codes.reshape(len(codes), -1).sum(1)
-    return Packed(Method.DOT, ordered, sums)
-
-
-def _popcount(codes: Integers, units: int) -> Packed:
-    outputs, offset = padded(len(codes)), int(codes.min())
-    # codes = factor * u + offset with u >= 0 of as few bits as possible: one bit for weights of two values.
-    factor = max(1, reduce(gcd, np.unique(codes - offset).tolist(), 0))
-    filled = _filled(codes - offset, units * _WORD, outputs) // factor
-    planes = max(1, int(filled.max()).bit_length())
-    w = filled.reshape(outputs // 16, 16, units, _WORD, *codes.shape[2:]).transpose(0, 4, 5, 2, 1, 3)
-    bits = np.stack([(w >> p) & 1 for p in range(planes)], axis=1).astype(np.uint8)
-    words = np.packbits(bits, axis=-1, bitorder="little").view("<u4")[..., 0]  # [block, plane, ky, kx, unit, 16]
-    return Packed(Method.POPCOUNT, _in_line(words), _NOTHING, planes, factor, offset)
-
-
-def _events(codes: Integers, units: int) -> Packed:
-    outputs = padded(len(codes))
-    w = _filled(codes, units * _WORD, outputs).transpose(2, 3, 1, 0).reshape(-1, outputs)  # [(ky, kx, channel), O]
-    # The last block of outputs may be read 16 beyond its row.
-    return Packed(Method.EVENTS, _in_line(np.append(w.astype(np.int16).ravel(), np.zeros(32, np.int16))), _NOTHING)
-
-
-def _inputs_of_a_table() -> int:
-    return 6 if per_unit() == 6 else 4
-
-
-def _grouped(codes: Integers, units: int, outputs: int) -> npt.NDArray[np.float32]:
-    """Return [tap, unit, table, O, inputs]: the weights behind every table, small integers."""
-    inputs = _inputs_of_a_table()
-    filled = _filled(codes, units * per_unit(), outputs).astype(np.float32)
-    return filled.reshape(outputs, units, per_unit() // inputs, inputs, -1).transpose(4, 1, 2, 0, 3)
-
-
-def _largest_table(codes: Integers) -> int:
-    units = -(-codes.shape[1] // per_unit())
-    return int(np.abs(_grouped(codes, units, len(codes))).sum(-1).max())
-
-
-def _table(codes: Integers, units: int) -> Packed:
-    inputs, outputs = _inputs_of_a_table(), -(-len(codes) // per_unit()) * per_unit()
-    weights = _grouped(codes, units, outputs)
-    subsets = (np.arange(2**inputs) >> np.arange(inputs)[:, None]) & 1  # [inputs, entries]
-    least = np.minimum(weights, 0).sum(-1)
-    entries = (weights @ subsets.astype(np.float32) - least[..., None]).astype(np.uint8)
-    taps, _, tables = entries.shape[:3]
-    together = 3 if inputs == 6 else 4  # output channels that are looked up together
-    ordered = entries.reshape(taps, units, tables, outputs // together, together, -1).transpose(3, 0, 1, 2, 4, 5)
-    correction = np.ascontiguousarray(least.sum((1, 2)), dtype=np.int32)  # [tap, O]
-    flush = 255 // max(1, tables * int(entries.max(initial=0)))
-    return Packed(Method.TABLE, _in_line(ordered), correction, flush=flush)
-
-
-_NOTHING = np.zeros(0, np.int32)
-_PACKERS: dict[Method, Callable[[Integers, int], Packed]] = {
-    Method.POPCOUNT: _popcount,
-    Method.EVENTS: _events,
-    Method.TABLE: _table,
-}
+        weights = aligned(outputs * taps * units * 4, np.int8)
+        correction = np.zeros(outputs, np.int32)
+        correction[:out] = low * codes.reshape(out, -1).sum(1, dtype=np.int64)
+    elif method == Method.POPCOUNT:
+        # codes = factor * u + offset with u >= 0 of as few bits as possible: one bit for weights of two values.
+        found = np.unique(codes).astype(int) if codes.size else np.zeros(1, int)
+        op.offset, op.factor = int(found[0]), max(1, reduce(gcd, (found - found[0]).tolist(), 0))
+        op.planes = max(1, int((found[-1] - found[0]) // op.factor).bit_length())
+        weights = aligned(outputs * taps * units * op.planes, np.uint32)
+    elif method == Method.EVENTS:
+        # The last 32 outputs of the last row may be read, where there are 16.
+        weights = aligned(outputs * taps * units * 32 + 32, np.int16)
+    else:
+        whole = -(-out // per_unit()) * per_unit()
+        weights = aligned(whole * taps * units * (64 if per_unit() == 6 else 32), np.uint8)
+        correction, flush = np.zeros((taps, whole), np.int32), 255 // max(1, bounds(codes)[1])
+    native.bitspike_engine_pack(
+        op, codes.ctypes.data, out, inputs, taps, units, per_unit(), weights.ctypes.data, correction.ctypes.data,
+        torch.get_num_threads(),
+    )  # fmt: skip
+    return Packed(method, weights, correction, op.planes, op.factor, op.offset, flush)

@@ -9,7 +9,7 @@ from bitspike.integer.engine.fuse import Fire, Fused, Layer, Out, Signal
 from bitspike.integer.engine.native import Choice, Weights, Workspace, direct_layout, main_layer, run
 from bitspike.integer.engine.pack import SOURCE, methods
 from bitspike.integer.network import Integers
-from bitspike.kernels.engine import Layout, Method, OpStruct, level
+from bitspike.kernels.engine import Layout, Method, OpStruct
 
 
 @dataclass(frozen=True)
@@ -138,10 +138,10 @@ def _choose_step(
 
 
 def _candidates(layer: Layer, rows: int) -> list[Method]:
-    found = methods(layer.codes, binary=layer.signal.binary, tables=level() >= 3)
+    found = methods(layer.codes, binary=layer.signal.binary)
     wanted = [m for m in found if SOURCE[m] in layer.signal.layouts]
     # A table serves 64 samples at once, an event one.
-    return [m for m in wanted if not (m == Method.TABLE and rows < 24) and not (m == Method.EVENTS and rows > 256)]
+    return [m for m in wanted if not (m == Method.TABLE and rows < 24) and not (m == Method.EVENTS and rows > 64)]
 
 
 def _takes_tables(step: Fire | Out, layers: list[Layer]) -> bool:
