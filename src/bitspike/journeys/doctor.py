@@ -76,10 +76,14 @@ def doctor(runs: str | Path = "runs") -> dict[str, Any]:
     }
 
 
-def _describe_kernels() -> str:
-    from bitspike.kernels import status
+def _describe_kernels() -> dict[str, str]:
+    """Say for every part of the kernels what runs it on this machine, and why."""
+    from bitspike.kernels.engine import describe
+    from bitspike.kernels.native import PARTS, status
+    from bitspike.kernels.triton_support import status as on_cuda
 
-    return status()
+    found = {words: status(part) for part, words in PARTS.items()}
+    return found | {PARTS["engine"]: describe(), "CUDA": on_cuda()}
 
 
 def describe_cpu(cpuinfo: str) -> dict[str, Any]:

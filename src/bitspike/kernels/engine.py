@@ -7,7 +7,7 @@ import os
 from ctypes import POINTER, Structure, c_int32, c_int64, c_void_p
 from enum import IntEnum
 
-from bitspike.kernels.native import SWITCH, load
+from bitspike.kernels.native import SWITCH, load, status
 
 ABI = 1
 
@@ -137,6 +137,18 @@ def level() -> int:
     """Return what the machine has: 5 and 4 AVX-512 (VNNI, VPOPCNTDQ; 5 with VBMI), 3 AVX2, 1 neither, 0 no library."""
     native = library()
     return 0 if native is None else int(native.bitspike_engine_level())
+
+
+def describe() -> str:
+    """Say in a few words what runs integer networks, and with which instructions.
+
+    Example:
+        >>> describe().split(":")[0] in ("native", "plain torch")
+        True
+    """
+    found = status("engine")
+    instructions = {5: "AVX-512 with VNNI, VPOPCNTDQ and VBMI", 4: "AVX-512 with VNNI and VPOPCNTDQ", 3: "AVX2"}
+    return found if not level() else f"native: {instructions.get(level(), 'portable')} loops in C++ with OpenMP"
 
 
 def per_unit() -> int:

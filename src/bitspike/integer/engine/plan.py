@@ -113,25 +113,23 @@ def _choose_step(
     found = []
     for layer in layers:
         if layer is not main:
-            tried = {
-                m: _time([work.layer_sums(layer, m, _inside(step))], threads)
-                for m in _candidates(layer, rows)
-                if m is not Method.TABLE
-            }
+            found_here = [m for m in _candidates(layer, rows) if m is not Method.TABLE]
+            tried = _race({m: [work.layer_sums(layer, m, _inside(step))] for m in found_here}, threads)
             choice[id(layer)] = min(tried, key=tried.__getitem__)
             found.append(Timing(layer.path, choice[id(layer)].name, {m.name: s for m, s in tried.items()}))
     if main is None:
         return found
     assert isinstance(step, Fire)
     channels = dict(choice)
-    seconds: dict[Method, float] = {}
     tables = dict(choice) | {id(layer): Method.TABLE for layer in layers}
+    trials: dict[Method, list[OpStruct]] = {}
     for method in _candidates(main, rows):
-        if method == Method.TABLE and not _takes_tables(step, layers):
+        if method is Method.TABLE and not _takes_tables(step, layers):
             continue
-        trial = tables if method == Method.TABLE else channels | {id(main): method}
-        outs = {Layout.PLANES if method == Method.TABLE else direct_layout(step.signal, samples=False)}
-        seconds[method] = _time(work.step(step, trial, outs), threads, limit=min(seconds.values(), default=1e9))
+        trial = tables if method is Method.TABLE else channels | {id(main): method}
+        outs = {Layout.PLANES if method is Method.TABLE else direct_layout(step.signal, samples=False)}
+        trials[method] = work.step(step, trial, outs)
+    seconds = _race(trials, threads)
     best = min(seconds, key=seconds.__getitem__)
     choice |= tables if best == Method.TABLE else channels | {id(main): best}
     return [*found, Timing(main.path, best.name, {m.name: s for m, s in seconds.items()})]
@@ -162,14 +160,19 @@ def _run(ops: list[OpStruct], threads: int) -> None:
     run((OpStruct * len(ops))(*ops), threads)
 
 
-def _time(ops: list[OpStruct], threads: int, limit: float = 1e9) -> float:
-    """Return the best of three runs behind a first one that touches the memory; stop where it is hopeless."""
-    array, best = (OpStruct * len(ops))(*ops), 1e9
-    run(array, threads)
-    for _ in range(3):
-        start = time.perf_counter()
-        run(array, threads)
-        best = min(best, time.perf_counter() - start)
-        if best > 1.5 * limit:
-            break
+def _race(trials: dict[Method, list[OpStruct]], threads: int) -> dict[Method, float]:
+    """Return the best time of each trial; they take turns, so that a busy moment of the machine does not decide."""
+    arrays = {method: (OpStruct * len(ops))(*ops) for method, ops in trials.items()}
+    best = dict.fromkeys(arrays, 1e9)
+    for turn in range(_TURNS):
+        for method, array in arrays.items():
+            if turn > 1 and best[method] > _HOPELESS * min(best.values()):
+                continue
+            start = time.perf_counter()
+            run(array, threads)
+            if turn > 0:  # the first run touches new memory
+                best[method] = min(best[method], time.perf_counter() - start)
     return best
+
+
+_TURNS, _HOPELESS = 6, 1.5
