@@ -13,10 +13,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from bitspike.kernels import activation, native, neuron, norm
+from bitspike.kernels import activation, native, neuron, norm, pool
 from bitspike.nn import LIF, QuantReLU, SignedIF
 
-LIBRARIES = {"neuron": neuron.library, "activation": activation.library, "norm": norm.library}
+LIBRARIES = {
+    "neuron": neuron.library,
+    "activation": activation.library,
+    "norm": norm.library,
+    "pool": pool.library,
+}
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ PARTS = {
     "neuron": "time loops",
     "activation": "quantized activations",
     "norm": "batch norms",
+    "pool": "pools",
     "engine": "integer engine",
 }
 """Every part, and what it runs. Each is one library beside this file."""

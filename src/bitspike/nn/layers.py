@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
 
+from bitspike.kernels.pool import fused_pool
 from bitspike.ops.convolution import convolve, has_matrix_units, ways
 
 
 def call(layer: nn.Module, x: Tensor) -> Tensor:
-    """Return ``layer(x)``; convolutions of small images may run as matrix products.
+    """Return ``layer(x)``; convolutions of small images may run as matrix products, pools through a kernel.
 
     Every layer of ``TimeDistributed`` and ``Chain`` is called here. The other way is taken for plain CPU tensors only,
     and never past a hook, a tracer, or a forward of the user's own.
@@ -23,12 +27,9 @@ def call(layer: nn.Module, x: Tensor) -> Tensor:
         >>> call(nn.Flatten(), torch.zeros(2, 3, 4)).shape
         torch.Size([2, 12])
     """
-    if type(layer).forward is nn.Conv2d.forward and plain(x) and bare(layer):
-        assert isinstance(layer, nn.Conv2d)
-        product = _product(layer, x)
-        if product is not None:
-            return product
-    result: Tensor = layer(x)
+    other = _OTHER_WAYS.get(type(layer).forward)
+    fast = other(layer, x) if other is not None and plain(x) and bare(layer) else None
+    result: Tensor = layer(x) if fast is None else fast
     return result
 
 
@@ -45,8 +46,9 @@ def bare(*modules: nn.Module) -> bool:
     )
 
 
-def _product(layer: nn.Conv2d, x: Tensor) -> Tensor | None:
+def _product(layer: nn.Module, x: Tensor) -> Tensor | None:
     """Run a convolution whose passes are, at least in part, faster as matrix products; None for any other."""
+    assert isinstance(layer, nn.Conv2d)
     if x.device.type != "cpu" or x.dim() != 4 or layer.bias is not None or layer.groups != 1:
         return None
     (k, k2), (s, s2), p = layer.kernel_size, layer.stride, layer.padding
@@ -64,3 +66,30 @@ def _product(layer: nn.Conv2d, x: Tensor) -> Tensor | None:
     if not mixed and weight.dtype != dtype:
         return None
     return convolve(x.to(dtype), weight.to(dtype), s, p[0], chosen)
+
+
+def _pool(layer: nn.Module, x: Tensor) -> Tensor | None:
+    """Run a pool of square windows side by side; None for any other."""
+    assert isinstance(layer, nn.AvgPool2d | nn.MaxPool2d)
+    largest, size = isinstance(layer, nn.MaxPool2d), _square(layer.kernel_size)
+    if size is None or _square(layer.stride) != size or _square(layer.padding) != 0 or layer.ceil_mode:
+        return None
+    if isinstance(layer, nn.MaxPool2d):
+        if layer.return_indices or _square(layer.dilation) != 1:
+            return None
+    elif layer.divisor_override is not None:
+        return None
+    return fused_pool(x, size, largest=largest)
+
+
+def _square(size: Any) -> int | None:
+    """Return the number that holds for both axes, or None."""
+    both = (size, size) if isinstance(size, int) else tuple(size)
+    return int(both[0]) if both == (both[0],) * 2 else None
+
+
+_OTHER_WAYS: dict[Any, Callable[[nn.Module, Tensor], Tensor | None]] = {
+    nn.Conv2d.forward: _product,
+    nn.AvgPool2d.forward: _pool,
+    nn.MaxPool2d.forward: _pool,
+}
