@@ -63,9 +63,13 @@ def _measure(case: Case, args: argparse.Namespace) -> int:
     plan = Plan(effort=effort, tiny=args.tiny, keep=not args.default_malloc, only=args.only)
     passing = args.quick or args.tiny or args.only or args.default_malloc
     found = []
-    for line in measured(case, plan):
-        print(json.dumps(line, ensure_ascii=False), flush=True)
-        found.append(line)
+    try:
+        for line in measured(case, plan):
+            print(json.dumps(line, ensure_ascii=False), flush=True)
+            found.append(line)
+    except measure.BusyError as error:
+        print(f"{case.name}: {error}", file=sys.stderr)
+        return 1
     if args.out is not None or not passing:
         lines.append(found, args.out or lines.RESULTS)
     return 0

@@ -22,16 +22,23 @@ class Effort:
     Args:
         blocks: kept blocks per variant.
         seconds: a block repeats the call until it has lasted so long; one call at least.
-        patience: blocks tried per kept one, before disturbed ones are accepted and marked.
+        patience: blocks tried per kept one, before the machine counts as busy.
+        strict: give up on a busy machine; else disturbed blocks fill up the number and are marked.
     """
 
     blocks: int = 9
     seconds: float = 0.3
-    patience: int = 4
+    patience: int = 10
+    strict: bool = True
 
 
-QUICK = Effort(blocks=3, seconds=0.1, patience=2)
-TINY = Effort(blocks=1, seconds=0.0, patience=1)
+QUICK = Effort(blocks=3, seconds=0.1, patience=2, strict=False)
+TINY = Effort(blocks=1, seconds=0.0, patience=1, strict=False)
+"""Both are for a first look: what they measure is not kept as a result."""
+
+
+class BusyError(RuntimeError):
+    """Other processes used the machine for so long that nothing can be said."""
 
 
 @dataclass
@@ -51,7 +58,11 @@ def alternate(
     """Measure all calls in turns: one block each, round after round, so that a drift of the machine meets all alike.
 
     Every call is run twice before. A block during which others used more than :data:`DISTURBED` of the machine is
-    dropped and repeated in a later round. Where the machine stays busy, the least disturbed blocks fill up the number.
+    dropped and repeated in a later round. A ratio from a busy machine is worth nothing: threads that wait for each
+    other suffer most, so the variant with more operations would look far worse than it is.
+
+    Raises:
+        BusyError: the machine stayed busy, and the effort is strict.
     """
     for call in calls.values():
         call()
@@ -69,6 +80,11 @@ def alternate(
             else:
                 timings[name].kept.append(seconds)
     for timing in timings.values():
+        if effort.strict and len(timing.kept) < effort.blocks:
+            raise BusyError(
+                f"other processes used more than {DISTURBED:.0%} of the machine in {len(timing.dropped)} of "
+                f"{len(timing.dropped) + len(timing.kept)} blocks; measure again when it is quiet, or take --quick"
+            )
         least = sorted(timing.dropped)[: effort.blocks - len(timing.kept)]
         timing.kept += [seconds for _, seconds in least]
         timing.accepted = len(least)

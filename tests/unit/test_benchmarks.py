@@ -173,9 +173,18 @@ def test_disturbed_blocks_are_repeated_and_only_accepted_for_want_of_quiet_ones(
     monkeypatch.setattr(load, "available", lambda: True)
     monkeypatch.setattr(load, "read", machine.read)
     monkeypatch.setattr(load, "foreign", machine.foreign)
-    effort = measure.Effort(blocks=3, seconds=2.0, patience=2)
+    effort = measure.Effort(blocks=3, seconds=2.0, patience=2, strict=False)
     (timing,) = measure.alternate({"x": machine.call}, effort, clock=lambda: machine.now).values()
     assert (timing.kept, len(timing.dropped), timing.accepted) == ([1.0] * 3, dropped, accepted)
+
+
+def test_a_machine_that_stays_busy_gives_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Busy(set(range(100)))
+    monkeypatch.setattr(load, "available", lambda: True)
+    monkeypatch.setattr(load, "read", machine.read)
+    monkeypatch.setattr(load, "foreign", machine.foreign)
+    with pytest.raises(measure.BusyError, match="6 of 6 blocks; measure again"):
+        measure.alternate({"x": machine.call}, measure.Effort(blocks=3, patience=2), clock=lambda: machine.now)
 
 
 def test_variants_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
