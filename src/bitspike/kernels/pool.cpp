@@ -32,5 +32,5 @@ void bitspike_pool_backward(const Pool* p, const void* grad, const uint8_t* wher
     else AT_LEVEL(backward(*p, static_cast<const float*>(grad), where, static_cast<float*>(dx)));
 }
 
-int32_t bitspike_abi() { return 1; }
+int32_t bitspike_abi() { return 2; }
 }

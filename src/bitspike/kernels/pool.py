@@ -16,7 +16,7 @@ from torch import Tensor
 from bitspike.kernels import native
 from bitspike.kernels.memory import pointer, usable
 
-ABI = 1
+ABI = 2
 LARGEST_KERNEL, LEAST_CHANNELS = 15, 16
 """One byte tells the places of a window apart; channels fill at least one vector."""
 
