@@ -11,7 +11,8 @@ from torch.nn import functional as F
 import bitspike as bs
 from benchmarks import plain
 from benchmarks.case import Call, Case, Group, Target, Variant
-from benchmarks.cases.training import batch
+from benchmarks.cases.training import FLOOR, batch
+from benchmarks.products import alone
 from bitspike.models import resnet20
 from bitspike.train import SGD
 from bitspike.train.launch import Precision, Workers, choose_precision
@@ -85,6 +86,9 @@ def groups(tiny: bool) -> list[Group]:
     """Return the step and the same with SGD."""
     samples, width = (2, 1 / 8) if tiny else (128, 1.0)
 
+    half = choose_precision("auto", "cpu")
+    dtype = torch.bfloat16 if half == "bf16" else torch.float32
+
     def variant(name: str, dtype: str, make: Callable[[], Step]) -> Variant:
         return Variant(name=name, dtype=dtype, build=lambda: _timed(make, samples))
 
@@ -95,12 +99,16 @@ def groups(tiny: bool) -> list[Group]:
             peer=PEER,
             agree=lambda: _agree(width, samples),
             variants=[
-                variant("Bitspike", choose_precision("auto", "cpu"), lambda: bitspike(width)),
+                variant("Bitspike", half, lambda: bitspike(width)),
                 variant("Bitspike, fp32", "fp32", lambda: bitspike(width, "fp32")),
                 variant(PEER, "fp32", lambda: torch_modules(width)),
                 variant(f"{PEER}, channels last", "bf16", lambda: torch_modules(width, half=True)),
+                Variant(name=FLOOR, dtype=half, build=lambda: alone(model(width), batch(samples, 32)[0], dtype)),
             ],
-            targets=[Target(variant="Bitspike", against=PEER, bound=5)],
+            targets=[
+                Target(variant="Bitspike", against=PEER, bound=5),
+                Target(variant="Bitspike", against=FLOOR, bound=None, sense="at most"),
+            ],
         )
     ]
 

@@ -12,12 +12,14 @@ from torch.nn import functional as F
 import bitspike as bs
 from benchmarks import mirror
 from benchmarks.case import Call, Case, Group, Target, Variant
+from benchmarks.products import alone
 from bitspike.models import MODELS
 from bitspike.train import SGD
 from bitspike.train.launch import Precision, Workers, choose_precision
 
 DECAY = 0.5
 PEER = "SpikingJelly"
+FLOOR = "the convolutions and products alone"
 
 Step = Callable[[Tensor, Tensor], float]
 """Makes one step on images [N, C, H, W] and labels [N] and returns the loss."""
@@ -145,13 +147,19 @@ def _groups(name: str, tiny: bool, *, faster: float, smaller: float) -> list[Gro
             found.append(Variant(name=label, needs=needs, dtype=shown, build=build))
         return found
 
+    half = choose_precision("auto", "cpu")
+    dtype = torch.bfloat16 if half == "bf16" else torch.float32
+    floor = Variant(name=FLOOR, dtype=half, build=lambda: alone(network.model(), network.batch(samples)[0], dtype))
     return [
         Group(
             name="time",
             shape=shape,
             peer=PEER,
-            variants=variants(timed),
-            targets=[Target(variant="Bitspike", against=PEER, bound=faster)],
+            variants=[*variants(timed), floor],
+            targets=[
+                Target(variant="Bitspike", against=PEER, bound=faster),
+                Target(variant="Bitspike", against=FLOOR, bound=None, sense="at most"),
+            ],
             agree=lambda: agree(network, samples),
         ),
         Group(
@@ -168,7 +176,8 @@ def _groups(name: str, tiny: bool, *, faster: float, smaller: float) -> list[Gro
 _ABOUT = (
     "Forward, backward and a step of SGD with momentum on one batch of random images, the same weights in every "
     "library. `Bitspike` is the step that `bs.fit` makes, in the precision it chooses on this machine. Memory is the "
-    "rise of the resident set during a step, beyond weights, gradients and momentum, in a process of its own."
+    "rise of the resident set during a step, beyond weights, gradients and momentum, in a process of its own. The row "
+    "of the convolutions and products alone runs those of the step with torch's operators and nothing between them."
 )
 
 VGG9 = Case(
