@@ -211,3 +211,27 @@ def test_a_model_without_an_encoder_has_no_steps_to_set() -> None:
         set_steps(nn.Sequential(LIF()), 2),
     ):
         pass
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_the_gradient_of_a_repeated_image_is_the_sum_over_the_steps(dtype: torch.dtype, steps: int) -> None:
+    layer, x = TimeDistributed(nn.Linear(3, 4)).to(dtype), torch.randn(5, 3).to(dtype)
+    g = torch.randn(steps, 5, 4).to(dtype)
+    y = layer(Repeat(steps)(x))
+    assert y.stride(0) == 0 or steps == 1
+    y.backward(g)
+    total = g.double().sum(0)
+    narrow = 2e-2 if dtype == torch.bfloat16 else 1e-5
+    torch.testing.assert_close(layer[0].bias.grad.double(), total.sum(0), atol=narrow, rtol=narrow)
+    torch.testing.assert_close(layer[0].weight.grad.double(), total.T @ x.double(), atol=2 * narrow, rtol=2 * narrow)
+
+
+def test_a_repeated_image_can_be_differentiated_twice() -> None:
+    layer, x = TimeDistributed(nn.Linear(3, 1)), torch.randn(2, 3, requires_grad=True)
+    (first,) = torch.autograd.grad(layer(Repeat(3)(x)).square().sum(), x, create_graph=True)
+    first.sum().backward()
+    assert x.grad is not None
+    assert torch.autograd.gradcheck(
+        lambda x: TimeDistributed(nn.Tanh())(Repeat(3)(x)), torch.randn(2, 3, dtype=torch.float64, requires_grad=True)
+    )
