@@ -13,7 +13,7 @@ enum Kind : int32_t { LAYER = 0, POOL = 1, READOUT = 2, CONVERT = 3 };
 enum Method : int32_t { NONE = 0, DOT = 1, POPCOUNT = 2, EVENTS = 3, TABLE = 4 };
 enum Layout : int32_t { BYTES = 0, BITS = 1, PLANES = 2, RAW_CHANNELS = 3, RAW_SAMPLES = 4 };
 
-// A wire in one layout. RAW_CHANNELS is int32 [S][h * w][units * 16], RAW_SAMPLES int32 [h * w][channels][lanes].
+// A wire in one layout. RAW_CHANNELS is int32 [S][h * w][units * 16], RAW_SAMPLES int16 [h * w][channels][lanes].
 struct Wire {
     void* data;
     int32_t layout, timed, channels, h, w, border_h, border_w, units, low;

@@ -539,20 +539,27 @@ INLINE void add_term(const Wire& w, int32_t gain, int channel, int64_t place, in
             store(current + n, load(current + n) + (set != 0 ? all(gain) : I16{}));
         }
     } else {
-        const int32_t* p = static_cast<const int32_t*>(w.data) + (place * w.units * PER_UNIT + channel) * w.lanes + first;
-        for (int n = 0; n < N; n += 16) store(current + n, load(current + n) + load(p + n) * gain);
+        const uint16_t* p = static_cast<const uint16_t*>(w.data) + (place * w.units * PER_UNIT + channel) * w.lanes + first;
+        for (int n = 0; n < N; n += 16) store(current + n, load(current + n) + (((widen_words(p + n) << 16) >> 16) * gain));
     }
 }
+
+// Spikes of one channel that are added as they are, as a shortcut does; none where `data` is null.
+struct Plane {
+    const uint8_t* data;
+    int32_t bit, gain;
+};
 
 // All samples of one channel at one step: currents to spikes, whose bit is set in `to`. Without `current` it is
 // gain * sum + start.
 template <bool PLAIN>
 INLINE void fire_line(const Unit& u, const Numbers& p, const int32_t* current, const uint16_t* sums, int32_t gain, int32_t start,
-                      int32_t* v, int N, int bit, uint8_t* to, int32_t* h) {
+                      const Plane& plane, int32_t* v, int N, int bit, uint8_t* to, int32_t* h) {
     for (int n = 0; n < N; n += 16) {
         State state{load(v + n), I16{}};
         I16 potential;
-        const I16 i = current ? load(current + n) : widen_words(sums + n) * gain + start;
+        I16 i = current ? load(current + n) : widen_words(sums + n) * gain + start;
+        if (plane.data) i += (widen_bytes(plane.data + n) & plane.bit) != 0 ? all(plane.gain) : I16{};
         const I16 spike = step<PLAIN>(u, p, i, state, potential);
         store(v + n, state.v);
         if (h) store(h + n, potential);
@@ -572,7 +579,9 @@ static void fire_samples(const Op& op, const uint16_t* sums, int64_t stride, con
                          uint8_t* spikes, int64_t apart, int32_t* v, int32_t* current, int32_t* h) {
     const Unit& u = *op.unit;
     const int N = op.samples;
-    const bool plain = is_plain(u), timed = op.source->timed, simple = op.n_terms == 0 && u.right_shift == 0;
+    const bool plain = is_plain(u), timed = op.source->timed;
+    const Wire* shortcut = op.n_terms == 1 && op.terms[0].wire->layout == PLANES ? op.terms[0].wire : nullptr;
+    const bool simple = (op.n_terms == 0 || shortcut) && u.right_shift == 0;
     const int64_t place = static_cast<int64_t>(y) * op.ow + x;
     std::memset(spikes, 0, static_cast<size_t>(apart * op.steps));
     for (int c = 0; c < PER_UNIT && channel + c < op.out_channels; ++c) {
@@ -596,9 +605,14 @@ static void fire_samples(const Op& op, const uint16_t* sums, int64_t stride, con
             const Numbers p{all(u.fire_at[at]), all(u.threshold[at]), all(u.v_reset[o]), I16{}};
             int32_t* kept = op.spikes ? h : nullptr;
             uint8_t* to = spikes + t * apart;
-            if (plain && simple) fire_line<true>(u, p, nullptr, from, gain, start, v, N, 1 << c, to, kept);
-            else if (plain) fire_line<true>(u, p, current, from, gain, start, v, N, 1 << c, to, kept);
-            else fire_line<false>(u, p, simple ? nullptr : current, from, gain, start, v, N, 1 << c, to, kept);
+            Plane plane{};
+            if (simple && shortcut)
+                plane = {static_cast<const uint8_t*>(shortcut->data) + (place * shortcut->units + o / PER_UNIT) * shortcut->lanes +
+                             (shortcut->timed ? row : 0),
+                         1 << (o % PER_UNIT), op.terms[0].gain[at]};
+            if (plain && simple) fire_line<true>(u, p, nullptr, from, gain, start, plane, v, N, 1 << c, to, kept);
+            else if (plain) fire_line<true>(u, p, current, from, gain, start, plane, v, N, 1 << c, to, kept);
+            else fire_line<false>(u, p, simple ? nullptr : current, from, gain, start, plane, v, N, 1 << c, to, kept);
             if (op.spikes)
                 for (int n = 0; n < N; ++n) {
                     const int64_t there = (((row + n) * op.out_channels + o) * op.oh + y) * op.ow + x;
@@ -687,8 +701,9 @@ static void layer_samples(const Op& op, int threads) {
                         continue;
                     }
                     for (int c = 0; c < PER_UNIT; ++c) {
-                        int32_t* to = static_cast<int32_t*>(out.data) + (place * out.units * PER_UNIT + unit * PER_UNIT + c) * out.lanes;
-                        for (int64_t s = 0; s < rows; ++s) to[s] = here[c * wide + s] + less[c];
+                        uint16_t* to = static_cast<uint16_t*>(out.data) + (place * out.units * PER_UNIT + unit * PER_UNIT + c) * out.lanes;
+                        const uint16_t all_less = static_cast<uint16_t>(less[c]), *from = here + c * wide;
+                        for (int64_t s = 0; s < rows; ++s) to[s] = static_cast<uint16_t>(from[s] + all_less);
                     }
                 }
             }
@@ -716,13 +731,12 @@ static void convert(const Op& op, int threads) {
             for (int64_t s0 = 0; s0 < rows; s0 += 64) {
                 const int count = static_cast<int>(std::min<int64_t>(64, rows - s0));
                 if (to_planes) {
-                    for (int s = 0; s < count; ++s) {
-                        words[s] = 0;
-                        std::memcpy(&words[s], row + (s0 + s) * jump + offset, size);
-                    }
+                    // Eight bytes are read where a row has fewer left: memory goes on behind it, and no bit of it is kept.
+                    for (int s = 0; s < count; ++s) std::memcpy(&words[s], row + (s0 + s) * jump + offset, 8);
                     for (int u = 0; u < units; ++u) {
                         uint8_t* to = lane + (first + u) * planes.lanes + s0;
-                        for (int s = 0; s < count; ++s) to[s] = static_cast<uint8_t>((words[s] >> (PER_UNIT * u)) & ((1 << PER_UNIT) - 1));
+                        const int left = planes.channels - (first + u) * PER_UNIT, mask = (1 << std::min(left, PER_UNIT)) - 1;
+                        for (int s = 0; s < count; ++s) to[s] = static_cast<uint8_t>((words[s] >> (PER_UNIT * u)) & mask);
                     }
                 } else {
                     std::memset(words, 0, sizeof words);

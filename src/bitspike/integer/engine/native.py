@@ -112,7 +112,7 @@ class Workspace:
             lanes, unit = -(-rows // 64) * 64, per_unit() if method == Method.TABLE else 16
             units = -(-channels // unit)
             size = (lanes if method == Method.TABLE else rows) * units * unit * inside[0] * inside[1] + 16
-            memory = aligned(size, np.int32)
+            memory = aligned(size, np.int16 if method == Method.TABLE else np.int32)
             self.wires[key] = (
                 _wire(memory, layout, layer.signal.timed, channels, inside, (0, 0), units, 0, lanes),
                 memory,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bitspike.integer.engine.fuse import Fire, Fused, Layer, Out, Signal
 from bitspike.integer.engine.native import Choice, Weights, Workspace, direct_layout, main_layer, run
-from bitspike.integer.engine.pack import SOURCE, methods
+from bitspike.integer.engine.pack import SOURCE, bounds, methods
 from bitspike.integer.network import Integers
 from bitspike.kernels.engine import Layout, Method, OpStruct
 
@@ -148,6 +148,8 @@ def _takes_tables(step: Fire | Out, layers: list[Layer]) -> bool:
         isinstance(step, Fire)
         and not step.neuron.signed
         and all(Method.TABLE in _candidates(layer, 64) for layer in layers)
+        # Sums that wait in memory for another layer's are kept in 16 bits with a sign.
+        and all(layer is main_layer(step) or bounds(layer.codes)[0] <= 2**15 - 1 for layer in layers)
         and all(isinstance(t.source, Layer) or Layout.PLANES in t.source.layouts for t in step.terms)
     )
 
