@@ -133,3 +133,14 @@ def test_triton_is_not_imported_before_a_tensor_on_cuda_asks_for_it() -> None:
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     answer = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "False"
+
+
+def test_every_file_can_be_imported_where_triton_is_not_installed() -> None:
+    code = (
+        "import sys, torch, bitspike as bs; sys.modules['triton'] = None; "
+        "from bitspike.kernels import triton_clip, triton_loop, triton_support as support; "
+        "print(support.available(torch.device('cuda')), support.status())"
+    )
+    environment = {k: v for k, v in os.environ.items() if k not in ("TRITON_INTERPRET", "BITSPIKE_KERNELS")}
+    answer = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "False plain torch: triton is not installed"

@@ -334,6 +334,17 @@ def test_modules_are_run_by_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None
     assert len(calls) >= 5
 
 
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_a_first_use_without_gradients(mode: Any) -> None:
+    for passed in (triton_trial._passed, triton_activation._passed):
+        passed.clear()
+    with mode():
+        x = random(3, 2, 2, 20, seed=26).to(DEVICE)
+        norm = norm_of(2, training=True)
+        assert fused_neuron(x, threshold=1.0, decay=0.5, rule=LIF().rule, initial=0.0, norm=norm) is not None
+        assert fused_quant_relu(x, torch.tensor(1.0, device=DEVICE), 3, norm=norm_of(2, training=False)) is not None
+
+
 class Wrong(nn.Module):
     """Stands for a compiler that makes something else of the kernels."""
 

@@ -185,7 +185,7 @@ def _has_passed(x: Tensor, call: _Clip) -> bool:
         return True
     if x.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
         return False
-    with torch.no_grad():
+    with torch.inference_mode(False), torch.no_grad():  # the trial differentiates, whatever the caller does
         faults = attempt(lambda: _faults(x, call))
     if faults:
         give_up(f"a Triton kernel gave other {' and '.join(faults)} than plain torch ({', '.join(map(str, key))})")

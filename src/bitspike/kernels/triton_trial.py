@@ -31,7 +31,7 @@ def passed(x: Tensor, loop: Loop) -> bool:
         return True
     if x.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
         return False  # a captured graph cannot wait for the outcome
-    with torch.no_grad():
+    with torch.inference_mode(False), torch.no_grad():  # the trial differentiates, whatever the caller does
         faults = attempt(lambda: _faults(*_small(x, loop)))
     if faults:
         give_up(f"a Triton kernel gave other {' and '.join(faults)} than plain torch ({', '.join(map(str, key))})")
