@@ -287,6 +287,20 @@ void bitspike_engine_pack(const Op* op, const int8_t* codes, int64_t outputs, in
     else pack_tables(w, units, six ? 6 : 4, six ? 1 : 2, group, groups, static_cast<uint8_t*>(to), least, threads);
 }
 
+// Codes int64 [rows][channels][h][w] to BYTES.
+void bitspike_engine_enter(const Wire* to, const int64_t* codes, int64_t rows, int32_t threads) {
+    const int64_t area = static_cast<int64_t>(to->h) * to->w;
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t i = 0; i < rows * to->h; ++i) {
+        const int64_t row = i / to->h, y = i % to->h;
+        uint8_t* line = const_cast<uint8_t*>(place_of(*to, row, static_cast<int>(y), 0));
+        for (int64_t c = 0; c < to->channels; ++c) {
+            const int64_t* from = codes + (row * to->channels + c) * area + y * to->w;
+            for (int x = 0; x < to->w; ++x) line[static_cast<int64_t>(x) * to->units * 4 + c] = static_cast<uint8_t>(from[x] - to->low);
+        }
+    }
+}
+
 void bitspike_engine_run(const Op* ops, int32_t count, int32_t threads) {
     for (int32_t i = 0; i < count; ++i) {
         if (ops[i].kind == LAYER) layer(ops[i], threads);

@@ -126,6 +126,7 @@ _SIGNATURES = {
         None,
         (POINTER(OpStruct), c_void_p, c_int64, c_int64, c_int64, c_int64, c_int32, c_void_p, c_void_p, c_int32),
     ),
+    "bitspike_engine_enter": (None, (POINTER(WireStruct), c_void_p, c_int64, c_int32)),
     "bitspike_engine_level": (c_int32, ()),
     "bitspike_engine_limit": (None, (c_int32,)),
 }

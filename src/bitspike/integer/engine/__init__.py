@@ -121,7 +121,7 @@ class Engine:
     def _part(self, codes: Whole, steps: int, *, trace: bool) -> Trace:
         threads = self.threads or torch.get_num_threads()
         work, ops = self._work(codes, steps, threads, trace=trace)
-        work.enter(codes)
+        work.enter(codes, threads)
         run(ops, threads)
         return Trace(
             {id: spikes.copy() for id, (spikes, _) in work.traces.items()},

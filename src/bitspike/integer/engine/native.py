@@ -13,6 +13,7 @@ import numpy.typing as npt
 from bitspike.integer.engine.fuse import Fire, Fused, Layer, Out, Pool, Signal, Step, Term
 from bitspike.integer.engine.pack import SOURCE, Packed, aligned, pack, padded
 from bitspike.integer.network import Integers
+from bitspike.integer.simulate import Whole
 from bitspike.kernels.engine import (
     Kind,
     Layout,
@@ -119,18 +120,13 @@ class Workspace:
             )
         return self.wires[key][0]
 
-    def enter(self, codes: Integers) -> None:
+    def enter(self, codes: Whole, threads: int) -> None:
         """Write input codes [T or 1, N, ...] where the first layer reads them."""
-        entry = self.fused.entry
-        wire = self.wire(entry, Layout.BYTES)
-        memory = self.wires[entry.id, Layout.BYTES][1]
-        (h, w), bh, bw = entry.inside, wire.border_h, wire.border_w
-        rows = codes.shape[0] * codes.shape[1]
-        view = memory[: rows * (h + 2 * bh) * (w + 2 * bw) * wire.units * 4]
-        view = view.reshape(rows, h + 2 * bh, w + 2 * bw, wire.units * 4)
-        inside = view[:, bh : bh + h, bw : bw + w, : entry.channels]
-        small = (codes - entry.low if entry.low else codes).astype(np.uint8)
-        inside[...] = small.reshape(rows, entry.channels, h, w).transpose(0, 2, 3, 1)
+        native = library()
+        assert native is not None
+        whole = np.ascontiguousarray(codes, dtype=np.int64)
+        rows = whole.shape[0] * whole.shape[1]
+        native.bitspike_engine_enter(self.wire(self.fused.entry, Layout.BYTES), whole.ctypes.data, rows, threads)
 
     # ------------------------------------------------------------------ operations
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from bitspike.integer.engine.fuse import Fire, Fused, Layer, Out, Signal
 from bitspike.integer.engine.native import Choice, Weights, Workspace, direct_layout, main_layer, run
 from bitspike.integer.engine.pack import SOURCE, bounds, methods
-from bitspike.integer.network import Integers
+from bitspike.integer.simulate import Whole
 from bitspike.kernels.engine import Layout, Method, OpStruct
 
 
@@ -35,7 +35,7 @@ class Plan:
     timings: tuple[Timing, ...]
 
 
-def choose(fused: Fused, weights: Weights, codes: Integers, steps: int, threads: int) -> Plan:
+def choose(fused: Fused, weights: Weights, codes: Whole, steps: int, threads: int) -> Plan:
     """Measure every method of every layer on real codes, in the order of data flow.
 
     Args:
@@ -46,7 +46,7 @@ def choose(fused: Fused, weights: Weights, codes: Integers, steps: int, threads:
         threads: of the machine.
     """
     work = Workspace(fused, codes.shape[1], steps, weights)
-    work.enter(codes)
+    work.enter(codes, threads)
     choice: Choice = {}
     timings: list[Timing] = []
     rows = codes.shape[1] * steps
