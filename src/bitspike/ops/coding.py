@@ -25,7 +25,9 @@ def bernoulli(x: Tensor, steps: int, *, divisor: float = 1.0, generator: torch.G
         >>> bernoulli(torch.tensor([2.0, -2.0, 0.0]), steps=2, divisor=2.0).tolist()
         [[1.0, -1.0, 0.0], [1.0, -1.0, 0.0]]
     """
-    u = torch.rand((steps, *x.shape), generator=generator, device=x.device, dtype=x.dtype)
+    # Drawn where the generator lives, so that one seed gives the same spikes on every device.
+    device = x.device if generator is None else generator.device
+    u = torch.rand((steps, *x.shape), generator=generator, device=device, dtype=x.dtype).to(x.device)
     return (u * divisor < x.abs()).to(x.dtype) * x.sign()
 
 
