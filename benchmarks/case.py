@@ -91,10 +91,12 @@ class Case:
         name: such as ``neuron``.
         title: heading of its table.
         about: one paragraph for the document: what is measured and what the numbers mean.
+        keep: glibc keeps freed memory while it is timed, for all variants alike.
         groups: makes the groups; True asks for a size that runs in a second and says nothing about speed.
     """
 
     name: str
     title: str
     about: str
+    keep: bool = True
     groups: Callable[[bool], Sequence[Group]] = field(repr=False)

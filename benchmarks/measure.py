@@ -15,6 +15,10 @@ DISTURBED = 0.12
 """Share of the machine used by others from which a block is dropped."""
 
 
+SETTLED = 50
+"""Fresh pages per block below which the allocator counts as settled."""
+
+
 @dataclass(frozen=True)
 class Effort:
     """How long to measure.
@@ -23,17 +27,19 @@ class Effort:
         blocks: kept blocks per variant.
         seconds: a block repeats the call until it has lasted so long; one call at least.
         patience: blocks tried per kept one, before the machine counts as busy.
+        settling: rounds that are thrown away at most; where memory is given back after every call, pages never settle.
         strict: give up on a busy machine; else disturbed blocks fill up the number and are marked.
     """
 
     blocks: int = 9
     seconds: float = 0.3
     patience: int = 10
+    settling: int = 6
     strict: bool = True
 
 
-QUICK = Effort(blocks=3, seconds=0.1, patience=2, strict=False)
-TINY = Effort(blocks=1, seconds=0.0, patience=1, strict=False)
+QUICK = Effort(blocks=3, seconds=0.1, patience=2, settling=3, strict=False)
+TINY = Effort(blocks=1, seconds=0.0, patience=1, settling=1, strict=False)
 """Both are for a first look: what they measure is not kept as a result."""
 
 
@@ -57,9 +63,10 @@ def alternate(
 ) -> dict[str, Timing]:
     """Measure all calls in turns: one block each, round after round, so that a drift of the machine meets all alike.
 
-    Every call is run twice before. A block during which others used more than :data:`DISTURBED` of the machine is
-    dropped and repeated in a later round. A ratio from a busy machine is worth nothing: threads that wait for each
-    other suffer most, so the variant with more operations would look far worse than it is.
+    Every call is run twice before, and rounds are thrown away until none of their blocks needed fresh pages, which come
+    at many times the cost of using them: in the beginning one variant pays for the holes that others left. A block
+    during which others used more than :data:`DISTURBED` of the machine is dropped and repeated in a later round: on a
+    busy machine threads wait for each other, and a variant of more operations would look far worse than it is.
 
     Raises:
         BusyError: the machine stayed busy, and the effort is strict.
@@ -67,6 +74,11 @@ def alternate(
     for call in calls.values():
         call()
         call()
+    for _ in range(effort.settling):
+        before = load.faults()
+        lasts = {name: _block(call, effort.seconds, clock, False)[0] for name, call in calls.items()}
+        if load.faults() - before < SETTLED * len(calls):
+            break
     timings = {name: Timing() for name in calls}
     filtered = load.available()
     for _ in range(effort.blocks * effort.patience):
@@ -74,6 +86,8 @@ def alternate(
         if not waiting:
             break
         for name in waiting:
+            if lasts[name] < effort.seconds:
+                calls[name]()  # brings back what the last variant has driven out of the caches
             seconds, others = _block(calls[name], effort.seconds, clock, filtered)
             if others > DISTURBED:
                 timings[name].dropped.append((others, seconds))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import json
 import platform
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -63,6 +62,8 @@ def _forget_peak() -> int:
 def _peak() -> int:
     if Path("/proc/self/status").is_file():
         return _status("VmHWM")
+    import resource
+
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 

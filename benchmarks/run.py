@@ -50,7 +50,7 @@ def measure(case: Case, plan: Plan = Plan()) -> Iterator[dict[str, Any]]:
             plan.say(peers.absence(name))
     if not load.available():
         plan.say("This system does not say what other processes use, so disturbed blocks are not dropped.")
-    kept = keep_memory() if plan.keep and any(g.unit != "MB" for g in groups) else False
+    kept = keep_memory() if plan.keep and case.keep and any(g.unit != "MB" for g in groups) else False
     place = machine.describe()
     for group in groups:
         variants = [v for v in group.variants if v.needs is None or plan.present(v.needs)]
@@ -121,7 +121,7 @@ def _times(group: Group, variants: list[Variant], plan: Plan) -> dict[str, dict[
 
 
 def _memory(case: Case, group: Group, variants: list[Variant], plan: Plan) -> dict[str, dict[str, Any]]:
-    processes = 1 if plan.tiny else min(PROCESSES, plan.effort.blocks)
+    processes = max(1, min(PROCESSES, plan.effort.blocks // 3))
     points: dict[str, list[float]] = {v.name: [] for v in variants}
     for _ in range(processes):
         for v in variants:

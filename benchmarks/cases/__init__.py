@@ -9,6 +9,7 @@ CASES: dict[str, Case] = {
     case.name: case
     for case in (
         neuron.CASE,
+        neuron.AS_IT_COMES,
         training.VGG9,
         training.VGG11,
         qat.CASE,

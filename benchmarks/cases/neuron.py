@@ -5,6 +5,7 @@ Shapes: T steps, N batch, C channels, H W space.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import torch
@@ -171,6 +172,11 @@ def _equal_to_peer(shape: tuple[int, ...]) -> str:
     return "spikes equal SpikingJelly's bit for bit, gradients to rounding"
 
 
+def as_it_comes(tiny: bool) -> list[Group]:
+    """Return the comparison with the peers without targets."""
+    return [dataclasses.replace(group, targets=()) for group in groups(tiny) if group.name == "LIF"]
+
+
 CASE = Case(
     name="neuron",
     title="One LIF layer, forward and backward",
@@ -180,4 +186,16 @@ CASE = Case(
         "bandwidth. The bf16 rows are compared with the peer in fp32 too, as that is what its users run on a CPU."
     ),
     groups=groups,
+)
+
+AS_IT_COMES = Case(
+    name="neuron-default-malloc",
+    title="The same layer with the allocator as it comes",
+    about=(
+        "As above, but glibc gives freed memory back to the system, as it does in a script that asks for nothing else "
+        "(the command line of bitspike asks). Every tensor of this size is then made of fresh pages, which costs more "
+        "than what is computed."
+    ),
+    keep=False,
+    groups=as_it_comes,
 )

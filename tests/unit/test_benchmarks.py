@@ -65,11 +65,10 @@ def test_every_case_runs_at_a_tiny_size_without_peers(name: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_case_has_a_place_in_the_table_and_targets_that_can_be_judged(name: str) -> None:
+def test_a_case_has_a_place_in_the_document_and_groups_of_different_names(name: str) -> None:
     case = CASES[name]
     groups = case.groups(False)
     assert len({g.name for g in groups}) == len(groups)
-    assert any(t.bound is not None for g in groups for t in g.targets), "a case without a target shows nothing"
     assert f"<!-- benchmarks:{name} -->" in document.DOCUMENT.read_text(encoding="utf-8")
 
 
@@ -191,9 +190,8 @@ def test_variants_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load, "available", lambda: False)
     order: list[str] = []
     calls = {name: lambda name=name: order.append(name) for name in "ab"}
-    measure.alternate(calls, measure.Effort(blocks=2, seconds=0.0, patience=9))  # type: ignore[arg-type]
-    assert "".join(order[:4]) == "aabb", "two calls each to warm up"
-    assert "".join(order[4:]) == "abab", "blocks in turns"
+    measure.alternate(calls, measure.Effort(blocks=2, seconds=0.0, patience=9, settling=1))  # type: ignore[arg-type]
+    assert "".join(order) == "aabb" + "ab" + "abab", "two calls each and a round to warm up, then blocks in turns"
 
 
 def test_only_the_work_of_others_is_foreign() -> None:
