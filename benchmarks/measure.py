@@ -85,6 +85,7 @@ def alternate(
         waiting = [name for name, t in timings.items() if len(t.kept) < effort.blocks]
         if not waiting:
             break
+        gc.collect()
         for name in waiting:
             if lasts[name] < effort.seconds:
                 calls[name]()  # brings back what the last variant has driven out of the caches
@@ -107,7 +108,6 @@ def alternate(
 
 def _block(call: Call, seconds: float, clock: Callable[[], float], filtered: bool) -> tuple[float, float]:
     """Return seconds per call, and the share of the machine that others used meanwhile."""
-    gc.collect()
     gc.disable()
     try:
         before = load.read() if filtered else None

@@ -15,7 +15,7 @@ bs.LIF()(x).sum().backward()
 
 
 def groups(tiny: bool) -> list[Group]:
-    """Return the processes; their size is what it is."""
+    """Return the processes; the tiny ones are those without torch."""
     calls = {
         "bitspike --help": ["-m", "bitspike", "--help"],
         "import bitspike": ["-c", "import bitspike"],
@@ -23,13 +23,13 @@ def groups(tiny: bool) -> list[Group]:
         "first fused call": ["-c", FIRST_CALL],
     }
     if tiny:
-        calls = {"import bitspike": calls["import bitspike"], "first fused call": calls["first fused call"]}
+        calls = {name: calls[name] for name in ("bitspike --help", "import bitspike")}
     bounds = {"bitspike --help": 0.5, "first fused call": 2.0}
     return [
         Group(
             name="processes",
             shape="a fresh process",
-            variants=[Variant(name=name, dtype="", build=lambda w=words: _process(w)) for name, words in calls.items()],
+            variants=[Variant(name=name, dtype="", build=lambda w=words: process(w)) for name, words in calls.items()],
             targets=[
                 Target(variant=n, against=None, bound=b, sense="at most") for n, b in bounds.items() if n in calls
             ],
@@ -37,7 +37,8 @@ def groups(tiny: bool) -> list[Group]:
     ]
 
 
-def _process(words: list[str]) -> Call:
+def process(words: list[str]) -> Call:
+    """Return a call that runs Python with these words and waits for it."""
     return lambda: subprocess.run([sys.executable, *words], check=True, stdout=subprocess.DEVNULL)
 
 

@@ -15,7 +15,7 @@ import torch
 from benchmarks import document, lines, load, measure, memory, peers, plots, run, tables
 from benchmarks.__main__ import main
 from benchmarks.case import Case, Group, Target, Variant
-from benchmarks.cases import CASES
+from benchmarks.cases import CASES, startup
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +59,7 @@ def test_every_case_runs_at_a_tiny_size_without_peers(name: str, tmp_path: Path)
     found = tiny(CASES[name])
     needed = {v.name for g in CASES[name].groups(True) for v in g.variants if v.needs is None}
     assert {line["variant"] for line in found} == needed
-    assert any(line["variant"].startswith(("Bitspike", "LIF", "first")) for line in found)
+    assert any(line["variant"].startswith(("Bitspike", "LIF", "bitspike")) for line in found)
     lines.append(found, tmp_path)
     assert lines.latest(tmp_path) == json.loads(json.dumps(found))
 
@@ -70,6 +70,10 @@ def test_a_case_has_a_place_in_the_document_and_groups_of_different_names(name: 
     groups = case.groups(False)
     assert len({g.name for g in groups}) == len(groups)
     assert f"<!-- benchmarks:{name} -->" in document.DOCUMENT.read_text(encoding="utf-8")
+
+
+def test_the_first_fused_call_of_a_process_runs() -> None:
+    startup.process(["-c", startup.FIRST_CALL])()
 
 
 def test_a_missing_peer_is_one_sentence_with_the_way_out() -> None:
