@@ -21,9 +21,9 @@ INLINE V divided(V a, float b, V r) {
 // The share of the clip, before rounding: 0 for x <= 0, 1 above the clip. What is not a number stays so.
 INLINE V share_of(V x, const Numbers& n) {
     // Outside [0, clip] the corrections could overflow; a number outside never meets them.
-    const V inside = x > n.clip ? all(n.clip) : (x < 0.0f ? all(0.0f) : x);
-    const V share = divided(inside, n.clip, n.per_clip);
-    return share > 1.0f ? all(1.0f) : share;
+    const V bounded = choose(above(x, all(n.clip)), all(n.clip), choose(above(V{}, x), V{}, x));
+    const V share = divided(bounded, n.clip, n.per_clip);
+    return choose(above(share, all(1.0f)), all(1.0f), share);
 }
 
 INLINE V code_share(V share, const Numbers& n) { return divided(nearest(share * n.levels), n.levels, n.per_level); }
@@ -56,12 +56,13 @@ template <class T, bool BACK, bool NORMED> struct Worker {
         for (int64_t j = 0; j < b.size; j += LANES) {
             const V x = input_of<T, NORMED>(b, 0, j), g = load(b.grad + j), share = share_of(x, n);
             // Above the clip the code is 1 and x / clip counts as 0; below zero both are 0.
-            total = total + g * (code_share(share, n) - (x > n.clip ? all(0.0f) : share));
-            const V gx = (x > 0.0f) & (x <= n.clip) ? g : all(0.0f);
+            const Mask over = above(x, all(n.clip));
+            total = fused(g, code_share(share, n) - choose(over, V{}, share), total);
+            const V gx = kept(above(x, V{}) & ~over, g);
             store<AROUND>(b.out + j, gx);
             if (NORMED) {
                 store(first + j, load(first + j) + gx);
-                store(second + j, load(second + j) + gx * (load(b.x + j) - load(b.mean + j)));
+                store(second + j, fused(gx, load(b.x + j) - load(b.mean + j), load(second + j)));
             }
         }
         dclip += sum_of(total);

@@ -40,7 +40,7 @@ from bitspike.ops.surrogate import (
 
 ABI = 2
 CHANNEL_AXIS = 2
-_HARD, _STRICT, _LEAK_AFTER, _DECAY_INPUT, _DETACH, _LEAKS, _LEARNED, _SIGNED = (1 << bit for bit in range(8))
+_HARD, _LEAK_AFTER, _DECAY_INPUT, _DETACH, _LEAKS, _LEARNED, _SIGNED = (1 << bit for bit in range(7))
 
 
 class NeuronStruct(Structure):
@@ -53,6 +53,7 @@ class NeuronStruct(Structure):
                 "decay",
                 "input_gain",
                 "threshold",
+                "bar",
                 "v_reset",
                 "initial",
                 "resolution",
@@ -65,6 +66,7 @@ class NeuronStruct(Structure):
         ("flags", c_int32),
         ("surrogate", c_int32),
         ("thresholds", c_void_p),
+        ("bars", c_void_p),
         ("initials", c_void_p),
     )
 
@@ -134,6 +136,7 @@ def fused_neuron(
         return None
     learned = decay if isinstance(decay, Tensor) else None
     leak = 1.0 if decay is None else decay.item() if isinstance(decay, Tensor) else decay
+    bars = _bars(thresholds, rule)
     neuron = NeuronStruct(
         decay=leak,
         input_gain=1.0
@@ -142,6 +145,7 @@ def fused_neuron(
         if learned is not None
         else 1 - leak,
         threshold=0.0 if isinstance(thresholds, Tensor) else thresholds,
+        bar=0.0 if isinstance(bars, Tensor) else bars,
         v_reset=rule.v_reset,
         initial=0.0 if isinstance(initials, Tensor) else initials,
         resolution=rule.resolution or 0.0,
@@ -150,7 +154,6 @@ def fused_neuron(
         b=surrogate[2],
         retract=retract or 0.0,
         flags=_HARD * (rule.reset == "hard" and retract is None)
-        | _STRICT * (rule.fire == "gt")
         | _LEAK_AFTER * (rule.leak == "after")
         | _DECAY_INPUT * rule.decay_input
         | _DETACH * rule.detach_reset
@@ -159,9 +162,10 @@ def fused_neuron(
         | _SIGNED * (retract is not None),
         surrogate=surrogate[0],
         thresholds=pointer(thresholds) if isinstance(thresholds, Tensor) else None,
+        bars=pointer(bars) if isinstance(bars, Tensor) else None,
         initials=pointer(initials) if isinstance(initials, Tensor) else None,
     )
-    job = _Job(neuron, norm, (thresholds, initials))
+    job = _Job(neuron, norm, (thresholds, bars, initials))
     gain, shift = (None, None) if norm is None else (norm.gain, norm.shift)
     return cast(Tensor, _Fused.apply(dense(x), residual, gain, shift, learned, job))
 
@@ -197,6 +201,15 @@ def _fits(x: Tensor, values: float | Tensor) -> bool:
     return not isinstance(values, Tensor) or (
         not values.requires_grad and x.dim() > CHANNEL_AXIS and per_channel(values, x.shape[CHANNEL_AXIS])
     )
+
+
+def _bars(thresholds: float | Tensor, rule: Rule) -> float | Tensor:
+    """Return what a potential has to reach, in single precision: h > threshold is h >= the next number above it."""
+    if rule.fire == "ge":
+        return thresholds
+    values = thresholds if isinstance(thresholds, Tensor) else torch.tensor(thresholds, dtype=torch.float32)
+    above = values.nextafter(torch.tensor(math.inf))
+    return above if isinstance(thresholds, Tensor) else above.item()
 
 
 class _Job(NamedTuple):

@@ -6,7 +6,7 @@ enum Leakage { NONE = 0, BEFORE = 1, OTHER = 2 };
 
 template <int LEAKAGE> INLINE V integrate(const Neuron& n, V v, V x) {
     if (LEAKAGE == NONE) return v + x;
-    x = x * n.input_gain;
+    if (n.input_gain != 1.0f) x = x * n.input_gain;  // a branch that is foreseen costs less than a product
     if (LEAKAGE == BEFORE) return v * n.decay + x;
     const bool after = n.flags & LEAK_AFTER;
     V leaked = (after ? v + x : v) * n.decay;
@@ -14,77 +14,90 @@ template <int LEAKAGE> INLINE V integrate(const Neuron& n, V v, V x) {
     return after ? leaked : leaked + x;
 }
 
-// -1 where the threshold is reached; `equal` is -1 for >=, 0 for >.
-INLINE I reaches(V distance, I equal) { return (distance > 0.0f) | ((distance == 0.0f) & equal); }
-
-template <int RESET> INLINE V after_reset(const Neuron& n, V h, V theta, I fired, I back) {
-    if (RESET == HARD_RESET) return fired ? all(n.v_reset) : h;
-    const V v = fired ? h - theta : h;
-    return RESET == SIGNED_RESET ? (back ? h + theta : v) : v;
+template <int RESET> INLINE V after_reset(const Neuron& n, V h, V theta, Mask fired, Mask back) {
+    if (RESET == HARD_RESET) return choose(fired, all(n.v_reset), h);
+    const V v = choose(fired, h - theta, h);
+    return RESET == SIGNED_RESET ? choose(back, h + theta, v) : v;
 }
 
 // A signed neuron takes a spike back below -retract, if one is out.
-template <int RESET> INLINE I takes_back(const Neuron& n, V h, V emitted) {
-    return RESET == SIGNED_RESET ? (-h - n.retract >= 0.0f) & (emitted > 0.0f) : I{};
+template <int RESET> INLINE Mask takes_back(const Neuron& n, V h, V emitted) {
+    return RESET == SIGNED_RESET ? at_least(-h - n.retract, V{}) & above(emitted, V{}) : Mask{};
 }
 
-INLINE V as_spikes(I fired, I back) { return __builtin_convertvector(back - fired, V); }
-template <bool AROUND> INLINE void store_spikes(float* p, I fired, I back) { store<AROUND>(p, as_spikes(fired, back)); }
-template <bool AROUND> INLINE void store_spikes(uint16_t* p, I fired, I back) { store<AROUND>(p, as_spikes(fired, back)); }
+INLINE V as_spikes(Mask fired, Mask back) { return choose(back, all(-1.0f), kept(fired, all(1.0f))); }
 
-struct Scratch {
-    std::vector<float> memory;
-    float *v, *emitted, *h, *able;  // [block], [block], [steps, block], [steps, block]
-    const float *theta, *initial;   // of the block at hand
+template <bool AROUND> INLINE void store_spikes(float* p, Mask fired, Mask back) { store<AROUND>(p, as_spikes(fired, back)); }
+template <bool AROUND> INLINE void store_spikes(uint16_t* p, Mask fired, Mask back) {
+#if LEVEL == 5
+    const __m256i words = _mm256_mask_mov_epi16(_mm256_maskz_mov_epi16(fired, _mm256_set1_epi16(0x3f80)), back, _mm256_set1_epi16(-0x4080));
+    if (AROUND) return _mm256_stream_si256(reinterpret_cast<__m256i*>(p), words);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), words);
+#else
+    store<AROUND>(p, as_spikes(fired, back));
+#endif
+}
+
+struct State {
+    float *v, *emitted, *h, *able;       // [block], [block], [steps, block], [steps, block]
+    const float *theta, *bar, *initial;  // of the block at hand; a spike is sent where h >= bar
 };
 
-// All steps of one block. With SPIKES, spikes go to b.out and state stays in v; without, h (and for a signed neuron the
-// spikes that were out before each step) of every step are kept for the way back.
-template <class T, bool SPIKES, int RESET, int LEAKAGE, bool NORMED, bool AROUND>
-INLINE void advance(const Neuron& n, const Block<T>& b, Scratch& s) {
-    const I equal = I{} - !(n.flags & STRICT);
-    for (int64_t t = 0; t < b.steps; ++t) {
-        const bool first = t == 0;
-        float *ht = s.h + t * b.size, *able = s.able + t * b.size;
-        const float* before = SPIKES || first ? s.v : ht - b.size;
-        for (int64_t j = 0; j < b.size; j += LANES) {
-            const V theta = load(s.theta + j);
-            V v, emitted{};
-            if (first) {
-                v = load(s.initial + j);
-            } else if (SPIKES) {
-                v = load(s.v + j);
-                if (RESET == SIGNED_RESET) emitted = load(s.emitted + j);
-            } else {  // from the potential before the last reset
-                const V h = load(before + j), out = RESET == SIGNED_RESET ? load(able - b.size + j) : V{};
-                const I fired = reaches(h - theta, equal), back = takes_back<RESET>(n, h, out);
-                v = after_reset<RESET>(n, h, theta, fired, back);
-                if (RESET == SIGNED_RESET) emitted = out + as_spikes(fired, back);
-            }
+// Steps whose state stays in registers; older machines have too few of them to gain by it.
+constexpr int CHUNK = LEVEL == 5 ? 4 : 1;
+
+#if defined(__GNUC__) && !defined(__clang__)
+#define UNROLLED _Pragma("GCC unroll 4")
+#else
+#define UNROLLED
+#endif
+
+// STEPS steps of one block, with the state of a vector in registers. With SPIKES, spikes go to b.out; without, h (and for a
+// signed neuron the spikes that were out before each step) of every step are kept for the way back. Structures are taken by
+// value: the compiler would read them again after every store.
+template <class T, bool SPIKES, int RESET, int LEAKAGE, bool NORMED, bool AROUND, int STEPS>
+INLINE void advance_by(const Neuron n, const Block<T> b, const State s, const int64_t start) {
+    const float* const from = start ? s.v : s.initial;
+    for (int64_t j = 0; j < b.size; j += LANES) {
+        const V theta = load(s.theta + j), bar = load(s.bar + j);
+        V v = load(from + j), emitted{};
+        if (RESET == SIGNED_RESET && start) emitted = load(s.emitted + j);
+        UNROLLED for (int k = 0; k < STEPS; ++k) {
+            const int64_t t = start + k;
+            expect(b.x + t * b.x_step + j, j, b.size);
             const V h = integrate<LEAKAGE>(n, v, input_of<T, NORMED>(b, t, j));
-            if (SPIKES) {
-                const I fired = reaches(h - theta, equal), back = takes_back<RESET>(n, h, emitted);
-                store(s.v + j, after_reset<RESET>(n, h, theta, fired, back));
-                if (RESET == SIGNED_RESET) store(s.emitted + j, emitted + as_spikes(fired, back));
-                store_spikes<AROUND>(b.out + t * b.out_step + j, fired, back);
-            } else {
-                store(ht + j, h);
-                if (RESET == SIGNED_RESET) store(able + j, emitted);
+            if (!SPIKES) {
+                store(s.h + t * b.size + j, h);
+                if (RESET == SIGNED_RESET) store(s.able + t * b.size + j, emitted);
             }
+            const Mask fired = at_least(h, bar), back = takes_back<RESET>(n, h, emitted);
+            v = after_reset<RESET>(n, h, theta, fired, back);
+            if (RESET == SIGNED_RESET) emitted = emitted + as_spikes(fired, back);
+            if (SPIKES) store_spikes<AROUND>(b.out + t * b.out_step + j, fired, back);
         }
+        store(s.v + j, v);
+        if (RESET == SIGNED_RESET) store(s.emitted + j, emitted);
     }
 }
 
-template <int KIND> INLINE V slope(V x, const Neuron& n) {
-    x = x - n.center;
-    if (KIND == RECTANGLE) return magnitude(x) < n.a ? all(n.b) : all(0.0f);  // a = width/2, b = 1/width
+template <class T, bool SPIKES, int RESET, int LEAKAGE, bool NORMED, bool AROUND>
+INLINE void advance(const Neuron& n, const Block<T>& b, const State& s) {
+    int64_t t = 0;
+    for (; t + CHUNK <= b.steps; t += CHUNK) advance_by<T, SPIKES, RESET, LEAKAGE, NORMED, AROUND, CHUNK>(n, b, s, t);
+    for (; t < b.steps; ++t) advance_by<T, SPIKES, RESET, LEAKAGE, NORMED, AROUND, 1>(n, b, s, t);
+}
+
+// The surrogate at potential h. `origin` is where it peaks, threshold + center; for ARCTAN, -a times that.
+template <int KIND> INLINE V slope(V h, V origin, const Neuron& n) {
+    if (KIND == ARCTAN) {  // a = pi*alpha/2, b = alpha/2
+        const V y = fused(h, all(n.a), origin), r = reciprocal(fused(y, y, all(1.0f)));
+        return n.b != 1.0f ? r * n.b : r;
+    }
+    const V x = h - origin;
+    if (KIND == RECTANGLE) return kept(above(all(n.a), magnitude(x)), all(n.b));  // a = width/2, b = 1/width
     if (KIND == TRIANGLE) {                                                    // a = 1/width, b = height
         const V tent = 1.0f - magnitude(x) * n.a;
-        return (tent > 0.0f ? tent : all(0.0f)) * n.b;
-    }
-    if (KIND == ARCTAN) {  // a = pi*alpha/2, b = alpha/2
-        const V y = x * n.a;
-        return reciprocal(1.0f + y * y) * n.b;
+        return kept(above(tent, V{}), tent) * n.b;
     }
     const V e = exp_of_negative(magnitude(x) * -n.a);  // a = alpha
     if (KIND == EXPONENTIAL) return e * n.b;           // b = alpha/2
@@ -92,85 +105,104 @@ template <int KIND> INLINE V slope(V x, const Neuron& n) {
     return e * r * r * n.b;
 }
 
-// From the last step to the first: b.out receives the gradient of what the neuron read. With NORMED its sums, plain and
-// times x - mean, are added to `plain` and `centered`. Returns the block's share of the gradient of a learned decay.
-template <class T, int KIND, bool SIGNED, bool NORMED, bool AROUND>
-INLINE double retrace(const Neuron& n, const Block<T>& b, Scratch& s, float* plain, float* centered) {
-    const bool hard = n.flags & HARD, detach = n.flags & DETACH, after = n.flags & LEAK_AFTER, leaks = n.flags & LEAKS;
-    const I equal = I{} - !(n.flags & STRICT);
+// STEPS steps of one block towards the first; arguments as `retrace`.
+template <class T, int KIND, int RESET, bool NORMED, bool AROUND, bool LEARNED, int STEPS>
+INLINE V retrace_by(const Neuron n, const Block<T> b, const State s, float* const plain, float* const centered, const int64_t end) {
+    const bool after = n.flags & LEAK_AFTER, leaks = n.flags & LEAKS, last = end == b.steps;
     const float in = leaks ? n.input_gain : 1.0f, to_v = leaks ? n.decay : 1.0f, to_x = in * (after && leaks ? n.decay : 1.0f);
-    // dv/dh with the spike held is 1, or 0 after a hard reset; dv/ds is jump + by_theta * theta + by_h * h.
-    const float jump = !detach && hard ? n.v_reset : 0.0f, by_theta = detach || hard ? 0.0f : -1.0f;
-    const float by_h = hard && !detach ? -1.0f : 0.0f;
-    const I held = I{} - !hard;
+    const Mask coupled = everywhere(!(n.flags & DETACH));        // the gradient runs through the reset
     const float inside = (n.flags & DECAY_INPUT) ? 1.0f : 0.0f;  // x is scaled by 1 - decay
     V ddecay{};
-    for (int64_t t = b.steps - 1; t >= 0; --t) {
-        const bool last = t == b.steps - 1;
-        const float *ht = s.h + t * b.size, *able = s.able + t * b.size;
-        for (int64_t j = 0; j < b.size; j += LANES) {
-            const V h = load(ht + j), theta = load(s.theta + j), distance = h - theta;
-            const I passes = ~reaches(distance, equal) | held;
-            const V gv = last ? V{} : load(s.v + j);
-            const V gs = load(b.grad + t * b.grad_step + j) + gv * (jump + by_theta * theta + by_h * h);
-            V steep = slope<KIND>(distance, n);
-            if (SIGNED) {
-                const V below = slope<KIND>(-h - n.retract, n);
-                steep = steep + (load(able + j) > 0.0f ? below : all(0.0f));
-            }
-            const V gh = gs * steep + (passes ? gv : all(0.0f));
-            store(s.v + j, gh * to_v);
-            const V gx = gh * to_x;
+    for (int64_t j = 0; j < b.size; j += LANES) {
+        const V theta = load(s.theta + j), bar = load(s.bar + j);
+        const float scale = KIND == ARCTAN ? -n.a : 1.0f, below = scale * (n.retract + n.center);
+        const V origin = scale * (theta + n.center);
+        V gv = last ? V{} : load(s.v + j), sum{}, product{}, mean{};
+        if (NORMED) sum = load(plain + j), product = load(centered + j), mean = load(b.mean + j);
+        UNROLLED for (int k = 1; k <= STEPS; ++k) {
+            const int64_t t = end - k;
+            const float* const ht = s.h + t * b.size;
+            const V h = load(ht + j);
+            expect(b.grad + t * b.grad_step + j, j, b.size);
+            // dv/ds is v_reset - h or -threshold; dv/dh with the spike held is 1, or 0 after a hard reset.
+            const V jump = RESET == HARD_RESET ? n.v_reset - h : -theta;
+            const V gs = fused(kept(coupled, gv), jump, load(b.grad + t * b.grad_step + j));
+            const V past = RESET == HARD_RESET ? kept(~at_least(h, bar), gv) : gv;
+            V steep = slope<KIND>(h, origin, n);
+            if (RESET == SIGNED_RESET)
+                steep = steep + kept(above(load(s.able + t * b.size + j), V{}), slope<KIND>(-h, all(below), n));
+            const V gh = fused(gs, steep, past), gx = to_x != 1.0f ? gh * to_x : gh;
+            gv = gh * to_v;
             store<AROUND>(b.out + t * b.out_step + j, gx);
             if (NORMED) {
-                store(plain + j, load(plain + j) + gx);
-                store(centered + j, load(centered + j) + gx * (load(b.x + t * b.x_step + j) - load(b.mean + j)));
+                sum = sum + gx;
+                product = fused(gx, load(b.x + t * b.x_step + j) - mean, product);
             }
-            if (n.flags & LEARNED_LEAK) {
+            if (LEARNED) {
                 V v = load(s.initial + j);
                 if (t > 0) {
                     const V earlier = load(ht - b.size + j);
-                    const I fired = reaches(earlier - theta, equal);
-                    v = hard ? after_reset<HARD_RESET>(n, earlier, theta, fired, I{}) : after_reset<SOFT>(n, earlier, theta, fired, I{});
+                    v = after_reset<RESET>(n, earlier, theta, at_least(earlier, bar), Mask{});
                 }
                 const V x = input_of<T, NORMED>(b, t, j);
                 ddecay = ddecay + gh * (v - inside * x + (after ? x * in - inside * (n.decay - 1.0f) * x : V{}));
             }
         }
+        store(s.v + j, gv);
+        if (NORMED) store(plain + j, sum), store(centered + j, product);
     }
-    return sum_of(ddecay);
+    return ddecay;
+}
+
+// From the last step to the first: b.out receives the gradient of what the neuron read. With NORMED its sums, plain and
+// times x - mean, are added to `plain` and `centered`. Returns the block's share of the gradient of a learned decay.
+template <class T, int KIND, int RESET, bool NORMED, bool AROUND>
+INLINE double retrace(const Neuron& n, const Block<T>& b, const State& s, float* plain, float* centered) {
+    int64_t t = b.steps;
+    V ddecay{};
+    if (RESET != SIGNED_RESET && n.flags & LEARNED_LEAK) {
+        for (; t > 0; --t) ddecay = ddecay + retrace_by<T, KIND, RESET, NORMED, AROUND, true, 1>(n, b, s, plain, centered, t);
+        return sum_of(ddecay);
+    }
+    for (; t >= CHUNK; t -= CHUNK) retrace_by<T, KIND, RESET, NORMED, AROUND, false, CHUNK>(n, b, s, plain, centered, t);
+    for (; t > 0; --t) retrace_by<T, KIND, RESET, NORMED, AROUND, false, 1>(n, b, s, plain, centered, t);
+    return 0;
 }
 
 // ------------------------------------------------------------------------------------------- every choice, once per block
 
 template <class T, bool SPIKES, int RESET, int LEAKAGE, bool NORMED>
-INLINE void advance_to(const Neuron& n, const Block<T>& b, Scratch& s, bool around) {
+INLINE void advance_to(const Neuron& n, const Block<T>& b, const State& s, bool around) {
     if (SPIKES && around) advance<T, SPIKES, RESET, LEAKAGE, NORMED, true>(n, b, s);
     else advance<T, SPIKES, RESET, LEAKAGE, NORMED, false>(n, b, s);
 }
 
 template <class T, bool SPIKES, int RESET, bool NORMED>
-void advance_leaking(const Neuron& n, const Block<T>& b, Scratch& s, bool around) {
+void advance_leaking(const Neuron& n, const Block<T>& b, const State& s, bool around) {
     if (!(n.flags & LEAKS)) advance_to<T, SPIKES, RESET, NONE, NORMED>(n, b, s, around);
     else if ((n.flags & LEAK_AFTER) || n.resolution > 0) advance_to<T, SPIKES, RESET, OTHER, NORMED>(n, b, s, around);
     else advance_to<T, SPIKES, RESET, BEFORE, NORMED>(n, b, s, around);
 }
 
-template <class T, bool SPIKES, bool NORMED> void advance_any(const Neuron& n, const Block<T>& b, Scratch& s, bool around) {
+template <class T, bool SPIKES, bool NORMED> void advance_any(const Neuron& n, const Block<T>& b, const State& s, bool around) {
     if (n.flags & SIGNED) advance_leaking<T, SPIKES, SIGNED_RESET, NORMED>(n, b, s, around);
     else if (n.flags & HARD) advance_leaking<T, SPIKES, HARD_RESET, NORMED>(n, b, s, around);
     else advance_leaking<T, SPIKES, SOFT, NORMED>(n, b, s, around);
 }
 
 template <class T, int KIND, bool NORMED>
-double retrace_kind(const Neuron& n, const Block<T>& b, Scratch& s, float* plain, float* centered, bool around) {
-    if (n.flags & SIGNED) return retrace<T, KIND, true, NORMED, false>(n, b, s, plain, centered);
-    if (around) return retrace<T, KIND, false, NORMED, true>(n, b, s, plain, centered);
-    return retrace<T, KIND, false, NORMED, false>(n, b, s, plain, centered);
+double retrace_kind(const Neuron& n, const Block<T>& b, const State& s, float* plain, float* centered, bool around) {
+    if (n.flags & SIGNED) return retrace<T, KIND, SIGNED_RESET, NORMED, false>(n, b, s, plain, centered);
+    if (n.flags & HARD) {
+        if (around) return retrace<T, KIND, HARD_RESET, NORMED, true>(n, b, s, plain, centered);
+        return retrace<T, KIND, HARD_RESET, NORMED, false>(n, b, s, plain, centered);
+    }
+    if (around) return retrace<T, KIND, SOFT, NORMED, true>(n, b, s, plain, centered);
+    return retrace<T, KIND, SOFT, NORMED, false>(n, b, s, plain, centered);
 }
 
 template <class T, bool NORMED>
-double retrace_any(const Neuron& n, const Block<T>& b, Scratch& s, float* plain, float* centered, bool around) {
+double retrace_any(const Neuron& n, const Block<T>& b, const State& s, float* plain, float* centered, bool around) {
     switch (n.surrogate) {
         case RECTANGLE: return retrace_kind<T, RECTANGLE, NORMED>(n, b, s, plain, centered, around);
         case TRIANGLE: return retrace_kind<T, TRIANGLE, NORMED>(n, b, s, plain, centered, around);
@@ -184,13 +216,13 @@ double retrace_any(const Neuron& n, const Block<T>& b, Scratch& s, float* plain,
 template <class T, bool BACK, bool NORMED> struct Worker {
     Worker(const Neuron& n, const Layer& layer, const Affine* affine, int64_t block, bool around)
         : n(n), around(around), theta(n.thresholds, n.threshold, layer, block), initial(n.initials, n.initial, layer, block),
-          mean(NORMED ? affine->mean : nullptr, 0, layer, NORMED ? block : 0), gain(NORMED ? affine->gain : nullptr, 0, layer, NORMED ? block : 0),
+          bar(n.bars, n.bar, layer, block), mean(NORMED ? affine->mean : nullptr, 0, layer, NORMED ? block : 0), gain(NORMED ? affine->gain : nullptr, 0, layer, NORMED ? block : 0),
           shift(NORMED ? affine->shift : nullptr, 0, layer, NORMED ? block : 0), plain(layer, BACK && NORMED ? block : 0),
           centered(layer, BACK && NORMED ? block : 0) {
         const int64_t kept = BACK ? layer.steps : 0;
         // Each part begins on a cache line: a vector across two lines costs twice.
-        s.memory.resize(static_cast<size_t>((2 + 2 * kept) * block + 16));
-        const auto start = (reinterpret_cast<uintptr_t>(s.memory.data()) + 63) / 64 * 64;
+        memory.resize(static_cast<size_t>((2 + 2 * kept) * block + 16));
+        const auto start = (reinterpret_cast<uintptr_t>(memory.data()) + 63) / 64 * 64;
         s.v = reinterpret_cast<float*>(start);
         s.emitted = s.v + block;
         s.h = s.emitted + block;
@@ -199,6 +231,7 @@ template <class T, bool BACK, bool NORMED> struct Worker {
 
     void operator()(Block<T>& b, int64_t at, int64_t size) {
         s.theta = theta.of(at, size);
+        s.bar = bar.of(at, size);
         s.initial = initial.of(at, size);
         if (NORMED) {
             b.mean = mean.of(at, size);
@@ -217,8 +250,9 @@ template <class T, bool BACK, bool NORMED> struct Worker {
 
     const Neuron& n;
     bool around;
-    Scratch s;
-    Spread theta, initial, mean, gain, shift;
+    std::vector<float> memory;
+    State s;
+    Spread theta, initial, bar, mean, gain, shift;
     Sums plain, centered;
     double ddecay = 0;
 };

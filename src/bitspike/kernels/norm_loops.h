@@ -9,7 +9,7 @@ template <int ROWS, class T> INLINE void accumulate(const T* x, int64_t distance
         for (int r = 0; r < ROWS; ++r) {
             const V d = load(x + r * distance + j) - k;
             a = a + d;
-            b = b + d * d;
+            b = fused(d, d, b);
         }
         store(first + j, a);
         store(second + j, b);

@@ -12,10 +12,40 @@ constexpr int64_t LANES = 4;
 #endif
 
 using V = float __attribute__((vector_size(4 * LANES)));
-using I = int32_t __attribute__((vector_size(4 * LANES)));  // also what a comparison gives: -1 where it holds
+using I = int32_t __attribute__((vector_size(4 * LANES)));
 using LooseV = float __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
 INLINE V all(float x) { return V{} + x; }
+
+// Which lanes something holds for; `&`, `|` and `~` work on it. AVX-512 has registers of their own for it.
+#if LEVEL == 5
+using Mask = __mmask16;
+INLINE Mask at_least(V a, V b) { return _mm512_cmp_ps_mask(reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b), _CMP_GE_OQ); }
+INLINE Mask above(V a, V b) { return _mm512_cmp_ps_mask(reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b), _CMP_GT_OQ); }
+INLINE V choose(Mask m, V yes, V no) {
+    return reinterpret_cast<V>(_mm512_mask_blend_ps(m, reinterpret_cast<__m512>(no), reinterpret_cast<__m512>(yes)));
+}
+INLINE V kept(Mask m, V x) { return reinterpret_cast<V>(_mm512_maskz_mov_ps(m, reinterpret_cast<__m512>(x))); }
+INLINE Mask everywhere(bool yes) { return yes ? 0xffff : 0; }
+#else
+using Mask = I;
+INLINE Mask at_least(V a, V b) { return a >= b; }
+INLINE Mask above(V a, V b) { return a > b; }
+INLINE V choose(Mask m, V yes, V no) { return m ? yes : no; }
+INLINE V kept(Mask m, V x) { return reinterpret_cast<V>(m & reinterpret_cast<I>(x)); }
+INLINE Mask everywhere(bool yes) { return I{} - yes; }
+#endif
+
+// a * b + c, rounded once where the machine can: for gradients, never for potentials.
+INLINE V fused(V a, V b, V c) {
+#if LEVEL == 5
+    return reinterpret_cast<V>(_mm512_fmadd_ps(reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b), reinterpret_cast<__m512>(c)));
+#elif LEVEL == 3
+    return reinterpret_cast<V>(_mm256_fmadd_ps(reinterpret_cast<__m256>(a), reinterpret_cast<__m256>(b), reinterpret_cast<__m256>(c)));
+#else
+    return a * b + c;
+#endif
+}
 
 INLINE V load(const float* p) { return *reinterpret_cast<const LooseV*>(p); }
 INLINE V load(const uint16_t* p) {
@@ -27,6 +57,16 @@ INLINE V load(const uint16_t* p) {
     I bits;
     for (int j = 0; j < LANES; ++j) bits[j] = static_cast<int32_t>(static_cast<uint32_t>(p[j]) << 16);
     return reinterpret_cast<V>(bits);
+#endif
+}
+
+// Ask for memory that is read a while later. Runs are short and steps far apart, so the machine does not foresee it.
+// `j` counts elements of a run of `size`; the next run follows it. One line of 64 bytes is asked for once.
+template <class T> INLINE void expect(const T* p, int64_t j, int64_t size) {
+#if defined(__GNUC__)
+    if (sizeof(T) * LANES >= 64 || j * sizeof(T) % 64 == 0) __builtin_prefetch(p + size, 0, 2);
+#else
+    (void)p, (void)j, (void)size;
 #endif
 }
 
@@ -94,13 +134,13 @@ INLINE V nearest(V x) {
 
 INLINE V magnitude(V x) { return reinterpret_cast<V>(reinterpret_cast<I>(x) & 0x7fffffff); }
 
-// 1 / x to the rounding of single precision; x is a normal number of at least 1. A division waits four times as long.
+// 1 / x to the rounding of single precision; x is at least 1. A division waits four times as long.
 INLINE V reciprocal(V x) {
 #if LEVEL == 5
-    const __m512 d = reinterpret_cast<__m512>(x), r = _mm512_rcp14_ps(d);
-    // Where x is infinite the correction is not a number, and the first guess, 0, is right.
+    // Beyond the largest number the correction would not be one; a minimum keeps what is not a number.
+    const __m512 d = _mm512_min_ps(_mm512_set1_ps(1e38f), reinterpret_cast<__m512>(x)), r = _mm512_rcp14_ps(d);
     const __m512 error = _mm512_fnmadd_ps(d, r, _mm512_set1_ps(1.0f));
-    return reinterpret_cast<V>(_mm512_mask_fmadd_ps(r, _mm512_cmp_ps_mask(error, error, _CMP_ORD_Q), error, r));
+    return reinterpret_cast<V>(_mm512_fmadd_ps(r, error, r));
 #else
     return 1.0f / x;
 #endif
@@ -112,14 +152,14 @@ INLINE V exp_of_negative(V x) {
     const V n = shifted - 12582912.0f;
     const V r = (x - n * 0.693359375f) + n * 2.12194440e-4f;  // ln 2 in two parts; the first product is exact
     V p = all(1.0f / 5040);
-    p = p * r + 1.0f / 720;
-    p = p * r + 1.0f / 120;
-    p = p * r + 1.0f / 24;
-    p = p * r + 1.0f / 6;
-    p = p * r + 0.5f;
-    p = p * r * r + r + 1.0f;
+    p = fused(p, r, all(1.0f / 720));
+    p = fused(p, r, all(1.0f / 120));
+    p = fused(p, r, all(1.0f / 24));
+    p = fused(p, r, all(1.0f / 6));
+    p = fused(p, r, all(0.5f));
+    p = fused(p, r * r, r + 1.0f);
     const I power = (reinterpret_cast<I>(shifted) << 23) + (127 << 23);  // the integer n stands in the last bits
-    return x < -87.0f ? all(0.0f) : p * reinterpret_cast<V>(power);
+    return kept(at_least(x, all(-87.0f)), p * reinterpret_cast<V>(power));
 }
 
 INLINE double sum_of(V x) {
