@@ -55,7 +55,7 @@ def fused_quant_relu(
         x: [N, C, ...], any shape without a norm; float32 or bfloat16, on the CPU, in any dense layout.
             Tensors on other devices are for Triton.
         clip: a scalar tensor above 0, float32.
-        levels: number of steps, at least 1.
+        levels: number of steps, 1 to 255.
         norm: normalize ``x`` first. In training its running statistics are moved.
         residual: of the shape of ``x``, added to what the norm gives; only with a norm.
 
@@ -73,7 +73,8 @@ def fused_quant_relu(
         or (norm is None and residual is not None)
         or (norm is not None and not norms.fits(x, norm, CHANNEL_AXIS))
         or (residual is not None and residual.shape != x.shape)
-        or not clip.item() > 2.0**-100  # a smaller one has no reciprocal
+        or not clip.item() > 0
+        or not 1 <= levels <= 255  # more codes are not exact
     ):
         return None
     gain, shift = (None, None) if norm is None else (norm.gain, norm.shift)

@@ -2,35 +2,27 @@
 
 struct Numbers {
     float clip, levels;
-    V per_clip, per_level;
+    V per_level;
 };
 
-// a / b as division rounds it, from r = 1 / b rounded: two corrections with fused products make up for the division.
-INLINE V divided(V a, float b, V r) {
+// The share of the clip, before rounding: 0 for x <= 0, 1 above the clip. What is not a number stays so.
+INLINE V share_of(V x, const Numbers& n) { return least_of(all(n.clip), most_of(V{}, x)) / n.clip; }
+
+INLINE V code_of(V share, const Numbers& n) { return nearest(share * n.levels); }
+
+// code / levels as division rounds it; a product and its correction take half the time. A test goes through all of them.
+INLINE V share_of_code(V code, const Numbers& n) {
 #if LEVEL == 5
-    const __m512 x = reinterpret_cast<__m512>(a), d = _mm512_set1_ps(b), i = reinterpret_cast<__m512>(r);
-    __m512 q = _mm512_mul_ps(x, i);
-    q = _mm512_fmadd_ps(_mm512_fnmadd_ps(q, d, x), i, q);
-    return reinterpret_cast<V>(_mm512_fmadd_ps(_mm512_fnmadd_ps(q, d, x), i, q));
+    const V q = code * n.per_level;
+    return fused(fused(-q, all(n.levels), code), n.per_level, q);
 #else
-    (void)r;
-    return a / b;
+    return code / n.levels;
 #endif
 }
 
-// The share of the clip, before rounding: 0 for x <= 0, 1 above the clip. What is not a number stays so.
-INLINE V share_of(V x, const Numbers& n) {
-    // Outside [0, clip] the corrections could overflow; a number outside never meets them.
-    const V bounded = choose(above(x, all(n.clip)), all(n.clip), choose(above(V{}, x), V{}, x));
-    const V share = divided(bounded, n.clip, n.per_clip);
-    return choose(above(share, all(1.0f)), all(1.0f), share);
-}
-
-INLINE V code_share(V share, const Numbers& n) { return divided(nearest(share * n.levels), n.levels, n.per_level); }
-
 template <class T, bool BACK, bool NORMED> struct Worker {
     Worker(const QuantReLU& q, const Layer& layer, const Affine* affine, int64_t block, bool around)
-        : n{q.clip, q.levels, all(1.0f) / q.clip, all(1.0f) / q.levels}, around(around),
+        : layer(layer), n{q.clip, q.levels, all(1.0f) / q.levels}, around(around),
           mean(NORMED ? affine->mean : nullptr, 0, layer, NORMED ? block : 0), gain(NORMED ? affine->gain : nullptr, 0, layer, NORMED ? block : 0),
           shift(NORMED ? affine->shift : nullptr, 0, layer, NORMED ? block : 0), plain(layer, BACK && NORMED ? block : 0),
           centered(layer, BACK && NORMED ? block : 0) {}
@@ -45,26 +37,36 @@ template <class T, bool BACK, bool NORMED> struct Worker {
         else go<false>(b, at, size);
     }
 
-    template <bool AROUND> INLINE void go(const Block<T>& b, int64_t at, int64_t size) {
-        if (!BACK) {
-            for (int64_t j = 0; j < b.size; j += LANES)
-                store<AROUND>(b.out + j, code_share(share_of(input_of<T, NORMED>(b, 0, j), n), n) * n.clip);
-            return;
-        }
-        float *first = plain.of(at, size), *second = centered.of(at, size);
+    template <bool AROUND> INLINE void go(const Block<T> b, const int64_t at, int64_t size) {
+        const Numbers numbers = n;  // a copy, which stores cannot touch
+        const int64_t row = row_of(layer, at, size);
+        float *const first = plain.of(at, size), *const second = centered.of(at, size);
         V total{};
-        for (int64_t j = 0; j < b.size; j += LANES) {
-            const V x = input_of<T, NORMED>(b, 0, j), g = load(b.grad + j), share = share_of(x, n);
-            // Above the clip the code is 1 and x / clip counts as 0; below zero both are 0.
-            const Mask over = above(x, all(n.clip));
-            total = fused(g, code_share(share, n) - choose(over, V{}, share), total);
-            const V gx = kept(above(x, V{}) & ~over, g);
-            store<AROUND>(b.out + j, gx);
-            if (NORMED) {
-                store(first + j, load(first + j) + gx);
-                store(second + j, fused(gx, load(b.x + j) - load(b.mean + j), load(second + j)));
+        for (int64_t c = 0; c < std::min(row, b.size); c += LANES) {
+            const Map map = map_of<NORMED>(b, c);
+            V sum{}, product{};
+            if (BACK && NORMED) sum = load(first + c), product = load(second + c);
+            for (int64_t j = c; j < b.size; j += row) {
+                expect(b.x + j, j, b.size);
+                const V x = input_of<NORMED>(b, map, 0, j), share = share_of(x, numbers), code = code_of(share, numbers);
+                if (!BACK) {
+                    store<AROUND>(b.out + j, share_of_code(code, numbers) * numbers.clip);
+                    continue;
+                }
+                expect(b.grad + j, j, b.size);
+                // Above the clip the code is 1 and x / clip counts as 0; below zero both are 0.
+                const Mask over = above(x, all(numbers.clip));
+                const V g = load(b.grad + j), gx = kept(above(x, V{}) & ~over, g);
+                total = fused(g, code * numbers.per_level - choose(over, V{}, share), total);
+                store<AROUND>(b.out + j, gx);
+                if (NORMED) {
+                    sum = sum + gx;
+                    product = fused(gx, load(b.x + j) - map.mean, product);
+                }
             }
+            if (BACK && NORMED) store(first + c, sum), store(second + c, product);
         }
+        if (!BACK) return;
         dclip += sum_of(total);
         if (NORMED) {
             plain.done(at, size);
@@ -72,6 +74,7 @@ template <class T, bool BACK, bool NORMED> struct Worker {
         }
     }
 
+    const Layer& layer;
     Numbers n;
     bool around;
     Spread mean, gain, shift;
@@ -81,7 +84,7 @@ template <class T, bool BACK, bool NORMED> struct Worker {
 
 template <class T, bool BACK, bool NORMED>
 double run(const QuantReLU& q, const Layer& layer, const Affine* affine, const T* x, const T* residual, const T* grad, T* out, double* sums) {
-    constexpr int64_t block = 1024;
+    const int64_t block = block_of(layer, 1024);
     const int64_t blocks = (layer.total + block - 1) / block, bytes = layer.total * static_cast<int64_t>(sizeof(T));
     const bool around = reinterpret_cast<uintptr_t>(out) % 64 == 0 && !(BACK && NORMED) && larger_than_cache(bytes);
     const Block<T> whole{1, 0, x, residual, grad, out, 0, 0, 0, 0, nullptr, nullptr, nullptr};

@@ -91,12 +91,33 @@ template <class T> struct Block {
     const float *mean, *gain, *shift;
 };
 
+// The norm of one vector of channels; nothing without NORMED.
+struct Map {
+    V mean, gain, shift;
+};
+template <bool NORMED, class T> INLINE Map map_of(const Block<T>& b, int64_t j) {
+    if (!NORMED) return Map{V{}, V{}, V{}};
+    return Map{load(b.mean + j), load(b.gain + j), load(b.shift + j)};
+}
+
 // What a layer reads: its input as it is, or normalized and with the residual added.
-template <class T, bool NORMED> INLINE V input_of(const Block<T>& b, int64_t t, int64_t j) {
+template <bool NORMED, class T> INLINE V input_of(const Block<T>& b, const Map& map, int64_t t, int64_t j) {
     V x = load(b.x + t * b.x_step + j);
     if (!NORMED) return x;
-    x = (x - load(b.mean + j)) * load(b.gain + j) + load(b.shift + j);
+    x = (x - map.mean) * map.gain + map.shift;
     return b.residual ? x + load(b.residual + t * b.residual_step + j) : x;
+}
+
+// Where channels are innermost and whole vectors of them, a block is rows of channels: a loop over one vector of channels
+// takes all rows, with what belongs to the channels in registers. Returns the length of a row; else one longer than the block.
+INLINE int64_t row_of(const Layer& layer, int64_t at, int64_t size) {
+    const bool rows = layer.inner == 1 && layer.channels % LANES == 0 && at % layer.channels == 0 && size % layer.channels == 0;
+    return rows ? layer.channels : size + LANES;
+}
+// A block of about `length` elements, whole rows where `row_of` can use them.
+INLINE int64_t block_of(const Layer& layer, int64_t length) {
+    const bool rows = layer.inner == 1 && layer.channels % LANES == 0 && layer.channels <= length;
+    return rows ? length / layer.channels * layer.channels : length;
 }
 
 // Runs `work(block, at, size)` over whole vectors in place, and over a ragged end through a copy of one vector per step.

@@ -60,12 +60,14 @@ INLINE void advance_by(const Neuron n, const Block<T> b, const State s, const in
     const float* const from = start ? s.v : s.initial;
     for (int64_t j = 0; j < b.size; j += LANES) {
         const V theta = load(s.theta + j), bar = load(s.bar + j);
+        const Map map = map_of<NORMED>(b, j);
         V v = load(from + j), emitted{};
         if (RESET == SIGNED_RESET && start) emitted = load(s.emitted + j);
         UNROLLED for (int k = 0; k < STEPS; ++k) {
             const int64_t t = start + k;
             expect(b.x + t * b.x_step + j, j, b.size);
-            const V h = integrate<LEAKAGE>(n, v, input_of<T, NORMED>(b, t, j));
+            if (NORMED && b.residual) expect(b.residual + t * b.residual_step + j, j, b.size);
+            const V h = integrate<LEAKAGE>(n, v, input_of<NORMED>(b, map, t, j));
             if (!SPIKES) {
                 store(s.h + t * b.size + j, h);
                 if (RESET == SIGNED_RESET) store(s.able + t * b.size + j, emitted);
@@ -117,8 +119,9 @@ INLINE V retrace_by(const Neuron n, const Block<T> b, const State s, float* cons
         const V theta = load(s.theta + j), bar = load(s.bar + j);
         const float scale = KIND == ARCTAN ? -n.a : 1.0f, below = scale * (n.retract + n.center);
         const V origin = scale * (theta + n.center);
-        V gv = last ? V{} : load(s.v + j), sum{}, product{}, mean{};
-        if (NORMED) sum = load(plain + j), product = load(centered + j), mean = load(b.mean + j);
+        const Map map = map_of<NORMED>(b, j);
+        V gv = last ? V{} : load(s.v + j), sum{}, product{};
+        if (NORMED) sum = load(plain + j), product = load(centered + j);
         UNROLLED for (int k = 1; k <= STEPS; ++k) {
             const int64_t t = end - k;
             const float* const ht = s.h + t * b.size;
@@ -136,7 +139,7 @@ INLINE V retrace_by(const Neuron n, const Block<T> b, const State s, float* cons
             store<AROUND>(b.out + t * b.out_step + j, gx);
             if (NORMED) {
                 sum = sum + gx;
-                product = fused(gx, load(b.x + t * b.x_step + j) - mean, product);
+                product = fused(gx, load(b.x + t * b.x_step + j) - map.mean, product);
             }
             if (LEARNED) {
                 V v = load(s.initial + j);
@@ -144,7 +147,7 @@ INLINE V retrace_by(const Neuron n, const Block<T> b, const State s, float* cons
                     const V earlier = load(ht - b.size + j);
                     v = after_reset<RESET>(n, earlier, theta, at_least(earlier, bar), Mask{});
                 }
-                const V x = input_of<T, NORMED>(b, t, j);
+                const V x = input_of<NORMED>(b, map, t, j);
                 ddecay = ddecay + gh * (v - inside * x + (after ? x * in - inside * (n.decay - 1.0f) * x : V{}));
             }
         }

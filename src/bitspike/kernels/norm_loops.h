@@ -119,24 +119,35 @@ template <class T> void moments(const Layer& layer, const T* x, double* mean, do
 // dx = gain * grad + slant * (x - mean) + base; grad may be dx itself.
 template <class T, bool CONSTANT> struct Through {
     Through(const Layer& layer, const float* mean, const float* gain, const float* slant, const float* base, int64_t block)
-        : mean(mean, 0, layer, block), gain(gain, 0, layer, block), slant(slant, 0, layer, block), base(base, 0, layer, block) {}
+        : layer(layer), mean(mean, 0, layer, block), gain(gain, 0, layer, block), slant(slant, 0, layer, block), base(base, 0, layer, block) {}
 
-    void operator()(Block<T>& b, int64_t at, int64_t size) {
-        const float *m = mean.of(at, size), *a = gain.of(at, size), *s = slant.of(at, size), *l = base.of(at, size);
+    void operator()(Block<T>& whole, int64_t at, int64_t size) {
+        const float *const m = mean.of(at, size), *const a = gain.of(at, size), *const s = slant.of(at, size), *const l = base.of(at, size);
+        const Block<T> b = whole;  // a copy, which stores cannot touch
+        const int64_t row = row_of(layer, at, size);
         for (int64_t t = 0; t < b.steps; ++t)
-            for (int64_t j = 0; j < b.size; j += LANES) {
-                V out = load(b.grad + t * b.grad_step + j) * load(a + j);
-                if (!CONSTANT) out = out + ((load(b.x + t * b.x_step + j) - load(m + j)) * load(s + j) + load(l + j));
-                store<false>(b.out + t * b.out_step + j, out);
+            for (int64_t c = 0; c < std::min(row, b.size); c += LANES) {
+                const V factor = load(a + c), middle = load(m + c), slope = load(s + c), rest = load(l + c);
+                for (int64_t j = c; j < b.size; j += row) {
+                    const T *const g = b.grad + t * b.grad_step + j, *const x = b.x + t * b.x_step + j;
+                    expect(g, j, b.size);
+                    V out = load(g) * factor;
+                    if (!CONSTANT) {
+                        expect(x, j, b.size);
+                        out = out + fused(load(x) - middle, slope, rest);
+                    }
+                    store<false>(b.out + t * b.out_step + j, out);
+                }
             }
     }
 
+    const Layer& layer;
     Spread mean, gain, slant, base;
 };
 
 template <class T, bool CONSTANT>
 void through(const Layer& layer, const T* x, const T* grad, T* out, const float* mean, const float* gain, const float* slant, const float* base) {
-    constexpr int64_t block = 512;
+    const int64_t block = block_of(layer, 1024);
     const int64_t blocks = (layer.total + block - 1) / block;
     const Block<T> whole{layer.steps, 0, x, nullptr, grad, out, layer.x_step, 0, layer.total, layer.total, nullptr, nullptr, nullptr};
     big_pages(out, layer.steps * layer.total * static_cast<int64_t>(sizeof(T)));

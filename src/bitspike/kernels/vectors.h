@@ -120,15 +120,26 @@ INLINE V floor_of(V x) {
 #endif
 }
 
-// Nearest integer, ties to even.
-INLINE V nearest(V x) {
+// Nearest integer, ties to even, for |x| below 2**22: a sum with 1.5 * 2**23 has no bits left behind the point.
+INLINE V nearest(V x) { return (x + 12582912.0f) - 12582912.0f; }
+
+// The smaller and the larger; where b is not a number, b.
+INLINE V least_of(V a, V b) {
 #if LEVEL == 5
-    return reinterpret_cast<V>(_mm512_roundscale_ps(reinterpret_cast<__m512>(x), 0x08));
+    return reinterpret_cast<V>(_mm512_min_ps(reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b)));
 #elif LEVEL == 3
-    return reinterpret_cast<V>(_mm256_round_ps(reinterpret_cast<__m256>(x), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+    return reinterpret_cast<V>(_mm256_min_ps(reinterpret_cast<__m256>(a), reinterpret_cast<__m256>(b)));
 #else
-    for (int j = 0; j < LANES; ++j) x[j] = std::nearbyint(x[j]);
-    return x;
+    return choose(above(b, a), a, b);
+#endif
+}
+INLINE V most_of(V a, V b) {
+#if LEVEL == 5
+    return reinterpret_cast<V>(_mm512_max_ps(reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b)));
+#elif LEVEL == 3
+    return reinterpret_cast<V>(_mm256_max_ps(reinterpret_cast<__m256>(a), reinterpret_cast<__m256>(b)));
+#else
+    return choose(above(a, b), a, b);
 #endif
 }
 
