@@ -10,7 +10,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 HERE = Path("src/bitspike/kernels")
-PARTS = ("neuron", "norm", "activation", "pool", "engine")
+PARTS = ("neuron", "norm", "activation", "pool", "bits", "engine")
 
 
 class PlainLibrary(build_ext):

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from bitspike.nn import SumReadout as SumReadout
     from bitspike.nn import ThresholdBatchNorm as ThresholdBatchNorm
     from bitspike.nn import TimeDistributed as TimeDistributed
+    from bitspike.nn import checkpoint_layers as checkpoint_layers
     from bitspike.nn import fire as fire
     from bitspike.nn import fuse as fuse
     from bitspike.nn import set_steps as set_steps
@@ -108,6 +109,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "SumReadout",
         "ThresholdBatchNorm",
         "TimeDistributed",
+        "checkpoint_layers",
         "fire",
         "fuse",
         "set_steps",

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bitspike.kernels import activation, native, neuron, norm, pool
+from bitspike.kernels import activation, bits, native, neuron, norm, pool
 from bitspike.nn import LIF, QuantReLU, SignedIF
 
 LIBRARIES = {
@@ -21,6 +21,7 @@ LIBRARIES = {
     "activation": activation.library,
     "norm": norm.library,
     "pool": pool.library,
+    "bits": bits.library,
 }
 
 

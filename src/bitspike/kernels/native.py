@@ -20,6 +20,7 @@ PARTS = {
     "activation": "quantized activations",
     "norm": "batch norms",
     "pool": "pools",
+    "bits": "spikes kept as bits",
     "engine": "integer engine",
 }
 """Every part, and what it runs. Each is one library beside this file."""

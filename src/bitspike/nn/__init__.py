@@ -2,6 +2,7 @@
 
 from bitspike.nn.activation import QuantReLU
 from bitspike.nn.chain import Chain, fire, fuse
+from bitspike.nn.checkpoint import checkpoint_layers
 from bitspike.nn.neuron import IF, LIF, PLIF, Neuron, SignedIF
 from bitspike.nn.norm import ShiftBatchNorm, ThresholdBatchNorm
 from bitspike.nn.time import (
@@ -32,6 +33,7 @@ __all__ = [
     "SumReadout",
     "ThresholdBatchNorm",
     "TimeDistributed",
+    "checkpoint_layers",
     "fire",
     "fuse",
     "set_steps",

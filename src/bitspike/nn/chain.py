@@ -10,8 +10,10 @@ the difference: while tracing or compiling, and where a hook sits on one of the 
 
 from __future__ import annotations
 
-from typing import TypeVar
+import functools
+from typing import Literal, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from bitspike.kernels.norm import Norm
@@ -19,9 +21,11 @@ from bitspike.nn.activation import QuantReLU
 from bitspike.nn.layers import bare, call, plain
 from bitspike.nn.neuron import Neuron
 from bitspike.nn.norm import ThresholdBatchNorm
+from bitspike.nn.recompute import recomputed, spikes_as_bits
 from bitspike.nn.time import TimeDistributed
 
 M = TypeVar("M", bound=nn.Module)
+Keeps = Literal["all", "bits", "inputs"]
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
@@ -40,14 +44,24 @@ class Chain(nn.Sequential):
         (torch.Size([2, 5, 3]), ['0.0.weight', '0.0.bias'])
     """
 
+    keeps: Keeps = "all"
+    """What is kept for the backward pass; see :func:`bitspike.nn.checkpoint_layers`."""
+
     def forward(self, input: Tensor) -> Tensor:
-        x, layers = input, list(self)
+        if self.keeps == "all" or not torch.is_grad_enabled() or not plain(input):
+            return self._run(input, again=False)
+        with spikes_as_bits():
+            return self._run(input, again=self.keeps == "inputs")
+
+    def _run(self, x: Tensor, *, again: bool) -> Tensor:
+        layers = list(self)
         while layers:
             layer, *layers = layers
+            parts, unit = [layer], functools.partial(call, layer)
             if layers and isinstance(layers[0], Neuron | QuantReLU):
-                x = fire(layer, layers.pop(0), x)
-            else:
-                x = call(layer, x)
+                parts.append(layers.pop(0))
+                unit = functools.partial(fire, layer, parts[1])
+            x = recomputed(unit, x, parts) if again and _can_run_again(parts) else unit(x)
         return x
 
 
@@ -72,6 +86,14 @@ def fuse(model: M) -> M:
         if type(module) is nn.Sequential and module not in inside:
             module.__class__ = Chain
     return model
+
+
+def _can_run_again(parts: list[nn.Module]) -> bool:
+    """Tell whether a unit of a chain is worth running again, and does the same then."""
+    inside = [m for part in parts for m in part.modules()]
+    fires = any(isinstance(m, Neuron | QuantReLU) for m in inside)
+    # A chain inside runs its own units again. A weight that varies (a stage of its path) draws from its own source.
+    return fires and not any(isinstance(m, Chain) or getattr(m, "vary", None) is not None for m in inside)
 
 
 def fire(layer: nn.Module, neuron: nn.Module, x: Tensor, residual: Tensor | None = None) -> Tensor:
