@@ -13,14 +13,19 @@ from benchmarks.case import Group, Variant
 
 MB = 2**20
 
+_M_MMAP_THRESHOLD = -3  # in glibc's malloc.h
+_MAPPED_BYTES = 2**18
+
 
 def rise(variant: Variant) -> float:
     """Return the MB by which two calls lift the resident set of this process.
 
     What ``build`` makes lies below the line: the weights, and where it makes a small call itself, gradients and the
-    state of the optimiser too. Freed memory is handed back to the system first. So what counts is what a call of this
-    size needs on top: activations, what is kept for the backward pass, and scratch memory.
+    state of the optimiser too. So what counts is what a call of this size needs on top: activations, what is kept for
+    the backward pass, and scratch memory. glibc is told to map every larger block by itself and to hand it back when it
+    is freed: otherwise the holes between blocks count as well, which differ by a third from process to process.
     """
+    _map_blocks()
     call = variant.build()
     _trim()
     before = _forget_peak()
@@ -43,6 +48,11 @@ def in_own_process(case: str, group: Group, variant: Variant, *, tiny: bool) -> 
     if done.returncode != 0:
         raise RuntimeError(f"{variant.name}: the process of its own failed: {done.stderr.strip()[-2000:]}")
     return float(json.loads(done.stdout.splitlines()[-1])["MB"])
+
+
+def _map_blocks() -> None:
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _MAPPED_BYTES)
 
 
 def _trim() -> None:

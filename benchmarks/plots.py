@@ -58,7 +58,12 @@ def growth(lines: Sequence[Line]) -> str | None:
             points.setdefault((line["group"], library), []).append((int(steps), line["median"]))
     if not points:
         return None
-    looks = {"Bitspike": (PALETTE["accent"], "-"), "SpikingJelly": (PALETTE["second"], "--")}
+    looks = {
+        "Bitspike": (PALETTE["accent"], "-"),
+        "Bitspike, spikes as bits": (PALETTE["accent"], "-."),
+        "Bitspike, layers run again": (PALETTE["accent"], ":"),
+        "SpikingJelly": (PALETTE["second"], "--"),
+    }
 
     def draw(axes: Sequence[Axes]) -> None:
         for ax, (group, label) in zip(axes, (("time", "seconds per step"), ("memory", "MB")), strict=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,12 +15,16 @@ from benchmarks import mirror
 from benchmarks.case import Call, Case, Group, Target, Variant
 from benchmarks.products import alone
 from bitspike.models import MODELS
+from bitspike.nn import checkpoint_layers
 from bitspike.train import SGD
 from bitspike.train.launch import Precision, Workers, choose_precision
 
 DECAY = 0.5
 PEER = "SpikingJelly"
 FLOOR = "the convolutions and products alone"
+
+Keep = Literal["all", "bits", "inputs"]
+BITS, INPUTS = "Bitspike, spikes as bits", "Bitspike, layers run again"
 
 Step = Callable[[Tensor, Tensor], float]
 """Makes one step on images [N, C, H, W] and labels [N] and returns the loss."""
@@ -46,9 +51,16 @@ class Network:
         sizes = {"width": self.width, "image_size": self.image_size}
         return MODELS[self.name](steps=self.steps, neuron=lambda: bs.LIF(DECAY, reset="hard"), **sizes)
 
-    def bitspike(self, precision: Precision = "auto") -> Step:
-        """Return a step as ``bs.fit`` makes it, in its precision and its layout."""
+    def bitspike(self, precision: Precision = "auto", *, keep: Keep = "all") -> Step:
+        """Return a step as ``bs.fit`` makes it, in its precision and its layout.
+
+        Args:
+            precision: as ``bs.fit`` takes it.
+            keep: all that the backward pass wants, spikes as bits, or inputs of layers, which are then run again.
+        """
         model, workers = self.model(), Workers(choose_precision(precision, "cpu"), "cpu")
+        if keep != "all":
+            checkpoint_layers(model, recompute=keep == "inputs")
         wrapped, stepper = workers.setup(model, SGD(lr=0.1, momentum=0.9).build(model))
         wrapped.train()
 
@@ -133,6 +145,8 @@ def _groups(name: str, tiny: bool, *, faster: float, smaller: float) -> list[Gro
     shape = f"T = {network.steps}, batch {samples}, 32x32"
     kinds: list[tuple[str, str | None, str, Callable[[], Step]]] = [
         ("Bitspike", None, "auto", network.bitspike),
+        (BITS, None, "auto", lambda: network.bitspike(keep="bits")),
+        (INPUTS, None, "auto", lambda: network.bitspike(keep="inputs")),
         ("Bitspike, fp32", None, "fp32", lambda: network.bitspike("fp32")),
         (PEER, "SpikingJelly", "fp32", network.spikingjelly),
         (f"{PEER}, autocast", "SpikingJelly", "bf16", lambda: network.spikingjelly(half=True)),
@@ -168,7 +182,7 @@ def _groups(name: str, tiny: bool, *, faster: float, smaller: float) -> list[Gro
             unit="MB",
             peer=PEER,
             variants=variants(weighed),
-            targets=[Target(variant="Bitspike", against=PEER, bound=smaller)],
+            targets=[Target(variant=name, against=PEER, bound=smaller) for name in ("Bitspike", BITS)],
         ),
     ]
 
