@@ -272,3 +272,12 @@ def test_without_kernels_the_modules_run(monkeypatch: pytest.MonkeyPatch) -> Non
     x = images(plain)
     assert torch.equal(fused(x), plain(x))
     assert all(torch.equal(a, b) for a, b in zip(fused.buffers(), plain.buffers(), strict=True))
+
+
+@pytest.mark.parametrize("case", ["LIF", "QuantReLU"])
+def test_a_compiler_follows_the_modules_without_a_word(case: str) -> None:
+    build, neuron = CASES[case]
+    model = fuse(settled(build(neuron(), nn.BatchNorm2d(8)))).eval()
+    x = images(model)
+    compiled = torch.compile(model, backend="eager")
+    torch.testing.assert_close(compiled(x), model(x), atol=1e-6, rtol=0)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from bitspike.errors import ConstraintError
 from bitspike.kernels.activation import fused_quant_relu
+from bitspike.nn.layers import plain
 from bitspike.ops.activation import at_least, quant_relu
 
 FLOOR = 2.0**-10
@@ -73,10 +74,14 @@ class QuantReLU(nn.Module):
             x: [N, C, ...].
             more: ``norm`` and ``residual``; ``norm(x) + residual`` is then read. See ``kernels.fused_quant_relu``.
         """
-        return fused_quant_relu(x, self._clip(), self.levels, **more)
+        # A compiler is not to follow the way to the libraries.
+        return None if torch.compiler.is_compiling() else fused_quant_relu(x, self._clip(), self.levels, **more)
 
     def _clip(self) -> Tensor:
-        return at_least(self.clip, FLOOR)
+        clip: Tensor = self.clip
+        # Looking is cheap on a CPU, and spares small layers a step there and back.
+        looks = clip.device.type == "cpu" and plain(clip.detach())
+        return clip if looks and clip.detach().item() >= FLOOR else at_least(clip, FLOOR)
 
     def extra_repr(self) -> str:
         return f"bits={self.bits}, clip={float(self.clip.detach()):g}"

@@ -35,7 +35,12 @@ def call(layer: nn.Module, x: Tensor) -> Tensor:
 
 def plain(x: object) -> bool:
     """Tell whether ``x`` is a tensor to compute with now, not a stand-in of a tracer or compiler."""
-    return type(x) is Tensor and torch._C._get_tracing_state() is None and not torch.compiler.is_compiling()
+    return (
+        type(x) is Tensor
+        and torch._C._get_tracing_state() is None
+        and not torch.compiler.is_compiling()
+        and not torch._C._are_functorch_transforms_active()
+    )
 
 
 def bare(*modules: nn.Module) -> bool:

@@ -108,7 +108,9 @@ class Neuron(nn.Module):
             more: ``norm`` and ``residual``; the neuron then reads ``norm(x) + residual``. See ``kernels.fused_neuron``.
         """
         threshold = self._check(x, None)
-        return self._fused(x, threshold, **more) if _has_own_kernel(type(self)) else None
+        # A compiler is not to follow the way to the libraries.
+        known = not torch.compiler.is_compiling() and _has_own_kernel(type(self))
+        return self._fused(x, threshold, **more) if known else None
 
     def scan(self, x: Tensor, state: State | None = None, *, observe: Observer | None = None) -> tuple[Tensor, State]:
         """Run T steps from a given state and return spikes and the state after them.
