@@ -28,7 +28,16 @@ setup(
             sources=[str(HERE / f"{part}.cpp")],
             depends=sorted(str(header) for header in HERE.glob("*.h")),
             language="c++",
-            extra_compile_args=["-std=c++17", "-O3", "-fopenmp", "-ffp-contract=off", "-fno-math-errno", "-Wno-psabi", "-g0"],
+            extra_compile_args=[
+                "-std=c++17",
+                "-O3",
+                "-fopenmp",
+                "-ffp-contract=off",
+                "-fno-math-errno",
+                "-Wno-psabi",
+                "-Wno-maybe-uninitialized",
+                "-g0",
+            ],
             extra_link_args=["-fopenmp"],
             optional=True,
         )
