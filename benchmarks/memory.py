@@ -13,8 +13,8 @@ from benchmarks.case import Group, Variant
 
 MB = 2**20
 
-_M_MMAP_THRESHOLD = -3  # in glibc's malloc.h
-_MAPPED_BYTES = 2**18
+_M_MMAP_THRESHOLD, _M_MMAP_MAX = -3, -4  # in glibc's malloc.h
+_MAPPED_BYTES, _MAPPED_BLOCKS = 2**18, 2**16
 
 
 def rise(variant: Variant) -> float:
@@ -52,7 +52,9 @@ def in_own_process(case: str, group: Group, variant: Variant, *, tiny: bool) -> 
 
 def _map_blocks() -> None:
     if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _MAPPED_BYTES)
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_MAX, _MAPPED_BLOCKS)
+        libc.mallopt(_M_MMAP_THRESHOLD, _MAPPED_BYTES)
 
 
 def _trim() -> None:
