@@ -113,6 +113,22 @@ class Convolution(Node):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class TransposedConvolution(Node):
+    """A transposed convolution of one, two or three dimensions; codes are [C_in, C_out/groups, *kernel].
+
+    The weight's ``step`` is [1] or [C_out]. Every input integer is spread over the kernel with the given stride;
+    ``padding`` cuts that much off every side and ``output_padding`` adds rows at the end.
+    """
+
+    weight: Weight
+    stride: Shape
+    padding: Shape
+    output_padding: Shape
+    dilation: Shape
+    groups: int = 1
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Linear(Node):
     """A matrix product over the last axis."""
 
@@ -135,6 +151,66 @@ class MaxPool(Node):
     kernel: Shape
     stride: Shape
     padding: Shape
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CountMaxPool(Node):
+    """The maximum of a window's running counts, as it grows: ``max_i N_i[t] - max_i N_i[t-1]``, N_i from 0.
+
+    For spikes of 0 and 1 the output is 0 or 1 at every step, and its count is at the end the largest count of the
+    window: max pooling of rates, exactly. A padded place counts 0.
+    """
+
+    kernel: Shape
+    stride: Shape
+    padding: Shape
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Burst(Node):
+    """All that arrives over time, at once: the sum over all steps at the first step, 0 at every other.
+
+    In front of a neuron it makes the schedule layer by layer: the neuron fires when its whole input is there.
+    """
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Concat(Node):
+    """Its sources side by side along the channels; other axes are equal."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Slice(Node):
+    """Channels ``start`` to ``stop`` (not included) of its source."""
+
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Upsample(Node):
+    """Every integer repeated ``factors`` times along each axis behind the channels (nearest neighbour)."""
+
+    factors: Shape
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Pad(Node):
+    """Zeros around its source, ``before`` and ``after`` along each axis behind the channels; negative numbers cut."""
+
+    before: Shape
+    after: Shape
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Transpose(Node):
+    """The axes of a sample in another order, channels counted as axis 0; batch and time stay.
+
+    Args:
+        axes: axis i of the output is axis ``axes[i]`` of the source.
+    """
+
+    axes: Shape
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -206,7 +282,7 @@ class Readout(Node):
     bias: Integers
 
 
-Weighted = (Convolution, Linear)
+Weighted = (Convolution, TransposedConvolution, Linear)
 Gained = (Add, Neuron, Readout)
 
 
@@ -285,7 +361,7 @@ class IntegerNetwork:
         return tuple(n for n in self.nodes if isinstance(n, Neuron))
 
     @property
-    def weighted(self) -> tuple[Convolution | Linear, ...]:
+    def weighted(self) -> tuple[Convolution | TransposedConvolution | Linear, ...]:
         """The nodes that hold weight codes."""
         return tuple(n for n in self.nodes if isinstance(n, Weighted))
 
@@ -333,6 +409,10 @@ def _check(node: Node, inputs: list[Shape], steps: int) -> None:
                 fits,
                 f"its {name} has the shape {list(value.shape)}; 1 or all of the {'steps and ' * timed}channels fit",
             )
+    elif isinstance(node, Concat):
+        need(len(inputs) > 0, "a concatenation needs a source")
+        fits = all(shape[1:] == node.shape[1:] for shape in inputs) and sum(s[0] for s in inputs) == node.shape[0]
+        need(fits, f"its sources have the shapes {[list(s) for s in inputs]}")
     else:
         need(len(inputs) == 1, f"it reads {len(inputs)} sources and takes one")
         made = _shape_made(node, inputs[0])
@@ -362,8 +442,25 @@ def _shape_made(node: Node, shape: Shape) -> Shape | None:
             if len(kernel) != len(inside) or per_group * node.groups != channels or out % node.groups:
                 return None
             return (out, *window_shape(inside, tuple(kernel), node.stride, node.padding, node.dilation))
-        case SumPool() | MaxPool() if len(node.kernel) == len(inside):
+        case TransposedConvolution():
+            into, per_group, *kernel = node.weight.codes.shape
+            if len(kernel) != len(inside) or into != channels or into % node.groups:
+                return None
+            axes = zip(inside, kernel, node.stride, node.padding, node.output_padding, node.dilation, strict=True)
+            grown = tuple((n - 1) * s - 2 * p + d * (k - 1) + o + 1 for n, k, s, p, o, d in axes)
+            return (per_group * node.groups, *grown)
+        case SumPool() | MaxPool() | CountMaxPool() if len(node.kernel) == len(inside):
             return (channels, *window_shape(inside, node.kernel, node.stride, node.padding, (1,) * len(inside)))
+        case Burst():
+            return shape
+        case Slice() if 0 <= node.start < node.stop <= channels:
+            return (node.stop - node.start, *inside)
+        case Upsample() if len(node.factors) == len(inside) and min(node.factors, default=1) >= 1:
+            return (channels, *(n * f for n, f in zip(inside, node.factors, strict=True)))
+        case Pad() if len(node.before) == len(node.after) == len(inside):
+            return (channels, *(n + a + b for n, a, b in zip(inside, node.before, node.after, strict=True)))
+        case Transpose() if sorted(node.axes) == list(range(len(shape))):
+            return tuple(shape[axis] for axis in node.axes)
     return None
 
 
