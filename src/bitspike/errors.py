@@ -5,6 +5,7 @@
   ``DataError``         a data set is missing, foreign or damaged
   ``RecipeError``       a recipe cannot be read or has a wrong key or value
   ``LoweringError``     a network holds something that the integer form cannot
+  ``ExportError``       a format cannot hold a network, or a file of it cannot be written or read
   ``PackageError``      a saved network or run cannot be read
   ``RunError``          a run could not go on: disk, folder, interruption
   ``CheckFailed``       everything worked and the answer is no
@@ -47,6 +48,10 @@ class RecipeError(BitspikeError):
 
 class LoweringError(BitspikeError):
     """A network holds something that the integer form cannot express."""
+
+
+class ExportError(BitspikeError):
+    """A format cannot hold a network, or a file of that format cannot be written or read."""
 
 
 class PackageError(BitspikeError):
