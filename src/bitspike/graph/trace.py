@@ -8,10 +8,15 @@ from contextlib import contextmanager
 from torch import fx, nn
 
 from bitspike.errors import LoweringError
-from bitspike.nn import Encoder, Neuron, QuantReLU, RateReadout, SumReadout, TimeDistributed
+from bitspike.nn import Encoder, Neuron, OverTime, QuantReLU, RateReadout, SumReadout, TimeDistributed
+from bitspike.nn.arrange import Pad, Permute, Reshape, Slice, Upsample
+from bitspike.nn.counts import Burst, Codes, CountMaxPool, Gain, SumPool
 from bitspike.nn.norm import ShiftBatchNorm, ThresholdBatchNorm
 
-LEAVES = (Encoder, Neuron, QuantReLU, TimeDistributed, RateReadout, SumReadout, ThresholdBatchNorm, ShiftBatchNorm)
+LEAVES = (
+    Encoder, Neuron, QuantReLU, TimeDistributed, RateReadout, SumReadout, ThresholdBatchNorm, ShiftBatchNorm, OverTime,
+    Pad, Permute, Reshape, Slice, Upsample, Burst, Codes, CountMaxPool, Gain, SumPool,
+)  # fmt: skip
 
 
 class Tracer(fx.Tracer):

@@ -10,7 +10,7 @@ import torch
 
 from bitspike.errors import ConstraintError, LoweringError
 from bitspike.integer.network import Integers, Reals
-from bitspike.integer.wires import OnGrid, Wire, integers, put_on_grid, smallest_scale, whole, without_dead
+from bitspike.integer.wires import OnGrid, Wire, integers, natural_unit, put_on_grid, whole, without_dead
 from bitspike.nn.neuron import LIF, PLIF, Neuron, SignedIF
 from bitspike.ops.grids import Dyadic, dyadic
 
@@ -68,12 +68,12 @@ def fit_neuron(wire: Wire, neuron: Neuron, *, steps: int, precision: Precision, 
     wire, dead = without_dead(wire, theta)
     if dead:
         notes.append(f"{path}: {dead} channels whose gain is as good as 0 were switched off")
-    unit = smallest_scale(wire) if rule.resolution is None else np.full(1, rule.resolution)
+    unit = natural_unit(wire) if rule.resolution is None else np.full(1, rule.resolution)
     unit, theta = np.broadcast_arrays(unit, theta)
     if isinstance(neuron, SignedIF) and neuron.half_threshold:
         initial = theta / 2
     else:
-        initial = np.full(1, neuron.initial)
+        initial = torch.as_tensor(neuron.initial, dtype=torch.float64).reshape(-1).cpu().numpy()
 
     def at(k: int) -> tuple[OnGrid, dict[str, Any], float]:
         grid = put_on_grid(wire, unit, k, reference=theta)
@@ -111,7 +111,7 @@ def fit_neuron(wire: Wire, neuron: Neuron, *, steps: int, precision: Precision, 
     arguments = {
         **values,
         "gains": grid.gains,
-        "bias": grid.bias,
+        "bias": at_once(grid.bias, steps) if wire.burst else grid.bias,
         "unit": np.asarray(unit / 2.0**k),
         "fraction_bits": k,
         "leak": leak,
@@ -120,6 +120,16 @@ def fit_neuron(wire: Wire, neuron: Neuron, *, steps: int, precision: Precision, 
         "fire": rule.fire,
     }
     return Fitted(arguments, tuple(notes))
+
+
+def at_once(bias: Integers, steps: int) -> Integers:
+    """Return a bias [1, C] of every step as one that arrives at the first step alone, [T, C].
+
+    Example:
+        >>> at_once(np.array([[3]]), steps=2).tolist()
+        [[6], [0]]
+    """
+    return np.concatenate([bias * steps, np.zeros((steps - 1, bias.shape[1]), np.int64)])
 
 
 def _zeros_at_end(values: Integers) -> int:
@@ -142,7 +152,7 @@ def fit_readout(
     """
     largest = np.max([np.abs(b.scale).max() for b in wire.branches], keepdims=True)
     wire, dead = without_dead(wire, largest)
-    unit = np.full(1, smallest_scale(wire).min())
+    unit = np.full(1, natural_unit(wire).min())
 
     def at(k: int) -> tuple[OnGrid, None, float]:
         grid = put_on_grid(wire, unit, k, reference=unit)

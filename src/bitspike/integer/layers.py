@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from bitspike.errors import ConstraintError, LoweringError
-from bitspike.integer.network import Convolution, Linear, Reals, Shape, Weight, window_shape
+from bitspike.integer.network import Convolution, Linear, Reals, Shape, TransposedConvolution, Weight, window_shape
 from bitspike.integer.wires import finite
 from bitspike.nn import ShiftBatchNorm, ThresholdBatchNorm
 from bitspike.weights import weight_codes
@@ -20,8 +20,6 @@ def convolution(
 ) -> Convolution:
     """Make the integer node of a convolution; ``scale`` is the real value of one input integer."""
     assert isinstance(module, nn.modules.conv._ConvNd)
-    if module.transposed:
-        raise LoweringError(f"{path}: the integer form has no transposed convolution yet")
     if module.padding_mode != "zeros":
         raise LoweringError(f"{path}: padding_mode={module.padding_mode!r}; the integer form pads with zeros")
     if module.padding == "same":
@@ -40,6 +38,26 @@ def convolution(
         id=id, path=path, call=call, sources=(source,), shape=(module.out_channels, *out), scale=scale * weight.step,
         weight=weight, stride=tuple(module.stride), padding=padding, dilation=tuple(module.dilation),
         groups=module.groups,
+    )  # fmt: skip
+
+
+def transposed_convolution(
+    module: nn.Module, *, id: str, path: str, call: int, source: str, shape: Shape, scale: float, float_bits: int
+) -> TransposedConvolution:
+    """Make the integer node of a transposed convolution; ``scale`` is the real value of one input integer."""
+    assert isinstance(module, nn.modules.conv._ConvTransposeNd)
+    if len(shape) != 1 + len(module.kernel_size) or shape[0] != module.in_channels:
+        raise LoweringError(f"{path}: takes {module.in_channels} channels and gets {shape} per sample")
+    padding = tuple(int(p) for p in module.padding)
+    axes = zip(
+        shape[1:], module.kernel_size, module.stride, padding, module.output_padding, module.dilation, strict=True
+    )
+    out = tuple((n - 1) * s - 2 * p + d * (k - 1) + o + 1 for n, k, s, p, o, d in axes)
+    weight = _weight(module, path, float_bits, axis=1)
+    return TransposedConvolution(
+        id=id, path=path, call=call, sources=(source,), shape=(module.out_channels, *out), scale=scale * weight.step,
+        weight=weight, stride=tuple(module.stride), padding=padding, output_padding=tuple(module.output_padding),
+        dilation=tuple(module.dilation), groups=module.groups,
     )  # fmt: skip
 
 
@@ -64,7 +82,7 @@ def linear(
     )
 
 
-def _weight(module: nn.Module, path: str, float_bits: int) -> Weight:
+def _weight(module: nn.Module, path: str, float_bits: int, axis: int = 0) -> Weight:
     try:
         found = weight_codes(module)
     except ConstraintError as error:
@@ -83,9 +101,11 @@ def _weight(module: nn.Module, path: str, float_bits: int) -> Weight:
     plain: Tensor = module.weight  # type: ignore[assignment]
     w = finite(plain.detach().double().cpu().numpy(), f"{path}: the weight")
     high = 2 ** (float_bits - 1) - 1
-    largest = np.abs(w.reshape(len(w), -1)).max(1)
+    # The channels of a grouped transposed convolution do not lie along one axis: one step for all of them.
+    shared = axis == 1 and getattr(module, "groups", 1) > 1
+    largest = np.abs(w.reshape(1, -1) if shared else np.moveaxis(w, axis, 0).reshape(w.shape[axis], -1)).max(1)
     step = np.where(largest > 0, largest, 1.0) / high
-    codes = np.round(w / step.reshape(-1, *[1] * (w.ndim - 1))).astype(np.int64)
+    codes = np.round(w / step.reshape([-1 if d == axis else 1 for d in range(w.ndim)])).astype(np.int64)
     return Weight(codes=codes, step=step, bits=float_bits, low=-high, high=high, scheme="float")
 
 

@@ -19,28 +19,35 @@ from torch import Tensor, fx, nn
 
 from bitspike.errors import ConstraintError, LoweringError
 from bitspike.graph.trace import evaluation, trace
+from bitspike.integer.arrangements import MODULES, arrangement, carried
 from bitspike.integer.fit_neuron import Precision, fit_neuron, fit_readout
-from bitspike.integer.layers import Window, convolution, linear, norm_affine, pool
+from bitspike.integer.layers import Window, convolution, linear, norm_affine, pool, transposed_convolution
 from bitspike.integer.network import (
     Add,
-    Convolution,
+    Burst,
+    Concat,
+    CountMaxPool,
     Input,
     IntegerNetwork,
-    Linear,
     MaxPool,
     Node,
+    Pad,
     Readout,
     Reshape,
     SumPool,
     Weight,
     Weighted,
+    window_shape,
 )
 from bitspike.integer.network import Neuron as NeuronNode
 from bitspike.integer.wires import Branch, Wire, finite, put_on_grid, smallest_scale
 from bitspike.nn import (
     BernoulliCoder,
+    Codes,
     Encoder,
+    Gain,
     Neuron,
+    OverTime,
     RateCoder,
     RateReadout,
     Repeat,
@@ -49,11 +56,15 @@ from bitspike.nn import (
     ThresholdBatchNorm,
     TimeDistributed,
 )
+from bitspike.nn import Burst as BurstModule
+from bitspike.nn import CountMaxPool as CountMaxPoolModule
+from bitspike.nn import SumPool as SumPoolModule
 from bitspike.ops.grids import Grid
 from bitspike.weights.path import path_of
 
 _NORMS = (nn.modules.batchnorm._BatchNorm, ThresholdBatchNorm, ShiftBatchNorm)
 _IGNORED = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.Identity)
+_TIMED = (Gain, BurstModule, SumPoolModule, CountMaxPoolModule, OverTime, *MODULES)
 _SUMS = (operator.add, operator.iadd, torch.add)
 
 
@@ -98,7 +109,8 @@ class _Lowering:
             raise LoweringError(f"the model has {len(encoders)} encoders; the integer form holds one input")
         self.encoder = encoders[0] if encoders else None
         self.steps = self.encoder.steps if self.encoder else int(example.shape[0])
-        self.grid = self._input_grid(grid)
+        coded = [m.grid for m in self.modules.values() if isinstance(m, Codes)]
+        self.grid = self._input_grid(coded[0] if coded and grid is None else grid)
         self.nodes: list[Node] = []
         self.notes: list[str] = []
         self.calls: Counter[str] = Counter()
@@ -177,10 +189,36 @@ class _Lowering:
             and not kwargs
         ):
             return self._flatten(node.name, wires[0])
+        if target in (torch.cat, torch.concat) and args and not isinstance(args[0], Wire):
+            axis = args[1] if len(args) > 1 else kwargs.get("dim", 0)
+            return self._concat(node.name, list(args[0]), axis)
         name = target if isinstance(target, str) else getattr(target, "__name__", str(target))
         raise LoweringError(
             f"{node.name}: the integer form has no {name!r}",
             fix="a module of torch.nn inside bs.TimeDistributed, or + for a residual sum",
+        )
+
+    def _concat(self, path: str, wires: list[Wire], axis: int) -> Wire:
+        channels = 2 if wires[0].timed else 1
+        dims = channels + len(wires[0].shape)
+        if axis % dims != channels or len({(w.shape[1:], w.timed, w.burst) for w in wires}) > 1:
+            shapes = ", ".join(str(list(w.shape)) for w in wires)
+            raise LoweringError(f"{path}: joins {shapes} along axis {axis}; channels, axis {channels}, can be joined")
+        wires = [w if len(w.branches) == 1 else self._plain(path, w) for w in wires]
+
+        def joined(parts: list[Any]) -> Any:
+            return np.concatenate([np.broadcast_to(p, (w.shape[0],)) for p, w in zip(parts, wires, strict=True)])
+
+        scale = joined([w.branches[0].scale for w in wires])
+        node = Concat(
+            id=self._id(path), path=path, sources=tuple(w.branches[0].node for w in wires),
+            shape=(sum(w.shape[0] for w in wires), *wires[0].shape[1:]), scale=np.abs(scale),
+        )  # fmt: skip
+        return replace(
+            wires[0],
+            branches=(Branch(self._add(node), scale),),
+            offset=joined([w.offset for w in wires]),
+            shape=node.shape,
         )
 
     # ---- modules ---------------------------------------------------------------------------------------------------
@@ -193,6 +231,8 @@ class _Lowering:
                 f"{path}: {type(module).__name__} stands behind the read-out; the integer form ends there",
                 fix="keep it outside the model that is lowered",
             )
+        if isinstance(module, Codes):
+            return self._codes(path, module, wire)
         if isinstance(module, Encoder):
             return self._encoder(path, module, wire)
         if isinstance(module, Neuron):
@@ -201,6 +241,12 @@ class _Lowering:
             return self._readout(path, module, wire)
         if isinstance(module, TimeDistributed):
             return self._distributed(path, module, wire)
+        if (
+            isinstance(module, Gain | BurstModule | SumPoolModule | CountMaxPoolModule | OverTime)
+            or type(module) in MODULES
+        ):
+            _need_time(path, module, wire)
+            return self._timed(path, module, wire)
         if wire.timed and isinstance(module, nn.Flatten) and (module.start_dim, module.end_dim) == (2, -1):
             return self._flatten(path, wire)
         if wire.timed:
@@ -209,6 +255,83 @@ class _Lowering:
                 fix=f"bs.TimeDistributed({type(module).__name__}(...)) carries it over time",
             )
         return self._layer(path, module, wire)
+
+    def _timed(self, path: str, module: nn.Module, wire: Wire) -> Wire:
+        """Take a module that is made for [T, N, ...]."""
+        if isinstance(module, OverTime):
+            return self._layer(path, module, wire)
+        if isinstance(module, Gain):
+            gain = torch.as_tensor(module.gain, dtype=torch.float64).reshape(-1).cpu().numpy()
+            return wire.affine(gain, np.zeros(1))
+        if isinstance(module, BurstModule):
+            return self._burst(path, wire)
+        if isinstance(module, SumPoolModule | CountMaxPoolModule):
+            return self._window(path, module, wire)
+        return self._arranged(path, module, wire)
+
+    def _burst(self, path: str, wire: Wire) -> Wire:
+        branches = [
+            Branch(
+                self._add(
+                    Burst(id=self._id(path), path=path, sources=(b.node,), shape=wire.shape, scale=np.abs(b.scale))
+                ),
+                b.scale,
+            )
+            for b in wire.branches
+        ]
+        return replace(wire, branches=tuple(branches), burst=True)
+
+    def _window(self, path: str, module: SumPoolModule | CountMaxPoolModule, wire: Wire) -> Wire:
+        inside, dims = wire.shape[1:], len(module.kernel)
+        if len(inside) != dims:
+            raise LoweringError(f"{path}: {type(module).__name__} of {dims} axes gets {list(wire.shape)} per sample")
+        shape = (wire.shape[0], *window_shape(inside, module.kernel, module.stride, module.padding, (1,) * dims))
+        window = Window(module.kernel, module.stride, module.padding, shape, largest=False)
+        if isinstance(module, SumPoolModule):
+            made = self._pool(path, wire, window)
+            return replace(
+                made,
+                branches=tuple(replace(b, scale=b.scale * window.area) for b in made.branches),
+                offset=wire.offset * window.area,
+            )
+        if wire.offset.any() or len(wire.branches) > 1 or not (wire.branches[0].scale > 0).all():
+            raise LoweringError(
+                f"{path}: counts of spikes are compared, and what arrives is no plain spike wire",
+                fix="put the pool behind a neuron",
+            )
+        (branch,) = wire.branches
+        node = CountMaxPool(
+            id=self._id(path), path=path, sources=(branch.node,), shape=shape, scale=branch.scale,
+            kernel=module.kernel, stride=module.stride, padding=module.padding,
+        )  # fmt: skip
+        return replace(wire, branches=(Branch(self._add(node), branch.scale),), shape=shape)
+
+    def _arranged(self, path: str, module: nn.Module, wire: Wire) -> Wire:
+        kind, shape, more = arrangement(module, wire.shape, path)
+
+        def along(values: Any) -> Any:
+            found = carried(values, module, wire.shape, shape)
+            if found is None:
+                raise LoweringError(f"{path}: {module!r} mixes channels of different scales", fix="one scale for all")
+            return found
+
+        offset = along(wire.offset)
+        if kind is Pad and offset.any():
+            raise LoweringError(f"{path}: pads real values with an offset", fix="put a neuron in front of it")
+        branches = []
+        for branch in wire.branches:
+            scale = along(branch.scale)
+            node = kind(id=self._id(path), path=path, sources=(branch.node,), shape=shape, scale=np.abs(scale), **more)
+            branches.append(Branch(self._add(node), scale))
+        return replace(wire, branches=tuple(branches), offset=offset, shape=shape)
+
+    def _codes(self, path: str, module: Codes, wire: Wire) -> Wire:
+        entry = wire.branches[0].node
+        if len(wire.branches) > 1 or entry not in {n.id for n in self.nodes if isinstance(n, Input)} or not wire.plain:
+            raise LoweringError(f"{path}: only the model's input can be put on a grid", fix="bs.nn.Codes in front")
+        if module.grid != self.grid:
+            raise LoweringError(f"{path}: has the grid {module.grid}, and the input the grid {self.grid}")
+        return replace(wire, branches=(Branch(entry, np.ones(1)),))
 
     def _encoder(self, path: str, module: Encoder, wire: Wire) -> Wire:
         if wire.timed:
@@ -245,6 +368,8 @@ class _Lowering:
                     f"{path}: Flatten({module.start_dim}, {module.end_dim}) mixes samples; (1, -1) is needed"
                 )
             return self._flatten(path, wire)
+        if isinstance(module, nn.modules.conv._ConvTransposeNd):
+            return self._weighted(path, module, wire, transposed_convolution)
         if isinstance(module, nn.modules.conv._ConvNd):
             return self._weighted(path, module, wire, convolution)
         if isinstance(module, nn.Linear):
@@ -274,7 +399,7 @@ class _Lowering:
             )
         return replace(wire, branches=tuple(branches), shape=window.shape)
 
-    def _weighted(self, path: str, module: nn.Module, wire: Wire, build: Callable[..., Convolution | Linear]) -> Wire:
+    def _weighted(self, path: str, module: nn.Module, wire: Wire, build: Callable[..., Any]) -> Wire:
         wire = self._plain(path, wire)
         (branch,) = wire.branches
         node = build(

@@ -6,12 +6,16 @@ layer that needs plain integers decides on a grid.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from bitspike.errors import ConstraintError, LoweringError
 from bitspike.integer.network import Integers, Reals, Shape
+
+_MULTIPLES = 2**16
+"""How many units the smallest scale of a sum may be before they count as unrelated."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,12 +35,14 @@ class Wire:
         offset: real value that is added at every step, [1] or [C].
         shape: for one sample and one step.
         timed: whether the trained network's tensor has a time axis here.
+        burst: the whole charge of a run arrives at the first step, T times the offset with it.
     """
 
     branches: tuple[Branch, ...]
     offset: Reals
     shape: Shape
     timed: bool
+    burst: bool = False
 
     @property
     def plain(self) -> bool:
@@ -54,7 +60,13 @@ class Wire:
         return replace(self, branches=branches, offset=self.offset * gain + shift)
 
     def plus(self, other: Wire) -> Wire:
-        """Return the sum of two wires of one shape."""
+        """Return the sum of two wires of one shape.
+
+        Raises:
+            LoweringError: one delivers its charge at once and the other step by step.
+        """
+        if self.burst != other.burst:
+            raise LoweringError("a sum of a burst and of what comes step by step", fix="bs.nn.Burst() behind the sum")
         return replace(self, branches=self.branches + other.branches, offset=self.offset + other.offset)
 
 
@@ -83,6 +95,26 @@ def smallest_scale(wire: Wire) -> Reals:
     finite = scales[np.isfinite(scales)]
     # A channel that a batch norm has switched off has no scale of its own; any unit serves it.
     return np.where(np.isfinite(scales), scales, finite.min() if finite.size else 1.0)
+
+
+def natural_unit(wire: Wire) -> Reals:
+    """Return, by channel, the largest unit of which the scales of all branches are whole multiples; else the smallest.
+
+    Scales that are no small multiples of one unit, as floats of a training are not, get the smallest scale.
+    """
+    least = smallest_scale(wire)
+    scales = np.stack([np.broadcast_to(np.abs(b.scale), least.shape) for b in wire.branches])
+    units = least.copy()
+    for c in range(len(least)):
+        present = {float(x) for x in scales[:, c] if x > 0}
+        if len(present) < 2:
+            continue
+        parts = [x.as_integer_ratio() for x in present]
+        grain = math.lcm(*(d for _, d in parts))
+        divisor = math.gcd(*(n * (grain // d) for n, d in parts))
+        if least[c] * grain / divisor <= _MULTIPLES:
+            units[c] = divisor / grain
+    return units
 
 
 def put_on_grid(wire: Wire, unit: Reals, fraction_bits: int, *, reference: Reals) -> OnGrid:

@@ -1,10 +1,13 @@
 """Modules over time-first tensors [T, N, ...]: neurons, encoders, layers carried over time, norms, read-outs."""
 
 from bitspike.nn.activation import QuantReLU
+from bitspike.nn.arrange import Pad, Permute, Reshape, Slice, Upsample
 from bitspike.nn.chain import Chain, fire, fuse
 from bitspike.nn.checkpoint import checkpoint_layers
+from bitspike.nn.counts import Burst, Codes, CountMaxPool, Gain, SumPool
 from bitspike.nn.neuron import IF, LIF, PLIF, Neuron, SignedIF
 from bitspike.nn.norm import ShiftBatchNorm, ThresholdBatchNorm
+from bitspike.nn.over_time import OverTime, over_time
 from bitspike.nn.time import (
     BernoulliCoder,
     Encoder,
@@ -21,20 +24,32 @@ __all__ = [
     "LIF",
     "PLIF",
     "BernoulliCoder",
+    "Burst",
     "Chain",
+    "Codes",
+    "CountMaxPool",
     "Encoder",
+    "Gain",
     "Neuron",
+    "OverTime",
+    "Pad",
+    "Permute",
     "QuantReLU",
     "RateCoder",
     "RateReadout",
     "Repeat",
+    "Reshape",
     "ShiftBatchNorm",
     "SignedIF",
+    "Slice",
+    "SumPool",
     "SumReadout",
     "ThresholdBatchNorm",
     "TimeDistributed",
+    "Upsample",
     "checkpoint_layers",
     "fire",
     "fuse",
+    "over_time",
     "set_steps",
 ]

@@ -41,7 +41,8 @@ class Neuron(nn.Module):
         fire: ``ge`` fires at potential >= threshold, ``gt`` at potential > threshold.
         detach_reset: keep the reset out of the gradient.
         v_reset: potential after a hard reset.
-        initial: potential before the first step; ``threshold / 2`` turns truncation into rounding.
+        initial: potential before the first step, one number or one per channel [C]; ``threshold / 2`` turns truncation
+            into rounding.
         resolution: smallest step of the potential; None for a real-valued membrane. See :mod:`bitspike.ops.dynamics`.
 
     Shape: input [T, N, ...], output the same. Channels, where thresholds have them, are axis 2.
@@ -51,6 +52,7 @@ class Neuron(nn.Module):
     """
 
     threshold: Tensor | float
+    initial: Tensor | float
 
     def __init__(
         self,
@@ -63,7 +65,7 @@ class Neuron(nn.Module):
         decay_input: bool = False,
         detach_reset: bool = False,
         v_reset: float = 0.0,
-        initial: float = 0.0,
+        initial: float | Tensor = 0.0,
         resolution: float | None = None,
     ) -> None:
         super().__init__()
@@ -84,9 +86,13 @@ class Neuron(nn.Module):
             self.register_buffer("threshold", torch.as_tensor(threshold).detach().clone())
         else:
             self.threshold = float(threshold)
-        if not math.isfinite(initial):
-            raise ConstraintError(f"initial={initial}: must be finite")
-        self.initial = initial
+        start = torch.as_tensor(initial, dtype=torch.float64)
+        if start.dim() > 1 or start.numel() == 0 or not bool(start.isfinite().all()):
+            raise ConstraintError(f"initial={initial}: needed is a finite number, or one per channel as [C]")
+        if start.dim() == 1:
+            self.register_buffer("initial", torch.as_tensor(initial).detach().clone())
+        else:
+            self.initial = float(initial)
 
     def forward(self, x: Tensor) -> Tensor:
         """Run T steps from rest.
@@ -157,6 +163,12 @@ class Neuron(nn.Module):
                 f"{name} has {threshold.numel()} thresholds and got {list(x.shape)}: needed is [T, N, C, ...] "
                 f"with C = {threshold.numel()}"
             )
+        start = self.initial
+        if isinstance(start, Tensor) and start.numel() > 1 and x.shape[2:3] != start.shape:
+            raise ConstraintError(
+                f"{name} has {start.numel()} initial potentials and got {list(x.shape)}: needed is [T, N, C, ...] "
+                f"with C = {start.numel()}"
+            )
         for part in (state,) if isinstance(state, Tensor) else state or ():
             if part.shape != x.shape[1:]:
                 raise ConstraintError(
@@ -166,7 +178,7 @@ class Neuron(nn.Module):
         return threshold
 
     def _rest(self, like: Tensor) -> State:
-        return torch.full_like(like, self.initial)
+        return _filled(like, self.initial)
 
     def _step(self, state: State, x: Tensor, threshold: float | Tensor) -> tuple[Tensor, State, Tensor]:
         raise NotImplementedError
@@ -179,6 +191,13 @@ class Neuron(nn.Module):
         threshold = self.threshold
         shown = f"[{threshold.numel()}]" if isinstance(threshold, Tensor) else f"{threshold:g}"
         return f"threshold={shown}, reset={self.rule.reset!r}, fire={self.rule.fire!r}"
+
+
+def _filled(like: Tensor, value: Tensor | float) -> Tensor:
+    """Return ``value``, one number or one per channel [C], in the shape [N, C, ...] of ``like``."""
+    if not isinstance(value, Tensor):
+        return torch.full_like(like, value)
+    return torch.zeros_like(like) + value.to(like.dtype).view(-1, *[1] * (like.dim() - 2))
 
 
 def _has_own_kernel(neuron: type[Neuron]) -> bool:
@@ -207,7 +226,7 @@ class IF(Neuron):
         fire: Fire = "ge",
         detach_reset: bool = False,
         v_reset: float = 0.0,
-        initial: float = 0.0,
+        initial: float | Tensor = 0.0,
     ) -> None:
         super().__init__(
             threshold,
@@ -254,7 +273,7 @@ class LIF(Neuron):
         decay_input: bool = False,
         detach_reset: bool = False,
         v_reset: float = 0.0,
-        initial: float = 0.0,
+        initial: float | Tensor = 0.0,
         resolution: float | None = None,
     ) -> None:
         super().__init__(
@@ -325,7 +344,7 @@ class PLIF(Neuron):
         decay_input: bool = True,
         detach_reset: bool = True,
         v_reset: float = 0.0,
-        initial: float = 0.0,
+        initial: float | Tensor = 0.0,
     ) -> None:
         super().__init__(
             threshold,
@@ -366,7 +385,7 @@ class SignedIF(Neuron):
     The potential starts at half the threshold, which makes the spike count of a constant input equal a quantized ReLU.
 
     Args:
-        initial: potential before the first step; None is half the threshold.
+        initial: potential before the first step, one number or one per channel [C]; None is half the threshold.
         retract: how far below zero the potential must lie to take a spike back, >= 0.
 
     Other arguments as :class:`Neuron`. Source: Fast-SNN, Hu et al. 2023, arXiv 2305.19868.
@@ -383,29 +402,26 @@ class SignedIF(Neuron):
         surrogate: Surrogate = ArcTan(),
         fire: Fire = "ge",
         detach_reset: bool = False,
-        initial: float | None = None,
+        initial: float | Tensor | None = None,
         retract: float = 1e-3,
     ) -> None:
-        super().__init__(threshold, surrogate=surrogate, fire=fire, detach_reset=detach_reset)
+        super().__init__(
+            threshold,
+            surrogate=surrogate,
+            fire=fire,
+            detach_reset=detach_reset,
+            initial=0.0 if initial is None else initial,
+        )
         if not (retract >= 0 and math.isfinite(retract)):
             raise ConstraintError(
                 f"SignedIF(retract={retract}): must be finite and at least 0",
                 fix="a neuron that never takes a spike back is bs.IF(threshold, initial=threshold / 2)",
             )
-        if initial is not None and not math.isfinite(initial):
-            raise ConstraintError(f"initial={initial}: must be finite")
         self.retract = retract
         self.half_threshold = initial is None
-        self.initial = 0.0 if initial is None else initial
 
     def _rest(self, like: Tensor) -> State:
-        threshold = self.threshold
-        if not self.half_threshold:
-            v = torch.full_like(like, self.initial)
-        elif isinstance(threshold, Tensor):
-            v = torch.zeros_like(like) + (threshold.to(like.dtype) / 2).view(-1, *[1] * (like.dim() - 2))
-        else:
-            v = torch.full_like(like, threshold / 2)
+        v = _filled(like, self.threshold / 2 if self.half_threshold else self.initial)
         return SignedState(v, torch.zeros_like(like))
 
     def _step(self, state: State, x: Tensor, threshold: float | Tensor) -> tuple[Tensor, State, Tensor]:

@@ -1,0 +1,115 @@
+"""What a conversion is told: one frozen object, which also travels with its result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any, Literal, get_args
+
+from bitspike.errors import ConstraintError
+from bitspike.nn import IF, Neuron, SignedIF
+from bitspike.ops.grids import Fire, Reset
+from bitspike.weights.scales import Max, ScaleRule
+
+Coding = Literal["direct", "split", "rate", "bernoulli", "events"]
+"""How an image enters: the same codes at every step; its T-th part at every step; evenly spread or random spikes of
+its values in [0, 1]; or spikes [T, N, ...] that are given."""
+Schedule = Literal["synchronous", "layerwise"]
+"""Every layer at every step; or each layer when the one before has fired all its T steps."""
+AveragePool = Literal["sum", "neuron"]
+"""An average pool adds up and the next layer divides; or it is a neuron of its own that fires once per window."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The choices of a conversion.
+
+    Args:
+        steps: T.
+        neuron: ``IF``, or ``SignedIF``, which takes back spikes that came too early.
+        bits: of a weight code, 1 to 16; a mapping from patterns over module paths to bits, the last match holds.
+        first_bits, last_bits: of the first weighted layer and of the read-outs; None is ``bits``. A pattern of ``bits``
+            that is not ``*`` wins over both.
+        per_channel: one weight step per output channel instead of one per layer.
+        scale: reads the step from the weights.
+        coding: how the input enters.
+        input_value: real value of an input spike, for ``coding="events"``.
+        reset: ``soft`` or ``hard``; a hard reset loses what exceeds the threshold and never converges to the ANN.
+        fire: how potential and threshold are compared.
+        initial: potential before the first step as a share of the threshold; 1/2 turns truncation into rounding.
+        schedule: ``synchronous``, or ``layerwise``, whose spike counts are those of the quantized ANN exactly.
+        average_pool: ``sum`` (exact), or ``neuron`` where wires carry single spikes only.
+        max_fraction_bits: the most bits of the potential below one count; 0 for chips without a shifter.
+        rounded: False leaves thresholds and biases as good as real, to measure what their rounding costs.
+
+    Raises:
+        ConstraintError: a value outside what is allowed.
+    """
+
+    steps: int = 16
+    neuron: type[Neuron] = IF
+    bits: int | Mapping[str, int] = 8
+    first_bits: int | None = 8
+    last_bits: int | None = 8
+    per_channel: bool = True
+    scale: ScaleRule = field(default_factory=Max)
+    coding: Coding = "direct"
+    input_value: float = 1.0
+    reset: Reset = "soft"
+    fire: Fire = "ge"
+    initial: float = 0.5
+    schedule: Schedule = "synchronous"
+    average_pool: AveragePool = "sum"
+    max_fraction_bits: int = 8
+    rounded: bool = True
+
+    def __post_init__(self) -> None:
+        widths = {"bits": self.bits, "first_bits": self.first_bits, "last_bits": self.last_bits}
+        for name, value in widths.items():
+            for bits in value.values() if isinstance(value, Mapping) else [value]:
+                if bits is not None and not (isinstance(bits, int) and 1 <= bits <= 16):
+                    raise ConstraintError(f"convert({name}={value}): 1 to 16 bits are allowed")
+        if not (isinstance(self.steps, int) and self.steps >= 1):
+            raise ConstraintError(f"convert(steps={self.steps!r}): a whole number of at least 1 is needed")
+        if self.neuron not in (IF, SignedIF):
+            name = getattr(self.neuron, "__name__", self.neuron)
+            raise ConstraintError(
+                f"convert(neuron={name}): a rate of spikes stands for a real value only without a leak",
+                fix="neuron=bs.IF or neuron=bs.SignedIF",
+            )
+        if self.neuron is SignedIF and self.reset != "soft":
+            raise ConstraintError("convert(neuron=SignedIF, reset='hard'): a signed neuron resets by subtraction")
+        words = {"coding": Coding, "schedule": Schedule, "average_pool": AveragePool, "reset": Reset, "fire": Fire}
+        for name, allowed in words.items():
+            if getattr(self, name) not in get_args(allowed):
+                raise ConstraintError(f"convert({name}={getattr(self, name)!r}): allowed are {get_args(allowed)}")
+        if not 0 <= self.initial < 1:
+            raise ConstraintError(f"convert(initial={self.initial}): a share of the threshold in [0, 1) is needed")
+        if self.schedule == "layerwise" and self.reset == "hard":
+            raise ConstraintError(
+                "convert(schedule='layerwise', reset='hard'): a hard reset would lose the whole burst"
+            )
+
+    def bits_of(self, path: str, *, first: bool, last: bool) -> int:
+        """Return the bits of the weights of one layer."""
+        chosen = {"*": self.bits} if isinstance(self.bits, int) else dict(self.bits)
+        named = [n for pattern, n in chosen.items() if pattern != "*" and fnmatchcase(path, pattern)]
+        if named:
+            return named[-1]
+        if first and self.first_bits is not None:
+            return self.first_bits
+        if last and self.last_bits is not None:
+            return self.last_bits
+        if "*" not in chosen:
+            raise ConstraintError(f"convert(bits={self.bits}): no pattern matches {path!r}", fix="a pattern '*'")
+        return chosen["*"]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for a manifest."""
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return values | {"neuron": self.neuron.__name__, "scale": repr(self.scale), "bits": _plain(self.bits)}
+
+
+def _plain(bits: int | Mapping[str, int]) -> Any:
+    return bits if isinstance(bits, int) else dict(bits)

@@ -1,0 +1,545 @@
+"""Build the spiking network of a graph: every relu becomes a neuron, everything in front of it its current.
+
+The network is a ``torch.fx.GraphModule`` of :mod:`bitspike.nn` modules over [T, N, ...]. Spikes on its wires are 0 or 1
+(-1 with ``SignedIF``); what a spike is worth is folded into the weights of the next layer before those are rounded. In
+every neuron weights are codes times one power of two, and threshold, bias and initial potential are whole multiples
+of a power of two: single precision computes them without rounding, and lowering has nothing left to round.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import cast
+
+import torch
+from torch import Tensor, fx, nn
+
+from bitspike.errors import ConversionError
+from bitspike.graph.ir import Graph, Op
+from bitspike.graph.settings import Settings
+from bitspike.graph.units import Group, Weighted, fit_group, shared_unit
+from bitspike.nn import (
+    IF,
+    BernoulliCoder,
+    Burst,
+    Codes,
+    CountMaxPool,
+    Gain,
+    Pad,
+    Permute,
+    RateCoder,
+    RateReadout,
+    Repeat,
+    Reshape,
+    SignedIF,
+    Slice,
+    SumPool,
+    Upsample,
+    over_time,
+)
+from bitspike.ops.grids import Grid
+from bitspike.weights.attach import attach
+from bitspike.weights.codes import along
+from bitspike.weights.schemes import FixedPoint
+
+WEIGHTED = ("convolution", "linear")
+MOVES = ("reshape", "transpose", "slice", "upsample", "pad")
+"""Operations that only move values; they carry spikes and currents alike."""
+
+
+@dataclass(frozen=True, eq=False)
+class LayerReport:
+    """What one neuron or read-out became.
+
+    Args:
+        id: of the relu or of the weighted operation.
+        path: module path.
+        kind: ``neuron``, ``pool`` (a neuron of an average pool) or ``readout``.
+        weights: paths of the weighted layers that feed it.
+        wanted: lambda that calibration found, [1] or [C]; empty for a read-out.
+        value: lambda_eff, what a spike is worth.
+        unit: real value of one count of the synaptic sum.
+        threshold: in counts of ``unit / 2**fraction_bits``.
+        fraction_bits: k.
+        exponent: the torch network's potentials are counts times ``2**-exponent``.
+        inputs: by weighted layer the real value of its input spikes, broadcastable against one sample.
+        notes: codes W2xx.
+    """
+
+    id: str
+    path: str
+    kind: str
+    weights: tuple[str, ...]
+    wanted: Tensor
+    value: Tensor
+    unit: Tensor
+    threshold: Tensor
+    fraction_bits: int
+    exponent: int
+    inputs: Mapping[str, Tensor]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Spikes:
+    """A wire of spikes or codes: its node, and the real value of one of them, broadcastable against one sample."""
+
+    node: fx.Node
+    value: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class _Branch:
+    """One way into a neuron: a weighted operation or a skip, and what lies between it and the neuron."""
+
+    op: Op
+    sign: int
+    after: tuple[Op, ...]
+    weighted: bool
+
+    @property
+    def area(self) -> int:
+        """By how much sum pools on the way count too often."""
+        return math.prod(math.prod(o.attrs["kernel"]) for o in self.after if o.kind == "avg_pool")
+
+
+@dataclass
+class Built:
+    """A spiking network and how it came about.
+
+    Args:
+        network: the module.
+        layers: by id of relu or read-out.
+        wires: by operation, the spikes that stand for its value: fx node name and real value of one.
+    """
+
+    network: fx.GraphModule
+    layers: dict[str, LayerReport]
+    wires: dict[str, tuple[str, Tensor]]
+    grids: dict[str, Grid] = field(default_factory=dict)
+
+
+def build(graph: Graph, values: Mapping[str, Tensor], grids: Mapping[str, Grid], settings: Settings) -> Built:
+    """Build the spiking network of a folded graph.
+
+    Args:
+        graph: without norms and host operations; its outputs are spikes or read-outs.
+        values: lambda by relu (and by ``add`` or average pool that becomes a neuron), [1] or [C].
+        grids: by input, the integer grid of its codes; ignored for spike codings.
+        settings: the choices.
+
+    Raises:
+        ConversionError: an operation has no place in a spiking network; all are named at once.
+    """
+    return _Builder(graph, values, grids, settings).run()
+
+
+class _Builder:
+    """One pass over one graph."""
+
+    def __init__(
+        self, graph: Graph, values: Mapping[str, Tensor], grids: Mapping[str, Grid], settings: Settings
+    ) -> None:
+        self.graph, self.values, self.grids, self.settings = graph, values, grids, settings
+        self.ops = {op.id: op for op in graph}
+        self.readers = graph.readers()
+        self.fx = fx.Graph()
+        self.modules: dict[str, nn.Module] = {}
+        self.spikes: dict[str, Spikes] = {}
+        self.reports: dict[str, LayerReport] = {}
+        self.readouts: dict[str, fx.Node] = {}
+        weighted = [op for op in graph if op.kind in WEIGHTED]
+        self.first = {op.id for op in weighted if self.ops[op.inputs[0]].kind == "input"}
+        self.dtype = next((p.dtype for m in graph.modules.values() for p in m.parameters()), torch.float32)
+
+    def run(self) -> Built:
+        for op in self.graph:
+            self._visit(op)
+        network = fx.GraphModule(self.modules, self.fx, class_name=f"Spiking{self.graph.model or 'Network'}")
+        wires = {id: (s.node.name, s.value) for id, s in self.spikes.items()}
+        return Built(network.eval(), self.reports, wires, dict(self.grids))
+
+    # ---- what becomes of an operation ------------------------------------------------------------------------------
+
+    def _visit(self, op: Op) -> None:
+        if op.kind == "input":
+            self._input(op)
+        elif op.kind == "output":
+            self._output(op)
+        elif op.kind == "relu":
+            self._relu(op)
+        elif op.kind == "add" and self._rectified(op):
+            self._neuron(op, self._branches(op.id), self._lambda(op), kind="neuron")
+        elif all(i in self.spikes for i in op.inputs):
+            self._spikes(op)
+
+    def _input(self, op: Op) -> None:
+        s, name = self.settings, _word(op.id)
+        node = self.fx.placeholder(name)
+        if s.coding == "events":
+            self.spikes[op.id] = Spikes(node, torch.full((1,), s.input_value, dtype=torch.float64))
+            return
+        if s.coding in ("rate", "bernoulli"):
+            coder = RateCoder(s.steps) if s.coding == "rate" else BernoulliCoder(s.steps)
+            node = self._module(f"{name}_coder", coder, node)
+            self.spikes[op.id] = Spikes(node, torch.ones(1, dtype=torch.float64))
+            return
+        grid = self.grids[op.id]
+        node = self._module(f"{name}_codes", Codes(grid), node)
+        node = self._module(f"{name}_repeat", Repeat(s.steps), node)
+        value = torch.full((1,), grid.scale, dtype=torch.float64)
+        if s.coding == "split":
+            node = self._module(f"{name}_split", Gain(1 / s.steps), node)
+        self.spikes[op.id] = Spikes(node, value)
+
+    def _relu(self, op: Op) -> None:
+        source, pools = self.ops[op.inputs[0]], []
+        if source.id in self.spikes:  # rectified already
+            self.spikes[op.id] = self.spikes[source.id]
+            return
+        # relu(max_pool(current)) is max_pool(relu(current)), and counts of spikes have an exact maximum.
+        while source.kind == "max_pool" and source.id not in self.spikes:
+            pools.append(source)
+            source = self.ops[source.inputs[0]]
+        made = self._neuron(op, self._branches(source.id), self._lambda(op), kind="neuron", shape=source.shape)
+        for pool in reversed(pools):
+            made = self._max_pool(pool, made)
+        self.spikes[op.id] = made
+
+    def _output(self, op: Op) -> None:
+        results = [self._leave(self.ops[i]) for i in op.inputs]
+        self.fx.output(results[0] if len(results) == 1 else tuple(results))
+
+    def _leave(self, op: Op) -> fx.Node:
+        if op.id in self.readouts:
+            return self.readouts[op.id]
+        if op.id in self.spikes:
+            wire, name = self.spikes[op.id], f"{_word(op.id)}_rate"
+            node, value = wire.node, wire.value
+            gain = value.reshape(-1) if value.dim() == len(op.shape) and value.numel() == op.shape[0] else None
+            gain = value.reshape(1) if value.numel() == 1 else gain
+            if gain is None:
+                raise self._refused(op, "leaves the network with a scale of its own per place", "one scale per layer")
+            scaled = Gain(float(gain[0]) if gain.numel() == 1 else gain.to(self.dtype))
+            node = self._module(f"{name}_value", scaled, node)
+            self.readouts[op.id] = self._module(name, RateReadout(), node)
+        else:
+            self.readouts[op.id] = self._readout(op)
+        return self.readouts[op.id]
+
+    def _spikes(self, op: Op) -> None:
+        """Carry spikes through an operation that keeps them spikes."""
+        sources = [self.spikes[i] for i in op.inputs]
+        if op.kind == "concat":
+            axes = len(op.shape)
+            node = self.fx.call_function(torch.cat, ([s.node for s in sources],), {"dim": 2})
+            shapes = [self.ops[i].shape for i in op.inputs]
+            value = torch.cat([_spread(s.value, shape) for s, shape in zip(sources, shapes, strict=True)], 0)
+            self.spikes[op.id] = Spikes(node, _compact(value, axes))
+        elif op.kind in MOVES and self._holds(op):
+            self.spikes[op.id] = self._move(op, sources[0], self.ops[op.inputs[0]].shape)
+        elif op.kind == "avg_pool":
+            self.spikes[op.id] = self._average(op, sources[0])
+        elif op.kind == "max_pool":
+            self.spikes[op.id] = self._max_pool(op, sources[0])
+        elif op.kind == "upsample":
+            self.spikes[op.id] = self._bilinear(op, sources[0])
+
+    def _holds(self, op: Op) -> bool:
+        return op.kind != "upsample" or op.attrs.get("mode", "nearest") == "nearest"
+
+    def _move(self, op: Op, wire: Spikes, shape: tuple[int, ...], suffix: str = "") -> Spikes:
+        module = _mover(op)
+        node = self._module(_word(op.id) + suffix, module, wire.node)
+        value = wire.value
+        if value.numel() > 1:
+            whole = _spread(value, shape)[None, None]
+            moved = cast(Tensor, module(whole))[0, 0]
+            if op.kind == "pad":  # the zeros have no value of their own
+                inner = _spread(value, shape)
+                moved = inner[(slice(None), *[slice(0, 1)] * (len(shape) - 1))] if _by_channel(value) else moved
+                if not _by_channel(value):
+                    raise self._refused(op, "pads spikes whose value differs from place to place", "one scale")
+            value = _compact(moved, len(op.shape))
+        return Spikes(node, value)
+
+    def _average(self, op: Op, wire: Spikes) -> Spikes:
+        area = math.prod(op.attrs["kernel"])
+        if self.settings.average_pool == "neuron":
+            return self._pool_neuron(op, wire, area)
+        pool = SumPool(op.attrs["kernel"], op.attrs["stride"], op.attrs["padding"])
+        node = self._module(_word(op.id), pool, wire.node)
+        if wire.value.numel() > 1 and not _by_channel(wire.value):
+            raise self._refused(op, "averages spikes whose value differs from place to place", "one scale per layer")
+        return Spikes(node, wire.value / area)
+
+    def _pool_neuron(self, op: Op, wire: Spikes, area: int) -> Spikes:
+        """Fire once for every ``area`` spikes of a window: codes 1, threshold k_h * k_w, value as before."""
+        pool = SumPool(op.attrs["kernel"], op.attrs["stride"], op.attrs["padding"])
+        node = self._module(f"{_word(op.id)}_sum", pool, wire.node)
+        if self.settings.schedule == "layerwise":
+            node = self._module(f"{_word(op.id)}_burst", Burst(), node)
+        initial = float(math.floor(area * self.settings.initial))
+        node = self._module(_word(op.id), self._neuron_module(float(area), initial, 1.0), node)
+        one = torch.ones(1, dtype=torch.float64)
+        self.reports[op.id] = LayerReport(
+            op.id, op.path, "pool", (), wire.value, wire.value, wire.value / area, (one * area).long(), 0, 0, {}
+        )
+        return Spikes(node, wire.value)
+
+    def _max_pool(self, op: Op, wire: Spikes) -> Spikes:
+        if wire.value.numel() > 1 and not _by_channel(wire.value):
+            raise self._refused(op, "compares spikes whose value differs from place to place", "one scale per layer")
+        pool = CountMaxPool(op.attrs["kernel"], op.attrs["stride"], op.attrs["padding"])
+        return Spikes(self._module(_word(op.id), pool, wire.node), wire.value)
+
+    def _bilinear(self, op: Op, wire: Spikes) -> Spikes:
+        raise self._refused(
+            op, f"{op.attrs.get('mode')} upsampling has no exact form on spikes", "mode='nearest', or keep it outside"
+        )
+
+    # ---- neurons ---------------------------------------------------------------------------------------------------
+
+    def _branches(self, id: str, sign: int = 1, after: tuple[Op, ...] = ()) -> list[_Branch]:
+        """Return all ways into what ``id`` computes, back to weighted layers and spikes."""
+        op = self.ops[id]
+        if id in self.spikes:
+            return [_Branch(op, sign, after, weighted=False)]
+        if op.kind in WEIGHTED:
+            if op.inputs[0] not in self.spikes:
+                raise self._refused(
+                    op,
+                    f"E103: reads {op.inputs[0]}, a signed value, where spikes are needed",
+                    "a ReLU between the two layers, fine-tuned; or leave one of them out (exclude=...)",
+                )
+            return [_Branch(op, sign, after, weighted=True)]
+        if op.kind == "add":
+            signs = op.attrs.get("signs", (1, 1))
+            return [b for i, s in zip(op.inputs, signs, strict=True) for b in self._branches(i, sign * s, after)]
+        movable = op.kind in MOVES and self._holds(op)
+        if movable or (op.kind == "avg_pool" and not any(op.attrs["padding"])):
+            return self._branches(op.inputs[0], sign, (op, *after))
+        raise self._refused(op, f"E106: {op.kind} of a signed value has no form on spikes", "a ReLU in front of it")
+
+    def _neuron(
+        self, op: Op, branches: list[_Branch], wanted: Tensor, *, kind: str, shape: tuple[int, ...] | None = None
+    ) -> Spikes:
+        s, word = self.settings, _word(op.id)
+        shape = op.shape if shape is None else shape
+        layers = [b for b in branches if b.weighted]
+        skips = [b for b in branches if not b.weighted]
+        group = fit_group(
+            [self._weighted(b, last=False) for b in layers],
+            [self._skip(b) for b in skips],
+            wanted,
+            per_channel=s.per_channel and not any(o.kind in ("reshape", "transpose") for b in layers for o in b.after),
+            scale=s.scale,
+            max_fraction_bits=s.max_fraction_bits,
+            rounded=s.rounded,
+        )
+        exponent = max(0, math.ceil(math.log2(float(group.threshold.max())) - group.fraction_bits))
+        # Where the input is parted over the steps, everything else is parted with it.
+        parted = s.coding == "split" and any(self.ops[b.op.inputs[0]].kind == "input" for b in layers)
+        grain = 2.0**-exponent / (s.steps if parted else 1)
+        currents = [self._current(b, i, group, grain, 2.0**-exponent) for i, b in enumerate(layers)]
+        currents += [self._skip_current(op, b, i, group, grain) for i, b in enumerate(skips)]
+        node = currents[0]
+        for other in currents[1:]:
+            node = self.fx.call_function(operator.add, (node, other))
+        if s.schedule == "layerwise":
+            node = self._module(f"{word}_burst", Burst(), node)
+        step = grain * 2.0**-group.fraction_bits
+        initial = (group.threshold.double() * s.initial).floor() * step
+        threshold = group.threshold.double() * step
+        node = self._module(word, self._neuron_module(_scalar(threshold), _scalar(initial), step), node)
+        value = group.value if group.value.numel() == 1 else group.value.reshape(-1, *[1] * (len(shape) - 1))
+        made = Spikes(node, value)
+        self.spikes[op.id] = made
+        self._report(op, kind, layers, wanted, group, exponent)
+        return made
+
+    def _report(self, op: Op, kind: str, layers: list[_Branch], wanted: Tensor, group: Group, exponent: int) -> None:
+        self.reports[op.id] = LayerReport(
+            id=op.id, path=op.path, kind=kind, weights=tuple(_word(b.op.id) for b in layers), wanted=wanted,
+            value=group.value, unit=group.unit, threshold=group.threshold, fraction_bits=group.fraction_bits,
+            exponent=exponent, inputs={_word(b.op.id): self.spikes[b.op.inputs[0]].value for b in layers},
+            notes=tuple(f"{op.id}: {note}" for note in group.notes),
+        )  # fmt: skip
+
+    def _neuron_module(self, threshold: float | Tensor, initial: float | Tensor, step: float) -> nn.Module:
+        s = self.settings
+        if s.neuron is SignedIF:
+            return SignedIF(threshold, fire=s.fire, initial=initial, retract=step)
+        return IF(threshold, reset=s.reset, fire=s.fire, initial=initial)
+
+    def _weighted(self, branch: _Branch, *, last: bool) -> Weighted:
+        """Return what one input spike adds, with the value of the input folded into the weights."""
+        op, layer = branch.op, self.graph.module_of(branch.op)
+        weight = cast(Tensor, layer.weight).detach().double()
+        value = self.spikes[op.inputs[0]].value
+        transposed = isinstance(layer, nn.modules.conv._ConvTransposeNd)
+        groups = int(getattr(layer, "groups", 1))
+        current = weight * self._input_values(op, value, weight, transposed, groups) * branch.sign / branch.area
+        axis = 1 if transposed else 0
+        channels = weight.shape[1] * groups if transposed else weight.shape[0]
+        bias = getattr(layer, "bias", None)
+        real = torch.zeros(channels, dtype=torch.float64) if bias is None else bias.detach().double()
+        bits = self.settings.bits_of(op.path, first=op.id in self.first, last=last)
+        return Weighted(current, real.cpu() * branch.sign / branch.area, bits, axis, groups if transposed else 1)
+
+    def _input_values(self, op: Op, value: Tensor, weight: Tensor, transposed: bool, groups: int) -> Tensor:
+        """Return the values of the input spikes so that they broadcast against the weight."""
+        value = value.to(weight.device)
+        if value.numel() == 1:
+            return value.reshape(())
+        if value.dim() > 1 and not _by_channel(value):
+            raise self._refused(op, "reads spikes whose value differs from place to place", "one scale per layer")
+        flat, kernel = value.reshape(-1), [1] * (weight.dim() - 2)
+        if transposed:
+            return flat.reshape(-1, 1, *kernel)
+        if groups == 1:
+            return flat.reshape(1, -1, *kernel)
+        by_output = flat.reshape(groups, -1).repeat_interleave(weight.shape[0] // groups, 0)
+        return by_output.reshape(*by_output.shape, *kernel)
+
+    def _skip(self, branch: _Branch) -> Tensor:
+        value = self.spikes[branch.op.id].value * branch.sign / branch.area
+        for op in branch.after:
+            if value.numel() > 1 and op.kind in MOVES:
+                raise self._refused(op, "rearranges a skip whose channels have different values", "one scale per layer")
+        if value.numel() > 1 and not _by_channel(value):
+            raise self._refused(branch.op, "is a skip whose value differs from place to place", "one scale per layer")
+        return value.reshape(-1)
+
+    def _current(self, branch: _Branch, index: int, group: Group, grain: float, undivided: float) -> fx.Node:
+        """Emit a weighted layer: codes times a power of two."""
+        layer = self.graph.module_of(branch.op)
+        step = undivided if self.ops[branch.op.inputs[0]].kind == "input" else grain
+        bias = group.biases[index].double() * grain * 2.0**-group.fraction_bits
+        bits = self.settings.bits_of(branch.op.path, first=branch.op.id in self.first, last=False)
+        made = self._layer(layer, group.codes[index].double() * step, bias, step, bits)
+        node = self._module(_word(branch.op.id), made, self.spikes[branch.op.inputs[0]].node)
+        return self._after(branch, node)
+
+    def _layer(self, layer: nn.Module, weight: Tensor, bias: Tensor, step: float, bits: int) -> nn.Module:
+        made = over_time(layer, bias=bool((bias != 0).any()))
+        with torch.no_grad():
+            parameter = cast(Tensor, made.weight)
+            parameter.copy_(weight.to(parameter.dtype))
+            if made.bias is not None:
+                cast(Tensor, made.bias).copy_(bias.to(parameter.dtype))
+        return attach(made, quantize=FixedPoint(step=step, bits=bits, balanced=True))
+
+    def _after(self, branch: _Branch, node: fx.Node) -> fx.Node:
+        for op in branch.after:
+            if op.kind == "avg_pool":
+                pool = SumPool(op.attrs["kernel"], op.attrs["stride"], op.attrs["padding"])
+                node = self._module(_word(op.id), pool, node)
+            else:
+                node = self._module(_word(op.id), _mover(op), node)
+        return node
+
+    def _skip_current(self, op: Op, branch: _Branch, index: int, group: Group, grain: float) -> fx.Node:
+        gain = group.gains[index].double() * grain
+        name = f"{_word(op.id)}_skip{index or ''}"
+        made = Gain(float(gain[0]) if gain.numel() == 1 else gain.to(self.dtype))
+        return self._after(branch, self._module(name, made, self.spikes[branch.op.id].node))
+
+    def _readout(self, op: Op) -> fx.Node:
+        """Emit a layer whose sum over time leaves the network as a real value: no neuron, real units."""
+        branches = self._branches(op.id)
+        if not all(b.weighted for b in branches):
+            raise self._refused(op, "adds spikes to a current and leaves the network", "a ReLU behind it")
+        weighted = [self._weighted(b, last=True) for b in branches]
+        unit = _short(shared_unit(weighted, [], per_channel=False, scale=self.settings.scale))
+        largest = max(float(w.bias.abs().max()) for w in weighted) / float(unit)
+        bits = max(0, min(8, 15 - math.ceil(math.log2(max(1.0, largest)))))
+        node: fx.Node | None = None
+        for branch, w in zip(branches, weighted, strict=True):
+            high = max(1, 2 ** (w.bits - 1) - 1)
+            exact = w.current / along(unit, w.axis, w.current.dim())
+            found = torch.where(w.current < 0, -1.0, 1.0) if w.bits == 1 else exact.round().clamp(-high, high)
+            bias = (w.bias / unit * 2.0**bits).round() * unit / 2.0**bits
+            layer = self._layer(self.graph.module_of(branch.op), found * unit, bias, float(unit), w.bits)
+            made = self._module(_word(branch.op.id), layer, self.spikes[branch.op.inputs[0]].node)
+            made = self._after(branch, made)
+            node = made if node is None else self.fx.call_function(operator.add, (node, made))
+        assert node is not None
+        empty = torch.zeros(0, dtype=torch.float64)
+        self.reports[op.id] = LayerReport(
+            op.id, op.path, "readout", tuple(_word(b.op.id) for b in branches), empty, empty, unit,
+            empty.long(), bits, 0, {_word(b.op.id): self.spikes[b.op.inputs[0]].value for b in branches},
+        )  # fmt: skip
+        return self._module(f"{_word(op.id)}_readout", RateReadout(), node)
+
+    # ---- small parts -----------------------------------------------------------------------------------------------
+
+    def _rectified(self, op: Op) -> bool:
+        """Tell whether a sum of spikes is read as spikes, so that it needs a neuron of its own."""
+        if not all(i in self.spikes for i in op.inputs) or -1 in op.attrs.get("signs", (1, 1)):
+            return False
+        return any(reader.kind != "relu" and reader.kind != "add" for reader in self.readers[op.id])
+
+    def _lambda(self, op: Op) -> Tensor:
+        if op.id not in self.values:
+            raise self._refused(op, "has no calibrated value", "calibrate=...")
+        return self.values[op.id].detach().double().cpu()
+
+    def _module(self, name: str, module: nn.Module, source: fx.Node) -> fx.Node:
+        word, number = name, 1
+        while word in self.modules:
+            number += 1
+            word = f"{name}_{number}"
+        self.modules[word] = module
+        return self.fx.call_module(word, (source,))
+
+    def _refused(self, op: Op, what: str, fix: str) -> ConversionError:
+        return ConversionError(f"{op.where}: {what}", fix=fix)
+
+
+def _word(id: str) -> str:
+    return id.replace("#", "_")
+
+
+def _mover(op: Op) -> nn.Module:
+    match op.kind:
+        case "reshape":
+            return Reshape(op.shape)
+        case "transpose":
+            return Permute(op.attrs["axes"])
+        case "slice":
+            return Slice(op.attrs["start"], op.attrs["stop"])
+        case "pad":
+            return Pad(op.attrs["before"], op.attrs["after"])
+    return Upsample(op.attrs["factors"])
+
+
+def _short(unit: Tensor) -> Tensor:
+    """Round a unit [1] up to 8 digits, so that its product with 16-bit integers is exact in single precision."""
+    fraction, exponent = math.frexp(float(unit))
+    return torch.full((1,), math.ldexp(math.ceil(fraction * 256) / 256, exponent), dtype=torch.float64)
+
+
+def _spread(value: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Return one value per place of a sample."""
+    return (value.reshape(()) if value.numel() == 1 else value).expand(shape)
+
+
+def _compact(value: Tensor, axes: int) -> Tensor:
+    """Return values of all places as one number [1], or as one per channel where that is all they differ by."""
+    if bool((value == value.reshape(-1)[0]).all()):
+        return value.reshape(-1)[:1].clone()
+    by_channel = value[(slice(None), *[slice(0, 1)] * (axes - 1))]
+    return by_channel.clone() if bool((value == by_channel).all()) else value.clone()
+
+
+def _by_channel(value: Tensor) -> bool:
+    return value.numel() == value.shape[0]
+
+
+def _scalar(values: Tensor) -> float | Tensor:
+    """Return a single number as a float, several as a tensor [C] in single precision, which holds them exactly."""
+    return float(values[0]) if values.numel() == 1 else values.float()

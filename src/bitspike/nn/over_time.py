@@ -1,0 +1,107 @@
+"""Single layers carried over time that keep their names: a ``Conv2d`` at ``features.0`` stays ``features.0.weight``.
+
+Converted networks are made of these; in networks built by hand :class:`~bitspike.nn.time.TimeDistributed` carries
+several layers at once.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor, nn
+
+from bitspike.errors import ConstraintError
+
+if TYPE_CHECKING:
+    _Layer = nn.Module
+else:
+    _Layer = object
+
+
+class OverTime(_Layer):
+    """What makes a stateless layer take [T, N, ...]: T is folded into N, the layer runs, T is unfolded.
+
+    A repeated input (stride 0 over time, as ``Repeat`` makes it) is computed once and repeated.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        steps, samples = x.shape[:2]
+        if steps > 1 and x.stride(0) == 0:
+            once = cast(Tensor, super().forward(x[0]))
+            return once.expand(steps, *once.shape)
+        y = cast(Tensor, super().forward(x.flatten(0, 1)))
+        return y.view(steps, samples, *y.shape[1:])
+
+
+class Conv1dOverTime(OverTime, nn.Conv1d):
+    """``Conv1d`` over [T, N, C, L]."""
+
+
+class Conv2dOverTime(OverTime, nn.Conv2d):
+    """``Conv2d`` over [T, N, C, H, W]."""
+
+
+class Conv3dOverTime(OverTime, nn.Conv3d):
+    """``Conv3d`` over [T, N, C, D, H, W]."""
+
+
+class ConvTranspose1dOverTime(OverTime, nn.ConvTranspose1d):
+    """``ConvTranspose1d`` over [T, N, C, L]."""
+
+
+class ConvTranspose2dOverTime(OverTime, nn.ConvTranspose2d):
+    """``ConvTranspose2d`` over [T, N, C, H, W]."""
+
+
+class ConvTranspose3dOverTime(OverTime, nn.ConvTranspose3d):
+    """``ConvTranspose3d`` over [T, N, C, D, H, W]."""
+
+
+class LinearOverTime(OverTime, nn.Linear):
+    """``Linear`` over [T, N, ..., F]."""
+
+
+KINDS: dict[type[nn.Module], type[nn.Module]] = {
+    nn.Conv1d: Conv1dOverTime,
+    nn.Conv2d: Conv2dOverTime,
+    nn.Conv3d: Conv3dOverTime,
+    nn.ConvTranspose1d: ConvTranspose1dOverTime,
+    nn.ConvTranspose2d: ConvTranspose2dOverTime,
+    nn.ConvTranspose3d: ConvTranspose3dOverTime,
+    nn.Linear: LinearOverTime,
+}
+"""By layer of torch, the class that carries it over time."""
+
+
+def over_time(layer: nn.Module, *, bias: bool = True) -> nn.Module:
+    """Return a copy of a convolution, transposed convolution or linear layer that takes [T, N, ...].
+
+    Args:
+        layer: one of torch's own, without a weight path.
+        bias: whether the copy has a bias; a new one starts at 0.
+
+    Raises:
+        ConstraintError: it is another kind of module.
+
+    Example:
+        >>> layer = over_time(nn.Conv2d(1, 8, 3))
+        >>> layer(torch.zeros(4, 2, 1, 10, 10)).shape, sorted(layer.state_dict())
+        (torch.Size([4, 2, 8, 8, 8]), ['bias', 'weight'])
+    """
+    kind = KINDS.get(type(layer))
+    if kind is None:
+        raise ConstraintError(
+            f"over_time got a {type(layer).__name__}; allowed are {', '.join(k.__name__ for k in KINDS)}",
+            fix="bs.TimeDistributed(...) carries any layer over time",
+        )
+    found = copy.deepcopy(layer)
+    found.__class__ = kind
+    if not bias:
+        found.bias = None
+    elif found.bias is None:
+        weight = cast(Tensor, found.weight)
+        channels = found.out_features if isinstance(found, nn.Linear) else found.out_channels
+        found.bias = nn.Parameter(torch.zeros(cast(int, channels), dtype=weight.dtype, device=weight.device))
+    return found
