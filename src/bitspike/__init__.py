@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from bitspike.errors import ConstraintError as ConstraintError
     from bitspike.errors import DataError as DataError
     from bitspike.errors import ExportError as ExportError
-    from bitspike.errors import ExportError as ExportError
     from bitspike.errors import LoweringError as LoweringError
     from bitspike.errors import PackageError as PackageError
     from bitspike.errors import RecipeError as RecipeError
@@ -88,7 +87,6 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "CheckFailed",
         "ConstraintError",
         "DataError",
-        "ExportError",
         "ExportError",
         "LoweringError",
         "PackageError",

@@ -6,7 +6,6 @@
   ``RecipeError``       a recipe cannot be read or has a wrong key or value
   ``LoweringError``     a network holds something that the integer form cannot
   ``ExportError``       a format cannot hold a network, or a file of it cannot be written or read
-  ``ExportError``       a network holds something that an exported format cannot, or it cannot be written
   ``PackageError``      a saved network or run cannot be read
   ``RunError``          a run could not go on: disk, folder, interruption
   ``CheckFailed``       everything worked and the answer is no
@@ -53,10 +52,6 @@ class LoweringError(BitspikeError):
 
 class ExportError(BitspikeError):
     """A format cannot hold a network, or a file of that format cannot be written or read."""
-
-
-class ExportError(BitspikeError):
-    """A network holds something that an exported format cannot, or the files cannot be written."""
 
 
 class PackageError(BitspikeError):
