@@ -19,7 +19,7 @@ computes on one sample; the batch is not part of its shapes. Operations with par
     avg_pool      1       kernel, stride, padding: tuples; ceil_mode, count_include_pad: bool
     max_pool      1       kernel, stride, padding, dilation: tuples; ceil_mode: bool
     upsample      1       mode: "nearest" or "bilinear"; factors: tuple of int; align_corners: bool
-    pad           1       before, after: tuples (zeros; behind the channels)
+    pad           1       before, after: tuples (zeros; by axis behind the channels, or by axis with the channels first)
     host          0+      call: a callable of the input tensors; what: its name; cause: why it is not understood
     output        1+      structure: how the results are put together (a pytree spec of ``torch.utils._pytree``)
 """

@@ -251,20 +251,17 @@ class _Builder:
     def _holds(self, op: Op) -> bool:
         return op.kind != "upsample" or op.attrs.get("mode", "nearest") == "nearest"
 
-    def _move(self, op: Op, wire: Spikes, shape: tuple[int, ...], suffix: str = "") -> Spikes:
-        module = _mover(op)
-        node = self._module(_word(op.id) + suffix, module, wire.node)
-        value = wire.value
-        if value.numel() > 1:
-            whole = _spread(value, shape)[None, None]
-            moved = cast(Tensor, module(whole))[0, 0]
-            if op.kind == "pad":  # the zeros have no value of their own
-                inner = _spread(value, shape)
-                moved = inner[(slice(None), *[slice(0, 1)] * (len(shape) - 1))] if _by_channel(value) else moved
-                if not _by_channel(value):
-                    raise self._refused(op, "pads spikes whose value differs from place to place", "one scale")
-            value = _compact(moved, len(op.shape))
-        return Spikes(node, value)
+    def _move(self, op: Op, wire: Spikes, shape: tuple[int, ...]) -> Spikes:
+        value = _moved(op, wire.value, shape)
+        if op.kind == "pad" and wire.value.numel() > 1:  # what is added has no value of its own
+            filled = _spread(value, op.shape)
+            value = _compact(torch.where(filled == 0, filled.amax(), filled), len(op.shape))
+        return Spikes(self._emit_moves(op, wire.node, shape), value)
+
+    def _emit_moves(self, op: Op, node: fx.Node, shape: tuple[int, ...]) -> fx.Node:
+        for module in _movers(op, shape):
+            node = self._module(_word(op.id), module, node)
+        return node
 
     def _average(self, op: Op, wire: Spikes) -> Spikes:
         area = math.prod(op.attrs["kernel"])
@@ -406,10 +403,11 @@ class _Builder:
         return by_output.reshape(*by_output.shape, *kernel)
 
     def _skip(self, branch: _Branch) -> Tensor:
-        value = self.spikes[branch.op.id].value * branch.sign / branch.area
+        """Return what one spike of a skip is worth where it meets the neuron, [1] or [C]."""
+        value, shape = self.spikes[branch.op.id].value * branch.sign / branch.area, branch.op.shape
         for op in branch.after:
-            if value.numel() > 1 and op.kind in MOVES:
-                raise self._refused(op, "rearranges a skip whose channels have different values", "one scale per layer")
+            value = _moved(op, value, shape) if op.kind in MOVES else value
+            shape = op.shape
         if value.numel() > 1 and not _by_channel(value):
             raise self._refused(branch.op, "is a skip whose value differs from place to place", "one scale per layer")
         return value.reshape(-1)
@@ -434,19 +432,21 @@ class _Builder:
         return attach(made, quantize=FixedPoint(step=step, bits=bits, balanced=True))
 
     def _after(self, branch: _Branch, node: fx.Node) -> fx.Node:
+        shape = branch.op.shape
         for op in branch.after:
             if op.kind == "avg_pool":
                 pool = SumPool(op.attrs["kernel"], op.attrs["stride"], op.attrs["padding"])
                 node = self._module(_word(op.id), pool, node)
             else:
-                node = self._module(_word(op.id), _mover(op), node)
+                node = self._emit_moves(op, node, shape)
+            shape = op.shape
         return node
 
     def _skip_current(self, op: Op, branch: _Branch, index: int, group: Group, grain: float) -> fx.Node:
         gain = group.gains[index].double() * grain
         name = f"{_word(op.id)}_skip{index or ''}"
         made = Gain(float(gain[0]) if gain.numel() == 1 else gain.to(self.dtype))
-        return self._after(branch, self._module(name, made, self.spikes[branch.op.id].node))
+        return self._module(name, made, self._after(branch, self.spikes[branch.op.id].node))
 
     def _readout(self, op: Op) -> fx.Node:
         """Emit a layer whose sum over time leaves the network as a real value: no neuron, real units."""
@@ -504,17 +504,38 @@ def _word(id: str) -> str:
     return id.replace("#", "_")
 
 
-def _mover(op: Op) -> nn.Module:
+def _movers(op: Op, shape: tuple[int, ...]) -> list[nn.Module]:
+    """Return the modules that do what ``op`` does to spikes of ``shape``."""
     match op.kind:
         case "reshape":
-            return Reshape(op.shape)
+            return [Reshape(op.shape)]
         case "transpose":
-            return Permute(op.attrs["axes"])
+            return [Permute(op.attrs["axes"])]
         case "slice":
-            return Slice(op.attrs["start"], op.attrs["stop"])
-        case "pad":
-            return Pad(op.attrs["before"], op.attrs["after"])
-    return Upsample(op.attrs["factors"])
+            return [Slice(op.attrs["start"], op.attrs["stop"])]
+        case "upsample":
+            return [Upsample(op.attrs["factors"])]
+    before, after = tuple(op.attrs["before"]), tuple(op.attrs["after"])
+    if len(before) < len(shape):
+        return [Pad(before, after)]
+    # Channels are padded as places of a single channel.
+    each = math.prod(shape[1:])
+    made: list[nn.Module] = []
+    if before[0] or after[0]:
+        channels = shape[0] + before[0] + after[0]
+        flat = Pad((before[0] * each,), (after[0] * each,))
+        made = [Reshape((1, shape[0] * each)), flat, Reshape((channels, *shape[1:]))]
+    return [*made, Pad(before[1:], after[1:])] if any(before[1:]) or any(after[1:]) else made
+
+
+def _moved(op: Op, value: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Return the values of spikes behind an operation that moves them; what it adds has the value 0."""
+    if value.numel() == 1:
+        return value
+    whole = _spread(value, shape)[None, None]
+    for module in _movers(op, shape):
+        whole = cast(Tensor, module(whole))
+    return _compact(whole[0, 0], len(op.shape))
 
 
 def _short(unit: Tensor) -> Tensor:

@@ -1,0 +1,203 @@
+"""Turn any trained network into a spiking one: capture, fold, check, calibrate, build."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from bitspike.errors import ConstraintError
+from bitspike.graph.calibrate import calibrate as find_lambdas
+from bitspike.graph.capture import capture
+from bitspike.graph.conversion import Conversion
+from bitspike.graph.cut import core_of
+from bitspike.graph.feed import feed
+from bitspike.graph.flow import neurons, ties
+from bitspike.graph.fold import fold
+from bitspike.graph.ir import Graph
+from bitspike.graph.rebuild import agree, values
+from bitspike.graph.region import region
+from bitspike.graph.rules import raise_if, violations
+from bitspike.graph.settings import Settings
+from bitspike.graph.spiking import build
+from bitspike.graph.thresholds import ThresholdRule
+from bitspike.graph.trace import evaluation
+from bitspike.ops.grids import Grid
+
+Frontend = Literal["fx", "export"]
+
+
+def convert(
+    model: nn.Module,
+    example: Tensor | tuple[Tensor, ...],
+    *,
+    calibrate: Iterable[Any] | Tensor | Mapping[str, Tensor],
+    threshold: ThresholdRule | None = None,
+    include: str | Sequence[str] | None = None,
+    exclude: str | Sequence[str] = (),
+    keep_real: str | Sequence[str] = (),
+    input_grid: Grid | None = None,
+    input_bits: int = 8,
+    samples: int = 1024,
+    seed: int = 0,
+    frontend: Frontend = "fx",
+    concrete_args: Mapping[str, Any] | None = None,
+    **choices: Any,
+) -> nn.Module:
+    """Convert a trained network into a spiking one, whole or in part.
+
+    Args:
+        model: any network of convolutions, linear layers, norms, ReLUs, pools, sums and concatenations; it is not
+            changed, and is taken as it stands in evaluation mode.
+        example: one or more inputs as the model takes them, batch first.
+        calibrate: batches of training data, with or without labels (the first ``samples`` are read), one tensor of
+            samples, or the values of spikes by operation that an earlier conversion found.
+        threshold: how the value of a spike is read from the activations: ``bs.MSEThreshold()``,
+            ``bs.PercentileThreshold(99.9)`` or ``bs.MaxThreshold()``; None takes the first up to T = 32, else the second.
+        include, exclude: patterns over module names, such as ``"layer1.*"``; None is everything that can spike. What
+            is outside stays real, and the result runs it once, not T times.
+        keep_real: patterns of modules that are not even looked into.
+        input_grid: integer grid of the input, or of what enters the spiking part; None is read from the data: 8-bit
+            images for values in [0, 1] of the model's own input, else ``input_bits`` between the extremes.
+        input_bits: of that grid, 2 to 16.
+        samples, seed: of the calibration.
+        frontend: ``fx``, or ``export`` for models that branch on shapes.
+        concrete_args: arguments of forward to be held fixed while it is followed.
+        choices: of :class:`~bitspike.graph.settings.Settings`: steps, neuron, bits, first_bits, last_bits, per_channel,
+            scale, coding, reset, fire, initial, schedule, average_pool, max_fraction_bits.
+
+    Returns:
+        the spiking network, a plain module with ``forward(x)`` as before; modules keep their names. ``bs.lower`` turns
+        it into integers without rounding anything. Its record is ``network.conversion``.
+
+    Raises:
+        ConversionError: something cannot be converted; every such place is named, with the way out.
+        ConstraintError: a choice outside what is allowed. DataError: there is nothing to calibrate with.
+
+    Example:
+        >>> import bitspike as bs
+        >>> ann = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+        >>> images = torch.rand(32, 4)
+        >>> snn = convert(ann, images[:1], calibrate=images, steps=8)
+        >>> snn(images).shape, [type(n).__name__ for n in bs.lower(snn, images[:1]).nodes]
+        (torch.Size([32, 2]), ['Input', 'Linear', 'Neuron', 'Linear', 'Readout'])
+    """
+    settings = Settings(**choices)
+    inputs = example if isinstance(example, tuple) else (example,)
+    captured = capture(
+        model, example, frontend=frontend, concrete_args=concrete_args, keep_real=_patterns(keep_real) or ()
+    )
+    with evaluation(model), torch.no_grad():
+        agree(captured, model, example)
+    graph = fold(captured)
+    return assemble(
+        graph,
+        inputs,
+        settings,
+        calibrate=calibrate,
+        threshold=threshold,
+        include=_patterns(include),
+        exclude=_patterns(exclude) or (),
+        input_grid=input_grid,
+        input_bits=input_bits,
+        samples=samples,
+        seed=seed,
+    )
+
+
+def assemble(
+    graph: Graph,
+    inputs: tuple[Tensor, ...],
+    settings: Settings,
+    *,
+    calibrate: Iterable[Any] | Tensor | Mapping[str, Tensor],
+    threshold: ThresholdRule | None = None,
+    include: Sequence[str] | None = None,
+    exclude: Sequence[str] = (),
+    input_grid: Grid | None = None,
+    input_bits: int = 8,
+    samples: int = 1024,
+    seed: int = 0,
+) -> nn.Module:
+    """Make the spiking network of a folded graph; arguments as :func:`convert`."""
+    chosen = region(graph, include, exclude)
+    raise_if(violations(graph, chosen))
+    core = core_of(graph, chosen)
+    at = neurons(core)
+    record: dict[str, Any]
+    notes: tuple[str, ...] = ()
+    if isinstance(calibrate, Mapping):
+        missing = [id for id in at if id not in calibrate]
+        if missing:
+            raise ConstraintError(f"convert(calibrate=...): no value is given for {', '.join(missing)}")
+        lambdas: Mapping[str, Tensor] = {id: calibrate[id] for id in at}
+        record = {"statistic": "given"}
+        data: Any = inputs
+    else:
+        data = calibrate if isinstance(calibrate, Tensor) else list(_first(calibrate, samples))
+        found = find_lambdas(
+            graph, data, threshold, steps=settings.steps, at=at, samples=samples, ties=ties(core), seed=seed
+        )
+        lambdas, record, notes = dict(found), found.manifest(), found.notes
+    grids = _grids(graph, core, data, inputs, input_grid, input_bits, samples)
+    made = Conversion(graph, frozenset(chosen), lambdas, grids, settings, record, notes=notes)
+    return made.assemble(build(core, lambdas, grids, settings))
+
+
+def _first(batches: Iterable[Any], samples: int) -> Iterable[Any]:
+    """Yield batches until they hold ``samples`` samples, so that a loader is read once."""
+    left = samples
+    for batch in batches:
+        yield batch
+        first = batch
+        while not isinstance(first, Tensor):
+            first = next(iter(first.values())) if isinstance(first, Mapping) else first[0]
+        left -= len(first)
+        if left <= 0:
+            return
+
+
+def _grids(
+    graph: Graph,
+    core: Graph,
+    data: Any,
+    inputs: tuple[Tensor, ...],
+    given: Grid | None,
+    bits: int,
+    samples: int,
+) -> dict[str, Grid]:
+    """Return the integer grid of what enters the spiking part, by entry."""
+    entries = [op.id for op in core if op.kind == "input"]
+    if given is not None:
+        return dict.fromkeys(entries, given)
+    if not 2 <= bits <= 16:
+        raise ConstraintError(f"convert(input_bits={bits}): 2 to 16 bits are allowed")
+    lows, highs = dict.fromkeys(entries, 0.0), dict.fromkeys(entries, 0.0)
+    batches = [inputs] if isinstance(data, tuple) else feed(graph, data, samples=samples, most=256)
+    with torch.no_grad():
+        for batch in batches:
+            for id, x in values(graph, batch, wanted=entries).items():
+                lows[id], highs[id] = min(lows[id], float(x.min())), max(highs[id], float(x.max()))
+    return {id: _grid(lows[id], highs[id], bits, image=graph[id].kind == "input") for id in entries}
+
+
+def _grid(low: float, high: float, bits: int, *, image: bool) -> Grid:
+    """Return the grid that reaches from the smallest to the largest value.
+
+    Example:
+        >>> _grid(0.0, 1.0, 8, image=True).high, _grid(-2.0, 1.0, 8, image=True).low
+        (255, -127)
+    """
+    if image and low >= 0 and high <= 1:
+        return Grid(1 / (2**bits - 1), 0, 2**bits - 1)
+    reach = max(-low, high) or 1.0
+    if low >= 0:
+        return Grid(reach / (2**bits - 1), 0, 2**bits - 1)
+    top = 2 ** (bits - 1) - 1
+    return Grid(reach / top, -top, top)
+
+
+def _patterns(patterns: str | Sequence[str] | None) -> tuple[str, ...] | None:
+    return None if patterns is None else (patterns,) if isinstance(patterns, str) else tuple(patterns)
