@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from bitspike.errors import BitspikeError as BitspikeError
     from bitspike.errors import CheckFailed as CheckFailed
     from bitspike.errors import ConstraintError as ConstraintError
+    from bitspike.errors import ConversionError as ConversionError
     from bitspike.errors import DataError as DataError
     from bitspike.errors import ExportError as ExportError
     from bitspike.errors import LoweringError as LoweringError
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from bitspike.errors import RunError as RunError
     from bitspike.integer.agreement import Agreement as Agreement
     from bitspike.integer.agreement import compare as compare
+    from bitspike.integer.count import count as count
     from bitspike.integer.engine import Engine as Engine
     from bitspike.integer.fit_neuron import Precision as Precision
     from bitspike.integer.host import decode as decode
@@ -86,6 +88,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "BitspikeError",
         "CheckFailed",
         "ConstraintError",
+        "ConversionError",
         "DataError",
         "ExportError",
         "LoweringError",
@@ -132,6 +135,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "detach",
         "penalties",
     ),
+    "bitspike.integer.count": ("count",),
     "bitspike.integer.engine": ("Engine",),
     "bitspike.integer.network": ("IntegerNetwork",),
     "bitspike.integer.fit_neuron": ("Precision",),

@@ -4,6 +4,7 @@
   ``ConstraintError``   a value is not allowed (also a ``ValueError``); raised when an object is built
   ``DataError``         a data set is missing, foreign or damaged
   ``RecipeError``       a recipe cannot be read or has a wrong key or value
+  ``ConversionError``   an ordinary network cannot be followed or turned into a spiking one
   ``LoweringError``     a network holds something that the integer form cannot
   ``ExportError``       a format cannot hold a network, or a file of it cannot be written or read
   ``PackageError``      a saved network or run cannot be read
@@ -44,6 +45,10 @@ class DataError(BitspikeError):
 
 class RecipeError(BitspikeError):
     """A recipe cannot be read, or one of its keys or values is wrong."""
+
+
+class ConversionError(BitspikeError):
+    """An ordinary network cannot be followed, or holds something that cannot become spiking."""
 
 
 class LoweringError(BitspikeError):
