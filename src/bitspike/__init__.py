@@ -22,6 +22,18 @@ if TYPE_CHECKING:
     from bitspike.errors import PackageError as PackageError
     from bitspike.errors import RecipeError as RecipeError
     from bitspike.errors import RunError as RunError
+    from bitspike.export.nir import read_nir as read_nir
+    from bitspike.export.nir import write_nir as write_nir
+    from bitspike.export.onnx import write_onnx as write_onnx
+    from bitspike.graph.conversion import Conversion as Conversion
+    from bitspike.graph.conversion import conversion_of as conversion_of
+    from bitspike.graph.conversion import spiking_part as spiking_part
+    from bitspike.graph.convert import convert as convert
+    from bitspike.graph.convert import finish as finish
+    from bitspike.graph.finetune import prepare as prepare
+    from bitspike.graph.thresholds import MaxThreshold as MaxThreshold
+    from bitspike.graph.thresholds import MSEThreshold as MSEThreshold
+    from bitspike.graph.thresholds import PercentileThreshold as PercentileThreshold
     from bitspike.integer.agreement import Agreement as Agreement
     from bitspike.integer.agreement import compare as compare
     from bitspike.integer.count import count as count
@@ -119,6 +131,10 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "fuse",
         "set_steps",
     ),
+    "bitspike.graph.conversion": ("Conversion", "conversion_of", "spiking_part"),
+    "bitspike.graph.convert": ("convert", "finish"),
+    "bitspike.graph.finetune": ("prepare",),
+    "bitspike.graph.thresholds": ("MSEThreshold", "MaxThreshold", "PercentileThreshold"),
     "bitspike.weights": (
         "APoT",
         "Binary",
@@ -136,6 +152,8 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "penalties",
     ),
     "bitspike.integer.count": ("count",),
+    "bitspike.export.nir": ("read_nir", "write_nir"),
+    "bitspike.export.onnx": ("write_onnx",),
     "bitspike.integer.engine": ("Engine",),
     "bitspike.integer.network": ("IntegerNetwork",),
     "bitspike.integer.fit_neuron": ("Precision",),

@@ -13,7 +13,7 @@ from bitspike.graph.cut import core_of, covers, replaced
 from bitspike.graph.ir import Graph
 from bitspike.graph.rebuild import rebuild, values
 from bitspike.graph.settings import Settings
-from bitspike.graph.spiking import Built, LayerReport, build
+from bitspike.graph.spiking import LayerReport, Shifts, build
 from bitspike.ops.grids import Grid
 
 
@@ -30,6 +30,7 @@ class Conversion:
         calibration: how lambdas were found, plain values.
         layers: what became of each relu and read-out.
         wires: by operation, the name of its node in the spiking network and the real value of one spike.
+        shifts: corrections of biases and initial potentials, by relu.
         notes: warnings with their codes.
     """
 
@@ -41,6 +42,7 @@ class Conversion:
     calibration: Mapping[str, Any] = field(default_factory=dict)
     layers: Mapping[str, LayerReport] = field(default_factory=dict)
     wires: Mapping[str, tuple[str, Tensor]] = field(default_factory=dict)
+    shifts: Shifts = field(default_factory=Shifts)
     notes: tuple[str, ...] = ()
 
     @property
@@ -63,12 +65,11 @@ class Conversion:
         Returns:
             the network; its ``conversion`` is a new one.
         """
-        made = replace(self, settings=replace(self.settings, **changes))
-        built = build(made.core, made.lambdas, made.grids, made.settings)
-        return made.assemble(built)
+        return replace(self, settings=replace(self.settings, **changes)).assemble()
 
-    def assemble(self, built: Built) -> nn.Module:
+    def assemble(self) -> nn.Module:
         """Return the network that users call: the spiking one, with what stays real around it where something does."""
+        built = build(self.core, self.lambdas, self.grids, self.settings, self.shifts)
         notes = tuple(dict.fromkeys([*self.notes, *(n for layer in built.layers.values() for n in layer.notes)]))
         record = replace(self, layers=built.layers, wires=built.wires, notes=notes)
         network: nn.Module

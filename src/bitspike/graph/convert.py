@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from bitspike.errors import ConstraintError
+from bitspike.graph.adjust import Kind as Corrected
+from bitspike.graph.adjust import find_shifts
 from bitspike.graph.calibrate import calibrate as find_lambdas
 from bitspike.graph.capture import capture
 from bitspike.graph.conversion import Conversion
 from bitspike.graph.cut import core_of
 from bitspike.graph.feed import feed
+from bitspike.graph.finetune import Prepared
 from bitspike.graph.flow import neurons, ties
 from bitspike.graph.fold import fold
 from bitspike.graph.ir import Graph
@@ -21,12 +25,12 @@ from bitspike.graph.rebuild import agree, values
 from bitspike.graph.region import region
 from bitspike.graph.rules import raise_if, violations
 from bitspike.graph.settings import Settings
-from bitspike.graph.spiking import build
 from bitspike.graph.thresholds import ThresholdRule
 from bitspike.graph.trace import evaluation
 from bitspike.ops.grids import Grid
 
 Frontend = Literal["fx", "export"]
+_FINISHING = ("include", "exclude", "input_grid", "input_bits", "samples", "correct")
 
 
 def convert(
@@ -42,6 +46,7 @@ def convert(
     input_bits: int = 8,
     samples: int = 1024,
     seed: int = 0,
+    correct: Corrected | None = None,
     frontend: Frontend = "fx",
     concrete_args: Mapping[str, Any] | None = None,
     **choices: Any,
@@ -55,7 +60,8 @@ def convert(
         calibrate: batches of training data, with or without labels (the first ``samples`` are read), one tensor of
             samples, or the values of spikes by operation that an earlier conversion found.
         threshold: how the value of a spike is read from the activations: ``bs.MSEThreshold()``,
-            ``bs.PercentileThreshold(99.9)`` or ``bs.MaxThreshold()``; None takes the first up to T = 32, else the second.
+            ``bs.PercentileThreshold(99.9)`` or ``bs.MaxThreshold()``; None takes the first up to T = 32, the second
+            beyond.
         include, exclude: patterns over module names, such as ``"layer1.*"``; None is everything that can spike. What
             is outside stays real, and the result runs it once, not T times.
         keep_real: patterns of modules that are not even looked into.
@@ -63,6 +69,8 @@ def convert(
             images for values in [0, 1] of the model's own input, else ``input_bits`` between the extremes.
         input_bits: of that grid, 2 to 16.
         samples, seed: of the calibration.
+        correct: ``bias`` or ``potential``: measure every layer against the float network, in the order of data flow,
+            and correct what its spikes lack on average. None leaves the layers as they are.
         frontend: ``fx``, or ``export`` for models that branch on shapes.
         concrete_args: arguments of forward to be held fixed while it is followed.
         choices: of :class:`~bitspike.graph.settings.Settings`: steps, neuron, bits, first_bits, last_bits, per_channel,
@@ -104,6 +112,7 @@ def convert(
         input_bits=input_bits,
         samples=samples,
         seed=seed,
+        correct=correct,
     )
 
 
@@ -113,6 +122,7 @@ def assemble(
     settings: Settings,
     *,
     calibrate: Iterable[Any] | Tensor | Mapping[str, Tensor],
+    data: Any = None,
     threshold: ThresholdRule | None = None,
     include: Sequence[str] | None = None,
     exclude: Sequence[str] = (),
@@ -120,8 +130,12 @@ def assemble(
     input_bits: int = 8,
     samples: int = 1024,
     seed: int = 0,
+    correct: Corrected | None = None,
 ) -> nn.Module:
-    """Make the spiking network of a folded graph; arguments as :func:`convert`."""
+    """Make the spiking network of a folded graph; arguments as :func:`convert`.
+
+    ``data`` is what the input's grid and corrections are read from where ``calibrate`` holds values.
+    """
     chosen = region(graph, include, exclude)
     raise_if(violations(graph, chosen))
     core = core_of(graph, chosen)
@@ -134,7 +148,7 @@ def assemble(
             raise ConstraintError(f"convert(calibrate=...): no value is given for {', '.join(missing)}")
         lambdas: Mapping[str, Tensor] = {id: calibrate[id] for id in at}
         record = {"statistic": "given"}
-        data: Any = inputs
+        data = inputs if data is None else data if isinstance(data, Tensor) else list(_first(data, samples))
     else:
         data = calibrate if isinstance(calibrate, Tensor) else list(_first(calibrate, samples))
         found = find_lambdas(
@@ -143,7 +157,14 @@ def assemble(
         lambdas, record, notes = dict(found), found.manifest(), found.notes
     grids = _grids(graph, core, data, inputs, input_grid, input_bits, samples)
     made = Conversion(graph, frozenset(chosen), lambdas, grids, settings, record, notes=notes)
-    return made.assemble(build(core, lambdas, grids, settings))
+    if correct is not None:
+        made = replace(
+            made,
+            shifts=find_shifts(
+                made, [data] if isinstance(data, tuple) else data, kind=correct, samples=min(samples, 256)
+            ),
+        )
+    return made.assemble()
 
 
 def _first(batches: Iterable[Any], samples: int) -> Iterable[Any]:
@@ -201,3 +222,45 @@ def _grid(low: float, high: float, bits: int, *, image: bool) -> Grid:
 
 def _patterns(patterns: str | Sequence[str] | None) -> tuple[str, ...] | None:
     return None if patterns is None else (patterns,) if isinstance(patterns, str) else tuple(patterns)
+
+
+def finish(prepared: Prepared, example: Tensor | tuple[Tensor, ...], *, data: Any = None, **choices: Any) -> nn.Module:
+    """Convert a network that was fine-tuned with ``bs.prepare``: its weights are on their grids, its clips are learned.
+
+    Args:
+        prepared: after the training.
+        example: one or more inputs as the model takes them.
+        data: batches for the grid of what enters the spiking part and for ``correct``; None takes the example.
+        choices: of :func:`convert` and :class:`~bitspike.graph.settings.Settings`; bits, steps and ``per_channel`` are
+            those that were prepared for unless they are given.
+
+    Returns:
+        the spiking network, as :func:`convert` does.
+
+    Example:
+        >>> from bitspike.graph.finetune import prepare
+        >>> ann = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+        >>> images = torch.rand(32, 4)
+        >>> tuned = prepare(ann, images[:1], calibrate=images, bits=4, steps=8)
+        >>> finish(tuned, images[:1])(images).shape
+        torch.Size([32, 2])
+    """
+    other = {k: choices.pop(k) for k in list(choices) if k in _FINISHING}
+    settings = replace(prepared.settings, **choices)
+    inputs = example if isinstance(example, tuple) else (example,)
+    was_training = prepared.training
+    prepared.eval()
+    try:
+        made = assemble(
+            prepared.graph(),
+            inputs,
+            settings,
+            calibrate=prepared.lambdas(),
+            data=data,
+            include=_patterns(other.pop("include", None)),
+            exclude=_patterns(other.pop("exclude", ())) or (),
+            **other,
+        )
+    finally:
+        prepared.train(was_training)
+    return made

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import torch
@@ -58,6 +58,7 @@ class LayerReport:
         id: of the relu or of the weighted operation.
         path: module path.
         kind: ``neuron``, ``pool`` (a neuron of an average pool) or ``readout``.
+        source: id of the operation whose value the neuron rectifies, or of the read-out's own.
         weights: paths of the weighted layers that feed it.
         wanted: lambda that calibration found, [1] or [C]; empty for a read-out.
         value: lambda_eff, what a spike is worth.
@@ -72,6 +73,7 @@ class LayerReport:
     id: str
     path: str
     kind: str
+    source: str
     weights: tuple[str, ...]
     wanted: Tensor
     value: Tensor
@@ -122,7 +124,21 @@ class Built:
     grids: dict[str, Grid] = field(default_factory=dict)
 
 
-def build(graph: Graph, values: Mapping[str, Tensor], grids: Mapping[str, Grid], settings: Settings) -> Built:
+@dataclass(frozen=True, eq=False)
+class Shifts:
+    """Corrections of neurons in real units, float64 [C]: added to the bias of every step, or to the first potential."""
+
+    bias: Mapping[str, Tensor] = field(default_factory=dict)
+    initial: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+def build(
+    graph: Graph,
+    values: Mapping[str, Tensor],
+    grids: Mapping[str, Grid],
+    settings: Settings,
+    shifts: Shifts | None = None,
+) -> Built:
     """Build the spiking network of a folded graph.
 
     Args:
@@ -130,20 +146,26 @@ def build(graph: Graph, values: Mapping[str, Tensor], grids: Mapping[str, Grid],
         values: lambda by relu (and by ``add`` or average pool that becomes a neuron), [1] or [C].
         grids: by input, the integer grid of its codes; ignored for spike codings.
         settings: the choices.
+        shifts: corrections by relu.
 
     Raises:
         ConversionError: an operation has no place in a spiking network; all are named at once.
     """
-    return _Builder(graph, values, grids, settings).run()
+    return _Builder(graph, values, grids, settings, shifts or Shifts()).run()
 
 
 class _Builder:
     """One pass over one graph."""
 
     def __init__(
-        self, graph: Graph, values: Mapping[str, Tensor], grids: Mapping[str, Grid], settings: Settings
+        self,
+        graph: Graph,
+        values: Mapping[str, Tensor],
+        grids: Mapping[str, Grid],
+        settings: Settings,
+        shifts: Shifts,
     ) -> None:
-        self.graph, self.values, self.grids, self.settings = graph, values, grids, settings
+        self.graph, self.values, self.grids, self.settings, self.shifts = graph, values, grids, settings, shifts
         self.ops = {op.id: op for op in graph}
         self.readers = graph.readers()
         self.fx = fx.Graph()
@@ -204,7 +226,7 @@ class _Builder:
         while source.kind == "max_pool" and source.id not in self.spikes:
             pools.append(source)
             source = self.ops[source.inputs[0]]
-        made = self._neuron(op, self._branches(source.id), self._lambda(op), kind="neuron", shape=source.shape)
+        made = self._neuron(op, self._branches(source.id), self._lambda(op), kind="neuron", source=source)
         for pool in reversed(pools):
             made = self._max_pool(pool, made)
         self.spikes[op.id] = made
@@ -283,7 +305,7 @@ class _Builder:
         node = self._module(_word(op.id), self._neuron_module(float(area), initial, 1.0), node)
         one = torch.ones(1, dtype=torch.float64)
         self.reports[op.id] = LayerReport(
-            op.id, op.path, "pool", (), wire.value, wire.value, wire.value / area, (one * area).long(), 0, 0, {}
+            op.id, op.path, "pool", op.id, (), wire.value, wire.value, wire.value / area, (one * area).long(), 0, 0, {}
         )
         return Spikes(node, wire.value)
 
@@ -322,14 +344,15 @@ class _Builder:
         raise self._refused(op, f"E106: {op.kind} of a signed value has no form on spikes", "a ReLU in front of it")
 
     def _neuron(
-        self, op: Op, branches: list[_Branch], wanted: Tensor, *, kind: str, shape: tuple[int, ...] | None = None
+        self, op: Op, branches: list[_Branch], wanted: Tensor, *, kind: str, source: Op | None = None
     ) -> Spikes:
         s, word = self.settings, _word(op.id)
-        shape = op.shape if shape is None else shape
+        shape = op.shape if source is None else source.shape
         layers = [b for b in branches if b.weighted]
         skips = [b for b in branches if not b.weighted]
+        weighted = self._shifted(op.id, layers, [self._weighted(b, last=False) for b in layers])
         group = fit_group(
-            [self._weighted(b, last=False) for b in layers],
+            weighted,
             [self._skip(b) for b in skips],
             wanted,
             per_channel=s.per_channel and not any(o.kind in ("reshape", "transpose") for b in layers for o in b.after),
@@ -350,18 +373,33 @@ class _Builder:
             node = self._module(f"{word}_burst", Burst(), node)
         step = grain * 2.0**-group.fraction_bits
         initial = (group.threshold.double() * s.initial).floor() * step
+        if op.id in self.shifts.initial:
+            shift = self.shifts.initial[op.id] / group.unit * 2.0**group.fraction_bits
+            initial = initial + shift.round() * step
         threshold = group.threshold.double() * step
         node = self._module(word, self._neuron_module(_scalar(threshold), _scalar(initial), step), node)
         value = group.value if group.value.numel() == 1 else group.value.reshape(-1, *[1] * (len(shape) - 1))
         made = Spikes(node, value)
         self.spikes[op.id] = made
-        self._report(op, kind, layers, wanted, group, exponent)
+        self._report(op, kind, op.id if source is None else source.id, layers, wanted, group, exponent)
         return made
 
-    def _report(self, op: Op, kind: str, layers: list[_Branch], wanted: Tensor, group: Group, exponent: int) -> None:
+    def _shifted(self, id: str, layers: list[_Branch], weighted: list[Weighted]) -> list[Weighted]:
+        """Add the correction of a neuron's bias to that of its first layer."""
+        if id not in self.shifts.bias or not layers:
+            return weighted
+        first, shift = weighted[0], self.shifts.bias[id]
+        if len(shift) != len(first.bias):
+            return weighted
+        return [replace(first, bias=first.bias + shift / layers[0].area), *weighted[1:]]
+
+    def _report(
+        self, op: Op, kind: str, source: str, layers: list[_Branch], wanted: Tensor, group: Group, exponent: int
+    ) -> None:
         self.reports[op.id] = LayerReport(
-            id=op.id, path=op.path, kind=kind, weights=tuple(_word(b.op.id) for b in layers), wanted=wanted,
-            value=group.value, unit=group.unit, threshold=group.threshold, fraction_bits=group.fraction_bits,
+            id=op.id, path=op.path, kind=kind, source=source, weights=tuple(_word(b.op.id) for b in layers),
+            wanted=wanted, value=group.value, unit=group.unit, threshold=group.threshold,
+            fraction_bits=group.fraction_bits,
             exponent=exponent, inputs={_word(b.op.id): self.spikes[b.op.inputs[0]].value for b in layers},
             notes=tuple(f"{op.id}: {note}" for note in group.notes),
         )  # fmt: skip
@@ -470,7 +508,7 @@ class _Builder:
         assert node is not None
         empty = torch.zeros(0, dtype=torch.float64)
         self.reports[op.id] = LayerReport(
-            op.id, op.path, "readout", tuple(_word(b.op.id) for b in branches), empty, empty, unit,
+            op.id, op.path, "readout", op.id, tuple(_word(b.op.id) for b in branches), empty, empty, unit,
             empty.long(), bits, 0, {_word(b.op.id): self.spikes[b.op.inputs[0]].value for b in branches},
         )  # fmt: skip
         return self._module(f"{_word(op.id)}_readout", RateReadout(), node)

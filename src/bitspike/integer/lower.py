@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from bitspike.errors import ConstraintError, LoweringError
+from bitspike.graph.conversion import conversion_of
 from bitspike.graph.trace import evaluation, trace
 from bitspike.integer.arrangements import MODULES, arrangement, carried
 from bitspike.integer.fit_neuron import Precision, fit_neuron, fit_readout
@@ -75,7 +76,8 @@ def lower(
 
     Args:
         model: a network of :mod:`bitspike.nn` modules and torch layers that ends in a read-out. It is lowered as it
-            stands in evaluation mode; the model itself is not changed.
+            stands in evaluation mode; the model itself is not changed. Of a network that was converted in part the
+            spiking part is lowered; its inputs are ``model.conversion.entries(images)``.
         example: one or more inputs as the model takes them, [N, ...], or [T, N, ...] for a model without an encoder.
         grid: integer grid of the input. None means 8-bit images in [0, 1], that is ``Grid(1/255, 0, 255)``, and is
             refused for any other input.
@@ -94,6 +96,12 @@ def lower(
         >>> [type(n).__name__ for n in lower(model, torch.zeros(1, 4)).nodes]
         ['Input', 'Linear', 'Neuron', 'Readout']
     """
+    part = model.__dict__.get("spiking")
+    if isinstance(part, nn.Module) and part is not model:
+        entries = conversion_of(model).entries(example)
+        if len(entries) != 1:
+            raise LoweringError(f"the spiking part has {len(entries)} inputs; the integer form holds one")
+        model, example = part, entries[0]
     with evaluation(model), torch.no_grad():
         return _Lowering(model, example, grid, precision or Precision()).run()
 

@@ -88,7 +88,7 @@ class Neuron(nn.Module):
             self.threshold = float(threshold)
         start = torch.as_tensor(initial, dtype=torch.float64)
         if start.dim() > 1 or start.numel() == 0 or not bool(start.isfinite().all()):
-            raise ConstraintError(f"initial={initial}: needed is a finite number, or one per channel as [C]")
+            raise ConstraintError(f"initial={initial}: must be finite, one number or one per channel as [C]")
         if start.dim() == 1:
             self.register_buffer("initial", torch.as_tensor(initial).detach().clone())
         else:
