@@ -85,8 +85,13 @@ def capture(
     return canonical(_traced(copied, inputs, concrete_args or {}, kept, inplace), inputs)
 
 
-def prepared(model: nn.Module) -> tuple[nn.Module, frozenset[str]]:
-    """Return a copy in evaluation mode in which no module overwrites its input, and the paths of those that did."""
+def prepared(model: nn.Module, *, overwrite: bool = False) -> tuple[nn.Module, frozenset[str]]:
+    """Return a copy in evaluation mode in which no module overwrites its input, and the paths of those that did.
+
+    Args:
+        model: it is not touched.
+        overwrite: let them go on overwriting.
+    """
     try:
         copied = deepcopy(model)
     except (RuntimeError, TypeError) as error:
@@ -98,7 +103,7 @@ def prepared(model: nn.Module) -> tuple[nn.Module, frozenset[str]]:
     inplace = set()
     for path, module in copied.named_modules():
         if getattr(module, "inplace", None) is True:
-            module.inplace = False
+            module.inplace = overwrite
             if not isinstance(module, nn.modules.dropout._DropoutNd):
                 inplace.add(path)
     return copied, frozenset(inplace)

@@ -349,13 +349,24 @@ def getitem(site: Site, input: Any, index: Any) -> Ref:
         raise NotUnderstood("where it cuts is no constant")
     if items[0] not in (slice(None), slice(0, None), slice(None, None, 1), slice(0, None, 1)):
         raise NotUnderstood("it cuts along the batch", "E109")
-    spans = []
-    for item, size in zip(items[1:], input.inside, strict=False):
+    spans, steps = [], []
+    for axis, (item, size) in enumerate(zip(items[1:], input.inside, strict=False)):
         start, stop, step = item.indices(size)
-        if step != 1:
-            raise NotUnderstood(f"it takes every {step}th value")
+        if step != 1 and (axis == 0 or step < 1 or len(input.inside) < 2):
+            raise NotUnderstood(f"it takes every {step}th channel or goes backwards")
         spans.append((start, stop))
-    return _cut(site, input, spans + [(0, n) for n in input.inside[len(spans) :]])
+        steps.append(step)
+    cut = _cut(site, input, spans + [(0, n) for n in input.inside[len(spans) :]])
+    strides = tuple(steps[1:]) + (1,) * (len(input.inside) - max(1, len(steps)))
+    if all(step == 1 for step in strides):
+        return cut
+    # Every n-th place of an image is a pool of windows of one value.
+    shape = (cut.inside[0], *(-(-n // s) for n, s in zip(cut.inside[1:], strides, strict=True)))
+    ones = (1,) * len(strides)
+    return site.emit(
+        "avg_pool", cut, shape=shape, name="every", kernel=ones, stride=strides, padding=(0,) * len(ones),
+        ceil_mode=False, count_include_pad=True,
+    )  # fmt: skip
 
 
 @handles("narrow")
@@ -527,7 +538,7 @@ def interpolate(
     )
 
 
-@handles(*(f"aten.upsample_nearest{n}d" for n in (1, 2, 3)), *(f"aten._upsample_nearest_exact{n}d" for n in (1, 2, 3)))
+@handles(*(f"aten.upsample_nearest{n}d" for n in (1, 2, 3)), *(f"aten.upsample_nearest_exact{n}d" for n in (1, 2, 3)))
 def aten_nearest(site: Site, input: Any, *more: Any) -> Ref:
     """An image made larger by repeating its values."""
     del more
@@ -564,9 +575,12 @@ def pad(site: Site, input: Any, pad: Any, mode: Any = "constant", value: Any = N
     rank = len(_data(input).inside)
     pairs = [(pad[i], pad[i + 1]) for i in range(0, len(pad), 2)]
     pairs += [(0, 0)] * (rank - len(pairs))
-    if len(pairs) > rank or pairs[rank - 1] != (0, 0):
-        raise NotUnderstood("it pads the channels or the batch")
-    axes = pairs[: rank - 1][::-1]
+    if len(pairs) > rank:
+        raise NotUnderstood("it pads the batch", "E109")
+    if min(pairs[rank - 1]) < 0:
+        raise NotUnderstood("it cuts channels off by padding")
+    # The channels come into it only where they are padded.
+    axes = (pairs if any(pairs[rank - 1]) else pairs[: rank - 1])[::-1]
     return _padded(site, input, tuple(a for a, _ in axes), tuple(b for _, b in axes))
 
 

@@ -204,7 +204,7 @@ def functional_norm(
     return site.emit("norm", f._data(input), module=site.layer(running_mean, make))
 
 
-@handles("aten.batch_norm", "aten._batch_norm_with_update")
+@handles("aten.batch_norm", "aten.batch_norm_with_update")
 def aten_norm(
     site: Site,
     input: Any,
@@ -248,13 +248,24 @@ def _maker(kind: type[Any], weight: Tensor, bias: Tensor | None, *args: Any, **o
     """Return a function that builds a layer with given weights."""
 
     def make() -> nn.Module:
-        layer: nn.Module = kind(*args, bias=bias is not None, device=weight.device, dtype=weight.dtype, **options)
-        layer.weight = nn.Parameter(weight.detach(), weight.requires_grad)
-        if bias is not None:
-            layer.bias = nn.Parameter(bias.detach(), bias.requires_grad)
-        return layer.eval()
+        return layer_of(kind, weight, bias, *args, **options)
 
     return make
+
+
+def layer_of(kind: type[Any], weight: Tensor, bias: Tensor | None, *args: Any, **options: Any) -> nn.Module:
+    """Return a layer of torch in evaluation mode with given weights; no random number is drawn.
+
+    Args:
+        kind: class of the layer.
+        weight, bias: the values; a missing bias is none.
+        args, options: of the class.
+    """
+    layer: nn.Module = kind(*args, bias=bias is not None, device="meta", **options)
+    layer.weight = nn.Parameter(weight.detach(), weight.requires_grad or not isinstance(weight, nn.Parameter))
+    if bias is not None:
+        layer.bias = nn.Parameter(bias.detach(), bias.requires_grad or not isinstance(bias, nn.Parameter))
+    return layer.eval()
 
 
 # Layers without weights

@@ -1,0 +1,288 @@
+"""A graph as a network again: an ordinary real-valued module, or the values of its operations on a batch."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
+
+from bitspike.errors import ConversionError
+from bitspike.graph.capture import prepared
+from bitspike.graph.ir import Graph, Op
+
+_AVG: dict[int, Callable[..., Any]] = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
+_MAX: dict[int, Callable[..., Any]] = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
+
+
+class Affine(nn.Module):
+    """Gain times x plus shift; each a number or one value per channel."""
+
+    def __init__(self, gain: float | Tensor, shift: float | Tensor, dims: int) -> None:
+        super().__init__()
+        for name, value in (("gain", gain), ("shift", shift)):
+            tensor = torch.as_tensor(value, dtype=torch.get_default_dtype() if isinstance(value, float) else None)
+            self.register_buffer(name, tensor.detach().reshape(-1, *[1] * dims))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the value [N, C, ...] for x [N, C, ...]."""
+        return x * self.get_buffer("gain").to(x.dtype) + self.get_buffer("shift").to(x.dtype)
+
+
+class Structure(nn.Module):
+    """Puts results together as the network returned them."""
+
+    def __init__(self, structure: TreeSpec) -> None:
+        super().__init__()
+        self.structure = structure
+
+    def forward(self, *leaves: Any) -> Any:
+        """Return the structure with the leaves in it."""
+        return tree_unflatten(list(leaves), self.structure)
+
+
+def rebuild(graph: Graph, replace: Mapping[str, nn.Module] | None = None) -> fx.GraphModule:
+    """Return a module that computes the graph; parameters stand at their original paths.
+
+    Args:
+        graph: from :func:`~bitspike.graph.capture.capture` or a later pass.
+        replace: modules by operation id that take an operation's place; each is called with what the operation reads
+            and stands at the path that is the operation's id.
+
+    Example:
+        >>> from bitspike.graph.capture import capture
+        >>> model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
+        >>> sorted(rebuild(capture(model, torch.zeros(1, 2))).state_dict())
+        ['0.bias', '0.weight', '2.bias', '2.weight']
+    """
+    replace = replace or {}
+    if unknown := sorted(set(replace) - {op.id for op in graph}):
+        raise ConversionError(f"there is no operation {unknown[0]!r} to replace")
+    made, modules = fx.Graph(), dict[str, nn.Module]()
+    nodes: dict[str, Any] = {}
+    for op in graph:
+        sources = [nodes[source] for source in op.inputs]
+        if op.kind == "input":
+            nodes[op.id] = made.placeholder(op.id)
+        elif op.kind == "output":
+            _finish(made, modules, op.attrs["structure"], sources)
+        elif op.id in replace:
+            modules[op.id] = replace[op.id]
+            nodes[op.id] = made.call_module(op.id, tuple(sources))
+        elif (module := _module_of(graph, op)) is not None:
+            path, modules[path] = module[0], module[1]
+            nodes[op.id] = made.call_module(path, tuple(sources))
+        else:
+            function, args, kwargs = expression(op, sources)
+            nodes[op.id] = made.call_function(function, args, kwargs)
+    built = fx.GraphModule(modules, made, graph.model or "Rebuilt")  # type: ignore[arg-type]
+    built.eval()
+    return built
+
+
+def values(graph: Graph, inputs: Tensor | tuple[Tensor, ...], wanted: Collection[str] | None = None) -> dict[str, Any]:
+    """Return by id what the operations of a graph give for a batch.
+
+    Args:
+        graph: in real numbers.
+        inputs: one tensor [N, ...] for each input.
+        wanted: ids to keep; all of them, if not given. What nobody needs any more is given free on the way.
+
+    Returns:
+        Tensors [N, *shape]; of a ``host`` operation whatever it returns, of the output the network's result.
+    """
+    return {op.id: value for op, value in evaluate(graph, inputs) if wanted is None or op.id in wanted}
+
+
+def evaluate(graph: Graph, inputs: Tensor | tuple[Tensor, ...]) -> Iterator[tuple[Op, Any]]:
+    """Yield operation after operation with its value for a batch; only what is still read stays in memory."""
+    given = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
+    last = {source: op.id for op in graph for source in op.inputs}
+    alive: dict[str, Any] = {}
+    for op in graph:
+        sources = [alive[source] for source in op.inputs]
+        for source in op.inputs:
+            if last[source] == op.id:
+                alive.pop(source, None)
+        if op.kind == "input":
+            value = given[op.attrs["index"]]
+        elif op.kind == "output":
+            value = tree_unflatten(sources, op.attrs["structure"])
+        elif (module := _module_of(graph, op)) is not None:
+            value = module[1](*sources)
+        else:
+            function, args, kwargs = expression(op, sources)
+            value = function(*args, **kwargs)
+        if op.id in last:
+            alive[op.id] = value
+        del sources
+        yield op, value
+
+
+def expression(op: Op, sources: list[Any]) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
+    """Return the function of torch that an operation without parameters calls, and its arguments.
+
+    Args:
+        op: of a kind that needs no module.
+        sources: what stands for its inputs: tensors, or nodes of an fx graph.
+    """
+    x, dims = sources[0], len(op.shape) - 1
+    attrs = op.attrs
+    window = {name: attrs[name] for name in ("kernel", "stride", "padding", "ceil_mode") if name in attrs}
+    window = {"kernel_size" if name == "kernel" else name: value for name, value in window.items()}
+    match op.kind:
+        case "relu":
+            return (torch.relu, (x,), {}) if attrs["clip"] is None else (torch.clamp, (x, 0.0, attrs["clip"]), {})
+        case "add":
+            return (operator.add if attrs["signs"] == (1, 1) else operator.sub), tuple(sources), {}
+        case "concat":
+            return torch.cat, (list(sources), 1), {}
+        case "reshape":
+            return (torch.flatten, (x, 1), {}) if dims == 0 else (torch.reshape, (x, (-1, *op.shape)), {})
+        case "transpose":
+            return torch.permute, (x, (0, *(axis + 1 for axis in attrs["axes"]))), {}
+        case "slice":
+            return operator.getitem, (x, (slice(None), slice(attrs["start"], attrs["stop"]))), {}
+        case "avg_pool":
+            return _AVG[dims], (x,), {**window, "count_include_pad": attrs["count_include_pad"]}
+        case "max_pool":
+            return _MAX[dims], (x,), {**window, "dilation": attrs["dilation"]}
+        case "upsample":
+            corners = {"align_corners": attrs["align_corners"]} if attrs["mode"] == "bilinear" else {}
+            factors = [float(factor) for factor in attrs["factors"]]
+            return F.interpolate, (x,), {"scale_factor": factors, "mode": attrs["mode"], **corners}
+        case "pad":
+            pairs = zip(reversed(attrs["before"]), reversed(attrs["after"]), strict=True)
+            return F.pad, (x, [n for pair in pairs for n in pair]), {}
+    raise AssertionError(op.kind)
+
+
+def agree(graph: Graph, model: nn.Module, example: Tensor | tuple[Tensor, ...], tolerance: float = 1e-5) -> float:
+    """Return the largest difference between a graph and the model it stands for, relative to the largest value.
+
+    Args:
+        graph: captured from the model, with or without norms folded.
+        model: the original; it runs as a copy in evaluation mode.
+        example: tensors [N, ...].
+        tolerance: what the difference may be.
+
+    Raises:
+        ConversionError: they differ by more; the message names the first operation that does, as far as the modules
+            of the model can be compared.
+    """
+    given = (example,) if isinstance(example, Tensor) else tuple(example)
+    calls: dict[tuple[str, int], Tensor] = {}
+    with torch.no_grad():
+        expected, spec = tree_flatten(_watched(model, given, calls))
+        worst, first = 0.0, ""
+        for op, value in evaluate(graph, given):
+            if op.kind == "output":
+                results, made = tree_flatten(value)
+                if made != spec:
+                    raise ConversionError(f"{graph.model}: the graph returns {made}, the model {spec}")
+                worst = max([0.0, *(_difference(a, b) for a, b in zip(results, expected, strict=True))])
+            elif (
+                not first and (reference := calls.get((op.path, op.call))) is not None and _comparable(graph, op, model)
+            ):
+                apart = _difference(value, reference)
+                # A relu in front of a pool has another shape than behind it, so infinity says nothing.
+                first = f"; the first operation that differs is {op.where}" if tolerance < apart < float("inf") else ""
+    if not worst <= tolerance:
+        raise ConversionError(
+            f"{graph.model}: the graph differs from the model by {worst:.2g} of the largest value, "
+            f"allowed is {tolerance:g}{first}",
+            fix='frontend="export" follows overwritten tensors; or keep that module real: keep_real=[...]',
+        )
+    return worst
+
+
+def _difference(made: Any, expected: Any) -> float:
+    """Return the largest difference relative to the largest expected value; infinity where shapes or types differ."""
+    if not isinstance(expected, Tensor):
+        return 0.0 if made == expected else float("inf")
+    if not isinstance(made, Tensor) or made.shape != expected.shape:
+        return float("inf")
+    if not expected.numel():
+        return 0.0
+    made, expected = made.double(), expected.double()
+    apart = (made - expected).abs()
+    apart = torch.where((made == expected) | (made.isnan() & expected.isnan()), torch.zeros_like(apart), apart)
+    largest = expected[expected.isfinite()].abs().max().item() if bool(expected.isfinite().any()) else 1.0
+    found = float(apart.max())
+    return float("inf") if found != found else found / max(largest, torch.finfo(torch.float32).tiny)
+
+
+def _watched(model: nn.Module, given: tuple[Tensor, ...], calls: dict[tuple[str, int], Tensor]) -> Any:
+    """Run a copy of a model and note what each call of its modules returned."""
+    copied, _ = prepared(model, overwrite=True)
+    counts: dict[str, int] = {}
+
+    def note(path: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: Any, result: Any) -> None:
+            del module, args
+            if isinstance(result, Tensor):
+                calls[path, counts.get(path, 0)] = result.clone()
+            counts[path] = counts.get(path, 0) + 1
+
+        return hook
+
+    for path, module in copied.named_modules():
+        if path:
+            module.register_forward_hook(note(path))
+    return copied(*given)
+
+
+def _comparable(graph: Graph, op: Op, model: nn.Module) -> bool:
+    """Tell whether an operation stands for just the one module of its path."""
+    if op.id.partition("#")[0] != op.path:
+        return False
+    if op.kind not in ("convolution", "linear", "norm"):
+        return op.kind != "reshape"
+    theirs = dict(model.named_modules()).get(op.path)
+    mine = graph.module_of(op)
+    pairs = [(getattr(mine, name, None), getattr(theirs, name, None)) for name in ("weight", "bias", "running_var")]
+    return all(torch.equal(a, b) if isinstance(a, Tensor) and isinstance(b, Tensor) else a is b for a, b in pairs)
+
+
+def _module_of(graph: Graph, op: Op) -> tuple[str, nn.Module] | None:
+    """Return path and module of an operation that calls one."""
+    if op.kind == "affine":
+        return op.id, Affine(op.attrs["gain"], op.attrs["shift"], len(op.shape) - 1)
+    if op.kind == "host" and (op.module is None or graph.modules[op.module] is not op.attrs["call"]):
+        call = op.attrs["call"]
+        return op.id, call if isinstance(call, nn.Module) else _Called(call)
+    return None if op.module is None else (op.module, graph.modules[op.module])
+
+
+class _Called(nn.Module):
+    """A function as a module."""
+
+    def __init__(self, call: Callable[..., Any]) -> None:
+        super().__init__()
+        self.call = call
+
+    def forward(self, *inputs: Any) -> Any:
+        """Return what the function does."""
+        return self.call(*inputs)
+
+
+def _finish(made: fx.Graph, modules: dict[str, nn.Module], structure: TreeSpec, leaves: list[fx.Node]) -> None:
+    """Return the results as the network did; plain tuples, lists and dicts need no module for it."""
+    plain = tree_unflatten([*leaves], structure)
+    if _is_plain(plain):
+        made.output(plain)
+        return
+    modules["structure"] = Structure(structure)
+    made.output(made.call_module("structure", tuple(leaves)))
+
+
+def _is_plain(value: Any) -> bool:
+    if type(value) in (tuple, list):
+        return all(_is_plain(v) for v in value)
+    if type(value) is dict:
+        return all(_is_plain(v) for v in value.values())
+    return isinstance(value, fx.Node)
