@@ -65,9 +65,7 @@ class Reservoir:
         ([[0.0, 3.0, 1.0, 0.0]], [3.0], [1.0])
     """
 
-    def __init__(
-        self, *, per_channel: bool = False, capacity: int = CAPACITY, seed: int | tuple[int, ...] = 0
-    ) -> None:
+    def __init__(self, *, per_channel: bool = False, capacity: int = CAPACITY, seed: int | tuple[int, ...] = 0) -> None:
         if capacity < 1:
             raise ConstraintError(f"Reservoir(capacity={capacity}): at least 1 is needed")
         self.per_channel = per_channel

@@ -99,7 +99,7 @@ class ClipFloorShift(nn.Module):
 
         y = clip * floor(clamp(x steps / clip + shift, 0, steps)) / steps
 
-    Fine-tuning puts it where the neuron will be: its clip becomes the threshold, its ``steps`` the number of time steps.
+    Fine-tuning puts it where the neuron will be: its clip becomes the threshold, ``steps`` the number of time steps.
     An optimizer can push the clip to zero and below, where the formula has no meaning: a clip below 2**-20 acts as
     2**-20, and only gradients that raise it reach it there. See the module's docstring for gradients and source.
 
@@ -126,7 +126,9 @@ class ClipFloorShift(nn.Module):
             raise ConstraintError(f"ClipFloorShift(shift={shift}): a share of the threshold, 0 to below 1, is needed")
         start = torch.as_tensor(clip, dtype=torch.get_default_dtype()).detach().clone()
         if start.dim() > 1 or start.numel() == 0 or not bool(((start >= SMALLEST) & start.isfinite()).all()):
-            raise ConstraintError(f"ClipFloorShift(clip={clip}): needed are finite numbers of at least 2**-20, one or [C]")
+            raise ConstraintError(
+                f"ClipFloorShift(clip={clip}): needed are finite numbers of at least 2**-20, one or [C]"
+            )
         self.steps = steps
         self.shift = shift
         self.clip = nn.Parameter(start)

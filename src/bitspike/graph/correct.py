@@ -1,0 +1,242 @@
+"""Repair what is left of the conversion error, layer by layer: bias, initial potential, weights.
+
+A converted layer decodes to a_hat = lambda N / T where the float network says a_ref = clamp(a, 0, lambda). In the order
+of data flow, so that every layer reads inputs that are corrected already:
+
+    bias        b_c  += mean(a_ref - a_hat)            over samples and places, per channel
+    potential   v0_c += T mean(a_ref - a_hat)          the same charge, given once instead of at every step
+    weights     minimize |Q(W r + b) - a_ref|^2        Q rounds to T levels as the neuron does, straight-through
+
+Everything is measured again after every change, and a change that made the error larger is taken back.
+
+Source: Li et al., ICML 2021 (arXiv 2106.06984), section 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from bitspike.errors import ConstraintError
+from bitspike.nn.clip_floor_shift import clip_floor_shift
+
+SAMPLES = 1024
+"""Samples that the weights of a layer are calibrated on at most."""
+
+Delta = Callable[[Tensor, Tensor], Tensor]
+"""From a_ref and a_hat, both [N, C, ...], to what is added to the value that is corrected."""
+
+
+class CorrectedLayer(Protocol):
+    """One layer of a spiking network that can be measured, and one value of it that can be changed."""
+
+    @property
+    def id(self) -> str:
+        """Names the layer in the report."""
+        ...
+
+    def reference(self) -> Tensor:
+        """Return a_ref [N, C, ...]: the activations of the float network, clipped to [0, lambda]."""
+        ...
+
+    def decoded(self) -> Tensor:
+        """Return a_hat [N, C, ...] of the spiking network as it stands, in the same order of samples."""
+        ...
+
+    def read(self) -> Tensor:
+        """Return the value that is corrected, in real units: bias [C], or initial potential [C] or [C, ...]."""
+        ...
+
+    def write(self, value: Tensor) -> None:
+        """Set it; it may be rounded to the layer's grid, and what ``read`` gave is restored exactly."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Correction:
+    """What became of one layer in one pass.
+
+    Args:
+        id: of the layer.
+        before, after: mean squared error, or the network's own error where one was given.
+        kept: False where the change made it worse and was taken back.
+    """
+
+    id: str
+    before: float
+    after: float
+    kept: bool
+
+
+def bias_delta(reference: Tensor, decoded: Tensor) -> Tensor:
+    """Return what a bias lacks, float64 [C]: the mean of ``reference - decoded`` over samples and places.
+
+    Args:
+        reference: [N, C, ...].
+        decoded: of the same shape.
+
+    Example:
+        >>> bias_delta(torch.tensor([[1.0, 2.0], [3.0, 2.0]]), torch.tensor([[0.5, 2.5], [2.5, 2.0]])).tolist()
+        [0.5, -0.25]
+    """
+    _same(reference, decoded)
+    return _by_channel(reference.double() - decoded.double())
+
+
+def potential_delta(reference: Tensor, decoded: Tensor, *, steps: int, per_neuron: bool = False) -> Tensor:
+    """Return what an initial potential lacks: ``T`` times what the bias would lack, float64 [C].
+
+    Args:
+        reference: [N, C, ...].
+        decoded: of the same shape.
+        steps: T.
+        per_neuron: one for every place, [C, ...], as hardware with a preset per neuron allows.
+
+    Example:
+        >>> potential_delta(torch.tensor([[1.0]]), torch.tensor([[0.75]]), steps=4).tolist()
+        [1.0]
+    """
+    _same(reference, decoded)
+    difference = reference.double() - decoded.double()
+    return steps * (difference.mean(0) if per_neuron else _by_channel(difference))
+
+
+def _by_channel(x: Tensor) -> Tensor:
+    return x.transpose(0, 1).flatten(1).mean(1)
+
+
+def _same(reference: Tensor, decoded: Tensor) -> None:
+    if reference.shape != decoded.shape or reference.dim() < 2 or not reference.numel():
+        raise ConstraintError(
+            f"a reference of {list(reference.shape)} and decoded activations of {list(decoded.shape)}: needed are two "
+            "of [N, C, ...] with at least one sample"
+        )
+
+
+def error_of(reference: Tensor, decoded: Tensor) -> float:
+    """Return the mean squared error between two tensors of one shape."""
+    _same(reference, decoded)
+    return float((reference.double() - decoded.double()).square().mean())
+
+
+@torch.no_grad()
+def correct(
+    layers: Iterable[CorrectedLayer],
+    delta: Delta = bias_delta,
+    *,
+    passes: int = 1,
+    error: Callable[[], float] | None = None,
+) -> tuple[Correction, ...]:
+    """Correct layers in place, one by one, keeping only what makes the measured error no larger.
+
+    Args:
+        layers: in the order of data flow. Measure on at least 256 samples that are not those of the test.
+        delta: what to add; :func:`bias_delta`, or :func:`potential_delta` with its steps bound.
+        passes: how often to go through all layers, at least 1; one or two are enough.
+        error: the error of the whole network, to be measured before and after each change; None is the mean squared
+            error of the layer's own activations. It then never grows from one layer to the next.
+
+    Returns:
+        what happened, in order.
+
+    Raises:
+        ConstraintError: ``passes`` is below 1, or shapes differ.
+    """
+    if passes < 1:
+        raise ConstraintError(f"correct(passes={passes}): at least 1 is needed")
+    every, done = list(layers), []
+    for _ in range(passes):
+        for layer in every:
+            reference, decoded, old = layer.reference(), layer.decoded(), layer.read().clone()
+            before = error_of(reference, decoded) if error is None else error()
+            layer.write(old + delta(reference, decoded).to(old))
+            after = error_of(reference, layer.decoded()) if error is None else error()
+            kept = after <= before  # false for NaN too
+            if not kept:
+                layer.write(old)
+            done.append(Correction(id=layer.id, before=before, after=after, kept=kept))
+    return tuple(done)
+
+
+def calibrate_weight(
+    weight: Tensor,
+    bias: Tensor | None,
+    inputs: Tensor,
+    reference: Tensor,
+    apply: Callable[[Tensor, Tensor, Tensor | None], Tensor],
+    *,
+    threshold: Tensor,
+    steps: int,
+    initial: float = 0.5,
+    quantize: Callable[[Tensor], Tensor] | None = None,
+    iterations: int = 500,
+    batch: int = 32,
+    lr: float = 1e-3,
+    seed: int = 0,
+) -> Tensor:
+    """Return weights with which a layer's quantized output comes closer to the float network's.
+
+        W* = argmin |Q(apply(r, q(W), b)) - a_ref|^2
+        Q(y) = threshold floor(clamp(T y / threshold + initial, 0, T)) / T
+
+    by Adam with a cosine to 0. The error on all samples is measured now and then, and the best weights win: those
+    that were given, if nothing was better.
+
+    Args:
+        weight: where to start, the float master weights.
+        bias: [C] or None; not changed.
+        inputs: [N, ...] what the spiking network's earlier layers decode to; the first 1024 samples count.
+        reference: [N, C, ...] activations of the float network.
+        apply: the layer, such as ``functools.partial(F.conv2d, padding=1)``.
+        threshold: lambda of the layer, a scalar, [1] or [C].
+        steps: T.
+        initial: potential before the first step as a share of the threshold.
+        quantize: q with its gradient, such as ``Uniform(4).quantize``; None leaves weights real.
+        iterations: optimizer steps, at least 1.
+        batch: samples per step.
+        lr: learning rate in units of the root mean square of the weights.
+        seed: of the order of samples.
+
+    Example:
+        >>> x = torch.rand(64, 3, generator=torch.Generator().manual_seed(0))
+        >>> wanted = (x @ torch.tensor([[0.5, 0.2, 0.1]]).T)
+        >>> w = calibrate_weight(torch.zeros(1, 3) + 0.1, None, x, wanted, torch.nn.functional.linear,
+        ...     threshold=torch.tensor(1.0), steps=64, iterations=200, lr=0.05)
+        >>> (w - torch.tensor([[0.5, 0.2, 0.1]])).abs().max().item() < 0.02
+        True
+    """
+    if iterations < 1 or batch < 1:
+        raise ConstraintError(f"calibrate_weight(iterations={iterations}, batch={batch}): both must be at least 1")
+    x, y = inputs[:SAMPLES].detach(), reference[:SAMPLES].detach()
+    b = None if bias is None else bias.detach()
+    top, through = threshold.detach().to(weight), quantize or (lambda w: w)
+    start = weight.detach()
+
+    def miss(w: Tensor, at: Tensor | slice) -> Tensor:
+        return (clip_floor_shift(apply(x[at], through(w), b), top, steps, initial) - y[at]).square().mean()
+
+    def whole(w: Tensor) -> float:
+        with torch.no_grad():
+            return sum(float(miss(w, slice(i, i + 256))) * len(x[i : i + 256]) for i in range(0, len(x), 256)) / len(x)
+
+    best, least = start.clone(), whole(start)
+    w = start.clone().requires_grad_()
+    optimizer = torch.optim.Adam([w], lr=lr * float(start.square().mean().sqrt().clamp(min=1e-12)))
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, iterations)
+    generator = torch.Generator().manual_seed(seed)
+    for i in range(iterations):
+        at = torch.randint(len(x), (min(batch, len(x)),), generator=generator).to(x.device)
+        with torch.enable_grad():
+            (gradient,) = torch.autograd.grad(miss(w, at), w)
+        w.grad = gradient
+        optimizer.step()
+        schedule.step()
+        if (i + 1) % max(1, iterations // 10) == 0 or i + 1 == iterations:
+            found = whole(w)
+            if found < least:
+                best, least = w.detach().clone(), found
+    return best

@@ -1,0 +1,121 @@
+"""Read inputs out of whatever a loader yields: tensors, tuples with labels behind them, dictionaries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bitspike.errors import DataError
+from bitspike.graph.ir import Graph, Op
+
+Batches = Iterable[Any] | Tensor
+"""A loader, with or without labels, or one tensor [N, ...] of all samples."""
+
+
+def feed(
+    graph: Graph, batches: Batches | None, *, samples: int, most: int | None = None
+) -> Iterator[tuple[Tensor, ...]]:
+    """Yield the inputs of a network until ``samples`` samples have come, in the order of the loader.
+
+    A batch is a tensor; a tuple or list that begins with the inputs, labels or anything else behind them; or a
+    dictionary, in which the inputs are found by their names or else as the first tensors of their shape.
+
+    Args:
+        graph: its input operations say how many inputs there are, and of which shape.
+        batches: what a loader yields, or one tensor of all samples.
+        samples: how many to read; the last batch is cut.
+        most: the most samples that are handed on at a time; None hands on batches as they are.
+
+    Raises:
+        DataError: there are no batches, or a batch does not hold the inputs.
+    """
+    inputs = [op for op in graph if op.kind == "input"]
+    home = next((p.device for m in graph.modules.values() for p in m.parameters()), None)
+    if batches is None:
+        raise DataError("calibration needs data and got None", fix="calibrate=loader, with or without labels")
+    left = samples
+    for batch in [batches] if isinstance(batches, Tensor) else batches:
+        found = tuple(x[:left] if home is None else x[:left].to(home) for x in _inputs(batch, inputs))
+        n = found[0].shape[0]
+        cuts = [*range(0, n, most or max(n, 1)), n]
+        for start, stop in pairwise(cuts):
+            yield tuple(x[start:stop] for x in found)
+        left -= n
+        if left <= 0:
+            return
+    if left == samples:
+        raise DataError(
+            "calibration needs data, and the loader yielded none; an iterator may have been read to its end before",
+            fix="pass the loader itself, not iter(loader)",
+        )
+
+
+def _inputs(batch: Any, inputs: Sequence[Op]) -> list[Tensor]:
+    if isinstance(batch, Mapping):
+        named = [batch.get(op.id) for op in inputs]
+        found = named if all(isinstance(x, Tensor) for x in named) else _by_shape(batch, inputs)
+    elif isinstance(batch, Tensor):
+        found = [batch]
+    elif isinstance(batch, list | tuple) and batch and isinstance(batch[0], list | tuple):
+        found = list(batch[0])[: len(inputs)]
+    else:
+        found = list(batch)[: len(inputs)] if isinstance(batch, list | tuple) else []
+    wanted = ", ".join(f"[N{''.join(f', {n}' for n in op.shape)}]" for op in inputs)
+    tensors = [x for x in found if isinstance(x, Tensor)]
+    if len(tensors) != len(inputs) or any(
+        tuple(x.shape[1:]) != op.shape for x, op in zip(tensors, inputs, strict=True)
+    ):
+        shown = ", ".join(str(list(x.shape)) if isinstance(x, Tensor) else type(x).__name__ for x in found)
+        raise DataError(
+            f"a batch of the calibration data ({type(batch).__name__}) begins with {shown or 'nothing'}; the network "
+            f"takes {wanted}",
+            fix="yield the inputs first: x, (x, labels), or {name: x}",
+        )
+    if len({x.shape[0] for x in tensors}) > 1:
+        raise DataError(f"the inputs of one batch hold {[x.shape[0] for x in tensors]} samples")
+    for x in tensors:
+        if not x.is_floating_point():
+            raise DataError(
+                f"calibration data of {x.dtype}: the network needs floating values",
+                fix="the transforms of the training, such as ToTensor and Normalize",
+            )
+    return tensors
+
+
+def _by_shape(batch: Mapping[str, Any], inputs: Sequence[Op]) -> list[Tensor]:
+    """Return for each input the first value of its shape that is not taken yet."""
+    values = [x for x in batch.values() if isinstance(x, Tensor) and x.is_floating_point()]
+    found = []
+    for op in inputs:
+        at = next((i for i, x in enumerate(values) if tuple(x.shape[1:]) == op.shape), None)
+        if at is not None:
+            found.append(values.pop(at))
+    return found
+
+
+def input_range(graph: Graph, batches: Batches, *, samples: int = 1024) -> dict[str, tuple[float, float]]:
+    """Return the smallest and the largest value of each input over the first samples, by id, for the input's grid.
+
+    Raises:
+        DataError: as :func:`feed`.
+
+    Example:
+        >>> graph = Graph((Op(id="x", kind="input", path="", shape=(2,)),), {})
+        >>> input_range(graph, [torch.tensor([[0.0, 0.5]]), (torch.tensor([[0.25, 1.0]]), "label")])
+        {'x': (0.0, 1.0)}
+    """
+    ids = [op.id for op in graph if op.kind == "input"]
+    found: dict[str, tuple[float, float]] = {}
+    for xs in feed(graph, batches, samples=samples):
+        found = {id: widened(found.get(id), x) for id, x in zip(ids, xs, strict=True)}
+    return found
+
+
+def widened(seen: tuple[float, float] | None, x: Tensor) -> tuple[float, float]:
+    """Return the range that holds what was seen and all of ``x``."""
+    low, high = (float(v) for v in torch.aminmax(x.detach()))
+    return (low, high) if seen is None else (min(low, seen[0]), max(high, seen[1]))

@@ -1,0 +1,318 @@
+"""Fine-tuning before conversion: the network that the spiking one will be, still trainable by anybody's loop.
+
+Weights become codes times a step, every relu becomes a clip-floor-shift activation whose clip is lambda, and batch
+norms have been folded away with their statistics. The result is a plain module: any loop, any loss, any optimizer.
+What the loop then measures is what the spiking network reaches, up to the unevenness of its spikes in time.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from bitspike.errors import ConstraintError
+from bitspike.graph.calibrate import Calibration
+from bitspike.graph.calibrate import calibrate as find_lambdas
+from bitspike.graph.capture import capture
+from bitspike.graph.cut import core_of
+from bitspike.graph.feed import Batches
+from bitspike.graph.flow import WEIGHTED, meetings, moves, neurons, origins, spikes, ties
+from bitspike.graph.fold import fold
+from bitspike.graph.ir import Graph, Op
+from bitspike.graph.rebuild import rebuild
+from bitspike.graph.region import region
+from bitspike.graph.rules import raise_if, violations
+from bitspike.graph.settings import Settings
+from bitspike.graph.shared_step import Branch, SharedStep, Within, default_scale
+from bitspike.graph.thresholds import ThresholdRule
+from bitspike.nn.clip_floor_shift import ClipFloorShift
+from bitspike.weights import Uniform, WeightCodes, attach, detach, weight_codes
+from bitspike.weights.path import path_of
+from bitspike.weights.scales import ScaleRule
+
+Patterns = str | Sequence[str]
+
+
+class Prepared(nn.Module):
+    """A network that is ready to be fine-tuned: takes what the original takes, returns what it returned.
+
+    Made by :func:`prepare`. It is a plain module with a plain state_dict; convert it when the training is over.
+
+    Attributes:
+        network: the module that runs.
+        settings: steps and the other choices that the weights were prepared for; its bits name every layer.
+        calibration: where the clips started.
+        include, exclude: the patterns of the region.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        graph: Graph,
+        settings: Settings,
+        calibration: Calibration,
+        activations: Mapping[str, ClipFloorShift],
+        groups: Sequence[SharedStep],
+        *,
+        include: tuple[str, ...] | None = None,
+        exclude: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.settings = settings
+        self.calibration = calibration
+        self.include, self.exclude = include, exclude
+        self._graph = graph
+        self._activations = dict(activations)
+        self._groups = tuple(groups)
+
+    def forward(self, *inputs: Tensor) -> object:
+        return self.network(*inputs)
+
+    def lambdas(self) -> dict[str, Tensor]:
+        """Return the learned lambdas, float64 [1] or [C], by id of the operation that becomes the neuron."""
+        return {id: a.threshold().detach().double().reshape(-1).cpu() for id, a in self._activations.items()}
+
+    def codes(self) -> dict[str, WeightCodes]:
+        """Return the weight codes as they stand, by module path."""
+        found = {path: weight_codes(module) for path, module in self._graph.modules.items()}
+        return {path: result for path, result in found.items() if result is not None}
+
+    def graph(self) -> Graph:
+        """Return the folded graph with copies of the weights as they stand: the values of the codes, exactly."""
+        modules = {
+            path: module if path_of(module) is None else detach(copy.deepcopy(module))
+            for path, module in self._graph.modules.items()
+        }
+        return Graph(self._graph.ops, modules, self._graph.model)
+
+    def notes(self) -> list[str]:
+        """Return what calibration noted, and W203 for every branch that uses few of the levels it shares."""
+        names = {id(module): path for path, module in self._graph.modules.items()}
+        found = list(self.calibration.notes)
+        for group in self._groups:
+            for branch, reach in zip(group.branches, group.reaches(), strict=True):
+                if reach < 0.5:
+                    found.append(
+                        f"W203: {names[id(branch.layer)]} uses {reach:.0%} of the levels that it shares with the other "
+                        "branches of its sum; more bits for it would help"
+                    )
+        return found
+
+
+def prepare(
+    model: nn.Module,
+    example: Tensor | tuple[Tensor, ...],
+    *,
+    calibrate: Batches,
+    bits: int | Mapping[str, int] = 4,
+    steps: int = 8,
+    first_bits: int | None = 8,
+    last_bits: int | None = 8,
+    per_channel: bool = True,
+    include: Patterns | None = None,
+    exclude: Patterns = (),
+    rule: ThresholdRule | None = None,
+    scale: ScaleRule | None = None,
+    samples: int = 1024,
+    seed: int = 0,
+) -> Prepared:
+    """Make a network trainable as the spiking network that it will become.
+
+    Args:
+        model: any network that can be captured; it is not changed.
+        example: inputs as the model takes them.
+        calibrate: batches that say where the clips start; see :func:`bitspike.graph.calibrate.calibrate`.
+        bits: of the weight codes, 1 to 16, or a mapping from patterns over module paths to bits.
+        steps: T of the spiking network, the number of levels of an activation.
+        first_bits: of the layers that read the input; None is ``bits``.
+        last_bits: of the layers whose result leaves the network; None is ``bits``.
+        per_channel: one weight step per output channel instead of one per layer.
+        include: patterns of what will spike, as of ``bs.convert``; only that is prepared. None is all that can.
+        exclude: patterns of what to leave real.
+        rule: where the clips start; None is the least squared error up to 32 steps. Clips are one per layer.
+        scale: reads the weight steps, which are never wider than the weights need; None is
+            :func:`bitspike.graph.shared_step.default_scale` of the bits.
+        samples: how many calibrate.
+        seed: of the calibration.
+
+    Returns:
+        the module to train, in the mode of ``model``.
+
+    Raises:
+        ConversionError: the model cannot be captured, or something in the region cannot spike.
+        ConstraintError: a choice outside what is allowed.
+
+    Source: activation after Bu et al., ICLR 2022, arXiv 2303.04347.
+    """
+    settings = Settings(steps=steps, bits=bits, first_bits=first_bits, last_bits=last_bits, per_channel=per_channel)
+    prepared = prepare_graph(
+        fold(capture(model, example)),
+        calibrate,
+        settings,
+        include=include,
+        exclude=exclude,
+        rule=rule,
+        scale=scale,
+        samples=samples,
+        seed=seed,
+    )
+    return prepared.train(model.training)
+
+
+def prepare_graph(
+    graph: Graph,
+    batches: Batches,
+    settings: Settings,
+    *,
+    include: Patterns | None = None,
+    exclude: Patterns = (),
+    rule: ThresholdRule | None = None,
+    scale: ScaleRule | None = None,
+    samples: int = 1024,
+    seed: int = 0,
+) -> Prepared:
+    """Prepare a folded graph; see :func:`prepare`. The modules of the graph are copied."""
+    if rule is not None and rule.per_channel:
+        raise ConstraintError(
+            f"prepare(rule={rule!r}): a clip per channel would have to be folded into the next weights before they are "
+            "rounded, while it trains",
+            fix="per_channel=False for the clips; the weight steps may be per channel",
+        )
+    chosen = region(graph, _patterns(include), _patterns(exclude) or ())
+    raise_if(violations(graph, chosen))
+    at = [id for id in neurons(core_of(graph, chosen)) if id in chosen]
+    if not at:
+        raise ConstraintError("prepare: there is no relu in the region, so nothing would become a neuron")
+    # What is put side by side is read by one layer with one step, so it has one lambda.
+    tied = [group & set(at) for group in ties(graph)]
+    calibration = find_lambdas(graph, batches, rule, steps=settings.steps, at=at, samples=samples, ties=tied, seed=seed)
+    weighted = [op for op in graph if op.kind in WEIGHTED and op.id in chosen]
+    modules = _copied(graph, weighted)
+    graph = Graph(graph.ops, modules, graph.model)
+    like = next((p for m in modules.values() for p in m.parameters()), torch.empty(0))
+    activations = {id: _activation(calibration[id], settings, like) for id in at}
+    for group in tied:
+        members = [activations[id] for id in at if id in group]
+        for other in members[1:]:
+            other.clip = members[0].clip
+    bits = _bits(graph, weighted, settings)
+    settings = replace(settings, bits={**({"*": settings.bits} if isinstance(settings.bits, int) else {}), **bits})
+    groups = _quantize(graph, weighted, activations, bits, settings, scale)
+    activated = {id: a if graph[id].kind == "relu" else _ClippedSum(a) for id, a in activations.items()}
+    network = rebuild(graph, activated)
+    return Prepared(
+        network,
+        graph,
+        settings,
+        calibration,
+        activations,
+        groups,
+        include=_patterns(include),
+        exclude=_patterns(exclude) or (),
+    )
+
+
+def _patterns(patterns: Patterns | None) -> tuple[str, ...] | None:
+    return None if patterns is None else (patterns,) if isinstance(patterns, str) else tuple(patterns)
+
+
+class _ClippedSum(nn.Module):
+    """A sum of spikes that is a neuron of its own."""
+
+    def __init__(self, activation: ClipFloorShift) -> None:
+        super().__init__()
+        self.activation = activation
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        result: Tensor = self.activation(a + b)
+        return result
+
+
+def _copied(graph: Graph, weighted: Iterable[Op]) -> dict[str, nn.Module]:
+    changed = {op.module for op in weighted}
+    return {path: copy.deepcopy(m) if path in changed else m for path, m in graph.modules.items()}
+
+
+def _activation(clip: Tensor, settings: Settings, like: Tensor) -> ClipFloorShift:
+    made = ClipFloorShift(settings.steps, float(clip), shift=settings.initial)
+    return made.to(device=like.device, dtype=torch.float64 if like.dtype == torch.float64 else torch.float32)
+
+
+def _bits(graph: Graph, weighted: Sequence[Op], settings: Settings) -> dict[str, int]:
+    """Return the bits of every weighted module, by path of the operation."""
+    ops, found, readers = {op.id: op for op in graph}, spikes(graph), graph.readers()
+
+    def reads_input(op: Op) -> bool:
+        source = ops[op.inputs[0]]
+        while moves(source):
+            source = ops[source.inputs[0]]
+        return source.kind == "input"
+
+    def leaves(op: Op) -> bool:
+        return any(r.kind == "output" or (r.id not in found and r.kind != "relu" and leaves(r)) for r in readers[op.id])
+
+    return {op.path: settings.bits_of(op.path, first=reads_input(op), last=leaves(op)) for op in weighted}
+
+
+def _quantize(
+    graph: Graph,
+    weighted: Sequence[Op],
+    activations: Mapping[str, ClipFloorShift],
+    bits: Mapping[str, int],
+    settings: Settings,
+    scale: ScaleRule | None,
+) -> list[SharedStep]:
+    """Attach schemes: one step for all branches of a sum, a step of its own for every other layer."""
+    ops = {op.id: op for op in weighted}
+    uses = [op.module for op in weighted]
+    groups, shared = [], set[str | None]()
+    for meeting in meetings(graph):
+        branches = []
+        for id, share in meeting.items():
+            # A layer that is called twice has one step and several inputs; it cannot follow all of them.
+            if id in ops and uses.count(ops[id].module) == 1 and ops[id].module not in shared:
+                branches.append(_branch(graph, ops[id], share, activations, bits[ops[id].path], scale))
+        known = [b for b in branches if b is not None]
+        if len(known) > 1:
+            split = settings.per_channel and all(_channels_apart(b.layer) for b in known)
+            groups.append(SharedStep(known, per_channel=split))
+            groups[-1].attach()
+            shared |= {ops[id].module for id in meeting if id in ops and path_of(graph.module_of(ops[id])) is not None}
+    for op in weighted:
+        layer = graph.module_of(op)
+        if path_of(layer) is None:
+            n = bits[op.path]
+            split = settings.per_channel and _channels_apart(layer)
+            attach(layer, quantize=Uniform(n, per_channel=split, scale=_scale(scale, n)))
+    return groups
+
+
+def _branch(
+    graph: Graph, op: Op, share: float, activations: Mapping[str, ClipFloorShift], bits: int, scale: ScaleRule | None
+) -> Branch | None:
+    """Return the branch of a sum, or None where what it reads is not prepared and so has no lambda to share."""
+    sources = dict(origins(graph, op.inputs[0], pools_count=True))
+    if not sources or any(id not in activations for id in sources) or len(set(sources.values())) > 1:
+        return None
+    return Branch(
+        graph.module_of(op),
+        bits=bits,
+        sources=tuple(activations[id] for id in sources),
+        share=share * next(iter(sources.values())),
+        scale=_scale(scale, bits),
+        axis=1 if isinstance(graph.module_of(op), nn.modules.conv._ConvTransposeNd) else 0,
+    )
+
+
+def _scale(scale: ScaleRule | None, bits: int) -> ScaleRule:
+    return default_scale(bits) if scale is None else Within(scale)
+
+
+def _channels_apart(layer: nn.Module) -> bool:
+    """Tell whether a layer's output channels lie along one axis of its weight."""
+    return not isinstance(layer, nn.modules.conv._ConvTransposeNd) or layer.groups == 1

@@ -1,0 +1,132 @@
+"""Where spikes come from and where currents meet: questions to a folded graph that several passes ask.
+
+A value is *spikes* when a rate can carry it: the input, what a neuron sends, and what operations that only move, count
+or compare make of these. What a weighted layer gives is a *current*, until it reaches a neuron.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Iterator
+
+from bitspike.graph.ir import Graph, Op
+
+WEIGHTED = ("convolution", "linear")
+_MOVES = ("reshape", "transpose", "slice", "pad")
+
+
+def moves(op: Op) -> bool:
+    """Tell whether an operation only moves values, so that it can move spikes and currents alike."""
+    return op.kind in _MOVES or (op.kind == "upsample" and op.attrs.get("mode", "nearest") == "nearest")
+
+
+def spikes(graph: Graph) -> set[str]:
+    """Return the ids of all operations whose result is spikes."""
+    found: set[str] = set()
+    readers = graph.readers()
+    for op in graph:
+        carries = moves(op) or op.kind in ("avg_pool", "max_pool", "concat")
+        if (
+            op.kind in ("input", "relu")
+            or (carries and all(i in found for i in op.inputs))
+            or _rectified_sum(op, found, readers[op.id])
+        ):
+            found.add(op.id)
+    return found
+
+
+def _rectified_sum(op: Op, found: set[str], readers: list[Op]) -> bool:
+    """Tell whether a sum of spikes is read as spikes; one that only a relu reads is a current of that neuron."""
+    return (
+        op.kind == "add"
+        and all(i in found for i in op.inputs)
+        and -1 not in op.attrs.get("signs", (1, 1))
+        and any(reader.kind not in ("relu", "add") for reader in readers)
+    )
+
+
+def neurons(graph: Graph) -> tuple[str, ...]:
+    """Return the ids of the operations that become neurons, in order.
+
+    These are the relus of currents, and the sums of spikes that are read as spikes; a relu of spikes changes nothing.
+    """
+    found = spikes(graph)
+    return tuple(op.id for op in graph if op.id in found and _sends(op, found))
+
+
+def _sends(op: Op, found: set[str]) -> bool:
+    return op.kind == "add" or (op.kind == "relu" and op.inputs[0] not in found)
+
+
+def origins(graph: Graph, id: str, *, pools_count: bool = True) -> Iterator[tuple[str, float]]:
+    """Yield the neurons and inputs whose spikes arrive at an operation's result, and the share that one is worth.
+
+    Args:
+        graph: folded.
+        id: of the operation.
+        pools_count: an average pool adds its window up, so that one count is worth its share of a spike; False where
+            pools are neurons of their own.
+
+    Yields:
+        id of a relu, sum or input; share, 1 over the windows of the pools on the way. Nothing for a current.
+    """
+    ops, found = {op.id: op for op in graph}, spikes(graph)
+    open_ids = [(id, 1.0)]
+    while open_ids:
+        at, share = open_ids.pop()
+        op = ops[at]
+        if at not in found:
+            continue
+        if op.kind == "input" or _sends(op, found):
+            yield at, share
+            continue
+        if op.kind == "avg_pool" and pools_count:
+            share /= math.prod(op.attrs["kernel"])
+        open_ids.extend((i, share) for i in reversed(op.inputs))
+
+
+def ties(graph: Graph) -> list[set[str]]:
+    """Return the groups of neurons whose spikes a concatenation puts side by side, merged where they overlap."""
+    inputs = {op.id for op in graph if op.kind == "input"}
+    groups = [{at for i in op.inputs for at, _ in origins(graph, i)} - inputs for op in graph if op.kind == "concat"]
+    return [group for group in merged(groups) if len(group) > 1]
+
+
+def merged(groups: Iterable[Collection[str]]) -> list[set[str]]:
+    """Join the groups that have a member in common.
+
+    Example:
+        >>> [sorted(group) for group in merged([{"a", "b"}, {"c", "d"}, {"b", "e"}])]
+        [['c', 'd'], ['a', 'b', 'e']]
+    """
+    joined: list[set[str]] = []
+    for group in map(set, groups):
+        others = [g for g in joined if g & group]
+        joined = [g for g in joined if not g & group] + [group.union(*others)]
+    return joined
+
+
+def meetings(graph: Graph) -> list[dict[str, float]]:
+    """Return the groups of weighted operations whose currents meet in one neuron or read-out.
+
+    Returns:
+        by id of the operation the share that an average pool between it and the meeting leaves of its current.
+    """
+    ops, found = {op.id: op for op in graph}, spikes(graph)
+    outputs = [i for op in graph if op.kind == "output" for i in op.inputs if i not in found]
+    groups = []
+    for id in (*neurons(graph), *outputs):
+        group: dict[str, float] = {}
+        open_ids = [(ops[id].inputs[0], 1.0)] if ops[id].kind == "relu" else [(id, 1.0)]
+        while open_ids:
+            at, share = open_ids.pop()
+            op = ops[at]
+            if op.kind in WEIGHTED:
+                group[at] = share
+            elif at not in found and (moves(op) or op.kind in ("add", "max_pool")):
+                open_ids.extend((i, share) for i in reversed(op.inputs))
+            elif at not in found and op.kind == "avg_pool":
+                open_ids.append((op.inputs[0], share / math.prod(op.attrs["kernel"])))
+        if len(group) > 1:
+            groups.append(group)
+    return groups

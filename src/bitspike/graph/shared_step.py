@@ -1,0 +1,232 @@
+"""One weight grid for all branches that meet in one neuron.
+
+The neuron adds up the integers of its branches, so one count has to be worth the same in each of them. With V_i = W_i *
+lambda_i the current of branch i per input spike, of which a pool behind it leaves a share a_i:
+
+    unit  U = max over branches of step(V_i a_i);   step(V) = reach(V) / Q, Q the largest code of the branch
+    codes     clip(round(W_i / step_i), -Q_i, Q_i),  step_i = U / (lambda_i a_i)
+
+Branches of 1 bit have codes -1 and +1, and U is the mean magnitude over all of them, which has the least squared error.
+U follows weights and lambdas in every forward pass; the gradient passes straight through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from bitspike.errors import ConstraintError
+from bitspike.nn.clip_floor_shift import ClipFloorShift
+from bitspike.ops.rounding import straight_through
+from bitspike.weights import attach
+from bitspike.weights.codes import along
+from bitspike.weights.path import path_of
+from bitspike.weights.scales import EMPTY_STEP, NEGLIGIBLE, Max, MeanAbs, Projection, ScaleRule
+from bitspike.weights.schemes.base import exact_step, sign_codes
+
+
+@dataclass(frozen=True)
+class Within(ScaleRule):
+    """Take the step of another rule, but no wider a grid than the weights need: the largest is on the outermost level.
+
+    Whoever reads the codes back as ``max|w| / Q`` then finds the same codes.
+
+    Args:
+        rule: the rule whose step is limited.
+
+    Example:
+        >>> Within(MeanAbs(4.0)).step(torch.tensor([0.9, -0.8]), (0,), 1, torch.round).tolist()
+        [0.8999999761581421]
+    """
+
+    rule: ScaleRule = field(default_factory=Max)
+
+    def reach(self, w: Tensor, dims: tuple[int, ...], kept: Tensor | None = None) -> Tensor:
+        return torch.minimum(self.rule.reach(w, dims, kept), Max().reach(w, dims, kept))
+
+    def step(
+        self, w: Tensor, dims: tuple[int, ...], high: int, project: Projection, kept: Tensor | None = None
+    ) -> Tensor:
+        own = self.rule.step(w, dims, high, project, kept)
+        return torch.minimum(own, Max().step(w, dims, high, project, kept))
+
+
+def default_scale(bits: int) -> ScaleRule:
+    """Return the rule for the steps of a layer that is fine-tuned.
+
+    From 5 bits on the largest weight is the outermost level. With fewer bits most weights would then be 0, so the
+    levels are laid where the squared error of normally distributed weights is least: with 3, 7 and 15 levels the
+    best step is 1.22, 0.65 and 0.35 standard deviations (after Max 1960, doi 10.1109/TIT.1960.1057548), as multiples
+    of the mean magnitude, 0.80 standard deviations, times the largest code.
+    """
+    factor = {2: 1.53, 3: 2.45, 4: 3.1}.get(bits)
+    return Max() if factor is None else Within(MeanAbs(factor))
+
+
+@dataclass(frozen=True, eq=False)
+class Branch:
+    """One weighted layer among those that meet.
+
+    Args:
+        layer: with weights [C_out, C_in, ...], or [C_in, C_out, ...] where ``axis`` is 1.
+        bits: of a code, 1 to 16.
+        sources: the activations whose spikes it reads; with several, which are side by side, the largest counts.
+        share: what pools in front of and behind the layer leave of its current.
+        scale: reads the step from the weights; at 1 bit it is the mean magnitude.
+        axis: of the output channels.
+    """
+
+    layer: nn.Module
+    _: KW_ONLY
+    bits: int
+    sources: tuple[ClipFloorShift, ...] = ()
+    share: float = 1.0
+    scale: ScaleRule = field(default_factory=Max)
+    axis: int = 0
+
+    @property
+    def high(self) -> int:
+        """The largest code."""
+        return max(1, int(2 ** (self.bits - 1)) - 1)
+
+    def value(self, like: Tensor) -> Tensor:
+        """Return what its currents are multiplied by, a scalar: lambda of its input and the share."""
+        if not self.sources:
+            return like.new_tensor(self.share)
+        found = [source.threshold().detach().max() for source in self.sources]
+        return torch.stack(found).max().to(like.dtype) * self.share
+
+    def latent(self) -> Tensor:
+        """Return the master weights, in at least single precision."""
+        found = path_of(self.layer)
+        assert found is not None, "the branch has been detached from its group"
+        w = found[1].detach()
+        return w if w.dtype in (torch.float32, torch.float64) else w.float()
+
+
+class SharedStep:
+    """Attach to every branch a scheme whose step is the branch's part of the common unit.
+
+    Args:
+        branches: at least one.
+        per_channel: one unit per output channel instead of one for all.
+
+    Raises:
+        ConstraintError: there are no branches, or ``attach`` refuses a layer.
+
+    Example:
+        >>> wide, narrow = nn.Linear(2, 1, bias=False), nn.Linear(2, 1, bias=False)
+        >>> with torch.no_grad():
+        ...     _ = wide.weight.copy_(torch.tensor([[0.7, -0.2]])), narrow.weight.copy_(torch.tensor([[0.2, 0.36]]))
+        >>> SharedStep([Branch(wide, bits=4), Branch(narrow, bits=4)]).attach()
+        >>> narrow.weight.detach().mul(10).round().tolist()  # the step is 0.1 for both
+        [[2.0, 4.0]]
+    """
+
+    def __init__(self, branches: Sequence[Branch], *, per_channel: bool = False) -> None:
+        if not branches:
+            raise ConstraintError("SharedStep: there are no branches")
+        self.branches = tuple(branches)
+        self.per_channel = per_channel
+
+    def attach(self) -> None:
+        """Fill the quantize slots of all branches."""
+        for i, branch in enumerate(self.branches):
+            attach(branch.layer, quantize=_Plan(self, i))
+
+    @torch.no_grad()
+    def unit(self) -> Tensor:
+        """Return the real value of one count, [1] or [C_out]."""
+        needs, bit_totals, bit_counts = [], [], []
+        for branch in self.branches:
+            w = branch.latent()
+            dims = tuple(d for d in range(w.dim()) if not (self.per_channel and d == branch.axis))
+            value = branch.value(w)
+            if branch.bits == 1:
+                bit_totals.append(w.abs().sum(dims).reshape(-1) * value)
+                bit_counts.append(w.numel() // bit_totals[-1].numel())
+            else:
+                needs.append(branch.scale.step(w, dims, branch.high, torch.round).reshape(-1) * value)
+        if bit_totals:
+            needs.append(torch.stack(bit_totals).sum(0) / sum(bit_counts))
+        unit = torch.stack(needs).amax(0)
+        return torch.where(unit > NEGLIGIBLE, unit, EMPTY_STEP)
+
+    @torch.no_grad()
+    def reaches(self) -> list[float]:
+        """Return for each branch of two or more bits the part of its levels that it uses, 0 to 1; 1 for 1 bit."""
+        found = []
+        for i, branch in enumerate(self.branches):
+            codes, _ = _Stage(self, i).encode(branch.latent())
+            found.append(float(codes.abs().max()) / branch.high)
+        return found
+
+
+@dataclass(frozen=True)
+class _Plan:
+    group: SharedStep
+    index: int
+
+    def build(self, name: str, weight: Tensor) -> _Stage:
+        return _Stage(self.group, self.index)
+
+
+class _Stage:
+    """The quantize stage of one branch."""
+
+    def __init__(self, group: SharedStep, index: int) -> None:
+        self.group, self.index = group, index
+
+    @property
+    def branch(self) -> Branch:
+        return self.group.branches[self.index]
+
+    @property
+    def bits(self) -> int:
+        return self.branch.bits
+
+    @property
+    def low(self) -> int:
+        return -self.branch.high
+
+    @property
+    def high(self) -> int:
+        return self.branch.high
+
+    @property
+    def levels(self) -> tuple[int, ...] | None:
+        return (-1, 1) if self.bits == 1 else None
+
+    def encode(self, w: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the codes, int64, and their real value, [1] or [C_out]."""
+        with torch.no_grad():
+            if not torch.isfinite(w).all():
+                raise ConstraintError(
+                    "a weight is NaN or infinite and has no code: the training has diverged",
+                    fix="a smaller learning rate, or gradient clipping",
+                )
+            codes, step = self._project(w.detach())
+        return codes.to(torch.int64), step
+
+    def __call__(self, w: Tensor) -> Tensor:
+        with torch.no_grad():
+            codes, step = self._project(w.detach())
+            value = (codes * along(step, self.branch.axis, w.dim())).to(w.dtype)
+        return straight_through(value, w)
+
+    def _project(self, w: Tensor) -> tuple[Tensor, Tensor]:
+        w = w if w.dtype in (torch.float32, torch.float64) else w.float()
+        step = self.group.unit().to(w.dtype) / self.branch.value(w)
+        step = torch.where(step > NEGLIGIBLE, step, EMPTY_STEP)
+        if self.bits == 1:
+            return sign_codes(w), step
+        step = exact_step(step, self.high)
+        codes = (w / along(step, self.branch.axis, w.dim())).round_().clamp_(self.low, self.high)
+        return codes, step
+
+    def __repr__(self) -> str:
+        channel = ", per_channel=True" if self.group.per_channel else ""
+        return f"SharedStep(bits={self.bits}, branches={len(self.group.branches)}{channel})"
