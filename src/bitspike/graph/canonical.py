@@ -398,8 +398,11 @@ def _handle(site: Site, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 def _part(site: Site, whole: Parts | tuple[Any, ...], index: Any) -> Any:
     """Return one result of a call that has several."""
+    count = len(whole) if isinstance(whole, tuple) else len(whole.spans)
+    if isinstance(index, slice):
+        return tuple(_part(site, whole, i) for i in range(count)[index])
     if not isinstance(index, int):
-        raise NotUnderstood("several parts of a split are read at once")
+        raise NotUnderstood("which part it reads is no constant")
     if isinstance(whole, tuple):
         if not isinstance(whole[index], Ref):
             raise NotUnderstood("this result of the call is not understood")
