@@ -8,6 +8,7 @@ What the loop then measures is what the spiking network reaches, up to the uneve
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -185,28 +186,27 @@ def prepare_graph(
         )
     chosen = region(graph, _patterns(include), _patterns(exclude) or ())
     raise_if(violations(graph, chosen))
-    at = [id for id in neurons(core_of(graph, chosen)) if id in chosen]
+    weighted = [op for op in graph if op.kind in WEIGHTED and op.id in chosen]
+    graph = Graph(graph.ops, _copied(graph, weighted), graph.model)
+    core = core_of(graph, chosen)
+    at = neurons(core)
     if not at:
         raise ConstraintError("prepare: there is no relu in the region, so nothing would become a neuron")
     # What is put side by side is read by one layer with one step, so it has one lambda.
-    tied = [group & set(at) for group in ties(graph)]
+    tied = ties(core)
     calibration = find_lambdas(graph, batches, rule, steps=settings.steps, at=at, samples=samples, ties=tied, seed=seed)
-    weighted = [op for op in graph if op.kind in WEIGHTED and op.id in chosen]
-    modules = _copied(graph, weighted)
-    graph = Graph(graph.ops, modules, graph.model)
-    like = next((p for m in modules.values() for p in m.parameters()), torch.empty(0))
+    like = next((p for m in graph.modules.values() for p in m.parameters()), torch.empty(0))
     activations = {id: _activation(calibration[id], settings, like) for id in at}
     for group in tied:
         members = [activations[id] for id in at if id in group]
         for other in members[1:]:
             other.clip = members[0].clip
-    bits = _bits(graph, weighted, settings)
+    bits = _bits(core, weighted, settings)
     settings = replace(settings, bits={**({"*": settings.bits} if isinstance(settings.bits, int) else {}), **bits})
-    groups = _quantize(graph, weighted, activations, bits, settings, scale)
+    groups = _quantize(core, weighted, activations, settings, scale)
     activated = {id: a if graph[id].kind == "relu" else _ClippedSum(a) for id, a in activations.items()}
-    network = rebuild(graph, activated)
     return Prepared(
-        network,
+        rebuild(graph, activated),
         graph,
         settings,
         calibration,
@@ -243,9 +243,9 @@ def _activation(clip: Tensor, settings: Settings, like: Tensor) -> ClipFloorShif
     return made.to(device=like.device, dtype=torch.float64 if like.dtype == torch.float64 else torch.float32)
 
 
-def _bits(graph: Graph, weighted: Sequence[Op], settings: Settings) -> dict[str, int]:
+def _bits(core: Graph, weighted: Sequence[Op], settings: Settings) -> dict[str, int]:
     """Return the bits of every weighted module, by path of the operation."""
-    ops, found, readers = {op.id: op for op in graph}, spikes(graph), graph.readers()
+    ops = {op.id: op for op in core}
 
     def reads_input(op: Op) -> bool:
         source = ops[op.inputs[0]]
@@ -253,66 +253,84 @@ def _bits(graph: Graph, weighted: Sequence[Op], settings: Settings) -> dict[str,
             source = ops[source.inputs[0]]
         return source.kind == "input"
 
-    def leaves(op: Op) -> bool:
-        return any(r.kind == "output" or (r.id not in found and r.kind != "relu" and leaves(r)) for r in readers[op.id])
+    return {
+        op.path: settings.bits_of(op.path, first=reads_input(op), last="output" in _ahead(core, op)) for op in weighted
+    }
 
-    return {op.path: settings.bits_of(op.path, first=reads_input(op), last=leaves(op)) for op in weighted}
+
+def _ahead(core: Graph, op: Op) -> set[str]:
+    """Return the kinds of what stands between a weighted operation and the neurons, or the output, that it feeds."""
+    found, readers = spikes(core), core.readers()
+    open_ops, kinds = [op], set[str]()
+    while open_ops:
+        for reader in readers[open_ops.pop().id]:
+            kinds.add(reader.kind)
+            if reader.id not in found and reader.kind not in WEIGHTED:
+                open_ops.append(reader)
+    return kinds
 
 
 def _quantize(
-    graph: Graph,
+    core: Graph,
     weighted: Sequence[Op],
     activations: Mapping[str, ClipFloorShift],
-    bits: Mapping[str, int],
     settings: Settings,
     scale: ScaleRule | None,
 ) -> list[SharedStep]:
     """Attach schemes: one step for all branches of a sum, a step of its own for every other layer."""
-    ops = {op.id: op for op in weighted}
-    uses = [op.module for op in weighted]
-    groups, shared = [], set[str | None]()
-    for meeting in meetings(graph):
-        branches = []
-        for id, share in meeting.items():
-            # A layer that is called twice has one step and several inputs; it cannot follow all of them.
-            if id in ops and uses.count(ops[id].module) == 1 and ops[id].module not in shared:
-                branches.append(_branch(graph, ops[id], share, activations, bits[ops[id].path], scale))
-        known = [b for b in branches if b is not None]
+    uses = Counter(op.module for op in weighted)
+    groups = []
+    for meeting in meetings(core):
+        # A layer that is called twice has one step and several inputs; it cannot follow all of them.
+        single = [core[id] for id in meeting if uses[core[id].module] == 1]
+        free = [op for op in single if path_of(core.module_of(op)) is None]
+        made = [(op, _branch(core, op, meeting[op.id], activations, settings, scale)) for op in free]
+        known = [(op, branch) for op, branch in made if branch is not None]
         if len(known) > 1:
-            split = settings.per_channel and all(_channels_apart(b.layer) for b in known)
-            groups.append(SharedStep(known, per_channel=split))
+            split = all(_apart(core, op, settings) for op, _ in known)
+            groups.append(SharedStep([branch for _, branch in known], per_channel=split))
             groups[-1].attach()
-            shared |= {ops[id].module for id in meeting if id in ops and path_of(graph.module_of(ops[id])) is not None}
     for op in weighted:
-        layer = graph.module_of(op)
+        layer = core.module_of(op)
         if path_of(layer) is None:
-            n = bits[op.path]
-            split = settings.per_channel and _channels_apart(layer)
-            attach(layer, quantize=Uniform(n, per_channel=split, scale=_scale(scale, n)))
+            bits = settings.bits_of(op.path, first=False, last=False)
+            attach(layer, quantize=Uniform(bits, per_channel=_apart(core, op, settings), scale=_scale(scale, bits)))
     return groups
 
 
 def _branch(
-    graph: Graph, op: Op, share: float, activations: Mapping[str, ClipFloorShift], bits: int, scale: ScaleRule | None
+    core: Graph,
+    op: Op,
+    share: float,
+    activations: Mapping[str, ClipFloorShift],
+    settings: Settings,
+    scale: ScaleRule | None,
 ) -> Branch | None:
-    """Return the branch of a sum, or None where what it reads is not prepared and so has no lambda to share."""
-    sources = dict(origins(graph, op.inputs[0], pools_count=True))
+    """Return the branch of a sum, or None where what it reads is no spikes of known value."""
+    sources = dict(origins(core, op.inputs[0], pools_count=settings.average_pool == "sum"))
     if not sources or any(id not in activations for id in sources) or len(set(sources.values())) > 1:
         return None
+    bits, layer = settings.bits_of(op.path, first=False, last=False), core.module_of(op)
     return Branch(
-        graph.module_of(op),
+        layer,
         bits=bits,
         sources=tuple(activations[id] for id in sources),
         share=share * next(iter(sources.values())),
         scale=_scale(scale, bits),
-        axis=1 if isinstance(graph.module_of(op), nn.modules.conv._ConvTransposeNd) else 0,
+        axis=1 if isinstance(layer, nn.modules.conv._ConvTransposeNd) else 0,
     )
+
+
+def _apart(core: Graph, op: Op, settings: Settings) -> bool:
+    """Tell whether every output channel of a layer has a step of its own.
+
+    Not where the channels lie along no one axis of the weight, where they are mixed before the neuron, or where the
+    result leaves the network, whose read-out has one scale.
+    """
+    layer = core.module_of(op)
+    mixed = isinstance(layer, nn.modules.conv._ConvTransposeNd) and layer.groups > 1
+    return settings.per_channel and not mixed and not _ahead(core, op) & {"reshape", "transpose", "output"}
 
 
 def _scale(scale: ScaleRule | None, bits: int) -> ScaleRule:
     return default_scale(bits) if scale is None else Within(scale)
-
-
-def _channels_apart(layer: nn.Module) -> bool:
-    """Tell whether a layer's output channels lie along one axis of its weight."""
-    return not isinstance(layer, nn.modules.conv._ConvTransposeNd) or layer.groups == 1
