@@ -6,13 +6,14 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from random_networks import by_channel, neuron, parameter, random_codes, random_network, weight
+from random_networks import TRAINED, by_channel, neuron, parameter, random_codes, random_network, weight
 
 from bitspike.errors import ConstraintError
-from bitspike.integer.debug import convolution_and_pool, one_convolution
+from bitspike.integer.debug import convolution_and_pool, one_convolution, transposed_and_upsample
 from bitspike.integer.engine import Engine, Method
 from bitspike.integer.engine.pack import methods
 from bitspike.integer.network import (
+    Concat,
     Convolution,
     Input,
     IntegerNetwork,
@@ -115,7 +116,7 @@ def test_every_way_gives_the_integers_of_the_definition(loops: str) -> None:
     seen: Counter[str] = Counter()
     for seed in range(60):
         random = np.random.default_rng(seed)
-        net = random_network(random)
+        net = random_network(random, kinds=(*TRAINED, "concat"))
         codes = random_codes(random, net, samples=int(random.choice([0, 1, 3, 40])), extreme=seed % 7 == 0)
         expected = simulate(net, codes)
         for method in WAYS if seed % 3 == 0 else [WAYS[seed % len(WAYS)]]:
@@ -140,6 +141,71 @@ def test_every_way_runs_residual_networks(loops: str, channels: int, largest: in
             engine = Engine(net, method=method)
             assert engine.native == (library() is not None and loops != "plain"), engine.reason
             assert_equal(engine.run(codes), expected)
+
+
+@pytest.mark.parametrize("gain", [1, 37, 900])
+def test_identity_skips_of_any_gain_run_natively(loops: str, gain: int) -> None:
+    """A neuron that reads a convolution and, gain times, the spikes beside it: the end of a residual block."""
+    random = np.random.default_rng(gain)
+    net = deep_network(random, largest=7, channels=8)
+    one = np.ones((1, 1), np.int64)
+    nodes = [
+        type(n)(**vars(n) | {"gains": (one, gain * one), "threshold": 2 * gain * one, "width": None})
+        if n.id == "joined"
+        else n
+        for n in net.nodes
+    ]
+    net = IntegerNetwork(net.steps, tuple(nodes))
+    codes = random_codes(random, net, samples=70)
+    expected = simulate(net, codes)
+    for method in WAYS:
+        engine = Engine(net, method=method)
+        assert engine.native == (library() is not None and loops != "plain"), engine.reason
+        assert_equal(engine.run(codes), expected)
+
+
+@pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_layers_that_read_a_concatenation_run_natively(loops: str, flat: bool, groups: int) -> None:
+    """conv(cat(a, b, c)) = conv_a(a) + conv_b(b) + conv_c(c), for grouped kernels and behind a flattening too."""
+    random = np.random.default_rng(groups)
+    steps = 4
+    first = Input(id="input", path="input", shape=(6, 4, 4), grid=Grid(1.0, 0, 15), constant=False)
+    a, b = (neuron(random, id, ("input",), (6, 4, 4), steps) for id in "ab")
+    pool = SumPool(id="c", path="c", sources=("b",), shape=(6, 4, 4), kernel=(1, 1), stride=(1, 1), padding=(0, 0))
+    inner = Concat(id="inner", path="inner", sources=("a", "b"), shape=(12, 4, 4))
+    both = Concat(id="both", path="both", sources=("inner", "c"), shape=(18, 4, 4))
+    nodes: list[Node] = [first, a, b, pool, inner, both]
+    if flat:
+        nodes.append(Reshape(id="flat", path="flat", sources=("both",), shape=(288,)))
+        nodes.append(Linear(id="layer", path="layer", sources=("flat",), shape=(10,), weight=weight(random, (10, 288))))
+    else:
+        nodes.append(
+            Convolution(
+                id="layer", path="layer", sources=("both",), shape=(4, 4, 4), stride=(1, 1), padding=(1, 1),
+                dilation=(1, 1), groups=groups, weight=weight(random, (4, 18 // groups, 3, 3)),
+            )
+        )  # fmt: skip
+    nodes.append(neuron(random, "fire", ("layer",), nodes[-1].shape, steps))
+    gain, bias = parameter(random, steps, nodes[-1].shape[0], -3, 3), parameter(random, steps, 1, -5, 5)
+    nodes.append(Readout(id="out", path="out", sources=("fire",), shape=nodes[-1].shape, gains=(gain,), bias=bias))
+    net = IntegerNetwork(steps, tuple(nodes))
+    codes = random_codes(random, net, samples=33)
+    expected = simulate(net, codes)
+    for method in WAYS:
+        engine = Engine(net, method=method)
+        assert engine.native == (library() is not None and loops != "plain"), engine.reason
+        assert_equal(engine.run(codes), expected)
+
+
+def test_what_has_no_fused_step_runs_through_torch_and_is_named() -> None:
+    net = transposed_and_upsample()
+    engine = Engine(net)
+    codes = random_codes(np.random.default_rng(0), net, samples=9)
+    assert_equal(engine.run(codes), simulate(net, codes))
+    if library() is not None:
+        assert not engine.native
+        assert engine.reason == "transposed: a TransposedConvolution has no fused step"
 
 
 def test_batches_of_all_sizes_in_any_order_and_fewer_steps() -> None:

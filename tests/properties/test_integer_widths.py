@@ -12,7 +12,11 @@ from random_networks import neuron, random_codes, random_network
 
 from bitspike.errors import ConstraintError
 from bitspike.integer.network import (
+    Add,
+    Burst,
+    Concat,
     Convolution,
+    CountMaxPool,
     Input,
     IntegerNetwork,
     Integers,
@@ -20,10 +24,12 @@ from bitspike.integer.network import (
     Neuron,
     Readout,
     Shape,
+    Slice,
+    TransposedConvolution,
     Weight,
     per_channel,
 )
-from bitspike.integer.simulate import run_neuron, run_stateless, simulate
+from bitspike.integer.simulate import run_layer, run_neuron, simulate
 from bitspike.integer.widths import bits_of, magnitudes, widths
 from bitspike.ops.grids import Dyadic, Grid
 
@@ -125,7 +131,7 @@ def test_the_accumulator_of_a_single_layer_is_reached_by_the_worst_input(data: s
         full[c, group : group + c_in // groups] = codes[c]
     for side in (1, -1):
         worst = np.where(side * full > 0, grid.high, np.where(full == 0, max(grid.low, 0), grid.low))[None]
-        sums = run_stateless(layer, [worst], 1)
+        sums = run_layer(layer, [worst], 1)
         reached = [int(s) for s in (sums.min(), sums.max(), (sums + bias).min(), (sums + bias).max(), 0)]
         stated = widths(net)[0].accumulator
         assert stated[0] <= min(reached)
@@ -206,3 +212,96 @@ def test_magnitudes_bound_every_number_that_a_neuron_handles() -> None:
             h = trace.potentials[node.id]
             assert np.abs(h).max() * node.leak.numerator <= bound[node.id]
             assert np.abs(h - per_channel(node.threshold, len(node.shape))).max() <= bound[node.id]
+
+
+def wires(net: IntegerNetwork, codes: Integers) -> dict[str, Integers]:
+    """Return what every wire of a network carries, by the id of its node."""
+    found: dict[str, Integers] = {net.input.id: codes}
+    for node in net.nodes[1:]:
+        inputs = [found[s] for s in node.sources]
+        if isinstance(node, Neuron):
+            found[node.id] = run_neuron(node, inputs, net.steps)[0].astype(np.int64)
+        elif not isinstance(node, Readout):
+            found[node.id] = run_layer(node, inputs, net.steps).astype(np.int64)
+    return found
+
+
+def test_no_wire_and_no_counter_leaves_its_magnitude() -> None:
+    for seed in range(120):
+        random = np.random.default_rng(seed)
+        net = random_network(random)
+        bound, found = magnitudes(net), wires(net, random_codes(random, net, samples=4, extreme=seed % 2 == 0))
+        for id, values in found.items():
+            assert np.abs(values).max() <= bound[id], net[id]
+            if isinstance(net[id], CountMaxPool):
+                of_source = found[net[id].sources[0]]
+                assert np.abs(of_source.cumsum(0)).max() <= bound[id] or len(of_source) == 1
+
+
+def bounds_of(net: IntegerNetwork, reader: str) -> tuple[int, int]:
+    """Return the range that is stated for the sums of a reader."""
+    return next(w.accumulator for w in widths(net) if w.layer == reader)
+
+
+@pytest.mark.parametrize("dims", [1, 2])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_the_range_of_a_transposed_convolution_is_reached(dims: int, groups: int) -> None:
+    """Every output is a known sum of inputs: the worst of all of them is the range, stride by stride."""
+    for seed in range(12):
+        random = np.random.default_rng(seed)
+        kernel, stride = (tuple(int(n) for n in random.integers(1, 5 - dims + 1, dims)) for _ in range(2))
+        dilation = tuple(int(n) for n in random.integers(1, 3, dims))
+        inside = (8,) if dims == 1 else (5, 5)  # some place meets all of its taps
+        axes = zip(inside, kernel, stride, dilation, strict=True)
+        made = tuple((n - 1) * s + d * (k - 1) + 1 for n, k, s, d in axes)
+        grid = Grid(1.0, int(random.integers(-5, 1)), 6)
+        entry = Input(id="input", path="input", shape=(2, *inside), grid=grid)
+        node = TransposedConvolution(
+            id="layer", path="layer", sources=("input",), shape=(4, *made), stride=stride, padding=(0,) * dims,
+            output_padding=(0,) * dims, dilation=dilation, groups=groups,
+            weight=weight(random.integers(-7, 8, (2, 4 // groups, *kernel))),
+        )  # fmt: skip
+        net = IntegerNetwork(1, (entry, node, readout("layer", (4, *made))))
+        size = 2 * int(np.prod(inside))
+        taps = run_layer(node, [np.eye(size, dtype=np.int64).reshape(1, size, 2, *inside)], 1)[0].reshape(size, -1)
+        up, down = np.maximum(taps, 0).sum(0), np.minimum(taps, 0).sum(0)
+        worst = int((up * grid.low + down * grid.high).min()), int((up * grid.high + down * grid.low).max())
+        assert bounds_of(net, "out") == (min(worst[0], grid.low), max(worst[1], grid.high))
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4])
+@pytest.mark.parametrize("threshold", [1, 5, 9])
+def test_the_range_behind_a_burst_is_reached(steps: int, threshold: int) -> None:
+    """The whole charge at the first step, and nothing later: no wider than that."""
+    trains = np.array(list(product(range(-3, 5), repeat=steps))).T[..., None]
+    entry = Input(id="input", path="input", shape=(1,), grid=Grid(1.0, -3, 4), constant=False)
+    burst = Burst(id="burst", path="burst", sources=("input",), shape=(1,))
+    node = plain(threshold, source="burst")
+    net = IntegerNetwork(steps, (entry, burst, node, readout("neuron", (1,))))
+    h = simulate(net, trains).potentials["neuron"]
+    assert widths(net)[0].membrane == (h.min(), h.max())
+    assert widths(net)[0].accumulator == (-3 * steps, 4 * steps)
+
+
+@pytest.mark.parametrize("low", [0, -2])
+def test_counts_stay_within_the_range_of_spikes_and_their_counters_within_all_steps(low: int) -> None:
+    entry = Input(id="input", path="input", shape=(1, 4), grid=Grid(1.0, low, 1), constant=False)
+    pool = CountMaxPool(
+        id="pool", path="pool", sources=("input",), shape=(1, 2), kernel=(2,), stride=(2,), padding=(0,)
+    )
+    net = IntegerNetwork(7, (entry, pool, readout("pool", (1, 2))))
+    counted, out = widths(net)
+    assert counted.membrane == (7 * low, 7)
+    assert out.accumulator == (low, 1)
+    assert out.membrane == (7 * low, 7)
+
+
+def test_channels_keep_their_own_range_through_concatenation_and_slices() -> None:
+    entry = Input(id="input", path="input", shape=(2,), grid=Grid(1.0, 0, 1))
+    scaled = Add(id="scaled", path="scaled", sources=("input",), shape=(2,), gains=(np.array([[10, -30]]),))
+    both = Concat(id="both", path="both", sources=("input", "scaled"), shape=(4,))
+    part = Slice(id="part", path="part", sources=("both",), shape=(2,), start=1, stop=3)
+    first = Linear(id="first", path="first", sources=("part",), shape=(1,), weight=weight(np.array([[1, 1]])))
+    net = IntegerNetwork(2, (entry, scaled, both, part, first, plain(1, source="first"), readout("neuron", (1,))))
+    neuron_widths = widths(net)[0]
+    assert neuron_widths.membrane == (0, 11 + 10)

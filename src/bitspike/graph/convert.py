@@ -151,9 +151,8 @@ def assemble(
         data = inputs if data is None else data if isinstance(data, Tensor) else list(_first(data, samples))
     else:
         data = calibrate if isinstance(calibrate, Tensor) else list(_first(calibrate, samples))
-        found = find_lambdas(
-            graph, data, threshold, steps=settings.steps, at=at, samples=samples, ties=ties(core), seed=seed
-        )
+        tied = ties(core) if settings.concat == "tie" else []
+        found = find_lambdas(graph, data, threshold, steps=settings.steps, at=at, samples=samples, ties=tied, seed=seed)
         lambdas, record, notes = dict(found), found.manifest(), found.notes
     grids = _grids(graph, core, data, inputs, input_grid, input_bits, samples)
     made = Conversion(graph, frozenset(chosen), lambdas, grids, settings, record, notes=notes)

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from functools import partial
 
 from torch import nn
+from torch.utils._pytree import TreeSpec, tree_structure
 
 from bitspike.graph.ir import Graph, Op
 
@@ -35,7 +36,8 @@ def core_of(graph: Graph, region: Collection[str]) -> Graph:
         Op(id=id, kind="input", path=graph[id].path, shape=graph[id].shape, attrs={"index": n})
         for n, id in enumerate(entries)
     ]
-    output = Op(id="output", kind="output", path="", inputs=tuple(exits_of(graph, held)))
+    exits = tuple(exits_of(graph, held))
+    output = Op(id="output", kind="output", path="", inputs=exits, attrs={"structure": _structure(len(exits))})
     used = {op.module for op in inside if op.module is not None}
     return Graph((*inputs, *inside, output), {k: m for k, m in graph.modules.items() if k in used}, graph.model)
 
@@ -47,10 +49,15 @@ def exits_of(graph: Graph, region: Collection[str]) -> list[str]:
 
 
 def covers(graph: Graph, region: Collection[str]) -> bool:
-    """Tell whether nothing but inputs and one output stands outside a region, so that no host is needed."""
+    """Tell whether nothing but inputs and a plain output stands outside a region, so that no host is needed."""
     output = graph.ops[-1]
     outside = [op for op in graph if op.id not in region and op.kind not in ("input", "output")]
-    return (not outside and output.attrs.get("structure") is None) or (not outside and len(output.inputs) == 1)
+    return not outside and output.attrs["structure"] == _structure(len(output.inputs))
+
+
+def _structure(results: int) -> TreeSpec:
+    """Return how a module hands on its results: one as it is, several as a tuple."""
+    return tree_structure(0 if results == 1 else tuple(range(results)))
 
 
 def replaced(graph: Graph, region: Collection[str], core: nn.Module) -> Graph:

@@ -7,7 +7,7 @@ or compare make of these. What a weighted layer gives is a *current*, until it r
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Container, Iterable, Iterator
 
 from bitspike.graph.ir import Graph, Op
 
@@ -23,26 +23,32 @@ def moves(op: Op) -> bool:
 def spikes(graph: Graph) -> set[str]:
     """Return the ids of all operations whose result is spikes."""
     found: set[str] = set()
+    sums: set[str] = set()  # of spikes, that are currents because only relus and further sums read them
     readers = graph.readers()
     for op in graph:
         carries = moves(op) or op.kind in ("avg_pool", "max_pool", "concat")
         if (
             op.kind in ("input", "relu")
             or (carries and all(i in found for i in op.inputs))
-            or _rectified_sum(op, found, readers[op.id])
+            or read_as_spikes(op, found | sums, readers[op.id])
         ):
             found.add(op.id)
+        elif rectified_sum(op, found | sums):
+            sums.add(op.id)
     return found
 
 
-def _rectified_sum(op: Op, found: set[str], readers: list[Op]) -> bool:
-    """Tell whether a sum of spikes is read as spikes; one that only a relu reads is a current of that neuron."""
-    return (
-        op.kind == "add"
-        and all(i in found for i in op.inputs)
-        and -1 not in op.attrs.get("signs", (1, 1))
-        and any(reader.kind not in ("relu", "add") for reader in readers)
-    )
+def rectified_sum(op: Op, rectified: Container[str]) -> bool:
+    """Tell whether an operation adds values that are never below 0."""
+    return op.kind == "add" and all(i in rectified for i in op.inputs) and -1 not in op.attrs.get("signs", (1, 1))
+
+
+def read_as_spikes(op: Op, rectified: Container[str], readers: list[Op]) -> bool:
+    """Tell whether a sum needs a neuron of its own: it is never below 0, and something reads it as spikes.
+
+    A sum that only relus and further sums read is a current of their neurons.
+    """
+    return rectified_sum(op, rectified) and any(reader.kind not in ("relu", "add") for reader in readers)
 
 
 def neurons(graph: Graph) -> tuple[str, ...]:

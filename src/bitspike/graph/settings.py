@@ -20,6 +20,9 @@ Schedule = Literal["synchronous", "layerwise"]
 AveragePool = Literal["sum", "neuron"]
 """An average pool adds up and the next layer divides; or it is a neuron of its own that fires once per window."""
 
+Concat = Literal["tie", "fold"]
+"""What neurons that are put side by side share: one value of a spike, or nothing."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -41,6 +44,10 @@ class Settings:
         schedule: ``synchronous``, or ``layerwise``, whose spike counts are those of the quantized ANN exactly.
         average_pool: ``sum`` (exact), or ``neuron`` where wires carry single spikes only.
         max_fraction_bits: the most bits of the potential below one count; 0 for chips without a shifter.
+        multiplier_bits: for chips that multiply each branch of a sum: branches keep their own weight steps; None, as
+            chips have it, shares one step.
+        concat: ``tie`` gives the neurons that are put side by side one value; ``fold`` leaves each its own and folds
+            them into the slices of the next weights.
         rounded: False leaves thresholds and biases as good as real, to measure what their rounding costs.
 
     Raises:
@@ -62,6 +69,8 @@ class Settings:
     schedule: Schedule = "synchronous"
     average_pool: AveragePool = "sum"
     max_fraction_bits: int = 8
+    multiplier_bits: int | None = None
+    concat: Concat = "tie"
     rounded: bool = True
 
     def __post_init__(self) -> None:
@@ -81,6 +90,7 @@ class Settings:
         if self.neuron is SignedIF and self.reset != "soft":
             raise ConstraintError("convert(neuron=SignedIF, reset='hard'): a signed neuron resets by subtraction")
         words = {"coding": Coding, "schedule": Schedule, "average_pool": AveragePool, "reset": Reset, "fire": Fire}
+        words |= {"concat": Concat}
         for name, allowed in words.items():
             if getattr(self, name) not in get_args(allowed):
                 raise ConstraintError(f"convert({name}={getattr(self, name)!r}): allowed are {get_args(allowed)}")

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from bitspike.errors import ConversionError
+from bitspike.graph.flow import read_as_spikes, rectified_sum
 from bitspike.graph.ir import Graph, Op
 from bitspike.graph.settings import Settings
 from bitspike.graph.units import Group, Weighted, fit_group, shared_unit
@@ -171,6 +172,7 @@ class _Builder:
         self.fx = fx.Graph()
         self.modules: dict[str, nn.Module] = {}
         self.spikes: dict[str, Spikes] = {}
+        self.sums: set[str] = set()
         self.reports: dict[str, LayerReport] = {}
         self.readouts: dict[str, fx.Node] = {}
         weighted = [op for op in graph if op.kind in WEIGHTED]
@@ -193,14 +195,16 @@ class _Builder:
             self._output(op)
         elif op.kind == "relu":
             self._relu(op)
-        elif op.kind == "add" and self._rectified(op):
+        elif read_as_spikes(op, self.spikes.keys() | self.sums, self.readers[op.id]):
             self._neuron(op, self._branches(op.id), self._lambda(op), kind="neuron")
+        elif rectified_sum(op, self.spikes.keys() | self.sums):
+            self.sums.add(op.id)
         elif all(i in self.spikes for i in op.inputs):
             self._spikes(op)
 
     def _input(self, op: Op) -> None:
-        s, name = self.settings, _word(op.id)
-        node = self.fx.placeholder(name)
+        s, name = self.settings, "".join(c if c.isalnum() else "_" for c in op.id)
+        node = self.fx.placeholder(name if name.isidentifier() else f"x_{name}")
         if s.coding == "events":
             self.spikes[op.id] = Spikes(node, torch.full((1,), s.input_value, dtype=torch.float64))
             return
@@ -277,7 +281,10 @@ class _Builder:
         value = _moved(op, wire.value, shape)
         if op.kind == "pad" and wire.value.numel() > 1:  # what is added has no value of its own
             filled = _spread(value, op.shape)
-            value = _compact(torch.where(filled == 0, filled.amax(), filled), len(op.shape))
+            by_channel = filled.flatten(1).amax(1).clone()
+            by_channel[by_channel == 0] = by_channel.amax()
+            rest = by_channel.view(-1, *[1] * (len(op.shape) - 1))
+            value = _compact(torch.where(filled == 0, rest, filled), len(op.shape))
         return Spikes(self._emit_moves(op, wire.node, shape), value)
 
     def _emit_moves(self, op: Op, node: fx.Node, shape: tuple[int, ...]) -> fx.Node:
@@ -358,6 +365,7 @@ class _Builder:
             per_channel=s.per_channel and not any(o.kind in ("reshape", "transpose") for b in layers for o in b.after),
             scale=s.scale,
             max_fraction_bits=s.max_fraction_bits,
+            multiplier_bits=s.multiplier_bits,
             rounded=s.rounded,
         )
         exponent = max(0, math.ceil(math.log2(float(group.threshold.max())) - group.fraction_bits))
@@ -456,9 +464,13 @@ class _Builder:
         step = undivided if self.ops[branch.op.inputs[0]].kind == "input" else grain
         bias = group.biases[index].double() * grain * 2.0**-group.fraction_bits
         bits = self.settings.bits_of(branch.op.path, first=branch.op.id in self.first, last=False)
-        made = self._layer(layer, group.codes[index].double() * step, bias, step, bits)
-        node = self._module(_word(branch.op.id), made, self.spikes[branch.op.inputs[0]].node)
-        return self._after(branch, node)
+        many = group.multipliers[index]
+        if many.numel() == 1 or bool((many == many[0]).all()):
+            step *= float(many[0])
+            made = self._layer(layer, group.codes[index].double() * step, bias, step, bits)
+            node = self._module(_word(branch.op.id), made, self.spikes[branch.op.inputs[0]].node)
+            return self._after(branch, node)
+        raise self._refused(branch.op, "multipliers per channel have no place", "per_channel=False")
 
     def _layer(self, layer: nn.Module, weight: Tensor, bias: Tensor, step: float, bits: int) -> nn.Module:
         made = over_time(layer, bias=bool((bias != 0).any()))
@@ -514,12 +526,6 @@ class _Builder:
         return self._module(f"{_word(op.id)}_readout", RateReadout(), node)
 
     # ---- small parts -----------------------------------------------------------------------------------------------
-
-    def _rectified(self, op: Op) -> bool:
-        """Tell whether a sum of spikes is read as spikes, so that it needs a neuron of its own."""
-        if not all(i in self.spikes for i in op.inputs) or -1 in op.attrs.get("signs", (1, 1)):
-            return False
-        return any(reader.kind != "relu" and reader.kind != "add" for reader in self.readers[op.id])
 
     def _lambda(self, op: Op) -> Tensor:
         if op.id not in self.values:

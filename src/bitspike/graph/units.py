@@ -57,6 +57,7 @@ class Group:
     Args:
         unit: float64 [1] or [C]: real value of one count of the synaptic sum.
         codes: int64, by weighted branch.
+        multipliers: by weighted branch, how many units one of its codes is worth; 1 unless branches keep their steps.
         gains: int64 [1] or [C], by skip.
         biases: int64 [C], by weighted branch, in units of ``unit / 2**fraction_bits``.
         threshold: int64 [1] or [C], in the same units.
@@ -67,6 +68,7 @@ class Group:
 
     unit: Tensor
     codes: tuple[Tensor, ...]
+    multipliers: tuple[Tensor, ...]
     gains: tuple[Tensor, ...]
     biases: tuple[Tensor, ...]
     threshold: Tensor
@@ -108,6 +110,7 @@ def fit_group(
     per_channel: bool,
     scale: ScaleRule | None = None,
     max_fraction_bits: int = 8,
+    multiplier_bits: int | None = None,
     rounded: bool = True,
 ) -> Group:
     """Choose the integers of a neuron.
@@ -119,6 +122,9 @@ def fit_group(
         per_channel: one unit per output channel.
         scale: reads the reach of the weights.
         max_fraction_bits: the most fraction bits; 0 for chips without a shifter.
+        multiplier_bits: f, for chips with a multiplier behind each branch: every branch keeps the step U_i of its own
+            weights, and the sum is M_1 S_1 + M_2 S_2 in units of min U_i / 2**f, M_i = round(U_i / unit). None shares
+            one step.
         rounded: False keeps threshold and bias at 2**-30 of a count, as good as real, to measure what rounding costs.
 
     Returns:
@@ -126,14 +132,19 @@ def fit_group(
         half of its levels).
     """
     unit = shared_unit(branches, [s.abs() for s in skips], per_channel=per_channel, scale=scale)
+    steps = [unit] * len(branches)
+    if multiplier_bits is not None and len(branches) > 1:
+        own = [shared_unit([b], [], per_channel=per_channel, scale=scale) for b in branches]
+        unit = torch.stack(list(torch.broadcast_tensors(*own))).amin(0) / 2.0**multiplier_bits
+        steps = [(o / unit).round() * unit for o in own]
     notes = []
     codes, biases = [], []
-    for branch in branches:
+    for branch, step in zip(branches, steps, strict=True):
         high = max(1, 2 ** (branch.bits - 1) - 1)
         if branch.bits == 1:
             found = torch.where(branch.current < 0, -1, 1)
         else:
-            exact = branch.current / along(unit, branch.axis, branch.current.dim())
+            exact = branch.current / along(step, branch.axis, branch.current.dim())
             found = exact.round().clamp(-high, high)
         codes.append(found.long())
         if len(branches) > 1 and branch.bits > 1 and int(found.abs().max()) < high / 2:
@@ -157,6 +168,7 @@ def fit_group(
     return Group(
         unit=unit,
         codes=tuple(codes),
+        multipliers=tuple((s / unit).round().long() for s in steps),
         gains=gains,
         biases=tuple(b.long() for b in biases),
         threshold=threshold.long(),

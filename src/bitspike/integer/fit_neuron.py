@@ -68,12 +68,12 @@ def fit_neuron(wire: Wire, neuron: Neuron, *, steps: int, precision: Precision, 
     wire, dead = without_dead(wire, theta)
     if dead:
         notes.append(f"{path}: {dead} channels whose gain is as good as 0 were switched off")
-    unit = natural_unit(wire) if rule.resolution is None else np.full(1, rule.resolution)
-    unit, theta = np.broadcast_arrays(unit, theta)
     if isinstance(neuron, SignedIF) and neuron.half_threshold:
         initial = theta / 2
     else:
         initial = torch.as_tensor(neuron.initial, dtype=torch.float64).reshape(-1).cpu().numpy()
+    unit = np.full(1, rule.resolution) if rule.resolution is not None else natural_unit(wire, theta, np.abs(initial))
+    unit, theta = np.broadcast_arrays(unit, theta)
 
     def at(k: int) -> tuple[OnGrid, dict[str, Any], float]:
         grid = put_on_grid(wire, unit, k, reference=theta)
@@ -144,11 +144,12 @@ def _zeros_at_end(values: Integers) -> int:
 
 
 def fit_readout(
-    wire: Wire, *, precision: Precision, path: str
+    wire: Wire, *, precision: Precision, path: str, rates: bool = False
 ) -> tuple[tuple[Integers, ...], Integers, Reals, tuple[str, ...]]:
     """Choose the integers of a read-out; returns gains, bias, the real value of one count, and notes.
 
-    One unit serves all classes, so the largest count is the answer without any multiplication.
+    One unit serves all classes, so the largest count is the answer without any multiplication. Only ``rates``,
+    spikes that leave a network without a layer in between, may be worth different values by channel, units [C] then.
     """
     largest = np.max([np.abs(b.scale).max() for b in wire.branches], keepdims=True)
     wire, dead = without_dead(wire, largest)
@@ -159,6 +160,10 @@ def fit_readout(
         return grid, None, grid.worst
 
     k, (grid, _, worst) = _fewest(at, precision, fixed=None)
+    single = wire.branches[0].scale if len(wire.branches) == 1 else np.zeros(1)
+    if rates and worst > 0 and (single > 0).all() and not wire.offset.any():
+        # Counts of one source need no common unit: each channel's count has its own real value.
+        return (np.ones((1, 1), np.int64),), np.zeros((1, 1), np.int64), single, ()
     notes = [f"{path}: {dead} channels whose gain is as good as 0 were switched off"] if dead else []
     if worst > 0:
         notes.append(f"{path}: rounded within {worst:.2g} of one count, with {k} fraction bits")

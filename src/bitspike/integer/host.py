@@ -41,4 +41,4 @@ def encode(net: IntegerNetwork, images: Tensor, *, generator: torch.Generator | 
 
 def decode(output: Readout, value: Integers) -> npt.NDArray[np.float64]:
     """Return the real value of an output: ``scale * integers``, float64 [N, ...]."""
-    return value * output.scale
+    return value * output.scale.reshape(1, -1, *[1] * (value.ndim - 2))

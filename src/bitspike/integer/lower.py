@@ -36,6 +36,7 @@ from bitspike.integer.network import (
     Readout,
     Reshape,
     SumPool,
+    TransposedConvolution,
     Weight,
     Weighted,
     window_shape,
@@ -296,12 +297,8 @@ class _Lowering:
         shape = (wire.shape[0], *window_shape(inside, module.kernel, module.stride, module.padding, (1,) * dims))
         window = Window(module.kernel, module.stride, module.padding, shape, largest=False)
         if isinstance(module, SumPoolModule):
-            made = self._pool(path, wire, window)
-            return replace(
-                made,
-                branches=tuple(replace(b, scale=b.scale * window.area) for b in made.branches),
-                offset=wire.offset * window.area,
-            )
+            made = self._pool(path, wire, window, divided=False)
+            return replace(made, offset=wire.offset * window.area)
         if wire.offset.any() or len(wire.branches) > 1 or not (wire.branches[0].scale > 0).all():
             raise LoweringError(
                 f"{path}: counts of spikes are compared, and what arrives is no plain spike wire",
@@ -391,11 +388,11 @@ class _Lowering:
             )
         return self._pool(path, self._rising(path, wire) if window.largest else wire, window)
 
-    def _pool(self, path: str, wire: Wire, window: Window) -> Wire:
-        branches = []
+    def _pool(self, path: str, wire: Wire, window: Window, *, divided: bool = True) -> Wire:
+        branches, area = [], window.area if divided else 1
         for branch in wire.branches:
             kind = MaxPool if window.largest else SumPool
-            scale = branch.scale if window.largest else branch.scale / window.area
+            scale = branch.scale if window.largest else branch.scale / area
             node = kind(
                 id=self._id(path), path=path, sources=(branch.node,), shape=window.shape, scale=np.abs(scale),
                 kernel=window.kernel, stride=window.stride, padding=window.padding,
@@ -452,7 +449,8 @@ class _Lowering:
 
     def _readout(self, path: str, module: nn.Module, wire: Wire) -> Readout:
         _need_time(path, module, wire)
-        gains, bias, unit, notes = fit_readout(wire, precision=self.precision, path=path)
+        rates = not any(isinstance(n, Weighted) for n in self.nodes if n.id in {b.node for b in wire.branches})
+        gains, bias, unit, notes = fit_readout(wire, precision=self.precision, path=path, rates=rates)
         self.notes.extend(notes)
         scale = unit / self.steps if isinstance(module, RateReadout) else unit
         node = Readout(
@@ -558,6 +556,8 @@ def _orient(nodes: list[Node]) -> list[Node]:
             if not isinstance(node, Weighted) or readers[source] > 1 or not _mirrored(node.weight):
                 continue
             sign = np.where((gain < 0).all(0), -1, 1)
+            if (sign > 0).all() or isinstance(node, TransposedConvolution):
+                continue
             gains[g] = gain * sign
             channels = np.broadcast_to(sign, (len(node.weight.codes),)).reshape(-1, *[1] * (node.weight.codes.ndim - 1))
             weight = replace(node.weight, codes=node.weight.codes * channels)

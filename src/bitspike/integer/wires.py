@@ -97,13 +97,19 @@ def smallest_scale(wire: Wire) -> Reals:
     return np.where(np.isfinite(scales), scales, finite.min() if finite.size else 1.0)
 
 
-def natural_unit(wire: Wire) -> Reals:
+def natural_unit(wire: Wire, *others: Reals) -> Reals:
     """Return, by channel, the largest unit of which the scales of all branches are whole multiples; else the smallest.
 
     Scales that are no small multiples of one unit, as floats of a training are not, get the smallest scale.
+
+    Args:
+        wire: its branches' scales count.
+        others: what else should be whole multiples, [1] or [C], such as a threshold.
     """
     least = smallest_scale(wire)
-    scales = np.stack([np.broadcast_to(np.abs(b.scale), least.shape) for b in wire.branches])
+    least = np.broadcast_to(least, np.broadcast_shapes(least.shape, *(o.shape for o in others)))
+    values = [*(np.abs(b.scale) for b in wire.branches), *others]
+    scales = np.stack([np.broadcast_to(v, least.shape) for v in values])
     units = least.copy()
     for c in range(len(least)):
         present = {float(x) for x in scales[:, c] if x > 0}
