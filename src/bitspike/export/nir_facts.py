@@ -1,0 +1,103 @@
+"""The metadata of a NIR file: flat keys ``snn.*`` with numbers, texts and arrays, for all that NIR has no field for.
+
+HDF5 holds no None: what is not there is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from bitspike.integer.network import (
+    Convolution,
+    Input,
+    IntegerNetwork,
+    Integers,
+    Linear,
+    Neuron,
+    Node,
+    TransposedConvolution,
+)
+
+FORMAT = "bitspike-nir"
+VERSION = 1
+
+Facts = dict[str, Any]
+
+
+def graph_facts(net: IntegerNetwork) -> Facts:
+    """Return what a reader has to know before it reads a node."""
+    return {
+        "snn.format": FORMAT,
+        "snn.format_version": VERSION,
+        "snn.T": net.steps,
+        "snn.dt": 1.0,
+        "snn.units": "integer",
+        "snn.output": "the sum over all steps",
+    }
+
+
+def facts(node: Node) -> Facts:
+    """Return where a node came from and what one of its integers is worth."""
+    return {"snn.op": type(node).__name__, "snn.path": node.path, "snn.call": node.call, "snn.scale": node.scale}
+
+
+def input_facts(node: Input) -> Facts:
+    """Return the grid and the coding of an input: ``code = round(x / delta)``, clipped to low .. high."""
+    return facts(node) | {
+        "snn.delta": node.grid.scale,
+        "snn.low": node.grid.low,
+        "snn.high": node.grid.high,
+        "snn.coding": node.coding,
+        "snn.constant": int(node.constant),
+        "snn.divisor": node.divisor,
+    }
+
+
+def neuron_facts(node: Neuron) -> Facts:
+    """Return all of a neuron that NIR leaves open: reset, comparison, first potential, rounding, limits."""
+    found = facts(node) | {
+        "snn.shape": np.array(node.shape),
+        "snn.reset": "subtract" if node.reset == "soft" else "to v_reset",
+        "snn.compare": node.fire,
+        "snn.v0": node.initial,
+        "snn.k": node.fraction_bits,
+        "snn.unit": node.unit,
+        "snn.leak_numerator": node.leak.numerator,
+        "snn.leak_shift": node.leak.shift,
+        "snn.leak_order": node.leak_order,
+        "snn.rounding": "down",
+    }
+    limits = {"snn.v_min": node.floor, "snn.width": node.width}
+    return found | {key: value for key, value in limits.items() if value is not None}
+
+
+def weight_facts(layer: Convolution | TransposedConvolution | Linear, gain: Integers) -> Facts:
+    """Return the grid of a layer's codes; the file's weights are codes times ``gain``, output channel by channel."""
+    weight = layer.weight
+    levels = {} if weight.levels is None else {"snn.levels": np.array(weight.levels, np.int64)}
+    return (
+        facts(layer)
+        | levels
+        | {
+            "snn.gain": gain,
+            "snn.delta": weight.step,
+            "snn.bits": weight.bits,
+            "snn.low": weight.low,
+            "snn.high": weight.high,
+            "snn.scheme": weight.scheme,
+        }
+    )
+
+
+def text(found: Mapping[str, Any], key: str, otherwise: str = "") -> str:
+    """Return a text of the metadata; some readers hand out bytes."""
+    value = found.get(key, otherwise)
+    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+
+
+def whole_number(found: Mapping[str, Any], key: str, otherwise: int | None = None) -> int | None:
+    """Return an integer of the metadata."""
+    return int(found[key]) if key in found else otherwise

@@ -1,0 +1,411 @@
+"""An integer network as the nodes and edges of a NIR graph, still without the package ``nir``.
+
+Residual sums are several edges into one neuron; a concatenation becomes slices of the weights that read it; gains and
+biases go into the layers in front of a neuron; a transposed convolution becomes a matrix. Whatever NIR cannot say is
+collected and refused together.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bitspike.export.nir_facts import facts, input_facts, neuron_facts, weight_facts
+from bitspike.export.nir_terms import (
+    Piece,
+    Synapse,
+    Term,
+    dense,
+    merged,
+    merged_synapses,
+    moved,
+    scaled,
+    sliced,
+    ungrouped,
+    whole,
+)
+from bitspike.integer.network import (
+    Add,
+    Burst,
+    Concat,
+    Convolution,
+    CountMaxPool,
+    Input,
+    IntegerNetwork,
+    Integers,
+    Linear,
+    MaxPool,
+    Neuron,
+    Node,
+    Pad,
+    Readout,
+    Reshape,
+    Shape,
+    Slice,
+    SumPool,
+    Transpose,
+    TransposedConvolution,
+    Upsample,
+)
+
+LARGEST_MATRIX = 1 << 24
+"""Entries of the largest matrix that stands for a transposed convolution or a gain: 64 MiB as float32."""
+
+HELD: Mapping[type[Node], str] = {
+    Input: "Input; grid and coding in the metadata",
+    Convolution: "Conv1d or Conv2d, always with a bias; groups as zeros",
+    TransposedConvolution: f"Affine, a matrix of at most {LARGEST_MATRIX} entries",
+    Linear: "Affine",
+    SumPool: "SumPool2d; in one dimension a Conv1d of ones",
+    Reshape: "Flatten; other shapes are refused",
+    Add: "several edges into one node; gains in the weights",
+    Concat: "slices of the weights that read it",
+    Slice: "zeros in the weights that read it",
+    Neuron: "IF or LIF; reset, comparison, first potential and limits in the metadata",
+    Readout: "Output of every step; the reader adds them up",
+}
+"""How NIR holds each kind of node."""
+
+REFUSED: Mapping[type[Node], str] = {
+    MaxPool: "NIR has no maximum",
+    CountMaxPool: "NIR has no maximum and no counter",
+    Burst: "NIR has no memory but the neuron's",
+    Upsample: "NIR has no upsampling",
+    Pad: "NIR pads inside a convolution only",
+    Transpose: "NIR cannot exchange axes",
+}
+"""Why NIR holds the others not."""
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """One node of the file.
+
+    Args:
+        kind: name of its class in ``nir``.
+        reads, gives: shapes of its input and output, without a batch.
+        fields: arguments of the class.
+        facts: metadata.
+    """
+
+    kind: str
+    reads: Shape
+    gives: Shape
+    fields: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Nodes by id, edges between them, and what could not be said."""
+
+    entries: dict[str, Entry] = field(default_factory=dict)
+    edges: list[tuple[str, str]] = field(default_factory=list)
+    problems: list[tuple[Node, str]] = field(default_factory=list)
+
+
+def plan(net: IntegerNetwork) -> Plan:
+    """Return the NIR graph of a network, and everything that it cannot say."""
+    made = _Writer(net)
+    for node in net.nodes:
+        made.write(node)
+    return made.plan
+
+
+def reasons(node: Node) -> list[str]:
+    """Return why NIR cannot hold a node, as far as the node alone tells."""
+    found = [REFUSED[type(node)]] if type(node) in REFUSED else []
+    if isinstance(node, Add | Neuron | Readout) and any(_changes(gain) for gain in node.gains):
+        found.append("its gain changes over time")
+    if isinstance(node, Neuron | Readout) and _changes(node.bias):
+        found.append("its bias changes over time")
+    if isinstance(node, Convolution | SumPool) and len(node.shape) > 3:
+        found.append("NIR has layers of one and two dimensions")
+    if isinstance(node, Neuron):
+        wrong = {
+            "its threshold changes over time": _changes(node.threshold),
+            "it is signed": node.signed,
+            "it shifts what arrives, and rounds": node.right_shift != 0,
+            "its leak makes the potential grow": float(node.leak) > 1,
+        }
+        found += [reason for reason, holds in wrong.items() if holds]
+    return found
+
+
+def _changes(values: Integers) -> bool:
+    return bool((values != values[:1]).any())
+
+
+class _Writer:
+    """Follow the data; ``wires`` holds the terms of what has been read so far, None behind a problem."""
+
+    def __init__(self, net: IntegerNetwork) -> None:
+        self.net = net
+        self.plan = Plan()
+        self.wires: dict[str, list[Term] | None] = {}
+        self.known: dict[tuple[Any, ...], Piece] = {}
+        self.ids = {node.id for node in net.nodes}
+
+    def write(self, node: Node) -> None:
+        """Write one node, or what stands for it."""
+        self.node = node
+        found = reasons(node)
+        for reason in found:
+            self.refuse(reason)
+        terms = [self.wires[s] for s in node.sources]
+        self.wires[node.id] = None
+        if not found and all(t is not None for t in terms):
+            self.wires[node.id] = self._wire(node, [t for t in terms if t is not None])
+
+    def refuse(self, reason: str) -> None:
+        """Remember what the node at hand cannot say."""
+        self.plan.problems.append((self.node, reason))
+
+    def _wire(self, node: Node, terms: list[list[Term]]) -> list[Term] | None:
+        inside = self.net[node.sources[0]].shape if node.sources else ()
+        match node:
+            case Input():
+                return [self._entry(node.id, Entry("Input", node.shape, node.shape, facts=input_facts(node)))]
+            case Convolution() | TransposedConvolution() | Linear():
+                pieces = self._pieces(terms[0])
+                if not isinstance(node, Convolution) or any(p.flat for p in pieces):
+                    pieces = [self._flat(p) for p in pieces]
+                return [Synapse(node, inside, tuple(pieces), np.ones(node.shape[0], np.int64))]
+            case SumPool():
+                return self._pool(node, self._pieces(terms[0]))
+            case Reshape():
+                return self._reshape(node, inside, terms[0])
+            case Add():
+                return self._sum(node, terms)
+            case Concat():
+                return self._concat(node, terms)
+            case Slice():
+                pieces = [sliced(p, node.start, node.stop, inside[1:]) for p in self._pieces(terms[0])]
+                return [p for p in pieces if p is not None]
+        assert isinstance(node, Neuron | Readout)
+        return self._end(node, self._sum(node, terms))
+
+    # -- linear layers -------------------------------------------------------------------------------------------
+
+    def _sum(self, node: Add | Neuron | Readout, terms: list[list[Term]]) -> list[Term]:
+        pairs = zip(node.gains, terms, strict=True)
+        return [scaled(term, gain[0], node.shape[1:]) for gain, some in pairs for term in some]
+
+    def _concat(self, node: Concat, terms: list[list[Term]]) -> list[Term]:
+        at, found = 0, []
+        for source, some in zip(node.sources, terms, strict=True):
+            found += [moved(p, at, node.shape[1:]) for p in self._pieces(some)]
+            at += self.net[source].shape[0]
+        return list(found)
+
+    def _pool(self, node: SumPool, pieces: list[Piece]) -> list[Term] | None:
+        if any(p.flat for p in pieces):
+            self.refuse("it reads a vector that stands for an image")
+            return None
+        found: list[Term] = []
+        for p in pieces:
+            key = ("pool", p.node, node.kernel, node.stride, node.padding)
+            if key not in self.known:
+                shape = (p.shape[0], *node.shape[1:])
+                entry = self._pool_entry(node, p.shape, shape)
+                entry.facts.update(facts(node))
+                self.known[key] = self._entry(self._name(node.id), entry, p)
+            pool = self.known[key]
+            found.append(Piece(pool.node, pool.shape, p.start, p.stop, p.offset, p.gain))
+        return found
+
+    def _pool_entry(self, node: SumPool, inside: Shape, shape: Shape) -> Entry:
+        if len(inside) == 3:
+            window = {"kernel_size": node.kernel, "stride": node.stride, "padding": node.padding}
+            return Entry("SumPool2d", inside, shape, {k: np.array(v) for k, v in window.items()})
+        weight = np.eye(inside[0], dtype=np.int64)[..., None].repeat(node.kernel[0], -1)
+        return self._convolution(weight, inside, shape, node.stride, node.padding, (1,))
+
+    def _reshape(self, node: Reshape, inside: Shape, terms: list[Term]) -> list[Term] | None:
+        if node.shape == inside:
+            return terms
+        if len(node.shape) > 1:
+            self.refuse(f"NIR flattens, and makes no {list(node.shape)} of {list(inside)}")
+            return None
+        return [self._flat(p) for p in self._pieces(terms)]
+
+    def _flat(self, piece: Piece) -> Piece:
+        """Return a piece of an image as a piece of a vector."""
+        if piece.flat:
+            return piece
+        features = math.prod(piece.shape)
+        key = ("flat", piece.node)
+        if key not in self.known:
+            fields = {"start_dim": 0, "end_dim": -1}
+            entry = Entry("Flatten", piece.shape, (features,), fields)
+            self.known[key] = self._entry(self._name(f"{piece.node}_flat"), entry, piece)
+        places = math.prod(piece.shape[1:])
+        start, stop, offset = (n * places for n in (piece.start, piece.stop, piece.offset))
+        return Piece(self.known[key].node, (features,), start, stop, offset, np.repeat(piece.gain, places))
+
+    # -- synapses ------------------------------------------------------------------------------------------------
+
+    def _pieces(self, terms: list[Term]) -> list[Piece]:
+        """Write every synapse among the terms, without a bias: a layer reads it."""
+        pieces = [t for t in terms if isinstance(t, Piece)]
+        return merged(pieces + [p for s in merged_synapses(terms) for p in self._synapse(s, None, ends=False)])
+
+    def _synapse(self, synapse: Synapse, bias: Integers | None, *, ends: bool) -> list[Piece]:
+        """Write a layer, once for every piece that it reads; the first one carries the bias [C]."""
+        layer, gain = synapse.layer, synapse.gain
+        key = (layer.id, ends, gain.tobytes(), None if bias is None else bias.tobytes())
+        found = []
+        for k, piece in enumerate(synapse.pieces):
+            if (*key, k) not in self.known:
+                some = bias if k == 0 and bias is not None else np.zeros(layer.shape[0], np.int64)
+                entry = self._affine(synapse, piece, some) if synapse.flat else self._image(synapse, piece, some)
+                if entry is None:
+                    return []
+                entry.facts.update(weight_facts(layer, gain if ends else np.ones_like(gain)))
+                self.known[(*key, k)] = self._entry(self._name(layer.id), entry, piece)
+            found.append(self.known[(*key, k)])
+        return found
+
+    def _image(self, synapse: Synapse, piece: Piece, bias: Integers) -> Entry:
+        layer = synapse.layer
+        assert isinstance(layer, Convolution)
+        weight = _columns(ungrouped(layer.weight.codes, layer.groups), piece)
+        weight = weight * synapse.gain.reshape(-1, *[1] * (weight.ndim - 1))
+        entry = self._convolution(weight, piece.shape, layer.shape, layer.stride, layer.padding, layer.dilation, bias)
+        if layer.groups > 1 and piece.plain:
+            entry.facts["snn.groups"] = layer.groups
+        return entry
+
+    def _affine(self, synapse: Synapse, piece: Piece, bias: Integers) -> Entry | None:
+        layer, places = synapse.layer, math.prod(synapse.layer.shape[1:])
+        if isinstance(layer, Linear):
+            matrix = layer.weight.codes
+        else:
+            entries = math.prod(layer.shape) * math.prod(synapse.inside)
+            if entries > LARGEST_MATRIX:
+                self.refuse(f"{layer.path} as a matrix has {entries} entries, more than {LARGEST_MATRIX}")
+                return None
+            matrix = dense(layer, synapse.inside)
+        weight = _columns(matrix, piece) * np.repeat(synapse.gain, places)[:, None]
+        return self._matrix(weight, np.repeat(bias, places))
+
+    def _matrix(self, weight: Integers, bias: Integers) -> Entry:
+        fields = {"weight": self._float(weight, "a weight"), "bias": self._float(bias, "a bias")}
+        return Entry("Affine", weight.shape[1:], weight.shape[:1], fields)
+
+    def _convolution(
+        self, weight: Integers, inside: Shape, shape: Shape, stride: Shape, padding: Shape, dilation: Shape,
+        bias: Integers | None = None,
+    ) -> Entry:  # fmt: skip
+        one = len(inside) == 2
+        bias = np.zeros(len(weight), np.int64) if bias is None else bias
+        window = {"stride": stride, "padding": padding, "dilation": dilation, "input_shape": inside[1:]}
+        fields: dict[str, Any] = {name: value[0] if one else value for name, value in window.items()}
+        fields |= {"weight": self._float(weight, "a weight"), "bias": self._float(bias, "a bias"), "groups": 1}
+        return Entry("Conv1d" if one else "Conv2d", inside, shape, fields)
+
+    # -- neurons and outputs -------------------------------------------------------------------------------------
+
+    def _end(self, node: Neuron | Readout, terms: list[Term]) -> list[Term] | None:
+        """Write a neuron or an output, and the edges into it."""
+        pieces = merged(t for t in terms if isinstance(t, Piece))
+        bias: Integers | None = np.broadcast_to(node.bias[0], (node.shape[0],)) if node.bias.any() else None
+        found: list[Piece] = []
+        for synapse in merged_synapses(terms):
+            found += self._synapse(synapse, bias, ends=True)
+            bias = None
+        for piece in pieces:
+            if piece.plain and bias is None:
+                found.append(piece)
+            elif (relay := self._relay(node, piece, bias)) is not None:
+                found.append(relay)
+                bias = None
+        flat = any(p.flat for p in found)
+        found = [self._flat(p) for p in found] if flat else found
+        shape = (math.prod(node.shape),) if flat else node.shape
+        return [self._entry(node.id, self._neuron(node, shape), *found)]
+
+    def _relay(self, node: Neuron | Readout, piece: Piece, bias: Integers | None) -> Piece | None:
+        """Write a gain, a shifted piece or a bias without a layer to carry it: a matrix, or a kernel of size one."""
+        bias = np.zeros(node.shape[0], np.int64) if bias is None else bias
+        rows = math.prod(node.shape) if piece.flat else node.shape[0]
+        if rows * piece.shape[0] > LARGEST_MATRIX or len(piece.shape) > 3:
+            self.refuse(
+                f"the gain or bias on {piece.node} of shape {list(piece.shape)} has no layer of NIR that says it"
+            )
+            return None
+        weight = np.zeros((rows, piece.shape[0]), np.int64)
+        count = np.arange(piece.stop - piece.start)
+        weight[piece.offset + count, piece.start + count] = piece.gain
+        name = self._name(f"{piece.node}_to_{node.id}")
+        if piece.flat:
+            return self._entry(name, self._matrix(weight, np.repeat(bias, rows // node.shape[0])), piece)
+        dims = len(piece.shape) - 1
+        weight = weight.reshape(*weight.shape, *[1] * dims)
+        one, none = (1,) * dims, (0,) * dims
+        return self._entry(name, self._convolution(weight, piece.shape, node.shape, one, none, one, bias), piece)
+
+    def _neuron(self, node: Neuron | Readout, shape: Shape) -> Entry:
+        if isinstance(node, Readout):
+            return Entry("Output", shape, shape, facts=facts(node))
+        spread = [-1, *[1] * (len(node.shape) - 1)]
+
+        def full(values: Integers, what: str) -> npt.NDArray[np.float32]:
+            return np.broadcast_to(self._float(values, what).reshape(spread), node.shape).reshape(shape).copy()
+
+        ones = np.ones(shape, np.float32)
+        fields = {"r": ones, "v_threshold": full(node.threshold[0], "a threshold")}
+        fields["v_reset"] = 0 * ones if node.reset == "soft" else full(node.v_reset, "a reset value")
+        decay = float(node.leak)
+        if decay == 1:
+            return Entry("IF", shape, shape, fields, neuron_facts(node))
+        # Euler's step of one time unit: v + (r i - v) / tau = decay * v + i for tau = r = 1 / (1 - decay).
+        tau = 1 / (1 - decay)
+        fields |= {"tau": ones * np.float32(tau), "v_leak": 0 * ones}
+        fields["r"] = ones * np.float32(tau if node.leak_order == "before" else tau * decay)
+        return Entry("LIF", shape, shape, fields, neuron_facts(node))
+
+    # -- the file's nodes ----------------------------------------------------------------------------------------
+
+    def _entry(self, name: str, entry: Entry, *sources: Piece) -> Piece:
+        entry.facts["snn.index"] = len(self.plan.entries)
+        self.plan.entries[name] = entry
+        self.plan.edges += [(source.node, name) for source in sources]
+        return whole(name, entry.gives)
+
+    def _name(self, wanted: str) -> str:
+        """Return a free name: the wanted one for the first node that stands for a layer, numbered ones for more."""
+        name, k = wanted, 1
+        while name in self.plan.entries or (name in self.ids and name != self.node.id and not self._stands(name)):
+            name, k = f"{wanted}_{k}", k + 1
+        return name
+
+    def _stands(self, name: str) -> bool:
+        """Tell whether a name belongs to a layer that is written where it is read."""
+        return isinstance(self.net[name], Convolution | TransposedConvolution | Linear)
+
+    def _float(self, values: Integers, what: str) -> npt.NDArray[np.float32]:
+        """Return integers as float32, exactly."""
+        floats = np.asarray(values).astype(np.float32)
+        if not np.array_equal(floats.astype(np.float64), np.asarray(values, np.float64)) or (
+            values.size and int(np.abs(values).max()) > 2**53
+        ):
+            worst = int(np.asarray(values).reshape(-1)[np.argmax(np.abs(values))])
+            self.refuse(f"{what} of {worst} is no number of 32 bits that floats hold exactly")
+        return floats
+
+
+def _columns(codes: Integers, piece: Piece) -> Integers:
+    """Return codes [C_out, C_in, ...] that read a piece's node instead of the wire."""
+    weight = np.zeros((len(codes), piece.shape[0], *codes.shape[2:]), np.int64)
+    count = piece.stop - piece.start
+    gain = piece.gain.reshape(-1, *[1] * (codes.ndim - 2))
+    weight[:, piece.start : piece.stop] = codes[:, piece.offset : piece.offset + count] * gain
+    return weight

@@ -1,0 +1,174 @@
+"""A tape of ONNX operators over integers, and the file that it becomes.
+
+Every tensor between operators holds int32 or int64, the tape's ``numbers``; uint8 appears only where a product is
+computed. Operators are those of opset 17 that ONNX Runtime's CPU provider executes for these types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bitspike.export.refuse import optional
+from bitspike.integer.network import Integers, Shape
+
+OPSET = 17
+IR_VERSION = 8
+"""The oldest version of the file format that holds opset 17."""
+
+Numbers = type[np.int32] | type[np.int64]
+Border = tuple[str, tuple[int | str, ...]]
+"""Name and shape of a tensor at the border; "N" is the batch."""
+
+
+@dataclass(frozen=True)
+class Op:
+    """One operator; an attribute may be a tape: the body of a loop."""
+
+    kind: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Any]
+
+
+class Tape:
+    """Record operators in the order in which they run.
+
+    Args:
+        numbers: the integers that carry every value.
+        prefix: of all names, so that they are no node's id, and the body of a loop hides no outer name.
+
+    Example:
+        >>> tape = Tape(np.int32)
+        >>> tape.shifted("x", 2)
+        '/Div_2'
+        >>> [op.kind for op in tape.ops]
+        ['Mod', 'Sub', 'Div']
+    """
+
+    def __init__(self, numbers: Numbers, *, prefix: str = "/") -> None:
+        self.numbers = numbers
+        self.prefix = prefix
+        self.ops: list[Op] = []
+        self.constants: dict[str, npt.NDArray[Any]] = {}
+        self._known: dict[tuple[str, Shape, bytes], str] = {}
+
+    def add(self, kind: str, *inputs: str, name: str | None = None, **attributes: Any) -> str:
+        """Record an operator of one output and return the output's name."""
+        name = name or f"{self.prefix}{kind}_{len(self.ops)}"
+        self.ops.append(Op(kind, inputs, (name,), attributes))
+        return name
+
+    def constant(self, values: npt.ArrayLike, dtype: type[np.generic] | None = None) -> str:
+        """Return the name of a constant; equal constants are one."""
+        array = np.asarray(values)
+        array = np.ascontiguousarray(array.astype(dtype or self.numbers)).reshape(array.shape)
+        key = (array.dtype.str, array.shape, array.tobytes())
+        if key not in self._known:
+            self._known[key] = f"{self.prefix}constant_{len(self._known)}"
+            self.constants[self._known[key]] = array
+        return self._known[key]
+
+    def shape(self, values: Sequence[int]) -> str:
+        """Return the name of an int64 vector, as operators take their shapes, starts and ends."""
+        return self.constant(np.array(values, np.int64), np.int64)
+
+    def total(self, terms: Sequence[str]) -> str:
+        """Return the sum of the terms."""
+        result = terms[0]
+        for term in terms[1:]:
+            result = self.add("Add", result, term)
+        return result
+
+    def times(self, x: str, factor: int) -> str:
+        """Return ``factor * x``."""
+        return x if factor == 1 else self.add("Mul", x, self.constant(factor))
+
+    def shifted(self, x: str, bits: int) -> str:
+        """Return ``x >> bits``, rounded down: ``(x - x mod 2**bits) / 2**bits`` divides without a remainder.
+
+        ONNX shifts unsigned integers only and its ``Div`` rounds towards 0; its integer ``Mod`` has the divisor's sign.
+        """
+        if not bits:
+            return x
+        power = self.constant(1 << bits)
+        return self.add("Div", self.add("Sub", x, self.add("Mod", x, power)), power)
+
+    def to_numbers(self, x: str) -> str:
+        """Return ``x`` in the tape's integers."""
+        return self.add("Cast", x, to=np.dtype(self.numbers))
+
+    def reshaped(self, x: str, shape: Sequence[int]) -> str:
+        """Return ``x`` in another shape; 0 keeps an axis, -1 takes what is left."""
+        return self.add("Reshape", x, self.shape(shape))
+
+
+def model_of(tape: Tape, inputs: Sequence[Border], outputs: Sequence[Border], metadata: Mapping[str, str]) -> Any:
+    """Return the ``onnx.ModelProto`` of a tape.
+
+    Args:
+        tape: the operators.
+        inputs, outputs: what goes in and comes out.
+        metadata: strings to strings.
+
+    Raises:
+        ExportError: the package onnx is missing.
+    """
+    onnx = optional("onnx", extra="onnx")
+    kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(tape.numbers))
+    ends = [[onnx.helper.make_tensor_value_info(n, kind, shape) for n, shape in side] for side in (inputs, outputs)]
+    model = onnx.helper.make_model(
+        _graph(onnx, tape, "network", *ends),
+        opset_imports=[onnx.helper.make_opsetid("", OPSET)],
+        producer_name="bitspike",
+        ir_version=IR_VERSION,
+    )
+    onnx.helper.set_model_props(model, dict(metadata))
+    return model
+
+
+def _graph(onnx: Any, tape: Tape, name: str, inputs: list[Any], outputs: list[Any]) -> Any:
+    constants = [onnx.numpy_helper.from_array(array, name) for name, array in tape.constants.items()]
+    return onnx.helper.make_graph([_node(onnx, op) for op in tape.ops], name, inputs, outputs, constants)
+
+
+def _node(onnx: Any, op: Op) -> Any:
+    attributes = {}
+    for key, value in op.attributes.items():
+        if isinstance(value, Body):
+            kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(value.tape.numbers))
+            ends = [[onnx.helper.make_tensor_value_info(n, kind, None) for n in names] for names in value.borders]
+            attributes[key] = _graph(onnx, value.tape, value.tape.prefix.strip("/"), *ends)
+        elif isinstance(value, np.dtype):
+            attributes[key] = onnx.helper.np_dtype_to_tensor_dtype(value)
+        else:
+            attributes[key] = list(value) if isinstance(value, tuple) else value
+    return onnx.helper.make_node(op.kind, list(op.inputs), list(op.outputs), name=op.outputs[0], **attributes)
+
+
+@dataclass(frozen=True)
+class Body:
+    """The body of a loop: its tape, and the names that go in and come out."""
+
+    tape: Tape
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+    @property
+    def borders(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Names that go in, names that come out."""
+        return self.inputs, self.outputs
+
+
+def parameter_table(values: Integers, dims: int) -> Integers:
+    """Reshape [1 or T, 1 or C] to [1 or T, 1 or C, 1, ...]: one row per step, to lie against a wire [N, C, ...].
+
+    Example:
+        >>> parameter_table(np.zeros((5, 8), np.int64), dims=3).shape
+        (5, 8, 1, 1)
+    """
+    return values.reshape(*values.shape, *[1] * (dims - 1))
