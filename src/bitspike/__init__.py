@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from bitspike.graph.thresholds import MaxThreshold as MaxThreshold
     from bitspike.graph.thresholds import MSEThreshold as MSEThreshold
     from bitspike.graph.thresholds import PercentileThreshold as PercentileThreshold
+    from bitspike.hardware.check import check as check
+    from bitspike.hardware.energy import energy as energy
     from bitspike.integer.agreement import Agreement as Agreement
     from bitspike.integer.agreement import compare as compare
     from bitspike.integer.count import count as count
@@ -154,6 +156,8 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "bitspike.integer.count": ("count",),
     "bitspike.export.nir": ("read_nir", "write_nir"),
     "bitspike.export.onnx": ("write_onnx",),
+    "bitspike.hardware.check": ("check",),
+    "bitspike.hardware.energy": ("energy",),
     "bitspike.integer.engine": ("Engine",),
     "bitspike.integer.network": ("IntegerNetwork",),
     "bitspike.integer.fit_neuron": ("Precision",),

@@ -21,12 +21,13 @@ EXAMPLE = {
     "TimeDistributed",
     "Triangle",
     "attach",
+    "check",
     "fit",
     "lower",
     "save",
     "verify",
 }
-VERBS = {"doctor", "evaluate", "recipes", "run", "verify"}
+VERBS = {"doctor", "energy", "evaluate", "recipes", "run", "verify"}
 NAMES = [name for name in bitspike.__all__ if name != "__version__"]
 
 
