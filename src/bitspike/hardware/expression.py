@@ -1,0 +1,154 @@
+"""Arithmetic written in a file, read without running any of it as code.
+
+Allowed are numbers, names, ``+ - * / // % **``, comparisons, ``and or not``, ``a if c else b`` and the functions
+``min max abs ceil floor log2``. Division is exact: the numbers are fractions.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+import operator
+from collections.abc import Callable, Collection, Mapping
+from fractions import Fraction
+from typing import Any
+
+from bitspike.errors import ConstraintError
+
+_BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+    ast.Pow: operator.pow,
+}
+_UNARY: dict[type[ast.unaryop], Callable[[Any], Any]] = {
+    ast.USub: operator.neg,
+    ast.UAdd: operator.pos,
+    ast.Not: operator.not_,
+}
+_COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+}
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "min": min,
+    "max": max,
+    "abs": abs,
+    "ceil": math.ceil,
+    "floor": math.floor,
+    "log2": lambda x: Fraction(math.log2(x)),
+}
+_LONGEST, _LARGEST_POWER = 400, 64
+
+
+class Expression:
+    """One formula of a profile.
+
+    Args:
+        text: the formula.
+        names: the variables that it may use; None allows any.
+
+    Raises:
+        ConstraintError: the text is no expression, or uses something that is not allowed.
+
+    Example:
+        >>> rule = Expression("bits * taps * inputs / groups")
+        >>> rule(bits=4, taps=9, inputs=64, groups=4)
+        Fraction(576, 1)
+        >>> rule.names
+        ('bits', 'groups', 'inputs', 'taps')
+    """
+
+    def __init__(self, text: str, *, names: Collection[str] | None = None) -> None:
+        self.text = text
+        if len(text) > _LONGEST:
+            raise ConstraintError(f"an expression of {len(text)} characters: at most {_LONGEST} are read")
+        try:
+            self._body = ast.parse(text.strip(), mode="eval").body
+        except (SyntaxError, ValueError, RecursionError) as error:
+            raise ConstraintError(f"{text!r} is no expression: {error}") from error
+        found: set[str] = set()
+        _collect(self._body, text, found)
+        self.names = tuple(sorted(found))
+        if names is not None and (unknown := sorted(found - set(names))):
+            raise ConstraintError(f"{text!r}: unknown {', '.join(unknown)}; there are {', '.join(sorted(names))}")
+
+    def __call__(self, **values: int | Fraction) -> Fraction:
+        """Return the value for these variables.
+
+        Raises:
+            ConstraintError: a variable is missing, or the value does not exist, such as 1 / 0.
+        """
+        if missing := [name for name in self.names if name not in values]:
+            raise ConstraintError(f"{self.text!r}: no value for {', '.join(missing)}")
+        try:
+            return Fraction(_value(self._body, values))
+        except (ArithmeticError, ValueError, TypeError) as error:
+            raise ConstraintError(f"{self.text!r} has no value for {dict(values)}: {error}") from error
+
+    def __repr__(self) -> str:
+        return f"Expression({self.text!r})"
+
+
+def _collect(node: ast.expr, text: str, names: set[str]) -> None:
+    """Refuse every kind of node that is not arithmetic and collect the names of variables."""
+    match node:
+        case ast.Constant(value=bool() | int() | float()):
+            return
+        case ast.Name(id=name):
+            names.add(name)
+            return
+        case ast.BinOp(left=a, op=op, right=b) if type(op) in _BINARY:
+            parts = [a, b]
+        case ast.UnaryOp(op=sign, operand=a) if type(sign) in _UNARY:
+            parts = [a]
+        case ast.BoolOp(values=several):
+            parts = several
+        case ast.Compare(left=a, ops=signs, comparators=several) if all(type(s) in _COMPARE for s in signs):
+            parts = [a, *several]
+        case ast.IfExp(test=a, body=b, orelse=c):
+            parts = [a, b, c]
+        case ast.Call(func=ast.Name(id=name), args=several, keywords=[]) if name in _FUNCTIONS:
+            parts = several
+        case _:
+            raise ConstraintError(
+                f"{text!r}: {ast.unparse(node)!r} is not allowed; numbers, names, + - * / // % **, comparisons, "
+                f"'a if c else b' and {', '.join(_FUNCTIONS)} are"
+            )
+    for part in parts:
+        _collect(part, text, names)
+
+
+def _value(node: ast.expr, values: Mapping[str, Any]) -> Any:
+    match node:
+        case ast.Constant(value=number):
+            return Fraction(number)  # type: ignore[arg-type]
+        case ast.Name(id=name):
+            return Fraction(values[name])
+        case ast.BinOp(left=a, op=op, right=b):
+            x, y = _value(a, values), _value(b, values)
+            if isinstance(op, ast.Pow) and abs(y) > _LARGEST_POWER:
+                raise ValueError(f"a power of {y}")
+            return _BINARY[type(op)](x, y)
+        case ast.UnaryOp(op=sign, operand=a):
+            return _UNARY[type(sign)](_value(a, values))
+        case ast.BoolOp(op=ast.And(), values=several):
+            return all(_value(part, values) for part in several)
+        case ast.BoolOp(values=several):
+            return any(_value(part, values) for part in several)
+        case ast.Compare(left=a, ops=signs, comparators=several):
+            numbers = [_value(a, values), *(_value(part, values) for part in several)]
+            pairs = zip(signs, numbers[:-1], numbers[1:], strict=True)
+            return all(_COMPARE[type(sign)](x, y) for sign, x, y in pairs)
+        case ast.IfExp(test=a, body=b, orelse=c):
+            return _value(b if _value(a, values) else c, values)
+        case ast.Call(func=ast.Name(id=name), args=several):
+            return _FUNCTIONS[name](*(_value(part, values) for part in several))
+    raise AssertionError(ast.dump(node))

@@ -1,0 +1,182 @@
+"""What one operation costs in a technology: published figures, and how they are read for other widths.
+
+Published are additions and multiplications of 8 and 32 bits. For other integer widths (an assumption, stated in every
+report): a ripple adder has one cell per bit, so an addition is linear in its width between the published points and
+proportional outside them; an array multiplier of a x b bits has a * b cells, so a multiplication is read the same way
+over the product of the widths. Horowitz' two points differ from proportionality by 17 % and 3 %.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bitspike.errors import ConstraintError
+
+TABLES = Path(__file__).parent / "tables"
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """A memory and the energy of one access.
+
+    Args:
+        name: as the report shows it.
+        width: bits of one access.
+        access_pj: energy of one access, pJ.
+        bytes: capacity; None holds anything.
+    """
+
+    name: str
+    width: int
+    access_pj: float
+    bytes: int | None = None
+
+    @property
+    def bit_pj(self) -> float:
+        """Energy of one bit, pJ: narrow words share an access."""
+        return self.access_pj / self.width
+
+
+@dataclass(frozen=True, kw_only=True)
+class Technology:
+    """Energies of one technology.
+
+    Args:
+        name: of the table.
+        process: node and voltage.
+        sources: where the figures come from.
+        add_pj, multiply_pj: pJ by number format: ``int8``, ``int32``, ``float16``, ``float32``.
+        memories: from the smallest to the largest.
+
+    Raises:
+        ConstraintError: a figure is missing or not above 0.
+    """
+
+    name: str
+    process: str
+    sources: tuple[str, ...]
+    add_pj: Mapping[str, float]
+    multiply_pj: Mapping[str, float]
+    memories: tuple[Memory, ...] = ()
+
+    def __post_init__(self) -> None:
+        for what, table in (("add_pj", self.add_pj), ("multiply_pj", self.multiply_pj)):
+            if missing := [key for key in ("int8", "float32") if key not in table]:
+                raise ConstraintError(f"table {self.name!r}: {what} lacks {', '.join(missing)}")
+            if wrong := [key for key, value in table.items() if not value > 0]:
+                raise ConstraintError(f"table {self.name!r}: {what} of {', '.join(wrong)} must be above 0")
+
+    def add(self, bits: int) -> float:
+        """Return the energy of an integer addition of ``bits`` bits, pJ.
+
+        Example:
+            >>> table = load("horowitz-45nm")
+            >>> table.add(8), table.add(32), table.add(2)
+            (0.03, 0.1, 0.0075)
+        """
+        return _read([(width, pj) for width, pj in _integers(self.add_pj)], bits)
+
+    def multiply(self, a: int, b: int) -> float:
+        """Return the energy of an integer multiplication of ``a`` by ``b`` bits, pJ.
+
+        Example:
+            >>> load("horowitz-45nm").multiply(8, 8)
+            0.2
+        """
+        return _read([(width * width, pj) for width, pj in _integers(self.multiply_pj)], a * b)
+
+    def ac(self, format: str) -> float:
+        """Return the energy of an accumulation in a published format, pJ."""
+        return self.add_pj[format]
+
+    def mac(self, format: str) -> float:
+        """Return the energy of a multiplication and an addition in a published format, pJ.
+
+        Example:
+            >>> round(load("horowitz-45nm").mac("float32"), 6)
+            4.6
+        """
+        return self.add_pj[format] + self.multiply_pj[format]
+
+    def memory_for(self, bits: float) -> Memory:
+        """Return the smallest memory that holds so many bits.
+
+        Raises:
+            ConstraintError: the table has none that does.
+
+        Example:
+            >>> load("horowitz-45nm").memory_for(8 * 20_000).name
+            'SRAM 32 KB'
+        """
+        for memory in self.memories:
+            if memory.bytes is None or math.ceil(bits / 8) <= memory.bytes:
+                return memory
+        raise ConstraintError(f"table {self.name!r} has no memory of {math.ceil(bits / 8)} bytes")
+
+
+def _integers(table: Mapping[str, float]) -> list[tuple[int, float]]:
+    return sorted((int(key[3:]), pj) for key, pj in table.items() if key.startswith("int"))
+
+
+def _read(points: Sequence[tuple[int, float]], at: int) -> float:
+    """Read a curve through the points: straight between them, proportional outside."""
+    for (x, y), (x2, y2) in itertools.pairwise(points):
+        if x <= at <= x2:
+            return y + (y2 - y) * (at - x) / (x2 - x)
+    x, y = points[0] if at < points[0][0] else points[-1]
+    return y * at / x
+
+
+def names() -> list[str]:
+    """Return the names of the tables that ship.
+
+    Example:
+        >>> names()
+        ['horowitz-45nm']
+    """
+    return sorted(path.stem for path in TABLES.glob("*.toml"))
+
+
+def load(table: str | Path | Technology) -> Technology:
+    """Return a technology by the name of a shipped table, or from a TOML file of the same form.
+
+    Raises:
+        ConstraintError: there is no such table or file, or it cannot be read.
+    """
+    if isinstance(table, Technology):
+        return table
+    path = TABLES / f"{table}.toml"
+    if str(table) not in names():
+        path = Path(table)
+        if not path.is_file():
+            raise ConstraintError(
+                f"table {str(table)!r}: neither a shipped table nor a file; there are {', '.join(names())}",
+                fix=f"table={names()[0]!r}",
+            )
+    try:
+        return _parse(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError, TypeError, KeyError) as error:
+        raise ConstraintError(f"table {path}: cannot be read: {error}") from error
+
+
+def _parse(values: dict[str, Any]) -> Technology:
+    allowed = ("format", "name", "process", "sources", "add_pj", "multiply_pj", "memories")
+    if unknown := [key for key in values if key not in allowed]:
+        raise ConstraintError(f"table: unknown {', '.join(unknown)}; allowed are {', '.join(allowed)}")
+    if values.get("format") != FORMAT:
+        raise ConstraintError(f"table: format = {values.get('format')!r}; this version reads format = {FORMAT}")
+    return Technology(
+        name=values["name"],
+        process=values.get("process", ""),
+        sources=tuple(values.get("sources", ())),
+        add_pj=values["add_pj"],
+        multiply_pj=values["multiply_pj"],
+        memories=tuple(Memory(**memory) for memory in values.get("memories", ())),
+    )
