@@ -154,6 +154,8 @@ def assemble(
         tied = ties(core) if settings.concat == "tie" else []
         found = find_lambdas(graph, data, threshold, steps=settings.steps, at=at, samples=samples, ties=tied, seed=seed)
         lambdas, record, notes = dict(found), found.manifest(), found.notes
+    if settings.reset == "hard":
+        notes += ("W205: a reset to zero loses what exceeds the threshold: rates never converge to the activations",)
     grids = _grids(graph, core, data, inputs, input_grid, input_bits, samples)
     made = Conversion(graph, frozenset(chosen), lambdas, grids, settings, record, notes=notes)
     if correct is not None:
