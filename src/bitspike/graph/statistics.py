@@ -114,7 +114,7 @@ class Reservoir:
         values = x_NCS[at // width, :, at % width].t().cpu()  # [rows, k]
         values = values.double() if values.dtype == torch.float64 else values.float()
         values = values if self._values is None else torch.cat([self._values, values], 1)
-        stay = np.flatnonzero(keys < limit)
+        stay = np.flatnonzero(keys <= limit)
         if len(stay) > room:
             stay = np.sort(np.argpartition(keys, room - 1)[:room])
             limit = float(keys[stay].max())
@@ -185,13 +185,12 @@ def least_error_threshold(
         float64 [rows]; 0 where the maximum is not above 0.
 
     Example:
-        >>> from dataclasses import replace
         >>> values = torch.cat([torch.full((99,), 1.0), torch.tensor([4.0])])[None]
         >>> sample = Sample(values, torch.tensor([4.0]).double(), torch.tensor([1.03]).double(), 100)
         >>> least_error_threshold(sample, 2).item() < 2.1
         True
     """
-    a = sample.values.double().clamp(min=0).sort(1).values
+    a = sample.values.double().contiguous().clamp(min=0).sort(1).values.contiguous()
     sums = torch.nn.functional.pad(a.cumsum(1), (1, 0))
     power = sample.values.double().square().sum(1)
     top = sample.maximum.clamp(min=0)
