@@ -3,28 +3,39 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bitspike.errors import ConstraintError
+from bitspike.errors import ConstraintError, PackageError
 from bitspike.integer import network as forms
 from bitspike.integer.engine import TorchEngine
 from bitspike.integer.network import (
     Add,
+    Burst,
+    Concat,
     Convolution,
+    CountMaxPool,
     Input,
     IntegerNetwork,
     Linear,
     MaxPool,
     Neuron,
     Node,
+    Pad,
     Readout,
     Reshape,
+    Slice,
     SumPool,
+    Transpose,
+    TransposedConvolution,
+    Upsample,
     Weight,
 )
-from bitspike.integer.package import load, save
+from bitspike.integer.package import MANIFEST, load, save
+from bitspike.integer.replay import replay
 from bitspike.integer.simulate import simulate
 from bitspike.integer.widths import magnitudes
 from bitspike.ops.grids import Dyadic, Grid
@@ -49,8 +60,26 @@ def everything() -> IntegerNetwork:
         SumPool(id="sum", path="sum", sources=("in_0",), shape=(2, 2, 2), kernel=(2, 2), stride=(2, 2), padding=(0, 0)),
         MaxPool(id="max", path="max", sources=("in_0",), shape=(2, 2, 2), kernel=(2, 2), stride=(2, 2), padding=(0, 0)),
         Add(id="add", path="add", sources=("sum", "max"), shape=(2, 2, 2), gains=(TIMED, -ONE)),
+        TransposedConvolution(
+            id="transposed", path="b.transposed", sources=("conv",), shape=(2, 3, 5), stride=(2, 2), padding=(1, 0),
+            output_padding=(1, 0), dilation=(1, 2), groups=2,
+            weight=Weight(
+                codes=np.arange(-4, 4).reshape(2, 1, 2, 2), step=np.array([1.0, 2.0]), bits=4, low=-7, high=7
+            ),
+        ),
+        CountMaxPool(
+            id="counts", path="counts", sources=("in_0",), shape=(2, 3, 3), kernel=(2, 2), stride=(2, 2), padding=(1, 1)
+        ),
+        Burst(id="burst", path="burst", sources=("counts",), shape=(2, 3, 3)),
+        Pad(id="cut", path="cut", sources=("burst",), shape=(2, 2, 2), before=(-1, 0), after=(0, -1)),
+        Concat(id="both", path="both", sources=("cut", "add"), shape=(4, 2, 2)),
+        Slice(id="part", path="part", sources=("both",), shape=(2, 2, 2), start=1, stop=3),
+        Transpose(id="turned", path="turned", sources=("transposed",), shape=(2, 5, 3), axes=(0, 2, 1)),
+        Upsample(id="large", path="large", sources=("turned",), shape=(2, 5, 6), factors=(1, 2)),
+        Pad(id="short", path="short", sources=("large",), shape=(2, 2, 2), before=(0, -1), after=(-3, -3)),
         Neuron(
-            id="neuron", path="neuron", sources=("conv", "add"), shape=(2, 2, 2), gains=(TIMED, 2 * ONE), bias=-TIMED,
+            id="neuron", path="neuron", sources=("conv", "add", "part", "short"), shape=(2, 2, 2),
+            gains=(TIMED, 2 * ONE, ONE, -ONE), bias=-TIMED,
             threshold=10 + TIMED, initial=np.array([1, -1]), unit=np.array([0.1, 0.2]), fraction_bits=3, right_shift=1,
             leak=Dyadic(3, 2), leak_order="after", reset="hard", v_reset=np.array([1, 2]), fire="gt", floor=-50,
             width=9,
@@ -78,7 +107,7 @@ def codes_of(net: IntegerNetwork, samples: int = 3) -> np.ndarray:
 
 
 def test_the_contract_covers_every_kind_of_node() -> None:
-    assert len(KINDS) == 9
+    assert len(KINDS) == 17
     assert {type(n) for n in everything().nodes} == set(KINDS)
 
 
@@ -98,6 +127,33 @@ def test_every_field_of_every_node_survives_the_folder(tmp_path) -> None:
     assert (loaded.steps, loaded.notes, dict(loaded.source)) == (3, ("a note",), {"model": "none"})
     for a, b in zip(net.nodes, loaded.nodes, strict=True):
         assert same(a, b), f"{a}\n{b}"
+
+
+def test_a_saved_network_of_every_node_proves_itself(tmp_path: Path) -> None:
+    assert replay(save(everything(), tmp_path / "network")).equal
+
+
+def test_every_attribute_of_every_node_is_needed(tmp_path: Path) -> None:
+    folder = save(everything(), tmp_path / "network")
+    manifest = json.loads((folder / MANIFEST).read_text())
+    for entry in manifest["nodes"]:
+        for key in list(entry["attrs"]):
+            value = entry["attrs"].pop(key)
+            (folder / MANIFEST).write_text(json.dumps(manifest))
+            with pytest.raises(PackageError):
+                load(folder)
+            entry["attrs"][key] = value
+
+
+def test_a_transposed_convolution_says_where_its_output_channels_are(tmp_path: Path) -> None:
+    folder = save(everything(), tmp_path / "network")
+    manifest = json.loads((folder / MANIFEST).read_text())
+    weights = {n["id"]: n["attrs"]["weight"] for n in manifest["nodes"] if "weight" in n["attrs"]}
+    assert {id: w["axis"] for id, w in weights.items()} == {"conv": 0, "transposed": 1, "linear": 0}
+    weights["transposed"]["axis"] = 0
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(PackageError, match="node 'transposed': output channels along axis 0, needed is axis 1"):
+        load(folder)
 
 
 def test_every_node_runs_the_same_in_torch_and_numpy() -> None:
@@ -131,6 +187,18 @@ def replaced(id: str, /, **changes: object) -> IntegerNetwork:
         ("sum", {"shape": (2, 2, 3)}, "it makes"),
         ("flat", {"shape": (9,)}, "it makes nothing"),
         ("linear", {"shape": (3,)}, "it makes"),
+        ("transposed", {"shape": (2, 2, 4)}, r"it makes \[2, 3, 5\] of \[2, 2, 2\]"),
+        ("transposed", {"groups": 3}, "it makes nothing"),
+        ("counts", {"shape": (2, 2, 2)}, "it makes"),
+        ("burst", {"shape": (2, 3, 2)}, "it makes"),
+        ("cut", {"before": (0,)}, "it makes nothing"),
+        ("both", {"shape": (3, 2, 2)}, "its sources have the shapes"),
+        ("both", {"sources": ("cut", "in_0")}, "its sources have the shapes"),
+        ("part", {"stop": 5}, "it makes nothing"),
+        ("part", {"start": 3}, "it makes nothing"),
+        ("turned", {"axes": (0, 2, 2)}, "it makes nothing"),
+        ("large", {"factors": (1,)}, "it makes nothing"),
+        ("large", {"factors": (1, 0)}, "it makes nothing"),
         ("add", {"gains": (ONE,)}, "2 sources and 1 gains"),
         ("add", {"sources": ("sum", "in_0")}, "its sources have the shapes"),
         ("neuron", {"bias": np.zeros((2, 1), np.int64)}, r"its bias has the shape \[2, 1\]"),
@@ -178,9 +246,9 @@ def test_several_inputs_have_their_place_but_no_runner_yet() -> None:
 
 def test_summaries_count_bits_and_packed_bytes() -> None:
     net = everything()
-    assert net.weight_bits() == {"a.conv": 3, "linear": 12}
-    assert net.weight_count() == 4 + 16
-    assert net.weight_bytes() == 2 + 24  # 4 codes of 3 bits in 2 bytes, 16 of 12 bits in 24
+    assert net.weight_bits() == {"a.conv": 3, "b.transposed": 4, "linear": 12}
+    assert net.weight_count() == 4 + 8 + 16
+    assert net.weight_bytes() == 2 + 4 + 24  # 4 codes of 3 bits in 2 bytes, 8 of 4 bits in 4, 16 of 12 bits in 24
     assert net.input_grid == Grid(0.5, -1, 3)
     with pytest.raises(KeyError):
         net["nobody"]

@@ -8,16 +8,24 @@ import numpy as np
 import pytest
 
 from bitspike.integer.network import (
+    Burst,
+    Concat,
     Convolution,
+    CountMaxPool,
     Integers,
     MaxPool,
     Neuron,
+    Pad,
     Shape,
+    Slice,
     SumPool,
+    Transpose,
+    TransposedConvolution,
+    Upsample,
     Weight,
     window_shape,
 )
-from bitspike.integer.simulate import run_neuron, run_stateless
+from bitspike.integer.simulate import run_layer, run_neuron
 from bitspike.ops.grids import Dyadic
 
 ONE = np.ones((1, 1), np.int64)
@@ -87,7 +95,7 @@ def test_several_branches_add_up_with_their_gains() -> None:
 
 
 @pytest.mark.parametrize("start", [0, 4])
-def test_convert_check_4_a_constant_current_sends_the_closed_form_of_spikes(start: int) -> None:
+def test_convert_check_04_a_constant_current_sends_the_closed_form_of_spikes(start: int) -> None:
     """N = clip(floor((T I + v0) / theta), 0, T): 10,000 cases with |I| up to three thresholds."""
     random = np.random.default_rng(0)
     steps = random.integers(1, 17, 10_000)
@@ -134,7 +142,7 @@ def test_convolutions_equal_loops_over_single_products(dims: int) -> None:
             id="c", path="c", sources=("x",), shape=expected.shape[1:], stride=stride, padding=padding,
             dilation=dilation, groups=groups, weight=Weight(codes=codes, step=np.ones(1), bits=4, low=-8, high=7),
         )  # fmt: skip
-        assert np.array_equal(run_stateless(node, [x], 3)[:, 0], expected)
+        assert np.array_equal(run_layer(node, [x], 3)[:, 0], expected)
 
 
 @pytest.mark.parametrize("dims", [1, 2, 3])
@@ -145,8 +153,123 @@ def test_pools_equal_loops_over_their_windows(dims: int) -> None:
     shape = (3, *window_shape(x.shape[3:], kernel, stride, padding, (1,) * dims))
     for kind, combine in ((SumPool, sum), (MaxPool, max)):
         node = kind(id="p", path="p", sources=("x",), shape=shape, kernel=kernel, stride=stride, padding=padding)
-        found = run_stateless(node, [x], 2)
+        found = run_layer(node, [x], 2)
         for place in np.ndindex(*found.shape):
             t, n, c, *at = place
             ranges = [range(max(0, 2 * a - 1), min(5, 2 * a + 2)) for a in at]
             assert found[place] == combine(int(x[(t, n, c, *w)]) for w in product(*ranges))
+
+
+def spread(x: Integers, node: TransposedConvolution) -> Integers:
+    """Convolve [N, C, ...] transposed, one product at a time, in Python's own integers."""
+    codes, groups = node.weight.codes, node.groups
+    out = np.zeros((len(x), *node.shape), np.int64)
+    for sample, c, *at in np.ndindex(*x.shape):
+        group = c // (len(codes) // groups)
+        for o, *tap in product(range(codes.shape[1]), *map(range, codes.shape[2:])):
+            axes = zip(at, node.stride, tap, node.dilation, node.padding, strict=True)
+            where = [i * s + k * d - p for i, s, k, d, p in axes]
+            if all(0 <= w < size for w, size in zip(where, node.shape[1:], strict=True)):
+                place = (sample, group * codes.shape[1] + o, *where)
+                out[place] += int(x[(sample, c, *at)]) * int(codes[(c, o, *tap)])
+    return out
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_transposed_convolutions_equal_loops_over_single_products(dims: int, groups: int) -> None:
+    random = np.random.default_rng(10 * dims + groups)
+    for _ in range(6):
+        kernel, stride = tuple(random.integers(2, 4, dims)), tuple(random.integers(1, 4, dims))
+        dilation, padding = tuple(random.integers(1, 3, dims)), tuple(random.integers(0, 2, dims))
+        more = tuple(random.integers(0, 3, dims))
+        x = random.integers(-9, 9, (2, 1, 2, *random.integers(2, 4, dims)))
+        axes = zip(x.shape[3:], kernel, stride, padding, more, dilation, strict=True)
+        made = tuple((n - 1) * s - 2 * p + d * (k - 1) + o + 1 for n, k, s, p, o, d in axes)
+        codes = random.integers(-7, 8, (2, 3, *kernel))
+        node = TransposedConvolution(
+            id="t", path="t", sources=("x",), shape=(3 * groups, *made), stride=stride, padding=padding,
+            output_padding=more, dilation=dilation, groups=groups,
+            weight=Weight(codes=codes, step=np.ones(1), bits=4, low=-8, high=7),
+        )  # fmt: skip
+        assert np.array_equal(run_layer(node, [x], 2)[:, 0], spread(x[:, 0], node))
+
+
+def counts_pool(kernel: Shape, stride: Shape, padding: Shape, shape: Shape) -> CountMaxPool:
+    return CountMaxPool(id="p", path="p", sources=("x",), shape=shape, kernel=kernel, stride=stride, padding=padding)
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
+def test_convert_check_09_count_max_is_binary_and_its_counts_are_the_largest_counts(dims: int, rate: float) -> None:
+    random = np.random.default_rng(dims)
+    spikes = (random.random((12, 4, 3, *[5] * dims)) < rate).astype(np.int8)
+    wrong = 0
+    for kernel, stride, padding in ((2, 2, 0), (3, 1, 1), (3, 2, 1), (2, 1, 0)):  # overlapping and padded ones
+        windows = (kernel,) * dims, (stride,) * dims, (padding,) * dims
+        shape = (3, *window_shape(spikes.shape[3:], *windows, (1,) * dims))
+        found = run_layer(counts_pool(*windows, shape), [spikes], 12)
+        assert found.shape == (12, 4, *shape)
+        assert set(np.unique(found)) <= {0, 1}
+        ored = MaxPool(
+            id="o", path="o", sources=("x",), shape=shape, kernel=windows[0], stride=windows[1], padding=windows[2]
+        )
+        expected = run_layer(ored, [spikes.sum(0, dtype=np.int64)[None]], 1)[0]
+        assert np.array_equal(found.sum(0), expected)
+        wrong += int((run_layer(ored, [spikes], 12).sum(0) != expected).sum())
+    assert wrong > 0  # the largest spike of each step counts too many
+
+
+def test_a_pool_of_counts_follows_the_neuron_that_leads() -> None:
+    spikes = np.array([[1, 0], [0, 1], [0, 1], [1, 0], [1, 0]])[:, None, None]
+    # counts 1,1,1,2,3 and 0,1,2,2,2: the largest is 1,1,2,2,3
+    found = run_layer(counts_pool((2,), (2,), (0,), (1, 1)), [spikes], 5)
+    assert found[:, 0, 0, 0].tolist() == [1, 0, 1, 0, 1]
+
+
+def test_a_pool_of_counts_below_zero_sees_the_zeros_of_its_padding_only() -> None:
+    values = np.array([[-1, -2, -3, -4]] * 2)[:, None, None]
+    assert run_layer(counts_pool((2,), (2,), (0,), (1, 2)), [values], 2).tolist() == [[[[-1, -3]]], [[[-1, -3]]]]
+    assert run_layer(counts_pool((2,), (2,), (1,), (1, 3)), [values], 2).tolist() == [[[[0, -2, 0]]], [[[0, -2, 0]]]]
+
+
+def test_a_constant_wire_counts_and_bursts_over_all_steps_that_are_run() -> None:
+    constant = np.array([[[3, 5]]])
+    for steps in (1, 2, 4):
+        timed = np.repeat(constant, steps, axis=0)
+        for node in (counts_pool((2,), (2,), (0,), (1, 1)), counts_pool((2,), (1,), (1,), (1, 3))):
+            a, b = (run_layer(node, [x[:, :, None]], steps) for x in (constant, timed))
+            assert np.array_equal(np.broadcast_to(a, b.shape), b)
+        burst = Burst(id="b", path="b", sources=("x",), shape=(2,))
+        expected = [[[3 * steps, 5 * steps]], *[[[0, 0]]] * (steps - 1)]
+        assert run_layer(burst, [constant], steps).tolist() == run_layer(burst, [timed], steps).tolist() == expected
+
+
+def test_a_burst_of_changing_values_is_their_sum() -> None:
+    burst = Burst(id="b", path="b", sources=("x",), shape=(1,))
+    values = np.array([1, 0, -1, 1, 1], np.int8)[:, None, None]
+    assert run_layer(burst, [values], 5)[:, 0, 0].tolist() == [2, 0, 0, 0, 0]
+    many = np.ones((300, 1, 1), np.int8)  # beyond what a byte holds
+    assert run_layer(burst, [many], 300)[0, 0, 0] == 300
+
+
+def test_integers_are_moved_and_left_as_they_are() -> None:
+    x = np.arange(12).reshape(1, 1, 2, 2, 3)
+    base = {"id": "n", "path": "n", "sources": ("x",)}
+    pad = Pad(**base, shape=(2, 3, 2), before=(1, -1), after=(0, 0))
+    assert run_layer(pad, [x], 1)[0, 0, 1].tolist() == [[0, 0], [7, 8], [10, 11]]
+    beyond = Pad(**base, shape=(2, 2, 1), before=(-3, 0), after=(3, -2))  # cut away, then zeros
+    assert not run_layer(beyond, [x], 1).any()
+    large = Upsample(**base, shape=(2, 4, 3), factors=(2, 1))
+    assert run_layer(large, [x], 1)[0, 0, 0].tolist() == [[0, 1, 2], [0, 1, 2], [3, 4, 5], [3, 4, 5]]
+    turned = Transpose(**base, shape=(3, 2, 2), axes=(2, 0, 1))
+    assert run_layer(turned, [x], 1)[0, 0, 2].tolist() == [[2, 5], [8, 11]]
+    part = Slice(**base, shape=(1, 2, 3), start=1, stop=2)
+    assert run_layer(part, [x], 1)[0, 0, 0].tolist() == [[6, 7, 8], [9, 10, 11]]
+
+
+def test_a_concatenation_of_a_constant_and_a_changing_wire_changes() -> None:
+    constant, timed = np.array([[[7]]]), np.array([0, 1, 1], np.int8)[:, None, None]
+    both = Concat(id="c", path="c", sources=("x", "y"), shape=(2,))
+    assert run_layer(both, [constant, timed], 3)[:, 0].tolist() == [[7, 0], [7, 1], [7, 1]]
+    assert run_layer(both, [constant, constant], 3).tolist() == [[[7, 7]]]

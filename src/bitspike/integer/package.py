@@ -25,7 +25,8 @@ from safetensors.numpy import save as as_bytes
 
 from bitspike.errors import BitspikeError, PackageError
 from bitspike.integer import network as forms
-from bitspike.integer.network import IntegerNetwork, Node, Weight
+from bitspike.integer.network import IntegerNetwork, Node, TransposedConvolution, Weight
+from bitspike.integer.schedule import schedule
 from bitspike.ops.grids import Dyadic, Grid
 
 FORMAT = "bitspike-network"
@@ -219,7 +220,7 @@ def _manifest(net: IntegerNetwork, tensors: Arrays) -> dict[str, Any]:
         "format": FORMAT,
         "format_version": VERSION,
         "T": net.steps,
-        "schedule": "synchronous",
+        "schedule": schedule(net),
         "source": dict(net.source),
         "notes": list(net.notes),
         "nodes": [_entry(n) for n in net.nodes],
@@ -245,6 +246,7 @@ def _entry(node: Node) -> dict[str, Any]:
         if isinstance(value, Weight):
             attrs["weight"] = {
                 "key": f"{node.id}.weight",
+                "axis": _output_axis(type(node)),
                 "bits": value.bits,
                 "low": value.low,
                 "high": value.high,
@@ -275,6 +277,11 @@ def _entry(node: Node) -> dict[str, Any]:
     }
 
 
+def _output_axis(kind: type[Node]) -> int:
+    """Return the axis of weight codes along which the output channels of a group lie."""
+    return 1 if issubclass(kind, TransposedConvolution) else 0
+
+
 def _node(entry: dict[str, Any], tensors: Arrays, *, check: bool) -> Node:
     if entry["op"] not in _NODES:
         raise PackageError(f"node {entry['id']!r} is a {entry['op']}, which this release does not know")
@@ -293,6 +300,11 @@ def _node(entry: dict[str, Any], tensors: Arrays, *, check: bool) -> Node:
             continue
         raw, hint = attrs[field.name], hints[field.name]
         if hint is Weight:
+            axis = raw.get("axis", 0)  # not written before there were transposed convolutions
+            if axis != _output_axis(kind):
+                raise PackageError(
+                    f"node {entry['id']!r}: output channels along axis {axis}, needed is axis {_output_axis(kind)}"
+                )
             codes = _take(tensors, raw["key"]).astype(np.int64)
             as_is = codes.size > 0 and not check
             least, most = (int(codes.min()), int(codes.max())) if as_is else (raw["low"], raw["high"])

@@ -1,25 +1,25 @@
 """The definition: an integer network run in NumPy int64, with nothing but integers.
 
-Every other way to run the network must agree with this one, spike for spike. Sums of products go through NumPy's
-matrix product in float64 or float32 only where the sum of magnitudes proves that every partial sum is an integer
-that this format holds exactly (below 2**53 or 2**24); then no rounding can happen in any order of summation.
-Otherwise they are summed in int64.
+Every other way to run the network must agree with this one, spike for spike.
+:mod:`bitspike.integer.arithmetic` holds the sums of products and why they are exact.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from bitspike.errors import ConstraintError
+from bitspike.integer.arithmetic import LEAST, Whole, convolve, convolve_transposed, multiply, over_windows
 from bitspike.integer.network import (
     Add,
+    Burst,
+    Concat,
     Convolution,
+    CountMaxPool,
     Input,
     IntegerNetwork,
     Integers,
@@ -27,16 +27,16 @@ from bitspike.integer.network import (
     MaxPool,
     Neuron,
     Node,
+    Pad,
     Readout,
     Reshape,
-    Shape,
+    Slice,
     SumPool,
+    Transpose,
+    TransposedConvolution,
+    Upsample,
     per_channel,
 )
-
-Whole = npt.NDArray[np.signedinteger[Any]]
-"""A wire in any width: spikes stay int8, sums are int64."""
-Numbers = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +85,7 @@ def simulate(net: IntegerNetwork, codes: Integers, *, steps: int | None = None) 
             case Readout():
                 outputs[node.id] = _readout(node, inputs, steps)
             case _:
-                wires[node.id] = run_stateless(node, inputs, steps)
+                wires[node.id] = run_layer(node, inputs, steps)
         for s in node.sources:
             if last_reader[s] == node.id:
                 wires.pop(s, None)
@@ -111,22 +111,86 @@ def check_run(net: IntegerNetwork, codes: Whole, steps: int | None) -> int:
     return steps
 
 
-def run_stateless(node: Node, inputs: list[Whole], steps: int) -> Integers:
-    """Run a node that has no memory: [T or 1, N, ...] to [T or 1, N, ...]."""
+def run_layer(node: Node, inputs: list[Whole], steps: int) -> Whole:
+    """Run a node that does not fire: [T or 1, N, ...] to [T or 1, N, ...].
+
+    Args:
+        node: anything but an input, a neuron or a read-out.
+        inputs: the wires of its sources.
+        steps: how many steps are run; only what looks over time asks for it.
+    """
     match node:
         case Add():
             return combine(node.gains, inputs, len(node.shape), steps)
-        case Reshape():
-            return inputs[0].reshape(*inputs[0].shape[:2], *node.shape)
         case Linear():
-            return _fold(inputs[0], lambda x: _multiply(x, node.weight.codes.T))
+            return _fold(inputs[0], lambda x: multiply(x, node.weight.codes.T))
         case Convolution():
-            return _fold(inputs[0], lambda x: _convolve(x, node))
+            return _fold(inputs[0], lambda x: convolve(x, node))
+        case TransposedConvolution():
+            return _fold(inputs[0], lambda x: convolve_transposed(x, node))
         case SumPool():
-            return _fold(inputs[0], lambda x: _over_windows(np.add, x, node, fill=0))
+            return _fold(inputs[0], lambda x: over_windows(np.add, x, node, start=0, padded=0))
         case MaxPool():
-            return _fold(inputs[0], lambda x: _over_windows(np.maximum, x, node, fill=np.iinfo(np.int64).min))
+            return _fold(inputs[0], lambda x: over_windows(np.maximum, x, node, start=LEAST, padded=LEAST))
+        case CountMaxPool():
+            return _largest_count(inputs[0], node)
+        case Burst():
+            return _burst(inputs[0], steps)
+        case Reshape() | Concat() | Slice() | Upsample() | Pad() | Transpose():
+            return arrange(node, inputs)
     raise ConstraintError(f"node {node.id!r}: this version cannot run a {type(node).__name__}")
+
+
+def _largest_count(x: Whole, node: CountMaxPool) -> Integers:
+    """Emit what the largest count of each window grows by.
+
+    Of a constant wire every count grows by the same integer at each step, and so does the largest: it stays constant.
+    """
+    counts = np.cumsum(x, axis=0, dtype=np.int64)
+    largest = _fold(counts, lambda c: over_windows(np.maximum, c, node, start=LEAST, padded=0))
+    return np.diff(largest, axis=0, prepend=0)
+
+
+def _burst(x: Whole, steps: int) -> Integers:
+    """Put the sum of the steps that are run into the first of them."""
+    out = np.zeros((steps, *x.shape[1:]), np.int64)
+    out[0] = over_time(x, steps)
+    return out
+
+
+def over_time(x: Whole, steps: int) -> Integers:
+    """Return the sum of a wire [T or 1, N, ...] over all steps, int64 [N, ...].
+
+    Example:
+        >>> over_time(np.array([[7]]), steps=4), over_time(np.array([[1], [2]]), steps=2)
+        (array([28]), array([3]))
+    """
+    total: Integers = x.sum(0, dtype=np.int64) if len(x) == steps else x[0].astype(np.int64) * steps
+    return total
+
+
+def arrange(node: Reshape | Concat | Slice | Upsample | Pad | Transpose, inputs: list[Whole]) -> Whole:
+    """Run a node that moves integers and leaves them as they are."""
+    x = inputs[0]
+    match node:
+        case Reshape():
+            return x.reshape(*x.shape[:2], *node.shape)
+        case Concat():
+            longest = max(len(i) for i in inputs)
+            return np.concatenate([np.broadcast_to(i, (longest, *i.shape[1:])) for i in inputs], axis=2)
+        case Slice():
+            return x[:, :, node.start : node.stop]
+        case Upsample():
+            for axis, factor in enumerate(node.factors, start=3):
+                x = np.repeat(x, factor, axis)
+            return x
+        case Pad():
+            sides = list(zip(node.before, node.after, strict=True))
+            x = np.pad(x, [(0, 0)] * 3 + [(max(0, a), max(0, b)) for a, b in sides])
+            kept = [slice(max(0, -a), n - max(0, -b)) for n, (a, b) in zip(x.shape[3:], sides, strict=True)]
+            return x[(slice(None), slice(None), slice(None), *kept)]
+        case Transpose():
+            return x.transpose(0, 1, *(axis + 2 for axis in node.axes))
 
 
 def combine(gains: tuple[Integers, ...], inputs: list[Whole], dims: int, steps: int) -> Integers:
@@ -173,81 +237,9 @@ def run_neuron(node: Neuron, inputs: list[Whole], steps: int) -> tuple[npt.NDArr
 
 def _readout(node: Readout, inputs: list[Whole], steps: int) -> Integers:
     dims = len(node.shape)
-    value = combine(node.gains, inputs, dims, steps) + per_channel(node.bias[:steps], dims)
-    total: Integers = value.sum(0) if len(value) == steps else value[0] * steps
-    return total
+    return over_time(combine(node.gains, inputs, dims, steps) + per_channel(node.bias[:steps], dims), steps)
 
 
 def _fold(x: Whole, layer: Callable[[Whole], Integers]) -> Integers:
     out = layer(x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]))
     return out.reshape(*x.shape[:2], *out.shape[1:])
-
-
-def _pad(x: Numbers, padding: Shape, fill: int) -> Numbers:
-    widths = [(0, 0), (0, 0), *[(p, p) for p in padding]]
-    return np.pad(x, widths, constant_values=fill) if any(padding) else x
-
-
-def _over_windows(combine_two: np.ufunc, x: Whole, node: SumPool | MaxPool, *, fill: int) -> Integers:
-    """Combine the values of every window, one place of the window after the other."""
-    places = _windows(_pad(x.astype(np.int64), node.padding, fill), node.kernel, node.stride)
-    result = np.full(places.shape[: x.ndim], fill, np.int64)
-    for place in np.ndindex(*node.kernel):
-        combine_two(result, places[(..., *place)], out=result)
-    return result
-
-
-def _windows(x: Numbers, kernel: Shape, stride: Shape, dilation: Shape | None = None) -> Numbers:
-    """Return the view [N, C, *out, *kernel] of all windows of [N, C, *in]."""
-    dilation = dilation or (1,) * len(kernel)
-    reach = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True))
-    view = np.lib.stride_tricks.sliding_window_view(x, reach, axis=tuple(range(2, x.ndim)))
-    steps = tuple(slice(None, None, s) for s in stride)
-    inside = tuple(slice(None, None, d) for d in dilation)
-    return view[(slice(None), slice(None), *steps, *inside)]
-
-
-def _convolve(x: Whole, node: Convolution) -> Integers:
-    codes, groups = node.weight.codes, node.groups
-    kernel = codes.shape[2:]
-    n, dims = x.shape[0], len(kernel)
-    numbers = exact_format(x, codes.reshape(len(codes), -1).T)
-    windows = _windows(_pad(x.astype(numbers), node.padding, 0), kernel, node.stride, node.dilation)
-    out = windows.shape[2 : 2 + dims]
-    results = []
-    for x_g, w_g in zip(np.split(windows, groups, axis=1), np.split(codes, groups, axis=0), strict=True):
-        columns = np.moveaxis(x_g, 1, 1 + dims).reshape(n * math.prod(out), math.prod(w_g.shape[1:]))
-        results.append(columns @ w_g.reshape(len(w_g), -1).T.astype(numbers))
-    by_channel = np.moveaxis(np.concatenate(results, axis=1).reshape(n, *out, len(codes)), -1, 1)
-    return np.ascontiguousarray(by_channel, dtype=np.int64)
-
-
-def _multiply(x: Whole, w: Integers) -> Integers:
-    """Multiply [M, K] by [K, F] exactly."""
-    numbers = exact_format(x, w)
-    return np.asarray(x.astype(numbers) @ w.astype(numbers)).astype(np.int64)
-
-
-def exact_format(x: Whole, w: Integers) -> type[np.float32 | np.float64 | np.int64]:
-    """Return the fastest number format in which ``x @ w`` is exact in any order of summation.
-
-    No partial sum can be larger than max|x| times the largest sum of magnitudes of a column of ``w`` [K, F].
-
-    Raises:
-        ConstraintError: not even int64 is wide enough.
-
-    Example:
-        >>> exact_format(np.array([[255]]), np.array([[2**16]])).__name__
-        'float32'
-    """
-    if not x.size:
-        return np.int64
-    # Python's integers cannot overflow.
-    bound = max(int(x.max()), -int(x.min())) * int(np.abs(w).sum(0).max())
-    if bound <= 2**24:
-        return np.float32
-    if bound <= 2**53:
-        return np.float64
-    if bound >= 2**63:
-        raise ConstraintError(f"a sum of products may reach {bound}, more than 64 bits hold")
-    return np.int64

@@ -17,7 +17,10 @@ import numpy as np
 from bitspike.errors import ConstraintError
 from bitspike.integer.network import (
     Add,
+    Burst,
+    Concat,
     Convolution,
+    CountMaxPool,
     Input,
     IntegerNetwork,
     Integers,
@@ -25,9 +28,14 @@ from bitspike.integer.network import (
     MaxPool,
     Neuron,
     Node,
+    Pad,
     Readout,
     Reshape,
+    Slice,
     SumPool,
+    Transpose,
+    TransposedConvolution,
+    Upsample,
 )
 
 _SAFE = 2.0**62
@@ -41,7 +49,8 @@ class LayerWidths:
         layer: module path.
         accumulator: smallest and largest synaptic sum of a step at any moment: partial, before the shift, with or
             without the bias.
-        membrane: smallest and largest potential at any moment of any step; of a read-out, its sum over time.
+        membrane: smallest and largest potential at any moment of any step; of a read-out, its sum over time; of a pool
+            of counts, its counters.
     """
 
     layer: str
@@ -76,7 +85,7 @@ class _Range:
     """Bounds of a wire.
 
     Args:
-        low, high: by channel, int64 [C]; low <= 0 <= high.
+        low, high: by step and channel, int64 [1 or T, C]; low <= 0 <= high.
         reach: smallest and largest number of any sum on the way from the last spikes or codes to this wire.
     """
 
@@ -90,7 +99,9 @@ Current = tuple[Integers, Integers]
 
 
 def widths(net: IntegerNetwork) -> list[LayerWidths]:
-    """Return the worst-case widths of every neuron and read-out, in the order of data flow.
+    """Return the worst-case widths of all that keeps something over time, in the order of data flow.
+
+    These are the neurons, the read-outs and the pools of counts.
 
     Raises:
         ConstraintError: a sum may leave 63 bits.
@@ -119,7 +130,7 @@ def magnitudes(net: IntegerNetwork) -> dict[str, int]:
 
 
 def _reported(node: Node) -> bool:
-    return isinstance(node, Neuron | Readout)
+    return isinstance(node, Neuron | Readout | CountMaxPool)
 
 
 def _survey(net: IntegerNetwork) -> Iterator[tuple[Node, tuple[int, int], tuple[int, int]]]:
@@ -135,17 +146,18 @@ def _survey(net: IntegerNetwork) -> Iterator[tuple[Node, tuple[int, int], tuple[
             total, sums = _total(node, inputs, net.steps)
             yield node, sums, total
         else:
-            x = _stateless(node, inputs)
+            x = _layer(node, inputs, net.steps)
             least, most = _span(x.low, x.high)
             reach = _union((least, most), *[r.reach for r in inputs]) if inputs else (0, 0)
             _refuse_overflow(float(max(-least, most)), node.path)
             ranges[node.id] = _Range(x.low, x.high, reach)
-            yield node, reach, (least, most)
+            counted = _span(*_over_time(inputs[0], net.steps, node.path)) if isinstance(node, CountMaxPool) else (0, 0)
+            yield node, reach, _union((least, most), counted)
 
 
 def _constant(node: Node, low: int, high: int) -> _Range:
-    channels = node.shape[0]
-    return _Range(np.full(channels, min(low, 0), np.int64), np.full(channels, max(high, 0), np.int64))
+    shape = (1, node.shape[0])
+    return _Range(np.full(shape, min(low, 0), np.int64), np.full(shape, max(high, 0), np.int64))
 
 
 def _span(low: Integers, high: Integers) -> tuple[int, int]:
@@ -156,45 +168,103 @@ def _union(*ranges: tuple[int, int]) -> tuple[int, int]:
     return min(low for low, _ in ranges), max(high for _, high in ranges)
 
 
-def _stateless(node: Node, inputs: list[_Range]) -> _Range:
+def _layer(node: Node, inputs: list[_Range], steps: int) -> _Range:
     match node:
         case Input():
             return _constant(node, node.grid.low, node.grid.high)
-        case Convolution() | Linear():
+        case Convolution() | Linear() | TransposedConvolution():
             return _weighted(node, inputs[0])
         case SumPool():
             area = int(np.prod(node.kernel))
             _refuse_overflow(area * float(np.maximum(-inputs[0].low, inputs[0].high).max()), node.path)
             return _Range(inputs[0].low * area, inputs[0].high * area)
-        case MaxPool():
+        case MaxPool() | CountMaxPool() | Upsample() | Pad():
+            # The largest count grows by no more than the largest growth of a count, and falls by no more either.
             return inputs[0]
+        case Burst():
+            return _burst(inputs[0], steps, node.path)
+        case Concat():
+            return _Range(_side_by_side([x.low for x in inputs]), _side_by_side([x.high for x in inputs]))
+        case Slice():
+            return _Range(inputs[0].low[:, node.start : node.stop], inputs[0].high[:, node.start : node.stop])
         case Reshape():
             return _reshaped(node, inputs[0])
+        case Transpose():
+            return inputs[0] if node.axes[0] == 0 else _mixed(node, inputs[0])
         case Add():
-            low, high = _gained(node, inputs)
-            return _Range(low.min(0), high.max(0))
+            return _Range(*_gained(node, inputs))
     raise ConstraintError(f"node {node.id!r}: no bound is known for a {type(node).__name__}")
 
 
+def _over_time(x: _Range, steps: int, path: str) -> tuple[Integers, Integers]:
+    """Return the bounds of the sum of the first steps, however many they are: int64 [C]."""
+    _refuse_overflow(steps * float(np.maximum(-x.low, x.high).max()), path)
+    times = steps if len(x.low) == 1 else 1
+    return x.low.sum(0) * times, x.high.sum(0) * times
+
+
+def _burst(x: _Range, steps: int, path: str) -> _Range:
+    low, high = (np.zeros((steps, x.low.shape[1]), np.int64) for _ in range(2))
+    low[0], high[0] = _over_time(x, steps, path)
+    return _Range(low, high)
+
+
+def _side_by_side(bounds: list[Integers]) -> Integers:
+    longest = max(len(b) for b in bounds)
+    return np.concatenate([np.broadcast_to(b, (longest, b.shape[1])) for b in bounds], axis=1)
+
+
+def _mixed(node: Node, x: _Range) -> _Range:
+    """Return the widest bounds of a step for all channels of a node that mixes them."""
+    shape = (len(x.low), node.shape[0])
+    low, high = x.low.min(1, keepdims=True), x.high.max(1, keepdims=True)
+    return _Range(np.broadcast_to(low, shape), np.broadcast_to(high, shape))
+
+
 def _reshaped(node: Reshape, x: _Range) -> _Range:
-    each, rest = divmod(node.shape[0], len(x.low))
-    if rest or len(node.shape) > 1:  # channels are mixed: the widest bounds hold for all
-        return _constant(node, *_span(x.low, x.high))
-    return _Range(np.repeat(x.low, each), np.repeat(x.high, each))
+    each, rest = divmod(node.shape[0], x.low.shape[1])
+    if rest or len(node.shape) > 1:
+        return _mixed(node, x)
+    return _Range(np.repeat(x.low, each, axis=1), np.repeat(x.high, each, axis=1))
 
 
-def _weighted(node: Convolution | Linear, x: _Range) -> _Range:
-    codes = node.weight.codes
-    groups = node.groups if isinstance(node, Convolution) else 1
-    # Sum the kernel's taps of one sign per input channel: [C_out, C_in/groups].
-    axes = tuple(range(2, codes.ndim))
-    up, down = np.maximum(codes, 0).sum(axes), np.minimum(codes, 0).sum(axes)
-    _refuse_overflow(float((up - down).sum(1).max()) * float(np.maximum(-x.low, x.high).max()), node.path)
+def _weighted(node: Convolution | Linear | TransposedConvolution, x: _Range) -> _Range:
     low, high = [], []
-    for u, d, lo, hi in zip(*(np.split(a, groups) for a in (up, down, x.low, x.high)), strict=True):
-        high.append(u @ hi + d @ lo)
-        low.append(u @ lo + d @ hi)
-    return _Range(np.concatenate(low), np.concatenate(high))
+    for phase in _phases(node):
+        # Sum the taps of one sign per input channel: [groups, C_out/groups, C_in/groups].
+        axes = tuple(range(3, phase.ndim))
+        up, down = np.maximum(phase, 0).sum(axes), np.minimum(phase, 0).sum(axes)
+        _refuse_overflow(float((up - down).sum(2).max()) * float(np.maximum(-x.low, x.high).max()), node.path)
+        lo, hi = (b.reshape(len(b), len(up), up.shape[2]) for b in (x.low, x.high))
+        high.append(_products(hi, up) + _products(lo, down))
+        low.append(_products(lo, up) + _products(hi, down))
+    return _Range(np.minimum.reduce(low), np.maximum.reduce(high))
+
+
+def _products(bound: Integers, taps: Integers) -> Integers:
+    """Multiply [steps, groups, C_in/groups] by [groups, C_out/groups, C_in/groups] to [steps, C_out]."""
+    by_group: Integers = np.einsum("tgi,goi->tgo", bound, taps)
+    return by_group.reshape(len(bound), -1)
+
+
+def _phases(node: Convolution | Linear | TransposedConvolution) -> Iterator[Integers]:
+    """Yield the codes that meet in one output: [groups, C_out/groups, C_in/groups, *taps].
+
+    A transposed convolution gives its outputs, one after the other along an axis, every stride-th tap in turn: tap k
+    adds to the outputs at ``k * dilation`` modulo the stride.
+    """
+    codes = node.weight.codes
+    groups = 1 if isinstance(node, Linear) else node.groups
+    if not isinstance(node, TransposedConvolution):
+        yield codes.reshape(groups, len(codes) // groups, *codes.shape[1:])
+        return
+    codes = codes.reshape(groups, len(codes) // groups, *codes.shape[1:]).swapaxes(1, 2)
+    for phase in np.ndindex(*node.stride):
+        taps = [
+            np.flatnonzero(np.arange(k) * d % s == at)
+            for k, d, s, at in zip(codes.shape[3:], node.dilation, node.stride, phase, strict=True)
+        ]
+        yield codes[(slice(None), slice(None), slice(None), *np.ix_(*taps))]
 
 
 def _gained(node: Add | Neuron | Readout, inputs: list[_Range]) -> Current:

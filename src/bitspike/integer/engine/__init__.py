@@ -15,12 +15,13 @@ from collections import OrderedDict
 import numpy as np
 import torch
 
+from bitspike.integer.arithmetic import Whole
 from bitspike.integer.engine.carriers import TorchEngine
 from bitspike.integer.engine.fuse import Fused, Unfit, fuse
 from bitspike.integer.engine.native import Weights, Workspace, run
 from bitspike.integer.engine.plan import Plan, Timing, choose, chosen, fixed, readers
 from bitspike.integer.network import IntegerNetwork, Integers
-from bitspike.integer.simulate import Trace, Whole, check_run
+from bitspike.integer.simulate import Trace, check_run
 from bitspike.kernels.engine import Method, OpStruct, library
 
 __all__ = ["Engine", "Method", "Timing", "TorchEngine"]

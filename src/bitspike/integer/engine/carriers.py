@@ -8,32 +8,42 @@ Values are integers carried by floats, each layer in single or double precision 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from bitspike.errors import ConstraintError
+from bitspike.integer.arithmetic import Whole
 from bitspike.integer.network import (
     Add,
+    Burst,
+    Concat,
     Convolution,
+    CountMaxPool,
     IntegerNetwork,
     Integers,
     Linear,
     MaxPool,
     Neuron,
     Node,
+    Pad,
     Readout,
     Reshape,
-    Shape,
+    Slice,
     SumPool,
+    Transpose,
+    TransposedConvolution,
+    Upsample,
     per_channel,
 )
-from bitspike.integer.simulate import Trace, Whole, check_run
+from bitspike.integer.simulate import Trace, check_run
 from bitspike.integer.widths import magnitudes
 from bitspike.ops.dynamics import Rule, fire_and_reset, integrate, signed_fire_and_reset
 
 _CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+_TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 _AVERAGES = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 _LARGEST = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
 
@@ -80,7 +90,7 @@ class TorchEngine:
                     total = value.sum(0) if len(value) == steps else value[0] * steps
                     trace.outputs[node.id] = total.to(torch.int64).cpu().numpy()
                 elif node.sources:
-                    wires[node.id] = self._stateless(node, inputs, steps)
+                    wires[node.id] = self._layer(node, inputs, steps)
                 for s in node.sources:
                     if last_reader[s] == node.id:
                         wires.pop(s, None)
@@ -96,25 +106,46 @@ class TorchEngine:
         terms = [self._parameter(g[:steps], node) * x for g, x in zip(node.gains, inputs, strict=True)]
         return sum(terms[1:], terms[0])
 
-    def _stateless(self, node: Node, inputs: list[Tensor], steps: int) -> Tensor:
+    def _layer(self, node: Node, inputs: list[Tensor], steps: int) -> Tensor:
         x = inputs[0]
-        if isinstance(node, Add):
-            return self._combine(node, inputs, steps)
-        if isinstance(node, Reshape):
-            return x.reshape(*x.shape[:2], *node.shape)
-        folded = x.flatten(0, 1).to(self._formats[node.id])
+        match node:
+            case Add():
+                return self._combine(node, inputs, steps)
+            case Reshape() | Concat() | Slice() | Upsample() | Pad() | Transpose():
+                return _arranged(node, [i.to(self._formats[node.id]) for i in inputs])
+            case CountMaxPool():
+                counts = x.to(self._formats[node.id]).cumsum(0)
+                largest = self._by_step(node, counts)
+                return torch.diff(largest, dim=0, prepend=torch.zeros_like(largest[:1]))
+            case Burst():
+                x = x.to(self._formats[node.id])
+                total = x.sum(0, keepdim=True) if len(x) == steps else x * steps
+                return torch.cat([total, total.new_zeros(steps - 1, *total.shape[1:])])
+        return self._by_step(node, x.to(self._formats[node.id]))
+
+    def _by_step(self, node: Node, x: Tensor) -> Tensor:
+        """Run a layer that sees every step by itself."""
+        folded = x.flatten(0, 1)
         if isinstance(node, Linear):
             out = F.linear(folded, self._weights[node.id])
         elif isinstance(node, Convolution):
             convolve = _CONVOLUTIONS[len(node.stride)]
             weight = self._weights[node.id]
             out = convolve(folded, weight, None, node.stride, node.padding, node.dilation, node.groups)
+        elif isinstance(node, TransposedConvolution):
+            spread = _TRANSPOSED[len(node.stride)]
+            weight = self._weights[node.id]
+            whole = spread(folded, weight, None, node.stride, groups=node.groups, dilation=node.dilation)
+            pairs = zip(node.padding, node.output_padding, strict=True)
+            out = _pad(whole, [(-p, o - p) for p, o in pairs], 0.0)
         elif isinstance(node, SumPool):
             # The mean of integers times their number is off by a few units in the last place: rounding is exact.
-            mean = _AVERAGES[len(node.kernel)](_pad(folded.double(), node.padding, 0.0), node.kernel, node.stride)
+            padded = _pad(folded.double(), _both(node.padding), 0.0)
+            mean = _AVERAGES[len(node.kernel)](padded, node.kernel, node.stride)
             out = torch.round(mean * math.prod(node.kernel)).to(folded.dtype)
-        elif isinstance(node, MaxPool):
-            out = _LARGEST[len(node.kernel)](_pad(folded, node.padding, -math.inf), node.kernel, node.stride)
+        elif isinstance(node, MaxPool | CountMaxPool):
+            padded = _pad(folded, _both(node.padding), -math.inf if isinstance(node, MaxPool) else 0.0)
+            out = _LARGEST[len(node.kernel)](padded, node.kernel, node.stride)
         else:
             raise ConstraintError(f"node {node.id!r}: this version cannot run a {type(node).__name__}")
         return out.view(*x.shape[:2], *out.shape[1:])
@@ -150,6 +181,37 @@ class TorchEngine:
         return spikes, potentials
 
 
-def _pad(x: Tensor, padding: Shape, value: float) -> Tensor:
+def _arranged(node: Reshape | Concat | Slice | Upsample | Pad | Transpose, inputs: list[Tensor]) -> Tensor:
+    """Move integers and leave them as they are."""
+    x = inputs[0]
+    match node:
+        case Reshape():
+            return x.reshape(*x.shape[:2], *node.shape)
+        case Concat():
+            longest = max(len(i) for i in inputs)
+            return torch.cat([i.expand(longest, *i.shape[1:]) for i in inputs], dim=2)
+        case Slice():
+            return x[:, :, node.start : node.stop]
+        case Upsample():
+            for axis, factor in enumerate(node.factors, start=3):
+                x = x.repeat_interleave(factor, axis)
+            return x
+        case Pad():
+            return _pad(x, zip(node.before, node.after, strict=True), 0.0)
+        case Transpose():
+            return x.permute(0, 1, *(axis + 2 for axis in node.axes))
+
+
+def _both(padding: Iterable[int]) -> list[tuple[int, int]]:
+    return [(p, p) for p in padding]
+
+
+def _pad(x: Tensor, sides: Iterable[tuple[int, int]], value: float) -> Tensor:
+    """Put ``value`` before and after each of the last axes, or cut where a number is negative."""
     # torch's own padding of pools refuses some windows that fit, such as those of three axes on small inputs.
-    return F.pad(x, [p for p in reversed(padding) for _ in range(2)], value=value) if any(padding) else x
+    sides = list(sides)
+    if any(n > 0 for side in sides for n in side):
+        x = F.pad(x, [max(0, n) for side in reversed(sides) for n in side], value=value)
+    for axis, (before, after) in enumerate(sides, start=x.ndim - len(sides)):
+        x = x.narrow(axis, max(0, -before), x.shape[axis] - max(0, -before) - max(0, -after))
+    return x

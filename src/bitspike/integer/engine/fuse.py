@@ -13,6 +13,7 @@ import numpy.typing as npt
 from bitspike.errors import BitspikeError
 from bitspike.integer.network import (
     Add,
+    Concat,
     Convolution,
     Input,
     IntegerNetwork,
@@ -135,6 +136,8 @@ class Fused:
 def fuse(net: IntegerNetwork) -> Fused:
     """Return the fused steps of a network.
 
+    A layer that reads a concatenation becomes a sum of layers: ``conv(cat(a, b)) = conv_a(a) + conv_b(b)``.
+
     Raises:
         Unfit: a number may leave 32 bits, a weight or a signal does not fit a byte, or nodes stand in an order that
             has no fused step.
@@ -151,6 +154,8 @@ def fuse(net: IntegerNetwork) -> Fused:
     fused = Fused(_signal(source, not source.constant, source.grid.low, source.grid.high, _BYTES))
     signals = {source.id: fused.entry}
     for node in net.nodes:
+        if not isinstance(node, _KNOWN):
+            raise Unfit(f"{node.path}: a {type(node).__name__} has no fused step")
         if isinstance(node, Neuron):
             signals[node.id] = _signal(node, True, -1 if node.signed else 0, 1, _BYTES if node.signed else _ANY)
             fused.steps.append(Fire(_checked(node), signals[node.id], _terms(net, node, signals)))
@@ -170,6 +175,7 @@ def fuse(net: IntegerNetwork) -> Fused:
     return fused
 
 
+_KNOWN = (Add, Concat, Convolution, Input, Linear, MaxPool, Neuron, Readout, Reshape, SumPool)
 _BYTES = frozenset({Layout.BYTES})
 _ANY = frozenset({Layout.BYTES, Layout.BITS, Layout.PLANES})
 
@@ -220,7 +226,7 @@ def _terms(net: IntegerNetwork, node: Neuron | Readout | Add, signals: dict[str,
         if id in signals:
             terms.append(Term(signals[id], gain))
         elif isinstance(source, Convolution | Linear):
-            terms.append(Term(_layer(net, source, signals), gain))
+            terms += [Term(layer, gain) for layer in _layers(net, source, signals)]
         elif isinstance(source, Add):
             terms += [Term(t.source, t.gain * gain) for t in _terms(net, source, signals)]
         elif (
@@ -243,23 +249,40 @@ def _flat(net: IntegerNetwork, node: Node) -> str:
     return node.id
 
 
-def _layer(net: IntegerNetwork, node: Convolution | Linear, signals: dict[str, Signal]) -> Layer:
+def _layers(net: IntegerNetwork, node: Convolution | Linear, signals: dict[str, Signal]) -> list[Layer]:
+    """Return a layer as one fused layer for each part of what it reads; their sums add up."""
     codes = node.weight.codes
     if codes.size and (codes.min() < -128 or codes.max() > 127):
         raise Unfit(f"{node.path}: weight codes from {codes.min()} to {codes.max()}, more than a byte holds")
     small = np.ascontiguousarray(codes, dtype=np.int8)
+    source = net[node.sources[0]]
     if isinstance(node, Convolution):
-        signal = _kept(net, node, signals)
+        parts = _parts(net, node, source, signals)
         kernel = _pair(codes.shape[2:])
         dense = _dense(small.reshape(*codes.shape[:2], *kernel), node.groups)
         window = Window(kernel, _pair(node.stride), _pair(node.padding, 0), _pair(node.dilation))
-        return Layer(node.path, signal, dense, window)
-    id = _flat(net, net[node.sources[0]])
-    if id not in signals or len(node.shape) != 1:
-        raise Unfit(f"{node.path}: it reads a {type(net[id]).__name__}, not spikes, a pool or the input")
-    signal = signals[id]
-    # A linear layer behind a flattening is a convolution whose kernel is the whole image.
-    return Layer(node.path, signal, small.reshape(len(codes), signal.channels, *signal.inside), Window(signal.inside))
+    else:
+        parts = _parts(net, node, net[_flat(net, source)], signals)
+        if len(node.shape) != 1:
+            raise Unfit(f"{node.path}: a linear layer over several axes")
+        # A linear layer behind a flattening is a convolution whose kernel is the whole image.
+        dense = small.reshape(len(codes), sum(p.channels for p in parts), *parts[0].inside)
+        window = Window(parts[0].inside)
+    layers, start = [], 0
+    for part in parts:
+        of_part = np.ascontiguousarray(dense[:, start : start + part.channels])
+        layers.append(Layer(node.path, part, of_part, window))
+        start += part.channels
+    return layers
+
+
+def _parts(net: IntegerNetwork, reader: Node, node: Node, signals: dict[str, Signal]) -> list[Signal]:
+    """Return the signals that stand side by side in what a layer reads."""
+    if node.id in signals:
+        return [signals[node.id]]
+    if isinstance(node, Concat):
+        return [part for s in node.sources for part in _parts(net, reader, net[s], signals)]
+    raise Unfit(f"{reader.path}: it reads a {type(node).__name__}, not spikes, a pool or the input")
 
 
 def _dense(codes: npt.NDArray[np.int8], groups: int) -> npt.NDArray[np.int8]:

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bitspike.integer.arithmetic import Whole
 from bitspike.integer.engine.fuse import Fire, Fused, Layer, Out, Pool, Signal, Step, Term
 from bitspike.integer.engine.pack import SOURCE, Packed, aligned, pack, padded
 from bitspike.integer.network import Integers
-from bitspike.integer.simulate import Whole
 from bitspike.kernels.engine import (
     Kind,
     Layout,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from bitspike.integer.arithmetic import Whole
 from bitspike.integer.engine.fuse import Fire, Fused, Layer, Out, Signal
 from bitspike.integer.engine.native import Choice, Weights, Workspace, direct_layout, main_layer, run
 from bitspike.integer.engine.pack import SOURCE, bounds, methods
-from bitspike.integer.simulate import Whole
 from bitspike.kernels.engine import Layout, Method, OpStruct
 
 

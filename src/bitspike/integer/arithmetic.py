@@ -1,0 +1,130 @@
+"""Sums of products and windows in integers, exactly: what the layers of the definition compute.
+
+Sums of products go through NumPy's matrix product in float64 or float32 only where the sum of magnitudes proves that
+every partial sum is an integer that this format holds exactly (below 2**53 or 2**24); then no rounding can happen in
+any order of summation. Otherwise they are summed in int64.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bitspike.errors import ConstraintError
+from bitspike.integer.network import (
+    Convolution,
+    CountMaxPool,
+    Integers,
+    MaxPool,
+    Shape,
+    SumPool,
+    TransposedConvolution,
+)
+
+Whole = npt.NDArray[np.signedinteger[Any]]
+"""Integers of any width: spikes stay int8, sums are int64."""
+Numbers = npt.NDArray[Any]
+LEAST = int(np.iinfo(np.int64).min)
+
+
+def multiply(x: Whole, w: Integers) -> Integers:
+    """Multiply [M, K] by [K, F] exactly."""
+    numbers = exact_format(x, w)
+    return np.asarray(x.astype(numbers) @ w.astype(numbers)).astype(np.int64)
+
+
+def convolve(x: Whole, node: Convolution) -> Integers:
+    """Convolve [N, C_in, ...] to [N, C_out, ...]."""
+    codes, groups = node.weight.codes, node.groups
+    kernel = codes.shape[2:]
+    n, dims = x.shape[0], len(kernel)
+    numbers = exact_format(x, codes.reshape(len(codes), -1).T)
+    windows = _windows(_pad(x.astype(numbers), node.padding, 0), kernel, node.stride, node.dilation)
+    out = windows.shape[2 : 2 + dims]
+    results = []
+    for x_g, w_g in zip(np.split(windows, groups, axis=1), np.split(codes, groups, axis=0), strict=True):
+        columns = np.moveaxis(x_g, 1, 1 + dims).reshape(n * math.prod(out), math.prod(w_g.shape[1:]))
+        results.append(columns @ w_g.reshape(len(w_g), -1).T.astype(numbers))
+    by_channel = np.moveaxis(np.concatenate(results, axis=1).reshape(n, *out, len(codes)), -1, 1)
+    return np.ascontiguousarray(by_channel, dtype=np.int64)
+
+
+def convolve_transposed(x: Whole, node: TransposedConvolution) -> Integers:
+    """Spread [N, C_in, ...] over the kernel to [N, C_out, ...]: the integer at i adds x * w[k] at i * s + k * d - p."""
+    codes, groups = node.weight.codes, node.groups
+    kernel, inside = codes.shape[2:], x.shape[2:]
+    parts = np.split(codes, groups, axis=0)
+    numbers = exact_format(x, np.concatenate([np.moveaxis(w, 1, -1).reshape(-1, w.shape[1]) for w in parts], axis=1))
+    axes = zip(inside, node.stride, kernel, node.dilation, node.output_padding, strict=True)
+    whole = tuple((n - 1) * s + (k - 1) * d + 1 + o for n, s, k, d, o in axes)
+    sums = np.zeros((len(x), codes.shape[1] * groups, *whole), np.int64)
+    by_group = np.split(np.moveaxis(x, 1, -1).astype(numbers), groups, axis=-1)
+    for tap in np.ndindex(*kernel):
+        products = [x_g @ w_g[(..., *tap)].astype(numbers) for x_g, w_g in zip(by_group, parts, strict=True)]
+        axes_of_tap = zip(tap, node.dilation, inside, node.stride, strict=True)
+        places = tuple(slice(k * d, k * d + (n - 1) * s + 1, s) for k, d, n, s in axes_of_tap)
+        sums[(slice(None), slice(None), *places)] += np.moveaxis(np.concatenate(products, -1), -1, 1).astype(np.int64)
+    kept = tuple(slice(p, n - p) for p, n in zip(node.padding, whole, strict=True))
+    return np.ascontiguousarray(sums[(slice(None), slice(None), *kept)])
+
+
+def over_windows(
+    combine: np.ufunc, x: Whole, node: SumPool | MaxPool | CountMaxPool, *, start: int, padded: int
+) -> Integers:
+    """Combine the values of every window of [N, C, ...], one place of the window after the other.
+
+    Args:
+        combine: two values to one.
+        x: the values.
+        node: its windows.
+        start: what the first value is combined with.
+        padded: the value of a padded place.
+    """
+    places = _windows(_pad(x.astype(np.int64), node.padding, padded), node.kernel, node.stride)
+    result = np.full(places.shape[: x.ndim], start, np.int64)
+    for place in np.ndindex(*node.kernel):
+        combine(result, places[(..., *place)], out=result)
+    return result
+
+
+def exact_format(x: Whole, w: Integers) -> type[np.float32 | np.float64 | np.int64]:
+    """Return the fastest number format in which ``x @ w`` is exact in any order of summation.
+
+    No partial sum can be larger than max|x| times the largest sum of magnitudes of a column of ``w`` [K, F].
+
+    Raises:
+        ConstraintError: not even int64 is wide enough.
+
+    Example:
+        >>> exact_format(np.array([[255]]), np.array([[2**16]])).__name__
+        'float32'
+    """
+    if not x.size:
+        return np.int64
+    # Python's integers cannot overflow.
+    bound = max(int(x.max()), -int(x.min())) * int(np.abs(w).sum(0).max())
+    if bound <= 2**24:
+        return np.float32
+    if bound <= 2**53:
+        return np.float64
+    if bound >= 2**63:
+        raise ConstraintError(f"a sum of products may reach {bound}, more than 64 bits hold")
+    return np.int64
+
+
+def _pad(x: Numbers, padding: Shape, value: int) -> Numbers:
+    widths = [(0, 0), (0, 0), *[(p, p) for p in padding]]
+    return np.pad(x, widths, constant_values=value) if any(padding) else x
+
+
+def _windows(x: Numbers, kernel: Shape, stride: Shape, dilation: Shape | None = None) -> Numbers:
+    """Return the view [N, C, *out, *kernel] of all windows of [N, C, *in]."""
+    dilation = dilation or (1,) * len(kernel)
+    reach = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True))
+    view = np.lib.stride_tricks.sliding_window_view(x, reach, axis=tuple(range(2, x.ndim)))
+    steps = tuple(slice(None, None, s) for s in stride)
+    inside = tuple(slice(None, None, d) for d in dilation)
+    return view[(slice(None), slice(None), *steps, *inside)]

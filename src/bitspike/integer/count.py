@@ -1,0 +1,199 @@
+"""The network evaluated once on spike counts, at a cost that does not depend on the number of steps.
+
+A neuron that integrates, keeps what is left after a spike and fires at most once per step sends
+
+    N = clip(floor((v0 + Z) / threshold), 0, T)                                                              (*)
+
+spikes for the charge Z of all steps, exactly, if that charge is there at the first step or is the same at every step:
+the schedule layer by layer. Everything else in the network is linear in the sums over time, or takes their maximum. So
+one step that carries the sums of all steps, with (*) for the neurons, is the whole run: a rate-quantized network in
+integers. Where charge arrives unevenly, a run step by step can differ; the final potential tells it, without a second
+run, because v_T = v0 + Z - threshold * N:
+
+    over-fired    v_T < 0          and N > 0   spikes were spent on charge that was cancelled later
+    under-fired   v_T >= threshold and N < T   charge came too late to be spent
+
+A neuron that compares by ">" is one that compares by ">=" with one count less of potential. Source: reset by
+subtraction as in Rueckauer et al. 2017, doi 10.3389/fnins.2017.00682; (*) is checked over random cases in the tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from bitspike.errors import ConstraintError
+from bitspike.integer.arithmetic import Whole
+from bitspike.integer.network import Add, Input, IntegerNetwork, Integers, MaxPool, Neuron, Node, Readout, per_channel
+from bitspike.integer.schedule import still, timings
+from bitspike.integer.simulate import Trace, check_run, combine, over_time, run_layer
+
+
+def count(net: IntegerNetwork, codes: Integers, *, steps: int | None = None) -> dict[str, Integers]:
+    """Return what every neuron would send if its whole charge were there from the start.
+
+    Args:
+        net: a network of integrate-and-fire neurons with soft reset.
+        codes: [1, N, ...] for an input that is constant in time, or [T, N, ...].
+        steps: of a shorter run, 1 to T; None takes all.
+
+    Returns:
+        spike counts by neuron id and outputs by read-out id, int64 [N, ...].
+
+    Raises:
+        ConstraintError: the codes are not the input's, a number leaves 64 bits, or nodes have no count mode; each of
+            them is named with what it would need.
+
+    Example:
+        >>> from bitspike.integer.debug import one_convolution
+        >>> count(one_convolution(threshold=8), np.full((1, 1, 1, 4, 4), 5))["readout"][0, :3]  # floor(4 * 5 / 8)
+        array([2, 2, 2])
+    """
+    _refuse([*_foreign_neurons(net), *_foreign_charges(net)])
+    steps = check_run(net, codes, steps)
+    found: dict[str, Integers] = {}
+    totals: dict[str, Whole] = {}
+    for node in net.nodes:
+        inputs = [totals[s] for s in node.sources]
+        match node:
+            case Input():
+                totals[node.id] = over_time(codes, steps)[None]
+            case Neuron():
+                charge = _charge(node, inputs, steps)
+                found[node.id] = _spikes(node, charge, steps)
+                totals[node.id] = found[node.id][None]
+            case Readout():
+                found[node.id] = _charge(node, inputs, steps)
+            case Add():
+                _refuse_overflow(node, inputs, 0)
+                totals[node.id] = run_layer(node, inputs, 1)
+            case _:
+                totals[node.id] = run_layer(node, inputs, 1)
+    return found
+
+
+def _charge(node: Neuron | Readout, inputs: list[Whole], steps: int) -> Integers:
+    """Return the sum over all steps of the gained sources and the bias, [N, ...]."""
+    dims = len(node.shape)
+    bias = over_time(node.bias[:steps], steps)
+    _refuse_overflow(node, inputs, int(np.abs(bias).max()))
+    return combine(node.gains, inputs, dims, 1)[0] + per_channel(bias, dims)[0]
+
+
+def _spikes(node: Neuron, charge: Integers, steps: int) -> Integers:
+    dims = len(node.shape)
+    held = charge + per_channel(node.initial, dims)[0] - (node.fire == "gt")
+    return np.clip(held // per_channel(node.threshold[:1], dims)[0], 0, steps)
+
+
+@dataclass(frozen=True, eq=False)
+class Uneven:
+    """Where a neuron's spike count differs from (*), because its charge arrived unevenly.
+
+    Args:
+        over: it sent more spikes than its charge is worth, bool [N, ...].
+        under: it sent fewer, bool [N, ...].
+    """
+
+    over: npt.NDArray[np.bool_]
+    under: npt.NDArray[np.bool_]
+
+    @property
+    def share(self) -> float:
+        """Share of neurons and samples whose count differs, 0 to 1."""
+        return float((self.over | self.under).mean()) if self.over.size else 0.0
+
+
+def unevenness(net: IntegerNetwork, trace: Trace) -> dict[str, Uneven]:
+    """Tell from the final potentials of a run which neurons over-fired or under-fired.
+
+    Args:
+        net: a network of integrate-and-fire neurons with soft reset.
+        trace: of :func:`bitspike.integer.simulate.simulate`, or of an engine.
+
+    Returns:
+        by neuron id.
+
+    Raises:
+        ConstraintError: equation (*) does not hold for a neuron; it is named with what it would need.
+
+    Example:
+        >>> from bitspike.integer.debug import one_convolution
+        >>> from bitspike.integer.simulate import simulate
+        >>> net = one_convolution()
+        >>> unevenness(net, simulate(net, np.full((1, 1, 1, 4, 4), 5)))["neuron"].share  # a constant current is even
+        0.0
+    """
+    _refuse(list(_foreign_neurons(net)))
+    return {node.id: _uneven(node, trace.spikes[node.id], trace.potentials[node.id]) for node in net.neurons}
+
+
+def _uneven(node: Neuron, spikes: npt.NDArray[np.int8], potentials: Integers) -> Uneven:
+    theta = per_channel(node.threshold[:1], len(node.shape))[0]
+    left = potentials[-1] - theta * spikes[-1] - (node.fire == "gt")
+    sent = spikes.sum(0, dtype=np.int64)
+    return Uneven(over=(left < 0) & (sent > 0), under=(left >= theta) & (sent < len(spikes)))
+
+
+Finding = tuple[Node, list[str]]
+"""A node, and what is wrong with it."""
+
+
+def _foreign_neurons(net: IntegerNetwork) -> Iterator[Finding]:
+    """Yield the neurons for which (*) does not hold whatever their charge is."""
+    for node in net.neurons:
+        reasons = {
+            f"leaks by {float(node.leak):g}; needed is a leak of 1 (IF)": float(node.leak) != 1,
+            "resets to a value; needed is reset='soft'": node.reset != "soft",
+            "takes spikes back; needed is signed=False": node.signed,
+            f"has a floor of {node.floor}; needed is floor=None": node.floor is not None,
+            f"saturates at {node.width} bits; needed is width=None, and widths(net) says how many bits suffice": (
+                node.width is not None
+            ),
+            "has thresholds that change over time; needed is one for all steps": not still(node.threshold),
+            "has a threshold of 0; needed is 1 or more": bool((node.threshold < 1).any()),
+        }
+        if found := [reason for reason, wrong in reasons.items() if wrong]:
+            yield node, found
+
+
+def _foreign_charges(net: IntegerNetwork) -> Iterator[Finding]:
+    """Yield the nodes whose sum over time does not follow from the sums over time that they read."""
+    wires = timings(net)
+    for node in net.nodes:
+        reasons = {}
+        if isinstance(node, Add | Neuron | Readout):
+            reasons["has gains that change over time; needed is one for all steps"] = not all(map(still, node.gains))
+        if isinstance(node, Neuron):
+            shift = (
+                f"shifts its charge right by {node.right_shift} at every step; needed is right_shift=0, with threshold"
+            )
+            reasons[f"{shift}, bias and initial potential times 2**{node.right_shift}"] = node.right_shift != 0
+        if isinstance(node, MaxPool):
+            changes = wires[node.sources[0]] == "changing" and net.steps > 1
+            reasons["takes the largest spike of each step; needed is a CountMaxPool"] = changes
+        if found := [reason for reason, wrong in reasons.items() if wrong]:
+            yield node, found
+
+
+def _refuse(findings: list[Finding]) -> None:
+    if findings:
+        lines = [f"  {n.path} ({type(n).__name__} {n.id!r}) {'; '.join(reasons)}" for n, reasons in findings]
+        raise ConstraintError(
+            "\n".join(["count mode, N = clip(floor((v0 + Z) / threshold), 0, T), does not hold here:", *lines]),
+            fix="change what is named, or run every step: bs.simulate(net, codes)",
+        )
+
+
+def _refuse_overflow(node: Add | Neuron | Readout, inputs: list[Whole], offset: int) -> None:
+    """Refuse sums that may leave 64 bits; Python's own integers cannot overflow."""
+    if isinstance(node, Neuron):
+        offset += int(np.abs(node.initial).max())
+    for gain, x in zip(node.gains, inputs, strict=True):
+        if x.size:
+            offset += int(np.abs(gain).max()) * max(int(x.max()), -int(x.min()))
+    if offset >= 2**63:
+        raise ConstraintError(f"{node.path}: a charge may reach {offset}, more than 64 bits hold", fix="fewer steps")
