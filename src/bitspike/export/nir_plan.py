@@ -377,7 +377,7 @@ class _Writer:
     def _entry(self, name: str, entry: Entry, *sources: Piece) -> Piece:
         entry.facts["snn.index"] = len(self.plan.entries)
         self.plan.entries[name] = entry
-        self.plan.edges += [(source.node, name) for source in sources]
+        self.plan.edges.extend((source.node, name) for source in sources)
         return whole(name, entry.gives)
 
     def _name(self, wanted: str) -> str:

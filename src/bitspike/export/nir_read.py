@@ -230,7 +230,7 @@ class _Reader:
             )
         weight = self._weight(stored, node.bias)
         kernel, inside = weight.codes.shape[2:], self.shapes[source][1:]
-        padding = (0,) * len(kernel) if node.padding == "valid" else _pair(node.padding, len(kernel))
+        padding = _pair(0 if isinstance(node.padding, str) and node.padding == "valid" else node.padding, len(kernel))
         stride, dilation = _pair(node.stride, len(kernel)), _pair(node.dilation, len(kernel))
         made = (len(weight.codes), *window_shape(inside, kernel, stride, padding, dilation))
         return Convolution(
