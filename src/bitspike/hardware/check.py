@@ -246,7 +246,7 @@ class _Check:
                     yield say(node, "W203", text, rule, measured=most, limit=node.weight.high, fixes=tuple(ways))
 
     def _layer(self, node: Node) -> Iterator[Violation]:
-        if not isinstance(node, Weighted | SumPool):
+        if not isinstance(node, Convolution | TransposedConvolution | Linear | SumPool):
             return
         rules = [r for r in self.chip.rules if r.per == "layer" and _OPS[type(node)] in r.applies_to]
         values = self._layer_variables(node) if rules else {}
