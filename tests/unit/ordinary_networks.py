@@ -139,10 +139,10 @@ def lived_in(model: nn.Module) -> nn.Module:
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             with torch.no_grad():
                 size = module.num_features
-                module.weight.copy_(torch.rand(size, generator=generator) + 0.5)
-                module.bias.copy_(torch.randn(size, generator=generator) * 0.2)
-                assert module.running_mean is not None
-                assert module.running_var is not None
-                module.running_mean.copy_(torch.randn(size, generator=generator) * 0.2)
-                module.running_var.copy_(torch.rand(size, generator=generator) + 0.5)
+                for name, value in module.named_parameters():
+                    noise = torch.rand(size, generator=generator)
+                    value.copy_(noise + 0.5 if name == "weight" else 0.4 * noise - 0.2)
+                if module.running_mean is not None and module.running_var is not None:
+                    module.running_mean.copy_(torch.randn(size, generator=generator) * 0.2)
+                    module.running_var.copy_(torch.rand(size, generator=generator) + 0.5)
     return model

@@ -63,7 +63,7 @@ def test_a_difference_names_the_first_operation() -> None:
     with torch.no_grad():
         model.layer2.bn1.running_mean.add_(1.0)
     with pytest.raises(
-        ConversionError, match=r"differs from the model by .* first operation that differs is layer2.relu"
+        ConversionError, match=r"differs from the model by .* first operation that differs is layer2.bn1"
     ):
         agree(graph, model, x)
 

@@ -410,7 +410,8 @@ def _part(site: Site, whole: Parts | tuple[Any, ...], index: Any) -> Any:
     start, stop = whole.spans[index]
     if stop - start == whole.source.inside[0]:
         return whole.source
-    return site.emit("slice", whole.source, name="slice", start=start, stop=stop)
+    shape = (stop - start, *whole.source.inside[1:])
+    return site.emit("slice", whole.source, shape=shape, name="slice", start=start, stop=stop)
 
 
 def _placeholders_first(graph: fx.Graph) -> None:

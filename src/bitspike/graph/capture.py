@@ -7,6 +7,7 @@ shapes.
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import traceback
@@ -27,7 +28,7 @@ from bitspike.graph.canonical import Place, Trace, canonical
 from bitspike.graph.ir import Graph
 from bitspike.graph.layers import is_layer
 
-_TORCH = str(Path(torch.__file__).parent)
+_TORCH = str(Path(torch.__file__).parent) + os.sep
 # While fx traces, torch.nn.Module itself is patched; two traces at once would undo each other's patches.
 _ONE_TRACE = threading.RLock()
 _TROUBLE = (

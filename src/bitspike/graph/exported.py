@@ -7,6 +7,7 @@ the notes that torch leaves on every node, and layers are made anew from their p
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +20,7 @@ from torch import Tensor, fx, nn
 from bitspike.errors import ConversionError
 from bitspike.graph.canonical import Place, Trace
 
-_TORCH = str(Path(torch.__file__).parent)
+_TORCH = str(Path(torch.__file__).parent) + os.sep
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
 
 
