@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bitspike.analysis.markup import escape
@@ -78,7 +78,7 @@ def curves(metrics: Sequence[Mapping[str, Any]], quantity: str) -> str | None:
         axes.set_ylabel("accuracy in %" if quantity == "accuracy" else quantity)
         axes.legend(loc="best", labelcolor=PALETTE["ink"])
 
-    return _svg(draw, f"{quantity} over {len(metrics)} epochs", key=f"curves {quantity}")
+    return drawn(draw, f"{quantity} over {len(metrics)} epochs", key=f"curves {quantity}")
 
 
 def accuracy_by_step(by_step: Sequence[float | None], published: float | None = None) -> str | None:
@@ -107,10 +107,18 @@ def accuracy_by_step(by_step: Sequence[float | None], published: float | None = 
         axes.set_xlabel("time steps")
         axes.set_ylabel("test accuracy in %")
 
-    return _svg(draw, f"test accuracy after 1 to {len(by_step)} time steps", key="by step")
+    return drawn(draw, f"test accuracy after 1 to {len(by_step)} time steps", key="by step")
 
 
-def _svg(draw: Any, label: str, *, key: str) -> str:
+def drawn(draw: Callable[[Axes], None], label: str, *, key: str, size: tuple[float, float] = _SIZE) -> str:
+    """Return what a function draws as an ``<svg>`` element in the style of all figures.
+
+    Args:
+        draw: gets the axes.
+        label: says for those who do not see it what the figure shows.
+        key: of the figure's ids; figures of one page have different ones.
+        size: width and height in inches.
+    """
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -119,7 +127,7 @@ def _svg(draw: Any, label: str, *, key: str) -> str:
     with mpl.rc_context():
         mpl.rcdefaults()  # the user's own style file must not reach a report
         mpl.rcParams.update(_STYLE | {"svg.hashsalt": key})
-        figure = Figure(figsize=_SIZE, layout="constrained")
+        figure = Figure(figsize=size, layout="constrained")
         FigureCanvasSVG(figure)
         axes = figure.subplots()
         axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True, min_n_ticks=1))

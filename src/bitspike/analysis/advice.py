@@ -1,0 +1,170 @@
+"""From the largest part of a gap to the argument of ``bs.convert`` that makes it smaller."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bitspike.analysis.errors import Gap, LayerErrors
+
+SMALL = 0.01
+"""A relative gap below which nothing needs to be done."""
+WORTH = 0.2
+"""A share of the gap from which on a second term is worth a line."""
+
+Facts = Mapping[str, Any]
+"""Settings of the conversion, how lambdas were found, and the layer that is meant: what advice depends on."""
+Said = tuple[list[str], str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Advice:
+    """One thing to change.
+
+    Args:
+        term: the part of the gap that it makes smaller.
+        share: of the gap.
+        layer: where that part is largest on its own; empty for a whole network.
+        options: arguments of ``bs.convert`` (or calls) to try, the best first.
+        text: why, in a sentence or two.
+    """
+
+    term: str
+    share: float
+    layer: str
+    options: tuple[str, ...]
+    text: str
+
+
+def advise(
+    output: Gap, layers: Sequence[LayerErrors], settings: Facts, calibration: Facts, *, steps: int
+) -> tuple[Advice, ...]:
+    """Say what to change, the largest part of the gap first.
+
+    Args:
+        output: the gap of the network's outputs.
+        layers: of the ledger; the layer with the largest part of its own is named.
+        settings: of the conversion: what is set already is not advised.
+        calibration: how lambdas were found.
+        steps: T.
+
+    Returns:
+        nothing where the gap is below 1 %.
+    """
+    if output.rms < SMALL:
+        return ()
+    ranked = sorted(output.parts, key=lambda p: -p.share)
+    chosen = [p for n, p in enumerate(ranked) if p.share > 0 and (n == 0 or p.share >= WORTH)]
+    facts = {**settings, "steps": steps, **{f"calibration.{k}": v for k, v in calibration.items()}}
+    found = []
+    for part in chosen:
+        worst = max(layers, key=lambda layer: _own(layer, part.term), default=None)
+        where = worst.path or worst.id if worst is not None and _own(worst, part.term) > 0 else ""
+        paths = worst.weights if worst is not None and where else ()
+        options, text = _SAYS[part.term]({**facts, "where": paths})
+        found.append(Advice(term=part.term, share=part.share, layer=where, options=tuple(options), text=text))
+    return tuple(found)
+
+
+def _own(layer: LayerErrors, term: str) -> float:
+    return next((p.rms for p in layer.local.parts if p.term == term), 0.0)
+
+
+def _input(facts: Facts) -> Said:
+    if facts.get("coding") in ("rate", "bernoulli"):
+        return (
+            ['coding="direct"', f"steps={2 * facts['steps']}"],
+            "The input loses most as spikes; direct coding hands its codes to the first layer at every step.",
+        )
+    return ["input_bits=12", "input_grid=bs.Grid(...)"], "The input's grid is too coarse or does not reach far enough."
+
+
+def _weights(facts: Facts) -> Said:
+    bits = facts.get("bits", 8)
+    widths = [b for b in bits.values() if b] if isinstance(bits, Mapping) else [bits]
+    narrow = min(widths, default=8)
+    tuned = "bs.prepare(model, ...), training, bs.finish(...)"
+    more = [f"bits={_wider(bits, facts['where'])}"] if narrow < 16 else []
+    per_channel = [] if facts.get("per_channel", True) else ["per_channel=True"]
+    options = [*per_channel, tuned, *more] if narrow > 2 else [tuned, *per_channel, *more]
+    return (
+        options,
+        "The rounding of the weights dominates: fine-tune with the rounding in the loop, or use more bits. More time "
+        "steps will not help.",
+    )
+
+
+def _wider(bits: Any, where: Sequence[str]) -> str:
+    """Return ``bits`` with twice as many for some layers, or for all where none are named.
+
+    Example:
+        >>> _wider(4, ["layer1.conv"]), _wider({"*": 4}, [])
+        ("{'*': 4, 'layer1.conv': 8}", "{'*': 8}")
+    """
+    known = {str(k): int(v) for k, v in bits.items()} if isinstance(bits, Mapping) else {"*": int(bits)}
+    more = {path: min(16, 2 * known.get(path, known.get("*", 4))) for path in where or known}
+    return repr({**known, **more})
+
+
+def _clipping(facts: Facts) -> Said:
+    statistic, percentile = facts.get("calibration.statistic"), facts.get("calibration.percentile")
+    higher = 99.99 if percentile is None else 100 - (100 - float(percentile)) / 10
+    options = [f"threshold=bs.PercentileThreshold({higher:g})", "threshold=bs.MaxThreshold()"]
+    if statistic == "mse":
+        options = [f"steps={2 * facts['steps']}", *options]
+        said = " The least squared error trades clipping for finer levels; with more steps it clips less."
+    else:
+        said = " A higher percentile clips less and makes the levels coarser."
+    return options, f"Activations above lambda are cut off.{said}"
+
+
+def _truncation(facts: Facts) -> Said:
+    options = [] if facts.get("initial", 0.5) == 0.5 else ["initial=0.5"]
+    if facts.get("calibration.statistic") != "mse":
+        options.append("threshold=bs.MSEThreshold()")
+    options.append(f"steps={2 * facts['steps']}")
+    return options, "T steps have too few levels for the activations."
+
+
+def _unevenness(facts: Facts) -> Said:
+    options = [] if facts.get("schedule") == "layerwise" else ['schedule="layerwise"']
+    if facts.get("neuron") != "SignedIF":
+        options.append("neuron=bs.SignedIF")
+    options += ['correct="bias"', f"steps={2 * facts['steps']}"]
+    return (
+        options,
+        "Spikes arrive unevenly in time, so that neurons fire on charge that is cancelled later, or get theirs too "
+        "late. Layer by layer there is no such error, at a latency of T steps per layer; signed neurons take spikes "
+        "back.",
+    )
+
+
+def _integer(facts: Facts) -> Said:
+    k = int(facts.get("max_fraction_bits", 8))
+    return (
+        [f"max_fraction_bits={max(k + 2, 8)}"],
+        "Thresholds and biases are small whole numbers and lose by rounding; fraction bits make them larger.",
+    )
+
+
+_SAYS: dict[str, Callable[[Facts], Said]] = {
+    "input": _input,
+    "weights": _weights,
+    "clipping": _clipping,
+    "truncation": _truncation,
+    "correction": lambda _: (
+        ["correct=None"],
+        "The corrections of biases or potentials make the gap larger on these samples.",
+    ),
+    "unevenness": _unevenness,
+    "reset": lambda _: (
+        ['reset="soft"'],
+        "The reset to zero throws away what exceeds the threshold; that loss does not vanish with more steps.",
+    ),
+    "integer": _integer,
+    "saturation": lambda _: (
+        ["max_fraction_bits=0", "per_channel=True"],
+        "Potentials reach the limits of the chip: take a wider one, or let them use fewer bits.",
+    ),
+}

@@ -1,0 +1,78 @@
+"""Advice names the largest part of the gap and an argument of bs.convert that exists."""
+
+from __future__ import annotations
+
+import inspect
+import re
+
+import pytest
+
+import bitspike as bs
+from bitspike.analysis.advice import advise
+from bitspike.analysis.errors import TERMS, Gap, LayerErrors, Part
+from bitspike.graph.settings import Settings
+
+SETTINGS = Settings().to_dict()
+
+
+def gap(rms: float = 0.1, **shares: float) -> Gap:
+    parts = tuple(
+        Part(term=term, share=share, part=share * rms, rms=share * rms, mean=0.0, cosine=1.0)
+        for term, share in shares.items()
+    )
+    return Gap(rms=rms, mean=0.0, cosine=1.0, parts=parts)
+
+
+def layer(path: str, own: Gap) -> LayerErrors:
+    return LayerErrors(
+        id=path, path=path, kind="neuron", weights=(f"{path}.conv",), elements=1, local=own, cumulative=own
+    )
+
+
+@pytest.mark.parametrize("term", TERMS)
+def test_every_term_has_advice_that_can_be_typed(term: str) -> None:
+    allowed = {*inspect.signature(bs.convert).parameters, *Settings.__dataclass_fields__}
+    (found,) = advise(gap(**{term: 1.0}), (), SETTINGS, {"statistic": "percentile", "percentile": 99.9}, steps=16)
+    assert found.term == term
+    assert found.options
+    for option in found.options:
+        if (name := re.match(r"(\w+)=", option)) is not None:
+            assert name[1] in allowed, option
+        for public in re.findall(r"bs\.(\w+)", option):
+            assert hasattr(bs, public), option
+
+
+def test_small_gaps_need_nothing() -> None:
+    assert advise(gap(rms=0.005, weights=1.0), (), SETTINGS, {}, steps=16) == ()
+
+
+def test_the_largest_term_comes_first_and_small_ones_not_at_all() -> None:
+    found = advise(gap(weights=0.25, truncation=0.7, integer=0.05), (), SETTINGS, {}, steps=16)
+    assert [a.term for a in found] == ["truncation", "weights"]
+
+
+def test_what_is_set_already_is_not_advised() -> None:
+    def options(term: str, **changes: object) -> tuple[str, ...]:
+        calibration = changes.pop("calibration", {})
+        assert isinstance(calibration, dict)
+        return advise(gap(**{term: 1.0}), (), SETTINGS | changes, calibration, steps=16)[0].options
+
+    assert "initial=0.5" in options("truncation", initial=0.0)
+    assert "initial=0.5" not in options("truncation")
+    assert "threshold=bs.MSEThreshold()" not in options("truncation", calibration={"statistic": "mse"})
+    assert "steps=32" in options("truncation")
+    assert 'schedule="layerwise"' in options("unevenness")
+    assert 'schedule="layerwise"' not in options("unevenness", schedule="layerwise")
+    assert "neuron=bs.SignedIF" not in options("unevenness", neuron="SignedIF")
+    assert options("weights", per_channel=False)[0] == "per_channel=True"
+    assert "bs.prepare" in options("weights", bits=2, per_channel=False)[0]
+    assert options("clipping", calibration={"statistic": "percentile", "percentile": 99.9})[0] == (
+        "threshold=bs.PercentileThreshold(99.99)"
+    )
+
+
+def test_the_worst_layer_gets_the_bits() -> None:
+    layers = (layer("layer1.0", gap(0.01, weights=1.0)), layer("layer2.0", gap(0.3, weights=1.0)))
+    (found,) = advise(gap(weights=1.0), layers, SETTINGS | {"bits": 4}, {}, steps=16)
+    assert found.layer == "layer2.0"
+    assert "bits={'*': 4, 'layer2.0.conv': 8}" in found.options
