@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from bitspike.analysis.ledger import analyze as analyze
     from bitspike.errors import BitspikeError as BitspikeError
     from bitspike.errors import CheckFailed as CheckFailed
     from bitspike.errors import ConstraintError as ConstraintError
@@ -153,6 +154,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "detach",
         "penalties",
     ),
+    "bitspike.analysis.ledger": ("analyze",),
     "bitspike.integer.count": ("count",),
     "bitspike.export.nir": ("read_nir", "write_nir"),
     "bitspike.export.onnx": ("write_onnx",),

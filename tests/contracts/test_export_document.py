@@ -1,0 +1,88 @@
+"""docs/export.md shows the support tables of the code itself, and its reader of ONNX files runs as printed.
+
+Run as a program, this file writes the tables anew.
+"""
+
+from __future__ import annotations
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+from bitspike.export.nir import write_nir
+from bitspike.export.nir_facts import graph_facts, input_facts, neuron_facts, weight_facts
+from bitspike.export.nir_plan import HELD as NIR_HELD
+from bitspike.export.nir_plan import REFUSED as NIR_REFUSED
+from bitspike.export.onnx import HELD as ONNX_HELD
+from bitspike.export.onnx import LIMITS, write_onnx
+from bitspike.integer.debug import one_convolution
+from bitspike.integer.network import Convolution, Neuron, Node
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "export.md"
+BLOCK = re.compile(r"(<!-- support: [^\n]* -->\n)(.*?)(<!-- /support -->)", re.DOTALL)
+
+
+def kinds() -> list[type[Node]]:
+    """Return the kinds of nodes, in the order of their definition."""
+    return [kind for kind in Node.__subclasses__() if kind.__module__ == Node.__module__]
+
+
+def support() -> str:
+    """Return the tables."""
+    rows = ["| node | NIR | ONNX |", "| --- | --- | --- |"]
+    for kind in kinds():
+        nir = NIR_HELD.get(kind) or f"refused: {NIR_REFUSED[kind]}"
+        rows.append(f"| `{kind.__name__}` | {nir} | {ONNX_HELD[kind]} |")
+    rows += ["", "| mode of `write_onnx` | holds only in part |", "| --- | --- |"]
+    for mode, limits in LIMITS.items():
+        parts = "; ".join(f"`{kind.__name__}`: {what}" for kind, what in limits.items())
+        rows.append(f"| `{mode}` | {parts or 'holds all'} |")
+    return "\n".join(rows) + "\n"
+
+
+def test_the_support_tables_are_those_of_the_code() -> None:
+    found = BLOCK.search(DOCUMENT.read_text(encoding="utf-8"))
+    assert found
+    assert found[2] == support(), f"python {Path(__file__).name} writes them anew"
+
+
+def test_every_kind_of_node_is_held_or_refused_by_every_format() -> None:
+    assert set(NIR_HELD) | set(NIR_REFUSED) == set(ONNX_HELD) == set(kinds())
+    assert not set(NIR_HELD) & set(NIR_REFUSED)
+
+
+def test_every_key_of_the_metadata_is_explained(tmp_path: Path) -> None:
+    net = one_convolution()
+    text = DOCUMENT.read_text(encoding="utf-8")
+    conv, neuron = net["conv"], net["neuron"]
+    assert isinstance(conv, Convolution)
+    assert isinstance(neuron, Neuron)
+    keys = {*graph_facts(net), *input_facts(net.input), *neuron_facts(neuron), *weight_facts(conv, conv.weight.codes)}
+    import onnx
+
+    keys |= {entry.key for entry in onnx.load(write_onnx(net, tmp_path / "net.onnx")).metadata_props}
+    missing = sorted(key for key in keys if f"`{key}`" not in text)
+    assert not missing
+
+
+def test_the_reader_of_onnx_files_runs_as_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    write_onnx(one_convolution(), "net.onnx")
+    Path("reader.py").write_text(code, encoding="utf-8")
+    runpy.run_path("reader.py")
+    assert capsys.readouterr().out.split() == ["[[2", *["2"] * 14, "2]]"]  # floor(4 * 5 / 8) spikes of every pixel
+
+
+def test_the_files_are_written_where_they_should(tmp_path: Path) -> None:
+    assert write_nir(one_convolution(), tmp_path / "net.nir") == tmp_path / "net.nir"
+    assert write_onnx(one_convolution(), str(tmp_path / "net.onnx")) == tmp_path / "net.onnx"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["net.nir", "net.onnx"]
+
+
+if __name__ == "__main__":
+    DOCUMENT.write_text(BLOCK.sub(lambda m: m[1] + support() + m[3], DOCUMENT.read_text(encoding="utf-8")), "utf-8")

@@ -1,0 +1,181 @@
+"""ONNX Runtime, given an exported file alone, gives the spikes, potentials and outputs of the definition."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx_runs import facts_of, open_file, run_steps, run_whole
+from random_networks import layerwise, random_codes, random_network
+
+from bitspike import models
+from bitspike.export.onnx import parts_of, problems_of, write_onnx
+from bitspike.integer.count import count
+from bitspike.integer.debug import one_convolution
+from bitspike.integer.host import encode
+from bitspike.integer.lower import lower
+from bitspike.integer.network import Burst, Convolution, Input, IntegerNetwork, Linear, Neuron, Readout, Weight
+from bitspike.integer.simulate import Trace, simulate
+from bitspike.ops.grids import Grid
+from bitspike.weights import Uniform, attach
+
+BLOCKS = [range(block * 25, block * 25 + 25) for block in range(4)]
+
+
+def assert_spikes(found: dict[str, np.ndarray], wanted: Trace) -> None:
+    assert found.keys() == wanted.spikes.keys()
+    for name, spikes in wanted.spikes.items():
+        assert np.array_equal(found[name], spikes), name
+
+
+def assert_sums(found: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> None:
+    assert found.keys() == wanted.keys()
+    for name, sums in wanted.items():
+        assert np.array_equal(found[name], sums), name
+
+
+@pytest.mark.parametrize("seeds", BLOCKS)
+def test_a_step_in_a_loop_is_the_definition_on_random_networks(seeds: range, tmp_path: Path) -> None:
+    seen: Counter[str] = Counter()
+    for seed in seeds:
+        random = np.random.default_rng(seed)
+        net = random_network(random)
+        codes = random_codes(random, net, samples=int(random.choice([1, 3])), extreme=bool(seed % 2))
+        if problems_of(net, "step"):
+            assert any(isinstance(node, Burst) for node in net.nodes)
+            continue
+        session = open_file(write_onnx(net, tmp_path / "net.onnx"))
+        found, wanted = run_steps(session, codes), simulate(net, codes)
+        assert_spikes(found.spikes, wanted)
+        assert_sums(found.sums, wanted.outputs)
+        for node in net.neurons:
+            if node.reset == "soft":
+                theta = np.broadcast_to(node.threshold, (net.steps, node.threshold.shape[1]))[-1]
+                last = theta.reshape(-1, *[1] * (len(node.shape) - 1)) * wanted.spikes[node.id][-1]
+                assert np.array_equal(found.states[f"{node.id}.v"], wanted.potentials[node.id][-1] - last)
+        seen.update(type(node).__name__ for node in net.nodes)
+        seen.update(facts_of(session)["snn.numbers"].split())
+    assert {"Convolution", "TransposedConvolution", "SumPool", "MaxPool", "CountMaxPool", "Add", "int32"} <= set(seen)
+    assert {"Concat", "Slice", "Upsample", "Pad", "Transpose"} <= set(seen), "the networks are too tame"
+
+
+@pytest.mark.parametrize("seeds", BLOCKS)
+def test_a_whole_run_is_the_definition_on_random_networks(seeds: range, tmp_path: Path) -> None:
+    seen: Counter[str] = Counter()
+    for seed in seeds:
+        random = np.random.default_rng(1000 + seed)
+        net = random_network(random)
+        codes = random_codes(random, net, samples=int(random.choice([1, 3])))
+        found = run_whole(open_file(write_onnx(net, tmp_path / "net.onnx", mode="sequence")), codes)
+        wanted = simulate(net, codes)
+        assert_spikes(found.spikes, wanted)
+        assert_sums(found.sums, wanted.outputs)
+        seen.update(type(node).__name__ for node in net.nodes)
+    assert {"Burst", "CountMaxPool", "Concat"} <= set(seen), "the networks are too tame"
+
+
+@pytest.mark.parametrize("seeds", BLOCKS)
+def test_counts_are_those_of_the_run_layer_by_layer(seeds: range, tmp_path: Path) -> None:
+    for seed in seeds:
+        random = np.random.default_rng(2000 + seed)
+        net = layerwise(random_network(random, counting=True))
+        codes = random_codes(random, net, samples=2)
+        session = open_file(write_onnx(net, tmp_path / "net.onnx", mode="count"))
+        found = run_whole(session, codes[0] if net.input.constant else codes.sum(0))
+        wanted = simulate(net, codes)
+        for name, spikes in wanted.spikes.items():
+            assert np.array_equal(found.spikes[name], spikes.sum(0)), name
+        assert_sums(found.sums, wanted.outputs)
+        assert_sums(found.spikes | found.sums, count(net, codes))
+
+
+def digits_network() -> IntegerNetwork:
+    model = models.digits_net().eval()
+    attach(model, quantize=Uniform(bits=4))
+    return lower(model, example=torch.zeros(1, 1, 8, 8))
+
+
+def test_a_trained_form_of_network_is_the_same_in_all_three_modes(tmp_path: Path) -> None:
+    net = digits_network()
+    images = torch.rand(4, 1, 8, 8)
+    codes = encode(net, images)
+    wanted = simulate(net, codes)
+    step = run_steps(open_file(write_onnx(net, tmp_path / "step.onnx")), codes)
+    whole = run_whole(open_file(write_onnx(net, tmp_path / "whole.onnx", mode="sequence")), codes)
+    assert any(spikes.any() for spikes in wanted.spikes.values())
+    for found in (step, whole):
+        assert_spikes(found.spikes, wanted)
+        assert_sums(found.sums, wanted.outputs)
+
+
+def one_product(code: int, taps: int, low: int, high: int, *, convolution: bool) -> IntegerNetwork:
+    """A read-out of ``taps`` products of one code and the input."""
+    codes = np.full((1, taps, 1) if convolution else (1, taps), code)
+    weight = Weight(codes=codes, step=np.ones(1), bits=40, low=min(code, 0), high=max(code, 1))
+    one = np.ones((1, 1), np.int64)
+    shape = (taps, 1) if convolution else (taps,)
+    window = {"stride": (1,), "padding": (0,), "dilation": (1,)}
+    head = {"id": "layer", "path": "layer", "sources": ("input",), "weight": weight}
+    layer = Convolution(**head, shape=(1, 1), **window) if convolution else Linear(**head, shape=(1,))
+    return IntegerNetwork(
+        1,
+        (
+            Input(id="input", path="input", shape=shape, grid=Grid(1.0, low, high)),
+            layer,
+            Readout(id="out", path="out", sources=("layer",), shape=layer.shape, gains=(one,), bias=0 * one),
+        ),
+    )
+
+
+@pytest.mark.parametrize("convolution", [False, True])
+@pytest.mark.parametrize("code", [1, -1, 127, -128, 128, 255, -255, 40000, -(2**33)])
+@pytest.mark.parametrize(("low", "high"), [(0, 255), (-128, 127), (0, 256), (-9, 300), (-70000, 70000), (-1, 0)])
+def test_products_at_the_bounds_of_the_digits_are_exact(
+    code: int, low: int, high: int, convolution: bool, tmp_path: Path
+) -> None:
+    net = one_product(code, 70, low, high, convolution=convolution)
+    session = open_file(write_onnx(net, tmp_path / "net.onnx"))
+    for value in (low, high):
+        codes = np.full((1, 2, *net.input.shape), value)
+        assert np.array_equal(run_steps(session, codes).sums["out"], simulate(net, codes).outputs["out"])
+
+
+def test_the_file_holds_integers_only_and_says_what_onnx_cannot(tmp_path: Path) -> None:
+    net = one_convolution()
+    path = write_onnx(net, tmp_path / "net.onnx")
+    model = onnx.load(path)
+    onnx.checker.check_model(model, full_check=True)
+    allowed = {onnx.TensorProto.INT32, onnx.TensorProto.INT64, onnx.TensorProto.UINT8, onnx.TensorProto.BOOL}
+    inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True)
+    kinds = {value.type.tensor_type.elem_type for value in inferred.graph.value_info}
+    kinds |= {value.type.tensor_type.elem_type for value in [*model.graph.input, *model.graph.output]}
+    assert kinds | {constant.data_type for constant in model.graph.initializer} <= allowed
+    facts = facts_of(open_file(path))
+    assert facts["snn.T"] == "4"
+    assert facts["snn.numbers"] == "int32"
+    assert '"reset": "subtract"' in facts["snn.neurons"]
+    assert '"high": 8' in facts["snn.inputs"]
+
+
+def test_wide_numbers_travel_as_int64(tmp_path: Path) -> None:
+    net = one_convolution(threshold=2**31)
+    assert parts_of(net, "step")[1] == "int64"
+    neuron = net["neuron"]
+    assert isinstance(neuron, Neuron)
+    biased = replace(neuron, bias=np.full((1, 1), 2**30))
+    net = replace(net, nodes=tuple(biased if node is neuron else node for node in net.nodes))
+    codes = np.full((1, 1, 1, 4, 4), 8)
+    for mode, run in (("step", run_steps), ("sequence", run_whole)):
+        found = run(open_file(write_onnx(net, tmp_path / "net.onnx", mode=mode)), codes)
+        assert_spikes(found.spikes, simulate(net, codes))
+        assert found.spikes["neuron"].any()
+
+
+def test_the_runtime_is_the_one_that_the_extra_names() -> None:
+    assert tuple(int(part) for part in onnxruntime.__version__.split(".")[:2]) >= (1, 18)

@@ -1,0 +1,113 @@
+"""What an export refuses: all nodes at once, with names and the way out; a missing package in one sentence."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bitspike.errors import ConstraintError, ExportError
+from bitspike.export.nir import read_nir, write_nir
+from bitspike.export.onnx import write_onnx
+from bitspike.integer.debug import one_convolution
+from bitspike.integer.network import Burst, IntegerNetwork, MaxPool, Node
+from bitspike.ops.grids import Dyadic
+
+
+def changed(net: IntegerNetwork, id: str, **values: object) -> IntegerNetwork:
+    return replace(net, nodes=tuple(replace(n, **values) if n.id == id else n for n in net.nodes))  # type: ignore[arg-type]
+
+
+def inserted(net: IntegerNetwork, node: Node, before: str) -> IntegerNetwork:
+    """Put a node of the same shape in front of another one's first source."""
+    nodes: list[Node] = []
+    for n in net.nodes:
+        if n.id == before:
+            nodes += [node, replace(n, sources=(node.id, *n.sources[1:]))]
+        else:
+            nodes.append(n)
+    return replace(net, nodes=tuple(nodes))
+
+
+def test_a_step_does_not_gather_what_comes_later(tmp_path: Path) -> None:
+    net = one_convolution()
+    late = inserted(net, Burst(id="burst", path="late", sources=("neuron",), shape=(1, 4, 4)), before="flat")
+    with pytest.raises(ExportError, match=r"mode 'step'(?s:.*)late  Burst burst: it gathers(?s:.*)mode=\"sequence\""):
+        write_onnx(late, tmp_path / "net.onnx")
+    early = inserted(net, Burst(id="burst", path="early", sources=("conv",), shape=(1, 4, 4)), before="neuron")
+    assert write_onnx(early, tmp_path / "net.onnx").is_file()
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"leak": Dyadic(1, 1)}, r"it leaks \(1/2 a step\)"),
+        ({"reset": "hard"}, "it resets to a value"),
+        ({"signed": True}, "it is signed"),
+        ({"right_shift": 1}, "it shifts what arrives"),
+        ({"floor": -4}, "its potential has a floor"),
+        ({"width": 8}, "its potential saturates"),
+        ({"threshold": np.array([[1], [2], [3], [4]])}, "its threshold changes over time"),
+        ({"gains": (np.array([[1], [2], [3], [4]]),)}, "its gain 0 changes over time"),
+        ({"threshold": np.zeros((1, 1), np.int64), "fire": "gt"}, "its threshold is 0"),
+    ],
+)
+def test_counts_need_neurons_that_have_a_formula(values: dict[str, Any], reason: str, tmp_path: Path) -> None:
+    net = changed(one_convolution(), "neuron", **values)
+    with pytest.raises(ExportError, match=rf"1 of 5 nodes\n  neuron  Neuron neuron: {reason}\n  fix:"):
+        write_onnx(net, tmp_path / "net.onnx", mode="count")
+    assert not list(tmp_path.iterdir())
+
+
+def test_counts_need_maxima_of_counts(tmp_path: Path) -> None:
+    window = {"kernel": (1, 1), "stride": (1, 1), "padding": (0, 0)}
+    net = inserted(
+        one_convolution(), MaxPool(id="max", path="pool", sources=("neuron",), shape=(1, 4, 4), **window), before="flat"
+    )
+    with pytest.raises(ExportError, match=r"pool  MaxPool max: .*CountMaxPool"):
+        write_onnx(net, tmp_path / "net.onnx", mode="count")
+
+
+def test_a_mode_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConstraintError, match="mode='steps': allowed are step, count, sequence"):
+        write_onnx(one_convolution(), tmp_path / "net.onnx", mode="steps")  # type: ignore[arg-type]
+
+
+def test_numbers_beyond_64_bits_are_refused(tmp_path: Path) -> None:
+    net = changed(one_convolution(), "neuron", bias=np.full((1, 1), 2**62))
+    with pytest.raises(ExportError, match="more than 64 bits hold"):
+        write_onnx(net, tmp_path / "net.onnx")
+
+
+def test_a_folder_that_does_not_exist_is_said(tmp_path: Path) -> None:
+    for write in (write_nir, write_onnx):
+        with pytest.raises(ExportError, match="could not be written"):
+            write(one_convolution(), tmp_path / "nowhere" / "net")
+
+
+@pytest.mark.parametrize(
+    ("call", "package", "extra"),
+    [(write_nir, "nir", "nir"), (write_onnx, "onnx", "onnx"), (lambda _, path: read_nir(path), "nir", "nir")],
+)
+def test_a_missing_package_is_one_helpful_sentence(
+    call: Callable[[IntegerNetwork, Path], object],
+    package: str,
+    extra: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real = importlib.import_module
+
+    def absent(name: str, *rest: Any) -> Any:
+        if name == package:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return real(name, *rest)
+
+    monkeypatch.setattr(importlib, "import_module", absent)
+    with pytest.raises(ExportError, match=rf"'{package}' is not installed\n  fix: pip install \"bitspike\[{extra}\]\""):
+        call(one_convolution(), tmp_path / "net")
