@@ -122,9 +122,8 @@ def entry(shape: tuple[int, ...], low: int = -8, high: int = 8, *, constant: boo
     return Input(id="input", path="input", shape=shape, grid=Grid(1.0, low, high), constant=constant)
 
 
-@pytest.mark.parametrize("stride", [1, 2, 3, 4])
-@pytest.mark.parametrize("dilation", [1, 2, 3, 4])
-def test_every_stride_meets_every_dilation(stride: int, dilation: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("stride", "dilation"), [(1, 1), (2, 1), (1, 3), (2, 2), (3, 2), (2, 3), (4, 2), (2, 4)])
+def test_strides_meet_dilations(stride: int, dilation: int, tmp_path: Path) -> None:
     random = np.random.default_rng(stride * 10 + dilation)
     codes = random.integers(-7, 8, (4, 1, 3, 2))
     weight = Weight(codes=codes, step=np.ones(1), bits=4, low=-7, high=7)
@@ -160,8 +159,10 @@ WEIGHTS = {
 def test_codes_of_every_width_come_back(name: str, tmp_path: Path) -> None:
     bits, low, high, levels = WEIGHTS[name]
     random = np.random.default_rng(bits)
-    choice = np.array(levels if levels else [-1, 1] if bits == 1 else np.arange(low, high + 1))
-    weight = Weight(codes=random.choice(choice, (67, 5)), step=np.ones(1), bits=bits, low=low, high=high, levels=levels)
+    codes = (
+        random.choice(levels or [-1, 1], (67, 5)) if levels or bits == 1 else random.integers(low, high + 1, (67, 5))
+    )
+    weight = Weight(codes=codes, step=np.ones(1), bits=bits, low=low, high=high, levels=levels)
     net = chain(Linear(id="fc", path="fc", shape=(67,), weight=weight), input=entry((5,)))
     compare(net, tmp_path)
     kept = c_memory(net).weights
@@ -169,18 +170,12 @@ def test_codes_of_every_width_come_back(name: str, tmp_path: Path) -> None:
     assert exact <= kept <= (exact + 1 if bits <= 8 else 67 * 5 * (2 if bits == 12 else 4))
 
 
-def single(**options: object) -> IntegerNetwork:
+def single(input: Input | None = None, **options: object) -> IntegerNetwork:
     """A neuron that reads its input directly."""
-    values: dict[str, object] = {
-        "gains": (ONE,),
-        "bias": 0 * ONE,
-        "threshold": 3 * ONE,
-        "initial": np.zeros(1, np.int64),
-    }
-    fire = Neuron(id="n", path="n", shape=(3, 2), unit=np.ones(1), **{**values, **options})  # type: ignore[arg-type]
-    grid = options.get("input", entry((3, 2)))
-    assert isinstance(grid, Input)
-    return chain(fire, input=grid, steps=6)
+    rest = np.zeros(1, np.int64)
+    values: dict[str, object] = {"gains": (ONE,), "bias": 0 * ONE, "threshold": 3 * ONE, "initial": rest, **options}
+    fire = Neuron(id="n", path="n", shape=(3, 2), unit=np.ones(1), **values)  # type: ignore[arg-type]
+    return chain(fire, input=input or entry((3, 2)), steps=6)
 
 
 NEURONS: dict[str, dict[str, object]] = {
@@ -216,7 +211,7 @@ def test_every_option_of_a_neuron(name: str, tmp_path: Path) -> None:
 )
 def test_input_codes_of_every_width(low: int, high: int, tmp_path: Path) -> None:
     for constant in (True, False):
-        compare(single(input=entry((3, 2), low, high, constant=constant)), tmp_path / str(constant))
+        compare(single(entry((3, 2), low, high, constant=constant)), tmp_path / str(constant))
 
 
 def test_a_skip_across_bursts_is_kept_for_all_steps(tmp_path: Path) -> None:
@@ -261,7 +256,10 @@ SCHEMES = [
 @pytest.mark.parametrize("scheme", SCHEMES, ids=repr)
 def test_a_lowered_digits_network_runs_in_c(scheme: object, tmp_path: Path) -> None:
     images = torch.randint(0, 17, (3, 1, 8, 8), generator=torch.Generator().manual_seed(1)) / 16
-    model = attach(digits_net(width=0.5), quantize=scheme).eval()
+    model = attach(digits_net(width=0.5), quantize=scheme).train()
+    for _ in range(3):  # norms see real activity
+        model(images)
+    model.eval()
     net = lower(model, images[:1], grid=Grid(1 / 16, 0, 16))
     vectors = golden(net, (images * 16).long().numpy()[None])
     assert sum(int(s.sum()) for name, s in vectors.items() if name.endswith(".spikes")) > 100

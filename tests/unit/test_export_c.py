@@ -86,7 +86,7 @@ def test_the_header_says_how_to_call_and_what_it_costs(tmp_path: Path) -> None:
         assert f"{line}\n" in header
     memory = c_memory(one_convolution())
     assert f" * {memory}.\n" in header
-    assert (memory.weights, memory.state) == (4, 116)
+    assert (memory.weights, memory.state) == (4, 68)
 
 
 def test_the_types_follow_from_the_proven_bounds(tmp_path: Path) -> None:

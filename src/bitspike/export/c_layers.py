@@ -183,10 +183,14 @@ def burst(parts: Parts, action: Action, node: Burst) -> list[str]:
             f"    for (k = 0; k < {size}; k++) sum[k] = ({ctype})(t == 0 ? x0[k] : sum[k] + x0[k]);\n}}\n"
         )
         return [f"{name}(t, {parts.wire(source)}, {parts.at(kept)});"]
+    parts.functions.append(
+        f"/* {title(node)}: nothing after the first step */\n"
+        f"static void clear_{symbol}({ctype} *x)\n{{\n    uint32_t k;\n"
+        f"    for (k = 0; k < {size}; k++) x[k] = 0;\n}}\n"
+    )
     if action.kind == "clear":
-        return [f"if (t == 1) memset({parts.at(own)}, 0, {size} * sizeof({ctype}));"]
-    sum_bytes = f"{size} * sizeof({ctype})"
+        return [f"if (t == 1) clear_{symbol}({parts.at(own)});"]
     return [
-        f"if (t == 0) memcpy({parts.at(own)}, {parts.at(kept)}, {sum_bytes});",
-        f"else memset({parts.at(own)}, 0, {sum_bytes});",
+        f"if (t == 0) memcpy({parts.at(own)}, {parts.at(kept)}, {size} * sizeof({ctype}));",
+        f"else clear_{symbol}({parts.at(own)});",
     ]

@@ -96,7 +96,7 @@ def program(net: IntegerNetwork, name: str) -> Program:
     Example:
         >>> from bitspike.integer.debug import one_convolution
         >>> print(program(one_convolution(), "network").memory)
-        122 bytes of constants (4 of them weight codes), 116 bytes of state, 1540 bytes of local arrays
+        134 bytes of constants (4 of them weight codes), 68 bytes of state, 1572 bytes of local arrays
     """
     bounds = survey(net)
     packed = {n.id: found for n in net.weighted if (found := pack(n.weight, _order(n)))}

@@ -173,7 +173,7 @@ def _neuron(node: Neuron, wires: list[Range], steps: int) -> Bounds:
     work, state = _Seen(), _Seen()
     bias, thresholds = node.bias.astype(object), node.threshold.astype(object)
     low_i, high_i = _gained(node, wires)
-    work.add(low_i, high_i, bias, thresholds, thresholds + 1, node.v_reset, node.retract, -node.retract)
+    work.add(low_i, high_i, bias, thresholds, *[node.v_reset] * (node.reset == "hard"), *[-node.retract] * node.signed)
     low_i, high_i = (low_i >> node.right_shift) + bias, (high_i >> node.right_shift) + bias
     work.add(low_i, high_i)
     low = high = node.initial.astype(object)
