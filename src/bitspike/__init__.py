@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from bitspike.errors import PackageError as PackageError
     from bitspike.errors import RecipeError as RecipeError
     from bitspike.errors import RunError as RunError
+    from bitspike.export.c import write_c as write_c
     from bitspike.export.nir import read_nir as read_nir
     from bitspike.export.nir import write_nir as write_nir
     from bitspike.export.onnx import write_onnx as write_onnx
@@ -156,6 +157,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     ),
     "bitspike.analysis.ledger": ("analyze",),
     "bitspike.integer.count": ("count",),
+    "bitspike.export.c": ("write_c",),
     "bitspike.export.nir": ("read_nir", "write_nir"),
     "bitspike.export.onnx": ("write_onnx",),
     "bitspike.hardware.check": ("check",),

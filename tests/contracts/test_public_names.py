@@ -26,6 +26,8 @@ EXAMPLE = {
     "lower",
     "save",
     "verify",
+    "write_c",
+    "write_nir",
 }
 VERBS = {"doctor", "energy", "evaluate", "recipes", "run", "verify"}
 NAMES = [name for name in bitspike.__all__ if name != "__version__"]
