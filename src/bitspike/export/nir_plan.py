@@ -234,18 +234,18 @@ class _Writer:
         if len(node.shape) > 1:
             self.refuse(f"NIR flattens, and makes no {list(node.shape)} of {list(inside)}")
             return None
-        return [self._flat(p) for p in self._pieces(terms)]
+        return [self._flat(p, node) for p in self._pieces(terms)]
 
-    def _flat(self, piece: Piece) -> Piece:
-        """Return a piece of an image as a piece of a vector."""
+    def _flat(self, piece: Piece, node: Reshape | None = None) -> Piece:
+        """Return a piece of an image as a piece of a vector; ``node`` is the network's own flattening, if it is one."""
         if piece.flat:
             return piece
         features = math.prod(piece.shape)
         key = ("flat", piece.node)
         if key not in self.known:
             fields = {"start_dim": 0, "end_dim": -1}
-            entry = Entry("Flatten", piece.shape, (features,), fields)
-            self.known[key] = self._entry(self._name(f"{piece.node}_flat"), entry, piece)
+            entry = Entry("Flatten", piece.shape, (features,), fields, facts(node) if node else {})
+            self.known[key] = self._entry(self._name(node.id if node else f"{piece.node}_flat"), entry, piece)
         places = math.prod(piece.shape[1:])
         start, stop, offset = (n * places for n in (piece.start, piece.stop, piece.offset))
         return Piece(self.known[key].node, (features,), start, stop, offset, np.repeat(piece.gain, places))
@@ -279,7 +279,7 @@ class _Writer:
         weight = _columns(ungrouped(layer.weight.codes, layer.groups), piece)
         weight = weight * synapse.gain.reshape(-1, *[1] * (weight.ndim - 1))
         entry = self._convolution(weight, piece.shape, layer.shape, layer.stride, layer.padding, layer.dilation, bias)
-        if layer.groups > 1 and piece.plain:
+        if layer.groups > 1 and piece.is_wire(synapse.inside):
             entry.facts["snn.groups"] = layer.groups
         return entry
 
@@ -322,7 +322,7 @@ class _Writer:
             found += self._synapse(synapse, bias, ends=True)
             bias = None
         for piece in pieces:
-            if piece.plain and bias is None:
+            if piece.is_wire(node.shape) and bias is None:
                 found.append(piece)
             elif (relay := self._relay(node, piece, bias)) is not None:
                 found.append(relay)

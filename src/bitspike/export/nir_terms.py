@@ -41,11 +41,10 @@ class Piece:
         """Tell whether the NIR node gives a vector."""
         return len(self.shape) == 1
 
-    @property
-    def plain(self) -> bool:
-        """Tell whether an edge alone says it: the whole node, once."""
+    def is_wire(self, shape: Shape) -> bool:
+        """Tell whether an edge alone says it: the whole node, once, is the whole wire of ``shape``."""
         whole = (self.start, self.stop, self.offset) == (0, self.shape[0], 0)
-        return whole and bool((self.gain == 1).all())
+        return whole and math.prod(self.shape) == math.prod(shape) and bool((self.gain == 1).all())
 
 
 @dataclass(frozen=True, eq=False)
