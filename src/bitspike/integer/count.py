@@ -80,13 +80,15 @@ def _charge(node: Neuron | Readout, inputs: list[Whole], steps: int) -> Integers
     dims = len(node.shape)
     bias = over_time(node.bias[:steps], steps)
     _refuse_overflow(node, inputs, int(np.abs(bias).max()))
-    return combine(node.gains, inputs, dims, 1)[0] + per_channel(bias, dims)[0]
+    charge: Integers = combine(node.gains, inputs, dims, 1)[0] + per_channel(bias, dims)[0]
+    return charge
 
 
 def _spikes(node: Neuron, charge: Integers, steps: int) -> Integers:
     dims = len(node.shape)
     held = charge + per_channel(node.initial, dims)[0] - (node.fire == "gt")
-    return np.clip(held // per_channel(node.threshold[:1], dims)[0], 0, steps)
+    spikes: Integers = np.clip(held // per_channel(node.threshold[:1], dims)[0], 0, steps)
+    return spikes
 
 
 @dataclass(frozen=True, eq=False)

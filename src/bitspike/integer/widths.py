@@ -260,11 +260,10 @@ def _phases(node: Convolution | Linear | TransposedConvolution) -> Iterator[Inte
         return
     codes = codes.reshape(groups, len(codes) // groups, *codes.shape[1:]).swapaxes(1, 2)
     for phase in np.ndindex(*node.stride):
-        taps = [
-            np.flatnonzero(np.arange(k) * d % s == at)
-            for k, d, s, at in zip(codes.shape[3:], node.dilation, node.stride, phase, strict=True)
-        ]
-        yield codes[(slice(None), slice(None), slice(None), *np.ix_(*taps))]
+        met = codes
+        for axis, (d, s, at) in enumerate(zip(node.dilation, node.stride, phase, strict=True), start=3):
+            met = met.compress(np.arange(codes.shape[axis]) * d % s == at, axis)
+        yield met
 
 
 def _gained(node: Add | Neuron | Readout, inputs: list[_Range]) -> Current:
