@@ -187,8 +187,8 @@ class _Writer:
             case Concat():
                 return self._concat(node, terms)
             case Slice():
-                pieces = [sliced(p, node.start, node.stop, inside[1:]) for p in self._pieces(terms[0])]
-                return [p for p in pieces if p is not None]
+                cuts = [sliced(p, node.start, node.stop, inside[1:]) for p in self._pieces(terms[0])]
+                return [p for p in cuts if p is not None]
         assert isinstance(node, Neuron | Readout)
         return self._end(node, self._sum(node, terms))
 

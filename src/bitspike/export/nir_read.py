@@ -11,7 +11,7 @@ import numpy as np
 
 from bitspike.errors import BitspikeError, ExportError
 from bitspike.export.nir_facts import FORMAT, VERSION, text, whole_number
-from bitspike.integer.network import (
+from bitspike.integer.network import (  # type: ignore[attr-defined]  # grids belong to the nodes that hold them
     Add,
     Convolution,
     Dyadic,
@@ -108,25 +108,27 @@ class _Reader:
         self.name, self.facts = name, dict(node.metadata or {})
         self.ids[name] = self._id(name)
         sources = [a for a, b in self.graph.edges if b == name]
-        match type(node).__name__:
-            case "Input":
-                made = self._input(node)
-            case "IF" | "LIF":
-                made = self._neuron(node, sources)
-            case "Output":
-                made = self._output(sources)
-            case "Flatten":
-                made = self._flatten(node, self._one(sources, carries=True))
-            case "SumPool2d":
-                made = self._pool(node, self._one(sources))
-            case "Affine" | "Linear":
-                made = self._linear(node, self._one(sources))
-            case _:
-                made = self._convolution(node, self._one(sources))
+        made = self._node(node, type(node).__name__, sources)
         self.nodes.append(made)
         self.shapes[name] = made.shape
         self.gains.setdefault(name, np.ones((1, 1), np.int64))
         self.biases.setdefault(name, np.zeros((1, 1), np.int64))
+
+    def _node(self, node: Any, kind: str, sources: list[str]) -> Node:
+        match kind:
+            case "Input":
+                return self._input(node)
+            case "IF" | "LIF":
+                return self._neuron(node, sources)
+            case "Output":
+                return self._output(sources)
+            case "Flatten":
+                return self._flatten(node, self._one(sources, carries=True))
+            case "SumPool2d":
+                return self._pool(node, self._one(sources))
+            case "Affine" | "Linear":
+                return self._linear(node, self._one(sources))
+        return self._convolution(node, self._one(sources))
 
     def _id(self, name: str) -> str:
         plain = re.sub(r"[^A-Za-z0-9_]", "_", name)
@@ -210,8 +212,14 @@ class _Reader:
         shape = self.shapes[source]
         kernel, stride, padding = (_pair(v, 2) for v in (node.kernel_size, node.stride, node.padding))
         made = (shape[0], *window_shape(shape[1:], kernel, stride, padding, (1, 1)))
-        window = {"kernel": kernel, "stride": stride, "padding": padding}
-        return SumPool(**self._head(shape[0]), sources=(self.ids[source],), shape=made, **window)
+        return SumPool(
+            **self._head(shape[0]),
+            sources=(self.ids[source],),
+            shape=made,
+            kernel=kernel,
+            stride=stride,
+            padding=padding,
+        )
 
     def _linear(self, node: Any, source: str) -> Linear:
         weight = self._weight(node.weight, getattr(node, "bias", None))

@@ -11,6 +11,8 @@ may saturate at 16 bits on x86 without VNNI (its documentation of quantization s
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from bitspike.errors import ExportError
@@ -47,7 +49,7 @@ def convolution(
 
 
 def _product(
-    tape: Tape, node: Node, kind: str, codes: Integers, layout: Integers, x: str, wire: Range, **attributes: object
+    tape: Tape, node: Node, kind: str, codes: Integers, layout: Integers, x: str, wire: Range, **attributes: Any
 ) -> str:
     """Sum the products of all digits. ``codes`` has the outputs first, ``layout`` is the same as ONNX reads it."""
     left = digits(tape, x, wire)

@@ -21,8 +21,8 @@ def refuse(what: str, net: IntegerNetwork, problems: Sequence[tuple[Node, str]],
         >>> net = one_convolution()
         >>> refuse("NIR", net, [(net.nodes[1], "too wide")], fix="another format")
         Traceback (most recent call last):
-        bitspike.errors.ExportError: NIR cannot hold 1 of 4 nodes
-          convolution  Convolution convolution: too wide
+        bitspike.errors.ExportError: NIR cannot hold 1 of 5 nodes
+          conv  Convolution conv: too wide
           fix: another format
     """
     if not problems:
