@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 import bitspike as bs
+from bitspike.graph.capture import capture
 from bitspike.graph.neighbours import can_follow, latent, links, select
 from bitspike.graph.repair import Shuffle, apply
 from bitspike.hardware.check import check
@@ -151,6 +152,18 @@ def test_a_shuffle_over_time_stands_behind_the_pool_of_its_layers() -> None:
     assert [name for name, _ in fitted[3].named_children()] == ["front", "split", "swap", "join", "layers"]
     assert fitted(torch.rand(1, 2, 10, 10)).shape == (1, 8, 2, 2)
     assert isinstance(fitted.get_submodule("3.layers.1"), nn.Conv2d)
+
+
+def test_a_repaired_network_without_time_can_be_captured_and_repaired_again() -> None:
+    model = nn.Sequential(
+        nn.Conv2d(3, 16, 1), nn.ReLU(), nn.Conv2d(16, 16, 1), nn.ReLU(), nn.Conv2d(16, 16, 1), nn.ReLU(),
+        nn.Conv2d(16, 2, 1),
+    ).eval()  # fmt: skip
+    fitted = apply(model, [planned("2", "groups", groups=4), planned("4", "groups", groups=4)])
+    again = apply(fitted, [planned("6", "bits", bits=1), planned("6", "groups", bits=1, groups=2)])
+    kinds = [op.kind for op in capture(again, torch.rand(2, 3, 5, 5))]
+    assert kinds.count("transpose") == 2
+    assert kinds.count("convolution") == 4
 
 
 def test_a_layer_in_a_branch_is_grouped_where_it_stands() -> None:

@@ -70,7 +70,7 @@ def test_a_violation_says_what_where_and_every_way_out() -> None:
         "chip 'fanin1024-v1': 1 of 1 layer does not fit\n"
         "  fan-in memory: bits * taps * inputs / groups <= 1024\n"
         "    E102 features_3  Convolution 3x3, 64 inputs, 4-bit: 2304, 1280 too many\n"
-        "                     fits with 1 bit (576; 2 bit would still need 1152), or groups = 4 (576), or at most 28 "
+        "                     fix: 1 bit (576; 2 bit would still need 1152), or groups = 4 (576), or at most 28 "
         "input channels, or keep this module real"
     )
 

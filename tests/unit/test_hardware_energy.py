@@ -300,7 +300,7 @@ def test_a_report_becomes_json_and_text() -> None:
     text = str(found)
     assert "T = 8, horowitz-45nm (45 nm CMOS, 0.9 V), mean of 7 samples of digits, test" in text
     assert found.verdict in text
-    assert "not counted: " in text
+    assert "not counted:" in text
     assert "as papers count, float32" in text
 
 

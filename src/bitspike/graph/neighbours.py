@@ -140,7 +140,7 @@ def select(model: nn.Module, link: Link, order: Tensor) -> None:
     weight = latent(reader)
     if link.flattened:
         each = weight.shape[1] // before
-        weight = weight.unflatten(1, (before, each))[:, order].flatten(1)
+        weight = weight.reshape(len(weight), before, each)[:, order].flatten(1)
     else:
         weight = weight[:, order]
     set_latent(reader, weight)

@@ -24,7 +24,7 @@ from bitspike.nn import OverTime, TimeDistributed
 from bitspike.nn.arrange import Permute, Reshape
 from bitspike.weights.attach import attach
 from bitspike.weights.path import Quantize, path_of
-from bitspike.weights.schemes import Uniform
+from bitspike.weights.schemes import Scheme, Uniform
 
 M = TypeVar("M", bound=nn.Module)
 _ROUNDS = 4
@@ -63,7 +63,8 @@ class Shuffle(nn.Module):
         self.groups = groups
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.unflatten(1, (self.groups, -1)).transpose(1, 2).flatten(1, 2)
+        apart: Tensor = x.unflatten(1, (self.groups, -1))  # type: ignore[no-untyped-call]
+        return apart.transpose(1, 2).flatten(1, 2)
 
     def extra_repr(self) -> str:
         return f"{self.groups}"
@@ -138,7 +139,7 @@ def _set_bits(model: nn.Module, path: str, layer: nn.Module, bits: int) -> None:
         raise ConstraintError(f"repair of {path!r}: its quantizer {type(stage).__name__} has no width to choose")
     if stage.scheme.bits == bits:
         return
-    scheme = Uniform(bits=bits, per_channel=stage.scheme.per_channel)
+    scheme: Scheme = Uniform(bits=bits, per_channel=stage.scheme.per_channel)
     if any(f.name == "bits" and f.init for f in dataclasses.fields(stage.scheme)):  # type: ignore[arg-type]
         with contextlib.suppress(ConstraintError):  # the scheme may not exist at this width
             scheme = dataclasses.replace(stage.scheme, bits=bits)  # type: ignore[type-var]

@@ -195,7 +195,7 @@ def _moved(node: Node, inputs: list[Numbers]) -> Numbers:
         case CountMaxPool():
             running = np.cumsum(x, axis=0, dtype=np.int64)
             largest = _windows(running, node).max(tuple(range(-len(node.kernel), 0)))
-            return np.diff(largest, axis=0, prepend=np.zeros_like(largest[:1]))  # type: ignore[no-any-return]
+            return np.diff(largest, axis=0, prepend=np.zeros_like(largest[:1]))
     raise ConstraintError(f"node {node.id!r}: spikes cannot be followed through a {type(node).__name__}")
 
 

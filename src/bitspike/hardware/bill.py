@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,8 +10,8 @@ EXCLUDED = (
     "routing of spikes between cores, and the addresses that they carry",
     "clock, control and leakage power",
     "maximum pools, copies and reshapes; the read-out's sums; what the host computes",
-    "zero weights are counted like others; nothing is skipped",
-    "of the network without spikes: activation functions and requantization",
+    "savings from zero weights: they are counted like others",
+    "of the network without spikes: activation functions, biases and requantization",
 )
 """What no number of the report holds."""
 
@@ -206,7 +206,7 @@ class EnergyReport:
     @property
     def memory_pj(self) -> float:
         """Energy of memory accesses, pJ; 0 without memory model."""
-        return sum(line.memory_pj for line in (*self.layers, *self.neurons))
+        return sum(x.memory_pj for x in self.layers) + sum(x.memory_pj for x in self.neurons)
 
     @property
     def energy_pj(self) -> float:
@@ -346,10 +346,11 @@ class EnergyReport:
         for format in ("float32", "int8"):
             ours, theirs = self.papers_pj(format)
             yield f"as papers count, {format}: {_pj(ours)} (MACs and SOPs only), without spikes {_pj(theirs)}"
-        yield "not counted: " + "; ".join(EXCLUDED)
+        yield "not counted:"
+        yield from (f"  {text}" for text in EXCLUDED)
 
 
-def _table(rows: list[tuple[str, ...]]) -> Iterator[str]:
+def _table(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = [c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]

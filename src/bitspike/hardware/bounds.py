@@ -143,12 +143,8 @@ def _weighted(node: Convolution | TransposedConvolution | Linear, x: Bounds) -> 
         )
         if math.prod(per_output) * _size(codes) * reach >= _SAFE:
             raise ConstraintError(f"{node.path}: a sum may need more than 63 bits", fix="fewer bits")
-    low, high = None, None
-    for taps in _phases(node):
-        a, b = _sums(taps, groups, x)
-        low, high = (a, b) if low is None else (np.minimum(low, a), np.maximum(high, b))
-    assert low is not None
-    return _channels(node, low, high)
+    sums = [_sums(taps, groups, x) for taps in _phases(node)]
+    return _channels(node, np.min([a for a, _ in sums], axis=0), np.max([b for _, b in sums], axis=0))
 
 
 def _phases(node: Convolution | TransposedConvolution | Linear) -> list[Integers]:
@@ -166,11 +162,14 @@ def _phases(node: Convolution | TransposedConvolution | Linear) -> list[Integers
         [[i for i in range(k) if (i * d) % s == r] for r in range(s)]
         for k, d, s in zip(codes.shape[2:], node.dilation, node.stride, strict=True)
     ]
-    return [
-        turned[(slice(None), slice(None), *np.ix_(*taps))].reshape(g * out, into // g, -1)
-        for taps in itertools.product(*axes)
-        if all(taps)
-    ]
+    return [_taken(turned, taps).reshape(g * out, into // g, -1) for taps in itertools.product(*axes) if all(taps)]
+
+
+def _taken(codes: Integers, taps: tuple[list[int], ...]) -> Integers:
+    """Return the codes [C_out, C_in, *taps] at some taps of each axis."""
+    for axis, chosen in enumerate(taps):
+        codes = codes.take(chosen, axis=axis + 2)
+    return codes
 
 
 def _sums(codes: Integers, groups: int, x: Bounds) -> tuple[Integers, Integers]:

@@ -109,7 +109,9 @@ def gain_bits(gain: Integers) -> int:
 
 def _worst(gain: Integers) -> Integers:
     """Return the gain of the largest magnitude, [1, 1]: behind a change of channels nobody knows whose it was."""
-    return gain.reshape(-1)[np.abs(gain).argmax()].reshape(1, 1)
+    flat = gain.reshape(-1)
+    at = int(np.abs(flat).argmax())
+    return flat[at : at + 1].reshape(1, 1)
 
 
 def transposed_taps(kernel: int, stride: int, dilation: int = 1) -> int:
@@ -195,21 +197,27 @@ class Reader:
                 return self._back(node.sources[0], gain, window.flat())
             case Neuron() | Input() | MaxPool() | CountMaxPool():
                 channels = node.shape[0]
-                same = {"inputs": channels, "groups": channels, "outputs": channels}
-                return [(Branch(kind="skip", node=node, bits=gain_bits(gain), taps=window.taps, **same),)]
+                skip = Branch(
+                    kind="skip", node=node, bits=gain_bits(gain), taps=window.taps, inputs=channels, groups=channels,
+                    outputs=channels,
+                )  # fmt: skip
+                return [(skip,)]
         moved = window.flat() if isinstance(node, Reshape | Transpose | Upsample) else window
         return self._back(
             node.sources[0], _worst(gain) if isinstance(node, Slice | Reshape | Transpose) else gain, moved
         )
 
-    def _merged(self, node: Convolution | TransposedConvolution | Linear, window: _Window, **channels: int) -> Branch:
+    def _merged(
+        self, node: Convolution | TransposedConvolution | Linear, window: _Window, *, inputs: int, outputs: int
+    ) -> Branch:
         """Return the branch of a layer, its window widened by the pools in front of it where they have no neurons."""
         kinds: dict[type, Kind] = {
             Convolution: "convolution", TransposedConvolution: "transposed_convolution", Linear: "linear",
         }  # fmt: skip
         branch = Branch(
-            kind=kinds[type(node)], node=node, bits=node.weight.bits, groups=getattr(node, "groups", 1), **channels
-        )
+            kind=kinds[type(node)], node=node, bits=node.weight.bits, groups=getattr(node, "groups", 1), inputs=inputs,
+            outputs=outputs,
+        )  # fmt: skip
         if not isinstance(node, Linear):
             branch = replace(
                 branch, kernel=max(node.weight.codes.shape[2:]), stride=max(node.stride), dilation=max(node.dilation),

@@ -257,14 +257,9 @@ class _Check:
                 yield self._broken(rule, node, branch, _words(node), value, ("keep this module real",))
 
     def _layer_variables(self, node: Convolution | TransposedConvolution | Linear | SumPool) -> dict[str, int]:
+        readers: list[Neuron | Readout] = [*self.net.neurons, *self.net.outputs]
         branch = next(
-            (
-                b
-                for reader in (*self.net.neurons, *self.net.outputs)
-                for bundle in self.reader.bundles(reader)
-                for b in bundle
-                if b.node is node
-            ),
+            (b for reader in readers for bundle in self.reader.bundles(reader) for b in bundle if b.node is node),
             None,
         )
         source = self.reader.nodes[node.sources[0]].shape

@@ -185,7 +185,7 @@ class Report:
                 for v in group:
                     yield f"    {v.code} {v.where:<{width}}  {v.found}"
                     if v.fixes:
-                        yield f"    {'':<{len(v.code) + width + 1}}  fits with {', or '.join(v.fixes)}"
+                        yield f"    {'':<{len(v.code) + width + 1}}  fix: {', or '.join(v.fixes)}"
 
 
 def _of(layers: int) -> str:
