@@ -59,3 +59,16 @@ def mnist_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
             with gzip.open(raw / f"{prefix}-{kind}-ubyte.gz", "wb") as packed:
                 packed.write(head + array.tobytes())
     return root
+
+
+@pytest.fixture(scope="session")
+def cifar10_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder that holds colored digits in the layout of arrays that CIFAR-10 may have."""
+    root = tmp_path_factory.mktemp("cifar10")
+    arrays = {}
+    for split in ("train", "test"):
+        digits = large_digits(split)
+        images = np.pad(digits.images.numpy(), ((0, 0), (2, 2), (2, 2), (0, 0)))
+        arrays |= {f"{split}_images": np.repeat(images, 3, axis=3), f"{split}_labels": digits.labels.numpy()}
+    np.savez(root / "cifar10.npz", **arrays)
+    return root

@@ -12,20 +12,27 @@ import pytest
 from journey_parts import SMALL, sets
 
 import bitspike as bs
-from bitspike.recipe import load, shipped
+from bitspike.recipe import ConvertRecipe, load, shipped
 
 
 @pytest.mark.parametrize("name", list(shipped()))
-def test_a_shipped_recipe_runs(name: str, tmp_path: Path, mnist_root: Path) -> None:
-    changes = ["training.epochs=1", "data.limit=100", "data.validation=20", "expect=null", "model.width=0.25"]
-    if load(name).data.kind == "mnist":
-        changes.append(f"data.root={mnist_root}")
+def test_a_shipped_recipe_runs(name: str, tmp_path: Path, mnist_root: Path, cifar10_root: Path) -> None:
+    recipe = load(name)
+    changes = ["data.limit=100", "data.validation=20", "expect=null"]
+    if isinstance(recipe, ConvertRecipe):
+        slim = "{depth: 8, width: 4}" if "resnet" in name else "{width: 0.25}"
+        changes += [f"model.arguments={slim}", "convert.steps=4", "convert.samples=40", "evaluation.proof=null"]
+        changes += [] if recipe.finetune is None else ["finetune.epochs=1"]
+    else:
+        changes += ["training.epochs=1", "model.width=0.25"]
+    if recipe.data.kind in ("mnist", "cifar10"):
+        changes.append(f"data.root={mnist_root if recipe.data.kind == 'mnist' else cifar10_root}")
     report = bs.run(name, set=changes, out=tmp_path / "run")
     assert report["certificate"]["equal"]
     assert report["certificate"]["samples"] == 100
     assert report["agreement"]["spikes"] >= 0.99
     assert (tmp_path / "run" / "report.html").stat().st_size > 10_000
-    expected = load(name).published
+    expected = recipe.published
     assert report["published"] == (None if expected is None else expected.model_dump())
 
 

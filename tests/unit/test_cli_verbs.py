@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import typer
@@ -25,6 +26,9 @@ EPOCH = EpochRecord(
 )
 
 
+VERBS = ("run", "recipes", "evaluate", "verify", "doctor", "check", "fit", "export", "energy", "analyze")
+
+
 def test_help_is_quick_and_imports_no_torch() -> None:
     code = (
         "import sys, bitspike.cli as c; code = c.main(['--help']);"
@@ -37,11 +41,14 @@ def test_help_is_quick_and_imports_no_torch() -> None:
         seconds.append(time.perf_counter() - start)
     assert done.returncode == 0, done.stderr
     assert min(seconds) < 0.5
-    assert all(verb in done.stdout for verb in ("run", "recipes", "evaluate", "verify", "doctor"))
+    assert all(verb in done.stdout for verb in VERBS)
 
 
 def test_each_verb_has_help(capsys: pytest.CaptureFixture[str]) -> None:
-    for verb, option in {"run": "--resume", "evaluate": "--steps", "verify": "--json", "recipes": "--json"}.items():
+    options = {"run": "--resume", "evaluate": "--steps", "check": "--chip", "fit": "--out", "export": "--format"}
+    options |= dict.fromkeys(("verify", "recipes", "energy", "analyze", "doctor"), "--json")
+    assert set(options) == set(VERBS)
+    for verb, option in options.items():
         assert main([verb, "--help"]) == 0
         assert option in capsys.readouterr().out
 
@@ -135,10 +142,37 @@ def test_on_a_terminal_there_is_one_bar(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_only_planned_verbs_exist() -> None:
-    assert [c.callback.__name__ for c in cli.app.registered_commands if c.callback] == [
-        "run",
-        "recipes",
-        "evaluate",
-        "verify",
-        "doctor",
-    ]
+    assert tuple(c.callback.__name__ for c in cli.app.registered_commands if c.callback) == VERBS
+
+
+def test_no_verb_imports_torch_before_it_is_called() -> None:
+    code = (
+        "import sys, bitspike.cli as c; [c.main([v, '--help']) for v in sys.argv[1:]]; sys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *VERBS], capture_output=True, timeout=60, check=False)
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["check", "quickstart"],
+        ["fit", "quickstart"],
+        ["export", "nowhere", "--format", "c"],
+        ["export", "nowhere", "--out", "x"],
+        ["energy"],
+        ["analyze"],
+        ["check", "quickstart", "--chip"],
+    ],
+)
+def test_a_word_that_is_missing_is_wrong_use(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    assert "rror" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", [["export", "--format", "c", "--out", "x"], ["energy"], ["analyze"], ["verify"]])
+def test_a_network_that_is_not_there_is_wrong_use(
+    verb: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([verb[0], str(tmp_path / "gone"), *verb[1:]]) == 2
+    assert "error: " in capsys.readouterr().err

@@ -16,7 +16,7 @@ from bitspike.journeys import build as b
 from bitspike.journeys.listing import bits_of, recipes
 from bitspike.models import MODELS
 from bitspike.nn import BernoulliCoder, SumReadout, ThresholdBatchNorm
-from bitspike.recipe import load, schema, values, weights
+from bitspike.recipe import convert, load, schema, values, weights
 
 TABLES: list[tuple[dict[str, Any], Any]] = [
     (b.SURROGATES, values.Surrogate),
@@ -31,6 +31,7 @@ TABLES: list[tuple[dict[str, Any], Any]] = [
     (b.CLIPS, values.Clip),
     (b.SCALES, weights.Scale),
     (b.SCHEMES, weights.Scheme),
+    (b.THRESHOLDS, convert.Threshold),
 ]
 
 

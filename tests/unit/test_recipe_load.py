@@ -40,7 +40,8 @@ def test_a_shipped_recipe_says_every_value_itself(name: str) -> None:
 
 @pytest.mark.parametrize("name", list(shipped()))
 def test_a_recipe_written_back_loads_to_the_same(name: str, tmp_path: Path) -> None:
-    recipe = load(name, ["training.epochs=3", "expect=null", "training.optimizer.lr=1e-3"])
+    some = [] if load(name).kind == "convert" else ["training.epochs=3", "training.optimizer.lr=1e-3"]
+    recipe = load(name, ["expect=null", "seed=3", *some])
     path = tmp_path / "recipe.yaml"
     path.write_text(dump(recipe))
     assert load(path) == recipe
@@ -121,7 +122,7 @@ def test_values_have_to_fit_together() -> None:
 def test_recipes_are_found_by_name_or_path(tmp_path: Path) -> None:
     assert load(written(tmp_path)).name == "quickstart"
     assert isinstance(load("quickstart"), Recipe)
-    assert "there is no recipe 'quikstart'; there are mnist-stbp-fp32" in message("quikstart")
+    assert "there is no recipe 'quikstart'; there are digits-convert, mnist-stbp-fp32" in message("quikstart")
     assert "fix: 'quickstart'?" in message("quikstart")
     assert "there is no file nowhere/mine.yaml" in message("nowhere/mine.yaml")
 

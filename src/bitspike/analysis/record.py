@@ -39,6 +39,8 @@ class Facts:
         source: where that figure is printed, and its setting.
         expected: the test accuracy that the recipe promises as a fraction.
         weights: how wide the weights are, in words.
+        before: of a converted network, the test accuracy of the float network that it was made from.
+        finetuned: of a converted network, the test accuracy after fine-tuning, before it was made to spike.
     """
 
     name: str
@@ -51,6 +53,8 @@ class Facts:
     source: str
     expected: float | None
     weights: str
+    before: float | None = None
+    finetuned: float | None = None
 
     @property
     def setting(self) -> str:
@@ -97,4 +101,6 @@ def facts(record: Mapping[str, Any]) -> Facts:
         source=", ".join(said),
         expected=known(expected.get("test_accuracy")),
         weights=_weights(recipe, part(record, "bits")),
+        before=known(accuracy.get("float")),
+        finetuned=known(accuracy.get("finetuned")),
     )

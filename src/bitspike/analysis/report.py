@@ -81,6 +81,10 @@ def summary(report: Mapping[str, Any]) -> str:
     """
     found = facts(report)
     lines = [("test accuracy", percent(found.test))]
+    if found.before is not None:
+        lines.append(("float network", f"{percent(found.before)}{_compared(found.test, found.before)}"))
+    if found.finetuned is not None:
+        lines.append(("fine-tuned", f"{percent(found.finetuned)}{_compared(found.test, found.finetuned)}"))
     if found.published is not None:
         source = f" ({found.source})" if found.source else ""
         lines.append(("published", f"{percent(found.published)}{source}{_compared(found.test, found.published)}"))

@@ -61,6 +61,10 @@ def answer(record: Record, facts: Facts, detail: ReportDetail) -> Html:
             beside=_beside(facts.test, facts),
         )
     tiles = [_tile("This run", percent(facts.test), "test accuracy", first=True)] if facts.test is not None else []
+    if facts.before is not None:
+        tiles.append(_tile("Float network", percent(facts.before), "what was converted"))
+    if facts.finetuned is not None:
+        tiles.append(_tile("Fine-tuned", percent(facts.finetuned), "before it spikes"))
     if facts.published is not None:
         tiles.append(_tile("Published", percent(facts.published), facts.source or "source not stated"))
     if facts.expected is not None:

@@ -6,31 +6,17 @@ Everything heavy is imported inside a verb, so ``--help`` answers at once and ne
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from bitspike.cli.guard import guarded, stop_at_termination
-from bitspike.errors import CheckFailed
+from bitspike.cli import runs, to_chip
+from bitspike.cli.app import app
+from bitspike.cli.guard import stop_at_termination
 
-app = typer.Typer(
-    name="bitspike",
-    help="Low-bit spiking neural networks that are provably the same on the chip as in training.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-
-Sets = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the recipe; may be repeated.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+__all__ = ["app", "main", "runs", "to_chip"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -66,126 +52,3 @@ def _options(
     ] = False,
 ) -> None:
     del version
-
-
-@app.command()
-def run(
-    recipe: Annotated[str, typer.Argument(help="A shipped recipe's name, or the path of a YAML file.")],
-    set: Sets = None,
-    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Run folder; default runs/NAME.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished run.")] = False,
-) -> None:
-    """Make a recipe's whole journey: train, lower to integers, prove, report."""
-    with guarded():
-        from bitspike.cli.progress import shown
-
-        with shown(sys.stderr) as watching:
-            from bitspike.analysis.report import summary
-            from bitspike.journeys.whole import run as journey
-            from bitspike.train.allocator import keep_memory
-
-            keep_memory()
-            report = journey(recipe, set=set or (), out=out, resume=resume, observer=watching)
-        if not report:
-            return
-        folder = out or Path("runs") / report["recipe"]["name"]
-        typer.echo(summary(report))
-        typer.echo(f"  {'report':<15} {folder / 'report.html'}")
-        failed = [check["message"] for check in report["checks"] if not check["passed"]]
-        if failed:
-            raise CheckFailed("; ".join(failed), fix=f"the whole report is written: {folder / 'report.html'}")
-
-
-@app.command()
-def recipes(as_json: Json = False) -> None:
-    """List the shipped recipes, their papers and expected figures."""
-    with guarded():
-        from bitspike.journeys.listing import recipes as listing
-
-        rows = listing()
-        if as_json:
-            _print_json(rows)
-            return
-        for row in rows:
-            typer.echo(_recipe_lines(row))
-
-
-@app.command()
-def evaluate(
-    run: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
-    steps: Annotated[int | None, typer.Option("--steps", metavar="T", help="Run only so many time steps.")] = None,
-    set: Sets = None,
-    as_json: Json = False,
-) -> None:
-    """Measure the accuracy of a finished run again, or of fewer of its time steps."""
-    with guarded():
-        from bitspike.journeys.evaluation import evaluate as measure
-
-        found = measure(run, steps=steps, set=set or ())
-        if as_json:
-            _print_json(found)
-            return
-        images = f"{found['samples']:,} images"
-        typer.echo(f"{found['run']}: test accuracy {found['accuracy']:.2%} at T = {found['steps']} ({images})")
-
-
-@app.command()
-def verify(
-    network: Annotated[Path, typer.Argument(help="The folder of a saved network, or of a run.")],
-    engine: Annotated[bool, typer.Option("--engine", help="Prove the fast engine, in every way that it has.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Replay a network's golden vectors with integers only and print the certificate."""
-    with guarded():
-        from bitspike.journeys.proof import verify as prove
-
-        certificate = prove(network, engine=engine)
-        if as_json:
-            _print_json(certificate.to_dict())
-        else:
-            typer.echo(str(certificate))
-        if not certificate.equal:
-            raise typer.Exit(1)
-
-
-@app.command()
-def doctor(as_json: Json = False) -> None:
-    """Say what this machine offers: devices, instruction sets, optional parts."""
-    with guarded():
-        from bitspike.journeys.doctor import doctor as examine
-
-        found = examine()
-        if as_json:
-            _print_json(found)
-        else:
-            typer.echo("\n".join(_lines(found)))
-        if found["problems"]:
-            raise typer.Exit(1)
-
-
-def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=1))
-
-
-def _recipe_lines(row: dict[str, Any]) -> str:
-    weights = "float weights" if row["bits"] == 32 else f"{row['bits']}-bit weights"
-    lines = [f"{row['name']}: {row['model']} on {row['data']}, {weights}, T = {row['steps']}", f"  {row['question']}"]
-    if row["published"] is not None:
-        lines.append(f"  published  {row['published']['value']:.2%}  ({row['published']['source']})")
-    if row["expected"] is not None:
-        lines.append(f"  expected   {row['expected']:.2%} or more")
-    if row["paper"] is not None:
-        lines.append(f"  paper      {row['paper']['authors']}: {row['paper']['title']}. {row['paper']['venue']}")
-    return "\n".join(lines)
-
-
-def _lines(value: Any, indent: str = "") -> list[str]:
-    """Lay plain values out as indented lines."""
-    lines = []
-    for key, part in value.items() if isinstance(value, dict) else ((str(n), v) for n, v in enumerate(value)):
-        if isinstance(part, dict) or (isinstance(part, list) and any(isinstance(p, dict) for p in part)):
-            lines += [f"{indent}{key}", *_lines(part, indent + "  ")]
-        else:
-            shown = ", ".join(map(str, part)) or "none" if isinstance(part, list) else part
-            lines.append(f"{indent}{key:<18} {'no' if shown is None or shown is False else shown}")
-    return lines

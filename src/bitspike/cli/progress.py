@@ -15,10 +15,13 @@ from bitspike.train.observe import BatchRecord, EpochRecord, Observer
 _STAGES = {
     "data": "reading the images",
     "train": "training",
+    "float": "measuring the float network",
+    "convert": "converting",
     "evaluate": "measuring the test accuracy",
     "lower": "lowering to integers",
     "verify": "proving every spike of the test images",
     "compare": "comparing with the training graph",
+    "analyze": "accounting for the errors",
     "report": "writing the report",
 }
 

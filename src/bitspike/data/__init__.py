@@ -4,7 +4,7 @@ from bitspike.data.augment import Augmentation, Compose, Flip, Shift
 from bitspike.data.batches import Batches
 from bitspike.data.datasets import DATASETS, DatasetInfo, describe, load
 from bitspike.data.images import ImageSet, validation_split
-from bitspike.data.pixels import PixelGrid
+from bitspike.data.pixels import Normalization, PixelGrid
 
 __all__ = [
     "DATASETS",
@@ -14,6 +14,7 @@ __all__ = [
     "DatasetInfo",
     "Flip",
     "ImageSet",
+    "Normalization",
     "PixelGrid",
     "Shift",
     "describe",

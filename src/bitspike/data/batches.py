@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bitspike.data.augment import Augmentation, Compose, choose
 from bitspike.data.images import ImageSet
-from bitspike.data.pixels import PixelGrid
+from bitspike.data.pixels import Normalization, PixelGrid
 from bitspike.errors import ConstraintError
 
 
@@ -58,7 +58,7 @@ class Batches:
         image_set: ImageSet,
         batch_size: int,
         *,
-        pixel_grid: PixelGrid,
+        pixel_grid: PixelGrid | Normalization,
         augment: Augmentation | Sequence[Augmentation] | None = None,
         shuffle: bool = False,
         seed: int = 0,

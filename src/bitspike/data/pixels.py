@@ -77,3 +77,63 @@ class PixelGrid:
             values = height * width * channels
             x.view(samples, values).sub_(row.repeat(values // len(self.offset)))
         return x.mul_(self.scale).permute(0, 3, 1, 2)
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """Map a pixel to ``x = (pixel / high - mean_c) / std_c``, channel by channel, as most trained networks want it.
+
+    These inputs lie on no common integer grid; a conversion finds one for them.
+
+    Args:
+        mean: one for all channels, or one for each, as a share of the largest pixel.
+        std: likewise, above 0.
+        high: the largest pixel that occurs, 1 to 255.
+
+    Raises:
+        ConstraintError: a value outside these ranges.
+
+    Example:
+        >>> pixels = torch.tensor([[[[0, 128, 255]]]], dtype=torch.uint8)
+        >>> Normalization(mean=(0.5,), std=(0.25,)).to_input(pixels).flatten().tolist()
+        [-2.0, 0.007843017578125, 2.0]
+    """
+
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    high: int = 255
+
+    def __post_init__(self) -> None:
+        if not self.std or any(not (s > 0 and math.isfinite(s)) for s in self.std):
+            raise ConstraintError(f"Normalization(std={self.std}): deviations above 0 are needed")
+        if not self.mean or not all(math.isfinite(m) for m in self.mean):
+            raise ConstraintError(f"Normalization(mean={self.mean}): finite numbers are needed")
+        if not 1 <= self.high <= 255:
+            raise ConstraintError(f"Normalization(high={self.high}): a pixel from 1 to 255 is needed")
+
+    @property
+    def offset(self) -> tuple[int, ...]:
+        """The pixel that is nearest to an input of 0, by channel: what shifts fill the border with."""
+        return tuple(min(255, max(0, round(m * self.high))) for m in self.mean)
+
+    def check_channels(self, channels: int) -> None:
+        """Raise ConstraintError unless there is one value for all channels or one for each."""
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) not in (1, channels):
+                raise ConstraintError(f"{self} has {len(values)} of {name}, the images have {channels} channels")
+
+    def to_input(self, images: Tensor) -> Tensor:
+        """Return the inputs of images.
+
+        Args:
+            images: uint8 [N, H, W, C].
+
+        Returns:
+            float32 [N, C, H, W].
+        """
+        self.check_channels(images.shape[3])
+        mean, std = (
+            torch.tensor(values, dtype=torch.float32, device=images.device) for values in (self.mean, self.std)
+        )
+        x = images.to(torch.float32, memory_format=torch.contiguous_format).div_(self.high)
+        return x.sub_(mean).div_(std).permute(0, 3, 1, 2)

@@ -9,14 +9,29 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bitspike.journeys.chips import check as check
     from bitspike.journeys.evaluation import evaluate as evaluate
+    from bitspike.journeys.fitting import fit as fit
+    from bitspike.journeys.handover import energy as energy
+    from bitspike.journeys.handover import export as export
+    from bitspike.journeys.ledger import analyze as analyze
     from bitspike.journeys.listing import recipes as recipes
     from bitspike.journeys.proof import verify as verify
     from bitspike.journeys.whole import run as run
 
-_HOMES = {"evaluate": "evaluation", "recipes": "listing", "run": "whole", "verify": "proof"}
+_HOMES = {
+    "analyze": "ledger",
+    "check": "chips",
+    "energy": "handover",
+    "evaluate": "evaluation",
+    "export": "handover",
+    "fit": "fitting",
+    "recipes": "listing",
+    "run": "whole",
+    "verify": "proof",
+}
 
-__all__ = ["evaluate", "recipes", "run", "verify"]
+__all__ = ["analyze", "check", "energy", "evaluate", "export", "fit", "recipes", "run", "verify"]
 
 
 def __getattr__(name: str) -> Any:

@@ -11,14 +11,17 @@ from torch import nn
 
 from bitspike import nn as spiking
 from bitspike import weights as schemes
-from bitspike.data import Batches, Flip, ImageSet, PixelGrid, Shift, describe
+from bitspike.data import Batches, Flip, ImageSet, Normalization, PixelGrid, Shift, describe
 from bitspike.data import load as load_images
 from bitspike.errors import ConstraintError
+from bitspike.graph import thresholds
 from bitspike.integer.fit_neuron import Precision
 from bitspike.models import MODELS
 from bitspike.ops import surrogate
 from bitspike.ops.grids import Grid
-from bitspike.recipe import Recipe
+from bitspike.recipe import AnyRecipe, Recipe
+from bitspike.recipe.convert import Conversion, ConvertRecipe
+from bitspike.recipe.schema import Pixels, Training
 from bitspike.train import losses, optimizers, schedules
 from bitspike.weights import scales
 
@@ -69,17 +72,28 @@ SCHEMES: dict[str, Any] = {
     "apot": schemes.APoT,
     "fixed_point": schemes.FixedPoint,
 }
+THRESHOLDS: dict[str, Any] = {
+    "max": thresholds.MaxThreshold,
+    "percentile": thresholds.PercentileThreshold,
+    "mse": thresholds.MSEThreshold,
+}
+_NONE_SAYS = ("first_bits", "last_bits")
+"""Arguments of a conversion that None says something to: the width of all layers."""
+CONVERTED: dict[str, Any] = {"if": spiking.IF, "signed_if": spiking.SignedIF}
 
 
 @dataclass(frozen=True)
 class Data:
-    """The images of a recipe, parted; ``validation`` is None where none are held out."""
+    """The images of a recipe, parted.
+
+    ``validation`` is None where none are held out, ``grid`` where the inputs lie on no integer grid.
+    """
 
     train: ImageSet
     validation: ImageSet | None
     test: ImageSet
-    pixels: PixelGrid
-    grid: Grid
+    pixels: PixelGrid | Normalization
+    grid: Grid | None
 
 
 def build(classes: dict[str, Any], value: Any, **more: Any) -> Any:
@@ -103,12 +117,29 @@ def build(classes: dict[str, Any], value: Any, **more: Any) -> Any:
 
 def build_scheme(value: Any) -> Any:
     """Build a weight scheme with its scale rules; None stays None."""
-    rules = {name: _scale(getattr(value, name)) for name in ("scale", "threshold") if hasattr(value, name)}
+    rules = {name: build_scale(getattr(value, name)) for name in ("scale", "threshold") if hasattr(value, name)}
     return build(SCHEMES, value, **rules)
 
 
-def _scale(value: Any) -> Any:
-    return build(SCALES, value, **({"rule": _scale(value.rule)} if value.kind == "dyadic" else {}))
+def build_scale(value: Any) -> Any:
+    """Build a scale rule; None stays None."""
+    return build(SCALES, value, **({"rule": build_scale(value.rule)} if getattr(value, "kind", "") == "dyadic" else {}))
+
+
+def build_conversion(value: Conversion) -> dict[str, Any]:
+    """Return the arguments of ``bs.convert``; what the recipe leaves open is left out.
+
+    Example:
+        >>> sorted(build_conversion(Conversion(steps=4, correct="bias")).items())[:2]
+        [('average_pool', 'sum'), ('bits', 8)]
+    """
+    built: dict[str, Any] = {
+        "neuron": CONVERTED[value.neuron],
+        "threshold": build(THRESHOLDS, value.threshold),
+        "scale": build_scale(value.scale),
+    }
+    named = {name: getattr(value, name) for name in type(value).model_fields}
+    return {name: part for name, part in {**named, **built}.items() if part is not None or name in _NONE_SAYS}
 
 
 def build_neuron(recipe: Recipe) -> Callable[[], nn.Module]:
@@ -161,7 +192,7 @@ def build_model(recipe: Recipe, images: ImageSet) -> nn.Module:
     return net
 
 
-def build_data(recipe: Recipe) -> Data:
+def build_data(recipe: AnyRecipe) -> Data:
     """Read the recipe's images and part them; the held-out images depend on the recipe's seed alone.
 
     Raises:
@@ -175,9 +206,18 @@ def build_data(recipe: Recipe) -> Data:
     validation = None
     if data.validation:
         train, validation = train.split(data.validation, seed=recipe.seed, last=data.validation_last)
-    pixels = PixelGrid(scale=data.pixels.scale, offset=data.pixels.offset)
+    pixels, grid = build_pixels(recipe)
     pixels.check_channels(train.shape[2])
-    return Data(train, validation, test, pixels, pixels.grid(describe(data.kind).high_pixel))
+    return Data(train, validation, test, pixels, grid)
+
+
+def build_pixels(recipe: AnyRecipe) -> tuple[PixelGrid | Normalization, Grid | None]:
+    """Return what turns the recipe's pixels into inputs, and the grid of these inputs where they lie on one."""
+    value, high = recipe.data.pixels, describe(recipe.data.kind).high_pixel
+    if isinstance(value, Pixels):
+        pixels = PixelGrid(scale=value.scale, offset=value.offset)
+        return pixels, pixels.grid(high)
+    return Normalization(mean=value.mean, std=value.std, high=high), None
 
 
 def _limited(images: ImageSet, limit: int | None, seed: int) -> ImageSet:
@@ -186,17 +226,24 @@ def _limited(images: ImageSet, limit: int | None, seed: int) -> ImageSet:
     return images.split(limit, seed=seed)[1]
 
 
-def training_batches(recipe: Recipe, data: Data, *, rank: int = 0, world_size: int = 1) -> Batches:
+def training_of(recipe: AnyRecipe) -> Training | None:
+    """Return what a recipe says about epochs, under ``training`` or ``finetune``; None where there are none."""
+    return recipe.finetune if isinstance(recipe, ConvertRecipe) else recipe.training
+
+
+def training_batches(recipe: AnyRecipe, data: Data, *, rank: int = 0, world_size: int = 1) -> Batches:
     """Return the shuffled, augmented batches of one process; the recipe's batch is that of all of them together.
 
     Raises:
         ConstraintError: the batch cannot be dealt out evenly.
     """
-    batch = recipe.training.batch_size
+    training, section = training_of(recipe), "training" if isinstance(recipe, Recipe) else "finetune"
+    assert training is not None, "nothing is trained"
+    batch = training.batch_size
     if batch % world_size:
         raise ConstraintError(
-            f"training.batch_size is {batch}, which {world_size} processes cannot share evenly",
-            fix=f"--set training.batch_size={-(-batch // world_size) * world_size}",
+            f"{section}.batch_size is {batch}, which {world_size} processes cannot share evenly",
+            fix=f"--set {section}.batch_size={-(-batch // world_size) * world_size}",
         )
     return Batches(
         data.train,
@@ -210,7 +257,14 @@ def training_batches(recipe: Recipe, data: Data, *, rank: int = 0, world_size: i
     )
 
 
-def evaluation_batches(recipe: Recipe, data: Data, images: ImageSet, *, rank: int = 0, world_size: int = 1) -> Batches:
+def calibration_batches(recipe: AnyRecipe, data: Data) -> Batches:
+    """Return training images as they are, in an order that depends on the recipe's seed alone."""
+    return Batches(data.train, recipe.evaluation.batch_size, pixel_grid=data.pixels, shuffle=True, seed=recipe.seed)
+
+
+def evaluation_batches(
+    recipe: AnyRecipe, data: Data, images: ImageSet, *, rank: int = 0, world_size: int = 1
+) -> Batches:
     """Return the batches of images to measure on, in their order, each exactly once."""
     return Batches(images, recipe.evaluation.batch_size, pixel_grid=data.pixels, rank=rank, world_size=world_size)
 

@@ -12,8 +12,14 @@ from bitspike.journeys.doctor import _cpuinfo, describe_cpu
 from bitspike.train import History
 
 
-def environment(history: History) -> dict[str, Any]:
-    """Return versions, machine, and where and how precisely the run was trained, as plain values."""
+def environment(history: History | None, device: str) -> dict[str, Any]:
+    """Return versions, machine, and where and how precisely the run was made, as plain values.
+
+    Args:
+        history: of the training; None where nothing was trained.
+        device: where it was measured: ``cpu`` or ``cuda``.
+    """
+    device = device if history is None else history.device
     return {
         "bitspike": __version__,
         "torch": str(torch.__version__),
@@ -21,7 +27,7 @@ def environment(history: History) -> dict[str, Any]:
         "platform": platform.platform(),
         "cpu": describe_cpu(_cpuinfo())["name"],
         "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name() if history.device == "cuda" else "cpu",
-        "precision": history.precision,
-        "workers": history.workers,
+        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
+        "precision": "fp32" if history is None else history.precision,
+        "workers": 1 if history is None else history.workers,
     }

@@ -9,7 +9,7 @@ from typing import Any
 
 from bitspike.journeys import build as b
 from bitspike.journeys.folder import opened
-from bitspike.nn import set_steps
+from bitspike.journeys.ways import way_of
 from bitspike.recipe import load
 from bitspike.train import evaluate as measure
 from bitspike.train.checkpoint import load_weights
@@ -17,7 +17,9 @@ from bitspike.train.launch import choose_device
 
 
 def evaluate(run: str | Path, *, steps: int | None = None, set: Iterable[str] = ()) -> dict[str, Any]:
-    """Measure the trained network of a finished run on its test images.
+    """Measure the spiking network of a finished run on its test images.
+
+    The network is built from the recipe and the weights of the run; a converted one is calibrated and converted again.
 
     Args:
         run: the run folder.
@@ -35,17 +37,19 @@ def evaluate(run: str | Path, *, steps: int | None = None, set: Iterable[str] = 
     recipe, report = opened(folder)
     recipe = load(recipe, set)
     data = b.build_data(recipe)
-    model = b.build_model(recipe, data.train)
+    way = way_of(recipe, data)
+    model = way.start(weights=False)
     load_weights(model, folder / "model.safetensors")
-    model.to(choose_device(recipe.training.device))
-    with nullcontext() if steps is None else set_steps(model, steps):
-        loss = b.build(b.LOSSES, recipe.training.loss)
-        found = measure(model, b.evaluation_batches(recipe, data, data.test), loss=loss, seed=recipe.seed)
+    made, training = way.finish(model), b.training_of(recipe)
+    with nullcontext(made.network) if steps is None else way.at_steps(made, steps) as network:
+        network.to(choose_device(recipe.device))
+        loss = None if training is None else b.build(b.LOSSES, training.loss)
+        found = measure(network, b.evaluation_batches(recipe, data, data.test), loss=loss, seed=recipe.seed)
     return {
         "run": str(folder),
         "accuracy": found.accuracy,
         "loss": found.loss,
         "samples": found.samples,
-        "steps": recipe.model.steps if steps is None else steps,
+        "steps": way.steps if steps is None else steps,
         "reported": report["accuracy"]["test"],
     }

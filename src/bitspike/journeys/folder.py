@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from bitspike.errors import PackageError, RunError
-from bitspike.recipe import Recipe, dump, load
+from bitspike.recipe import AnyRecipe, dump, load
 from bitspike.train.files import remove_partial, write_whole
 
 RECIPE, REPORT = "recipe.yaml", "report.json"
 
 
-def begin(folder: Path, recipe: Recipe, *, resume: bool, again: str) -> None:
+def begin(folder: Path, recipe: AnyRecipe, *, resume: bool, again: str) -> None:
     """Make a run folder ready: new and empty, or left by the same recipe unfinished.
 
     Args:
@@ -79,7 +79,7 @@ def progress(folder: Path) -> str:
     return "no epoch is done yet"
 
 
-def opened(folder: Path) -> tuple[Recipe, dict[str, Any]]:
+def opened(folder: Path) -> tuple[AnyRecipe, dict[str, Any]]:
     """Return recipe and report of a finished run.
 
     Raises:
@@ -112,7 +112,7 @@ def _held(folder: Path) -> set[str]:
         return set()
 
 
-def _same(folder: Path, recipe: Recipe) -> None:
+def _same(folder: Path, recipe: AnyRecipe) -> None:
     older, newer = (_leaves(r.model_dump(mode="json")) for r in (load(folder / RECIPE), recipe))
     changed = [k for k in {**older, **newer} if older.get(k, "absent") != newer.get(k, "absent")]
     if changed:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from bitspike.recipe import load, shipped
+from bitspike.recipe import AnyRecipe, ConvertRecipe, load, shipped
 
 
 def recipes() -> list[dict[str, Any]]:
-    """List the shipped recipes: name, question, paper, published and expected figures, steps, bits.
+    """List the shipped recipes: name, kind, question, paper, published and expected figures, steps, bits.
 
     Example:
         >>> [r["name"] for r in recipes() if r["bits"] == 2]
@@ -17,13 +17,15 @@ def recipes() -> list[dict[str, Any]]:
     rows = []
     for name in shipped():
         recipe = load(name)
+        model, steps = _model(recipe)
         rows.append(
             {
                 "name": recipe.name,
+                "kind": recipe.kind,
                 "question": recipe.question,
                 "data": recipe.data.kind,
-                "model": recipe.model.kind,
-                "steps": recipe.model.steps,
+                "model": model,
+                "steps": steps,
                 "bits": bits_of(recipe),
                 "paper": None if recipe.paper is None else recipe.paper.model_dump(mode="json"),
                 "published": None if recipe.published is None else recipe.published.model_dump(mode="json"),
@@ -33,13 +35,25 @@ def recipes() -> list[dict[str, Any]]:
     return rows
 
 
-def bits_of(recipe: Any) -> int:
-    """Return the bits of a weight under a recipe; 32 where they are not quantized.
+def _model(recipe: AnyRecipe) -> tuple[str, int]:
+    """Return what the network is called, and its number of steps."""
+    if isinstance(recipe, ConvertRecipe):
+        return recipe.model.factory.partition(":")[2], recipe.convert.steps
+    return recipe.model.kind, recipe.model.steps
+
+
+def bits_of(recipe: AnyRecipe) -> int:
+    """Return the bits of a weight under a recipe, the most where layers differ; 32 where they are not quantized.
 
     Example:
         >>> bits_of(load("quickstart"))
         2
     """
+    if isinstance(recipe, ConvertRecipe):
+        tuned = None if recipe.finetune is None else recipe.finetune.bits
+        bits = recipe.convert.bits if tuned is None else tuned
+        return max(bits.values()) if isinstance(bits, dict) else bits
     if recipe.weights is None:
         return 32
-    return {"binary": 1, "ternary": 2}.get(recipe.weights.quantize.kind) or int(recipe.weights.quantize.bits)
+    scheme = recipe.weights.quantize
+    return {"binary": 1, "ternary": 2}.get(scheme.kind) or int(getattr(scheme, "bits", 0))

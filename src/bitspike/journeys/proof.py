@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bitspike.errors import RunError
 from bitspike.integer.replay import Certificate
 from bitspike.integer.verify import verify as prove
-from bitspike.journeys.folder import RECIPE, progress
+from bitspike.journeys.networks import saved
 
 
 def verify(network: str | Path, *, engine: bool = False) -> Certificate:
@@ -20,11 +19,4 @@ def verify(network: str | Path, *, engine: bool = False) -> Certificate:
     Raises:
         PackageError: there is no network, or it cannot be read. RunError: the run has none yet.
     """
-    folder = Path(network)
-    if (folder / RECIPE).is_file() and not (folder / "manifest.json").exists():
-        if not (folder / "network").is_dir():
-            raise RunError(
-                f"the run in {folder} has no network yet: {progress(folder)}", fix="bitspike run RECIPE --resume"
-            )
-        folder = folder / "network"
-    return prove(folder, engine=engine)
+    return prove(saved(network), engine=engine)

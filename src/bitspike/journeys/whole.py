@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
-import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,10 @@ from torch import nn
 
 from bitspike.analysis.activity import Recorder, raster
 from bitspike.analysis.detail import ReportDetail
+from bitspike.analysis.ledger import analyze
 from bitspike.analysis.report import write_report
+from bitspike.data import Batches
+from bitspike.hardware.check import check
 from bitspike.integer.agreement import compare
 from bitspike.integer.host import encode
 from bitspike.integer.lower import lower
@@ -28,12 +29,17 @@ from bitspike.integer.vectors import golden
 from bitspike.integer.verify import verify
 from bitspike.integer.widths import widths
 from bitspike.journeys import build as b
+from bitspike.journeys.clock import Clock
+from bitspike.journeys.core import compare_core
 from bitspike.journeys.environment import environment
+from bitspike.journeys.factory import find_chip
 from bitspike.journeys.folder import REPORT, begin
 from bitspike.journeys.trouble import explained
+from bitspike.journeys.ways import Made, Way, way_of
 from bitspike.nn import Neuron
-from bitspike.recipe import Recipe, load
-from bitspike.train import Evaluation, History, Observer, Observers, by_step, evaluate, fit
+from bitspike.recipe import AnyRecipe, ConvertRecipe, load
+from bitspike.recipe.schema import Training
+from bitspike.train import EpochRecord, Evaluation, History, Observer, Observers, evaluate, fit
 from bitspike.train.checkpoint import state_of, write_weights
 from bitspike.train.files import write_whole
 from bitspike.train.launch import choose_device, leave, rank, world_size
@@ -44,7 +50,7 @@ GOLDEN = 2
 
 
 def run(
-    recipe: str | Path | Recipe,
+    recipe: str | Path | AnyRecipe,
     *,
     set: Iterable[str] = (),
     out: str | Path | None = None,
@@ -53,9 +59,10 @@ def run(
 ) -> dict[str, Any]:
     """Make the whole journey of a recipe and return its report, which is also written as ``report.json``.
 
-    The folder receives ``recipe.yaml``, ``metrics.jsonl``, ``checkpoints/``, ``model.safetensors``, ``network/``,
-    ``report.html`` and, last of all, ``report.json``. Under ``torchrun`` the processes train together; the first one
-    writes and does the rest, the others return an empty report.
+    The folder receives ``recipe.yaml``, ``model.safetensors`` (the weights as they were trained), ``network/``,
+    ``report.html`` and, last of all, ``report.json``; also ``metrics.jsonl`` and ``checkpoints/`` where something is
+    trained. Under ``torchrun`` the processes train together; the first one writes and does the rest, the others return
+    an empty report.
 
     Args:
         recipe: a shipped name, the path of a YAML file, or a recipe.
@@ -77,36 +84,41 @@ def run(
     again = _command(recipe, changes, out, chosen)
     first = rank() == 0
     observer = Observers(observer) if first else Observer()
-    clock = _Clock(observer)
+    clock = Clock(observer)
     with explained(folder, again):
         if first:
             begin(folder, chosen, resume=resume, again=f"{again} --resume")
         with clock.stage("data"):
             data = b.build_data(chosen)
-            model = b.build_model(chosen, data.train)
-        with clock.stage("train"):
-            history = _train(chosen, data, model, folder, resume, observer)
-            leave()
+            way = way_of(chosen, data)
+            model = way.start()
+        training, history = b.training_of(chosen), None
+        if training is not None:
+            with clock.stage("train"):
+                history = _train(chosen, training, data, model, folder, resume, observer)
+        leave()
         if not first:
             return {}
         write_weights(folder / "model.safetensors", state_of(model))
-        report, detail = _measure(chosen, data, model, history, folder, clock)
+        report, detail = _measure(chosen, data, way, model, history, folder, clock)
         report["command"] = again
-        rows = history.rows()
+        rows = [] if history is None else history.rows()
         with clock.stage("report"):
             write_report(folder, report, rows, detail)
         write_whole(folder / REPORT, json.dumps(report, indent=1) + "\n")
     return report
 
 
-def _command(recipe: str | Path | Recipe, changes: Iterable[str], out: str | Path | None, chosen: Recipe) -> str:
-    name = chosen.name if isinstance(recipe, Recipe) else str(recipe)
+def _command(recipe: str | Path | AnyRecipe, changes: Iterable[str], out: str | Path | None, chosen: AnyRecipe) -> str:
+    name = chosen.name if isinstance(recipe, AnyRecipe) else str(recipe)
     sets = [part for change in changes for part in ("--set", change)]
     return shlex.join(["bitspike", "run", name, *sets, *([] if out is None else ["--out", str(out)])])
 
 
-def _train(recipe: Recipe, data: b.Data, model: nn.Module, folder: Path, resume: bool, observer: Observer) -> History:
-    t, share = recipe.training, {"rank": rank(), "world_size": world_size()}
+def _train(
+    recipe: AnyRecipe, t: Training, data: b.Data, model: nn.Module, folder: Path, resume: bool, observer: Observer
+) -> History:
+    share = {"rank": rank(), "world_size": world_size()}
     held = data.validation
     board = TensorBoard(folder / "tensorboard") if t.tensorboard and rank() == 0 else None
     return fit(
@@ -129,36 +141,55 @@ def _train(recipe: Recipe, data: b.Data, model: nn.Module, folder: Path, resume:
 
 
 def _measure(
-    recipe: Recipe, data: b.Data, model: nn.Module, history: History, folder: Path, clock: _Clock
+    recipe: AnyRecipe,
+    data: b.Data,
+    way: Way,
+    model: nn.Module,
+    history: History | None,
+    folder: Path,
+    clock: Clock,
 ) -> tuple[dict[str, Any], ReportDetail]:
-    """Measure the trained network, lower it, prove the integers, and put the report together."""
-    test = b.evaluation_batches(recipe, data, data.test)
+    """Make the spiking network, measure it, lower it, prove the integers, and put the report together."""
+    test, training, device = (
+        b.evaluation_batches(recipe, data, data.test),
+        b.training_of(recipe),
+        choose_device(recipe.device),
+    )
+    beside = way.beside(model, test, clock)
+    with clock.stage("convert") if isinstance(recipe, ConvertRecipe) else nullcontext():
+        made = way.finish(model)
+    network = made.network
     with clock.stage("evaluate"):
-        model.to(choose_device(recipe.training.device))
-        with Recorder(model) as recorder:
-            tested = evaluate(model, test, loss=b.build(b.LOSSES, recipe.training.loss), seed=recipe.seed)
-        steps = by_step(model, test, seed=recipe.seed, final=tested)
-        model.to("cpu")
+        network.to(device)
+        loss = None if training is None else b.build(b.LOSSES, training.loss)
+        with Recorder(network) as recorder, way.watched(made) as heard:
+            tested = evaluate(network, test, loss=loss, seed=recipe.seed)
+        steps = way.by_step(made, test, tested, None if heard is None else heard.accuracies(data.test.labels))
+        validation = _validation(recipe, data, network, history)
+        network.to("cpu")
     images, labels = next(iter(test))
     example = images[:1]
     with clock.stage("lower"):
-        net = lower(model, example, grid=data.grid, precision=b.build_precision(recipe))
-        codes = encode(net, images[:GOLDEN], generator=torch.Generator().manual_seed(recipe.seed))
+        net = lower(network, example, grid=made.grid, precision=made.precision)
+        shown = made.enter(images[:GOLDEN])
+        codes = encode(net, shown, generator=torch.Generator().manual_seed(recipe.seed))
         save(net, folder / "network", vectors=golden(net, codes, labels[:GOLDEN].numpy(), seed=recipe.seed))
+    proven = _proven(recipe, data)
     with clock.stage("verify"):
-        certificate = verify(net, test, folder=folder / "network")
+        certificate = verify(net, made.entered(proven), folder=folder / "network")
     with clock.stage("compare"):
-        agreement = compare(model, net, test, seed=recipe.seed)
-    kept = history.epochs[-1 if history.kept == "last" else (history.best_epoch or 0) - 1]
+        agreement = (compare_core if made.partial else compare)(network, net, proven, seed=recipe.seed)
+    whole = proven.image_set is data.test
     layers = widths(net)
     report: dict[str, Any] = {
         "schema": 1,
         "recipe": recipe.model_dump(mode="json"),
         "accuracy": {
             "test": tested.accuracy,
-            "validation": kept.validation_accuracy,
+            "validation": validation,
             "by_step": steps,
-            "lowered": agreement.lowered_accuracy,
+            "lowered": agreement.lowered_accuracy if whole else None,
+            **beside,
         },
         "published": None if recipe.published is None else recipe.published.model_dump(mode="json"),
         "expected": None if recipe.expect is None else recipe.expect.model_dump(mode="json"),
@@ -177,16 +208,71 @@ def _measure(
         "widths": [
             {"layer": w.layer, "accumulator_bits": w.accumulator_bits, "membrane_bits": w.membrane_bits} for w in layers
         ],
-        "notes": list(net.notes),
+        "notes": [*(() if made.record is None else made.record.notes), *net.notes],
         "activity": {name: layer.to_dict() for name, layer in recorder.layers().items()},
-        "seconds": {**clock.seconds, "train": history.seconds, "total": clock.total(train=history.seconds)},
-        "epochs": {"run": len(history.epochs), "best": history.best_epoch, "kept": kept.epoch},
+        "seconds": {},
+        "epochs": _epochs(history),
         "seed": recipe.seed,
-        "environment": environment(history),
+        "environment": environment(history, device),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+    if made.record is not None:
+        report["conversion"] = describe_conversion(made)
+    if isinstance(recipe, ConvertRecipe) and recipe.chip is not None:
+        report["chip"] = check(net, find_chip(recipe.chip, recipe.model.folder)).to_dict()
+    if isinstance(recipe, ConvertRecipe) and recipe.analysis is not None:
+        with clock.stage("analyze"):
+            ledger = analyze(network, test, samples=recipe.analysis.samples, seed=recipe.seed)
+            ledger.write(folder / "ledger")
+        report["ledger"] = ledger.to_dict()
+    report["seconds"] = _seconds(clock, history)
     report["checks"] = _checks(report)
-    return report, _detail(data, model, net, tested, example)
+    return report, _detail(data, network, net, tested, example)
+
+
+def _validation(recipe: AnyRecipe, data: b.Data, network: nn.Module, history: History | None) -> float | None:
+    """Return the accuracy on the images held out: of the epoch that was kept, or of what was converted."""
+    if isinstance(recipe, ConvertRecipe):
+        held = data.validation
+        batches = None if held is None else b.evaluation_batches(recipe, data, held)
+        return None if batches is None else evaluate(network, batches, seed=recipe.seed).accuracy
+    assert history is not None
+    return _kept(history).validation_accuracy
+
+
+def _kept(history: History) -> EpochRecord:
+    return history.epochs[-1 if history.kept == "last" else (history.best_epoch or 0) - 1]
+
+
+def _proven(recipe: AnyRecipe, data: b.Data) -> Batches:
+    """Return the test images that are proven: all, or as many as the recipe says."""
+    most = recipe.evaluation.proof if isinstance(recipe, ConvertRecipe) else None
+    some = most is not None and most < len(data.test)
+    return b.evaluation_batches(recipe, data, data.test.subset(range(most)) if some and most else data.test)
+
+
+def _seconds(clock: Clock, history: History | None) -> dict[str, float]:
+    if history is None:
+        return {**clock.seconds, "total": clock.total(train=0.0)}
+    return {**clock.seconds, "train": history.seconds, "total": clock.total(train=history.seconds)}
+
+
+def _epochs(history: History | None) -> dict[str, int | None]:
+    if history is None:
+        return {"run": 0, "best": None, "kept": None}
+    return {"run": len(history.epochs), "best": history.best_epoch, "kept": _kept(history).epoch}
+
+
+def describe_conversion(made: Made) -> dict[str, Any]:
+    """Return what a converted network was made with, as plain values."""
+    record = made.record
+    assert record is not None
+    return {
+        "settings": record.settings.to_dict(),
+        "calibration": dict(record.calibration),
+        "neurons": sum(layer.kind != "readout" for layer in record.layers.values()),
+        "partial": made.partial,
+    }
 
 
 def _checks(report: dict[str, Any]) -> list[dict[str, Any]]:
@@ -210,6 +296,12 @@ def _checks(report: dict[str, Any]) -> list[dict[str, Any]]:
                 "message": f"test accuracy {test:.2%}, expected at least {expected['test_accuracy']:.2%}",
             }
         )
+    if "chip" in report:
+        chip, wrong = report["chip"], sum(v["severity"] == "error" for v in report["chip"]["violations"])
+        said = "fits" if chip["passed"] else f"breaks {wrong} rule{'s' * (wrong != 1)} of"
+        checks.append(
+            {"name": "chip", "passed": chip["passed"], "message": f"the network {said} chip {chip['chip']!r}"}
+        )
     return checks
 
 
@@ -231,22 +323,3 @@ def _detail(
         confusion=tested.confusion.numpy(),
         classes=data.test.classes,
     )
-
-
-@dataclass
-class _Clock:
-    """Tells the observer each stage, and measures it."""
-
-    observer: Observer
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        self.observer.stage(name)
-        start = time.perf_counter()
-        yield
-        self.seconds[name] = time.perf_counter() - start
-
-    def total(self, *, train: float) -> float:
-        """Return the time of all stages, with the training of earlier sittings."""
-        return sum(self.seconds.values()) - self.seconds.get("train", 0.0) + train

@@ -3,8 +3,9 @@
 This package knows words and numbers only, and imports no torch; :mod:`bitspike.journeys` builds what they stand for.
 """
 
-from bitspike.recipe.load import load, shipped
+from bitspike.recipe.convert import ConvertRecipe
+from bitspike.recipe.load import AnyRecipe, load, shipped
 from bitspike.recipe.schema import Recipe
 from bitspike.recipe.text import dump
 
-__all__ = ["Recipe", "dump", "load", "shipped"]
+__all__ = ["AnyRecipe", "ConvertRecipe", "Recipe", "dump", "load", "shipped"]

@@ -12,9 +12,14 @@ import yaml
 from pydantic import ValidationError
 
 from bitspike.errors import RecipeError
+from bitspike.recipe.convert import ConvertRecipe
 from bitspike.recipe.problems import problems
 from bitspike.recipe.schema import Recipe
 from bitspike.recipe.text import Place, Text, parse, parse_value
+
+AnyRecipe = Recipe | ConvertRecipe
+KINDS: dict[str, type[Recipe] | type[ConvertRecipe]] = {"train": Recipe, "convert": ConvertRecipe}
+"""What a recipe's ``kind`` stands for; one without it is of kind train."""
 
 
 def shipped() -> dict[str, str]:
@@ -23,8 +28,8 @@ def shipped() -> dict[str, str]:
     return {f.name.removesuffix(".yaml"): f.read_text(encoding="utf-8") for f in sorted(files, key=lambda f: f.name)}
 
 
-def load(recipe: str | Path | Recipe, set: Iterable[str] = ()) -> Recipe:
-    """Return a recipe, checked as a whole.
+def load(recipe: str | Path | AnyRecipe, set: Iterable[str] = ()) -> AnyRecipe:
+    """Return a recipe, checked as a whole: a :class:`Recipe`, or a :class:`ConvertRecipe` where its kind says so.
 
     Args:
         recipe: the name of a shipped one, the path of a YAML file, or a recipe.
@@ -38,16 +43,20 @@ def load(recipe: str | Path | Recipe, set: Iterable[str] = ()) -> Recipe:
         >>> load("quickstart", ["training.epochs=1"]).training.epochs
         1
     """
-    text, source = _read(recipe)
+    text, source, folder = _read(recipe)
     changed: dict[Place, str] = {}
     values = text.values
     for change in set:
         values, place = _change(values, change)
         changed[place] = f"--set {change}"
+    kind = values.get("kind", "train")
+    if not isinstance(kind, str) or kind not in KINDS:
+        where = _origin(("kind",), text, changed)
+        raise RecipeError(f"{source}, {where}: kind: found {kind!r}; allowed are {', '.join(KINDS)}")
     try:
-        return Recipe.model_validate(values)
+        return KINDS[kind].model_validate(_with_folder(values, folder))
     except ValidationError as error:
-        found = problems(error, values)
+        found = problems(error, values, KINDS[kind])
     found.sort(key=lambda problem: text.line(problem.place))
     lines = [f"  {_origin(problem.place, text, changed)}: {problem.text}" for problem in found]
     count = f"{len(lines)} problem{'s' if len(lines) > 1 else ''}"
@@ -62,16 +71,25 @@ def _origin(place: Place, text: Text, changed: Mapping[Place, str]) -> str:
     return next((changed[p] for p in around if p in changed), next(iter(brought), f"line {text.line(place)}"))
 
 
-def _read(recipe: str | Path | Recipe) -> tuple[Text, str]:
-    if isinstance(recipe, Recipe):
-        return Text(recipe.model_dump(mode="json"), {}), f"recipe {recipe.name!r}"
+def _with_folder(values: Any, folder: Path | None) -> Any:
+    """Let a recipe that names files know where it lay itself, unless it says so."""
+    model = values.get("model")
+    if folder is None or values.get("kind") != "convert" or not isinstance(model, Mapping) or "folder" in model:
+        return values
+    return {**values, "model": {**model, "folder": str(folder)}}
+
+
+def _read(recipe: str | Path | AnyRecipe) -> tuple[Text, str, Path | None]:
+    """Return a recipe's values, its name in messages, and the folder that it lies in."""
+    if isinstance(recipe, AnyRecipe):
+        return Text(recipe.model_dump(mode="json"), {}), f"recipe {recipe.name!r}", None
     known = shipped()
     if isinstance(recipe, str) and recipe in known:
-        return parse(known[recipe], f"{recipe}.yaml"), f"{recipe}.yaml"
+        return parse(known[recipe], f"{recipe}.yaml"), f"{recipe}.yaml", None
     path = Path(recipe)
     if path.is_file():
         try:
-            return parse(path.read_text(encoding="utf-8"), str(path)), str(path)
+            return parse(path.read_text(encoding="utf-8"), str(path)), str(path), path.resolve().parent
         except (OSError, UnicodeDecodeError) as error:
             raise RecipeError(f"{path} cannot be read: {error}") from None
     if path.suffix in (".yaml", ".yml") or path.parent != Path():

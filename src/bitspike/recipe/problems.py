@@ -10,7 +10,6 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from bitspike.recipe.schema import Recipe
 from bitspike.recipe.text import Place
 
 _NEEDED = ", needed is "
@@ -24,11 +23,11 @@ class Problem:
     text: str
 
 
-def problems(error: ValidationError, values: Any) -> list[Problem]:
-    """Turn pydantic's findings into sentences, one for each place, in the order of the schema."""
+def problems(error: ValidationError, values: Any, root: type[BaseModel]) -> list[Problem]:
+    """Turn pydantic's findings into sentences, one for each place, in the order of the schema ``root``."""
     said: dict[Place, list[str]] = {}
     for finding in error.errors(include_url=False):
-        place, options = _locate(finding["loc"], values)
+        place, options = _locate(finding["loc"], values, root)
         text = _sentence(finding, place, options, values)
         if finding["type"] == "union_tag_invalid":
             place = (*place, "kind")
@@ -85,14 +84,14 @@ def _value_at(values: Any, place: Place) -> Any:
     return values
 
 
-def _locate(loc: tuple[str | int, ...], values: Any) -> tuple[Place, list[type[BaseModel]]]:
+def _locate(loc: tuple[str | int, ...], values: Any, root: type[BaseModel]) -> tuple[Place, list[type[BaseModel]]]:
     """Follow pydantic's path, which names union members on the way, to a place in the file.
 
     Returns:
         the place, and the models that could stand there; for a key that is unknown, those of the mapping it is in.
     """
     place: list[str | int] = []
-    options: list[type[BaseModel]] = [Recipe]
+    options: list[type[BaseModel]] = [root]
     for number, part in enumerate(loc):
         chosen = [o for o in options if len(options) > 1 and part in _kinds(o)]
         owners = [o for o in options if part in o.model_fields]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Discriminator, Field, PositiveFloat, PositiveInt, Tag, model_validator
 
 from bitspike.recipe.values import (
     Augmentation,
@@ -36,6 +36,23 @@ class Pixels(Value):
     offset: Annotated[tuple[Pixel, ...], Field(min_length=1)] = (0,)
 
 
+class Normalization(Value):
+    """The input of a pixel: ``(pixel / high - mean) / std``, high being the set's largest pixel; for conversions."""
+
+    mean: Annotated[tuple[float, ...], Field(min_length=1)]
+    std: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]
+
+
+def _which_pixels(value: Any) -> str:
+    normal = isinstance(value, Normalization) or (isinstance(value, dict) and bool({"mean", "std"} & set(value)))
+    return "normalization" if normal else "grid"
+
+
+AnyPixels = Annotated[
+    Annotated[Pixels, Tag("grid")] | Annotated[Normalization, Tag("normalization")], Discriminator(_which_pixels)
+]
+
+
 class _Data(Value):
     """Images to learn from.
 
@@ -46,7 +63,7 @@ class _Data(Value):
     validation: Held = 0.1
     validation_last: bool = False
     limit: PositiveInt | None = None
-    pixels: Pixels
+    pixels: AnyPixels
     augment: tuple[Augmentation, ...] = ()
 
 
@@ -57,22 +74,22 @@ class _OnDisk(_Data):
 
 class Digits(_Data):
     kind: Literal["digits"]
-    pixels: Pixels = Pixels(scale=1 / 16)
+    pixels: AnyPixels = Pixels(scale=1 / 16)
 
 
 class MNIST(_OnDisk):
     kind: Literal["mnist"]
-    pixels: Pixels = Pixels(scale=2**-8)
+    pixels: AnyPixels = Pixels(scale=2**-8)
 
 
 class CIFAR10(_OnDisk):
     kind: Literal["cifar10"]
-    pixels: Pixels = Pixels(scale=2**-6, offset=(125, 123, 114))
+    pixels: AnyPixels = Pixels(scale=2**-6, offset=(125, 123, 114))
 
 
 class CIFAR100(_OnDisk):
     kind: Literal["cifar100"]
-    pixels: Pixels = Pixels(scale=2**-6, offset=(125, 123, 114))
+    pixels: AnyPixels = Pixels(scale=2**-6, offset=(125, 123, 114))
 
 
 class Folder(_Data):
@@ -80,7 +97,7 @@ class Folder(_Data):
     root: str
     size: PositiveInt | tuple[PositiveInt, PositiveInt] | None = None
     channels: Literal[1, 3] | None = None
-    pixels: Pixels = Pixels(scale=2**-8)
+    pixels: AnyPixels = Pixels(scale=2**-8)
 
 
 Data = Annotated[Digits | MNIST | CIFAR10 | CIFAR100 | Folder, Field(discriminator="kind")]
@@ -181,8 +198,8 @@ class Expect(Value):
     test_accuracy: Fraction
 
 
-class Recipe(Value):
-    """One experiment, complete: what is asked, of which data and network, trained how, and what it should reach."""
+class Experiment(Value):
+    """What every recipe says: its name and question, the paper and its figure, the promise, seed and data."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
     question: str
@@ -191,6 +208,25 @@ class Recipe(Value):
     expect: Expect | None = None
     seed: Annotated[int, Field(ge=0)] = 0
     data: Data
+
+
+def best_needs_validation(section: str, training: Training, data: _Data) -> None:
+    """Raise ValueError where the best epoch is to be kept and no images are held out to tell it."""
+    if training.keep == "best" and not data.validation:
+        raise ValueError(f"{section}.keep is 'best' and data.validation is 0: hold images out, or keep: last")
+    if training.schedule.warmup_epochs > training.epochs:
+        raise ValueError(
+            f"{section}.schedule.warmup_epochs is {training.schedule.warmup_epochs:g}, "
+            f"longer than the {training.epochs} {section}.epochs"
+        )
+
+
+class Recipe(Experiment):
+    """A network of the package, trained: of which data, how, and what it should reach."""
+
+    kind: ClassVar[Literal["train"]] = "train"
+    """A recipe that says no kind is of this one."""
+
     model: Model
     neuron: Neuron
     norm: Norm | None = None
@@ -199,13 +235,23 @@ class Recipe(Value):
     lowering: Lowering = Lowering()
     evaluation: Evaluation = Evaluation()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_kind(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("kind") == cls.kind:
+            return {key: value for key, value in values.items() if key != "kind"}
+        return values
+
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.training.keep == "best" and not self.data.validation:
-            raise ValueError("training.keep is 'best' and data.validation is 0: hold images out, or keep: last")
-        if self.training.schedule.warmup_epochs > self.training.epochs:
+        best_needs_validation("training", self.training, self.data)
+        if isinstance(self.data.pixels, Normalization):
             raise ValueError(
-                f"training.schedule.warmup_epochs is {self.training.schedule.warmup_epochs:g}, "
-                f"longer than the {self.training.epochs} training.epochs"
+                "data.pixels: what is trained on a grid needs scale and offset; mean and std are for kind: convert"
             )
         return self
+
+    @property
+    def device(self) -> Literal["auto", "cpu", "cuda"]:
+        """Where the network is trained and measured."""
+        return self.training.device

@@ -1,0 +1,29 @@
+"""The application that the verbs belong to, and the options that several of them share."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    name="bitspike",
+    help="Low-bit spiking neural networks that are provably the same on the chip as in training.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Sets = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the recipe; may be repeated.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Network = Annotated[str, typer.Argument(help="The folder of a saved network, or of a run.")]
+OnChip = Annotated[str, typer.Option("--chip", metavar="NAME|FILE", help="A shipped profile, or a TOML file.")]
+
+
+def print_json(value: Any) -> None:
+    """Print plain values as JSON."""
+    typer.echo(json.dumps(value, indent=1))

@@ -1,0 +1,115 @@
+"""The verbs that bring a network to a chip: check, fit, export, energy, analyze."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bitspike.cli.app import Json, Network, OnChip, Sets, app, print_json
+from bitspike.cli.guard import guarded
+
+AnyNetwork = Annotated[
+    str, typer.Argument(metavar="NETWORK|RECIPE", help="The folder of a network or run, or a recipe's name or path.")
+]
+
+
+@app.command()
+def check(what: AnyNetwork, chip: OnChip, set: Sets = None, as_json: Json = False) -> None:
+    """List every rule of a chip that a network breaks, with its way out; a recipe needs no weights and no images."""
+    with guarded():
+        from bitspike.journeys.chips import check as examine
+
+        found = examine(what, chip, set=set or ())
+        if as_json:
+            print_json(found.to_dict())
+        else:
+            typer.echo(str(found))
+        if not found.passed:
+            raise typer.Exit(1)
+
+
+@app.command()
+def fit(
+    recipe: Annotated[str, typer.Argument(help="A shipped recipe's name, or the path of a YAML file.")],
+    chip: OnChip,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Where the new recipe goes.")] = None,
+    set: Sets = None,
+    as_json: Json = False,
+) -> None:
+    """Find the cheapest change that makes a recipe's network fit a chip, apply it, and check and prove the result."""
+    with guarded():
+        from bitspike.journeys.fitting import fit as repair
+
+        found = repair(recipe, chip, out=out, set=set or ())
+        if as_json:
+            print_json(found.to_dict())
+        else:
+            typer.echo(str(found))
+        if not found.passed:
+            raise typer.Exit(1)
+
+
+@app.command()
+def export(
+    network: Network,
+    format: Annotated[str, typer.Option("--format", metavar="c|nir|onnx", help="What to write.")],
+    out: Annotated[Path, typer.Option("--out", metavar="PATH", help="The folder (c) or file (nir, onnx).")],
+    as_json: Json = False,
+) -> None:
+    """Write a network as C, NIR or ONNX."""
+    with guarded():
+        from bitspike.journeys.handover import export as write
+
+        path = write(network, format, out)
+        if as_json:
+            print_json({"format": format, "path": str(path)})
+        else:
+            typer.echo(f"written: {path}")
+
+
+@app.command()
+def energy(
+    network: Network,
+    table: Annotated[
+        str, typer.Option("--table", metavar="NAME|FILE", help="The energies of operations.")
+    ] = "horowitz-45nm",
+    samples: Annotated[
+        int | None,
+        typer.Option(
+            "--samples", metavar="N", help="Run so many test images of the run; without it the golden vectors count."
+        ),
+    ] = None,
+    set: Sets = None,
+    as_json: Json = False,
+) -> None:
+    """Say what one inference costs, operation by operation, beside the same network without spikes."""
+    with guarded():
+        from bitspike.journeys.handover import energy as bill
+
+        report = bill(network, table=table, samples=samples, set=set or ())
+        if as_json:
+            print_json(report.to_dict())
+        else:
+            typer.echo(str(report))
+
+
+@app.command()
+def analyze(
+    run: Annotated[Path, typer.Argument(help="The folder of a finished run of kind convert.")],
+    samples: Annotated[int, typer.Option("--samples", metavar="N", help="Test images to measure on.")] = 256,
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where the ledger goes.")] = None,
+    set: Sets = None,
+    as_json: Json = False,
+) -> None:
+    """Say where a converted network loses: the error ledger per layer, its plots, and what to change."""
+    with guarded():
+        from bitspike.journeys.ledger import analyze as account
+
+        ledger, page = account(run, samples=samples, out=out, set=set or ())
+        if as_json:
+            print_json(ledger.to_dict())
+            return
+        typer.echo(str(ledger))
+        typer.echo(f"  {'ledger':<15} {page}")

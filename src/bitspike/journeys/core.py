@@ -1,0 +1,71 @@
+"""A network that spikes in part, with its spiking part in integers: how far is it from the one in floats?"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bitspike.graph.conversion import spiking_part
+from bitspike.graph.trace import evaluation
+from bitspike.integer.agreement import Agreement, recorded
+from bitspike.integer.engine import TorchEngine
+from bitspike.integer.host import decode, encode
+from bitspike.integer.network import IntegerNetwork
+
+
+@torch.no_grad()
+def compare_core(
+    network: nn.Module, net: IntegerNetwork, batches: Iterable[tuple[Tensor, Tensor]], *, seed: int = 0
+) -> Agreement:
+    """Run a network twice, with its spiking part in floats and in integers; the real part runs as it is.
+
+    Args:
+        network: converted in part; class scores leave it.
+        net: its spiking part, lowered.
+        batches: inputs and labels, as the whole network takes them.
+        seed: of the random coder, where the spiking part has one; both sides see the same spikes.
+    """
+    core, engine = spiking_part(network), TorchEngine(net)
+    equal: dict[str, int] = defaultdict(int)
+    total: dict[str, int] = defaultdict(int)
+    samples = same = right = right_lowered = 0
+
+    for number, (x, y) in enumerate(batches):
+        traces = []
+
+        def integers(_module: nn.Module, inputs: tuple[Tensor, ...], out: Any) -> Any:
+            codes = encode(net, inputs[0], generator=torch.Generator().manual_seed(seed + number))  # noqa: B023
+            traces.append(engine.run(codes))  # noqa: B023
+            results = [torch.from_numpy(decode(o, traces[-1].outputs[o.id])).to(inputs[0]) for o in net.outputs]  # noqa: B023
+            return results[0] if isinstance(out, Tensor) else tuple(results)
+
+        with evaluation(network), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed + number)
+            with recorded(core) as spikes:
+                answers = network(x).argmax(1)
+            handle = core.register_forward_hook(integers)
+            try:
+                lowered = network(x).argmax(1)
+            finally:
+                handle.remove()
+        for node in net.neurons:
+            a, b = spikes[node.path][node.call], traces[-1].spikes[node.id]
+            equal[node.path] += int(np.sum(a == b))
+            total[node.path] += b.size
+        samples += len(y)
+        same += int((answers == lowered).sum())
+        right += int((answers == y).sum())
+        right_lowered += int((lowered == y).sum())
+    return Agreement(
+        spikes=sum(equal.values()) / max(1, sum(total.values())),
+        layers={path: equal[path] / total[path] for path in total},
+        predictions=same / max(1, samples),
+        accuracy=right / max(1, samples),
+        lowered_accuracy=right_lowered / max(1, samples),
+        samples=samples,
+    )

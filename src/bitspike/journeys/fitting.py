@@ -1,0 +1,195 @@
+"""The cheapest change that makes a recipe's network fit a chip: planned, applied, checked, proven, written down."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from bitspike.errors import ConstraintError, RunError
+from bitspike.graph.repair import apply
+from bitspike.hardware.check import check
+from bitspike.hardware.chip import Chip
+from bitspike.hardware.chip import load as load_chip
+from bitspike.hardware.findings import Report
+from bitspike.hardware.repair import Repair, plan
+from bitspike.integer.replay import Certificate
+from bitspike.integer.verify import verify
+from bitspike.journeys.factory import build_network
+from bitspike.journeys.networks import Sketch, drawn, sketch
+from bitspike.recipe import AnyRecipe, ConvertRecipe, Recipe, dump, load
+from bitspike.train.files import write_whole
+
+ROUNDS = 4
+"""How often is planned: a repair may show what another one hid."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitting:
+    """What was changed, and whether the network fits now.
+
+    Args:
+        recipe: its name.
+        chip: the name of the chip.
+        before, after: what the check found, before and after all changes.
+        repairs: the changes, in words.
+        certificate: of the changed network, on random images; None where nothing was changed.
+        path: the new recipe; None where none was written.
+        needed: what has to be changed by hand.
+    """
+
+    recipe: str
+    chip: str
+    before: Report
+    after: Report
+    repairs: tuple[str, ...] = ()
+    certificate: Certificate | None = None
+    path: Path | None = None
+    needed: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether the network fits the chip, with the changes, and its integers are proven."""
+        return self.after.passed and (self.certificate is None or self.certificate.equal)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {
+            "recipe": self.recipe,
+            "chip": self.chip,
+            "passed": self.passed,
+            "repairs": list(self.repairs),
+            "before": self.before.to_dict(),
+            "after": self.after.to_dict(),
+            "certificate": None if self.certificate is None else self.certificate.to_dict(),
+            "path": None if self.path is None else str(self.path),
+            "needed": list(self.needed),
+        }
+
+    def __str__(self) -> str:
+        if not self.repairs and self.passed:
+            return f"{self.recipe} fits chip {self.chip!r} as it is"
+        lines = [f"{self.recipe} on chip {self.chip!r}: {len(self.before.errors)} rules broken"]
+        lines += [f"  changed   {repair}" for repair in self.repairs]
+        lines.append(f"  then      {self.after}".replace("\n", "\n            "))
+        if self.certificate is not None:
+            lines.append(f"  proof     {self.certificate}".replace("\n", "\n            "))
+        lines += [f"  to do     {text}" for text in self.needed]
+        if self.path is not None:
+            lines.append(f"  recipe    {self.path}: train or fine-tune it with bitspike run {self.path}")
+        return "\n".join(lines)
+
+
+def fit(
+    recipe: str | Path | AnyRecipe, chip: str | Path | Chip, *, out: str | Path | None = None, set: Iterable[str] = ()
+) -> Fitting:
+    """Make a recipe's network fit a chip by the cheapest change of every layer that does not.
+
+    The change is planned on the integers, applied to the network, and the result is lowered, checked and proven on
+    random images. Where a recipe can say the change a new one is written: that is always so for recipes of kind
+    ``convert``, and for networks of the package where only the width of the weights changes. Accuracy is for the new
+    recipe to find back.
+
+    Args:
+        recipe: a shipped name, the path of a YAML file, or a recipe.
+        chip: the name of a shipped profile, the path of a TOML file, or a chip.
+        out: of the new recipe; None is ``NAME-CHIP.yaml`` in the working directory.
+        set: changes to the recipe.
+
+    Raises:
+        ConstraintError: the chip is unknown. RunError: the new recipe would overwrite a file.
+    """
+    chosen, chip = load(recipe, set), load_chip(chip)
+    path = Path(f"{chosen.name}-{chip.name}.yaml") if out is None else Path(out)
+    if path.exists():
+        raise RunError(f"{path} is there already, and nothing is overwritten", fix="--out ANOTHER_FILE")
+    model = build_network(chosen) if isinstance(chosen, ConvertRecipe) else drawn(chosen)
+    first = made = sketch(chosen, model)
+    before = after = check(first.net, chip)
+    changed: AnyRecipe | None = chosen
+    repairs: list[Repair] = []
+    needed: tuple[str, ...] = ()
+    for _ in range(ROUNDS):
+        if after.passed:
+            break
+        found, needed = _planned(made, chip)
+        if not found:
+            break
+        repairs += found
+        changed = None if changed is None else _written(changed, found, made.layers, f"{chosen.name}-{chip.name}")
+        model = _applied(model, changed, found)
+        made = sketch(chosen if changed is None else changed, model)
+        after = check(made.net, chip)
+    result = Fitting(
+        recipe=chosen.name,
+        chip=chip.name,
+        before=before,
+        after=after,
+        repairs=tuple(str(r) for r in repairs),
+        certificate=verify(made.net, made.example) if repairs else None,
+        needed=needed,
+    )
+    if not repairs or not result.passed:
+        return result
+    if changed is None:
+        text = "a recipe of kind train cannot say this; in Python: bitspike.graph.repair.apply, then bs.fit"
+        return _with(result, needed=(text,))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, dump(changed))
+    return _with(result, path=path)
+
+
+def _with(result: Fitting, **changes: Any) -> Fitting:
+    return Fitting(**{name: getattr(result, name) for name in result.__dataclass_fields__} | changes)
+
+
+def _planned(made: Sketch, chip: Chip) -> tuple[list[Repair], tuple[str, ...]]:
+    """Return the cheapest repairs; or none, and what would have to be changed by hand."""
+    try:
+        found = plan(made.net, chip)
+    except ConstraintError as error:
+        return [], (str(error).replace("\n  fix: ", "; "),)
+    if found:
+        return found, ()
+    errors = check(made.net, chip).errors
+    return [], tuple(f"{v.where}: {v.found}" + "".join(f"; {fix}" for fix in v.fixes[:2]) for v in errors)
+
+
+def _applied(model: nn.Module, changed: AnyRecipe | None, repairs: Sequence[Repair]) -> nn.Module:
+    """Return the changed network: from the changed recipe, or by changing the one at hand."""
+    if changed is None:
+        return apply(model, repairs)
+    return build_network(changed) if isinstance(changed, ConvertRecipe) else drawn(changed)
+
+
+def _written(recipe: AnyRecipe, repairs: Sequence[Repair], layers: Mapping[str, str], name: str) -> AnyRecipe | None:
+    """Return a recipe that says some repairs; None where it cannot."""
+    name = re.sub(r"[^a-z0-9._-]", "-", name.lower())
+    values = recipe.model_dump(mode="json") | {"name": name, "expect": None}
+    if isinstance(recipe, Recipe):
+        weights = values["weights"] or {"quantize": {"kind": "uniform", "bits": 8}}
+        if any(r.kind != "bits" for r in repairs) or "bits" not in weights["quantize"]:
+            return None
+        # One scheme holds for all layers of a recipe, so the narrowest layer decides.
+        weights["quantize"]["bits"] = min(r.bits for r in repairs)
+        return load(recipe, [f"name={name}", "expect=null", f"weights={json.dumps(weights)}"])
+    width = values["convert"]["bits"]
+    widths = dict(width) if isinstance(width, dict) else {"*": width}
+    for repair in repairs:
+        at = layers.get(repair.path, repair.path)
+        widths[at] = repair.bits
+        if repair.kind == "groups":  # a shuffle may be put in front of it
+            widths[f"{at}.layers"] = repair.bits
+        if repair.kind != "bits":
+            said = {k: getattr(repair, k) for k in ("kind", "groups", "source_shape")} | {"path": at}
+            said["keep"] = repair.keep if repair.kind == "prune" else ()
+            values["model"]["repairs"].append(said)
+    values["convert"]["bits"] = widths
+    if values["finetune"] is not None and values["finetune"]["bits"] is not None:
+        values["finetune"]["bits"] = widths
+    return ConvertRecipe.model_validate(values)

@@ -1,0 +1,52 @@
+"""The accuracy of a run that stops early, for every number of steps, from a single run."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from bitspike.nn import RateReadout, SumReadout
+
+
+class Prefixes:
+    """Listen to the read-out of a network and keep what it would have answered after every step.
+
+    A step depends on earlier steps only, so the sums over the first t steps are the result of a run of t steps.
+
+    Args:
+        network: with one read-out, its last module, over [T, N, K].
+
+    Example:
+        >>> net = nn.Sequential(RateReadout())
+        >>> with Prefixes(net) as heard:
+        ...     _ = net(torch.tensor([[[1.0, 0.0]], [[0.0, 3.0]]]))
+        >>> heard.accuracies(torch.tensor([1]))
+        [0.0, 1.0]
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self._readouts = [m for m in network.modules() if isinstance(m, RateReadout | SumReadout)]
+        self._answers: list[Tensor] = []
+        self._handles: list[Any] = []
+
+    def __enter__(self) -> Self:
+        def keep(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            self._answers.append(inputs[0].float().cumsum(0).argmax(-1).cpu())
+
+        self._handles = [m.register_forward_pre_hook(keep) for m in self._readouts]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def accuracies(self, labels: Tensor) -> list[float]:
+        """Return the share of right answers after 1, 2, ..., T steps.
+
+        Args:
+            labels: int64 [N] of all samples that were run, in their order.
+        """
+        answers = torch.cat(self._answers, dim=1)
+        return [float(share) for share in (answers == labels.cpu()).double().mean(1)]

@@ -1,0 +1,260 @@
+"""What the kinds of recipes do differently on the way from images to a spiking network; the rest is one journey."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from bitspike.graph.conversion import Conversion, conversion_of, spiking_part
+from bitspike.graph.convert import convert, finish
+from bitspike.graph.finetune import Prepared, prepare
+from bitspike.integer.fit_neuron import Precision
+from bitspike.journeys import build as b
+from bitspike.journeys.clock import Clock
+from bitspike.journeys.factory import build_network
+from bitspike.journeys.prefixes import Prefixes
+from bitspike.nn import set_steps
+from bitspike.ops.grids import Grid
+from bitspike.recipe import AnyRecipe, ConvertRecipe, Recipe
+from bitspike.train import Evaluation, by_step, evaluate
+from bitspike.train.launch import choose_device
+
+Batches = Iterable[tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """A spiking network and what its integers need.
+
+    Args:
+        network: takes images [N, C, H, W], returns logits [N, K].
+        grid: integer grid of what enters it, where the network does not hold it itself.
+        precision: how fine the integers are.
+        record: of its conversion, where it was converted.
+    """
+
+    network: nn.Module
+    grid: Grid | None = None
+    precision: Precision | None = None
+    record: Conversion | None = None
+
+    @property
+    def core(self) -> nn.Module:
+        """What is lowered: the network, or the spiking part of one that is converted in part."""
+        return self.network if self.record is None else spiking_part(self.network)
+
+    @property
+    def partial(self) -> bool:
+        """Whether some of the network stayed real."""
+        return self.core is not self.network
+
+    def enter(self, x: Tensor) -> Tensor:
+        """Return what enters the core when the network gets ``x``."""
+        if not self.partial:
+            return x
+        assert self.record is not None
+        with torch.no_grad():
+            (entry,) = self.record.entries(x)
+        return entry
+
+    def entered(self, batches: Batches) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield batches as the core takes them."""
+        for x, y in batches:
+            yield self.enter(x), y
+
+
+class Way(Protocol):
+    """From the words of a recipe to its spiking network.
+
+    ``start`` gives what is trained, where something is; ``finish`` makes it spike.
+    """
+
+    @property
+    def steps(self) -> int:
+        """T."""
+        ...
+
+    def start(self, *, weights: bool = True) -> nn.Module:
+        """Build what is trained or converted; ``weights=False`` where the weights come from elsewhere."""
+        ...
+
+    def beside(self, model: nn.Module, test: Batches, clock: Clock) -> dict[str, float | None]:
+        """Measure what the spiking network is compared with, by its name in the report."""
+        ...
+
+    def finish(self, model: nn.Module) -> Made:
+        """Make the spiking network of what was built and trained."""
+        ...
+
+    def watched(self, made: Made) -> AbstractContextManager[Prefixes | None]:
+        """Return what listens while the network is measured, to tell the accuracy of fewer steps afterwards."""
+        ...
+
+    def by_step(self, made: Made, test: Batches, tested: Evaluation, heard: list[float] | None) -> list[float]:
+        """Return the accuracy when the network takes 1, 2, ..., T steps."""
+        ...
+
+    def at_steps(self, made: Made, steps: int) -> AbstractContextManager[nn.Module]:
+        """Yield the network as it runs so many steps."""
+        ...
+
+
+def way_of(recipe: AnyRecipe, data: b.Data) -> Way:
+    """Return the way that a recipe's kind takes."""
+    return Converted(recipe, data) if isinstance(recipe, ConvertRecipe) else Trained(recipe, data)
+
+
+@dataclass(eq=False)
+class Trained:
+    """A network of the package, trained as a spiking network from the start."""
+
+    recipe: Recipe
+    data: b.Data
+
+    @property
+    def steps(self) -> int:
+        return self.recipe.model.steps
+
+    def start(self, *, weights: bool = True) -> nn.Module:
+        del weights
+        return b.build_model(self.recipe, self.data.train)
+
+    def beside(self, model: nn.Module, test: Batches, clock: Clock) -> dict[str, float | None]:
+        del model, test, clock
+        return {}
+
+    def finish(self, model: nn.Module) -> Made:
+        return Made(model, self.data.grid, b.build_precision(self.recipe))
+
+    def watched(self, made: Made) -> AbstractContextManager[Prefixes | None]:
+        del made
+        return nullcontext()
+
+    def by_step(self, made: Made, test: Batches, tested: Evaluation, heard: list[float] | None) -> list[float]:
+        del heard
+        return by_step(made.network, test, seed=self.recipe.seed, final=tested)
+
+    def at_steps(self, made: Made, steps: int) -> AbstractContextManager[nn.Module]:
+        return _with_steps(made.network, steps)
+
+
+@dataclass(eq=False)
+class Converted:
+    """A network of the user's own, fine-tuned where the recipe says so, and converted."""
+
+    recipe: ConvertRecipe
+    data: b.Data
+    given: nn.Module | None = field(default=None, init=False)
+    """The float network before any fine-tuning."""
+
+    @property
+    def steps(self) -> int:
+        return self.recipe.convert.steps
+
+    def start(self, *, weights: bool = True) -> nn.Module:
+        self.given = network = build_network(self.recipe, weights=weights)
+        tuning = self.recipe.finetune
+        if tuning is None or not tuning.quantized:
+            return network
+        c = self.recipe.convert
+        return prepare(
+            network,
+            self.example(),
+            calibrate=self.calibration(),
+            bits=c.bits if tuning.bits is None else tuning.bits,
+            steps=tuning.steps or c.steps,
+            first_bits=c.first_bits,
+            last_bits=c.last_bits,
+            per_channel=c.per_channel,
+            include=c.include,
+            exclude=c.exclude,
+            rule=b.build(b.THRESHOLDS, c.threshold),
+            scale=b.build_scale(c.scale),
+            samples=c.samples,
+            seed=self.recipe.seed,
+        )
+
+    def beside(self, model: nn.Module, test: Batches, clock: Clock) -> dict[str, float | None]:
+        """Measure the float network, and what fine-tuning made of it.
+
+        A float network that was neither given weights nor trained has no accuracy worth telling.
+        """
+        found: dict[str, float | None] = {"float": None}
+        with clock.stage("float"):
+            if not isinstance(model, Prepared):
+                found["float"] = self._accuracy(model, test)
+            else:
+                if self.given is not None and self.recipe.model.weights is not None:
+                    found["float"] = self._accuracy(self.given, test)
+                found["finetuned"] = self._accuracy(model, test)
+        return found
+
+    def finish(self, model: nn.Module) -> Made:
+        c = self.recipe.convert
+        choices = b.build_conversion(c)
+        grid = None if c.include is not None or c.exclude or c.keep_real else self.data.grid
+        if isinstance(model, Prepared):
+            for name in ("threshold", "frontend", "seed", "keep_real"):
+                choices.pop(name, None)
+            if self.recipe.finetune is not None and self.recipe.finetune.bits is not None:
+                choices["bits"] = self.recipe.finetune.bits
+            network = finish(model, self.example(), data=self.calibration(), input_grid=grid, **choices)
+        else:
+            network = convert(
+                model,
+                self.example(),
+                calibrate=self.calibration(),
+                input_grid=grid,
+                seed=self.recipe.seed,
+                **choices,
+            )
+        return Made(network, record=conversion_of(network))
+
+    def watched(self, made: Made) -> AbstractContextManager[Prefixes | None]:
+        return Prefixes(made.network) if self._stops_anywhere(made) else nullcontext()
+
+    def by_step(self, made: Made, test: Batches, tested: Evaluation, heard: list[float] | None) -> list[float]:
+        if heard is not None:
+            return [*heard[:-1], tested.accuracy]
+        accuracies = []
+        for steps in range(1, self.recipe.convert.steps):
+            with self.at_steps(made, steps) as network:
+                accuracies.append(self._accuracy(network, test))
+        return [*accuracies, tested.accuracy]
+
+    def at_steps(self, made: Made, steps: int) -> AbstractContextManager[nn.Module]:
+        """Stop the run after so many steps; where every layer waits for the one before, convert for so many steps."""
+        if self.recipe.convert.schedule == "synchronous":
+            return _with_steps(made.network, steps)
+        assert made.record is not None
+        return nullcontext(made.record.build(steps=steps))
+
+    def _stops_anywhere(self, made: Made) -> bool:
+        return self.recipe.convert.schedule == "synchronous" and not made.partial
+
+    def _accuracy(self, network: nn.Module, test: Batches) -> float:
+        home = next((p.device for p in [*network.parameters(), *network.buffers()]), torch.device("cpu"))
+        network.to(choose_device(self.recipe.device))
+        try:
+            return evaluate(network, test, seed=self.recipe.seed).accuracy
+        finally:
+            network.to(home)
+
+    def example(self) -> Tensor:
+        """Return two test images as the network takes them."""
+        return self.data.pixels.to_input(self.data.test.images[:2])
+
+    def calibration(self) -> Batches:
+        """Return training images in an order that depends on the recipe's seed alone, without augmentation."""
+        return b.calibration_batches(self.recipe, self.data)
+
+
+@contextmanager
+def _with_steps(network: nn.Module, steps: int) -> Iterator[nn.Module]:
+    with set_steps(network, steps):
+        yield network

@@ -1,0 +1,172 @@
+"""A recipe of kind ``convert``: a network of the user's own, made spiking, with or without fine-tuning."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
+
+from bitspike.recipe.schema import Evaluation, Experiment, Training, best_needs_validation
+from bitspike.recipe.values import Value
+from bitspike.recipe.weights import Scale
+
+Bits = Annotated[int, Field(ge=1, le=16)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Patterns = tuple[str, ...]
+
+
+class Repair(Value):
+    """A change of one layer that makes it fit a chip, made when the weights are loaded; ``bitspike fit`` writes these.
+
+    ``groups`` parts a convolution into so many groups, ``prune`` keeps the input channels ``keep``.
+    """
+
+    kind: Literal["groups", "prune"]
+    path: str
+    groups: PositiveInt = 1
+    keep: tuple[NonNegativeInt, ...] = ()
+    source_shape: tuple[PositiveInt, ...] = ()
+
+
+class Factory(Value):
+    """A network that a function makes, and the file of its trained weights.
+
+    ``factory`` is ``module:function`` or ``file.py:function``; modules and files are looked for beside the recipe
+    (``folder``, filled in on load), then in the working directory, then among the installed ones. ``weights`` is a
+    safetensors file or one that torch saved; ``key`` names the entry of the latter that holds the state, ``prefix`` is
+    taken off its names. ``weights: null`` leaves the initial ones, drawn from the recipe's seed.
+    """
+
+    kind: Literal["factory"]
+    factory: str
+    folder: str | None = None
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    weights: str | None = None
+    key: str | None = None
+    prefix: str = ""
+    repairs: tuple[Repair, ...] = ()
+
+    @field_validator("factory")
+    @classmethod
+    def _names_a_function(cls, value: str) -> str:
+        if not re.fullmatch(r"[^:]+:[A-Za-z_][A-Za-z0-9_.]*", value):
+            raise ValueError(f"found {value!r}, needed is module:function or file.py:function")
+        return value
+
+
+# Threshold rules ----------------------------------------------------------------------------------------------------
+
+
+class MaxThreshold(Value):
+    kind: Literal["max"]
+    per_channel: bool = False
+
+
+class PercentileThreshold(Value):
+    kind: Literal["percentile"]
+    percentile: Annotated[float, Field(gt=0, le=100)] = 99.9
+    population: Literal["all", "nonzero"] = "all"
+    per_channel: bool = False
+
+
+class MSEThreshold(Value):
+    kind: Literal["mse"]
+    candidates: Annotated[int, Field(ge=2)] = 100
+    smallest: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    initial: Share = 0.5
+    per_channel: bool = False
+
+
+Threshold = Annotated[MaxThreshold | PercentileThreshold | MSEThreshold, Field(discriminator="kind")]
+
+
+# Sections -----------------------------------------------------------------------------------------------------------
+
+
+class Conversion(Value):
+    """What ``bs.convert`` is told; null leaves a choice to it. Patterns are over the network's module names."""
+
+    steps: PositiveInt = 16
+    neuron: Literal["if", "signed_if"] = "if"
+    bits: Bits | dict[str, Bits] = 8
+    first_bits: Bits | None = 8
+    last_bits: Bits | None = 8
+    per_channel: bool = True
+    scale: Scale | None = None
+    threshold: Threshold | None = None
+    samples: PositiveInt = 1024
+    input_bits: Annotated[int, Field(ge=2, le=16)] = 8
+    coding: Literal["direct", "split", "rate", "bernoulli"] = "direct"
+    reset: Literal["soft", "hard"] = "soft"
+    fire: Literal["ge", "gt"] = "ge"
+    schedule: Literal["synchronous", "layerwise"] = "synchronous"
+    average_pool: Literal["sum", "neuron"] = "sum"
+    initial: Share = 0.5
+    correct: Literal["bias", "potential"] | None = None
+    max_fraction_bits: NonNegativeInt = 8
+    include: Patterns | None = None
+    exclude: Patterns = ()
+    keep_real: Patterns = ()
+    frontend: Literal["fx", "export"] = "fx"
+
+
+class FineTuning(Training):
+    """Epochs before the conversion.
+
+    ``quantized: true`` trains the network that the spiking one will be, with its codes and levels (``bs.prepare``);
+    ``bits`` and ``steps`` are those of ``convert`` where they are null. ``quantized: false`` trains the float network
+    as it is, for a factory whose weights are not trained yet.
+    """
+
+    quantized: bool = True
+    bits: Bits | dict[str, Bits] | None = None
+    steps: PositiveInt | None = None
+
+
+class Measurement(Evaluation):
+    """How images are run. ``proof`` test images are proven and compared with the integers; null proves all."""
+
+    proof: PositiveInt | None = None
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class Analysis(Value):
+    """The error ledger of the run, over so many test images."""
+
+    samples: PositiveInt = 256
+
+
+class ConvertRecipe(Experiment):
+    """A network of the user's own, made spiking: from where, with which choices, and what it should reach."""
+
+    kind: Literal["convert"]
+    model: Factory
+    convert: Conversion = Conversion()
+    finetune: FineTuning | None = None
+    evaluation: Measurement = Measurement()
+    chip: str | None = None
+    analysis: Analysis | None = None
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        c, f = self.convert, self.finetune
+        if c.reset == "hard" and c.schedule == "layerwise":
+            raise ValueError(
+                "convert.reset is 'hard' and convert.schedule 'layerwise': a hard reset loses the whole burst"
+            )
+        if c.reset == "hard" and c.neuron == "signed_if":
+            raise ValueError("convert.reset is 'hard' and convert.neuron 'signed_if': a signed neuron subtracts")
+        if f is None:
+            return self
+        best_needs_validation("finetune", f, self.data)
+        if f.quantized and c.frontend == "export":
+            raise ValueError("convert.frontend is 'export': what is fine-tuned quantized is followed by 'fx'")
+        if f.quantized and c.threshold is not None and c.threshold.per_channel:
+            raise ValueError("convert.threshold.per_channel: fine-tuning learns one threshold per layer")
+        return self
+
+    @property
+    def device(self) -> Literal["auto", "cpu", "cuda"]:
+        """Where the spiking network is measured."""
+        return self.evaluation.device

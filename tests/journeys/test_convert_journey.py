@@ -1,0 +1,299 @@
+"""The journey of a recipe of kind convert, from a float network to its chip, and the verbs along the way."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from journey_parts import sets
+from safetensors.torch import load_file
+
+import bitspike as bs
+from bitspike.journeys import whole
+from bitspike.journeys.factory import build_network
+from bitspike.recipe import ConvertRecipe, load
+
+Bitspike = Callable[..., tuple[int, str, str]]
+SMALL = ("model.arguments={width: 0.5}", "data.limit=200", "finetune.epochs=2", "expect=null", "convert.samples=128")
+
+
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a small finished run of kind convert; copy it before changing it."""
+    torch.use_deterministic_algorithms(True)
+    folder = tmp_path_factory.mktemp("converted") / "run"
+    bs.run("digits-convert", set=[*SMALL, "data.limit=null", "finetune.epochs=10"], out=folder)
+    return folder
+
+
+def report_of(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "report.json").read_text())
+    return found
+
+
+def test_the_folder_and_the_report_hold_what_was_promised(converted: Path) -> None:
+    names = {str(p.relative_to(converted)) for p in converted.rglob("*") if p.is_file()}
+    assert names == {
+        *("recipe.yaml", "metrics.jsonl", "model.safetensors", "report.json", "report.html"),
+        *(f"checkpoints/last/{name}" for name in ("model.safetensors", "optimizer.pt", "state.json")),
+        "checkpoints/best/model.safetensors",
+        *(f"network/{name}" for name in ("manifest.json", "weights.safetensors", "vectors.safetensors")),
+    }
+    report = report_of(converted)
+    assert set(report) >= {
+        *("recipe", "accuracy", "published", "certificate", "agreement", "bits", "bytes", "seconds"),
+        *("seed", "environment", "widths", "activity", "finished", "schema", "expected", "checks", "command"),
+        "conversion",
+    }
+    accuracy = report["accuracy"]
+    assert set(accuracy) == {"test", "validation", "by_step", "lowered", "float"}
+    assert len(accuracy["by_step"]) == 8
+    assert accuracy["by_step"][-1] == accuracy["test"] == accuracy["lowered"]
+    assert accuracy["float"] > 0.9
+    assert abs(accuracy["test"] - accuracy["float"]) < 0.15
+    # Nothing is left to round: the integers do exactly what the spiking network does.
+    assert report["certificate"]["equal"] is True
+    assert report["certificate"]["samples"] == 359
+    assert report["agreement"] == {"spikes": 1.0, "accuracy_difference": 0.0, "samples": 359}
+    assert report["bits"] == {"conv1": 8, "conv2": 4, "linear": 8}
+    assert report["conversion"]["settings"]["steps"] == 8
+    assert report["conversion"]["partial"] is False
+    assert load(converted / "recipe.yaml").model_dump(mode="json") == report["recipe"]
+    assert (converted / "report.html").stat().st_size > 10_000
+
+
+def test_the_float_weights_are_kept_under_their_own_names(converted: Path) -> None:
+    recipe = load(converted / "recipe.yaml")
+    assert isinstance(recipe, ConvertRecipe)
+    assert set(load_file(converted / "model.safetensors")) == set(build_network(recipe).state_dict())
+
+
+def test_evaluate_finds_the_reported_accuracies_again(converted: Path, bitspike: Bitspike) -> None:
+    report = report_of(converted)
+    code, out, _ = bitspike("evaluate", converted, "--json")
+    assert code == 0
+    assert json.loads(out)["accuracy"] == json.loads(out)["reported"] == report["accuracy"]["test"]
+    for steps in (1, 3):
+        found = bs.evaluate(converted, steps=steps)
+        assert (found["accuracy"], found["steps"]) == (report["accuracy"]["by_step"][steps - 1], steps)
+    assert bs.evaluate(converted, set=["convert.steps=32"])["steps"] == 32
+
+
+def test_weights_of_a_file_are_converted_without_training(converted: Path, tmp_path: Path) -> None:
+    weights = converted / "model.safetensors"
+    changes = [*SMALL, "data.limit=null", "finetune=null", f"model.weights={weights}", "convert.steps=4"]
+    changes += ["evaluation.proof=40"]
+    report = bs.run("digits-convert", set=changes, out=tmp_path / "run")
+    assert report["accuracy"]["float"] == report_of(converted)["accuracy"]["float"]
+    assert report["certificate"]["samples"] == report["agreement"]["samples"] == 40
+    assert report["accuracy"]["lowered"] is None
+    assert report["epochs"] == {"run": 0, "best": None, "kept": None}
+    assert "train" not in report["seconds"]
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+    assert bs.evaluate(tmp_path / "run")["accuracy"] == report["accuracy"]["test"]
+
+
+def test_fine_tuning_with_codes_and_levels(tmp_path: Path) -> None:
+    changes = [*SMALL, "finetune.quantized=true", "finetune.bits=3", "finetune.steps=4", "convert.steps=6"]
+    report = bs.run("digits-convert", set=changes, out=tmp_path / "run")
+    assert report["accuracy"]["float"] is None  # no weights were given, so there was nothing to measure
+    assert 0 <= report["accuracy"]["finetuned"] <= 1
+    assert report["bits"] == {"conv1": 8, "conv2": 3, "linear": 8}
+    assert report["certificate"]["equal"]
+    assert report["agreement"]["spikes"] == 1.0
+    assert bs.evaluate(tmp_path / "run")["accuracy"] == report["accuracy"]["test"]
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        "convert.schedule=layerwise",
+        "convert.coding=split",
+        "convert.coding=rate",
+        "convert.coding=bernoulli",
+        "convert.neuron=signed_if",
+        "convert.reset=hard",
+        "convert.average_pool=neuron",
+        "convert.correct=bias",
+        "convert.threshold={kind: max}",
+        "data.pixels={mean: [0.3], std: [0.37]}",
+    ],
+)
+def test_every_choice_makes_the_whole_journey(converted: Path, tmp_path: Path, choice: str) -> None:
+    changes = [*SMALL, "finetune=null", f"model.weights={converted / 'model.safetensors'}", "data.limit=60"]
+    report = bs.run("digits-convert", set=[*changes, "convert.steps=4", choice], out=tmp_path / "run")
+    assert report["certificate"]["equal"]
+    assert report["agreement"]["spikes"] == 1.0
+    assert len(report["accuracy"]["by_step"]) == 4
+    assert report["accuracy"]["by_step"][-1] == report["accuracy"]["test"]
+    for steps in (1, 4):
+        wanted = report["accuracy"]["by_step"][steps - 1]
+        # A coder of random or of evenly spread spikes draws others for a shorter run.
+        if steps == 4 or not choice.endswith(("rate", "bernoulli")):
+            assert bs.evaluate(tmp_path / "run", steps=steps)["accuracy"] == wanted
+
+
+def test_a_part_is_converted_and_the_rest_stays_real(converted: Path, tmp_path: Path) -> None:
+    changes = [*SMALL, "finetune=null", f"model.weights={converted / 'model.safetensors'}", "data.limit=60"]
+    changes += ["convert.include=[conv2, relu2]", "convert.steps=6"]
+    report = bs.run("digits-convert", set=changes, out=tmp_path / "run")
+    assert report["conversion"]["partial"] is True
+    assert report["bits"].keys() == {"conv2"}
+    assert report["certificate"]["equal"]
+    assert report["agreement"] == {"spikes": 1.0, "accuracy_difference": 0.0, "samples": 60}
+    assert bs.evaluate(tmp_path / "run")["accuracy"] == report["accuracy"]["test"]
+
+
+@pytest.mark.parametrize("stage", ["fit", "evaluate", "lower", "save", "verify", "compare", "write_report"])
+def test_interrupted_anywhere_it_goes_on_to_the_same_end(
+    tmp_path: Path, bitspike: Bitspike, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    words = ["run", "digits-convert", "--out", tmp_path / "run", *sets(*SMALL)]
+
+    def stop(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(whole, stage, stop)
+        code, out, err = bitspike(*words)
+    assert (code, out) == (2, "")
+    done = "no epoch is done yet" if stage == "fit" else "2 of 2 epochs are done"
+    assert f"interrupted: {done}, saved in {tmp_path / 'run'}" in err
+    assert not (tmp_path / "run" / "report.json").exists()
+    assert not list((tmp_path / "run").rglob("*.partial"))
+    assert bitspike(*words, "--resume")[0] == 0
+    whole_run = bs.run("digits-convert", set=SMALL, out=tmp_path / "whole")
+    assert report_of(tmp_path / "run")["accuracy"] == whole_run["accuracy"]
+    for name in ("model.safetensors", "network/weights.safetensors"):
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_a_user_s_own_network_makes_the_journey(tmp_path: Path, bitspike: Bitspike) -> None:
+    (tmp_path / "net.py").write_text(
+        "import torch\nfrom torch import nn\n\n\n"
+        "def make():\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, 24), nn.ReLU(), nn.Linear(24, 10))\n"
+    )
+    (tmp_path / "mine.yaml").write_text(
+        "name: mine\nkind: convert\nquestion: Does it convert?\ndata: {kind: digits, limit: 150}\n"
+        'model: {kind: factory, factory: "net:make"}\nconvert: {steps: 4}\n'
+        "finetune: {epochs: 2, batch_size: 32, optimizer: {kind: adamw}, schedule: {kind: cosine}, keep: last}\n"
+    )
+    code, out, err = bitspike("run", tmp_path / "mine.yaml", "--out", tmp_path / "run")
+    assert code == 0, err
+    assert "100 % equal" in out
+    assert "converting" in err
+    code, out, _ = bitspike("verify", tmp_path / "run", "--json")
+    assert (code, json.loads(out)["equal"]) == (0, True)
+
+
+# The verbs that bring it to a chip ----------------------------------------------------------------------------------
+
+
+def test_a_recipe_promises_a_chip_and_keeps_a_ledger(converted: Path, tmp_path: Path, bitspike: Bitspike) -> None:
+    changes = [*SMALL, "finetune=null", f"model.weights={converted / 'model.safetensors'}", "data.limit=40"]
+    changes += ["convert.steps=4", "chip=fanin1024-v1", "analysis.samples=20"]
+    code, _, err = bitspike("run", "digits-convert", "--out", tmp_path / "run", *sets(*changes))
+    report = report_of(tmp_path / "run")
+    assert report["chip"]["chip"] == "fanin1024-v1"
+    # 8-bit weights in the first layer are not among the widths of this chip.
+    assert (code, report["chip"]["passed"]) == (1, False)
+    assert "of chip 'fanin1024-v1'" in err
+    assert report["ledger"]["samples"] == 20
+    assert (tmp_path / "run" / "ledger" / "ledger.html").is_file()
+
+
+def test_check_takes_networks_and_recipes(converted: Path, bitspike: Bitspike) -> None:
+    for what in (converted, converted / "network", "digits-convert"):
+        code, out, _ = bitspike("check", what, "--chip", "generic-int")
+        assert code == 0, out
+        assert "fit" in out
+    code, out, _ = bitspike("check", "digits-convert", "--chip", "fanin1024-v1", "--json")
+    assert code == 1
+    assert json.loads(out)["passed"] is False
+    code, _, err = bitspike("check", "digits-convert", "--chip", "nothing")
+    assert code == 2
+    assert "neither a profile nor a file" in err
+    code, _, err = bitspike("check", "digits-konvert", "--chip", "generic-int")
+    assert code == 2
+    assert "there is no recipe" in err
+
+
+def test_fit_writes_a_recipe_that_passes_its_check(tmp_path: Path, bitspike: Bitspike) -> None:
+    path = tmp_path / "fitted.yaml"
+    words = ["fit", "digits-convert", "--chip", "fanin1024-v1", "--out", path]
+    code, out, err = bitspike(*words, "--set", "convert.first_bits=4", "--set", "convert.last_bits=4")
+    assert code in (0, 1), err
+    if code == 0:
+        assert bitspike("check", path if path.exists() else "digits-convert", "--chip", "fanin1024-v1")[0] == 0
+    wide = ["model.arguments={width: 4}", "convert.first_bits=4", "convert.last_bits=4"]
+    code, out, err = bitspike(*words[:4], "--out", tmp_path / "wide.yaml", *sets(*wide), "--json")
+    found = json.loads(out)
+    assert (code, found["passed"]) == (0, True), found
+    assert found["repairs"]
+    assert found["certificate"]["equal"]
+    assert bitspike("check", tmp_path / "wide.yaml", "--chip", "fanin1024-v1")[0] == 0
+    recipe = load(tmp_path / "wide.yaml", ["data.limit=60", "finetune.epochs=1"])
+    report = bs.run(recipe, out=tmp_path / "run")
+    assert report["certificate"]["equal"]
+    code, _, err = bitspike(*words[:4], "--out", tmp_path / "wide.yaml")
+    assert code == 2
+    assert "nothing is overwritten" in err
+
+
+def test_fit_says_when_nothing_is_to_be_done_or_can_be(tmp_path: Path, bitspike: Bitspike) -> None:
+    code, out, _ = bitspike("fit", "quickstart", "--chip", "generic-int", "--out", tmp_path / "x.yaml")
+    assert (code, out) == (0, "quickstart fits chip 'generic-int' as it is\n")
+    assert not (tmp_path / "x.yaml").exists()
+
+
+def test_export_writes_every_format(converted: Path, tmp_path: Path, bitspike: Bitspike) -> None:
+    code, out, err = bitspike("export", converted, "--format", "c", "--out", tmp_path / "c")
+    assert code == 0, err
+    assert out == f"written: {tmp_path / 'c'}\n"
+    assert {p.name for p in (tmp_path / "c").iterdir()} >= {"network.c", "network.h", "network_test.c"}
+    pytest.importorskip("onnx")
+    code, out, err = bitspike(
+        "export", converted / "network", "--format", "onnx", "--out", tmp_path / "n.onnx", "--json"
+    )
+    assert code == 0, err
+    assert json.loads(out) == {"format": "onnx", "path": str(tmp_path / "n.onnx")}
+    assert (tmp_path / "n.onnx").stat().st_size > 0
+    code, _, err = bitspike("export", converted, "--format", "tflite", "--out", tmp_path / "x")
+    assert code == 2
+    assert "allowed are c, nir, onnx" in err
+
+
+def test_energy_says_which_images_it_counted(converted: Path, tmp_path: Path, bitspike: Bitspike) -> None:
+    code, out, err = bitspike("energy", converted / "network")
+    assert code == 0, err
+    assert "2 images among the golden vectors" in out
+    code, out, _ = bitspike("energy", converted, "--samples", "50", "--json")
+    found = json.loads(out)
+    assert (found["samples"], found["data"]) == (50, "digits, test split")
+    assert found["operations"]["sops"] > 0
+    code, _, err = bitspike("energy", converted / "network", "--samples", "5")
+    assert code == 2
+    assert "the folder of a run" in err
+    code, _, err = bitspike("energy", converted, "--table", "nothing")
+    assert code == 2
+
+
+def test_analyze_accounts_for_a_conversion(
+    converted: Path, finished_run: Path, tmp_path: Path, bitspike: Bitspike
+) -> None:
+    folder = Path(shutil.copytree(converted, tmp_path / "run"))
+    code, out, err = bitspike("analyze", folder, "--samples", "32")
+    assert code == 0, err
+    assert str(folder / "ledger" / "ledger.html") in out
+    code, out, _ = bitspike("analyze", folder, "--samples", "16", "--out", tmp_path / "there", "--json")
+    assert json.loads(out)["samples"] == 16
+    assert (tmp_path / "there" / "ledger.json").is_file()
+    code, _, err = bitspike("analyze", finished_run)
+    assert code == 2
+    assert "there is no float network to compare it with" in err
