@@ -200,6 +200,8 @@ SAME_FUNCTIONS: list[tuple[Any, list[str]]] = [
     (lambda x: x[..., 1:-1, 1:-1], ["pad"]),
     (lambda x: x[:, :2, 1:], ["slice", "pad"]),
     (lambda x: x.narrow(1, 0, 2), ["slice"]),
+    (lambda x: x[:, :, ::2, ::2], ["avg_pool"]),
+    (lambda x: x[:, 1:, 1::2], ["slice", "pad", "avg_pool"]),
     (lambda x: torch.cat(x.chunk(2, dim=1)[::-1], 1), ["slice", "slice", "concat"]),
     (lambda x: x.split([1, 3], 1)[1], ["slice"]),
     (lambda x: x.tensor_split(2, dim=1)[0], ["slice"]),
@@ -244,6 +246,15 @@ SAME_FUNCTIONS: list[tuple[Any, list[str]]] = [
 @pytest.mark.parametrize(("function", "expected"), SAME_FUNCTIONS, ids=range(len(SAME_FUNCTIONS)))
 def test_functions_and_modules_become_operations(function: Any, expected: list[str]) -> None:
     assert caught(function)[0] == expected
+
+
+@pytest.mark.parametrize("index", [0, 8, 22, 29, 31, 35, 40, 43, 47, 55, 60, 61, 63, 67, 71, 75], ids=str)
+def test_both_front_ends_make_the_same_operations(index: int) -> None:
+    function, expected = SAME_FUNCTIONS[index]
+    model, x = Function(function), torch.randn(3, 4, 6, 6)
+    graph = capture(model, x, frontend="export")
+    assert kinds(graph)[1:-1] == expected
+    assert agree(graph, model, x) <= 1e-6
 
 
 def test_layers_of_one_and_three_dimensions() -> None:

@@ -312,14 +312,15 @@ class _Builder:
 
     def _host(self, site: Site, seen: Seen, cause: str, code: str) -> Ref:
         node = site.node
-        direct = [self.made.get(n) if isinstance(n, fx.Node) else None for n in node.args]
-        if node.op == "call_module" and not node.kwargs and all(isinstance(r, Ref) for r in direct):
-            call, key, refs = site.module, site.own(), direct
+        made = [self.made.get(n) for n in node.args if isinstance(n, fx.Node)]
+        refs = [ref for ref in made if isinstance(ref, Ref)]
+        if node.op == "call_module" and not node.kwargs and len(refs) == len(node.args):
+            call, key = site.module, site.own()
         else:
             (call, refs), key = self._piece(node), None
         what = type(site.module).__name__ if node.op == "call_module" else site.name
-        made = site.emit("host", *refs, module=key, call=call, what=what, cause=cause, code=code)  # type: ignore[arg-type]
-        return made if seen.rows else Ref(made.id, None)
+        result = site.emit("host", *refs, module=key, call=call, what=what, cause=cause, code=code)
+        return result if seen.rows else Ref(result.id, None)
 
     def _piece(self, node: fx.Node) -> tuple[nn.Module, list[Ref]]:
         """Cut one call out of the trace, with all that leads to its arguments from operations that exist."""

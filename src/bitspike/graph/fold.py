@@ -135,7 +135,7 @@ class _Draft:
             return [_Share(op, gain, shift)]
         if op.kind == "concat":
             sizes = [self.ops[source].shape[0] for source in op.inputs]
-            pieces = zip(op.inputs, gain.split(sizes), shift.split(sizes), strict=True)
+            pieces = zip(op.inputs, torch.split(gain, sizes), torch.split(shift, sizes), strict=True)
             return _all(self._behind(source, g, s) for source, g, s in pieces)
         if op.kind == "add":  # one of the two takes the shift
             first, second = op.inputs

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.graph import functions as f
+from bitspike.graph import shapes as s
+from bitspike.graph import windows as w
 from bitspike.graph.canonical import NotUnderstood, Ref, Site
 from bitspike.graph.functions import Handler, handles, sizes
 from bitspike.graph.ir import Shape
@@ -47,7 +49,7 @@ def layer_handler_of(module: nn.Module) -> Handler:
 def convolution(site: Site, module: Any, input: Any) -> Ref:
     """A convolution; padding by words becomes numbers."""
     n = module.weight.ndim - 2
-    f._need_image(input, n)
+    f.need_image(input, n)
     if module.padding_mode != "zeros":
         raise NotUnderstood(f"it pads in mode {module.padding_mode!r}; allowed are zeros")
     if isinstance(module.padding, str):
@@ -55,13 +57,13 @@ def convolution(site: Site, module: Any, input: Any) -> Ref:
         even = before == after
         key = site.own_with(padding=before if even else (0,) * n)
         # An even kernel has one row more behind than in front.
-        return site.emit("convolution", input if even else _pad_in_front(site, input, before, after), module=key)
+        return site.emit("convolution", input if even else s.padded(site, input, before, after, "pad"), module=key)
     return site.emit("convolution", input, module=site.own())
 
 
 def transposed(site: Site, module: Any, input: Any, output_size: Any = None) -> Ref:
     """A transposed convolution."""
-    f._need_image(input, module.weight.ndim - 2)
+    f.need_image(input, module.weight.ndim - 2)
     if output_size is not None:
         raise NotUnderstood("its output_size comes with the call; give the layer an output_padding")
     return site.emit("convolution", input, module=site.own())
@@ -78,11 +80,11 @@ def norm(site: Site, module: Any, input: Any) -> Ref:
     """A batch norm with its running statistics."""
     if module.running_mean is None or module.running_var is None:
         raise NotUnderstood("it has no running statistics; every batch has its own")
-    return site.emit("norm", f._data(input), module=site.own())
+    return site.emit("norm", f.data(input), module=site.own())
 
 
 def _need_vector(input: Any) -> None:
-    if len(f._data(input).inside) != 1:
+    if len(f.data(input).inside) != 1:
         raise NotUnderstood(f"it reads the last axis of {list(input.inside)}; a linear layer reads vectors")
 
 
@@ -90,12 +92,6 @@ def _same(words: str, kernel: Shape, dilation: Shape) -> tuple[Shape, Shape]:
     """Return the padding in front and behind that "same" and "valid" mean."""
     total = [d * (k - 1) if words == "same" else 0 for k, d in zip(kernel, dilation, strict=True)]
     return tuple(t // 2 for t in total), tuple(t - t // 2 for t in total)
-
-
-def _pad_in_front(site: Site, input: Ref, before: Shape, after: Shape) -> Ref:
-    channels, *inside = input.inside
-    shape = (channels, *(n + a + b for n, a, b in zip(inside, before, after, strict=True)))
-    return site.emit("pad", input, shape=shape, name="pad", before=before, after=after)
 
 
 # The same, with the weights as arguments
@@ -113,12 +109,12 @@ def functional_convolution(
 ) -> Ref:
     """A convolution whose weights are arguments."""
     n = _weights(weight, bias).ndim - 2
-    f._need_image(input, n)
+    f.need_image(input, n)
     kernel, stride, dilation = tuple(weight.shape[2:]), sizes(stride, n), sizes(dilation, n)
     if isinstance(padding, str):
         before, after = _same(padding, kernel, dilation)
         if before != after:
-            input, before = _pad_in_front(site, input, before, after), (0,) * n
+            input, before = s.padded(site, input, before, after, "pad"), (0,) * n
         padding = before
     options = {"stride": stride, "padding": sizes(padding, n), "dilation": dilation, "groups": groups}
     channels = (weight.shape[1] * groups, weight.shape[0])
@@ -139,7 +135,7 @@ def functional_transposed(
 ) -> Ref:
     """A transposed convolution whose weights are arguments."""
     n = _weights(weight, bias).ndim - 2
-    f._need_image(input, n)
+    f.need_image(input, n)
     names = ("stride", "padding", "output_padding", "dilation")
     values = (stride, padding, output_padding, dilation)
     options = {name: sizes(value, n) for name, value in zip(names, values, strict=True)}
@@ -201,7 +197,7 @@ def functional_norm(
                     getattr(layer, name).copy_(value)
         return layer.to(running_mean.device, running_mean.dtype).eval()
 
-    return site.emit("norm", f._data(input), module=site.layer(running_mean, make))
+    return site.emit("norm", f.data(input), module=site.layer(running_mean, make))
 
 
 @handles("aten.batch_norm", "aten.batch_norm_with_update")
@@ -283,7 +279,7 @@ def _pool(kind: Callable[..., Ref], n: int, *names: str) -> Handler:
 def _adaptive(kind: str, n: int) -> Handler:
     def handler(site: Site, module: Any, input: Any) -> Ref:
         indices = getattr(module, "return_indices", False)
-        return f.adaptive_pool(n, kind, site, input, module.output_size, indices)
+        return w.adaptive_pool(n, kind, site, input, module.output_size, indices)
 
     return handler
 
@@ -299,7 +295,7 @@ def _call(function: Handler, *names: str) -> Handler:
 
 def _flatten(site: Site, module: nn.Module, input: Any) -> Ref:
     del module
-    return f.reshape(site, input)
+    return s.reshape(site, input)
 
 
 def _identity(site: Site, module: nn.Module, input: Any, *more: Any) -> Ref:
@@ -307,7 +303,7 @@ def _identity(site: Site, module: nn.Module, input: Any, *more: Any) -> Ref:
 
 
 def _constant_pad(site: Site, module: Any, input: Any) -> Ref:
-    return f.pad(site, input, module.padding, "constant", module.value)
+    return w.pad(site, input, module.padding, "constant", module.value)
 
 
 _AVG = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad")
@@ -325,26 +321,26 @@ LAYERS: dict[type[nn.Module], Handler] = {
     nn.Hardtanh: _call(f.hardtanh, "min_val", "max_val"),
     nn.Threshold: _call(f.threshold, "threshold", "value"),
     nn.LeakyReLU: _call(f.leaky_relu, "negative_slope"),
-    nn.AvgPool1d: _pool(f.avg_pool, 1, *_AVG),
-    nn.AvgPool2d: _pool(f.avg_pool, 2, *_AVG, "divisor_override"),
-    nn.AvgPool3d: _pool(f.avg_pool, 3, *_AVG, "divisor_override"),
-    nn.MaxPool1d: _pool(f.max_pool, 1, *_MAX),
-    nn.MaxPool2d: _pool(f.max_pool, 2, *_MAX),
-    nn.MaxPool3d: _pool(f.max_pool, 3, *_MAX),
+    nn.AvgPool1d: _pool(w.avg_pool, 1, *_AVG),
+    nn.AvgPool2d: _pool(w.avg_pool, 2, *_AVG, "divisor_override"),
+    nn.AvgPool3d: _pool(w.avg_pool, 3, *_AVG, "divisor_override"),
+    nn.MaxPool1d: _pool(w.max_pool, 1, *_MAX),
+    nn.MaxPool2d: _pool(w.max_pool, 2, *_MAX),
+    nn.MaxPool3d: _pool(w.max_pool, 3, *_MAX),
     nn.AdaptiveAvgPool1d: _adaptive("avg", 1),
     nn.AdaptiveAvgPool2d: _adaptive("avg", 2),
     nn.AdaptiveAvgPool3d: _adaptive("avg", 3),
     nn.AdaptiveMaxPool1d: _adaptive("max", 1),
     nn.AdaptiveMaxPool2d: _adaptive("max", 2),
     nn.AdaptiveMaxPool3d: _adaptive("max", 3),
-    nn.Upsample: _call(f.interpolate, *_UPSAMPLE),
-    nn.UpsamplingNearest2d: _call(f.interpolate, *_UPSAMPLE),
-    nn.UpsamplingBilinear2d: _call(f.interpolate, *_UPSAMPLE),
+    nn.Upsample: _call(w.interpolate, *_UPSAMPLE),
+    nn.UpsamplingNearest2d: _call(w.interpolate, *_UPSAMPLE),
+    nn.UpsamplingBilinear2d: _call(w.interpolate, *_UPSAMPLE),
     nn.Flatten: _flatten,
     nn.Unflatten: _flatten,
-    nn.PixelShuffle: _call(f.pixel_shuffle, "upscale_factor"),
-    nn.PixelUnshuffle: _call(f.pixel_unshuffle, "downscale_factor"),
-    nn.ChannelShuffle: _call(f.channel_shuffle, "groups"),
+    nn.PixelShuffle: _call(s.pixel_shuffle, "upscale_factor"),
+    nn.PixelUnshuffle: _call(s.pixel_unshuffle, "downscale_factor"),
+    nn.ChannelShuffle: _call(s.channel_shuffle, "groups"),
     nn.ZeroPad1d: _constant_pad,
     nn.ZeroPad2d: _constant_pad,
     nn.ZeroPad3d: _constant_pad,

@@ -79,7 +79,7 @@ def rebuild(graph: Graph, replace: Mapping[str, nn.Module] | None = None) -> fx.
         else:
             function, args, kwargs = expression(op, sources)
             nodes[op.id] = made.call_function(function, args, kwargs)
-    built = fx.GraphModule(modules, made, graph.model or "Rebuilt")  # type: ignore[arg-type]
+    built = fx.GraphModule(modules, made, graph.model or "Rebuilt")
     built.eval()
     return built
 
