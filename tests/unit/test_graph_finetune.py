@@ -220,7 +220,8 @@ def test_the_graph_it_gives_holds_plain_copies() -> None:
         assert path_of(module) is None
         assert module is not prepared._graph.modules[path]
     activations = prepared._activations
-    again = rebuild(graph, replace={id: copy.deepcopy(a) for id, a in activations.items()})
+    sums = {id: prepared.network.get_submodule(id) for id in ("add#1",)}
+    again = rebuild(graph, replace={**{id: copy.deepcopy(a) for id, a in activations.items()}, **sums})
     assert torch.equal(again(X), prepared(X))
     with torch.no_grad():
         next(iter(graph.modules.values())).weight.zero_()
@@ -334,6 +335,17 @@ def test_a_branch_that_uses_few_levels_is_noted() -> None:
         model.down.weight *= 0.05
     notes = prepare(model, X[:2], calibrate=X, bits=4, per_channel=False).notes()
     assert any(n.startswith("W203: down uses") for n in notes)
+
+
+def test_a_skip_weighs_a_whole_number_of_counts() -> None:
+    prepared = prepare(residual(), X[:2], calibrate=X, bits=2, per_channel=True)
+    skip = prepared.network.get_submodule("add#1").skips["1"]
+    value = float(prepared.lambdas()["relu#1"])
+    counts = prepared.codes()["conv2"].scale * value
+    x = torch.rand(3, 8, 2, 2)
+    gains = skip(x)[:, :, 0, 0] / x[:, :, 0, 0] * value / counts
+    torch.testing.assert_close(gains, gains.round(), rtol=0, atol=1e-4)
+    torch.testing.assert_close(gains[0].round(), (value / counts).round())
 
 
 def test_the_share_of_a_pool_enters_the_unit() -> None:

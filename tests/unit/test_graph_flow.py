@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bitspike.graph.flow import meetings, merged, neurons, origins, spikes, ties
+from bitspike.graph.flow import Meeting, meetings, merged, neurons, origins, spikes, ties
 from bitspike.graph.ir import Graph, Op
 
 POOL = {"kernel": (2, 2), "stride": (2, 2), "padding": (0, 0)}
@@ -69,7 +69,10 @@ def test_origins_name_the_neurons_and_what_one_count_is_worth() -> None:
 
 
 def test_currents_meet_where_they_are_added() -> None:
-    assert meetings(RESIDUAL) == [{"conv": 1.0, "down": 1.0}]
+    assert meetings(RESIDUAL) == [
+        Meeting(weighted={"conv": 1.0, "down": 1.0}),
+        Meeting(weighted={"conv2": 1.0}, skips=(("add2", 1, 1.0),)),
+    ]
     assert meetings(SUMS) == []
 
 
@@ -84,7 +87,7 @@ def test_a_pool_behind_a_branch_leaves_a_share() -> None:
             ("output", "output", ("add",)),
         )
     )
-    assert found == [{"a": 0.25, "b": 1.0}]
+    assert found == [Meeting(weighted={"a": 0.25, "b": 1.0})]
 
 
 def test_what_is_concatenated_is_tied() -> None:

@@ -203,9 +203,9 @@ def calibrate_weight(
 
     Example:
         >>> x = torch.rand(64, 3, generator=torch.Generator().manual_seed(0))
-        >>> wanted = (x @ torch.tensor([[0.5, 0.2, 0.1]]).T)
+        >>> wanted = x @ torch.tensor([[0.5, 0.2, 0.1]]).T
         >>> w = calibrate_weight(torch.zeros(1, 3) + 0.1, None, x, wanted, torch.nn.functional.linear,
-        ...     threshold=torch.tensor(1.0), steps=64, iterations=200, lr=0.05)
+        ...     threshold=torch.tensor(1.0), steps=64, iterations=100, lr=0.5)
         >>> (w - torch.tensor([[0.5, 0.2, 0.1]])).abs().max().item() < 0.02
         True
     """

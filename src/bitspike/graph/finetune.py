@@ -28,7 +28,7 @@ from bitspike.graph.rebuild import rebuild
 from bitspike.graph.region import region
 from bitspike.graph.rules import raise_if, violations
 from bitspike.graph.settings import Settings
-from bitspike.graph.shared_step import Branch, SharedStep, Within, default_scale
+from bitspike.graph.shared_step import Branch, SharedStep, WholeSkip, Within, default_scale
 from bitspike.graph.thresholds import ThresholdRule
 from bitspike.nn.clip_floor_shift import ClipFloorShift
 from bitspike.weights import Uniform, WeightCodes, attach, detach, weight_codes
@@ -203,10 +203,10 @@ def prepare_graph(
             other.clip = members[0].clip
     bits = _bits(core, weighted, settings)
     settings = replace(settings, bits={**({"*": settings.bits} if isinstance(settings.bits, int) else {}), **bits})
-    groups = _quantize(core, weighted, activations, settings, scale)
+    groups, sums = _quantize(core, weighted, activations, settings, scale)
     activated = {id: a if graph[id].kind == "relu" else _ClippedSum(a) for id, a in activations.items()}
     return Prepared(
-        rebuild(graph, activated),
+        rebuild(graph, {**activated, **sums}),
         graph,
         settings,
         calibration,
@@ -276,26 +276,61 @@ def _quantize(
     activations: Mapping[str, ClipFloorShift],
     settings: Settings,
     scale: ScaleRule | None,
-) -> list[SharedStep]:
-    """Attach schemes: one step for all branches of a sum, a step of its own for every other layer."""
+) -> tuple[list[SharedStep], dict[str, nn.Module]]:
+    """Attach schemes: one step for all branches of a sum, a step of its own for every other layer.
+
+    Returns:
+        the groups that share a step, and the sums whose skips have whole gains, by id.
+    """
     uses = Counter(op.module for op in weighted)
-    groups = []
+    groups, skips = [], dict[str, dict[int, WholeSkip]]()
     for meeting in meetings(core):
         # A layer that is called twice has one step and several inputs; it cannot follow all of them.
-        single = [core[id] for id in meeting if uses[core[id].module] == 1]
+        single = [core[id] for id in meeting.weighted if uses[core[id].module] == 1]
         free = [op for op in single if path_of(core.module_of(op)) is None]
-        made = [(op, _branch(core, op, meeting[op.id], activations, settings, scale)) for op in free]
+        made = [(op, _branch(core, op, meeting.weighted[op.id], activations, settings, scale)) for op in free]
         known = [(op, branch) for op, branch in made if branch is not None]
-        if len(known) > 1:
+        whole = len(known) == len(meeting.weighted)
+        if len(known) > 1 or (whole and meeting.skips):
             split = all(_apart(core, op, settings) for op, _ in known)
             groups.append(SharedStep([branch for _, branch in known], per_channel=split))
             groups[-1].attach()
+        for id, n, share in meeting.skips if whole else ():
+            sources, worth = _spikes(core, core[id].inputs[n], activations, settings)
+            if sources:
+                skips.setdefault(id, {})[n] = WholeSkip(groups[-1], sources, share * worth)
     for op in weighted:
         layer = core.module_of(op)
         if path_of(layer) is None:
             bits = settings.bits_of(op.path, first=False, last=False)
             attach(layer, quantize=Uniform(bits, per_channel=_apart(core, op, settings), scale=_scale(scale, bits)))
-    return groups
+    return groups, {id: _Sum(found, core[id].attrs["signs"]) for id, found in skips.items()}
+
+
+class _Sum(nn.Module):
+    """A sum of currents and skips."""
+
+    def __init__(self, skips: Mapping[int, WholeSkip], signs: tuple[int, int]) -> None:
+        super().__init__()
+        self.signs = signs
+        self.skips = nn.ModuleDict({str(n): skip for n, skip in skips.items()})
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        a, b = (self.skips[str(n)](x) if str(n) in self.skips else x for n, x in enumerate((a, b)))
+        return a + b if self.signs[1] > 0 else a - b
+
+
+def _spikes(
+    core: Graph, id: str, activations: Mapping[str, ClipFloorShift], settings: Settings
+) -> tuple[tuple[ClipFloorShift, ...], float]:
+    """Return the activations whose spikes arrive at an operation's result, and the share of lambda that one is worth.
+
+    Without activations where one of them is not prepared, such as an input, or where they are worth different shares.
+    """
+    sources = dict(origins(core, id, pools_count=settings.average_pool == "sum"))
+    if not sources or any(at not in activations for at in sources) or len(set(sources.values())) > 1:
+        return (), 1.0
+    return tuple(activations[at] for at in sources), next(iter(sources.values()))
 
 
 def _branch(
@@ -307,15 +342,15 @@ def _branch(
     scale: ScaleRule | None,
 ) -> Branch | None:
     """Return the branch of a sum, or None where what it reads is no spikes of known value."""
-    sources = dict(origins(core, op.inputs[0], pools_count=settings.average_pool == "sum"))
-    if not sources or any(id not in activations for id in sources) or len(set(sources.values())) > 1:
+    sources, worth = _spikes(core, op.inputs[0], activations, settings)
+    if not sources:
         return None
     bits, layer = settings.bits_of(op.path, first=False, last=False), core.module_of(op)
     return Branch(
         layer,
         bits=bits,
-        sources=tuple(activations[id] for id in sources),
-        share=share * next(iter(sources.values())),
+        sources=sources,
+        share=share * worth,
         scale=_scale(scale, bits),
         axis=1 if isinstance(layer, nn.modules.conv._ConvTransposeNd) else 0,
     )

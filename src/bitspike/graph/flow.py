@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Container, Iterable, Iterator
+from dataclasses import dataclass
 
 from bitspike.graph.ir import Graph, Op
 
@@ -112,27 +113,38 @@ def merged(groups: Iterable[Collection[str]]) -> list[set[str]]:
     return joined
 
 
-def meetings(graph: Graph) -> list[dict[str, float]]:
-    """Return the groups of weighted operations whose currents meet in one neuron or read-out.
+@dataclass(frozen=True, kw_only=True)
+class Meeting:
+    """What meets in one neuron or read-out, where it is more than one current.
 
-    Returns:
-        by id of the operation the share that an average pool between it and the meeting leaves of its current.
+    Args:
+        weighted: by id of the weighted operation, the share that average pools behind it leave of its current.
+        skips: spikes that are added without weights: id of the sum, which of its inputs, the share of pools behind it.
     """
+
+    weighted: dict[str, float]
+    skips: tuple[tuple[str, int, float], ...] = ()
+
+
+def meetings(graph: Graph) -> list[Meeting]:
+    """Return what meets in neurons and read-outs, wherever weights do not stand alone."""
     ops, found = {op.id: op for op in graph}, spikes(graph)
     outputs = [i for op in graph if op.kind == "output" for i in op.inputs if i not in found]
     groups = []
     for id in (*neurons(graph), *outputs):
-        group: dict[str, float] = {}
+        weighted: dict[str, float] = {}
+        skips: list[tuple[str, int, float]] = []
         open_ids = [(ops[id].inputs[0], 1.0)] if ops[id].kind == "relu" else [(id, 1.0)]
         while open_ids:
             at, share = open_ids.pop()
             op = ops[at]
             if op.kind in WEIGHTED:
-                group[at] = share
+                weighted[at] = share
             elif at not in found and (moves(op) or op.kind in ("add", "max_pool")):
-                open_ids.extend((i, share) for i in reversed(op.inputs))
+                skips += [(at, n, share) for n, i in enumerate(op.inputs) if i in found and op.kind == "add"]
+                open_ids.extend((i, share) for i in reversed(op.inputs) if i not in found)
             elif at not in found and op.kind == "avg_pool":
                 open_ids.append((op.inputs[0], share / math.prod(op.attrs["kernel"])))
-        if len(group) > 1:
-            groups.append(group)
+        if weighted and len(weighted) + len(skips) > 1:
+            groups.append(Meeting(weighted=weighted, skips=tuple(skips)))
     return groups

@@ -6,6 +6,8 @@ lambda_i the current of branch i per input spike, of which a pool behind it leav
     unit  U = max over branches of step(V_i a_i);   step(V) = reach(V) / Q, Q the largest code of the branch
     codes     clip(round(W_i / step_i), -Q_i, Q_i),  step_i = U / (lambda_i a_i)
 
+A skip, spikes that are added without weights, has the whole number round(lambda a / U) as its gain.
+
 Branches of 1 bit have codes -1 and +1, and U is the mean magnitude over all of them, which has the least squared error.
 U follows weights and lambdas in every forward pass; the gradient passes straight through.
 """
@@ -163,6 +165,32 @@ class SharedStep:
             codes, _ = _Stage(self, i).encode(branch.latent())
             found.append(float(codes.abs().max()) / branch.high)
         return found
+
+
+class WholeSkip(nn.Module):
+    """Let a skip weigh what it will weigh in integers: a whole number of counts of its neuron.
+
+        y = x * m U / value,  m = round(value / U)
+
+    Args:
+        group: the weighted branches that it meets.
+        sources: the activations whose spikes it carries.
+        share: what pools leave of them.
+
+    Shape: [N, C, ...] to the same; the gradient sees the factor as a constant.
+    """
+
+    def __init__(self, group: SharedStep, sources: Sequence[ClipFloorShift], share: float) -> None:
+        super().__init__()
+        # In a tuple they stay what they are: parts of the network, not of this module.
+        self.group, self.sources, self.share = group, tuple(sources), share
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            unit = self.group.unit()
+            value = torch.stack([s.threshold().max() for s in self.sources]).max().to(unit.dtype) * self.share
+            factor = (value / unit).round() * unit / value
+        return x * factor.to(x.dtype).reshape(-1, *[1] * (x.dim() - 2))
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,8 @@ def _inside(g: Tensor, x: Tensor, clip: Tensor, low: float, high: float) -> Tens
     """Return ``g`` where ``low clip < x < high clip``, else 0."""
     if clip.dim() == 0 and clip.device.type == "cpu":
         top = clip.item()
-        return torch.ops.aten.hardtanh_backward(g, x, low * top, high * top)  # this very formula, in one pass
+        # This very formula, in one pass.
+        return cast(Tensor, torch.ops.aten.hardtanh_backward(g, x, low * top, high * top))
     return torch.where((x > clip * low) & (x < clip * high), g, 0.0)
 
 
