@@ -337,6 +337,25 @@ def test_what_a_neuron_can_do(limits: dict[str, object], neuron: dict[str, objec
     assert check(builder.build(), Chip(name="narrow", **limits)).passed  # type: ignore[arg-type]
 
 
+def test_the_widths_that_neurons_need_are_reported() -> None:
+    builder = Builder((4, 3, 3), steps=4)
+    builder.conv("conv", 4, bits=4)
+    builder.neuron("n", bias=-3)
+    (found,) = check(builder.build(), "generic-int").widths
+    assert (found.path, found.theta_bits, found.bias_bits) == ("n", 3, 3)
+    assert found.potential == (-12, 120)
+    assert found.potential_bits == 8
+
+
+def test_a_bias_beyond_the_threshold_is_noted() -> None:
+    builder = Builder((4, 3, 3), steps=4)
+    builder.conv("conv", 4, bits=4)
+    builder.neuron("n", threshold=4)
+    builder.nodes[-1] = replace(builder.nodes[-1], bias=np.array([[5, -6, 4, 0]]))  # type: ignore[call-arg]
+    (note,) = check(builder.build(), "generic-int").notes
+    assert (note.code, note.path, note.found) == ("N302", "n", "50% of the channels")
+
+
 def test_wide_input_codes() -> None:
     builder = Builder((4, 3, 3), high=255)
     builder.conv("conv", 4, bits=4)
@@ -379,7 +398,7 @@ def test_an_unknown_chip(tmp_path: Path) -> None:
 
 
 def test_every_code_that_is_raised_is_explained() -> None:
-    assert {"E101", "E102", "E103", "E106", "E108", "E110", "E111", "W203", "W210", "N301"} == set(CODES)
+    assert {"E101", "E102", "E103", "E106", "E108", "E110", "E111", "W203", "W210", "N301", "N302"} == set(CODES)
 
 
 def test_the_limits_of_speck_layers() -> None:

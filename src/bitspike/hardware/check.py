@@ -12,7 +12,7 @@ import numpy as np
 
 from bitspike.hardware.bounds import bounds
 from bitspike.hardware.branches import Branch, Bundle, Reader
-from bitspike.hardware.check_neuron import listed, neuron_violations
+from bitspike.hardware.check_neuron import listed, neuron_violations, neuron_widths
 from bitspike.hardware.chip import Chip, Rule, load
 from bitspike.hardware.findings import Cost, Report, Violation, number, say
 from bitspike.hardware.fixes import cost_of, fixes, heaviest, widths_below
@@ -127,6 +127,7 @@ class _Check:
             failed=sum(1 for ids in layers if ids & wrong),
             violations=tuple(dict.fromkeys(found)),
             costs=tuple(self.neuron_costs),
+            widths=tuple(neuron_widths(node, self.bounds[node.id]) for node in self.net.neurons),
         )
 
     # ---- wires and operations --------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import numpy as np
 
 from bitspike.hardware.bounds import Bounds, bits_of
 from bitspike.hardware.chip import Chip
-from bitspike.hardware.findings import Violation, say
+from bitspike.hardware.findings import NeuronWidths, Violation, say
 from bitspike.integer.network import Integers, Neuron
 
 
@@ -21,20 +21,34 @@ def neuron_violations(node: Neuron, found: Bounds, chip: Chip, *, gains: list[In
         chip: the profile.
         gains: of the branches that have weights.
     """
-    yield from _widths(node, found, chip)
+    yield from _widths(node, neuron_widths(node, found), chip)
     yield from _features(node, chip, gains)
+    alone = np.abs(node.bias.mean(0)) > node.threshold.min(0)
+    if alone.any():
+        text = f"{np.broadcast_to(alone, (node.shape[0],)).mean():.0%} of the channels"
+        yield say(node, "N302", text, "a bias per step beyond the threshold decides alone at the start of a run")
 
 
-def _widths(node: Neuron, found: Bounds, chip: Chip) -> Iterator[Violation]:
-    theta = max(int(node.threshold.max()).bit_length(), 1)
-    bias = bits_of(int(node.bias.min()), int(node.bias.max())) if node.bias.any() else 0
+def neuron_widths(node: Neuron, found: Bounds) -> NeuronWidths:
+    """Return the widths that a layer of neurons needs."""
+    return NeuronWidths(
+        path=node.path,
+        call=node.call,
+        theta_bits=max(int(node.threshold.max()).bit_length(), 1),
+        bias_bits=bits_of(int(node.bias.min()), int(node.bias.max())) if node.bias.any() else 0,
+        potential=found.potential,
+        potential_bits=bits_of(*found.potential),
+    )
+
+
+def _widths(node: Neuron, found: NeuronWidths, chip: Chip) -> Iterator[Violation]:
     potential = "from {} to {}".format(*found.potential)
     smaller = "fewer bits of weights or fraction, which make all numbers smaller"
     widths: tuple[tuple[str, int, int | None, str, tuple[str, ...]], ...] = (
-        ("thresholds", theta, chip.theta_bits, f"reach {node.threshold.max()}", (smaller,)),
-        ("biases", bias, chip.bias_bits, f"lie from {node.bias.min()} to {node.bias.max()}", (smaller,)),
+        ("thresholds", found.theta_bits, chip.theta_bits, f"reach {node.threshold.max()}", (smaller,)),
+        ("biases", found.bias_bits, chip.bias_bits, f"lie from {node.bias.min()} to {node.bias.max()}", (smaller,)),
         (
-            "potentials", bits_of(*found.potential), chip.potential_bits, f"may lie {potential}",
+            "potentials", found.potential_bits, chip.potential_bits, f"may lie {potential}",
             ("a neuron that saturates there, which is simulated", smaller),
         ),
     )  # fmt: skip

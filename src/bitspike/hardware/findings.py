@@ -24,6 +24,7 @@ CODES = {
     "W203": "a branch of an addition uses fewer than half of its levels",
     "W210": "a linear layer breaks a rule that the chip states for convolutions only",
     "N301": "computed by the host",
+    "N302": "neurons that the bias alone makes fire or keeps silent",
 }
 """What each code means."""
 
@@ -107,6 +108,26 @@ class Cost:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NeuronWidths:
+    """The widths that a layer of neurons needs, in the worst case, whether the chip limits them or not.
+
+    Args:
+        path, call: of the module.
+        theta_bits: of the largest threshold.
+        bias_bits: of the biases, with their sign; 0 without any.
+        potential: smallest and largest potential that any input can cause.
+        potential_bits: of both, with their sign.
+    """
+
+    path: str
+    call: int
+    theta_bits: int
+    bias_bits: int
+    potential: tuple[int, int]
+    potential_bits: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """What :func:`bitspike.hardware.check.check` found on one chip.
 
@@ -116,6 +137,7 @@ class Report:
         failed: how many of them have an error, in the neuron or in what it reads.
         violations: errors, warnings and notes, in the order of data flow.
         costs: what every neuron costs under every rule that counts neurons, whether it fits or not.
+        widths: what every layer of neurons needs.
     """
 
     chip: str
@@ -123,6 +145,7 @@ class Report:
     failed: int = 0
     violations: tuple[Violation, ...] = ()
     costs: tuple[Cost, ...] = field(default=())
+    widths: tuple[NeuronWidths, ...] = field(default=())
 
     @property
     def passed(self) -> bool:
@@ -163,6 +186,7 @@ class Report:
             "failed": self.failed,
             "violations": [{"severity": v.severity, **asdict(v), "fixes": list(v.fixes)} for v in self.violations],
             "costs": [asdict(cost) for cost in self.costs],
+            "widths": [asdict(width) | {"potential": list(width.potential)} for width in self.widths],
         }
 
     def __str__(self) -> str:
