@@ -57,12 +57,14 @@ def advise(
     ranked = sorted(output.parts, key=lambda p: -p.share)
     chosen = [p for n, p in enumerate(ranked) if p.share > 0 and (n == 0 or p.share >= WORTH)]
     facts = {**settings, "steps": steps, **{f"calibration.{k}": v for k, v in calibration.items()}}
-    found = []
+    found: list[Advice] = []
     for part in chosen:
         worst = max(layers, key=lambda layer: _own(layer, part.term), default=None)
         where = worst.path or worst.id if worst is not None and _own(worst, part.term) > 0 else ""
         paths = worst.weights if worst is not None and where else ()
         options, text = _SAYS[part.term]({**facts, "where": paths})
+        said = {a.options[0] for a in found}
+        options.sort(key=said.__contains__)  # what was advised already comes last
         found.append(Advice(term=part.term, share=part.share, layer=where, options=tuple(options), text=text))
     return tuple(found)
 

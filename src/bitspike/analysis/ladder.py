@@ -106,10 +106,10 @@ def activation(conversion: Conversion, id: str, kind: Neurons) -> Activation:
         area = float(report.threshold.reshape(-1)[0])
         initial = math.floor(area * initial) / area
     made = Counts(top=top, steps=settings.steps, initial=initial, fire=settings.fire)
-    shifts = conversion.shifts
     if kind == "corrected":
-        found = {"bias": shifts.bias.get(id), "charge": shifts.initial.get(id)}
-        made = replace(made, **{name: by_place(v, shape) for name, v in found.items() if v is not None})
+        none = torch.zeros(1)
+        bias, charge = (shifts.get(id, none) for shifts in (conversion.shifts.bias, conversion.shifts.initial))
+        made = replace(made, bias=by_place(bias, shape), charge=by_place(charge, shape))
     return made
 
 

@@ -146,7 +146,7 @@ def _parts_table(ledger: Ledger, gaps: Sequence[tuple[str, Gap]]) -> Html:
         (
             html("<code>{n}</code>", n=id),
             percent(gap.rms),
-            *(f"{100 * gap[t].part:.2f}" for t in terms),
+            *(_signed(gap[t].part) for t in terms),
             f"{gap.cosine:.4f}",
         )
         for id, gap in gaps
@@ -187,6 +187,10 @@ def _local(ledger: Ledger) -> Html:
         said=said,
     )
     return section("Every layer on its own", body)
+
+
+def _signed(part: float) -> str:
+    return f"{100 * part:.2f}".replace("-0.00", "0.00")
 
 
 def _percent(value: float | None) -> str:

@@ -62,9 +62,8 @@ class Collector:
         self._zeros = dict.fromkeys(self._tops, 0)
         self._points: dict[str, tuple[tuple[float, float], ...]] = {}
         self._codes = {
-            name: {int(k): int(n) for k, n in zip(*found.codes.unique(return_counts=True), strict=True)}
+            name: {int(k): int(n) for k, n in zip(*torch.unique(found.codes, return_counts=True), strict=True)}
             for name, found in codes(spiking).items()
-            if not name.endswith(".bias")
         }
 
     def add(self, floats: Mapping[str, Tensor], decoded: Mapping[str, Tensor]) -> None:

@@ -26,6 +26,12 @@ COLORS = {
     "integer": "#e69f00",
     "saturation": "#56b4e9",
 }
+# Cells get their looks from the page; a lone file needs them too.
+_LONE = (
+    "><style>.bars rect{{fill:var(--accent,{accent})}}.bars text{{font:11px sans-serif}}"
+    ".bars .ink{{fill:var(--ink,{ink})}}.bars .soft{{fill:var(--soft,{soft})}}"
+    ".bars .base{{stroke:var(--line,{line})}}</style>"
+).format(**PALETTE)
 Row = Sequence[object]
 
 
@@ -71,7 +77,9 @@ def codes(ledger: Ledger) -> list[Figure]:
         Figure(
             f"codes_{file_word(name)}",
             f"{name}: {sum(found.values()):,} weights, {len(found)} codes",
-            str(marks.histogram(found)),
+            str(marks.histogram(found))
+            .replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
+            .replace(">", _LONE, 1),
             (("code", "weights"), *sorted(found.items())),
         )
         for name, found in counts.items()
@@ -101,19 +109,25 @@ def _stacked(ledger: Ledger, kind: str) -> Figure:
             axes.bar(places, values, bottom=bottoms, width=0.72, color=COLORS[term], label=term)
             above = [a + max(v, 0) for v, a in zip(values, above, strict=True)]
             below = [b + min(v, 0) for v, b in zip(values, below, strict=True)]
-        few = len(gaps) <= 24
-        axes.set_xticks(places if few else places[:: -(-len(gaps) // 24)])
-        axes.set_xticklabels([gaps[int(i)][0] for i in axes.get_xticks()], rotation=90, fontsize=8)
+        _name_layers(axes, [id for id, _ in gaps])
         axes.set_ylabel("gap in % of the float RMS")
         if terms:
-            axes.legend(loc="best", fontsize=8, labelcolor=PALETTE["ink"], ncols=2)
+            axes.legend(loc="lower left", bbox_to_anchor=(0, 1), fontsize=8, labelcolor=PALETTE["ink"], ncols=4)
 
     own = kind == "local"
     caption = "the gap of every layer and its parts" + (", with the float network's inputs" if own else "")
-    rows = [("layer", "gap", *ledger.terms)]
+    rows: list[Row] = [("layer", "gap", *ledger.terms)]
     rows += [(id, gap.rms, *(gap[t].part for t in ledger.terms)) for id, gap in gaps]
     wide = max(4.6, 1.6 + 0.28 * min(len(gaps), 40))
     return Figure(f"parts_{kind}", caption, drawn(draw, caption, key=f"parts {kind}", size=(wide, 3.4)), tuple(rows))
+
+
+def _name_layers(axes: Axes, names: Sequence[str]) -> None:
+    """Write the names of at most 24 layers below their bars."""
+    shown = range(0, len(names), -(-len(names) // 24))
+    flat = len(names) <= 6 and max(map(len, names)) <= 8
+    axes.set_xticks(list(shown))
+    axes.set_xticklabels([names[i] for i in shown], rotation=0 if flat else 90, fontsize=8)
 
 
 def _rates(ledger: Ledger) -> list[Figure]:
@@ -124,8 +138,7 @@ def _rates(ledger: Ledger) -> list[Figure]:
     def draw(axes: Axes) -> None:
         places = list(range(len(layers)))
         axes.bar(places, [100 * rate for _, rate in layers], width=0.72, color=PALETTE["accent"])
-        axes.set_xticks(places if len(layers) <= 24 else places[:: -(-len(layers) // 24)])
-        axes.set_xticklabels([layers[int(i)][0] for i in axes.get_xticks()], rotation=90, fontsize=8)
+        _name_layers(axes, [id for id, _ in layers])
         axes.set_ylabel("spikes per neuron\nand step in %")
 
     caption = "firing rate of every layer of neurons"
