@@ -16,7 +16,7 @@ import numpy.typing as npt
 from bitspike.errors import ExportError
 from bitspike.export.c_program import MARK, Program
 from bitspike.export.c_text import array, plain
-from bitspike.integer.network import Input, IntegerNetwork, Node
+from bitspike.integer.network import Input, IntegerNetwork, Node, Readout
 
 Vectors = Mapping[str, npt.NDArray[Any]]
 
@@ -254,11 +254,16 @@ def makefile_text(program: Program, *, bench: bool) -> str:
     ])  # fmt: skip
 
 
+def _worth(output: Readout) -> str:
+    one = f"{float(output.scale[0])!r}" if output.scale.size == 1 else "the network's scale of its channel"
+    return f"one is worth {one}"
+
+
 def readme_text(net: IntegerNetwork, program: Program, *, bench: bool) -> str:
     """Return what somebody needs to know who finds the folder."""
     name, entry = program.name, net.input
     steps = "one step, used at all of them" if entry.constant else f"{net.steps} steps, one after the other"
-    outs = ", ".join(f"`{o.id}` {list(o.shape)}" for o in net.outputs)
+    outs = ", ".join(f"`{o.id}` {list(o.shape)}, {_worth(o)}" for o in net.outputs)
     door = f"`{name}_reset`, `{name}_step`, `{name}_read` run it step by step."
     if program.bursts:
         door = f"There are no single steps: {', '.join(map(plain, program.bursts))} needs all of them at once."
@@ -272,7 +277,7 @@ def readme_text(net: IntegerNetwork, program: Program, *, bench: bool) -> str:
         f"* A firmware needs `{name}.h` and `{name}.c`; they call nothing but memset and memcpy.",
         f"* Input: codes {entry.grid.low} to {entry.grid.high}, {list(entry.shape)}, {steps}; "
         f"one code is worth {entry.grid.scale!r}.",
-        f"* Outputs, int64_t: {outs}; their real values are these integers times the scale of the network's read-out.",
+        f"* Outputs, int64_t: {outs}.",
         f"* `{name}_run` runs all {net.steps} steps. {door}",
         f"* Memory: {program.memory}.",
         f"* {check}",
