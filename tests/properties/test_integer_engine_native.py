@@ -6,7 +6,16 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from random_networks import TRAINED, by_channel, neuron, parameter, random_codes, random_network, weight
+from random_networks import (
+    TRAINED,
+    by_channel,
+    counting_neuron,
+    neuron,
+    parameter,
+    random_codes,
+    random_network,
+    weight,
+)
 
 from bitspike.errors import ConstraintError
 from bitspike.integer.debug import convolution_and_pool, one_convolution, transposed_and_upsample
@@ -15,6 +24,7 @@ from bitspike.integer.engine.pack import methods
 from bitspike.integer.network import (
     Concat,
     Convolution,
+    CountMaxPool,
     Input,
     IntegerNetwork,
     Linear,
@@ -86,7 +96,7 @@ def deep_network(random: np.random.Generator, *, largest: int, channels: int) ->
     down = convolve("down", joined, 2 * channels, 3, 2, 1, groups=2 if channels % 2 == 0 else 1)
     shortcut = convolve("shortcut", joined, 2 * channels, 1, 2, 0)
     last = fire("last", down, shortcut)
-    pool = MaxPool if random.random() < 0.5 else SumPool
+    pool = random.choice([MaxPool, SumPool, *([] if last.signed else [CountMaxPool])])
     made = window_shape(last.shape[1:], (2, 2), (2, 2), (1, 1), (1, 1))
     nodes.append(
         pool(
@@ -322,3 +332,65 @@ def test_by_channel_parameters_are_those_of_the_channel() -> None:
     codes = random_codes(random, net, samples=35)
     for method in WAYS:
         assert_equal(Engine(net, method=method).run(codes), simulate(net, codes))
+
+
+@pytest.mark.parametrize("channels", [1, 33, 70])
+@pytest.mark.parametrize("padding", [0, 1])
+def test_pools_of_counts_run_natively(loops: str, channels: int, padding: int) -> None:
+    """Overlapping windows, a pool of a pool, layers and neurons behind them; every number of samples."""
+    random = np.random.default_rng(channels)
+    steps = 6
+    entry = Input(id="input", path="input", shape=(channels, 7, 6), grid=Grid(1.0, 0, 15), constant=channels == 1)
+    first = counting_neuron(random, "first", ("input",), (channels, 7, 6), steps)
+    made = window_shape((7, 6), (3, 3), (2, 2), (padding,) * 2, (1, 1))
+    nodes: list[Node] = [entry, first]
+    for id, source, shape, kernel, stride in (("a", "first", made, 3, 2), ("b", "a", made, 1, 1)):
+        nodes.append(
+            CountMaxPool(
+                id=id, path=id, sources=(source,), shape=(channels, *shape), kernel=(kernel,) * 2, stride=(stride,) * 2,
+                padding=(padding,) * 2 if id == "a" else (0, 0),
+            )
+        )  # fmt: skip
+    plain = MaxPool(
+        id="c", path="c", sources=("b",), shape=(channels, *made), kernel=(1, 1), stride=(1, 1), padding=(0, 0)
+    )
+    codes = weight(random, (5, channels, 2, 2))
+    shape = (5, *window_shape(made, (2, 2), (1, 1), (1, 1), (1, 1)))
+    layer = Convolution(
+        id="layer",
+        path="layer",
+        sources=("c",),
+        shape=shape,
+        weight=codes,
+        stride=(1, 1),
+        padding=(1, 1),
+        dilation=(1, 1),
+    )
+    nodes += [plain, layer, neuron(random, "second", ("layer",), shape, steps)]
+    one = np.ones((1, 1), np.int64)
+    for id, source in (("out", "second"), ("pooled", "b")):
+        of = next(n for n in nodes if n.id == source)
+        nodes.append(Readout(id=id, path=id, sources=(source,), shape=of.shape, gains=(one,), bias=0 * one))
+    net = IntegerNetwork(steps, tuple(nodes))
+    for samples in (1, 5, 70):
+        codes_in = random_codes(random, net, samples=samples)
+        expected = simulate(net, codes_in)
+        assert expected.spikes["first"].any()
+        for method in WAYS:
+            engine = Engine(net, method=method)
+            assert engine.native == (library() is not None and loops != "plain"), engine.reason
+            assert_equal(engine.run(codes_in), expected)
+
+
+def test_counts_of_anything_but_spikes_run_through_torch() -> None:
+    net = one_convolution()
+    pool = CountMaxPool(
+        id="pool", path="pool", sources=("input",), shape=(1, 4, 4), kernel=(1, 1), stride=(1, 1), padding=(0, 0)
+    )
+    entry, conv, *rest = net.nodes
+    assert isinstance(conv, Convolution)
+    net = IntegerNetwork(net.steps, (entry, pool, Convolution(**vars(conv) | {"sources": ("pool",)}), *rest))
+    codes = random_codes(np.random.default_rng(0), net, samples=3)
+    assert_equal(Engine(net).run(codes), simulate(net, codes))
+    if library() is not None:
+        assert "it counts other things than the spikes" in Engine(net).reason

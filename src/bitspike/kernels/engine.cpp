@@ -112,10 +112,49 @@ void pool_planes(const Op& op, int threads) {
     }
 }
 
+// What the largest running count of each window grows by, BITS to BITS. Every window counts for itself, sample by sample.
+void pool_counts(const Op& op, int threads) {
+    const Wire& in = *op.source;
+    const Wire& out = op.outs[0];
+    const size_t channels = static_cast<size_t>(in.units) * 32, taps = static_cast<size_t>(op.kh * op.kw);
+#pragma omp parallel num_threads(threads)
+    {
+        std::vector<uint16_t> counts(taps * channels), largest(channels), before(channels);
+#pragma omp for schedule(static)
+        for (int64_t i = 0; i < static_cast<int64_t>(op.samples) * op.oh; ++i) {
+            const int64_t n = i / op.oh;
+            const int y = static_cast<int>(i % op.oh);
+            for (int x = 0; x < op.ow; ++x) {
+                std::fill(counts.begin(), counts.end(), uint16_t{0});
+                std::fill(before.begin(), before.end(), uint16_t{0});
+                for (int t = 0; t < op.steps; ++t) {
+                    const int64_t row = static_cast<int64_t>(t) * op.samples + n;
+                    std::fill(largest.begin(), largest.end(), uint16_t{0});
+                    for (size_t k = 0; k < taps; ++k) {
+                        const int iy = y * op.sh - op.ph + static_cast<int>(k) / op.kw, ix = x * op.sw - op.pw + static_cast<int>(k) % op.kw;
+                        if (iy < 0 || iy >= in.h || ix < 0 || ix >= in.w) continue;  // a border counts 0
+                        const uint8_t* p = place_of(in, row, iy, ix);
+                        uint16_t* count = counts.data() + k * channels;
+                        for (size_t c = 0; c < channels; ++c) {
+                            count[c] = static_cast<uint16_t>(count[c] + ((p[c / 8] >> (c % 8)) & 1));
+                            largest[c] = std::max(largest[c], count[c]);
+                        }
+                    }
+                    uint8_t* to = const_cast<uint8_t*>(place_of(out, row, y, x));
+                    std::memset(to, 0, static_cast<size_t>(out.units) * 4);
+                    for (size_t c = 0; c < channels; ++c) to[c / 8] = static_cast<uint8_t>(to[c / 8] | ((largest[c] - before[c]) << (c % 8)));
+                    std::swap(largest, before);
+                }
+            }
+        }
+    }
+}
+
 // Windows of BITS to BITS or of PLANES to PLANES (largest), or of BITS or BYTES to BYTES (sum, largest of bytes).
 void pool(const Op& op, int threads) {
     const Wire& in = *op.source;
     const Wire& out = op.outs[0];
+    if (op.largest == 2) return pool_counts(op, threads);
     if (in.layout == PLANES) return pool_planes(op, threads);
     const int64_t rows = in.timed ? static_cast<int64_t>(op.steps) * op.samples : op.samples;
     const int width = out.units * 4;
@@ -251,7 +290,7 @@ void pack_tables(const Codes& w, int64_t units, int inputs, int tables, int64_t 
 
 extern "C" {
 
-int32_t bitspike_abi() { return 1; }
+int32_t bitspike_abi() { return 2; }
 
 // 5 and 4: AVX-512 with VNNI and VPOPCNTDQ, 5 with VBMI; 3: AVX2; 1: anything else, where look-up tables are not offered.
 int32_t bitspike_engine_level() { return level(); }

@@ -49,6 +49,6 @@ struct Op {
     int32_t* potentials;
     int64_t* result;  // READOUT: [N, C, H, W]
     const int32_t* readout_bias;
-    int32_t largest;  // POOL: the largest instead of the sum
+    int32_t largest;  // POOL: 0 the sum, 1 the largest, 2 what the largest running count grows by (BITS to BITS)
 };
 }

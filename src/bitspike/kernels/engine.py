@@ -9,7 +9,7 @@ from enum import IntEnum
 
 from bitspike.kernels.native import SWITCH, load, status
 
-ABI = 1
+ABI = 2
 
 
 class Kind(IntEnum):
@@ -107,7 +107,7 @@ class OpStruct(Structure):
         ("potentials", c_void_p),
         ("result", c_void_p),
         ("readout_bias", c_void_p),
-        ("largest", c_int32),
+        ("largest", c_int32),  # 0 the sum of a pool, 1 the largest, 2 the growth of the largest count
     )
 
 

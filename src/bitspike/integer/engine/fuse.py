@@ -15,6 +15,7 @@ from bitspike.integer.network import (
     Add,
     Concat,
     Convolution,
+    CountMaxPool,
     Input,
     IntegerNetwork,
     Integers,
@@ -104,12 +105,13 @@ class Fire:
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """A sum or the largest over windows."""
+    """A sum or the largest over windows, or the growth of the largest count."""
 
     source: Signal
     signal: Signal
     window: Window
     largest: bool
+    counts: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +161,7 @@ def fuse(net: IntegerNetwork) -> Fused:
         if isinstance(node, Neuron):
             signals[node.id] = _signal(node, True, -1 if node.signed else 0, 1, _BYTES if node.signed else _ANY)
             fused.steps.append(Fire(_checked(node), signals[node.id], _terms(net, node, signals)))
-        elif isinstance(node, SumPool | MaxPool):
+        elif isinstance(node, SumPool | MaxPool | CountMaxPool):
             step = _pool(net, node, signals)
             signals[node.id] = step.signal
             fused.steps.append(step)
@@ -175,8 +177,9 @@ def fuse(net: IntegerNetwork) -> Fused:
     return fused
 
 
-_KNOWN = (Add, Concat, Convolution, Input, Linear, MaxPool, Neuron, Readout, Reshape, SumPool)
+_KNOWN = (Add, Concat, Convolution, CountMaxPool, Input, Linear, MaxPool, Neuron, Readout, Reshape, SumPool)
 _BYTES = frozenset({Layout.BYTES})
+_BITS = frozenset({Layout.BITS})
 _ANY = frozenset({Layout.BYTES, Layout.BITS, Layout.PLANES})
 
 
@@ -202,14 +205,18 @@ def _checked(node: Neuron) -> Neuron:
     return node
 
 
-def _pool(net: IntegerNetwork, node: SumPool | MaxPool, signals: dict[str, Signal]) -> Pool:
-    source, largest = _kept(net, node, signals), isinstance(node, MaxPool)
+def _pool(net: IntegerNetwork, node: SumPool | MaxPool | CountMaxPool, signals: dict[str, Signal]) -> Pool:
+    source = _kept(net, node, signals)
+    counts, largest = isinstance(node, CountMaxPool), not isinstance(node, SumPool)
+    if counts and not (source.timed and Layout.BITS in source.layouts and net.steps < 2**16):
+        raise Unfit(f"{node.path}: it counts other things than the spikes 0 and 1 of up to 65535 steps")
     window = Window(_pair(node.kernel), _pair(node.stride), _pair(node.padding, 0))
     area = 1 if largest else int(np.prod(node.kernel))
     # The largest of spikes is a spike; sums take a byte.
-    layouts = source.layouts - _BYTES if largest and len(source.layouts) > 1 else _BYTES
+    layouts = source.layouts - _BYTES if largest and source.layouts != _BYTES else _BYTES
+    layouts = _BITS if counts else layouts
     signal = _signal(node, source.timed, source.low * area, source.high * area, layouts)
-    return Pool(source, signal, window, largest)
+    return Pool(source, signal, window, largest, counts)
 
 
 def _kept(net: IntegerNetwork, node: Node, signals: dict[str, Signal]) -> Signal:

@@ -212,7 +212,7 @@ class Workspace:
         source = layout if layout != Layout.BYTES else direct_layout(step.source, samples=False)
         op.source = ctypes.pointer(self.wire(step.source, source))
         _attach_window(op, step)
-        op.largest = step.largest
+        op.largest = 2 if step.counts else int(step.largest)
         self._attach_outs(op, [self.wire(step.signal, layout)])
         return op
 
