@@ -133,6 +133,16 @@ def test_a_relu_moves_in_front_of_what_it_commutes_with() -> None:
     assert [op.kind for op in joined][-2:] == ["concat", "output"]
 
 
+@pytest.mark.parametrize("options", [{"stride": 2}, {"stride": 2, "padding": 1}, {"stride": 2, "dilation": 2}])
+def test_windows_of_rectified_values_become_whole(options: dict[str, int]) -> None:
+    model = nn.Sequential(nn.Conv2d(2, 2, 1), nn.MaxPool2d(3, ceil_mode=True, **options), nn.ReLU())
+    graph = folded(model, 2, 8, 8)
+    assert [op.id for op in graph] == ["input", "0", "2", "1.pad", "1", "output"]
+    assert not graph["1"].attrs["ceil_mode"]
+    real = folded(nn.Sequential(nn.MaxPool2d(3, ceil_mode=True, **options)), 2, 8, 8)
+    assert real["0"].attrs["ceil_mode"]
+
+
 def test_folding_in_single_precision_rounds_once() -> None:
     model, x = lived_in(SmallUNet()), torch.randn(2, 1, 16, 16)
     graph = fold(capture(model, x))

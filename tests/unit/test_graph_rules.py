@@ -129,7 +129,6 @@ UNSUPPORTED: list[tuple[Any, str, str, int]] = [
     (nn.AvgPool2d(3, 2, 1, count_include_pad=False), "E104", "count_include_pad", 2),
     (nn.AvgPool2d(2, divisor_override=3), "E104", "divides", 2),
     (nn.AdaptiveAvgPool2d(4), "E104", "differ in size", 2),
-    (nn.MaxPool2d(2, 2, ceil_mode=True), "E104", "ceil_mode", 2),
     (nn.MaxPool2d(2, dilation=2), "E104", "dilation", 2),
     (nn.LPPool2d(2, 2), "E106", "LPPool2d", 2),
     (nn.FractionalMaxPool2d(2, output_size=3), "E106", "FractionalMaxPool2d", 2),

@@ -3,6 +3,7 @@
     gain * (W x + b) + shift = (gain W) x + (gain b + shift)        behind a weighted operation
     W (gain * x + shift) + b = (W gain) x + (b + W shift)           in front of one that pads nothing
     relu(max(x)) = max(relu(x)), relu(join(x, y)) = join(relu(x), relu(y))
+    max over a part of a window = max over the whole with zeros outside, for values from 0 up
 
 with gain = weight / sqrt(var + eps) and shift = bias - mean * gain for a norm in evaluation. A norm that can go neither
 way becomes a depthwise convolution of width 1 where it may stand: it must read no signed value, and a relu must come
@@ -52,6 +53,7 @@ def fold(graph: Graph) -> Graph:
         draft.stand_alone()
         while draft.lift_one():
             pass
+        draft.make_windows_whole()
         draft.give_biases()
     return draft.graph()
 
@@ -276,6 +278,26 @@ class _Draft:
             call += 1
         self.ids.add(f"{base}#{call}")
         return {"id": f"{base}#{call}", "call": call}
+
+    # Pools whose last windows lie partly outside
+
+    def make_windows_whole(self) -> None:
+        """Put the missing places of ``ceil_mode`` there as zeros, which change no maximum of values from 0 up."""
+        kinds = wires(Graph(tuple(self.ops.values()), {}))
+        made: dict[str, Op] = {}
+        for op in self.ops.values():
+            if op.kind == "max_pool" and op.attrs["ceil_mode"] and kinds[op.inputs[0]] == "rectified":
+                channels, *inside = self.ops[op.inputs[0]].shape
+                names = ("kernel", "stride", "padding", "dilation")
+                axes = zip(inside, op.shape[1:], *(op.attrs[name] for name in names), strict=True)
+                after = tuple(max(0, (o - 1) * s + d * (k - 1) + 1 - n - 2 * p) for n, o, k, s, p, d in axes)
+                shape = (channels, *(n + a for n, a in zip(inside, after, strict=True)))
+                attrs = {"before": (0,) * len(after), "after": after}
+                pad = replace(op, id=f"{op.id}.pad", kind="pad", shape=shape, attrs=attrs)
+                made[pad.id] = pad
+                op = replace(op, inputs=(pad.id,), attrs={**op.attrs, "ceil_mode": False})
+            made[op.id] = op
+        self.ops = made
 
     # Biases
 

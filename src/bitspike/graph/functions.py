@@ -254,7 +254,7 @@ def dropout(
 # What handlers share
 
 
-def data(value: Any) -> Any:
+def data(value: Any) -> Ref:
     """Return a signal; refuse anything else."""
     if isinstance(value, Ref):
         return value
