@@ -208,6 +208,10 @@ class _Draft:
     def stand_alone(self) -> None:
         """Make a depthwise convolution of every norm or constant that is left and may stand in front of a relu."""
         kinds = wires(Graph(tuple(self.ops.values()), {}))
+        tensors = (t for layer in self.source.modules.values() for t in [*layer.parameters(), *layer.buffers()])
+        dtype = next((t.dtype for t in tensors if t.is_floating_point()), None)
+        if dtype is None:
+            return  # a network without a single parameter has nothing to become spiking
         for op in list(self.ops.values()):
             if op.kind not in ("norm", "affine") or len(op.shape) - 1 not in CONVOLUTIONS:
                 continue
@@ -215,8 +219,6 @@ class _Draft:
                 continue
             gain, shift = _gain_and_shift(op, self.layers.get(op.id))
             dims, channels = len(op.shape) - 1, op.shape[0]
-            like = next((p for layer in self.layers.values() for p in layer.parameters()), None)
-            dtype = like.dtype if like is not None else torch.get_default_dtype()
             weight = gain.reshape(channels, 1, *[1] * dims).to(dtype)
             layer = layer_of(CONVOLUTIONS[dims], weight, shift.to(dtype), channels, channels, 1, groups=channels)
             self.layers[op.id] = layer
