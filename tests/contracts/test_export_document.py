@@ -13,8 +13,8 @@ import pytest
 
 from bitspike.export.nir import write_nir
 from bitspike.export.nir_facts import graph_facts, input_facts, neuron_facts, weight_facts
-from bitspike.export.nir_plan import HELD as NIR_HELD
-from bitspike.export.nir_plan import REFUSED as NIR_REFUSED
+from bitspike.export.nir_support import HELD as NIR_HELD
+from bitspike.export.nir_support import REFUSED as NIR_REFUSED
 from bitspike.export.onnx import HELD as ONNX_HELD
 from bitspike.export.onnx import LIMITS, write_onnx
 from bitspike.integer.debug import one_convolution

@@ -14,7 +14,8 @@ from random_networks import Random, neuron, random_codes, random_network, weight
 
 from bitspike.errors import ExportError
 from bitspike.export.nir import read_nir, write_nir
-from bitspike.export.nir_plan import HELD, REFUSED, plan
+from bitspike.export.nir_plan import plan
+from bitspike.export.nir_support import HELD, REFUSED
 from bitspike.integer.debug import one_convolution
 from bitspike.integer.network import (
     Add,

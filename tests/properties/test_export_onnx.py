@@ -20,7 +20,17 @@ from bitspike.integer.count import count
 from bitspike.integer.debug import one_convolution
 from bitspike.integer.host import encode
 from bitspike.integer.lower import lower
-from bitspike.integer.network import Burst, Convolution, Input, IntegerNetwork, Linear, Neuron, Readout, Weight
+from bitspike.integer.network import (
+    Burst,
+    Convolution,
+    Input,
+    IntegerNetwork,
+    Linear,
+    Neuron,
+    Readout,
+    Slice,
+    Weight,
+)
 from bitspike.integer.simulate import Trace, simulate
 from bitspike.ops.grids import Grid
 from bitspike.weights import Uniform, attach
@@ -175,6 +185,27 @@ def test_wide_numbers_travel_as_int64(tmp_path: Path) -> None:
         found = run(open_file(write_onnx(net, tmp_path / "net.onnx", mode=mode)), codes)
         assert_spikes(found.spikes, simulate(net, codes))
         assert found.spikes["neuron"].any()
+
+
+def test_several_inputs_enter_side_by_side(tmp_path: Path) -> None:
+    one, start = np.ones((1, 1), np.int64), np.zeros(1, np.int64)
+    grid = Grid(1.0, 0, 7)
+    shape = (2, 3)
+    fire = Neuron(
+        id="fire", path="fire", sources=("a", "b"), shape=shape, gains=(one, 2 * one), bias=0 * one, threshold=9 * one,
+        initial=start, unit=np.ones(1),
+    )  # fmt: skip
+    out = Readout(id="out", path="out", sources=("fire",), shape=shape, gains=(one,), bias=0 * one)
+    apart = tuple(Input(id=id, path=id, shape=shape, grid=grid) for id in "ab")
+    joined = Input(id="both", path="both", shape=(4, 3), grid=grid)
+    cuts = tuple(
+        Slice(id=id, path=id, sources=("both",), shape=shape, start=2 * k, stop=2 * k + 2) for k, id in enumerate("ab")
+    )
+    codes = np.random.default_rng(0).integers(0, 8, (1, 5, 4, 3))
+    wanted = simulate(IntegerNetwork(5, (joined, *cuts, fire, out)), codes).outputs["out"]
+    session = open_file(write_onnx(IntegerNetwork(5, (*apart, fire, out)), tmp_path / "net.onnx", mode="sequence"))
+    (sums,) = session.run(["out.sum"], {"a": codes[:, :, :2].astype(np.int32), "b": codes[:, :, 2:].astype(np.int32)})
+    assert np.array_equal(sums, wanted)
 
 
 def test_the_runtime_is_the_one_that_the_extra_names() -> None:

@@ -103,7 +103,7 @@ def write_onnx(net: IntegerNetwork, path: str | os.PathLike[str], *, mode: Mode 
     reset by subtraction; equal to the run where every current is constant in time or comes as one burst.
 
     Args:
-        net: the network; one input.
+        net: the network.
         path: of the file.
         mode: what one call of the file computes.
 
@@ -111,7 +111,7 @@ def write_onnx(net: IntegerNetwork, path: str | os.PathLike[str], *, mode: Mode 
         the path.
 
     Raises:
-        ConstraintError: the mode is none of these, or the network has several inputs.
+        ConstraintError: the mode is none of these.
         ExportError: a node cannot be written in this mode (all are named), a number needs more than 63 bits, a package
             is missing, or the file cannot be written.
     """
@@ -135,7 +135,6 @@ def parts_of(net: IntegerNetwork, mode: Mode) -> tuple[Parts, str]:
     Raises:
         ExportError: a node cannot be written in this mode, or a number needs more than 63 bits.
     """
-    assert net.input
     refuse(f"ONNX, mode {mode!r},", net, _PROBLEMS[mode](net), fix=_WAYS_OUT[mode])
     found = ranges(net, totals=mode == "count")
     numbers = numbers_of(found)
