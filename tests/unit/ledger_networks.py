@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 
-def images(n: int = 12, *, size: int = 8, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Return random 8-bit images [n, 2, size, size]."""
+def images(n: int = 12, *, bits: int = 8, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Return random images [n, 2, 8, 8] of so many bits."""
     made = torch.Generator().manual_seed(1)
-    return torch.randint(0, 256, (n, 2, size, size), generator=made).to(dtype) / 255
+    return torch.randint(0, 2**bits, (n, 2, 8, 8), generator=made).to(dtype) / (2**bits - 1)
 
 
 class Residual(nn.Module):

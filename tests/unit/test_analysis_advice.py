@@ -17,7 +17,7 @@ SETTINGS = Settings().to_dict()
 
 def gap(rms: float = 0.1, **shares: float) -> Gap:
     parts = tuple(
-        Part(term=term, share=share, part=share * rms, rms=share * rms, mean=0.0, cosine=1.0)
+        Part(term=term, share=share, part=share * rms, along=share, rms=share * rms, mean=0.0, cosine=1.0)
         for term, share in shares.items()
     )
     return Gap(rms=rms, mean=0.0, cosine=1.0, parts=parts)

@@ -45,6 +45,7 @@ def closes(ledger: Ledger) -> None:
     for layer in ledger.layers:
         for gap in (layer.local, layer.cumulative):
             assert sum(part.part for part in gap.parts) == pytest.approx(gap.rms, rel=1e-6, abs=1e-12)
+            assert sum(part.along for part in gap.parts) == pytest.approx(1.0 if gap.rms else 0.0)
 
 
 @pytest.mark.parametrize("choices", CHOICES, ids=str)
@@ -73,10 +74,14 @@ def test_it_closes_for_a_hybrid_and_measures_the_whole_accuracy() -> None:
 
 
 def test_it_closes_with_corrections() -> None:
+    x = images()
     for kind in ("bias", "potential"):
-        ledger = ledger_of(Chain(), correct=kind)
+        network = bs.convert(Chain(), x[:2], calibrate=x, steps=3, bits=3, correct=kind)
+        ledger = analyze(network, x)
         closes(ledger)
-        assert "correction" in ledger.terms
+        shifts = conversion_of(network).shifts
+        assert ("correction" in ledger.terms) == bool(shifts.bias or shifts.initial)
+        assert kind == "potential" or ledger.output["correction"].rms > 0
 
 
 def test_few_bits_are_weight_errors_and_the_ledger_says_so() -> None:
@@ -199,7 +204,8 @@ def test_sums_do_not_depend_on_how_batches_are_cut() -> None:
     one, two = once.gap(), twice.gap()
     assert one.rms == pytest.approx(two.rms)
     for a, b in zip(one.parts, two.parts, strict=True):
-        assert (a.share, a.rms, a.mean, a.cosine) == pytest.approx((b.share, b.rms, b.mean, b.cosine))
+        assert (a.share, a.along, a.rms) == pytest.approx((b.share, b.along, b.rms))
+        assert (a.mean, a.cosine) == pytest.approx((b.mean, b.cosine))
     joined = Sums.joined([once, once])
     assert joined.rms == pytest.approx(one.rms)
     assert joined.mean == pytest.approx(one.mean)

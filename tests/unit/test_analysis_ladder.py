@@ -35,8 +35,8 @@ def test_without_codes_the_rung_is_the_float_graph(kind: type[nn.Module]) -> Non
 @pytest.mark.parametrize("kind", NETWORKS)
 @pytest.mark.parametrize("choices", [{}, {"per_channel": False}, {"coding": "split"}])
 def test_weights_on_the_grid_are_found_again(kind: type[nn.Module], choices: dict[str, object]) -> None:
-    x = images(dtype=torch.float64)
-    network, conversion = converted(on_grid(kind().double(), 4), x, steps=4, bits=8, **choices)
+    x = images(bits=4, dtype=torch.float64)
+    network, conversion = converted(on_grid(kind().double(), 4), x, steps=4, input_bits=4, **choices)
     made = rung(conversion, spiking_part(network))
     for op in made.graph:
         if op.module is not None:
@@ -71,10 +71,10 @@ def test_counts_are_those_of_a_neuron_under_constant_current() -> None:
 
 
 def test_convert_check_07_layerwise_steps_equal_counts() -> None:
-    x = images(24, dtype=torch.float64)
+    x = images(24, bits=4, dtype=torch.float64)
     for kind in (Chain, Residual):
         _, conversion = converted(
-            on_grid(kind().double()), x, steps=8, threshold=bs.MaxThreshold(), schedule="layerwise"
+            on_grid(kind().double()), x, steps=8, threshold=bs.MaxThreshold(), schedule="layerwise", input_bits=4
         )
         network = conversion.build(rounded=False)
         real, record = spiking_part(network), conversion_of(network)
@@ -87,9 +87,9 @@ def test_convert_check_07_layerwise_steps_equal_counts() -> None:
 
 
 def test_convert_check_07_one_layer_is_off_by_half_a_level_at_most() -> None:
-    x = images(24, dtype=torch.float64)
+    x = images(24, bits=4, dtype=torch.float64)
     network, conversion = converted(
-        on_grid(Chain().double()), x, steps=8, threshold=bs.MaxThreshold(), schedule="layerwise"
+        on_grid(Chain().double()), x, steps=8, threshold=bs.MaxThreshold(), schedule="layerwise", input_bits=4
     )
     counts = values(rung(conversion, spiking_part(network), neurons="counts").graph, (x,))
     truth = values(conversion.core, (x,))

@@ -1,12 +1,15 @@
 """The error ledger: what every layer's gap to the float network is made of, in parts that add up.
 
-With a_i the activation on rung i of the ladder, d_i = a_i - a_(i-1) is what rung i changes, and these sum to the gap
-g = a_last - a_0 element by element. One number each, which still add up, comes from the projection on the gap:
+With a_i the activation on rung i of the ladder, e_i = a_i - a_0 is the error so far and d_i = a_i - a_(i-1) what rung i
+changes. The gap is g = e_last, the sum of all d_i, element by element. Two numbers per rung add up too:
 
-    share_i = <d_i, g> / <g, g>        sum of all shares = 1        part_i = share_i |g| / |a_0|
+    share_i = (|e_i|**2 - |e_(i-1)|**2) / |g|**2        by how much the squared error grows on this rung
+    along_i = <d_i, g> / <g, g>                         the projection on the gap
 
-A negative share is an error that cancels others. Beside it stands the size of the part alone, ``|d_i| / |a_0|``: where
-it is large and the share small, the error is there but points elsewhere. Norms run over samples, channels and places.
+Shares of either kind sum to 1, and ``part_i = share_i |g| / |a_0|`` to the relative gap. The ledger ranks causes by the
+first: rounding in time is much like noise, and a later rung that only draws it anew (one count more here, one less
+there) is far along the gap although the error is no larger than before. A negative share is a rung that takes errors
+back. Beside both stands the size of the change alone, ``|d_i| / |a_0|``. Norms run over samples, channels and places.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,8 +48,9 @@ class Part:
 
     Args:
         term: of ``TERMS``.
-        share: of the gap, along the gap; all shares add up to 1.
+        share: of the squared gap; all shares add up to 1.
         part: share times the gap's relative RMS; all parts add up to the gap.
+        along: the part's projection on the gap; these add up to 1 as well.
         rms: the size of the part alone, relative to the float activation.
         mean: signed mean of the part, in units of the float activation's RMS: a bias.
         cosine: between the activation on this rung and the float one.
@@ -54,6 +59,7 @@ class Part:
     term: str
     share: float
     part: float
+    along: float
     rms: float
     mean: float
     cosine: float
@@ -223,7 +229,7 @@ class Sums:
         >>> sums.add([a0, a1, a2])
         >>> gap = sums.gap()
         >>> gap.rms, [part.share for part in gap.parts], [part.part for part in gap.parts]
-        (0.2, [0.5, 0.5], [0.1, 0.1])
+        (0.2, [0.25, 0.75], [0.05, 0.15])
     """
 
     def __init__(self, terms: Sequence[str]) -> None:
@@ -231,7 +237,7 @@ class Sums:
         k = len(self.terms)
         self.n = 0
         self.float_squares = self.gap_squares = self.gap_sum = 0.0
-        self.along, self.squares, self.sums = [0.0] * k, [0.0] * k, [0.0] * k
+        self.errors, self.along, self.squares, self.sums = [0.0] * k, [0.0] * k, [0.0] * k, [0.0] * k
         self.rung_squares, self.rung_float = [0.0] * k, [0.0] * k
 
     def add(self, rungs: Sequence[Tensor]) -> None:
@@ -243,7 +249,8 @@ class Sums:
         self.gap_squares += float(gap @ gap)
         self.gap_sum += float(gap.sum())
         for i in range(len(self.terms)):
-            a, d = flat[i + 1], flat[i + 1] - flat[i]
+            a, d, e = flat[i + 1], flat[i + 1] - flat[i], flat[i + 1] - first
+            self.errors[i] += float(e @ e)
             self.along[i] += float(d @ gap)
             self.squares[i] += float(d @ d)
             self.sums[i] += float(d.sum())
@@ -255,11 +262,14 @@ class Sums:
         size = math.sqrt(self.float_squares) or math.sqrt(self.gap_squares) or 1.0
         unit = size / math.sqrt(max(self.n, 1))
         rms = math.sqrt(self.gap_squares) / size
+        whole = self.gap_squares or math.inf
+        shares = [(e - before) / whole for before, e in pairwise([0.0, *self.errors])]
         parts = tuple(
             Part(
                 term=term,
-                share=self.along[i] / self.gap_squares if self.gap_squares else 0.0,
-                part=self.along[i] / self.gap_squares * rms if self.gap_squares else 0.0,
+                share=shares[i],
+                part=shares[i] * rms,
+                along=self.along[i] / whole,
                 rms=math.sqrt(self.squares[i]) / size,
                 mean=self.sums[i] / max(self.n, 1) / unit,
                 cosine=_cosine(self.rung_float[i], self.rung_squares[i], self.float_squares),
@@ -280,7 +290,7 @@ class Sums:
             total.float_squares += one.float_squares * weight
             total.gap_squares += one.gap_squares * weight
             total.gap_sum += one.gap_sum / math.sqrt(max(one.n, 1)) * math.sqrt(weight)
-            for name in ("along", "squares", "rung_squares", "rung_float"):
+            for name in ("errors", "along", "squares", "rung_squares", "rung_float"):
                 ours = getattr(total, name)
                 ours[:] = [a + b * weight for a, b in zip(ours, getattr(one, name), strict=True)]
             total.sums[:] = [

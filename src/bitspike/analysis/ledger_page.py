@@ -56,13 +56,16 @@ def comma_separated(rows: Sequence[Sequence[object]]) -> str:
 def layer_rows(ledger: Ledger) -> list[Sequence[object]]:
     """Return every number of every layer: a row per layer, kind of input and term."""
     rows: list[Sequence[object]] = [
-        ("layer", "input", "term", "share", "part", "rms", "mean", "cosine", "gap", "clipped", "differs", "rate")
-    ]
+        (
+            "layer", "input", "term", "share", "part", "along", "rms", "mean", "cosine", "gap", "clipped", "differs",
+            "rate",
+        )
+    ]  # fmt: skip
     for layer in ledger.layers:
         for kind, gap in (("local", layer.local), ("cumulative", layer.cumulative)):
             rows += [
                 (
-                    layer.id, kind, p.term, p.share, p.part, p.rms, p.mean, p.cosine, gap.rms,
+                    layer.id, kind, p.term, p.share, p.part, p.along, p.rms, p.mean, p.cosine, gap.rms,
                     layer.clipped, layer.differs, layer.rate,
                 )
                 for p in gap.parts
@@ -98,17 +101,18 @@ def _answer(ledger: Ledger) -> Html:
     largest = f" The largest part is {ledger.dominant}: {TERMS[ledger.dominant]}." if ledger.dominant else ""
     rows = [
         (p.term, TERMS[p.term], percent(p.part) if p.part >= 0 else f"-{percent(-p.part)}", f"{p.share:.1%}",
-         percent(p.rms))
+         f"{p.along:.1%}", percent(p.rms))
         for p in ledger.output.parts
     ]  # fmt: skip
     body = html(
         '<p class="lead">What leaves the spiking network differs from the float network by <strong class="n">{gap}'
-        "</strong> of its RMS.{largest}</p>{rows}<small>The parts add up to the measured gap within {closure}. A part "
-        "is measured along the gap, so that a negative one cancels others; its size alone is the last column.</small>"
+        "</strong> of its RMS.{largest}</p>{rows}<small>The parts add up to the measured gap within {closure}. "
+        "A share is by how much the cause makes the squared error larger, given those above it; a negative one takes "
+        "errors back. Along the gap counts what a cause only draws anew as its own.</small>"
         "{notes}",
         gap=percent(ledger.measured),
         largest=largest,
-        rows=table(["part", "due to", "of the RMS", "share", "size alone"], rows, numbers=(2, 3, 4)),
+        rows=table(["part", "due to", "of the RMS", "share", "along the gap", "size alone"], rows, numbers=range(2, 6)),
         closure=percent(ledger.closure),
         notes=join(html('<p class="warn">{n}</p>', n=note) for note in ledger.notes),
     )
