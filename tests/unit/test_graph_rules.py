@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from ordinary_networks import Blend, Detector, SmallResNet, SmallUNet, lived_in
 from torch import Tensor, nn
 
+import bitspike as bs
 from bitspike.errors import BitspikeError, ConversionError
 from bitspike.graph.capture import capture
 from bitspike.graph.fold import fold
@@ -274,3 +275,16 @@ def test_all_violations_are_reported_together_with_their_lines() -> None:
 
 def test_notes_do_not_stop_anything() -> None:
     raise_if([Violation(code="N301", severity="note", measured="the softmax stays real")])
+
+
+def test_convert_check_03_a_converted_model_holds_no_relu_in_its_region() -> None:
+    model, x = lived_in(SmallResNet()), torch.rand(4, 3, 16, 16)
+    network = bs.convert(model, x, calibrate=x)
+    assert isinstance(network, torch.fx.GraphModule)
+    targets = [node.target for node in network.graph.nodes]
+    assert not any(isinstance(module, nn.ReLU) for module in network.modules())
+    assert torch.relu not in targets
+    assert torch.clamp not in targets
+    graph = fold(capture(model, x))
+    relus = [op.id for op in graph if op.kind == "relu"]
+    assert sum(isinstance(module, bs.Neuron) for module in network.modules()) == len(relus) == 7
