@@ -285,3 +285,43 @@ def test_what_a_layer_decodes_to_is_what_it_stands_for() -> None:
     for id, report in record.layers.items():
         if report.kind == "neuron":
             assert float(report.value.max()) == pytest.approx(float(real[id].max()), rel=0.02)
+
+
+def test_a_relu_in_front_of_the_first_weights_stays_real() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 2))
+    x = images(8, 2, 8, 8)
+    snn = bs.convert(model.eval(), x[:1], calibrate=x, steps=256, exclude=["0"], threshold=bs.MaxThreshold())
+    assert len(bs.lower(snn, x[:1]).neurons) == 1
+    with torch.no_grad():
+        assert relative(snn(x), model(x)) < 0.05
+
+
+def test_the_first_layer_is_the_first_behind_a_flatten_too() -> None:
+    x = images(8, 2, 4, 4)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(32, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2)).eval()
+    net = bs.lower(bs.convert(model, x[:1], calibrate=x, bits=4, last_bits=6), x[:1])
+    assert net.weight_bits() == {"1": 8, "3": 4, "5": 6}
+
+
+def test_padded_shortcuts_run_natively() -> None:
+    class Shortcut(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.two = nn.Conv2d(2, 4, 3, padding=1), nn.Conv2d(4, 8, 3, 2, 1)
+            self.head = nn.Linear(8, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = F.relu(self.stem(x))
+            skip = F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 2, 2))
+            return self.head(F.relu(self.two(x) + skip).mean((2, 3)))
+
+    torch.manual_seed(0)
+    x, model = images(8, 2, 8, 8), Shortcut().eval()
+    snn = converted(model, x, steps=128)
+    net = bs.lower(snn, x[:1])
+    engine = bs.Engine(net)
+    assert not engine.reason or "library" in engine.reason
+    assert bs.verify(net, x, engine=True).equal
+    with torch.no_grad():
+        assert relative(snn(x), model(x)) < 0.05

@@ -233,7 +233,8 @@ def finish(prepared: Prepared, example: Tensor | tuple[Tensor, ...], *, data: An
         example: one or more inputs as the model takes them.
         data: batches for the grid of what enters the spiking part and for ``correct``; None takes the example.
         choices: of :func:`convert` and :class:`~bitspike.graph.settings.Settings`; bits, steps and ``per_channel`` are
-            those that were prepared for unless they are given.
+            those that were prepared for unless they are given. Thresholds are rounded within 0.1 %, because what was
+            trained should not be moved again.
 
     Returns:
         the spiking network, as :func:`convert` does.
@@ -247,7 +248,8 @@ def finish(prepared: Prepared, example: Tensor | tuple[Tensor, ...], *, data: An
         torch.Size([32, 2])
     """
     other = {k: choices.pop(k) for k in list(choices) if k in _FINISHING}
-    settings = replace(prepared.settings, **choices)
+    other = {"include": prepared.include, "exclude": prepared.exclude} | other
+    settings = replace(prepared.settings, **({"tolerance": 1e-3} | choices))
     inputs = example if isinstance(example, tuple) else (example,)
     was_training = prepared.training
     prepared.eval()

@@ -57,12 +57,22 @@ def neurons(graph: Graph) -> tuple[str, ...]:
 
     These are the relus of currents, and the sums of spikes that are read as spikes; a relu of spikes changes nothing.
     """
-    found = spikes(graph)
+    found = spikes(graph) - entries(graph)
     return tuple(op.id for op in graph if op.id in found and _sends(op, found))
 
 
 def _sends(op: Op, found: set[str]) -> bool:
     return op.kind == "add" or (op.kind == "relu" and op.inputs[0] not in found)
+
+
+def entries(graph: Graph) -> set[str]:
+    """Return the ids of the inputs, and of what only moves, joins or pools them: values that may be below 0."""
+    found: set[str] = set()
+    for op in graph:
+        carries = moves(op) or op.kind in ("avg_pool", "max_pool", "concat")
+        if op.kind == "input" or (carries and op.inputs and all(i in found for i in op.inputs)):
+            found.add(op.id)
+    return found
 
 
 def origins(graph: Graph, id: str, *, pools_count: bool = True) -> Iterator[tuple[str, float]]:

@@ -48,6 +48,7 @@ class Settings:
             chips have it, shares one step.
         concat: ``tie`` gives the neurons that are put side by side one value; ``fold`` leaves each its own and folds
             them into the slices of the next weights.
+        tolerance: how far thresholds, and biases against them, may be rounded before another bit is taken.
         rounded: False leaves thresholds and biases as good as real, to measure what their rounding costs.
 
     Raises:
@@ -71,6 +72,7 @@ class Settings:
     max_fraction_bits: int = 8
     multiplier_bits: int | None = None
     concat: Concat = "tie"
+    tolerance: float = 0.01
     rounded: bool = True
 
     def __post_init__(self) -> None:
@@ -94,6 +96,8 @@ class Settings:
         for name, allowed in words.items():
             if getattr(self, name) not in get_args(allowed):
                 raise ConstraintError(f"convert({name}={getattr(self, name)!r}): allowed are {get_args(allowed)}")
+        if not 0 < self.tolerance < 1:
+            raise ConstraintError(f"convert(tolerance={self.tolerance}): a share of the threshold in (0, 1) is needed")
         if not 0 <= self.initial < 1:
             raise ConstraintError(f"convert(initial={self.initial}): a share of the threshold in [0, 1) is needed")
         if self.schedule == "layerwise" and self.reset == "hard":

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from bitspike.errors import ConversionError
-from bitspike.graph.flow import read_as_spikes, rectified_sum
+from bitspike.graph.flow import entries, read_as_spikes, rectified_sum
 from bitspike.graph.ir import Graph, Op
 from bitspike.graph.settings import Settings
 from bitspike.graph.units import Group, Weighted, fit_group, shared_unit
@@ -175,8 +175,9 @@ class _Builder:
         self.sums: set[str] = set()
         self.reports: dict[str, LayerReport] = {}
         self.readouts: dict[str, fx.Node] = {}
-        weighted = [op for op in graph if op.kind in WEIGHTED]
-        self.first = {op.id for op in weighted if self.ops[op.inputs[0]].kind == "input"}
+        entering = entries(graph)
+        self.entering = entering
+        self.first = {op.id for op in graph if op.kind in WEIGHTED and op.inputs[0] in entering}
         self.dtype = next((p.dtype for m in graph.modules.values() for p in m.parameters()), torch.float32)
 
     def run(self) -> Built:
@@ -223,7 +224,7 @@ class _Builder:
 
     def _relu(self, op: Op) -> None:
         source, pools = self.ops[op.inputs[0]], []
-        if source.id in self.spikes:  # rectified already
+        if source.id in self.spikes and source.id not in self.entering:  # rectified already
             self.spikes[op.id] = self.spikes[source.id]
             return
         # relu(max_pool(current)) is max_pool(relu(current)), and counts of spikes have an exact maximum.
@@ -366,11 +367,12 @@ class _Builder:
             scale=s.scale,
             max_fraction_bits=s.max_fraction_bits,
             multiplier_bits=s.multiplier_bits,
+            tolerance=s.tolerance,
             rounded=s.rounded,
         )
         exponent = max(0, math.ceil(math.log2(float(group.threshold.max())) - group.fraction_bits))
         # Where the input is parted over the steps, everything else is parted with it.
-        parted = s.coding == "split" and any(self.ops[b.op.inputs[0]].kind == "input" for b in layers)
+        parted = s.coding == "split" and any(b.op.inputs[0] in self.entering for b in layers)
         grain = 2.0**-exponent / (s.steps if parted else 1)
         currents = [self._current(b, i, group, grain, 2.0**-exponent) for i, b in enumerate(layers)]
         currents += [self._skip_current(op, b, i, group, grain) for i, b in enumerate(skips)]
@@ -461,7 +463,7 @@ class _Builder:
     def _current(self, branch: _Branch, index: int, group: Group, grain: float, undivided: float) -> fx.Node:
         """Emit a weighted layer: codes times a power of two."""
         layer = self.graph.module_of(branch.op)
-        step = undivided if self.ops[branch.op.inputs[0]].kind == "input" else grain
+        step = undivided if branch.op.inputs[0] in self.entering else grain
         bias = group.biases[index].double() * grain * 2.0**-group.fraction_bits
         bits = self.settings.bits_of(branch.op.path, first=branch.op.id in self.first, last=False)
         many = group.multipliers[index]

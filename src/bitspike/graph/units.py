@@ -27,8 +27,10 @@ from bitspike.weights.schemes import Uniform
 
 SKIP_CODES = 127
 """The largest gain of a neuron that adds spikes without any weights: 8-bit codes."""
+FINEST = 2.0**-20
+"""The smallest unit as a share of the threshold."""
 TOLERANCE = 0.01
-"""How far a threshold, and a bias against it, may be rounded before a fraction bit is added."""
+"""Rounding beyond this is noted."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +113,7 @@ def fit_group(
     scale: ScaleRule | None = None,
     max_fraction_bits: int = 8,
     multiplier_bits: int | None = None,
+    tolerance: float = TOLERANCE,
     rounded: bool = True,
 ) -> Group:
     """Choose the integers of a neuron.
@@ -125,6 +128,7 @@ def fit_group(
         multiplier_bits: f, for chips with a multiplier behind each branch: every branch keeps the step U_i of its own
             weights, and the sum is M_1 S_1 + M_2 S_2 in units of min U_i / 2**f, M_i = round(U_i / unit). None shares
             one step.
+        tolerance: how far a threshold, and a bias against it, may be rounded before a fraction bit is added.
         rounded: False keeps threshold and bias at 2**-30 of a count, as good as real, to measure what rounding costs.
 
     Returns:
@@ -132,6 +136,8 @@ def fit_group(
         half of its levels).
     """
     unit = shared_unit(branches, [s.abs() for s in skips], per_channel=per_channel, scale=scale)
+    # A channel that a norm has switched off has weights of next to nothing; counts finer than this decide no spike.
+    unit = torch.maximum(unit, value * FINEST)
     steps = [unit] * len(branches)
     if multiplier_bits is not None and len(branches) > 1:
         own = [shared_unit([b], [], per_channel=per_channel, scale=scale) for b in branches]
@@ -161,7 +167,7 @@ def fit_group(
         off = float((threshold / exact - 1).abs().max())
         biased = any(bool((b.bias != 0).any()) for b in branches)
         off_bias = 0.5 / float(threshold.min()) if biased else 0.0
-        if max(off, off_bias) <= TOLERANCE:
+        if max(off, off_bias) <= tolerance:
             break
     if rounded and max(off, off_bias) > TOLERANCE:
         notes.append(f"W202: the threshold is {off:.1%} off, a bias up to {off_bias:.1%} of it, with {k} fraction bits")

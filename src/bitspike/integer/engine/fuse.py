@@ -23,6 +23,7 @@ from bitspike.integer.network import (
     MaxPool,
     Neuron,
     Node,
+    Pad,
     Readout,
     Reshape,
     Shape,
@@ -177,7 +178,7 @@ def fuse(net: IntegerNetwork) -> Fused:
     return fused
 
 
-_KNOWN = (Add, Concat, Convolution, CountMaxPool, Input, Linear, MaxPool, Neuron, Readout, Reshape, SumPool)
+_KNOWN = (Add, Concat, Convolution, CountMaxPool, Input, Linear, MaxPool, Neuron, Pad, Readout, Reshape, SumPool)
 _BYTES = frozenset({Layout.BYTES})
 _BITS = frozenset({Layout.BITS})
 _ANY = frozenset({Layout.BYTES, Layout.BITS, Layout.PLANES})
@@ -234,6 +235,8 @@ def _terms(net: IntegerNetwork, node: Neuron | Readout | Add, signals: dict[str,
             terms.append(Term(signals[id], gain))
         elif isinstance(source, Convolution | Linear):
             terms += [Term(layer, gain) for layer in _layers(net, source, signals)]
+        elif (skip := _padded_skip(net, source, signals)) is not None:
+            terms.append(Term(skip, gain))
         elif isinstance(source, Add):
             terms += [Term(t.source, t.gain * gain) for t in _terms(net, source, signals)]
         elif (
@@ -243,6 +246,28 @@ def _terms(net: IntegerNetwork, node: Neuron | Readout | Add, signals: dict[str,
         else:
             raise Unfit(f"{node.path}: it reads a {type(source).__name__}")
     return tuple(terms)
+
+
+def _padded_skip(net: IntegerNetwork, node: Node, signals: dict[str, Signal]) -> Layer | None:
+    """Return a signal with channels of zeros around it as a layer of weights 1; None for anything else.
+
+    Channels are padded as places of a single channel: reshaped to [1, C * places], padded, reshaped back.
+    """
+    if not isinstance(node, Reshape):
+        return None
+    pad = net[node.sources[0]]
+    if not isinstance(pad, Pad) or len(pad.shape) != 2 or pad.shape[0] != 1:
+        return None
+    flat = net[pad.sources[0]]
+    signal = signals.get(flat.sources[0]) if isinstance(flat, Reshape) else None
+    channels, inside = _places(node, node.shape)
+    each = inside[0] * inside[1]
+    if signal is None or signal.inside != inside or pad.before[0] < 0 or pad.before[0] % each or pad.after[0] < 0:
+        return None
+    codes = np.zeros((channels, signal.channels, 1, 1), np.int8)
+    first = pad.before[0] // each
+    codes[first : first + signal.channels, :, 0, 0] = np.eye(signal.channels, dtype=np.int8)
+    return Layer(node.path, signal, codes, Window((1, 1)))
 
 
 def _plain(node: Readout) -> bool:
