@@ -78,7 +78,9 @@ class Counts:
     def __call__(self, z: Tensor) -> Tensor:
         top = self.top.to(z)
         share = (self.steps * (z + self.bias.to(z)) + self.charge.to(z)) / top + self.initial
-        n = share.floor() if self.fire == "ge" else share.ceil() - 1
+        # Pools of counts meet the threshold exactly, and often; what floats lose must not decide then.
+        slack = 4 * self.steps * torch.finfo(z.dtype).eps
+        n = (share + slack).floor() if self.fire == "ge" else (share - slack).ceil() - 1
         return n.clamp(0, self.steps) * top / self.steps
 
 
@@ -98,7 +100,8 @@ def activation(conversion: Conversion, id: str, kind: Neurons) -> Activation:
     if kind == "relu":
         limit = conversion.core[id].attrs.get("clip")
         return lambda z: z.clamp(0, limit)
-    top = by_place(report.wanted, shape)
+    # With real thresholds lambda is met to 2**-30 only; pools of its spikes have to count in the very same number.
+    top = by_place(report.wanted if settings.rounded else report.value, shape)
     if kind == "clip":
         return Clip(top)
     initial = settings.initial

@@ -152,7 +152,9 @@ class _Study:
         self.measured = [[0.0, 0.0] for _ in self.exits]
         self.collector = Collector(conversion, self.spiking)
         self.tops = {id: by_place(conversion.layers[id].wanted, self.core[id].shape) for id in self.neurons}
-        self.activations = {id: [activation(conversion, id, kind) for kind in self._kinds()] for id in self.neurons}
+        self.activations = {
+            id: [activation(self.real_record, id, kind) for kind in self._kinds()] for id in self.neurons
+        }
         self._write_rungs()
 
     def _write_rungs(self) -> None:
