@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
+from typing import Any
 
 import pytest
+import torch
+from ledger_networks import Chain, images, on_grid
 
 import bitspike as bs
 from bitspike.analysis.advice import advise
@@ -66,9 +70,43 @@ def test_what_is_set_already_is_not_advised() -> None:
     assert "neuron=bs.SignedIF" not in options("unevenness", neuron="SignedIF")
     assert options("weights", per_channel=False)[0] == "per_channel=True"
     assert "bs.prepare" in options("weights", bits=2, per_channel=False)[0]
+    assert options("integer", max_fraction_bits=0) == ("max_fraction_bits=8",)
+    assert options("integer", fraction_bits=3)[0].startswith("bits=")
     assert options("clipping", calibration={"statistic": "percentile", "percentile": 99.9})[0] == (
         "threshold=bs.PercentileThreshold(99.99)"
     )
+
+
+@pytest.mark.parametrize(
+    ("term", "choices"),
+    [
+        ("weights", {"bits": 2, "first_bits": 2, "last_bits": 2, "steps": 64}),
+        ("clipping", {"threshold": bs.PercentileThreshold(90.0), "steps": 64}),
+        ("truncation", {"initial": 0.0, "steps": 8, "schedule": "layerwise"}),
+        ("truncation", {"steps": 3, "schedule": "layerwise", "threshold": bs.MSEThreshold()}),
+        ("reset", {"reset": "hard", "steps": 32}),
+        ("integer", {"max_fraction_bits": 0, "bits": 2, "schedule": "layerwise", "steps": 256}),
+    ],
+)
+def test_following_the_advice_makes_the_part_smaller(term: str, choices: dict[str, Any]) -> None:
+    torch.manual_seed(1)
+    model, x = Chain(), images(24)
+    if term == "integer":  # nothing else is left to lose
+        on_grid(model, 2)
+        choices |= {"first_bits": 2, "last_bits": 8, "threshold": bs.MaxThreshold()}
+    before = bs.analyze(bs.convert(model, x[:2], calibrate=x, **choices), x)
+    found = next(a for a in before.advice if a.term == term)
+    option = next(o for o in found.options if not o.startswith("bs."))
+    name, _, text = option.partition("=")
+    known = {"bs.MaxThreshold()": bs.MaxThreshold(), "bs.MSEThreshold()": bs.MSEThreshold()}
+    if text.startswith("bs.PercentileThreshold"):
+        value: Any = bs.PercentileThreshold(float(text.split("(")[1].rstrip(")")))
+    else:
+        value = known[text] if text in known else ast.literal_eval(text)
+    after = bs.analyze(bs.convert(model, x[:2], calibrate=x, **{**choices, name: value}), x)
+    part = next((p for p in after.output.parts if p.term == term), None)
+    assert part is None or part.rms < before.output[term].rms, option
+    assert after.output.rms < before.output.rms, option
 
 
 def test_the_worst_layer_gets_the_bits() -> None:

@@ -45,7 +45,7 @@ def advise(
     Args:
         output: the gap of the network's outputs.
         layers: of the ledger; the layer with the largest part of its own is named.
-        settings: of the conversion: what is set already is not advised.
+        settings: of the conversion: what is set already is not advised; ``fraction_bits``, the most that a neuron uses.
         calibration: how lambdas were found.
         steps: T.
 
@@ -123,7 +123,7 @@ def _clipping(facts: Facts) -> Said:
 
 def _truncation(facts: Facts) -> Said:
     options = [] if facts.get("initial", 0.5) == 0.5 else ["initial=0.5"]
-    if facts.get("calibration.statistic") != "mse":
+    if facts.get("calibration.statistic") not in ("mse", "given"):
         options.append("threshold=bs.MSEThreshold()")
     options.append(f"steps={2 * facts['steps']}")
     return options, "T steps have too few levels for the activations."
@@ -143,10 +143,16 @@ def _unevenness(facts: Facts) -> Said:
 
 
 def _integer(facts: Facts) -> Said:
-    k = int(facts.get("max_fraction_bits", 8))
+    limit, used = int(facts.get("max_fraction_bits", 8)), int(facts.get("fraction_bits", 0))
+    if used >= limit:
+        return (
+            [f"max_fraction_bits={max(limit + 4, 8)}"],
+            "Thresholds and biases are small whole numbers and lose by rounding; more fraction bits make them larger.",
+        )
     return (
-        [f"max_fraction_bits={max(k + 2, 8)}"],
-        "Thresholds and biases are small whole numbers and lose by rounding; fraction bits make them larger.",
+        [f"bits={_wider(facts.get('bits', 8), facts['where'])}", f"steps={2 * facts['steps']}"],
+        f"Thresholds and biases are rounded by less than 1 %, with {used} fraction bits of {limit}; wider weight codes "
+        "make a count smaller.",
     )
 
 

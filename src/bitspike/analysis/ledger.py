@@ -266,6 +266,7 @@ class _Study:
         output = Sums.joined(self.outputs)
         measured = (sum(g / (a or g or 1.0) for g, a in self.measured) / len(self.measured)) ** 0.5
         settings = self.conversion.settings.to_dict()
+        used = max((self.conversion.layers[id].fraction_bits for id in self.neurons), default=0)
         layers = tuple(self._layer(id) for id in self.conversion.layers)
         curve = self.curve.points(self.labelled)
         accuracy = {name: value / self.labelled for name, value in self.right.items()} if self.labelled else {}
@@ -282,7 +283,13 @@ class _Study:
             curve=curve,
             lossy=self.lossy,
             notes=notes(output, curve, lossy=self.lossy),
-            advice=advise(output, layers, settings, self.conversion.calibration, steps=self.conversion.settings.steps),
+            advice=advise(
+                output,
+                layers,
+                {**settings, "fraction_bits": used},
+                self.conversion.calibration,
+                steps=self.conversion.settings.steps,
+            ),
             pictures=self.collector.pictures(),
         )
 
