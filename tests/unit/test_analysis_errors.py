@@ -15,7 +15,8 @@ from torch import nn
 
 import bitspike as bs
 from bitspike.analysis.errors import Ledger, Point, Sums
-from bitspike.analysis.ledger import analyze, rises_then_falls
+from bitspike.analysis.ledger import analyze
+from bitspike.analysis.ledger_curve import rises_then_falls
 from bitspike.errors import ConstraintError, DataError
 from bitspike.graph.conversion import conversion_of
 from bitspike.integer.network import Neuron as IntegerNeuron

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from bitspike.analysis.advice import advise
-from bitspike.analysis.errors import Gap, LayerErrors, Ledger, Point, Sums, accuracy_of
+from bitspike.analysis.errors import LayerErrors, Ledger, Sums, accuracy_of
 from bitspike.analysis.ladder import Rung, activation, by_place, corrected, rung
+from bitspike.analysis.ledger_curve import Curve, Whole, notes
 from bitspike.analysis.ledger_pictures import Collector
 from bitspike.analysis.ledger_spikes import Firing, Limits, Run, limits_of, listen
 from bitspike.errors import DataError
@@ -145,7 +146,7 @@ class _Study:
         self.outputs = [Sums(self.terms) for _ in self.exits]
         self.firing: dict[str, Firing] = {}
         self.clipped = dict.fromkeys(self.neurons, 0)
-        self.curve = _Curve(conversion)
+        self.curve = Curve(conversion)
         self.whole = _whole(conversion)
         self.right: dict[str, int] = {}
         self.labelled = self.samples = 0
@@ -327,107 +328,6 @@ def _terms(*, lossy: bool, corrected: bool) -> tuple[str, ...]:
     return ("input", "weights", "clipping", *middle, "integer", "saturation")
 
 
-def notes(output: Gap, curve: Sequence[Point], *, lossy: bool) -> tuple[str, ...]:
-    """Say what a reader must not overlook.
-
-    Args:
-        output: the gap of the outputs.
-        curve: the network after more and more steps.
-        lossy: the neurons reset to zero.
-    """
-    said = []
-    if lossy:
-        said.append(
-            "lossy: a reset to zero loses what exceeds the threshold. Formula (*), the split of time into truncation "
-            "and unevenness, and counts that differ from (*) are not applicable; no number of steps makes it exact."
-        )
-    if output.dominant == "weights" and output["weights"].share >= 0.5:
-        said.append(
-            f"weight rounding dominates: {output['weights'].share:.0%} of the gap. Fine-tune (bs.prepare, bs.finish) "
-            "or use more bits; a larger T will not help."
-        )
-    if (falls := rises_then_falls(curve)) is not None:
-        best, last = falls
-        said.append(
-            f"rises then falls: best at T = {best.steps} ({_said(best)}), worse at T = {last.steps} ({_said(last)}). "
-            "Lambda is too small for many steps: threshold=bs.PercentileThreshold(...) with a higher percentile."
-        )
-    return tuple(said)
-
-
-def _said(point: Point) -> str:
-    return f"error {point.error:.2%}" if point.accuracy is None else f"accuracy {point.accuracy:.2%}"
-
-
-def rises_then_falls(curve: Sequence[Point], tolerance: float = 0.01) -> tuple[Point, Point] | None:
-    """Return the best and the last point of a curve that has become worse again, or None.
-
-    Args:
-        curve: by number of steps, ascending.
-        tolerance: by how much accuracy must have fallen, or the relative error have grown where there are no labels.
-
-    Example:
-        >>> points = [Point(steps=t, accuracy=a, error=0.1) for t, a in ((1, 0.5), (2, 0.9), (4, 0.8))]
-        >>> [point.steps for point in rises_then_falls(points)]
-        [2, 4]
-    """
-    if len(curve) < 2:
-        return None
-    last = curve[-1]
-    known = [p for p in curve if p.accuracy is not None]
-    if len(known) == len(curve):
-        best = max(known, key=lambda p: cast(float, p.accuracy))
-        fallen = cast(float, best.accuracy) - cast(float, last.accuracy)
-    else:
-        best = min(curve, key=lambda p: p.error)
-        fallen = last.error - best.error
-    return (best, last) if fallen > tolerance and best.steps < last.steps else None
-
-
-class _Curve:
-    """The network after 1, 2, 4, ... steps, up to twice as many as it was made for."""
-
-    def __init__(self, conversion: Conversion) -> None:
-        settings = conversion.settings
-        most = settings.steps if settings.coding == "events" else 2 * settings.steps
-        self.steps = sorted({2**i for i in range(most.bit_length()) if 2**i <= most} | {settings.steps, most})
-        self.errors = {t: [0.0] * len(conversion.core.ops[-1].inputs) for t in self.steps}
-        self.floats = [0.0] * len(conversion.core.ops[-1].inputs)
-        self.right: dict[int, int] = dict.fromkeys(self.steps, 0)
-        # What happens at a step does not depend on how many follow, so one run tells all of them.
-        once = settings.schedule == "synchronous" and settings.coding in ("direct", "events")
-        made = [conversion.build(steps=t) for t in ([most] if once else self.steps)]
-        self.networks = [(spiking_part(network), conversion_of(network)) for network in made]
-
-    def add(
-        self,
-        entries: tuple[Tensor, ...],
-        truth: Sequence[Tensor],
-        inputs: tuple[Tensor, ...],
-        labels: Tensor | None,
-        whole: Callable[[tuple[Tensor, ...], tuple[Tensor, ...]], Any],
-    ) -> None:
-        """Run one batch."""
-        self.floats = [s + float(a.double().square().sum()) for s, a in zip(self.floats, truth, strict=True)]
-        if len(self.networks) == 1:
-            found = listen(*self.networks[0], entries, steps_at=self.steps).partial
-        else:
-            found = {t: listen(*made, entries).outputs for t, made in zip(self.steps, self.networks, strict=True)}
-        for t, outputs in found.items():
-            for n, (value, a) in enumerate(zip(outputs, truth, strict=True)):
-                self.errors[t][n] += float((value.double() - a.double()).square().sum())
-            self.right[t] += accuracy_of(whole(inputs, outputs), labels) or 0
-
-    def points(self, labelled: int) -> tuple[Point, ...]:
-        """Return the curve."""
-        found = []
-        for t in self.steps:
-            squares = [e / (a or e or 1.0) for e, a in zip(self.errors[t], self.floats, strict=True)]
-            accuracy = self.right[t] / labelled if labelled else None
-            found.append(Point(steps=t, accuracy=accuracy, error=(sum(squares) / len(squares)) ** 0.5))
-        return tuple(found)
-
-
 class _Stub(nn.Module):
     """Stands where the spiking part stands, and returns what it is told to."""
 
@@ -438,7 +338,7 @@ class _Stub(nn.Module):
         return self.outputs[0] if len(self.outputs) == 1 else self.outputs
 
 
-def _whole(conversion: Conversion) -> Callable[[tuple[Tensor, ...], tuple[Tensor, ...]], Any]:
+def _whole(conversion: Conversion) -> Whole:
     """Return a function from the inputs of the whole network and what leaves its spiking part to its result."""
     if covers(conversion.graph, conversion.region):
         return lambda _inputs, outputs: outputs[0] if len(outputs) == 1 else outputs
