@@ -16,24 +16,31 @@ from typing import Any
 
 from bitspike.analysis.words import percent
 from bitspike.errors import BitspikeError
-from bitspike.recipe import Recipe, load, shipped
+from bitspike.journeys.listing import steps_of
+from bitspike.recipe import AnyRecipe, ConvertRecipe, load, recipe_of, shipped
 
 RECORDS = Path(__file__).parent / "records"
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
-EXPERIMENT = ("data", "model", "neuron", "norm", "weights", "training", "lowering")
-ELSEWHERE = {("data", "root"), ("data", "download"), ("training", "device"), ("training", "tensorboard")}
+EXPERIMENT = {
+    "train": ("data", "model", "neuron", "norm", "weights", "training", "lowering"),
+    "convert": ("data", "model", "convert", "finetune"),
+}
+ELSEWHERE = {
+    ("data", "root"), ("data", "download"), ("model", "folder"), ("model", "weights"),
+    *((part, key) for part in ("training", "finetune") for key in ("device", "tensorboard")),
+}  # fmt: skip
 
 
 class RecordError(BitspikeError):
     """A run cannot become a record, or a record cannot be shown."""
 
 
-def digest(recipe: Recipe) -> str:
-    """Return a short hash of the experiment that a recipe describes, whatever its seed and the place of its data."""
+def digest(recipe: AnyRecipe) -> str:
+    """Return a short hash of the experiment that a recipe describes, whatever its seed and the places of its files."""
     values = recipe.model_dump(mode="json")
-    kept = {part: values[part] for part in EXPERIMENT}
+    kept = {part: values[part] for part in EXPERIMENT[recipe.kind]}
     for part, key in ELSEWHERE:
-        kept[part].pop(key, None)
+        (kept.get(part) or {}).pop(key, None)
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -47,7 +54,7 @@ def record(run: Path) -> Path:
         report = json.loads((run / "report.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RecordError(f"{run} is no finished run: {error}") from error
-    recipe = Recipe.model_validate(report["recipe"])
+    recipe = recipe_of(report["recipe"])
     if recipe.name not in shipped():
         raise RecordError(f"{run}: {recipe.name!r} is no shipped recipe")
     if digest(recipe) != digest(load(recipe.name)):
@@ -58,19 +65,24 @@ def record(run: Path) -> Path:
     return path
 
 
-def compact(report: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:
+def compact(report: Mapping[str, Any], recipe: AnyRecipe) -> dict[str, Any]:
     """Return what a claim needs: value, seed, steps, bits, proof, time, hardware, versions, commit, published value."""
     keys = ("accuracy", "published", "expected", "certificate", "agreement", "bits", "bytes", "seconds", "environment")
     return {
         "name": recipe.name,
         "experiment": digest(recipe),
         "seed": recipe.seed,
-        "steps": recipe.model.steps,
-        "epochs": recipe.training.epochs,
+        "steps": steps_of(recipe),
+        "epochs": _epochs(recipe),
         **{key: report[key] for key in keys},
         "commit": _commit(),
         "finished": report["finished"],
     }
+
+
+def _epochs(recipe: AnyRecipe) -> int:
+    section = recipe.finetune if isinstance(recipe, ConvertRecipe) else recipe.training
+    return 0 if section is None else section.epochs
 
 
 def table(records: Iterable[Mapping[str, Any]]) -> str:
@@ -102,7 +114,8 @@ def _row(name: str, runs: list[Mapping[str, Any]]) -> str:
     seeds = f"{len(runs)} seeds" if len(runs) > 1 else "1 seed"
     published = "" if first["published"] is None else percent(first["published"]["value"])
     widths = sorted(set(first["bits"].values()))
-    floats = load(name).weights is None
+    recipe = load(name)
+    floats = not isinstance(recipe, ConvertRecipe) and recipe.weights is None
     weights = "float32" if floats else ", ".join(map(str, widths)) + (" bit" if widths == [1] else " bits")
     proven = all(r["certificate"]["equal"] for r in runs)
     agreement = min(r["agreement"]["spikes"] for r in runs)

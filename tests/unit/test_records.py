@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bitspike.recipe import Recipe, load
+from bitspike.recipe import AnyRecipe, load
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -26,7 +26,7 @@ def records(tmp_path: Path) -> ModuleType:
     return module
 
 
-def report(recipe: Recipe, test: float) -> dict[str, Any]:
+def report(recipe: AnyRecipe, test: float) -> dict[str, Any]:
     return {
         "recipe": recipe.model_dump(mode="json"),
         "accuracy": {"test": test, "validation": 0.9, "by_step": [0.5, test], "lowered": test},
@@ -52,7 +52,7 @@ def report(recipe: Recipe, test: float) -> dict[str, Any]:
     }
 
 
-def keep(records: ModuleType, folder: Path, recipe: Recipe, test: float) -> Path:
+def keep(records: ModuleType, folder: Path, recipe: AnyRecipe, test: float) -> Path:
     folder.mkdir(exist_ok=True)
     (folder / "report.json").write_text(json.dumps(report(recipe, test)))
     kept: Path = records.record(folder)
@@ -75,6 +75,19 @@ def test_almost_all_spikes_are_not_all(records: ModuleType, tmp_path: Path) -> N
     kept = json.loads(path.read_text())
     kept["agreement"]["spikes"] = 0.9999999
     assert "| > 99.99 % of spikes |" in records.table([kept])
+
+
+def test_a_converted_network_is_a_record_wherever_its_weights_lie(records: ModuleType, tmp_path: Path) -> None:
+    places = ["model.weights=mine/resnet20.th", "data.root=elsewhere", "model.folder=there"]
+    path = keep(records, tmp_path / "run", load("resnet20-cifar10-convert", places), 0.9)
+    entry = json.loads(path.read_text())
+    assert (entry["steps"], entry["epochs"]) == (32, 0)
+    row = next(line for line in records.table(records.read()).splitlines() if "resnet20" in line)
+    assert row.startswith("| `resnet20-cifar10-convert` | 4 bits | 32 | **90.00** % (1 seed) | 91.73 % |")
+    with pytest.raises(records.RecordError, match="changed the recipe"):
+        keep(records, tmp_path / "run", load("resnet20-cifar10-convert", ["convert.steps=8"]), 0.5)
+    for recipe in (load("digits-convert"), load("digits-convert", ["finetune.device=cpu"])):
+        assert json.loads(keep(records, tmp_path / "run", recipe, 0.97).read_text())["epochs"] == 12
 
 
 def test_a_run_that_changed_its_recipe_is_no_record(records: ModuleType, tmp_path: Path) -> None:

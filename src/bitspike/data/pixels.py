@@ -96,7 +96,7 @@ class Normalization:
     Example:
         >>> pixels = torch.tensor([[[[0, 128, 255]]]], dtype=torch.uint8)
         >>> Normalization(mean=(0.5,), std=(0.25,)).to_input(pixels).flatten().tolist()
-        [-2.0, 0.007843017578125, 2.0]
+        [-2.0, 0.007843255996704102, 2.0]
     """
 
     mean: tuple[float, ...] = (0.0,)

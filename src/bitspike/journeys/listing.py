@@ -17,15 +17,14 @@ def recipes() -> list[dict[str, Any]]:
     rows = []
     for name in shipped():
         recipe = load(name)
-        model, steps = _model(recipe)
         rows.append(
             {
                 "name": recipe.name,
                 "kind": recipe.kind,
                 "question": recipe.question,
                 "data": recipe.data.kind,
-                "model": model,
-                "steps": steps,
+                "model": _model(recipe),
+                "steps": steps_of(recipe),
                 "bits": bits_of(recipe),
                 "paper": None if recipe.paper is None else recipe.paper.model_dump(mode="json"),
                 "published": None if recipe.published is None else recipe.published.model_dump(mode="json"),
@@ -35,11 +34,18 @@ def recipes() -> list[dict[str, Any]]:
     return rows
 
 
-def _model(recipe: AnyRecipe) -> tuple[str, int]:
-    """Return what the network is called, and its number of steps."""
-    if isinstance(recipe, ConvertRecipe):
-        return recipe.model.factory.partition(":")[2], recipe.convert.steps
-    return recipe.model.kind, recipe.model.steps
+def _model(recipe: AnyRecipe) -> str:
+    return recipe.model.factory.partition(":")[2] if isinstance(recipe, ConvertRecipe) else recipe.model.kind
+
+
+def steps_of(recipe: AnyRecipe) -> int:
+    """Return T.
+
+    Example:
+        >>> steps_of(load("digits-convert"))
+        8
+    """
+    return recipe.convert.steps if isinstance(recipe, ConvertRecipe) else recipe.model.steps
 
 
 def bits_of(recipe: AnyRecipe) -> int:

@@ -4,8 +4,8 @@ This package knows words and numbers only, and imports no torch; :mod:`bitspike.
 """
 
 from bitspike.recipe.convert import ConvertRecipe
-from bitspike.recipe.load import AnyRecipe, load, shipped
+from bitspike.recipe.load import AnyRecipe, load, recipe_of, shipped
 from bitspike.recipe.schema import Recipe
 from bitspike.recipe.text import dump
 
-__all__ = ["AnyRecipe", "ConvertRecipe", "Recipe", "dump", "load", "shipped"]
+__all__ = ["AnyRecipe", "ConvertRecipe", "Recipe", "dump", "load", "recipe_of", "shipped"]

@@ -63,6 +63,23 @@ def load(recipe: str | Path | AnyRecipe, set: Iterable[str] = ()) -> AnyRecipe:
     raise RecipeError("\n".join([f"{source} has {count}", *lines]))
 
 
+def recipe_of(values: Mapping[str, Any]) -> AnyRecipe:
+    """Return the recipe of plain values, such as those that a report keeps.
+
+    Raises:
+        RecipeError: they are no recipe.
+
+    Example:
+        >>> recipe_of(load("quickstart").model_dump(mode="json")) == load("quickstart")
+        True
+    """
+    kind = values.get("kind", "train")
+    try:
+        return KINDS[kind].model_validate(values)
+    except (KeyError, TypeError, ValidationError) as error:
+        raise RecipeError(f"these values are no recipe of kind {kind!r}: {error}") from error
+
+
 def _origin(place: Place, text: Text, changed: Mapping[Place, str]) -> str:
     """Say who put a value at a place: a change on the command line, or a line of the file."""
     around = [place[:n] for n in range(len(place), -1, -1)]
