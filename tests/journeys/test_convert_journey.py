@@ -252,6 +252,24 @@ def test_fit_says_when_nothing_is_to_be_done_or_can_be(tmp_path: Path, bitspike:
     assert not (tmp_path / "x.yaml").exists()
 
 
+def test_fit_of_a_trained_network_changes_its_width_or_says_what_to_do(tmp_path: Path, bitspike: Bitspike) -> None:
+    chip = tmp_path / "own.toml"
+    rule = '[[rules]]\nname = "memory"\ncost = "bits * taps * inputs / groups"\nlimit = {}\n'
+    chip.write_text('format = 1\nname = "own"\n' + rule.format(150) + 'applies_to = ["convolution"]\n')
+    words = ["fit", "quickstart", "--chip", chip, "--set", "model.width=0.5", "--out"]
+    code, out, err = bitspike(*words, tmp_path / "narrow.yaml")
+    assert code == 0, out + err
+    recipe = load(tmp_path / "narrow.yaml")
+    assert recipe.name == "quickstart-own"
+    assert recipe.question.endswith("(Changed to fit a chip.)")
+    assert recipe.weights is not None  # type: ignore[union-attr]
+    assert recipe.weights.quantize.bits == 1  # type: ignore[union-attr]
+    chip.write_text('format = 1\nname = "own"\n' + rule.format(60) + 'applies_to = ["convolution"]\n')
+    code, out, _ = bitspike(*words, tmp_path / "none.yaml")
+    assert not (tmp_path / "none.yaml").exists()
+    assert "to do" in out
+
+
 def test_export_writes_every_format(converted: Path, tmp_path: Path, bitspike: Bitspike) -> None:
     code, out, err = bitspike("export", converted, "--format", "c", "--out", tmp_path / "c")
     assert code == 0, err
@@ -272,7 +290,7 @@ def test_export_writes_every_format(converted: Path, tmp_path: Path, bitspike: B
 def test_energy_says_which_images_it_counted(converted: Path, tmp_path: Path, bitspike: Bitspike) -> None:
     code, out, err = bitspike("energy", converted / "network")
     assert code == 0, err
-    assert "2 images among the golden vectors" in out
+    assert "mean of 2 samples of the test images among the golden vectors" in out
     code, out, _ = bitspike("energy", converted, "--samples", "50", "--json")
     found = json.loads(out)
     assert (found["samples"], found["data"]) == (50, "digits, test split")

@@ -311,6 +311,28 @@ def test_the_public_resnet_has_the_names_of_its_checkpoint() -> None:
             resnet_cifar(depth=depth)
 
 
+def test_repairs_are_made_when_the_weights_are_there(tmp_path: Path) -> None:
+    plain = converting("digits-convert")
+    save_file(build_network(plain).state_dict(), tmp_path / "w.safetensors")
+    loaded = f"model.weights={tmp_path / 'w.safetensors'}"
+    grouped = build_network(converting(plain, loaded, "model.repairs=[{kind: groups, path: conv2, groups: 4}]"))
+    layers = [m for m in grouped.modules() if isinstance(m, nn.Conv2d)]
+    assert [m.groups for m in layers] == [1, 4]
+    assert not any("parametrizations" in name for name in grouped.state_dict()), "the conversion quantizes"
+    kept = "model.repairs=[{kind: prune, path: conv2, keep: [0, 3, 5, 7]}]"
+    pruned = build_network(converting(plain, loaded, kept))
+    assert [m.in_channels for m in pruned.modules() if isinstance(m, nn.Conv2d)] == [1, 4]
+    assert torch.equal(pruned.conv1.weight, build_network(plain).conv1.weight[[0, 3, 5, 7]])  # type: ignore[union-attr, index]
+    for recipe in (
+        converting(plain, "model.repairs=[{kind: groups, path: conv2, groups: 4}]"),
+        converting(plain, kept),
+    ):
+        made = sketch(recipe)
+        assert set(made.layers.values()) <= set(dict(made.model.named_modules()))
+    with pytest.raises(RecipeError, match=r"model\.repairs: .*'conv9'.* no such module"):
+        build_network(converting(plain, "model.repairs=[{kind: groups, path: conv9, groups: 4}]"))
+
+
 # Networks that are only looked at -----------------------------------------------------------------------------------
 
 

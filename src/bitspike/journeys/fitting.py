@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,9 +21,10 @@ from bitspike.integer.replay import Certificate
 from bitspike.integer.verify import verify
 from bitspike.journeys.factory import build_network
 from bitspike.journeys.networks import Sketch, drawn, sketch
-from bitspike.recipe import AnyRecipe, ConvertRecipe, Recipe, dump, load
+from bitspike.recipe import AnyRecipe, ConvertRecipe, Recipe, dump, load, recipe_of
 from bitspike.train.files import write_whole
 
+CHANGED = " (Changed to fit a chip.)"
 ROUNDS = 4
 """How often is planned: a repair may show what another one hid."""
 
@@ -40,6 +40,7 @@ class Fitting:
         repairs: the changes, in words.
         certificate: of the changed network, on random images; None where nothing was changed.
         path: the new recipe; None where none was written.
+        hint: what is worth adding when it is run.
         needed: what has to be changed by hand.
     """
 
@@ -50,6 +51,7 @@ class Fitting:
     repairs: tuple[str, ...] = ()
     certificate: Certificate | None = None
     path: Path | None = None
+    hint: str = ""
     needed: tuple[str, ...] = ()
 
     @property
@@ -74,14 +76,15 @@ class Fitting:
     def __str__(self) -> str:
         if not self.repairs and self.passed:
             return f"{self.recipe} fits chip {self.chip!r} as it is"
-        lines = [f"{self.recipe} on chip {self.chip!r}: {len(self.before.errors)} rules broken"]
+        broken = len(self.before.errors)
+        lines = [f"{self.recipe} on chip {self.chip!r}: {broken} violation{'s' * (broken != 1)}"]
         lines += [f"  changed   {repair}" for repair in self.repairs]
         lines.append(f"  then      {self.after}".replace("\n", "\n            "))
         if self.certificate is not None:
             lines.append(f"  proof     {self.certificate}".replace("\n", "\n            "))
         lines += [f"  to do     {text}" for text in self.needed]
         if self.path is not None:
-            lines.append(f"  recipe    {self.path}: train or fine-tune it with bitspike run {self.path}")
+            lines.append(f"  recipe    {self.path}; now: bitspike run {self.path}{self.hint}")
         return "\n".join(lines)
 
 
@@ -141,7 +144,8 @@ def fit(
         return _with(result, needed=(text,))
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, dump(changed))
-    return _with(result, path=path)
+    tuned = isinstance(changed, Recipe) or changed.finetune is not None
+    return _with(result, path=path, hint="" if tuned else ", with a finetune section to win back what it cost")
 
 
 def _with(result: Fitting, **changes: Any) -> Fitting:
@@ -170,14 +174,15 @@ def _applied(model: nn.Module, changed: AnyRecipe | None, repairs: Sequence[Repa
 def _written(recipe: AnyRecipe, repairs: Sequence[Repair], layers: Mapping[str, str], name: str) -> AnyRecipe | None:
     """Return a recipe that says some repairs; None where it cannot."""
     name = re.sub(r"[^a-z0-9._-]", "-", name.lower())
-    values = recipe.model_dump(mode="json") | {"name": name, "expect": None}
+    question = f"{recipe.question.split(CHANGED)[0]}{CHANGED}"
+    values = recipe.model_dump(mode="json") | {"name": name, "question": question, "expect": None}
     if isinstance(recipe, Recipe):
         weights = values["weights"] or {"quantize": {"kind": "uniform", "bits": 8}}
         if any(r.kind != "bits" for r in repairs) or "bits" not in weights["quantize"]:
             return None
         # One scheme holds for all layers of a recipe, so the narrowest layer decides.
         weights["quantize"]["bits"] = min(r.bits for r in repairs)
-        return load(recipe, [f"name={name}", "expect=null", f"weights={json.dumps(weights)}"])
+        return recipe_of(values | {"weights": weights})
     width = values["convert"]["bits"]
     widths = dict(width) if isinstance(width, dict) else {"*": width}
     for repair in repairs:
@@ -192,4 +197,4 @@ def _written(recipe: AnyRecipe, repairs: Sequence[Repair], layers: Mapping[str, 
     values["convert"]["bits"] = widths
     if values["finetune"] is not None and values["finetune"]["bits"] is not None:
         values["finetune"]["bits"] = widths
-    return ConvertRecipe.model_validate(values)
+    return recipe_of(values)
