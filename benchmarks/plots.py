@@ -46,7 +46,7 @@ def targets(lines: Sequence[Line]) -> str | None:
         ax.axvline(1.0, color=PALETTE["ink"], linewidth=1)
         ax.set_xlabel("reached ÷ asked (blue: reached, orange: missed)")
 
-    return _svg(draw, columns=1, size=(9.0, 0.8 + 0.28 * len(bars)))
+    return svg(draw, columns=1, size=(9.0, 0.8 + 0.28 * len(bars)))
 
 
 def growth(lines: Sequence[Line]) -> str | None:
@@ -77,7 +77,7 @@ def growth(lines: Sequence[Line]) -> str | None:
             ax.set_ylabel(label)
             ax.legend(loc="best")
 
-    return _svg(draw, columns=2, size=(8.0, 3.2))
+    return svg(draw, columns=2, size=(8.0, 3.2))
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,8 @@ def _share(comparison: Line) -> float:
     return float(ratio / target if comparison["sense"] == "at least" else target / ratio)
 
 
-def _svg(draw: Callable[[Sequence[Axes]], None], *, columns: int, size: tuple[float, float]) -> str:
+def svg(draw: Callable[[Sequence[Axes]], None], *, columns: int, size: tuple[float, float]) -> str:
+    """Return a figure as SVG text that is the same for the same drawing."""
     import matplotlib
     from matplotlib.figure import Figure
 
