@@ -142,6 +142,7 @@ def rung(
     *,
     neurons: Neurons = "relu",
     given: bool = False,
+    known: dict[str, nn.Module] | None = None,
 ) -> Rung:
     """Write the float graph of one rung.
 
@@ -150,8 +151,9 @@ def rung(
         spiking: the spiking part whose weight codes are taken; None keeps the float weights.
         neurons: what stands for a neuron.
         given: every layer reads values that are handed in, instead of those of the layers before it.
+        known: layers whose codes were read already, by id; rungs of one network share them.
     """
-    return _Writer(conversion, spiking, neurons, given).run()
+    return _Writer(conversion, spiking, neurons, given, {} if known is None else known).run()
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,8 +167,15 @@ class _Piece:
 class _Writer:
     """One walk over the float graph. Every neuron gets copies of its own of all that lies between it and spikes."""
 
-    def __init__(self, conversion: Conversion, spiking: fx.GraphModule | None, neurons: Neurons, given: bool) -> None:
-        self.conversion, self.spiking, self.kind = conversion, spiking, neurons
+    def __init__(
+        self,
+        conversion: Conversion,
+        spiking: fx.GraphModule | None,
+        neurons: Neurons,
+        given: bool,
+        known: dict[str, nn.Module],
+    ) -> None:
+        self.conversion, self.spiking, self.kind, self.known = conversion, spiking, neurons, known
         self.core = conversion.core
         self.ops = {op.id: op for op in self.core}
         self.layers = conversion.layers
@@ -288,8 +297,10 @@ class _Writer:
             name = word if self.calls[word] == 1 else f"{word}_{self.calls[word]}"
             value = self.conversion.wires[op.inputs[0]][1]
             parts = 1 if self.ops[op.inputs[0]].kind == "input" else self._parts(report)
-            made = self.spiking.get_submodule(name)
-            layer = decoded(layer, made, report, value, share=sign / area, grain=2.0**-report.exponent / parts)
+            if name not in self.known:
+                made, grain = self.spiking.get_submodule(name), 2.0**-report.exponent / parts
+                self.known[name] = decoded(layer, made, report, value, share=sign / area, grain=grain)
+            layer = self.known[name]
         source = self._read(op.inputs[0])
         key = self._name(f"{op.id}@{report.id}")
         self.modules[key] = layer

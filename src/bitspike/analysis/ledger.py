@@ -146,7 +146,7 @@ class _Study:
         self.outputs = [Sums(self.terms) for _ in self.exits]
         self.firing: dict[str, Firing] = {}
         self.clipped = dict.fromkeys(self.neurons, 0)
-        self.curve = Curve(conversion)
+        self.curve = Curve(conversion, self.spiking)
         self.whole = _whole(conversion)
         self.right: dict[str, int] = {}
         self.labelled = self.samples = 0
@@ -159,8 +159,10 @@ class _Study:
         self._write_rungs()
 
     def _write_rungs(self) -> None:
+        known: dict[str, nn.Module] = {}
+
         def made(*args: Any, **kwargs: Any) -> Rung:
-            found = rung(self.real_record, *args, **kwargs)
+            found = rung(self.real_record, *args, **kwargs, known=known)
             return replace(found, graph=_without_output(found.graph))
 
         # The codes of the network with real thresholds: where a skip or channels with values of their own meet weights,

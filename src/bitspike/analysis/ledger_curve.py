@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any, cast
 
-from torch import Tensor
+from torch import Tensor, fx
 
 from bitspike.analysis.errors import Gap, Point, accuracy_of
 from bitspike.analysis.ledger_spikes import listen
 from bitspike.graph.conversion import Conversion, conversion_of, spiking_part
+from bitspike.nn import set_steps
 
 Whole = Callable[[tuple[Tensor, ...], tuple[Tensor, ...]], Any]
 """From the inputs of the whole network and what leaves its spiking part to its result."""
@@ -18,7 +20,7 @@ Whole = Callable[[tuple[Tensor, ...], tuple[Tensor, ...]], Any]
 class Curve:
     """The network after 1, 2, 4, ... steps, up to twice as many as it was made for."""
 
-    def __init__(self, conversion: Conversion) -> None:
+    def __init__(self, conversion: Conversion, spiking: fx.GraphModule) -> None:
         settings = conversion.settings
         most = settings.steps if settings.coding == "events" else 2 * settings.steps
         self.steps = sorted({2**i for i in range(most.bit_length()) if 2**i <= most} | {settings.steps, most})
@@ -27,8 +29,12 @@ class Curve:
         self.right: dict[int, int] = dict.fromkeys(self.steps, 0)
         # What happens at a step does not depend on how many follow, so one run tells all of them.
         once = settings.schedule == "synchronous" and settings.coding in ("direct", "events")
-        made = [conversion.build(steps=t) for t in ([most] if once else self.steps)]
-        self.networks = [(spiking_part(network), conversion_of(network)) for network in made]
+        self.most = most if once else 0
+        if once:
+            self.networks = [(spiking, conversion)]
+        else:
+            made = [conversion.build(steps=t) for t in self.steps]
+            self.networks = [(spiking_part(network), conversion_of(network)) for network in made]
 
     def add(
         self,
@@ -40,8 +46,11 @@ class Curve:
     ) -> None:
         """Run one batch."""
         self.floats = [s + float(a.double().square().sum()) for s, a in zip(self.floats, truth, strict=True)]
-        if len(self.networks) == 1:
-            found = listen(*self.networks[0], entries, steps_at=self.steps).partial
+        if self.most:
+            (network,) = self.networks
+            repeats = network[1].settings.coding == "direct"
+            with set_steps(network[0], self.most) if repeats else nullcontext():
+                found = listen(*network, entries, steps_at=self.steps).partial
         else:
             found = {t: listen(*made, entries).outputs for t, made in zip(self.steps, self.networks, strict=True)}
         for t, outputs in found.items():
