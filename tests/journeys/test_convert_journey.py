@@ -12,11 +12,13 @@ import pytest
 import torch
 from journey_parts import sets
 from safetensors.torch import load_file
+from test_stopped_runs import Full, no_part_is_left
 
 import bitspike as bs
 from bitspike.journeys import whole
 from bitspike.journeys.factory import build_network
 from bitspike.recipe import ConvertRecipe, load
+from bitspike.train import files
 
 Bitspike = Callable[..., tuple[int, str, str]]
 SMALL = ("model.arguments={width: 0.5}", "data.limit=200", "finetune.epochs=2", "expect=null", "convert.samples=128")
@@ -173,6 +175,21 @@ def test_interrupted_anywhere_it_goes_on_to_the_same_end(
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
+@pytest.mark.parametrize("files_that_fit", [0, 1, 2])
+def test_a_full_disk_is_one_message_and_a_conversion_goes_on(
+    converted: Path, tmp_path: Path, bitspike: Bitspike, monkeypatch: pytest.MonkeyPatch, files_that_fit: int
+) -> None:
+    changes = [*SMALL, "finetune=null", f"model.weights={converted / 'model.safetensors'}", "data.limit=40"]
+    words = ["run", "digits-convert", "--out", tmp_path / "run", *sets(*changes)]
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "fsync", Full(files_that_fit))
+        code, out, err = bitspike(*words)
+    assert (code, out) == (2, "")
+    assert f"the disk is full: {tmp_path / 'run'} has " in err
+    assert no_part_is_left(tmp_path / "run")
+    assert bitspike(*words, *(["--resume"] if files_that_fit else []))[0] == 0
+
+
 def test_a_user_s_own_network_makes_the_journey(tmp_path: Path, bitspike: Bitspike) -> None:
     (tmp_path / "net.py").write_text(
         "import torch\nfrom torch import nn\n\n\n"
@@ -206,6 +223,9 @@ def test_a_recipe_promises_a_chip_and_keeps_a_ledger(converted: Path, tmp_path: 
     assert "of chip 'fanin1024-v1'" in err
     assert report["ledger"]["samples"] == 20
     assert (tmp_path / "run" / "ledger" / "ledger.html").is_file()
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "It does not fit its chip" in page
+    assert 'href="ledger/ledger.html"' in page
 
 
 def test_check_takes_networks_and_recipes(converted: Path, bitspike: Bitspike) -> None:

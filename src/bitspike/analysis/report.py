@@ -31,6 +31,8 @@ def render(report: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]], deta
         verdict.answer(report, found, shown),
         verdict.certificate(report),
         verdict.agreement(report, found),
+        verdict.chip(report),
+        verdict.ledger(report),
         exhibits.training(metrics, found),
         exhibits.raster(shown),
         exhibits.activity(report),

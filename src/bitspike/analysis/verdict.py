@@ -184,6 +184,52 @@ def agreement(record: Record, facts: Facts) -> Html | None:
     )
 
 
+def chip(record: Record) -> Html | None:
+    """Say whether the network fits the chip that its recipe names, and list what does not."""
+    found = part(record, "chip")
+    if not found:
+        return None
+    wrong = [v for v in found.get("violations") or () if isinstance(v, Mapping) and v.get("severity") == "error"]
+    if found.get("passed") is True:
+        text = html("<p>Every rule of chip <code>{chip}</code> is kept.</p>", chip=found.get("chip"))
+        return section("It fits its chip", text, kind="good")
+    rows = [
+        (html(_CODE, name=v.get("path")), str(v.get("code")), str(v.get("found")), str(v.get("rule"))) for v in wrong
+    ]
+    return section(
+        "It does not fit its chip",
+        html(
+            "<p>{n} violations of the rules of chip <code>{chip}</code>; <code>bitspike check</code> says what would"
+            " help.</p>{t}",
+            n=count(len(wrong)),
+            chip=found.get("chip"),
+            t=table(["layer", "code", "found", "rule"], rows),
+        ),
+        kind="bad",
+    )
+
+
+def ledger(record: Record) -> Html | None:
+    """Say where a converted network loses most, and where the whole ledger is."""
+    found = part(record, "ledger")
+    if not found:
+        return None
+    advice = [a for a in found.get("advice") or () if isinstance(a, Mapping)]
+    rows = [
+        (str(a.get("term")), percent(a.get("share"), 0), " or ".join(map(str, a.get("options") or ()))) for a in advice
+    ]
+    return section(
+        "Where it loses",
+        html(
+            '<p>Between the float network and this one the outputs differ by <b class="n">{gap}</b> of their size,'
+            ' measured on {n} images. <a href="ledger/ledger.html">The ledger</a> accounts for it layer by layer.</p>{t}',
+            gap=percent(known(found.get("measured"))),
+            n=count(found.get("samples")),
+            t=table(["cause", "share", "try"], rows, numbers=(1,)) if rows else Html(""),
+        ),
+    )
+
+
 def again(record: Record) -> Html:
     """Say how to run it again, on what it ran, and with which values."""
     command = str(record.get("command") or "bitspike run recipe.yaml")
