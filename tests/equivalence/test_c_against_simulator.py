@@ -16,7 +16,7 @@ import torch
 
 from bitspike.export.c import c_memory, write_c
 from bitspike.export.c_plan import plan
-from bitspike.export.c_ranges import survey
+from bitspike.export.c_types import held
 from bitspike.integer import network as forms
 from bitspike.integer.debug import convolution_and_pool, one_convolution
 from bitspike.integer.lower import lower
@@ -236,7 +236,7 @@ def test_a_skip_across_bursts_is_kept_for_all_steps(tmp_path: Path) -> None:
     nodes.append(Readout(id="o1", path="o1", sources=("d", "b1"), shape=shape, gains=gains, bias=ONE))
     nodes.append(Readout(id="o2", path="o2", sources=("b4", "s"), shape=(1, 3), gains=gains, bias=0 * ONE))
     net = IntegerNetwork(steps, tuple(nodes))
-    made = plan(net, survey(net))
+    made = plan(net, held(net))
     assert set(made.sums) == {"b1"}  # it is read in two phases; the others hand their own sum out
     assert made.places["a"].stride == made.places["b1"].stride == 6
     compare(net, tmp_path)

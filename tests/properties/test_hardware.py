@@ -7,13 +7,13 @@ import pytest
 from random_networks import random_codes, random_network
 
 from bitspike.hardware.activity import counts, dense_macs, fan_out
-from bitspike.hardware.bounds import bounds
 from bitspike.hardware.check import check
 from bitspike.hardware.chip import Chip, names
 from bitspike.hardware.energy import MemoryModel, energy
 from bitspike.hardware.repair import plan
 from bitspike.integer.network import Convolution, Linear, SumPool, TransposedConvolution
 from bitspike.integer.simulate import simulate
+from bitspike.integer.widths import bounds
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -23,11 +23,11 @@ def test_no_potential_and_no_output_leaves_its_bounds(seed: int) -> None:
     found = bounds(net)
     trace = simulate(net, random_codes(random, net, 8, extreme=seed % 2 == 0))
     for id, potentials in trace.potentials.items():
-        low, high = found[id].potential
+        low, high = found[id].membrane
         assert low <= potentials.min()
         assert potentials.max() <= high
     for id, outputs in trace.outputs.items():
-        low, high = found[id].potential
+        low, high = found[id].membrane
         assert low <= outputs.min()
         assert outputs.max() <= high
 

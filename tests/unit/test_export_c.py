@@ -12,8 +12,8 @@ import pytest
 from bitspike.errors import ExportError
 from bitspike.export.c import c_memory, write_c
 from bitspike.export.c_plan import plan
-from bitspike.export.c_ranges import survey
 from bitspike.export.c_text import Tables, array, integer, plain
+from bitspike.export.c_types import held
 from bitspike.export.c_weights import pack
 from bitspike.integer.debug import convolution_and_pool, one_convolution
 from bitspike.integer.network import (
@@ -100,7 +100,7 @@ def test_the_types_follow_from_the_proven_bounds(tmp_path: Path) -> None:
 
 def test_the_bounds_hold_those_of_the_widths() -> None:
     for net in (one_convolution(), convolution_and_pool(steps=11)):
-        found = survey(net)
+        found = held(net)
         for known in widths(net):
             (node,) = [n for n in net.nodes if n.path == known.layer]
             work = found[node.id].work
@@ -118,7 +118,7 @@ def test_wires_that_are_never_needed_together_share_memory() -> None:
         layers.append(fire)
     layers.append(Readout(id="out", path="out", sources=("n5",), shape=(100,), gains=(ONE,), bias=0 * ONE))
     net = IntegerNetwork(3, tuple(layers))
-    made = plan(net, survey(net))
+    made = plan(net, held(net))
     assert made.arenas == {8: 200}
     starts = [made.places[f"n{i}"].start for i in range(6)]
     assert all(a != b for a, b in pairwise(starts))
@@ -144,7 +144,7 @@ def test_a_burst_has_no_door_for_single_steps_and_is_named(tmp_path: Path) -> No
     assert "no door for single steps: layers.burst needs all steps" in header
     assert "network_step(" not in header
     assert "layers.burst needs all of them" in (folder / "README.md").read_text()
-    assert len(plan(burst(), survey(burst())).phases) == 2
+    assert len(plan(burst(), held(burst())).phases) == 2
 
 
 def test_the_codes_are_the_bit_stream_of_the_package() -> None:

@@ -48,9 +48,9 @@ CASES: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "upsample": (lambda: around(nn.Upsample(scale_factor=2)), r"1\.0: the integer form has no Upsample"),
     "neuron inside": (lambda: around(nn.Conv2d(2, 2, 3), LIF()), r"1\.1: the integer form has no LIF"),
     "gru": (lambda: layers_of(Repeat(2), nn.GRU(6, 6), RateReadout()), r"1: GRU gets a tensor with a time axis"),
-    "transposed": (
-        lambda: around(nn.ConvTranspose2d(2, 2, 3)),
-        r"1\.0: the integer form has no transposed convolution",
+    "bilinear upsample": (
+        lambda: around(nn.Upsample(scale_factor=2, mode="bilinear")),
+        r"1\.0: the integer form has no Upsample",
     ),
     "reflect": (
         lambda: around(nn.Conv2d(2, 2, 3, padding=1, padding_mode="reflect")),
@@ -168,7 +168,7 @@ class Written(nn.Module):
 FUNCTIONS: dict[str, tuple[Callable[[nn.Module, Tensor], Tensor], str]] = {
     "relu": (lambda m, x: F.relu(x), "the integer form has no 'relu'\n  fix: a module of torch.nn"),
     "method": (lambda m, x: x.relu(), "the integer form has no 'relu'"),
-    "cat": (lambda m, x: torch.cat([x, x], 2), "the integer form has no 'cat'"),
+    "cat of rows": (lambda m, x: torch.cat([x, x], 3), r"cat: joins .* along axis 3; channels, axis 2, can be joined"),
     "mean over time": (lambda m, x: x.mean(0), "the integer form has no 'mean'"),
     "view": (lambda m, x: x.view(2, 1, -1), "the integer form has no 'view'"),
     "product": (lambda m, x: x * x, "the integer form has no 'mul'"),

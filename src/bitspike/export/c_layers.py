@@ -11,6 +11,7 @@ from bitspike.export import c_runtime
 from bitspike.export.c_parts import Parts, function, loops, title
 from bitspike.export.c_plan import Action
 from bitspike.export.c_text import integer, plain
+from bitspike.export.c_types import work_bits
 from bitspike.integer.network import (
     Burst,
     Concat,
@@ -91,11 +92,11 @@ def _three(values: Sequence[int], missing: int) -> str:
 def pool(parts: Parts, node: SumPool | MaxPool | CountMaxPool) -> list[str]:
     """Write a pool as loops over its windows."""
     symbol, source = parts.symbol(node), parts.net[node.sources[0]]
-    ctype, work, low = parts.type(node.id), f"int{parts.bounds[node.id].calculation}_t", 0
+    ctype, work, low = parts.type(node.id), f"int{work_bits(parts.bounds[node.id])}_t", 0
     before, after, read = [], [f"out[k++] = ({ctype})value;"], "x0"
     update = "value += {x};" if isinstance(node, SumPool) else "if ({x} > value) value = {x};"
     if isinstance(node, MaxPool):
-        low = parts.bounds[source.id].wire[0]
+        low = parts.bounds[source.id].wire.span[0]
     if isinstance(node, CountMaxPool):
         bounds, size = parts.bounds[node.id].state, math.prod(source.shape)
         low, counts, largest, read = bounds[0], f"counts_{symbol}", f"largest_{symbol}", f"s->counts_{symbol}"

@@ -6,15 +6,16 @@ import math
 
 from bitspike.export import c_runtime
 from bitspike.export.c_parts import Parts, by_channel, function, parameter
-from bitspike.export.c_ranges import Range
 from bitspike.export.c_text import integer, plain
+from bitspike.export.c_types import work_bits
 from bitspike.integer.network import Add, Neuron, Readout
+from bitspike.integer.widths import Range
 
 
 def neuron(parts: Parts, node: Neuron) -> list[str]:
     """Write a neuron: its potential, its function, its call. ``bitspike.integer.network`` has the equations."""
     bounds, symbol, size = parts.bounds[node.id], parts.symbol(node), math.prod(node.shape)
-    bits = bounds.calculation
+    bits = work_bits(bounds)
     work, potential = f"int{bits}_t", f"v_{symbol}"
     hoisted, current = _sum(parts, node, work)
     stored = parts.member(bounds.state, potential, size, f"potential of {plain(node.path)}, {_span(bounds.state)}")
@@ -95,7 +96,7 @@ def _rest(parts: Parts, node: Neuron, potential: str, stored: str) -> str:
 def readout(parts: Parts, node: Readout) -> list[str]:
     """Write a read-out: its sum over time is part of the state."""
     bounds, symbol, size = parts.bounds[node.id], parts.symbol(node), math.prod(node.shape)
-    work, total = f"int{bounds.calculation}_t", f"total_{symbol}"
+    work, total = f"int{work_bits(bounds)}_t", f"total_{symbol}"
     hoisted, value = _sum(parts, node, work)
     stored = parts.member(bounds.state, total, size, f"sum over time of {plain(node.path)}, {_span(bounds.state)}")
     hoisted.append(f"const {work} bias = {parameter(parts, node, 'bias', node.bias)};")
@@ -106,7 +107,7 @@ def readout(parts: Parts, node: Readout) -> list[str]:
 
 def add(parts: Parts, node: Add) -> list[str]:
     """Write a sum of wires."""
-    work = f"int{parts.bounds[node.id].calculation}_t"
+    work = f"int{work_bits(parts.bounds[node.id])}_t"
     hoisted, value = _sum(parts, node, work)
     body = by_channel(node, hoisted, [f"out[k] = ({parts.type(node.id)})({value});"])
     return function(parts, node, f"add_{parts.symbol(node)}", body, out=parts.wire(node.id))

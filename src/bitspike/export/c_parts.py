@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from bitspike.export.c_plan import Place, Plan
-from bitspike.export.c_ranges import Bounds, Range, bits_of
 from bitspike.export.c_text import Tables, integer, plain
+from bitspike.export.c_types import type_bits
 from bitspike.export.c_weights import Packed
 from bitspike.integer.network import IntegerNetwork, Integers, Node
+from bitspike.integer.widths import Bounds, Range
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class Parts:
 
     def member(self, bounds: Range, name: str, size: int, note: str) -> str:
         """Add an array to the state and return the type of its integers."""
-        ctype = f"int{bits_of(bounds)}_t"
+        ctype = f"int{type_bits(bounds)}_t"
         self.members.append(Member(ctype, name, size, note))
         return ctype
 

@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from bitspike.export.c_ranges import Bounds, bits_of
+from bitspike.export.c_types import type_bits
 from bitspike.integer.network import (
     Add,
     Burst,
@@ -26,6 +26,7 @@ from bitspike.integer.network import (
     Reshape,
     Slice,
 )
+from bitspike.integer.widths import Bounds
 
 Kind = Literal["run", "gather", "clear", "emit"]
 
@@ -95,10 +96,10 @@ def plan(net: IntegerNetwork, bounds: dict[str, Bounds]) -> Plan:
     """Return when every node runs and where every wire lies.
 
     Example:
-        >>> from bitspike.export.c_ranges import survey
+        >>> from bitspike.export.c_types import held
         >>> from bitspike.integer.debug import one_convolution
         >>> net = one_convolution()
-        >>> found = plan(net, survey(net))
+        >>> found = plan(net, held(net))
         >>> [a.node.id for a in found.phases[0]], found.arenas
         (['conv', 'neuron', 'readout'], {8: 32})
     """
@@ -217,7 +218,7 @@ def _wires(
     for node in net.nodes:
         if isinstance(node, Input | Readout) or roots[node.id] != node.id:
             continue
-        size, bits = math.prod(node.shape), bits_of(bounds[node.id].wire)
+        size, bits = math.prod(node.shape), type_bits(bounds[node.id].wire.span)
         mine, read = phase[node.id], reads.get(node.id, [])
         until = max((p for p, _ in read), default=mine)
         stride = 0

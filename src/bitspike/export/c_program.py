@@ -10,8 +10,8 @@ from bitspike.export import c_runtime
 from bitspike.export.c_nodes import write
 from bitspike.export.c_parts import Member, Parts, title
 from bitspike.export.c_plan import plan
-from bitspike.export.c_ranges import Bounds, bits_of, survey
 from bitspike.export.c_text import integer, plain
+from bitspike.export.c_types import held, type_bits
 from bitspike.export.c_weights import Packed, pack
 from bitspike.export.refuse import refuse
 from bitspike.integer.network import (
@@ -36,6 +36,7 @@ from bitspike.integer.network import (
     TransposedConvolution,
     Upsample,
 )
+from bitspike.integer.widths import Bounds
 
 MARK = "Written by Bitspike"
 """Stands in the first line of every file, so that a later export knows what it may replace."""
@@ -98,7 +99,7 @@ def program(net: IntegerNetwork, name: str) -> Program:
         >>> print(program(one_convolution(), "network").memory)
         134 bytes of constants (4 of them weight codes), 68 bytes of state, 1572 bytes of local arrays
     """
-    bounds = survey(net)
+    bounds = held(net)
     packed = {n.id: found for n in net.weighted if (found := pack(n.weight, _order(n)))}
     refuse("C", net, _problems(net, bounds, packed), fix="leave these parts to the host, or choose another format")
     parts = Parts(net, bounds, plan(net, bounds), packed, _input_type(net.input), name)
@@ -120,7 +121,7 @@ def _input_type(node: Input) -> str:
         for bits in (8, 16):
             if node.grid.high < 1 << bits:
                 return f"uint{bits}_t"
-    return f"int{bits_of((node.grid.low, node.grid.high))}_t"
+    return f"int{type_bits((node.grid.low, node.grid.high))}_t"
 
 
 def _problems(net: IntegerNetwork, bounds: dict[str, Bounds], packed: dict[str, Packed]) -> list[tuple[Node, str]]:
@@ -136,7 +137,7 @@ def _problems(net: IntegerNetwork, bounds: dict[str, Bounds], packed: dict[str, 
                 found.append((node, f"{len(node.stride)} axes; 1 to 3 are possible"))
             if min(node.padding, default=0) < 0:
                 found.append((node, f"padding {node.padding}; at least 0 is possible"))
-            if bits_of(bounds[node.sources[0]].wire) > 32:
+            if type_bits(bounds[node.sources[0]].wire.span) > 32:
                 found.append((node, "it reads integers of more than 32 bits"))
         if isinstance(node, Linear | Convolution | TransposedConvolution):
             if node.id not in packed:
@@ -308,7 +309,7 @@ def _says(parts: Parts, node: Node) -> str:
     if isinstance(node, Neuron | Readout):
         kept = "potential" if isinstance(node, Neuron) else "total"
         return f"{span}, {kept} {found.state[0]} to {found.state[1]}"
-    return f"{found.wire[0]} to {found.wire[1]}"
+    return "{} to {}".format(*found.wire.span)
 
 
 def _entry(parts: Parts, phases: list[list[str]], bursts: tuple[str, ...]) -> str:

@@ -15,8 +15,8 @@ from typing import Any, Literal, get_args
 
 from bitspike.errors import ConstraintError, ExportError
 from bitspike.export import onnx_count, onnx_sequence, onnx_step
+from bitspike.export.onnx_numbers import numbers_of, ranges
 from bitspike.export.onnx_parts import Parts
-from bitspike.export.onnx_ranges import numbers_of, ranges
 from bitspike.export.onnx_tape import model_of
 from bitspike.export.refuse import optional, refuse
 from bitspike.integer.network import (

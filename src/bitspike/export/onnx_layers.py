@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bitspike.export.onnx_products import convolution, linear
-from bitspike.export.onnx_ranges import Range, forward_codes
+from bitspike.export.onnx_products import convolution, forward_codes, linear
 from bitspike.export.onnx_tape import Tape
 from bitspike.integer.network import (
     Concat,
@@ -25,6 +24,7 @@ from bitspike.integer.network import (
     TransposedConvolution,
     Upsample,
 )
+from bitspike.integer.widths import Range
 
 Pool = SumPool | MaxPool | CountMaxPool
 Layers = (

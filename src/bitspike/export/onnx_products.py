@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from bitspike.errors import ExportError
-from bitspike.export.onnx_ranges import Range
 from bitspike.export.onnx_tape import Tape
-from bitspike.integer.network import Integers, Node, Shape
+from bitspike.integer.network import Convolution, Integers, Linear, Node, Shape, TransposedConvolution
+from bitspike.integer.widths import Range
 
 Digit = tuple[str, int, int]
 """Name of a uint8 tensor, its zero point, and the power of 256 that it is worth."""
@@ -106,3 +106,28 @@ def code_digits(codes: Integers) -> list[Integers]:
         found.append(digit)
         rest = (rest - digit) // 256
     return [*found, rest]
+
+
+def forward_codes(node: TransposedConvolution) -> Integers:
+    """Return the codes of the convolution [C_out, C_in/groups, *kernel] that reads the spread input.
+
+    Output o of a transposed convolution gathers what its neighbors spread to it: the kernel is mirrored.
+    """
+    codes, groups = node.weight.codes, node.groups
+    into, per_group, *kernel = codes.shape
+    grouped = np.swapaxes(codes.reshape(groups, into // groups, per_group, *kernel), 1, 2)
+    mirrored = np.flip(grouped, axis=tuple(range(3, grouped.ndim)))
+    return np.ascontiguousarray(mirrored.reshape(groups * per_group, into // groups, *kernel))
+
+
+def largest_product(node: Convolution | TransposedConvolution | Linear, wire: Range) -> int:
+    """Bound every number on the way from digits to the sum of products.
+
+    The products of digits overshoot their sum: 2 times where both are one digit, 3 times for codes beyond 8 bits, 3
+    times more for wires beyond 8 bits.
+    """
+    codes = forward_codes(node) if isinstance(node, TransposedConvolution) else node.weight.codes
+    flat = codes.reshape(len(codes), -1)
+    plus, minus = int(np.maximum(flat, 0).sum(1).max()), -int(np.minimum(flat, 0).sum(1).min())
+    cut = np.abs(flat).max(initial=0) > 127 or wire[1] - wire[0] > 255
+    return (16 if cut else 2) * (plus + minus) * max(-wire[0], wire[1])

@@ -12,8 +12,8 @@ import numpy as np
 
 from bitspike.export.onnx_layers import Layers, cut, largest, layer, windows
 from bitspike.export.onnx_neuron import combine, current, update
+from bitspike.export.onnx_numbers import Ranges
 from bitspike.export.onnx_parts import Parts, changes
-from bitspike.export.onnx_ranges import Ranges
 from bitspike.export.onnx_tape import Body, Numbers, Op, Tape, parameter_table
 from bitspike.integer.network import (
     Add,

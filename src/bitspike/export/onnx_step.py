@@ -11,8 +11,8 @@ import numpy as np
 
 from bitspike.export.onnx_layers import Layers, largest, layer, windows
 from bitspike.export.onnx_neuron import Parameter, combine, current, update
+from bitspike.export.onnx_numbers import Ranges
 from bitspike.export.onnx_parts import Parts, changes, steady
-from bitspike.export.onnx_ranges import Ranges
 from bitspike.export.onnx_tape import Numbers, Tape, parameter_table
 from bitspike.integer.network import (
     Add,

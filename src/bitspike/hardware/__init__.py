@@ -1,1 +1,1 @@
-"""Chips and their rules, repairs, and honest energy; everything here reads the integer network and nothing else."""
+"""Chips and their rules, repairs, and honest energy; all of it reads the integer network and its proven widths."""

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from bitspike.hardware.bounds import bounds
 from bitspike.hardware.branches import Branch, Bundle, Reader
 from bitspike.hardware.check_neuron import listed, neuron_violations, neuron_widths
 from bitspike.hardware.chip import Chip, Rule, load
@@ -39,6 +38,7 @@ from bitspike.integer.network import (
     Upsample,
     Weighted,
 )
+from bitspike.integer.widths import bounds
 
 _OPS: dict[type[Node], str] = {
     Convolution: "convolution",
@@ -159,9 +159,9 @@ class _Check:
                 fix = ("a neuron behind the addition",)
                 yield say(node, "E103", text, "wires carry single spikes", fixes=fix)
             elif isinstance(origin, Neuron | CountMaxPool | MaxPool) and self.chip.wire_bits is not None:
-                wire = self.bounds[origin.id]
-                bits = int(wire.high.max()).bit_length() + int(wire.low.min() < 0)
-                if bits > self.chip.wire_bits and int(wire.high.max()) > 1:
+                low, high = self.bounds[origin.id].wire.span
+                bits = high.bit_length() + (low < 0)
+                if bits > self.chip.wire_bits and high > 1:
                     rule = f"wires carry at most {self.chip.wire_bits} bits"
                     text = f"{_words(node)} reads {bits} bits from {origin.path}"
                     yield say(node, "E103", text, rule, measured=bits, limit=self.chip.wire_bits)

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from bitspike.hardware.bounds import Bounds, bits_of
 from bitspike.hardware.chip import Chip
 from bitspike.hardware.findings import NeuronWidths, Violation, say
 from bitspike.integer.network import Integers, Neuron
+from bitspike.integer.widths import Bounds, bits_of
 
 
 def neuron_violations(node: Neuron, found: Bounds, chip: Chip, *, gains: list[Integers]) -> Iterator[Violation]:
@@ -36,8 +36,8 @@ def neuron_widths(node: Neuron, found: Bounds) -> NeuronWidths:
         call=node.call,
         theta_bits=max(int(node.threshold.max()).bit_length(), 1),
         bias_bits=bits_of(int(node.bias.min()), int(node.bias.max())) if node.bias.any() else 0,
-        potential=found.potential,
-        potential_bits=bits_of(*found.potential),
+        potential=found.membrane,
+        potential_bits=bits_of(*found.membrane),
     )
 
 

@@ -14,7 +14,6 @@ import numpy as np
 from bitspike.errors import ConstraintError
 from bitspike.hardware.activity import HasSpikes, Numbers, Wires, counts, dense_macs, fan_out
 from bitspike.hardware.bill import Ann, EnergyReport, LayerEnergy, NeuronEnergy
-from bitspike.hardware.bounds import Bounds, bits_of, bounds
 from bitspike.hardware.branches import gain_bits
 from bitspike.hardware.technology import Technology, load
 from bitspike.integer.network import (
@@ -30,6 +29,7 @@ from bitspike.integer.network import (
     TransposedConvolution,
     Weighted,
 )
+from bitspike.integer.widths import Bounds, bits_of, bounds
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class _Bill:
         macs, reach = dense_macs(node, source), fan_out(node, source)
         arriving = self.wires.of(node.sources[0])
         bits = node.weight.bits if isinstance(node, Weighted) else 1
-        sums = bits_of(*_span(self.bounds[node.id]))
+        sums = bits_of(*self.bounds[node.id].wire.span)
         if arriving is None:
             return self._multiplied(node, macs, float(np.broadcast_to(reach, source).sum()), bits, sums)
         if isinstance(node, SumPool):
@@ -235,7 +235,7 @@ class _Bill:
             arriving = self.wires.of(node.id)
             assert arriving is not None
             size, steps = math.prod(node.shape), self.net.steps
-            bits = bits_of(*self.bounds[node.id].potential)
+            bits = bits_of(*self.bounds[node.id].membrane)
             add = self.technology.add(bits)
             biased = float(np.broadcast_to(node.bias != 0, (steps, node.shape[0])).sum()) * size / node.shape[0]
             resets = float(arriving.sum()) if node.reset == "soft" else 0.0
@@ -285,11 +285,7 @@ class _Bill:
         )  # fmt: skip
 
 
-def _span(found: Bounds) -> tuple[int, int]:
-    return int(found.low.min()), int(found.high.max())
-
-
 def _unsigned(found: Bounds) -> int:
     """Return the bits of what a wire carries, without a sign where nothing is negative."""
-    low, high = _span(found)
+    low, high = found.wire.span
     return max(1, bits_of(low, high) - (low >= 0))

@@ -1,44 +1,27 @@
 """How wide the accumulators and potentials must be, proved rather than hoped for.
 
-Interval arithmetic from the input's grid through every node gives bounds that no input can leave. A synaptic sum is
-largest when every positive weight meets the largest input and every negative weight the smallest. Intervals hold 0, and
-so every partial sum too, whatever the order of summation. The potential follows step by step from the bounds of its
-current: leak and shift are monotone, and a spike by subtraction leaves at most max(threshold - 1, h - threshold).
-Derivation: docs/widths.md.
+Interval arithmetic from the input's grid through every node (``integer.intervals``) gives bounds that no input can
+leave. A synaptic sum is largest when every positive weight meets the largest input and every negative weight the
+smallest. The potential follows step by step from the bounds of its current: leak and shift are monotone, and a spike by
+subtraction leaves at most max(threshold - 1, h - threshold). Derivation: docs/widths.md.
+
+Everything that has to know how wide an integer is reads this file: the engines, the chips and the exports.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from bitspike.errors import ConstraintError
-from bitspike.integer.network import (
-    Add,
-    Burst,
-    Concat,
-    Convolution,
-    CountMaxPool,
-    Input,
-    IntegerNetwork,
-    Integers,
-    Linear,
-    MaxPool,
-    Neuron,
-    Node,
-    Pad,
-    Readout,
-    Reshape,
-    Slice,
-    SumPool,
-    Transpose,
-    TransposedConvolution,
-    Upsample,
-)
+from bitspike.integer.intervals import Interval, Range, Whole, constant, ends, gained, layer, roomy, union
+from bitspike.integer.network import CountMaxPool, Input, IntegerNetwork, Neuron, Node, Readout
 
-_SAFE = 2.0**62
+__all__ = ["Bounds", "Interval", "LayerWidths", "Range", "bits_of", "bounds", "magnitudes", "survey", "widths"]
+
+LIMIT = 1 << 62
+"""Magnitudes below it fit 63 bits of two's complement."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +37,8 @@ class LayerWidths:
     """
 
     layer: str
-    accumulator: tuple[int, int]
-    membrane: tuple[int, int]
+    accumulator: Range
+    membrane: Range
 
     @property
     def accumulator_bits(self) -> int:
@@ -66,6 +49,36 @@ class LayerWidths:
     def membrane_bits(self) -> int:
         """Bits of the potential."""
         return bits_of(*self.membrane)
+
+
+@dataclass(frozen=True, eq=False)
+class Bounds:
+    """What the numbers of one node cannot leave.
+
+    Args:
+        wire: what leaves the node, by step and channel; of a read-out, 0.
+        sums: the sum of gain * source, before shift and bias, by step and channel; 0 where there are no gains.
+        current: every sum of gains of a step: before and after the shift, with and without the bias; it holds 0.
+        accumulator: every sum on the way from the last spikes or codes, ``current`` included.
+        membrane: the potential at any moment, before and after the reset; a read-out's sum over time; a pool's counts.
+        state: what is kept from step to step: the potential after the reset, the sum over time, the counts; it holds 0.
+        work: every number that computes the node: partial sums in any order, products of a leak, differences to a
+            threshold, the parameters themselves; it holds 0.
+    """
+
+    wire: Interval
+    sums: Interval
+    current: Range = (0, 0)
+    accumulator: Range = (0, 0)
+    membrane: Range = (0, 0)
+    state: Range = (0, 0)
+    work: Range = (0, 0)
+
+    @property
+    def size(self) -> int:
+        """The largest magnitude of all."""
+        low, high = union(self.wire.span, self.accumulator, self.membrane, self.state, self.work)
+        return max(-low, high)
 
 
 def bits_of(low: int, high: int) -> int:
@@ -80,22 +93,36 @@ def bits_of(low: int, high: int) -> int:
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Range:
-    """Bounds of a wire.
+def survey(net: IntegerNetwork) -> dict[str, Bounds]:
+    """Return the bounds of every node by id, however large they are.
 
-    Args:
-        low, high: by step and channel, int64 [1 or T, C]; low <= 0 <= high.
-        reach: smallest and largest number of any sum on the way from the last spikes or codes to this wire.
+    Example:
+        >>> from bitspike.integer.debug import one_convolution
+        >>> found = survey(one_convolution(threshold=8))
+        >>> found["conv"].wire.span, found["neuron"].work, found["neuron"].state
+        ((0, 8), (0, 15), (0, 7))
     """
+    found: dict[str, Bounds] = {}
+    reach: dict[str, Range] = {}
+    for node in net.nodes:
+        before = union((0, 0), *[reach[s] for s in node.sources])
+        found[node.id] = _of(node, [found[s].wire for s in node.sources], before, net.steps)
+        # Sums begin behind spikes and codes.
+        reach[node.id] = (0, 0) if isinstance(node, Input | Neuron) else found[node.id].accumulator
+    return found
 
-    low: Integers
-    high: Integers
-    reach: tuple[int, int] = (0, 0)
 
+def bounds(net: IntegerNetwork) -> dict[str, Bounds]:
+    """Return the bounds of every node by id.
 
-Current = tuple[Integers, Integers]
-"""Bounds of a sum by step and channel, int64 [1 or T, C] each."""
+    Raises:
+        ConstraintError: numbers of some nodes may leave 63 bits; all of them are named.
+    """
+    found = survey(net)
+    if wide := [node for node in net.nodes if found[node.id].size >= LIMIT]:
+        lines = [f"{n.path}: a sum may reach {_short(found[n.id].size)}, more than 63 bits hold" for n in wide]
+        raise ConstraintError("\n".join(lines), fix="fewer fraction bits")
+    return found
 
 
 def widths(net: IntegerNetwork) -> list[LayerWidths]:
@@ -111,236 +138,141 @@ def widths(net: IntegerNetwork) -> list[LayerWidths]:
         >>> widths(one_convolution(threshold=8))[0]
         LayerWidths(layer='neuron', accumulator=(0, 8), membrane=(0, 15))
     """
-    return [LayerWidths(node.path, sums, membrane) for node, sums, membrane in _survey(net) if _reported(node)]
+    found = bounds(net)
+    kept = [node for node in net.nodes if isinstance(node, Neuron | Readout | CountMaxPool)]
+    return [LayerWidths(node.path, found[node.id].accumulator, found[node.id].membrane) for node in kept]
 
 
 def magnitudes(net: IntegerNetwork) -> dict[str, int]:
     """Return, by node id, a bound of every number that computing the node handles, products of a leak included.
 
     A format that holds all integers up to this bound computes the node without rounding.
+
+    Raises:
+        ConstraintError: a sum may leave 63 bits.
     """
+    known = bounds(net)
     found = {}
-    for node, sums, membrane in _survey(net):
-        found[node.id] = max(-sums[0], sums[1], -membrane[0], membrane[1])
+    for node in net.nodes:
+        of = known[node.id]
+        found[node.id] = of.size
         if isinstance(node, Neuron):
             # Leak, input, distance to the threshold, value after a hard reset: all fit their sum, clamped or not.
-            potential = max(-membrane[0], membrane[1]) * max(1, node.leak.numerator)
-            found[node.id] += potential + int(node.threshold.max()) + int(np.abs(node.v_reset).max())
+            potential = max(-of.membrane[0], of.membrane[1]) * max(1, node.leak.numerator)
+            sums = max(-of.accumulator[0], of.accumulator[1], -of.membrane[0], of.membrane[1])
+            found[node.id] = sums + potential + int(node.threshold.max()) + int(np.abs(node.v_reset).max())
     return found
 
 
-def _reported(node: Node) -> bool:
-    return isinstance(node, Neuron | Readout | CountMaxPool)
+def _short(magnitude: int) -> str:
+    return f"{magnitude:.3g}" if magnitude < 1 << 1000 else f"2**{magnitude.bit_length() - 1}"
 
 
-def _survey(net: IntegerNetwork) -> Iterator[tuple[Node, tuple[int, int], tuple[int, int]]]:
-    """Yield every node with the range of its sums and of its potential or result."""
-    ranges: dict[str, _Range] = {}
-    for node in net.nodes:
-        inputs = [ranges[s] for s in node.sources]
-        if isinstance(node, Neuron):
-            current, sums = _current(node, inputs)
-            yield node, sums, _membrane(node, current, net.steps)
-            ranges[node.id] = _constant(node, -1 if node.signed else 0, 1)
-        elif isinstance(node, Readout):
-            total, sums = _total(node, inputs, net.steps)
-            yield node, sums, total
-        else:
-            x = _layer(node, inputs, net.steps)
-            least, most = _span(x.low, x.high)
-            reach = _union((least, most), *[r.reach for r in inputs]) if inputs else (0, 0)
-            _refuse_overflow(float(max(-least, most)), node.path)
-            ranges[node.id] = _Range(x.low, x.high, reach)
-            counted = _span(*_over_time(inputs[0], net.steps, node.path)) if isinstance(node, CountMaxPool) else (0, 0)
-            yield node, reach, _union((least, most), counted)
-
-
-def _constant(node: Node, low: int, high: int) -> _Range:
-    shape = (1, node.shape[0])
-    return _Range(np.full(shape, min(low, 0), np.int64), np.full(shape, max(high, 0), np.int64))
-
-
-def _span(low: Integers, high: Integers) -> tuple[int, int]:
-    return int(low.min()), int(high.max())
-
-
-def _union(*ranges: tuple[int, int]) -> tuple[int, int]:
-    return min(low for low, _ in ranges), max(high for _, high in ranges)
-
-
-def _layer(node: Node, inputs: list[_Range], steps: int) -> _Range:
+def _of(node: Node, inputs: list[Interval], before: Range, steps: int) -> Bounds:
+    """Return the bounds of a node; ``before`` holds the sums of the layers that it reads."""
+    nothing = constant(node, 0, 0)
     match node:
-        case Input():
-            return _constant(node, node.grid.low, node.grid.high)
-        case Convolution() | Linear() | TransposedConvolution():
-            return _weighted(node, inputs[0])
-        case SumPool():
-            area = int(np.prod(node.kernel))
-            _refuse_overflow(area * float(np.maximum(-inputs[0].low, inputs[0].high).max()), node.path)
-            return _Range(inputs[0].low * area, inputs[0].high * area)
-        case MaxPool() | CountMaxPool() | Upsample() | Pad():
-            # The largest count grows by no more than the largest growth of a count, and falls by no more either.
-            return inputs[0]
-        case Burst():
-            return _burst(inputs[0], steps, node.path)
-        case Concat():
-            return _Range(_side_by_side([x.low for x in inputs]), _side_by_side([x.high for x in inputs]))
-        case Slice():
-            return _Range(inputs[0].low[:, node.start : node.stop], inputs[0].high[:, node.start : node.stop])
-        case Reshape():
-            return _reshaped(node, inputs[0])
-        case Transpose():
-            return inputs[0] if node.axes[0] == 0 else _mixed(node, inputs[0])
-        case Add():
-            return _Range(*_gained(node, inputs))
-    raise ConstraintError(f"node {node.id!r}: no bound is known for a {type(node).__name__}")
+        case Neuron():
+            return _neuron(node, inputs, before, steps)
+        case Readout():
+            return _readout(node, inputs, before, steps)
+        case CountMaxPool():
+            counts, (low, high) = inputs[0].over_time(steps).span, inputs[0].span
+            reach = union((low, high), before)
+            apart = counts[0] - counts[1], counts[1] - counts[0]
+            return Bounds(inputs[0], nothing, (0, 0), reach, union((low, high), counts), counts, union(reach, apart))
+    wire = layer(node, inputs, steps)
+    return Bounds(wire, nothing, accumulator=union(wire.span, before), work=wire.span)
 
 
-def _over_time(x: _Range, steps: int, path: str) -> tuple[Integers, Integers]:
-    """Return the bounds of the sum of the first steps, however many they are: int64 [C]."""
-    _refuse_overflow(steps * float(np.maximum(-x.low, x.high).max()), path)
-    times = steps if len(x.low) == 1 else 1
-    return x.low.sum(0) * times, x.high.sum(0) * times
+def _current(node: Neuron | Readout, sums: Interval) -> tuple[Whole, Whole]:
+    """Return the smallest and largest of what is added at each step, [1 or T, C]; they need not hold 0."""
+    shift = node.right_shift if isinstance(node, Neuron) else 0
+    bias, low, high = roomy(sums.size + max(map(abs, ends(node.bias))), node.bias, sums.low, sums.high)
+    return (low >> shift) + bias, (high >> shift) + bias
 
 
-def _burst(x: _Range, steps: int, path: str) -> _Range:
-    low, high = (np.zeros((steps, x.low.shape[1]), np.int64) for _ in range(2))
-    low[0], high[0] = _over_time(x, steps, path)
-    return _Range(low, high)
+def _readout(node: Readout, inputs: list[Interval], before: Range, steps: int) -> Bounds:
+    """Bound the sum over time, at any of its moments, and every order of its summation."""
+    sums = gained(node, inputs)
+    low, high = _current(node, sums)
+    current = union(sums.span, ends(low), ends(high))
+    total = Interval(np.minimum(low, 0), np.maximum(high, 0)).over_time(steps).span
+    charge = sums.over_time(steps).span
+    bias = Interval(np.minimum(node.bias, 0), np.maximum(node.bias, 0)).over_time(steps).span
+    work = union(current, (charge[0] + bias[0], charge[1] + bias[1]))
+    return Bounds(constant(node, 0, 0), sums, current, union(current, before), total, total, work)
 
 
-def _side_by_side(bounds: list[Integers]) -> Integers:
-    longest = max(len(b) for b in bounds)
-    return np.concatenate([np.broadcast_to(b, (longest, b.shape[1])) for b in bounds], axis=1)
+class _Seen:
+    """The smallest and the largest of all numbers that were shown to it."""
+
+    def __init__(self, low: int = 0, high: int = 0) -> None:
+        self.range = low, high
+
+    def add(self, *values: Whole) -> None:
+        self.range = union(self.range, *map(ends, values))
 
 
-def _mixed(node: Node, x: _Range) -> _Range:
-    """Return the widest bounds of a step for all channels of a node that mixes them."""
-    shape = (len(x.low), node.shape[0])
-    low, high = x.low.min(1, keepdims=True), x.high.max(1, keepdims=True)
-    return _Range(np.broadcast_to(low, shape), np.broadcast_to(high, shape))
+def _neuron(node: Neuron, inputs: list[Interval], before: Range, steps: int) -> Bounds:
+    sums = gained(node, inputs)
+    i_low, i_high = _current(node, sums)
+    current = union(sums.span, ends(i_low), ends(i_high))
+    membrane, state, work = _Seen(*ends(node.initial)), _Seen(), _Seen(*current)
+    work.add(node.bias, node.threshold, *[node.v_reset] * (node.reset == "hard"), *[-node.retract] * node.signed)
+    _follow(node, i_low, i_high, steps, membrane, state, work)
+    wire = constant(node, -1 if node.signed else 0, 1)
+    reach = union(current, before)
+    return Bounds(wire, sums, current, reach, membrane.range, state.range, union(work.range, membrane.range))
 
 
-def _reshaped(node: Reshape, x: _Range) -> _Range:
-    each, rest = divmod(node.shape[0], x.low.shape[1])
-    if rest or len(node.shape) > 1:
-        return _mixed(node, x)
-    return _Range(np.repeat(x.low, each, axis=1), np.repeat(x.high, each, axis=1))
+def _follow(node: Neuron, i_low: Whole, i_high: Whole, steps: int, membrane: _Seen, state: _Seen, work: _Seen) -> None:
+    """Follow the interval of the potential through all steps and show what happens on the way."""
+    m, k = node.leak.numerator, node.leak.shift
+    low: Whole = node.initial
+    high: Whole = node.initial
+    state.add(low, high)
+    for t in range(steps):
+        a, b = i_low[min(t, len(i_low) - 1)], i_high[min(t, len(i_high) - 1)]
+        theta = node.threshold[min(t, len(node.threshold) - 1)]
+        most = max(map(abs, union(ends(low), ends(high)))) + max(map(abs, union(ends(a), ends(b))))
+        low, high, a, b = roomy(most * max(1, m), low, high, a, b)
+        if node.leak_order == "before":
+            work.add(low * m, high * m)
+            h_low, h_high = ((low * m) >> k) + a, ((high * m) >> k) + b
+        else:
+            membrane.add(low + a, high + b)
+            work.add((low + a) * m, (high + b) * m)
+            h_low, h_high = ((low + a) * m) >> k, ((high + b) * m) >> k
+        work.add(h_low, h_high)
+        h_low, h_high = _limited(node, h_low, h_high)
+        low, high = _after(node, h_low, h_high, theta)
+        membrane.add(h_low, h_high, low, high)
+        state.add(low, high)
 
 
-def _weighted(node: Convolution | Linear | TransposedConvolution, x: _Range) -> _Range:
-    low, high = [], []
-    for phase in _phases(node):
-        # Sum the taps of one sign per input channel: [groups, C_out/groups, C_in/groups].
-        axes = tuple(range(3, phase.ndim))
-        up, down = np.maximum(phase, 0).sum(axes), np.minimum(phase, 0).sum(axes)
-        _refuse_overflow(float((up - down).sum(2).max()) * float(np.maximum(-x.low, x.high).max()), node.path)
-        lo, hi = (b.reshape(len(b), len(up), up.shape[2]) for b in (x.low, x.high))
-        high.append(_products(hi, up) + _products(lo, down))
-        low.append(_products(lo, up) + _products(hi, down))
-    return _Range(np.minimum.reduce(low), np.maximum.reduce(high))
-
-
-def _products(bound: Integers, taps: Integers) -> Integers:
-    """Multiply [steps, groups, C_in/groups] by [groups, C_out/groups, C_in/groups] to [steps, C_out]."""
-    by_group: Integers = np.einsum("tgi,goi->tgo", bound, taps)
-    return by_group.reshape(len(bound), -1)
-
-
-def _phases(node: Convolution | Linear | TransposedConvolution) -> Iterator[Integers]:
-    """Yield the codes that meet in one output: [groups, C_out/groups, C_in/groups, *taps].
-
-    A transposed convolution gives its outputs, one after the other along an axis, every stride-th tap in turn: tap k
-    adds to the outputs at ``k * dilation`` modulo the stride.
-    """
-    codes = node.weight.codes
-    groups = 1 if isinstance(node, Linear) else node.groups
-    if not isinstance(node, TransposedConvolution):
-        yield codes.reshape(groups, len(codes) // groups, *codes.shape[1:])
-        return
-    codes = codes.reshape(groups, len(codes) // groups, *codes.shape[1:]).swapaxes(1, 2)
-    for phase in np.ndindex(*node.stride):
-        met = codes
-        for axis, (d, s, at) in enumerate(zip(node.dilation, node.stride, phase, strict=True), start=3):
-            met = met.compress(np.arange(codes.shape[axis]) * d % s == at, axis)
-        yield met
-
-
-def _gained(node: Add | Neuron | Readout, inputs: list[_Range]) -> Current:
-    """Return the bounds of the sum of gain * input; they hold 0."""
-    low: Integers = np.zeros((1, 1), np.int64)
-    high: Integers = np.zeros((1, 1), np.int64)
-    magnitude = 0.0
-    for gain, x in zip(node.gains, inputs, strict=True):
-        magnitude += float(np.abs(gain.astype(np.float64)).max()) * float(np.maximum(-x.low, x.high).max())
-        _refuse_overflow(magnitude, node.path)
-        a, b = gain * x.low, gain * x.high
-        low, high = low + np.minimum(a, b), high + np.maximum(a, b)
+def _limited(node: Neuron, low: Whole, high: Whole) -> tuple[Whole, Whole]:
+    """Return the interval behind the lower clamp and the saturation."""
+    if node.floor is not None:
+        low, high = np.maximum(low, node.floor), np.maximum(high, node.floor)
+    if node.width is not None and (node.width <= 64 or low.dtype == object):
+        edge = 1 << (node.width - 1)
+        low, high = np.clip(low, -edge, edge - 1), np.clip(high, -edge, edge - 1)
     return low, high
 
 
-def _current(node: Neuron | Readout, inputs: list[_Range]) -> tuple[Current, tuple[int, int]]:
-    """Return the bounds of what is added at each step, and the range of every sum on the way there."""
-    low, high = _gained(node, inputs)
-    shift = node.right_shift if isinstance(node, Neuron) else 0
-    shifted = low >> shift, high >> shift
-    _refuse_overflow(float(max(-low.min(), high.max())) + float(np.abs(node.bias.astype(np.float64)).max()), node.path)
-    current = shifted[0] + node.bias, shifted[1] + node.bias
-    return current, _union(_span(low, high), _span(*shifted), _span(*current), *[x.reach for x in inputs])
-
-
-def _total(node: Readout, inputs: list[_Range], steps: int) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Return the range of the sum over time, at any of its moments, and of the sums of one step."""
-    (low, high), sums = _current(node, inputs)
-    _refuse_overflow(float(max(-low.min(), high.max())) * steps, node.path)
-    low, high = (np.broadcast_to(b, (steps, b.shape[1])) for b in (np.minimum(low, 0), np.maximum(high, 0)))
-    return _span(low.sum(0), high.sum(0)), sums
-
-
-def _membrane(node: Neuron, current: Current, steps: int) -> tuple[int, int]:
-    low_i, high_i = current
-    m, k = node.leak.numerator, node.leak.shift
-    low = high = node.initial
-    least, most = int(low.min()), int(high.max())
-    _refuse_overflow(float(max(-least, most, -int(low_i.min()), int(high_i.max()))) * max(1, m), node.path)
-
-    def note(a: Integers, b: Integers) -> None:
-        nonlocal least, most
-        least, most = min(least, int(a.min())), max(most, int(b.max()))
-
-    for t in range(steps):
-        i_low, i_high = low_i[min(t, len(low_i) - 1)], high_i[min(t, len(high_i) - 1)]
-        theta = node.threshold[min(t, len(node.threshold) - 1)]
-        if node.leak_order == "before":
-            h_low, h_high = ((low * m) >> k) + i_low, ((high * m) >> k) + i_high
-        else:
-            note(low + i_low, high + i_high)
-            h_low, h_high = ((low + i_low) * m) >> k, ((high + i_high) * m) >> k
-        if node.floor is not None:
-            h_low, h_high = np.maximum(h_low, node.floor), np.maximum(h_high, node.floor)
-        if node.width is not None:
-            floor, ceiling = -(1 << (node.width - 1)), (1 << (node.width - 1)) - 1
-            h_low, h_high = np.clip(h_low, floor, ceiling), np.clip(h_high, floor, ceiling)
-        note(h_low, h_high)
-        # The largest potential that does not fire: threshold - 1 for "ge", threshold for "gt".
-        quiet = theta - 1 if node.fire == "ge" else theta
-        fires, always = h_high > quiet, h_low > quiet
-        soft = node.reset == "soft"
-        top = h_high - theta if soft else node.v_reset
-        bottom = np.maximum(h_low, quiet + 1) - theta if soft else node.v_reset
-        low = np.where(always, bottom, np.where(fires, np.minimum(h_low, bottom), h_low))
-        high = np.where(always, top, np.where(fires, np.maximum(quiet, top), h_high))
-        if node.signed:
-            # A spike taken back adds the threshold to a potential of at most -retract.
-            back = np.minimum(h_high, -node.retract) + theta
-            high = np.where(h_low <= -node.retract, np.maximum(high, back), high)
-        note(low, high)
-        _refuse_overflow(float(max(-least, most)) * max(1, m), node.path)
-    return least, most
-
-
-def _refuse_overflow(magnitude: float, path: str) -> None:
-    if magnitude >= _SAFE:
-        raise ConstraintError(
-            f"{path}: a sum may reach {magnitude:.3g}, more than 63 bits hold", fix="fewer fraction bits"
-        )
+def _after(node: Neuron, low: Whole, high: Whole, theta: Whole) -> tuple[Whole, Whole]:
+    """Return the interval behind the reset."""
+    # The largest potential that does not fire: threshold - 1 for "ge", threshold for "gt".
+    quiet = theta - 1 if node.fire == "ge" else theta
+    may, must = high > quiet, low > quiet
+    soft = node.reset == "soft"
+    top = high - theta if soft else node.v_reset
+    bottom = np.maximum(low, quiet + 1) - theta if soft else node.v_reset
+    new_low = np.where(must, bottom, np.where(may, np.minimum(low, bottom), low))
+    new_high = np.where(must, top, np.where(may, np.maximum(quiet, top), high))
+    if node.signed:
+        # A spike taken back adds the threshold to a potential of at most -retract.
+        back = np.minimum(high, -node.retract) + theta
+        new_high = np.where(low <= -node.retract, np.maximum(new_high, back), new_high)
+    return new_low, new_high
