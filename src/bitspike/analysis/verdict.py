@@ -222,7 +222,7 @@ def ledger(record: Record) -> Html | None:
         "Where it loses",
         html(
             '<p>Between the float network and this one the outputs differ by <b class="n">{gap}</b> of their size,'
-            ' measured on {n} images. <a href="ledger/ledger.html">The ledger</a> accounts for it layer by layer.</p>{t}',
+            ' on {n} images. <a href="ledger/ledger.html">The ledger</a> accounts for it layer by layer.</p>{t}',
             gap=percent(known(found.get("measured"))),
             n=count(found.get("samples")),
             t=table(["cause", "share", "try"], rows, numbers=(1,)) if rows else Html(""),
