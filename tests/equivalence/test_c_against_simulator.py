@@ -101,16 +101,29 @@ def test_the_random_networks_hold_every_node() -> None:
     assert set(seen) == {c.__name__ for c in kinds}
 
 
-@pytest.mark.parametrize("seed", [3, 14, 24])
-def test_no_undefined_behaviour_happens_on_the_way(seed: int, tmp_path: Path) -> None:
-    (tmp_path / "empty.c").write_text("int main(void) { return 0; }\n")
-    probe = ["cc", *SANITIZED, "-o", tmp_path / "empty", tmp_path / "empty.c"]
+def assert_defined(net: IntegerNetwork, folder: Path) -> None:
+    """Run a network's bench under the sanitizers."""
+    (folder / "empty.c").write_text("int main(void) { return 0; }\n")
+    probe = ["cc", *SANITIZED, "-o", folder / "empty", folder / "empty.c"]
     if subprocess.run(probe, capture_output=True, check=False).returncode:
         pytest.skip("this compiler has no sanitizers")
-    net = draw(seed)
-    folder = write_c(net, tmp_path / "c", vectors=golden(net))
-    done = bench(folder, "network", *SANITIZED)
+    done = bench(write_c(net, folder / "c", vectors=golden(net)), "network", *SANITIZED)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("seed", [3, 14, 24])
+def test_no_undefined_behaviour_happens_on_the_way(seed: int, tmp_path: Path) -> None:
+    assert_defined(draw(seed), tmp_path)
+
+
+def test_a_running_sum_has_room_before_its_bias_is_added(tmp_path: Path) -> None:
+    """The sum stays below 3 * 2**29, and before the bias of the last step it is 2**30 + 2**30."""
+    out = Readout(id="out", path="out", sources=("n",), shape=(1,), gains=(2**30 * ONE,), bias=-(2**29) * ONE)
+    fire = Neuron(
+        id="n", path="n", sources=("input",), shape=(1,), gains=(ONE,), bias=ONE, threshold=ONE,
+        initial=np.zeros(1, np.int64), unit=np.ones(1),
+    )  # fmt: skip
+    assert_defined(IntegerNetwork(3, (entry((1,), 0, 1), fire, out)), tmp_path)
 
 
 def chain(*layers: Node, input: Input, steps: int = 3) -> IntegerNetwork:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from random_networks import neuron, random_codes, random_network
+from random_networks import layerwise, neuron, random_codes, random_network
 
 from bitspike.errors import ConstraintError
+from bitspike.integer import intervals
 from bitspike.integer.network import (
     Add,
     Burst,
@@ -30,7 +32,7 @@ from bitspike.integer.network import (
     per_channel,
 )
 from bitspike.integer.simulate import run_layer, run_neuron, simulate
-from bitspike.integer.widths import bits_of, magnitudes, widths
+from bitspike.integer.widths import Interval, bits_of, bounds, magnitudes, survey, widths
 from bitspike.ops.grids import Dyadic, Grid
 
 ONE = np.ones((1, 1), np.int64)
@@ -236,6 +238,97 @@ def test_no_wire_and_no_counter_leaves_its_magnitude() -> None:
             if isinstance(net[id], CountMaxPool):
                 of_source = found[net[id].sources[0]]
                 assert np.abs(of_source.cumsum(0)).max() <= bound[id] or len(of_source) == 1
+
+
+def within(values: Integers, interval: Interval) -> bool:
+    """Tell whether [1 or T, N, C, ...] stays in its bounds, step by step and channel by channel."""
+    low, high = (per_channel(b, values.ndim - 1 - 1) for b in (interval.low, interval.high))
+    return bool(((low <= values) & (values <= high)).all())
+
+
+def test_every_wire_stays_in_its_bounds_step_by_step_and_channel_by_channel() -> None:
+    for seed in range(120):
+        random = np.random.default_rng(seed)
+        net = random_network(random)
+        net = layerwise(net) if seed % 3 == 2 else net
+        stated, found = survey(net), wires(net, random_codes(random, net, samples=4, extreme=seed % 2 == 0))
+        for id, values in found.items():
+            assert within(values, stated[id].wire), net[id]
+            assert within(values.sum(0, keepdims=True), stated[id].wire.over_time(len(values))), net[id]
+
+
+def test_what_a_neuron_keeps_and_what_it_computes_stay_in_their_ranges() -> None:
+    for seed in range(120):
+        random = np.random.default_rng(seed)
+        net = random_network(random)
+        stated = survey(net)
+        trace = simulate(net, random_codes(random, net, samples=4, extreme=seed % 2 == 0))
+        for node in net.neurons:
+            of, h = stated[node.id], trace.potentials[node.id]
+            kept = after_reset(node, h, trace.spikes[node.id])
+            products = kept[:-1] * node.leak.numerator if node.leak_order == "before" else kept
+            for low, high, values in ((*of.state, kept), (*of.work, h), (*of.work, kept), (*of.work, products)):
+                assert low <= values.min(initial=0), node
+                assert values.max(initial=0) <= high, node
+            assert of.state[0] >= of.work[0]
+            assert of.state[1] <= of.work[1]
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_read_out_has_room_for_every_order_of_its_sum(reverse: bool) -> None:
+    entry = Input(id="input", path="input", shape=(1,), grid=Grid(1.0, -2, 5))
+    out = Readout(id="out", path="out", sources=("input",), shape=(1,), gains=(100 * ONE,), bias=-50 * ONE)
+    of = survey(IntegerNetwork(3, (entry, out)))["out"]
+    assert of.state == of.membrane == (3 * -250, 3 * 450)
+    terms = np.array([*[500] * 3, *[-50] * 3] if not reverse else [*[-50] * 3, *[-200] * 3])
+    assert of.work == (-750, 1500)
+    assert of.work[0] <= terms.cumsum().min()
+    assert terms.cumsum().max() <= of.work[1]
+
+
+def test_bounds_are_the_same_in_integers_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed in range(60):
+        net = random_network(np.random.default_rng(seed))
+        net = layerwise(net) if seed % 3 == 2 else net
+        plainly = survey(net)
+        with monkeypatch.context() as patched:
+            patched.setattr(intervals, "ROOM", 0)
+            endless = survey(net)
+        for node in net.nodes:
+            one, two = plainly[node.id], endless[node.id]
+            for name in ("current", "accumulator", "membrane", "state", "work"):
+                assert getattr(one, name) == getattr(two, name), (node, name)
+            for a, b in ((one.wire, two.wire), (one.sums, two.sums)):
+                assert np.array_equal(a.low, b.low), node
+                assert np.array_equal(a.high, b.high), node
+
+
+@pytest.mark.parametrize("power", [0, 30, 55, 61, 62])
+def test_bounds_beyond_int64_are_exact(power: int) -> None:
+    """A neuron that is charged or discharged at every step, from 8 bits to more than 128."""
+    gain, codes, steps = 1 << power, np.array([[3, -2, 5]]) << max(0, power - 6), 7
+    unit = gain << max(0, power - 6)
+    entry = Input(id="input", path="input", shape=(3,), grid=Grid(1.0, 0, 4), constant=False)
+    layer = Linear(id="layer", path="layer", sources=("input",), shape=(1,), weight=large(codes))
+    node = plain(9 << power if power < 58 else 1, gains=(gain * ONE,))
+    net = IntegerNetwork(steps, (entry, layer, node, readout("neuron", (1,))))
+    theta, up, down = int(node.threshold[0, 0]), 32 * unit, 8 * unit
+    assert survey(net)["neuron"].current == (-down, up)
+    # Every step charges more than a spike takes away.
+    assert survey(net)["neuron"].membrane == (-steps * down, up + (steps - 1) * (up - theta))
+
+
+def large(codes: Integers) -> Weight:
+    return Weight(codes=codes, step=np.ones(1), bits=64, low=-(2**62), high=2**62)
+
+
+def test_all_layers_beyond_63_bits_are_named_at_once() -> None:
+    entry = Input(id="input", path="input", shape=(1,), grid=Grid(1.0, 0, 1))
+    first, second = plain(2**61, source="input", gains=(2**62 * ONE,)), plain(1, source="neuron", gains=(2**61 * ONE,))
+    net = IntegerNetwork(9, (entry, first, replace(second, id="second", path="second"), readout("second", (1,))))
+    with pytest.raises(ConstraintError, match=r"neuron: a sum may reach .*\nsecond: a sum may reach") as caught:
+        bounds(net)
+    assert "out" not in str(caught.value)
 
 
 def bounds_of(net: IntegerNetwork, reader: str) -> tuple[int, int]:

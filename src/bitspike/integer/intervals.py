@@ -41,6 +41,9 @@ Range = tuple[int, int]
 Whole = npt.NDArray[Any]
 """Integers that cannot overflow."""
 
+ROOM = 1 << 61
+"""Sums and differences of two magnitudes below it are far from the end of int64."""
+
 
 @dataclass(frozen=True, eq=False)
 class Interval:
@@ -88,7 +91,7 @@ class Interval:
 
 def roomy(most: int, *values: Whole) -> tuple[Whole, ...]:
     """Return values as Python's integers where numbers of magnitude ``most`` come near the end of int64."""
-    return values if most < 1 << 61 else tuple(v.astype(object) for v in values)
+    return values if most < ROOM else tuple(v.astype(object) for v in values)
 
 
 def union(*ranges: Range) -> Range:
