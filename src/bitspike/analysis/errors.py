@@ -228,7 +228,7 @@ class Sums:
         >>> a0, a1, a2 = torch.tensor([3.0, 4.0]), torch.tensor([3.5, 4.0]), torch.tensor([4.0, 4.0])
         >>> sums.add([a0, a1, a2])
         >>> gap = sums.gap()
-        >>> gap.rms, [part.share for part in gap.parts], [part.part for part in gap.parts]
+        >>> round(gap.rms, 6), [round(p.share, 6) for p in gap.parts], [round(p.part, 6) for p in gap.parts]
         (0.2, [0.25, 0.75], [0.05, 0.15])
     """
 

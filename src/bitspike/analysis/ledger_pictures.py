@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
 from bitspike.analysis.ladder import by_place
 from bitspike.graph.conversion import Conversion
-from bitspike.weights import codes
+from bitspike.weights import weight_codes
+from bitspike.weights.path import path_of
 
 BINS = 60
 REACH = 1.5
@@ -61,10 +62,8 @@ class Collector:
         self._counts = {id: torch.zeros(BINS, dtype=torch.int64) for id in self._tops}
         self._zeros = dict.fromkeys(self._tops, 0)
         self._points: dict[str, tuple[tuple[float, float], ...]] = {}
-        self._codes = {
-            name: {int(k): int(n) for k, n in zip(*torch.unique(found.codes, return_counts=True), strict=True)}
-            for name, found in codes(spiking).items()
-        }
+        # One layer at a time: the codes of a large network are larger than its weights.
+        self._codes = {name: counted(module) for name, module in spiking.named_modules() if path_of(module) is not None}
 
     def add(self, floats: Mapping[str, Tensor], decoded: Mapping[str, Tensor]) -> None:
         """Add one batch: activations of the float network, and what the spiking network decodes to."""
@@ -91,6 +90,15 @@ class Collector:
             decoded=self._points,
             codes=self._codes,
         )
+
+
+def counted(layer: nn.Module) -> dict[int, int]:
+    """Return how often each weight code of a layer occurs."""
+    found = weight_codes(layer)
+    assert found is not None
+    low = int(found.codes.min())
+    counts = torch.bincount((found.codes - low).flatten()).tolist()
+    return {low + i: n for i, n in enumerate(counts) if n}
 
 
 def _words(top: Tensor) -> str:
