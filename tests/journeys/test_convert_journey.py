@@ -100,6 +100,13 @@ def test_weights_of_a_file_are_converted_without_training(converted: Path, tmp_p
     assert bs.evaluate(tmp_path / "run")["accuracy"] == report["accuracy"]["test"]
 
 
+def test_random_weights_are_not_converted_by_mistake(tmp_path: Path, bitspike: Bitspike) -> None:
+    code, out, err = bitspike("run", "digits-convert", "--set", "finetune=null", "--out", tmp_path / "run")
+    assert (code, out) == (2, "")
+    assert "model.weights is null and nothing is trained" in err
+    assert "fix: --set model.weights=FILE" in err
+
+
 def test_fine_tuning_with_codes_and_levels(tmp_path: Path) -> None:
     changes = [*SMALL, "finetune.quantized=true", "finetune.bits=3", "finetune.steps=4", "convert.steps=6"]
     report = bs.run("digits-convert", set=changes, out=tmp_path / "run")

@@ -12,7 +12,9 @@ import pytest
 from journey_parts import SMALL, sets
 
 import bitspike as bs
+from bitspike.journeys.factory import build_network
 from bitspike.recipe import ConvertRecipe, load, shipped
+from bitspike.train.checkpoint import write_weights
 
 
 @pytest.mark.parametrize("name", list(shipped()))
@@ -22,7 +24,13 @@ def test_a_shipped_recipe_runs(name: str, tmp_path: Path, mnist_root: Path, cifa
     if isinstance(recipe, ConvertRecipe):
         slim = "{depth: 8, width: 4}" if "resnet" in name else "{width: 0.25}"
         changes += [f"model.arguments={slim}", "convert.steps=4", "convert.samples=40", "evaluation.proof=null"]
-        changes += [] if recipe.finetune is None else ["finetune.epochs=1"]
+        if recipe.finetune is None:
+            slim_recipe = load(name, changes)
+            assert isinstance(slim_recipe, ConvertRecipe)
+            write_weights(tmp_path / "w.safetensors", build_network(slim_recipe).state_dict())
+            changes += [f"model.weights={tmp_path / 'w.safetensors'}", "model.key=null"]
+        else:
+            changes.append("finetune.epochs=1")
     else:
         changes += ["training.epochs=1", "model.width=0.25"]
     if recipe.data.kind in ("mnist", "cifar10"):

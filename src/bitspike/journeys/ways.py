@@ -10,6 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from bitspike.errors import RecipeError
 from bitspike.graph.conversion import Conversion, conversion_of, spiking_part
 from bitspike.graph.convert import convert, finish
 from bitspike.graph.finetune import Prepared, prepare
@@ -157,8 +158,13 @@ class Converted:
         return self.recipe.convert.steps
 
     def start(self, *, weights: bool = True) -> nn.Module:
-        self.given = network = build_network(self.recipe, weights=weights)
         tuning = self.recipe.finetune
+        if weights and tuning is None and self.recipe.model.weights is None:
+            raise RecipeError(
+                "model.weights is null and nothing is trained: there would be a network of random weights to convert",
+                fix="--set model.weights=FILE, or a finetune section",
+            )
+        self.given = network = build_network(self.recipe, weights=weights)
         if tuning is None or not tuning.quantized:
             return network
         c = self.recipe.convert
