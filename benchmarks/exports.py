@@ -128,6 +128,7 @@ def prove(
         "weights": int(sum(w.weight.codes.size for w in net.weighted)),
         "digest": hashlib.sha256(repr(sorted(_digests(run).items())).encode()).hexdigest()[:16],
         "data": f"{data.test.name}, test split",
+        "only": images,
         **_place(),
     }
     lines = []
@@ -253,8 +254,14 @@ def keep(lines: Iterable[Line], path: Path = LINES) -> None:
 def kept(path: Path = LINES) -> list[dict[str, Any]]:
     """Return the lines of the last run of every network, in the order in which they were written."""
     held = [json.loads(text) for text in path.read_text(encoding="utf-8").splitlines()]
-    last = {line["network"]: line["run"] for line in held}
-    return [line for line in held if line["run"] == last[line["network"]]]
+    last = {name_of(line): line["run"] for line in held}
+    return [line for line in held if line["run"] == last[name_of(line)]]
+
+
+def name_of(line: Line) -> str:
+    """Return what tells a network from others: its recipe, and its kind of neuron where that was changed."""
+    neurons = [change.partition("=")[2] for change in line["changes"] if change.startswith("convert.neuron=")]
+    return "-".join([line["network"], *neurons])
 
 
 def table(lines: Sequence[Line]) -> str:
@@ -264,20 +271,21 @@ def table(lines: Sequence[Line]) -> str:
         "| --- | --- | --- | --- | --- | --- | --- |",
         *map(_row, lines),
     ]
-    firsts = {line["network"]: line for line in lines}.values()
+    firsts = list({name_of(line): line for line in reversed(lines)}.values())[::-1]
+    images = {name_of(line): line["images"] for line in lines if line["refused"] is None}
     memory = [
-        f"| `{line['network']}` | {line['neurons']:,} | {line['weights']:,} | {line['memory']['constants']:,} "
+        f"| `{name_of(line)}` | {line['neurons']:,} | {line['weights']:,} | {line['memory']['constants']:,} "
         f"| {line['memory']['state']:,} | {line['memory']['stack']:,} |"
         for line in lines
         if line["memory"]
     ]
     head = "| C program of | neurons | weights | bytes of constants (flash) | of state (RAM) | of local arrays (RAM) |"
     refused = [
-        f"{line['format']} refuses `{line['network']}`: {reasons(line['refused'])}.\n"
+        f"{line['format']} refuses `{name_of(line)}`: {reasons(line['refused'])}.\n"
         for line in lines
         if line["refused"] is not None
     ]
-    commands = "\n".join(map(_commands, firsts))
+    commands = "\n".join(_commands(line, images.get(name_of(line), 0)) for line in firsts)
     return "\n".join(
         [*rows, "", head, "| --- " * 6 + "|", *memory, "", *refused, f"```\n{commands}\n```", *map(_made, firsts)]
     )
@@ -303,7 +311,7 @@ def _row(line: Line) -> str:
         "ONNX": "ONNX Runtime, step by step",
         "NIR": "file read back, simulated",
     }
-    start = f"| `{line['network']}`, T = {line['steps']} | {programs[line['format']]} "
+    start = f"| `{name_of(line)}`, T = {line['steps']} | {programs[line['format']]} "
     if line["refused"] is not None:
         return start + "| | refused | refused | | |"
     equal = [
@@ -312,16 +320,19 @@ def _row(line: Line) -> str:
     return start + f"| {line['images']:,} | {equal[0]} | {equal[1]} | {line['spikes']:,} | {line['seconds']:.1f} |"
 
 
-def _commands(line: Line) -> str:
+def _commands(line: Line, images: int) -> str:
     name = line["network"]
     words = "".join(f" --set '{c}'" if " " in c else f" --set {c}" for c in line["changes"])
-    return f"bitspike run {name}{words} --out runs/{name}\nscripts/prove_exports runs/{name} --keep"
+    place = f"runs/{name_of(line)}"
+    some = f" --images {line['only']}" if line["only"] else ""
+    some += f" --proof {line['images']}" if line["images"] < images else ""
+    return f"bitspike run {name}{words} --out {place}\nscripts/prove_exports {place}{some} --keep"
 
 
 def _made(line: Line) -> str:
     v = line["versions"]
     return (
-        f"\n`{line['network']}`: {line['data']}; {line['hardware']}, {line['threads']} threads, also used by others; "
+        f"\n`{name_of(line)}`: {line['data']}; {line['hardware']}, {line['threads']} threads, also used by others; "
         f"{v['cc']}, onnxruntime {v['onnxruntime']}, onnx {v['onnx']}, nir {v['nir']}, NumPy {v['numpy']}, torch "
         f"{v['torch']}, Python {v['python']}, bitspike {v['bitspike']} at {line['commit']}, {line['run'][:10]}."
     )

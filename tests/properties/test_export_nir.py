@@ -27,6 +27,7 @@ from bitspike.integer.network import (
     MaxPool,
     Neuron,
     Node,
+    Pad,
     Readout,
     Reshape,
     SumPool,
@@ -210,6 +211,47 @@ def test_a_concatenation_is_slices_of_the_weights_that_read_it(tmp_path: Path) -
     assert len(slices) == 2
     assert all((name, "c") in graph.edges for name in slices)
     assert all(graph.nodes[name].weight.shape == (3, 2, 2, 2) for name in slices)
+
+
+def padded(before: int, after: int, *, shape: tuple[int, ...]) -> IntegerNetwork:
+    """Return a network whose shortcut pads [2, 2, 2] as a row of 8, and reads it as an image of ``shape``."""
+    random = np.random.default_rng(7)
+    window = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1)}
+    pool = {"kernel": (1, 1), "stride": (2, 2), "padding": (0, 0)}
+    length = 8 + before + after
+    made = weight(random, (shape[0], shape[0], 3, 3))
+    nodes = (
+        Input(id="input", path="input", shape=(2, 4, 4), grid=Grid(1.0, 0, 9)),
+        SumPool(id="every", path="every", sources=("input",), shape=(2, 2, 2), **pool),
+        Reshape(id="row", path="pad", sources=("every",), shape=(1, 8)),
+        Pad(id="pad", path="pad", sources=("row",), shape=(1, length), before=(before,), after=(after,)),
+        Reshape(id="image", path="pad", sources=("pad",), shape=shape),
+        Convolution(id="conv", path="conv", sources=("image",), shape=shape, weight=made, **window),
+        still(replace(neuron(random, "sum", ("conv", "image"), shape, 4), gains=(ONE, 3 * ONE))),
+        Readout(id="out", path="out", sources=("sum",), shape=shape, gains=(ONE,), bias=0 * ONE),
+    )  # fmt: skip
+    return IntegerNetwork(4, nodes)
+
+
+@pytest.mark.parametrize(("before", "after"), [(4, 8), (0, 4), (4, 0), (8, 8)])
+def test_channels_of_zeros_are_a_place_among_the_channels(before: int, after: int, tmp_path: Path) -> None:
+    net = padded(before, after, shape=((8 + before + after) // 4, 2, 2))
+    codes = random_codes(np.random.default_rng(before), net, samples=3)
+    wanted = simulate(net, codes)
+    assert wanted.spikes["sum"].any()
+    path = write_nir(net, tmp_path / "net.nir")
+    assert_same(*run_file(path, codes), wanted)
+    back = simulate(read_nir(path), codes)
+    assert_same(back.spikes, back.outputs, wanted)
+    assert not [n for n in nir.read(path, type_check=False).nodes.values() if isinstance(n, nir.Flatten | nir.Affine)]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "shape"), [(2, 2, (3, 2, 2)), (-4, 8, (3, 2, 2)), (4, 4, (2, 2, 4)), (8, 8, (6, 4, 1))]
+)
+def test_other_padding_is_refused(before: int, after: int, shape: tuple[int, ...], tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="pad  Pad pad: NIR pads inside a convolution, or whole channels"):
+        write_nir(padded(before, after, shape=shape), tmp_path / "net.nir")
 
 
 def test_a_weight_that_float32_would_round_is_refused(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bitspike.export.nir_channels import channel_pads
 from bitspike.export.nir_facts import facts, input_facts, neuron_facts, weight_facts
 from bitspike.export.nir_support import LARGEST_MATRIX, reasons
 from bitspike.export.nir_terms import (
@@ -39,6 +40,7 @@ from bitspike.integer.network import (
     Linear,
     Neuron,
     Node,
+    Pad,
     Readout,
     Reshape,
     Shape,
@@ -92,11 +94,12 @@ class _Writer:
         self.wires: dict[str, list[Term] | None] = {}
         self.known: dict[tuple[Any, ...], Piece] = {}
         self.ids = {node.id for node in net.nodes}
+        self.pads = channel_pads(net)
 
     def write(self, node: Node) -> None:
         """Write one node, or what stands for it."""
         self.node = node
-        found = reasons(node)
+        found = [] if node.id in self.pads else reasons(node)
         for reason in found:
             self.refuse(reason)
         terms = [self.wires[s] for s in node.sources]
@@ -120,6 +123,8 @@ class _Writer:
                 return [Synapse(node, inside, tuple(pieces), np.ones(node.shape[0], np.int64))]
             case SumPool():
                 return self._pool(node, self._pieces(terms[0]))
+            case Reshape() | Pad() if node.id in self.pads:
+                return self._zeros(node, terms[0])
             case Reshape():
                 return self._reshape(node, inside, terms[0])
             case Add():
@@ -144,6 +149,13 @@ class _Writer:
             found += [moved(p, at, node.shape[1:]) for p in self._pieces(some)]
             at += self.net[source].shape[0]
         return list(found)
+
+    def _zeros(self, node: Reshape | Pad, terms: list[Term]) -> list[Term]:
+        """Pad channels: what is read lies further up, and nothing lies around it. The image stays one meanwhile."""
+        if not isinstance(node, Pad):
+            return terms
+        places = self.net[self.net[node.sources[0]].sources[0]].shape[1:]
+        return [moved(p, self.pads[node.id], places) for p in self._pieces(terms)]
 
     def _pool(self, node: SumPool, pieces: list[Piece]) -> list[Term] | None:
         if any(p.flat for p in pieces):

@@ -39,6 +39,7 @@ HELD: Mapping[type[Node], str] = {
     Add: "several edges into one node; gains in the weights",
     Concat: "slices of the weights that read it",
     Slice: "zeros in the weights that read it",
+    Pad: "channels of zeros: zeros in the weights that read it; other padding is refused",
     Neuron: "IF or LIF; reset, comparison, first potential and limits in the metadata",
     Readout: "Output of every step; the reader adds them up",
 }
@@ -49,15 +50,16 @@ REFUSED: Mapping[type[Node], str] = {
     CountMaxPool: "NIR has no maximum and no counter",
     Burst: "NIR has no memory but the neuron's",
     Upsample: "NIR has no upsampling",
-    Pad: "NIR pads inside a convolution only",
     Transpose: "NIR cannot exchange axes",
 }
 """Why NIR holds the others not."""
 
 
 def reasons(node: Node) -> list[str]:
-    """Return why NIR cannot hold a node, as far as the node alone tells."""
+    """Return why NIR cannot hold a node, as far as the node alone tells: padding of channels is three nodes."""
     found = [REFUSED[type(node)]] if type(node) in REFUSED else []
+    if isinstance(node, Pad):
+        found.append("NIR pads inside a convolution, or whole channels")
     if isinstance(node, Add | Neuron | Readout) and any(_changes(gain) for gain in node.gains):
         found.append("its gain changes over time")
     if isinstance(node, Neuron | Readout) and _changes(node.bias):
