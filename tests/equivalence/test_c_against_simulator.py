@@ -46,7 +46,7 @@ from bitspike.ops.grids import Dyadic, Grid
 from bitspike.weights import Binary, Max, MeanAbs, Ternary, Uniform, attach
 from bitspike.weights import Dyadic as DyadicScale
 from equivalence.c_programs import STRICT, CProgram, bench, cc, needs_compiler
-from properties.random_networks import layerwise, neuron, random_codes, random_network
+from properties.random_networks import as_large_as, layerwise, neuron, random_codes, random_network
 
 pytestmark = needs_compiler
 ONE = np.ones((1, 1), np.int64)
@@ -114,6 +114,23 @@ def assert_defined(net: IntegerNetwork, folder: Path) -> None:
 @pytest.mark.parametrize("seed", [3, 14, 24])
 def test_no_undefined_behaviour_happens_on_the_way(seed: int, tmp_path: Path) -> None:
     assert_defined(draw(seed), tmp_path)
+
+
+@pytest.mark.parametrize(("kind", "bits"), [("state", 16), ("work", 32)])
+def test_numbers_up_to_the_end_of_their_type_do_not_overflow(kind: str, bits: int, tmp_path: Path) -> None:
+    def largest(net: IntegerNetwork) -> int:
+        found = held(net)
+        return max(abs(end) for n in [*net.neurons, *net.outputs] for end in getattr(found[n.id], kind))
+
+    near = 0
+    for seed in range(6):
+        net = random_network(np.random.default_rng(seed))
+        if largest(net) < 1 << (bits - 1):
+            net = as_large_as(net, lambda n: largest(n) < 1 << (bits - 1))
+            near += largest(net) > 1 << (bits - 2)
+            (tmp_path / str(seed)).mkdir()
+            assert_defined(net, tmp_path / str(seed))
+    assert near > 3
 
 
 def test_a_running_sum_has_room_before_its_bias_is_added(tmp_path: Path) -> None:

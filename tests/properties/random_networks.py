@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -148,6 +149,27 @@ def random_network(
         bias = parameter(random, steps, 4, -5, 5)
         nodes.append(Readout(id=id, path=id, sources=sources, shape=(4,), gains=gains, bias=bias))
     return IntegerNetwork(steps, tuple(nodes))
+
+
+def scaled(net: IntegerNetwork, factor: int) -> IntegerNetwork:
+    """Return a network whose neurons and read-outs count in units that are so many times smaller."""
+    nodes = []
+    for node in net.nodes:
+        if isinstance(node, Neuron | Readout):
+            names = ("bias", "threshold", "initial", "v_reset", "retract") if isinstance(node, Neuron) else ("bias",)
+            larger = {name: getattr(node, name) * factor for name in names}
+            node = replace(node, gains=tuple(gain * factor for gain in node.gains), **larger)
+        nodes.append(node)
+    return replace(net, nodes=tuple(nodes))
+
+
+def as_large_as(net: IntegerNetwork, fits: Callable[[IntegerNetwork], bool]) -> IntegerNetwork:
+    """Return a network scaled by the largest factor below 2**40 with which it still fits."""
+    low, high = 1, 1 << 40
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(scaled(net, middle)) else (low, middle)
+    return scaled(net, low)
 
 
 def layerwise(net: IntegerNetwork) -> IntegerNetwork:

@@ -12,10 +12,11 @@ import onnxruntime
 import pytest
 import torch
 from onnx_runs import facts_of, open_file, run_steps, run_whole
-from random_networks import layerwise, random_codes, random_network
+from random_networks import as_large_as, layerwise, random_codes, random_network
 
 from bitspike import models
-from bitspike.export.onnx import parts_of, problems_of, write_onnx
+from bitspike.export.onnx import Mode, parts_of, problems_of, write_onnx
+from bitspike.export.onnx_numbers import ranges
 from bitspike.integer.count import count
 from bitspike.integer.debug import one_convolution
 from bitspike.integer.host import encode
@@ -103,6 +104,32 @@ def test_counts_are_those_of_the_run_layer_by_layer(seeds: range, tmp_path: Path
             assert np.array_equal(found.spikes[name], spikes.sum(0)), name
         assert_sums(found.sums, wanted.outputs)
         assert_sums(found.spikes | found.sums, count(net, codes))
+
+
+@pytest.mark.parametrize("mode", ["step", "sequence", "count"])
+def test_int32_holds_every_number_up_to_its_end(mode: Mode, tmp_path: Path) -> None:
+    """Networks whose numbers grow until one more would ask for int64 still give the same spikes."""
+    near = 0
+    for seed in range(20):
+        random = np.random.default_rng(3000 + seed)
+        net = random_network(random, counting=mode == "count")
+        net = layerwise(net) if mode == "count" else net
+        if problems_of(net, mode) or ranges(net, totals=mode == "count").largest >= 2**31:
+            continue
+        net = as_large_as(net, lambda n: ranges(n, totals=mode == "count").largest < 2**31)
+        near += ranges(net, totals=mode == "count").largest > 2**30
+        codes = random_codes(random, net, samples=4, extreme=bool(seed % 2))
+        session = open_file(write_onnx(net, tmp_path / "net.onnx", mode=mode))
+        assert facts_of(session)["snn.numbers"] == "int32"
+        wanted = simulate(net, codes)
+        if mode == "count":
+            found = run_whole(session, codes[0] if net.input.constant else codes.sum(0))
+            assert_sums(found.spikes, {name: spikes.sum(0) for name, spikes in wanted.spikes.items()})
+        else:
+            found = (run_steps if mode == "step" else run_whole)(session, codes)
+            assert_spikes(found.spikes, wanted)
+        assert_sums(found.sums, wanted.outputs)
+    assert near > 5
 
 
 def digits_network() -> IntegerNetwork:
