@@ -1,8 +1,8 @@
 """What a pretrained network keeps of its accuracy when it is converted without training, by neuron, rule and T.
 
-    python -m benchmarks.conversion run --weights resnet20-12fca82f.th --root DATA     appends one JSON line per result
-    python -m benchmarks.conversion table                                              writes the document and its figure
-
+    python -m benchmarks.conversion run --weights resnet20-12fca82f.th --root DATA     appends a JSON line per result
+    python -m benchmarks.conversion run --weights resnet20-12fca82f.th --root DATA    appends a JSON line per result
+    python -m benchmarks.conversion table                                             writes document and figure
 The network is the public ResNet-20 for CIFAR-10; the images are those that ``bs.data`` finds below ``--root``.
 """
 
@@ -137,11 +137,11 @@ def document(lines: list[dict[str, Any]]) -> str:
     text = [
         "# A pretrained network, converted without training",
         "",
-        f"{first['network']}, CIFAR-10, {first['images']:,} test images, {first['calibration_images']:,} training images "
-        f"for calibration, {first['bits']}-bit weights. Float network: {first['float_accuracy']:.1%}. Accuracy in per "
-        "cent, measured on the integers; every network was proven equal to the definition on 20 images, and lowering "
-        "rounded nothing. With several seeds (of the calibration images): mean ± standard deviation. One image is 0.1 "
-        "points.",
+        f"{first['network']}, CIFAR-10, {first['images']:,} test images, {first['calibration_images']:,} training "
+        f"images for calibration, {first['bits']}-bit weights. Float network: {first['float_accuracy']:.1%}. Accuracy in "
+        "per cent, measured on the integers; every network was proven equal to the definition on 20 images, and "
+        "lowering rounded nothing. With several seeds (of the calibration images): mean ± standard deviation. One image is "
+        "0.1 points.",
         "",
         "| | " + " | ".join(f"T = {t}" for t in steps) + " |",
         "| --- |" + " ---: |" * len(steps),
@@ -153,9 +153,9 @@ def document(lines: list[dict[str, Any]]) -> str:
     commits = ", ".join(sorted({line["commit"] for line in lines}))
     text += [
         "",
-        f"Asked for at most so many points below the float network: {asked}. Published for this network without spikes of "
-        "-1, after fine-tuning with float weights: 89.55 at T = 8, 83.75 at T = 4 (QCFS, Bu et al., ICLR 2022, arXiv "
-        "2303.04347).",
+        f"Asked for at most so many points below the float network: {asked}. Published for this network without "
+        "spikes of -1, after fine-tuning with float weights: 89.55 at T = 8, 83.75 at T = 4 (QCFS, Bu et al., ICLR 2022, "
+        "arXiv 2303.04347).",
         "",
         "![accuracy over T](figures/conversion.svg)",
         "",

@@ -84,9 +84,9 @@ class Settings:
         if not (isinstance(self.steps, int) and self.steps >= 1):
             raise ConstraintError(f"convert(steps={self.steps!r}): a whole number of at least 1 is needed")
         if self.neuron not in (IF, SignedIF):
-            name = getattr(self.neuron, "__name__", self.neuron)
+            given = getattr(self.neuron, "__name__", self.neuron)
             raise ConstraintError(
-                f"convert(neuron={name}): a rate of spikes stands for a real value only without a leak",
+                f"convert(neuron={given}): a rate of spikes stands for a real value only without a leak",
                 fix="neuron=bs.IF or neuron=bs.SignedIF",
             )
         if self.neuron is SignedIF and self.reset != "soft":

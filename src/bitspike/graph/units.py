@@ -101,7 +101,13 @@ def shared_unit(
         split = per_channel and all(b.axis == 0 or b.groups == 1 for b in branches)
         scheme = Uniform(branch.bits, per_channel=split, scale=scale or Max())
         steps.append(scheme.encode(branch.current, branch.axis)[1])
-    return torch.stack(list(torch.broadcast_tensors(*steps))).amax(0)
+    return torch.stack(_alike(steps)).amax(0)
+
+
+def _alike(values: Sequence[Tensor]) -> list[Tensor]:
+    """Return values [1] and [C] all as [C]."""
+    size = max(len(v) for v in values)
+    return [v.expand(size) for v in values]
 
 
 def fit_group(
@@ -141,7 +147,7 @@ def fit_group(
     steps = [unit] * len(branches)
     if multiplier_bits is not None and len(branches) > 1:
         own = [shared_unit([b], [], per_channel=per_channel, scale=scale) for b in branches]
-        unit = torch.stack(list(torch.broadcast_tensors(*own))).amin(0) / 2.0**multiplier_bits
+        unit = torch.stack(_alike(own)).amin(0) / 2.0**multiplier_bits
         steps = [(o / unit).round() * unit for o in own]
     notes = []
     codes, biases = [], []

@@ -47,15 +47,15 @@ class Conv3dOverTime(OverTime, nn.Conv3d):
     """``Conv3d`` over [T, N, C, D, H, W]."""
 
 
-class ConvTranspose1dOverTime(OverTime, nn.ConvTranspose1d):
+class ConvTranspose1dOverTime(OverTime, nn.ConvTranspose1d):  # type: ignore[misc]  # without output_size
     """``ConvTranspose1d`` over [T, N, C, L]."""
 
 
-class ConvTranspose2dOverTime(OverTime, nn.ConvTranspose2d):
+class ConvTranspose2dOverTime(OverTime, nn.ConvTranspose2d):  # type: ignore[misc]  # without output_size
     """``ConvTranspose2d`` over [T, N, C, H, W]."""
 
 
-class ConvTranspose3dOverTime(OverTime, nn.ConvTranspose3d):
+class ConvTranspose3dOverTime(OverTime, nn.ConvTranspose3d):  # type: ignore[misc]  # without output_size
     """``ConvTranspose3d`` over [T, N, C, D, H, W]."""
 
 
@@ -99,8 +99,8 @@ def over_time(layer: nn.Module, *, bias: bool = True) -> nn.Module:
     found = copy.deepcopy(layer)
     found.__class__ = kind
     if not bias:
-        found.bias = None
-    elif found.bias is None:
+        found.register_parameter("bias", None)
+    elif getattr(found, "bias", None) is None:
         weight = cast(Tensor, found.weight)
         channels = found.out_features if isinstance(found, nn.Linear) else found.out_channels
         found.bias = nn.Parameter(torch.zeros(cast(int, channels), dtype=weight.dtype, device=weight.device))
