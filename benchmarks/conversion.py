@@ -138,10 +138,10 @@ def document(lines: list[dict[str, Any]]) -> str:
         "# A pretrained network, converted without training",
         "",
         f"{first['network']}, CIFAR-10, {first['images']:,} test images, {first['calibration_images']:,} training "
-        f"images for calibration, {first['bits']}-bit weights. Float network: {first['float_accuracy']:.1%}. Accuracy in "
-        "per cent, measured on the integers; every network was proven equal to the definition on 20 images, and "
-        "lowering rounded nothing. With several seeds (of the calibration images): mean ± standard deviation. One image is "
-        "0.1 points.",
+        f"images for calibration, {first['bits']}-bit weights. Float network: {first['float_accuracy']:.1%}. "
+        "Accuracy in per cent, measured on the integers; every network was proven equal to the definition on 20 "
+        "images, and lowering rounded nothing. With several seeds (of the calibration images): mean ± standard deviation. One "
+        "image is 0.1 points.",
         "",
         "| | " + " | ".join(f"T = {t}" for t in steps) + " |",
         "| --- |" + " ---: |" * len(steps),
