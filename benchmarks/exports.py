@@ -287,7 +287,7 @@ def table(lines: Sequence[Line]) -> str:
     ]
     commands = "\n".join(_commands(line, images.get(name_of(line), 0)) for line in firsts)
     return "\n".join(
-        [*rows, "", head, "| --- " * 6 + "|", *memory, "", *refused, f"```\n{commands}\n```", *map(_made, firsts)]
+        [*rows, "", head, "| --- " * 6 + "|", *memory, "", *refused, f"```\n{commands}\n```", _made(firsts)]
     )
 
 
@@ -329,13 +329,18 @@ def _commands(line: Line, images: int) -> str:
     return f"bitspike run {name}{words} --out {place}\nscripts/prove_exports {place}{some} --keep"
 
 
-def _made(line: Line) -> str:
-    v = line["versions"]
-    return (
-        f"\n`{name_of(line)}`: {line['data']}; {line['hardware']}, {line['threads']} threads, also used by others; "
-        f"{v['cc']}, onnxruntime {v['onnxruntime']}, onnx {v['onnx']}, nir {v['nir']}, NumPy {v['numpy']}, torch "
-        f"{v['torch']}, Python {v['python']}, bitspike {v['bitspike']} at {line['commit']}, {line['run'][:10]}."
-    )
+def _made(lines: Iterable[Line]) -> str:
+    """Say where and by what the lines were made, once for all that share it."""
+    made: dict[str, list[str]] = {}
+    for line in lines:
+        v = line["versions"]
+        text = (
+            f"{line['hardware']}, {line['threads']} threads; {v['cc']}, onnxruntime {v['onnxruntime']}, "
+            f"onnx {v['onnx']}, nir {v['nir']}, NumPy {v['numpy']}, torch {v['torch']}, "
+            f"Python {v['python']}, bitspike {v['bitspike']}"
+        )
+        made.setdefault(text, []).append(f"{name_of(line)} at {line['commit']}, {line['run'][:10]}")
+    return "\n".join(f"\nMade on {text} ({'; '.join(names)})." for text, names in made.items())
 
 
 def put(text: str, content: str) -> str:
