@@ -140,8 +140,8 @@ def document(lines: list[dict[str, Any]]) -> str:
         f"{first['network']}, CIFAR-10, {first['images']:,} test images, {first['calibration_images']:,} training "
         f"images for calibration, {first['bits']}-bit weights. Float network: {first['float_accuracy']:.1%}. "
         "Accuracy in per cent, measured on the integers; every network was proven equal to the definition on 20 "
-        "images, and lowering rounded nothing. With several seeds (of the calibration images): mean ± standard deviation. One "
-        "image is 0.1 points.",
+        "images, and lowering rounded nothing. With several seeds (of the calibration images): mean ± "
+        "standard deviation. One image is 0.1 points.",
         "",
         "| | " + " | ".join(f"T = {t}" for t in steps) + " |",
         "| --- |" + " ---: |" * len(steps),
@@ -154,8 +154,8 @@ def document(lines: list[dict[str, Any]]) -> str:
     text += [
         "",
         f"Asked for at most so many points below the float network: {asked}. Published for this network without "
-        "spikes of -1, after fine-tuning with float weights: 89.55 at T = 8, 83.75 at T = 4 (QCFS, Bu et al., ICLR 2022, "
-        "arXiv 2303.04347).",
+        "spikes of -1, after fine-tuning with float weights: 89.55 at T = 8, 83.75 at T = 4 (QCFS, Bu "
+        "et al., ICLR 2022, arXiv 2303.04347).",
         "",
         "![accuracy over T](figures/conversion.svg)",
         "",
