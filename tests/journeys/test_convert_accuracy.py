@@ -73,7 +73,8 @@ def test_convert_check_14_accuracy_after_fine_tuning(network: nn.Module) -> None
         tuned = bs.prepare(network, x[:1], calibrate=x, bits=4, steps=steps)
         trained(tuned, x, y, epochs=5, lr=1e-3)
         m2 = accuracy(rebuild(tuned.graph()), held, labels)
-        net = bs.lower(bs.finish(tuned, x[:1], data=x), x[:1])
+        # Spikes that may be taken back: with IF what arrives unevenly costs a few images more, whatever T is.
+        net = bs.lower(bs.finish(tuned, x[:1], data=x, neuron=bs.SignedIF), x[:1])
         assert set(net.weight_bits().values()) == {4, 8}
         found = integers(net, held, labels)
         assert found >= m2 - allowed
