@@ -82,11 +82,11 @@ def measured(weights: Path, root: Path, steps: list[int], seeds: list[int], only
     with torch.inference_mode():
         exact = torch.cat([model(part).argmax(1) for part in images.split(250)])
     float_accuracy = float((exact == labels).double().mean())
-    place = machine.describe()
+    place, names = machine.describe(), {way.name for way in WAYS}
     for way in WAYS:
         for t in steps:
             for seed in seeds:
-                if not way.name.startswith(only):
+                if way.name != only and (only in names or not way.name.startswith(only)):
                     continue
                 start = time.perf_counter()
                 chosen = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[:CALIBRATION]
@@ -218,7 +218,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--root", type=Path)
     parser.add_argument("--steps", type=int, nargs="+", default=[16, 32, 64])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--only", default="", help="only ways whose name begins with it")
+    parser.add_argument("--only", default="", help="one way, or those whose names begin with it")
     args = parser.parse_args(words)
     if args.what == "table":
         DOCUMENT.write_text(document(latest()), encoding="utf-8")
