@@ -1,6 +1,6 @@
 """What other libraries make of our NIR files: equal spikes where NIR's text says all, and where it does not, not.
 
-The libraries are optional (the extra ``bench``, and ``nirtorch``, which both need to read files).
+The libraries are optional: the extra ``bench``, with ``nirtorch``, which both need to read files.
 """
 
 from __future__ import annotations
