@@ -77,14 +77,19 @@ def append(lines: Iterable[Line], folder: Path) -> None:
 
 
 def latest(folder: Path = RESULTS) -> list[dict[str, Any]]:
-    """Return the lines of the last run of every case, in the order in which they were written."""
+    """Return the lines of the last run of every group of every case, in the order in which they were written.
+
+    Groups are told apart so that the memory of a case can be weighed in another run than its time, as ``--only`` does.
+    """
     shown: list[dict[str, Any]] = []
     for path in sorted(folder.glob("*.jsonl")):
         held = [json.loads(text) for text in path.read_text(encoding="utf-8").splitlines()]
         for line in held:
             check(line)
-        last = max(line["run"] for line in held)
-        shown += [line for line in held if line["run"] == last]
+        last: dict[str, str] = {}
+        for line in held:
+            last[line["group"]] = max(line["run"], last.get(line["group"], ""))
+        shown += [line for line in held if line["run"] == last[line["group"]]]
     return shown
 
 

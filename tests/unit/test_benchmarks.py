@@ -150,6 +150,8 @@ def test_the_last_run_of_a_case_is_shown(tmp_path: Path) -> None:
     lines.append(new, tmp_path)
     lines.append(old, tmp_path)
     assert {line["run"] for line in lines.latest(tmp_path)} == {"2026-01-02T00:00:00"}
+    lines.append([{**line, "group": "another", "run": "2026-01-03T00:00:00"} for line in found], tmp_path)
+    assert {line["run"] for line in lines.latest(tmp_path)} == {"2026-01-02T00:00:00", "2026-01-03T00:00:00"}
 
 
 class Busy:
