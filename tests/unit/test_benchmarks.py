@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from benchmarks import document, lines, load, measure, memory, peers, plots, run, tables
+from benchmarks import conversion, document, lines, load, measure, memory, peers, plots, run, tables
 from benchmarks.__main__ import main
 from benchmarks.case import Case, Group, Target, Variant
 from benchmarks.cases import CASES, startup
@@ -238,6 +238,17 @@ def test_the_document_holds_what_the_lines_generate() -> None:
     assert document.put(text, held) == text, "run python -m benchmarks table"
     for figure in plots.FIGURES:
         assert (f"figures/{figure.name}" in text) == (document.FIGURES / figure.name).is_file()
+
+
+def test_the_conversion_results_hold_what_the_lines_generate() -> None:
+    held = conversion.latest()
+    assert held
+    assert all(line["certificate"] and not line["lowering_notes"] for line in held)
+    assert conversion.DOCUMENT.read_text(encoding="utf-8") == conversion.document(held), "conversion table"
+    drawn = conversion.figure(held)
+    assert drawn is not None
+    assert drawn.startswith("<?xml")
+    assert conversion.FIGURE.is_file()
 
 
 def test_the_generator_and_the_figures_give_the_same_twice() -> None:
