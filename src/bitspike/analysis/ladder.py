@@ -29,13 +29,12 @@ import torch
 from torch import Tensor, fx, nn
 
 from bitspike.graph.conversion import Conversion
-from bitspike.graph.ir import Graph, Op
+from bitspike.graph.ir import WEIGHTED, Graph, Op
 from bitspike.graph.spiking import LayerReport
 from bitspike.nn.counts import Gain
 from bitspike.ops.grids import Fire
 from bitspike.weights.codes import along
 
-WEIGHTED = ("convolution", "linear")
 Activation = Callable[[Tensor], Tensor]
 Neurons = Literal["relu", "clip", "counts", "corrected"]
 """What stands for a neuron in a float graph: M2, M3, M4, or M4 with the corrections."""

@@ -16,12 +16,12 @@ from bitspike.graph.calibrate import calibrate as find_lambdas
 from bitspike.graph.capture import capture
 from bitspike.graph.conversion import Conversion
 from bitspike.graph.cut import core_of
-from bitspike.graph.feed import feed
+from bitspike.graph.feed import Batches, feed, input_range
 from bitspike.graph.finetune import Prepared
 from bitspike.graph.flow import neurons, ties
 from bitspike.graph.fold import fold
 from bitspike.graph.ir import Graph
-from bitspike.graph.rebuild import agree, values
+from bitspike.graph.rebuild import agree
 from bitspike.graph.region import region
 from bitspike.graph.rules import raise_if, violations
 from bitspike.graph.settings import Settings
@@ -148,61 +148,32 @@ def assemble(
             raise ConstraintError(f"convert(calibrate=...): no value is given for {', '.join(missing)}")
         lambdas: Mapping[str, Tensor] = {id: calibrate[id] for id in at}
         record = {"statistic": "given"}
-        data = inputs if data is None else data if isinstance(data, Tensor) else list(_first(data, samples))
+        batches = list(feed(graph, [inputs] if data is None else data, samples=samples))
     else:
-        data = calibrate if isinstance(calibrate, Tensor) else list(_first(calibrate, samples))
+        batches = list(feed(graph, calibrate, samples=samples))  # read once, used three times
         tied = ties(core) if settings.concat == "tie" else []
-        found = find_lambdas(graph, data, threshold, steps=settings.steps, at=at, samples=samples, ties=tied, seed=seed)
+        found = find_lambdas(
+            graph, batches, threshold, steps=settings.steps, at=at, samples=samples, ties=tied, seed=seed
+        )
         lambdas, record, notes = dict(found), found.manifest(), found.notes
     if settings.reset == "hard":
         notes += ("W205: a reset to zero loses what exceeds the threshold: rates never converge to the activations",)
-    grids = _grids(graph, core, data, inputs, input_grid, input_bits, samples)
+    grids = _grids(graph, core, batches, input_grid, input_bits, samples)
     made = Conversion(graph, frozenset(chosen), lambdas, grids, settings, record, notes=notes)
     if correct is not None:
-        made = replace(
-            made,
-            shifts=find_shifts(
-                made, [data] if isinstance(data, tuple) else data, kind=correct, samples=min(samples, 256)
-            ),
-        )
+        made = replace(made, shifts=find_shifts(made, batches, kind=correct, samples=min(samples, 256)))
     return made.assemble()
 
 
-def _first(batches: Iterable[Any], samples: int) -> Iterable[Any]:
-    """Yield batches until they hold ``samples`` samples, so that a loader is read once."""
-    left = samples
-    for batch in batches:
-        yield batch
-        first = batch
-        while not isinstance(first, Tensor):
-            first = next(iter(first.values())) if isinstance(first, Mapping) else first[0]
-        left -= len(first)
-        if left <= 0:
-            return
-
-
-def _grids(
-    graph: Graph,
-    core: Graph,
-    data: Any,
-    inputs: tuple[Tensor, ...],
-    given: Grid | None,
-    bits: int,
-    samples: int,
-) -> dict[str, Grid]:
+def _grids(graph: Graph, core: Graph, batches: Batches, given: Grid | None, bits: int, samples: int) -> dict[str, Grid]:
     """Return the integer grid of what enters the spiking part, by entry."""
     entries = [op.id for op in core if op.kind == "input"]
     if given is not None:
         return dict.fromkeys(entries, given)
     if not 2 <= bits <= 16:
         raise ConstraintError(f"convert(input_bits={bits}): 2 to 16 bits are allowed")
-    lows, highs = dict.fromkeys(entries, 0.0), dict.fromkeys(entries, 0.0)
-    batches = [inputs] if isinstance(data, tuple) else feed(graph, data, samples=samples, most=256)
-    with torch.no_grad():
-        for batch in batches:
-            for id, x in values(graph, batch, wanted=entries).items():
-                lows[id], highs[id] = min(lows[id], float(x.min())), max(highs[id], float(x.max()))
-    return {id: _grid(lows[id], highs[id], bits, image=graph[id].kind == "input") for id in entries}
+    found = input_range(graph, batches, samples=samples, at=entries)
+    return {id: _grid(*found[id], bits, image=graph[id].kind == "input") for id in entries}
 
 
 def _grid(low: float, high: float, bits: int, *, image: bool) -> Grid:

@@ -11,6 +11,10 @@ from torch import Tensor
 
 from bitspike.errors import DataError
 from bitspike.graph.ir import Graph, Op
+from bitspike.graph.rebuild import values
+
+PIECE = 256
+"""Samples that are looked at together where a batch holds more."""
 
 Batches = Iterable[Any] | Tensor
 """A loader, with or without labels, or one tensor [N, ...] of all samples."""
@@ -97,8 +101,16 @@ def _by_shape(batch: Mapping[str, Any], inputs: Sequence[Op]) -> list[Tensor]:
     return found
 
 
-def input_range(graph: Graph, batches: Batches, *, samples: int = 1024) -> dict[str, tuple[float, float]]:
+def input_range(
+    graph: Graph, batches: Batches, *, samples: int = 1024, at: Iterable[str] | None = None
+) -> dict[str, tuple[float, float]]:
     """Return the smallest and the largest value of each input over the first samples, by id, for the input's grid.
+
+    Args:
+        graph: in real numbers.
+        batches: as for :func:`feed`.
+        samples: how many are read.
+        at: ids of other operations whose values count instead, such as those that enter a spiking part.
 
     Raises:
         DataError: as :func:`feed`.
@@ -108,10 +120,11 @@ def input_range(graph: Graph, batches: Batches, *, samples: int = 1024) -> dict[
         >>> input_range(graph, [torch.tensor([[0.0, 0.5]]), (torch.tensor([[0.25, 1.0]]), "label")])
         {'x': (0.0, 1.0)}
     """
-    ids = [op.id for op in graph if op.kind == "input"]
+    ids = [op.id for op in graph if op.kind == "input"] if at is None else list(at)
     found: dict[str, tuple[float, float]] = {}
-    for xs in feed(graph, batches, samples=samples):
-        found = {id: widened(found.get(id), x) for id, x in zip(ids, xs, strict=True)}
+    with torch.no_grad():
+        for xs in feed(graph, batches, samples=samples, most=PIECE):
+            found = {id: widened(found.get(id), x) for id, x in values(graph, xs, ids).items()}
     return found
 
 

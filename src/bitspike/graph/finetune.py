@@ -21,9 +21,9 @@ from bitspike.graph.calibrate import calibrate as find_lambdas
 from bitspike.graph.capture import capture
 from bitspike.graph.cut import core_of
 from bitspike.graph.feed import Batches
-from bitspike.graph.flow import WEIGHTED, meetings, moves, neurons, origins, spikes, ties
+from bitspike.graph.flow import meetings, moves, neurons, origins, spikes, ties
 from bitspike.graph.fold import fold
-from bitspike.graph.ir import Graph, Op
+from bitspike.graph.ir import WEIGHTED, Graph, Op
 from bitspike.graph.rebuild import rebuild
 from bitspike.graph.region import region
 from bitspike.graph.rules import raise_if, violations

@@ -10,9 +10,8 @@ import math
 from collections.abc import Collection, Container, Iterable, Iterator
 from dataclasses import dataclass
 
-from bitspike.graph.ir import Graph, Op
+from bitspike.graph.ir import WEIGHTED, Graph, Op
 
-WEIGHTED = ("convolution", "linear")
 _MOVES = ("reshape", "transpose", "slice", "pad")
 
 

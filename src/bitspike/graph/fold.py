@@ -20,9 +20,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bitspike.graph.ir import Graph, Op
+from bitspike.graph.ir import WEIGHTED, Graph, Op
 from bitspike.graph.layers import CONVOLUTIONS, TRANSPOSED, layer_of
-from bitspike.graph.wires import WEIGHTED, Wire, wires
+from bitspike.graph.wires import Wire, wires
 
 
 @dataclass(frozen=True, eq=False)

@@ -38,6 +38,8 @@ Kind = Literal[
     "avg_pool", "max_pool", "upsample", "pad", "host", "output",
 ]  # fmt: skip
 Shape = tuple[int, ...]
+WEIGHTED = ("convolution", "linear")
+"""The kinds with weights; a transposed convolution is a ``convolution`` too."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

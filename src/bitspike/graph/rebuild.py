@@ -90,12 +90,21 @@ def values(graph: Graph, inputs: Tensor | tuple[Tensor, ...], wanted: Collection
     Args:
         graph: in real numbers.
         inputs: one tensor [N, ...] for each input.
-        wanted: ids to keep; all of them, if not given. What nobody needs any more is given free on the way.
+        wanted: ids to keep; all of them, if not given. What nobody needs any more is given free on the way, and what
+            stands behind the last of them is not computed.
 
     Returns:
         Tensors [N, *shape]; of a ``host`` operation whatever it returns, of the output the network's result.
     """
-    return {op.id: value for op, value in evaluate(graph, inputs) if wanted is None or op.id in wanted}
+    found: dict[str, Any] = {}
+    missing = {op.id for op in graph} if wanted is None else set(wanted)
+    for op, value in evaluate(graph, inputs):
+        if op.id in missing:
+            found[op.id] = value
+            missing.remove(op.id)
+        if not missing:
+            break
+    return found
 
 
 def evaluate(graph: Graph, inputs: Tensor | tuple[Tensor, ...]) -> Iterator[tuple[Op, Any]]:

@@ -8,8 +8,8 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 from bitspike.errors import ConversionError
-from bitspike.graph.ir import Graph, Op
-from bitspike.graph.wires import WEIGHTED, wires
+from bitspike.graph.ir import WEIGHTED, Graph, Op
+from bitspike.graph.wires import wires
 
 _ALWAYS_REAL = ("input", "output")
 

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bitspike.errors import ConversionError
-from bitspike.graph.ir import Graph, Op
+from bitspike.graph.ir import WEIGHTED, Graph, Op
 from bitspike.graph.region import detour
-from bitspike.graph.wires import WEIGHTED, Wire, wires
+from bitspike.graph.wires import Wire, wires
 
 Severity = Literal["error", "warning", "note"]
 

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from bitspike.errors import ConversionError
-from bitspike.graph.flow import entries, read_as_spikes, rectified_sum
-from bitspike.graph.ir import Graph, Op
+from bitspike.graph.flow import entries, moves, read_as_spikes, rectified_sum
+from bitspike.graph.ir import WEIGHTED, Graph, Op
 from bitspike.graph.settings import Settings
 from bitspike.graph.units import Group, Weighted, fit_group, shared_unit
 from bitspike.nn import (
@@ -45,10 +45,6 @@ from bitspike.ops.grids import Grid
 from bitspike.weights.attach import attach
 from bitspike.weights.codes import along
 from bitspike.weights.schemes import FixedPoint
-
-WEIGHTED = ("convolution", "linear")
-MOVES = ("reshape", "transpose", "slice", "upsample", "pad")
-"""Operations that only move values; they carry spikes and currents alike."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,9 +171,8 @@ class _Builder:
         self.sums: set[str] = set()
         self.reports: dict[str, LayerReport] = {}
         self.readouts: dict[str, fx.Node] = {}
-        entering = entries(graph)
-        self.entering = entering
-        self.first = {op.id for op in graph if op.kind in WEIGHTED and op.inputs[0] in entering}
+        self.entering = entries(graph)
+        self.first = {op.id for op in graph if op.kind in WEIGHTED and op.inputs[0] in self.entering}
         self.dtype = next((p.dtype for m in graph.modules.values() for p in m.parameters()), torch.float32)
 
     def run(self) -> Built:
@@ -266,17 +261,15 @@ class _Builder:
             shapes = [self.ops[i].shape for i in op.inputs]
             value = torch.cat([_spread(s.value, shape) for s, shape in zip(sources, shapes, strict=True)], 0)
             self.spikes[op.id] = Spikes(node, _compact(value, axes))
-        elif op.kind in MOVES and self._holds(op):
+        elif moves(op):
             self.spikes[op.id] = self._move(op, sources[0], self.ops[op.inputs[0]].shape)
         elif op.kind == "avg_pool":
             self.spikes[op.id] = self._average(op, sources[0])
         elif op.kind == "max_pool":
             self.spikes[op.id] = self._max_pool(op, sources[0])
         elif op.kind == "upsample":
-            self.spikes[op.id] = self._bilinear(op, sources[0])
-
-    def _holds(self, op: Op) -> bool:
-        return op.kind != "upsample" or op.attrs.get("mode", "nearest") == "nearest"
+            what = f"{op.attrs['mode']} upsampling has no exact form on spikes"
+            raise self._refused(op, what, "mode='nearest', or keep it outside")
 
     def _move(self, op: Op, wire: Spikes, shape: tuple[int, ...]) -> Spikes:
         value = _moved(op, wire.value, shape)
@@ -323,11 +316,6 @@ class _Builder:
         pool = CountMaxPool(op.attrs["kernel"], op.attrs["stride"], op.attrs["padding"])
         return Spikes(self._module(_word(op.id), pool, wire.node), wire.value)
 
-    def _bilinear(self, op: Op, wire: Spikes) -> Spikes:
-        raise self._refused(
-            op, f"{op.attrs.get('mode')} upsampling has no exact form on spikes", "mode='nearest', or keep it outside"
-        )
-
     # ---- neurons ---------------------------------------------------------------------------------------------------
 
     def _branches(self, id: str, sign: int = 1, after: tuple[Op, ...] = ()) -> list[_Branch]:
@@ -346,8 +334,7 @@ class _Builder:
         if op.kind == "add":
             signs = op.attrs.get("signs", (1, 1))
             return [b for i, s in zip(op.inputs, signs, strict=True) for b in self._branches(i, sign * s, after)]
-        movable = op.kind in MOVES and self._holds(op)
-        if movable or (op.kind == "avg_pool" and not any(op.attrs["padding"])):
+        if moves(op) or (op.kind == "avg_pool" and not any(op.attrs["padding"])):
             return self._branches(op.inputs[0], sign, (op, *after))
         raise self._refused(op, f"E106: {op.kind} of a signed value has no form on spikes", "a ReLU in front of it")
 
@@ -454,7 +441,7 @@ class _Builder:
         """Return what one spike of a skip is worth where it meets the neuron, [1] or [C]."""
         value, shape = self.spikes[branch.op.id].value * branch.sign / branch.area, branch.op.shape
         for op in branch.after:
-            value = _moved(op, value, shape) if op.kind in MOVES else value
+            value = _moved(op, value, shape) if moves(op) else value
             shape = op.shape
         if value.numel() > 1 and not _by_channel(value):
             raise self._refused(branch.op, "is a skip whose value differs from place to place", "one scale per layer")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from bitspike.graph.ir import Graph, Op
+from bitspike.graph.ir import WEIGHTED, Graph, Op
 
-WEIGHTED = ("convolution", "linear")
 Wire = Literal["real", "rectified", "current"]
 
 
