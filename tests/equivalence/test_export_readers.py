@@ -17,7 +17,7 @@ from bitspike.integer.network import Convolution, Input, IntegerNetwork, Linear,
 from bitspike.integer.simulate import simulate
 from bitspike.ops.grids import Grid
 
-pytest.importorskip("nirtorch")
+pytest.importorskip("nirtorch", reason="the extra bench, with the other readers of NIR, is not installed")
 
 ONE = np.ones((1, 1), np.int64)
 

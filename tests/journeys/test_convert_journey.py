@@ -302,7 +302,6 @@ def test_export_writes_every_format(converted: Path, tmp_path: Path, bitspike: B
     assert code == 0, err
     assert out == f"written: {tmp_path / 'c'}\n"
     assert {p.name for p in (tmp_path / "c").iterdir()} >= {"network.c", "network.h", "network_test.c"}
-    pytest.importorskip("onnx")
     code, out, err = bitspike(
         "export", converted / "network", "--format", "onnx", "--out", tmp_path / "n.onnx", "--json"
     )

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+import torchvision
 from ordinary_networks import Blend, Detector, Found, SmallResNet, SmallUNet, lived_in
 from torch import Tensor, nn
 
@@ -42,7 +43,6 @@ def caught(function: Any, *shape: int) -> tuple[list[str], Graph]:
 
 
 def test_convert_check_02_capture_of_resnet18() -> None:
-    torchvision = pytest.importorskip("torchvision")
     model = lived_in(torchvision.models.resnet18(weights=None, num_classes=7))
     x = torch.randn(2, 3, 33, 33)
     graph = capture(model, x)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+import torchvision
 from ordinary_networks import Blend, Detector, SmallResNet, SmallUNet, lived_in
 from torch import Tensor, nn
 
@@ -185,7 +186,6 @@ def test_ordinary_networks_break_no_rule(network: Callable[[], nn.Module], shape
 
 
 def test_torchvisions_networks_break_no_rule() -> None:
-    torchvision = pytest.importorskip("torchvision")
     for name in ("resnet18", "vgg11_bn"):
         model = torchvision.models.get_model(name, weights=None, num_classes=3)
         graph, found = everything(model, 3, 32, 32)
