@@ -116,7 +116,7 @@ def input_range(
         DataError: as :func:`feed`.
 
     Example:
-        >>> graph = Graph((Op(id="x", kind="input", path="", shape=(2,)),), {})
+        >>> graph = Graph((Op(id="x", kind="input", path="", shape=(2,), attrs={"index": 0}),), {})
         >>> input_range(graph, [torch.tensor([[0.0, 0.5]]), (torch.tensor([[0.25, 1.0]]), "label")])
         {'x': (0.0, 1.0)}
     """
