@@ -117,9 +117,34 @@ def test_constants_are_folded_in_chains() -> None:
     assert kinds(graph) == ["convolution", "relu", "convolution"]
 
 
-def test_a_norm_of_the_input_stays_where_the_first_layer_pads() -> None:
+def test_a_norm_of_the_input_goes_through_zeros_around_it() -> None:
     model = nn.Sequential(nn.BatchNorm2d(2), nn.Conv2d(2, 2, 3, padding=1), nn.ReLU())
-    assert kinds(folded(model, 2, 4, 4)) == ["norm", "convolution", "relu"]
+    assert kinds(folded(model, 2, 4, 4)) == ["pad", "convolution", "relu"]
+    layers = {"norm": nn.BatchNorm2d(2), "a": nn.Conv2d(2, 2, 3, padding=1), "b": nn.Conv2d(2, 2, 3, padding=1)}
+
+    def forward(m, x: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+        y = m.norm(nn.functional.pad(x / 3 - 1, (1, 0, 2, 0)))
+        return torch.relu(m.a(y) + m.b(nn.functional.max_pool2d(y, 3, 1, 1))) + torch.relu(m.b(y))
+
+    gains = Forward(forward, **layers)
+    with torch.no_grad():
+        gains.get_parameter("norm.weight").abs_().add_(0.1)
+    graph = folded(gains, 2, 4, 4)
+    assert "norm" not in kinds(graph)
+    assert "affine" not in kinds(graph)
+    assert kinds(graph).count("pad") == 3  # two convolutions that read one value share one
+
+
+def test_a_norm_of_the_input_stays_where_nothing_can_take_it_up() -> None:
+    for behind in (nn.ConvTranspose2d(2, 2, 3, padding=1), nn.AvgPool2d(3, padding=1)):
+        model = nn.Sequential(nn.BatchNorm2d(2), behind, nn.Conv2d(2, 2, 1), nn.ReLU())
+        assert kinds(folded(model, 2, 6, 6))[0] == "norm"
+    switched_off = nn.Sequential(nn.BatchNorm2d(2), nn.Conv2d(2, 2, 3, padding=1), nn.ReLU())
+    lived_in(switched_off)
+    with torch.no_grad():
+        switched_off.get_parameter("0.weight")[1] = 0
+    x = torch.randn(2, 2, 4, 4)
+    assert kinds(fold(capture(switched_off, x))) == ["norm", "convolution", "relu"]
 
 
 def test_a_relu_moves_in_front_of_what_it_commutes_with() -> None:

@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 import bitspike as bs
 from bitspike.errors import ConstraintError, ConversionError
+from bitspike.graph.capture import capture
 from bitspike.graph.conversion import conversion_of, spiking_part
+from bitspike.graph.fold import fold
 from bitspike.graph.rebuild import values
 from bitspike.graph.spiking import build
 from bitspike.integer.network import Concat, CountMaxPool
@@ -101,6 +103,41 @@ def test_convert_check_06_parted_input_gives_the_same_spikes(steps: int) -> None
     assert runs[0].spikes.keys() == runs[1].spikes.keys()
     for id, spikes in runs[0].spikes.items():
         assert (spikes == runs[1].spikes[id]).all(), id
+
+
+def test_convert_check_06_normalization_goes_into_a_padded_convolution() -> None:
+    torch.manual_seed(0)
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    behind = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(512, 5))
+
+    class Normalized(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.behind = behind
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.behind((x - mean.view(3, 1, 1)) / std.view(3, 1, 1))  # type: ignore[no-any-return]
+
+    pixels = torch.randint(0, 256, (16, 3, 8, 8))
+    pixels[0, 0, 0, 0] = 255
+    x, model = pixels / 255, Normalized().eval()
+    graph = fold(capture(model, x))
+    assert [op.kind for op in graph][:3] == ["input", "pad", "convolution"]
+    current = values(graph, x, wanted=["behind.0"])["behind.0"]
+    on_host = behind[0]((x - mean.view(3, 1, 1)) / std.view(3, 1, 1))
+    torch.testing.assert_close(current, on_host, atol=1e-5, rtol=1e-5)
+
+    snn = converted(model, x, steps=64)
+    net = bs.lower(snn, x[:1])
+    assert net.notes == ()
+    assert net.input.grid == bs.Grid(1 / 255, 0, 255)
+    (entered,) = conversion_of(snn).entries(x)
+    codes = bs.encode(net, entered)
+    assert (codes[0, :, :, 1:-1, 1:-1] == pixels.numpy()).all()
+    assert codes[0, 0, :, 0, 0].tolist() == [124, 116, 104]  # the codes next to the means: black is no zero here
+    assert bs.verify(net, entered).equal
+    with torch.no_grad():
+        assert float((snn(x) - model(x)).abs().max()) < 0.05 * float(model(x).abs().max())
 
 
 def test_the_threshold_of_parted_input_on_whole_input_saturates() -> None:

@@ -18,7 +18,7 @@ from bitspike.graph.conversion import Conversion
 from bitspike.graph.cut import core_of
 from bitspike.graph.feed import Batches, feed, input_range
 from bitspike.graph.finetune import Prepared
-from bitspike.graph.flow import neurons, ties
+from bitspike.graph.flow import moves, neurons, ties
 from bitspike.graph.fold import fold
 from bitspike.graph.ir import Graph
 from bitspike.graph.rebuild import agree
@@ -173,7 +173,13 @@ def _grids(graph: Graph, core: Graph, batches: Batches, given: Grid | None, bits
     if not 2 <= bits <= 16:
         raise ConstraintError(f"convert(input_bits={bits}): 2 to 16 bits are allowed")
     found = input_range(graph, batches, samples=samples, at=entries)
-    return {id: _grid(*found[id], bits, image=graph[id].kind == "input") for id in entries}
+    return {id: _grid(*found[id], bits, image=_is_input(graph, id)) for id in entries}
+
+
+def _is_input(graph: Graph, id: str) -> bool:
+    """Tell whether an entry holds the values of the network's input, moved or with a border around them."""
+    op = graph[id]
+    return op.kind == "input" or (moves(op) and _is_input(graph, op.inputs[0]))
 
 
 def _grid(low: float, high: float, bits: int, *, image: bool) -> Grid:

@@ -2,6 +2,7 @@
 
     gain * (W x + b) + shift = (gain W) x + (gain b + shift)        behind a weighted operation
     W (gain * x + shift) + b = (W gain) x + (b + W shift)           in front of one that pads nothing
+    zeros around gain * x + shift = -shift / gain around x          in front of one that pads, for values that stay real
     relu(max(x)) = max(relu(x)), relu(join(x, y)) = join(relu(x), relu(y))
     max over a part of a window = max over the whole with zeros outside, for values from 0 up
 
@@ -27,7 +28,7 @@ from bitspike.graph.wires import Wire, wires
 
 @dataclass(frozen=True, eq=False)
 class _Share:
-    """What one weighted operation takes up: a gain and a shift per channel [C], in double precision."""
+    """What a weighted operation or a padding takes up: a gain and a shift per channel [C], in double precision."""
 
     op: Op
     gain: Tensor
@@ -85,6 +86,7 @@ class _Draft:
         self.ops = {op.id: op for op in graph}
         self.layers = {op.id: graph.modules[op.module] for op in graph if op.module is not None}
         self.folded: dict[Any, nn.Module] = {}
+        self.borders: dict[Any, str] = {}
         self.ids = set(self.ops)
 
     def graph(self) -> Graph:
@@ -106,6 +108,9 @@ class _Draft:
         """Return the operations that read one, once for each time they do."""
         return [op for op in self.ops.values() for source in op.inputs if source == id]
 
+    def _wires(self) -> dict[str, Wire]:
+        return wires(Graph(tuple(self.ops.values()), {}))
+
     # Norms and constants into weights
 
     def fold_one(self) -> bool:
@@ -116,7 +121,7 @@ class _Draft:
             gain, shift = _gain_and_shift(op, self.layers.get(op.id))
             shares, into = self._behind(op.inputs[0], gain, shift), _scale_outputs
             if shares is None:
-                shares, into = self._ahead(op.id, gain, shift), _scale_inputs
+                shares, into = self._ahead(op, gain, shift), _scale_inputs
             if not shares and bool((gain == 1).all()) and not bool(shift.any()):
                 shares = []
             if shares is not None:
@@ -144,22 +149,34 @@ class _Draft:
             return _all([self._behind(first, gain, shift), self._behind(second, gain, torch.zeros_like(shift))])
         return self._behind(op.inputs[0], gain, shift) if self._commutes(op, gain, shift) else None
 
-    def _ahead(self, id: str, gain: Tensor, shift: Tensor) -> list[_Share] | None:
-        """Return the weighted operations whose inputs can take up a gain and a shift in front of them, or None."""
-        found = []
-        for op in self.readers(id):
-            if op.kind in WEIGHTED:
-                layer = self.layers[op.id]
-                padded = any(getattr(layer, "padding", ())) or _is_transposed(layer)
-                found.append([_Share(op, gain, shift)] if not (padded and bool(shift.any())) else None)
-            elif op.kind == "reshape" and len(op.shape) == 1:
-                each = op.shape[0] // len(gain)
-                found.append(self._ahead(op.id, gain.repeat_interleave(each), shift.repeat_interleave(each)))
-            elif self._commutes(op, gain, shift):
-                found.append(self._ahead(op.id, gain, shift))
-            else:
-                found.append(None)
-        return _all(found) if found else None
+    def _ahead(self, first: Op, gain: Tensor, shift: Tensor) -> list[_Share] | None:
+        """Return the operations whose inputs can take up a gain and a shift in front of them, or None.
+
+        A border of zeros behind a shift is a border of other values in front of it. Spikes cannot send these at every
+        step, but the host that gives the image can.
+        """
+        real = self._wires()[first.inputs[0]] == "real" and bool((gain != 0).all())
+
+        def ahead(id: str, gain: Tensor, shift: Tensor) -> list[_Share] | None:
+            found = []
+            for op in self.readers(id):
+                if op.kind in WEIGHTED:
+                    bordered = _is_padded(self.layers[op.id]) and bool(shift.any())
+                    fits = not bordered or (real and not _is_transposed(self.layers[op.id]))
+                    found.append([_Share(op, gain, shift)] if fits else None)
+                elif op.kind == "pad" and real and ("value" in op.attrs or bool(shift.any())):
+                    around, behind = len(op.attrs["before"]) < len(op.shape), ahead(op.id, gain, shift)
+                    found.append([_Share(op, gain, shift), *behind] if around and behind is not None else None)
+                elif op.kind == "reshape" and len(op.shape) == 1:
+                    each = op.shape[0] // len(gain)
+                    found.append(ahead(op.id, gain.repeat_interleave(each), shift.repeat_interleave(each)))
+                elif self._commutes(op, gain, shift):
+                    found.append(ahead(op.id, gain, shift))
+                else:
+                    found.append(None)
+            return _all(found) if found else None
+
+        return ahead(first.id, gain, shift)
 
     def _commutes(self, op: Op, gain: Tensor, shift: Tensor) -> bool:
         """Tell whether an operation may change places with a gain and a shift per channel."""
@@ -176,12 +193,35 @@ class _Draft:
 
     def _take(self, share: _Share, into: Callable[[nn.Module, Tensor, Tensor], nn.Module]) -> None:
         """Give a weighted operation the layer that has taken up a gain and a shift; equal ones stay one layer."""
+        if share.op.kind == "pad":
+            attrs = share.op.attrs
+            self.ops[share.op.id] = replace(
+                share.op, attrs={**attrs, "value": (attrs.get("value", 0.0) - share.shift) / share.gain}
+            )
+            return
         layer = self.layers[share.op.id]
+        if into is _scale_inputs and _is_padded(layer) and bool(share.shift.any()):
+            self._surround(share.op, layer, -share.shift / share.gain)
+            into = _scale_inputs_unpadded
         key = (id(layer), into, tuple(share.gain.tolist()), tuple(share.shift.tolist()))
         if key not in self.folded:
             self.folded[key] = into(layer, share.gain, share.shift)
             self.folded[("kept", id(layer))] = layer  # its id must not be given to another
         self.layers[share.op.id] = self.folded[key]
+
+    def _surround(self, op: Op, layer: Any, value: Tensor) -> None:
+        """Put the border that a layer pads with in front of it, of one value per channel; equal ones are one."""
+        source, sides = self.ops[op.inputs[0]], tuple(layer.padding)
+        key = ("border", source.id, sides, tuple(value.tolist()))
+        if key not in self.borders:
+            shape = (source.shape[0], *(n + 2 * p for n, p in zip(source.shape[1:], sides, strict=True)))
+            attrs = {"before": sides, "after": sides, "value": value}
+            made = replace(
+                op, id=f"{op.id}.pad", kind="pad", inputs=(source.id,), shape=shape, attrs=attrs, module=None
+            )
+            self.borders[key] = made.id
+            self.ops = {o.id: o for old in self.ops.values() for o in ([old, made] if old is source else [old])}
+        self.ops[op.id] = replace(op, inputs=(self.borders[key],))
 
     def _merge(self, op: Op, gain: Tensor, shift: Tensor) -> bool:
         """Make one of two constants in a row; tell whether that was possible."""
@@ -207,7 +247,7 @@ class _Draft:
 
     def stand_alone(self) -> None:
         """Make a depthwise convolution of every norm or constant that is left and may stand in front of a relu."""
-        kinds = wires(Graph(tuple(self.ops.values()), {}))
+        kinds = self._wires()
         tensors = (t for layer in self.source.modules.values() for t in [*layer.parameters(), *layer.buffers()])
         dtype = next((t.dtype for t in tensors if t.is_floating_point()), None)
         if dtype is None:
@@ -236,7 +276,7 @@ class _Draft:
 
     def lift_one(self) -> bool:
         """Move the first relu that can be in front of a pool or a join of signed values; tell whether there was one."""
-        kinds = wires(Graph(tuple(self.ops.values()), {}))
+        kinds = self._wires()
         for op in list(self.ops.values()):
             if op.kind != "relu" or kinds[op.inputs[0]] != "current":
                 continue
@@ -285,7 +325,7 @@ class _Draft:
 
     def make_windows_whole(self) -> None:
         """Put the missing places of ``ceil_mode`` there as zeros, which change no maximum of values from 0 up."""
-        kinds = wires(Graph(tuple(self.ops.values()), {}))
+        kinds = self._wires()
         made: dict[str, Op] = {}
         for op in self.ops.values():
             if op.kind == "max_pool" and op.attrs["ceil_mode"] and kinds[op.inputs[0]] == "rectified":
@@ -340,6 +380,10 @@ def _is_transposed(layer: nn.Module) -> bool:
     return isinstance(layer, tuple(TRANSPOSED.values()))
 
 
+def _is_padded(layer: Any) -> bool:
+    return any(getattr(layer, "padding", ())) or _is_transposed(layer)
+
+
 def _outputs(layer: Any) -> int:
     return int(layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels)
 
@@ -358,7 +402,7 @@ def _scale_outputs(layer: nn.Module, gain: Tensor, shift: Tensor) -> nn.Module:
     return _like(layer, scaled, moved)
 
 
-def _scale_inputs(layer: nn.Module, gain: Tensor, shift: Tensor) -> nn.Module:
+def _scale_inputs(layer: nn.Module, gain: Tensor, shift: Tensor, **changes: Any) -> nn.Module:
     """Return the layer with a gain and a shift in front of it, each [C_in]."""
     weight, bias = _weight(layer).double(), layer.bias
     axes = [1] * (weight.ndim - 2)
@@ -374,16 +418,21 @@ def _scale_inputs(layer: nn.Module, gain: Tensor, shift: Tensor) -> nn.Module:
         offset = (apart * shift.reshape(groups, 1, -1, *axes)).reshape(len(weight), -1).sum(1)
     before = torch.zeros(_outputs(layer), dtype=weight.dtype, device=weight.device)
     before = before if bias is None else bias.detach().double()  # type: ignore[operator]
-    return _like(layer, scaled, before + offset)
+    return _like(layer, scaled, before + offset, **changes)
 
 
-def _like(layer: Any, weight: Tensor, bias: Tensor) -> nn.Module:
-    """Return a plain layer of the same kind with other weights."""
+def _scale_inputs_unpadded(layer: nn.Module, gain: Tensor, shift: Tensor) -> nn.Module:
+    """Return the same for a layer that gets its border from outside."""
+    return _scale_inputs(layer, gain, shift, padding=0)
+
+
+def _like(layer: Any, weight: Tensor, bias: Tensor, **changes: Any) -> nn.Module:
+    """Return a plain layer of the same kind with other weights, and other options where they are given."""
     old = _weight(layer)
     weight, bias = weight.to(old.dtype), bias.to(old.dtype)
     if isinstance(layer, nn.Linear):
         return layer_of(nn.Linear, weight, bias, layer.in_features, layer.out_features)
     names = ("stride", "padding", "dilation", "groups", *(["output_padding"] if _is_transposed(layer) else []))
     kind = (TRANSPOSED if _is_transposed(layer) else CONVOLUTIONS)[weight.ndim - 2]
-    options = {name: getattr(layer, name) for name in names}
+    options = {name: getattr(layer, name) for name in names} | changes
     return layer_of(kind, weight, bias, layer.in_channels, layer.out_channels, layer.kernel_size, **options)

@@ -20,6 +20,7 @@ computes on one sample; the batch is not part of its shapes. Operations with par
     max_pool      1       kernel, stride, padding, dilation: tuples; ceil_mode: bool
     upsample      1       mode: "nearest" or "bilinear"; factors: tuple of int; align_corners: bool
     pad           1       before, after: tuples (zeros; by axis behind the channels, or by axis with the channels first)
+                          value: Tensor [C] (instead of zeros, where values stay real)
     host          0+      call: a callable of the input tensors; what: its name; cause: why it is not understood;
                           code: of the rule that it breaks inside a region (E101, E104, E106 or E109)
     output        1+      structure: how the results are put together (a pytree spec of ``torch.utils._pytree``)

@@ -33,6 +33,20 @@ class Affine(nn.Module):
         return x * self.get_buffer("gain").to(x.dtype) + self.get_buffer("shift").to(x.dtype)
 
 
+class Border(nn.Module):
+    """Puts one value per channel around every image, as far as ``before`` and ``after`` say."""
+
+    def __init__(self, before: tuple[int, ...], after: tuple[int, ...], value: Tensor) -> None:
+        super().__init__()
+        self.sides = [n for pair in zip(reversed(before), reversed(after), strict=True) for n in pair]
+        self.register_buffer("value", value.detach().reshape(-1, *[1] * len(before)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the image with its border, [N, C, ...]."""
+        outside = F.pad(torch.zeros_like(x[:1]), self.sides, value=1.0)
+        return F.pad(x, self.sides) + outside * self.get_buffer("value").to(x)
+
+
 class Structure(nn.Module):
     """Puts results together as the network returned them."""
 
@@ -261,6 +275,8 @@ def _module_of(graph: Graph, op: Op) -> tuple[str, nn.Module] | None:
     """Return path and module of an operation that calls one."""
     if op.kind == "affine":
         return op.id, Affine(op.attrs["gain"], op.attrs["shift"], len(op.shape) - 1)
+    if op.kind == "pad" and "value" in op.attrs:
+        return op.id, Border(op.attrs["before"], op.attrs["after"], op.attrs["value"])
     if op.kind == "host" and (op.module is None or graph.modules[op.module] is not op.attrs["call"]):
         call = op.attrs["call"]
         return op.id, call if isinstance(call, nn.Module) else _Called(call)
