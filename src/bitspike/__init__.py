@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from bitspike.graph.convert import convert as convert
     from bitspike.graph.convert import finish as finish
     from bitspike.graph.finetune import prepare as prepare
+    from bitspike.graph.over_time import over_time as over_time
     from bitspike.graph.thresholds import MaxThreshold as MaxThreshold
     from bitspike.graph.thresholds import MSEThreshold as MSEThreshold
     from bitspike.graph.thresholds import PercentileThreshold as PercentileThreshold
@@ -138,6 +139,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "bitspike.graph.conversion": ("Conversion", "conversion_of", "spiking_part"),
     "bitspike.graph.convert": ("convert", "finish"),
     "bitspike.graph.finetune": ("prepare",),
+    "bitspike.graph.over_time": ("over_time",),
     "bitspike.graph.thresholds": ("MSEThreshold", "MaxThreshold", "PercentileThreshold"),
     "bitspike.weights": (
         "APoT",

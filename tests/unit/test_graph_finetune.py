@@ -78,7 +78,7 @@ def train(module: nn.Module, steps: int = 5, lr: float = 1e-2) -> list[float]:
 
 def evaluated(prepared: Prepared) -> dict[str, Tensor]:
     """Return the weights of the forward pass, by module path."""
-    return {path: prepared._graph.modules[path].weight.detach() for path in prepared.codes()}
+    return {path: prepared.folded.modules[path].weight.detach() for path in prepared.codes()}
 
 
 # ---- bits --------------------------------------------------------------------------------------------------------
@@ -218,8 +218,8 @@ def test_the_graph_it_gives_holds_plain_copies() -> None:
     graph = prepared.graph()
     for path, module in graph.modules.items():
         assert path_of(module) is None
-        assert module is not prepared._graph.modules[path]
-    activations = prepared._activations
+        assert module is not prepared.folded.modules[path]
+    activations = prepared.activations
     sums = {id: prepared.network.get_submodule(id) for id in ("add#1",)}
     again = rebuild(graph, replace={**{id: copy.deepcopy(a) for id, a in activations.items()}, **sums})
     assert torch.equal(again(X), prepared(X))
@@ -248,7 +248,7 @@ def test_only_the_region_is_prepared() -> None:
 def test_what_is_concatenated_shares_one_clip() -> None:
     torch.manual_seed(0)
     prepared = prepare(Side(), X[:2], calibrate=X, bits=4)
-    clips = [a.clip for a in prepared._activations.values()]
+    clips = [a.clip for a in prepared.activations.values()]
     assert clips[0] is clips[1]
     assert clips[2] is not clips[0]
     train(prepared, 3)

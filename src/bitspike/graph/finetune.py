@@ -2,14 +2,15 @@
 
 Weights become codes times a step, every relu becomes a clip-floor-shift activation whose clip is lambda, and batch
 norms have been folded away with their statistics. The result is a plain module: any loop, any loss, any optimizer.
-What the loop then measures is what the spiking network reaches, up to the unevenness of its spikes in time.
+What the loop then measures is what the spiking network reaches, up to the unevenness of its spikes in time, which
+:mod:`bitspike.graph.over_time` trains away.
 """
 
 from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -48,6 +49,10 @@ class Prepared(nn.Module):
         settings: steps and the other choices that the weights were prepared for; its bits name every layer.
         calibration: where the clips started.
         include, exclude: the patterns of the region.
+        folded: the graph without norms, whose modules are trained.
+        region: ids of the operations that become spiking.
+        activations: by id of the operation that becomes the neuron.
+        sums: where currents and skips meet, by id.
     """
 
     def __init__(
@@ -59,6 +64,8 @@ class Prepared(nn.Module):
         activations: Mapping[str, ClipFloorShift],
         groups: Sequence[SharedStep],
         *,
+        region: Collection[str],
+        sums: Mapping[str, nn.Module],
         include: tuple[str, ...] | None = None,
         exclude: tuple[str, ...] = (),
     ) -> None:
@@ -67,8 +74,8 @@ class Prepared(nn.Module):
         self.settings = settings
         self.calibration = calibration
         self.include, self.exclude = include, exclude
-        self._graph = graph
-        self._activations = dict(activations)
+        self.folded, self.region = graph, frozenset(region)
+        self.activations, self.sums = dict(activations), dict(sums)
         self._groups = tuple(groups)
 
     def forward(self, *inputs: Tensor) -> object:
@@ -76,24 +83,24 @@ class Prepared(nn.Module):
 
     def lambdas(self) -> dict[str, Tensor]:
         """Return the learned lambdas, float64 [1] or [C], by id of the operation that becomes the neuron."""
-        return {id: a.threshold().detach().double().reshape(-1).cpu() for id, a in self._activations.items()}
+        return {id: a.threshold().detach().double().reshape(-1).cpu() for id, a in self.activations.items()}
 
     def codes(self) -> dict[str, WeightCodes]:
         """Return the weight codes as they stand, by module path."""
-        found = {path: weight_codes(module) for path, module in self._graph.modules.items()}
+        found = {path: weight_codes(module) for path, module in self.folded.modules.items()}
         return {path: result for path, result in found.items() if result is not None}
 
     def graph(self) -> Graph:
         """Return the folded graph with copies of the weights as they stand: the values of the codes, exactly."""
         modules = {
             path: module if path_of(module) is None else detach(copy.deepcopy(module))
-            for path, module in self._graph.modules.items()
+            for path, module in self.folded.modules.items()
         }
-        return Graph(self._graph.ops, modules, self._graph.model)
+        return Graph(self.folded.ops, modules, self.folded.model)
 
     def notes(self) -> list[str]:
         """Return what calibration noted, and W203 for every branch that uses few of the levels it shares."""
-        names = {id(module): path for path, module in self._graph.modules.items()}
+        names = {id(module): path for path, module in self.folded.modules.items()}
         found = list(self.calibration.notes)
         for group in self._groups:
             for branch, reach in zip(group.branches, group.reaches(), strict=True):
@@ -204,7 +211,7 @@ def prepare_graph(
     bits = _bits(core, weighted, settings)
     settings = replace(settings, bits={**({"*": settings.bits} if isinstance(settings.bits, int) else {}), **bits})
     groups, sums = _quantize(core, weighted, activations, settings, scale)
-    activated = {id: a if graph[id].kind == "relu" else _ClippedSum(a) for id, a in activations.items()}
+    activated = {id: a if graph[id].kind == "relu" else ClippedSum(a) for id, a in activations.items()}
     return Prepared(
         rebuild(graph, {**activated, **sums}),
         graph,
@@ -212,6 +219,8 @@ def prepare_graph(
         calibration,
         activations,
         groups,
+        region=chosen,
+        sums=sums,
         include=_patterns(include),
         exclude=_patterns(exclude) or (),
     )
@@ -221,10 +230,10 @@ def _patterns(patterns: Patterns | None) -> tuple[str, ...] | None:
     return None if patterns is None else (patterns,) if isinstance(patterns, str) else tuple(patterns)
 
 
-class _ClippedSum(nn.Module):
+class ClippedSum(nn.Module):
     """A sum of spikes that is a neuron of its own."""
 
-    def __init__(self, activation: ClipFloorShift) -> None:
+    def __init__(self, activation: nn.Module) -> None:
         super().__init__()
         self.activation = activation
 
