@@ -273,6 +273,35 @@ def test_fit_writes_a_recipe_that_passes_its_check(tmp_path: Path, bitspike: Bit
     assert "nothing is overwritten" in err
 
 
+def test_a_repaired_network_is_trained_in_two_runs(converted: Path, tmp_path: Path, bitspike: Bitspike) -> None:
+    """First its weights as codes under live norms, then all of it, as it will spike; every run fits the chip."""
+    chip = tmp_path / "own.toml"
+    rule = '[[rules]]\nname = "memory"\ncost = "bits * taps * inputs / groups"\nlimit = 60\n'
+    chip.write_text(f'format = 1\nname = "own"\nweight_bits = [1, 2, 4]\n{rule}applies_to = ["convolution"]\n')
+    path, trained = tmp_path / "fitted.yaml", f"model.weights={converted / 'model.safetensors'}"
+    changes = [*SMALL, "data.limit=null", trained, "convert.first_bits=4", "convert.last_bits=4"]
+    changes.append("finetune.quantized=weights")
+    code, out, err = bitspike("fit", "digits-convert", "--chip", chip, "--out", path, *sets(*changes))
+    assert code == 0, out + err
+    first = bs.run(path, set=[f"chip={chip}"], out=tmp_path / "first")
+    assert first["chip"]["passed"]
+    # The float figure is that of the repaired network before any epoch.
+    assert first["accuracy"]["finetuned"] > first["accuracy"]["float"] > 0.2
+    assert first["certificate"]["equal"]
+    assert bs.evaluate(tmp_path / "first")["accuracy"] == first["accuracy"]["test"]
+    masters = load_file(tmp_path / "first" / "model.safetensors")
+    assert (
+        "conv2.layers.parametrizations.weight.original" in masters
+        or "conv2.parametrizations.weight.original" in masters
+    )
+    again = [f"chip={chip}", f"model.weights={tmp_path / 'first' / 'model.safetensors'}", "model.repaired=true"]
+    second = bs.run(path, set=[*again, "finetune.quantized=true"], out=tmp_path / "second")
+    assert second["chip"]["passed"]
+    assert second["bits"] == first["bits"]
+    assert second["accuracy"]["float"] > first["accuracy"]["float"]
+    assert second["certificate"]["equal"]
+
+
 def test_fit_says_when_nothing_is_to_be_done_or_can_be(tmp_path: Path, bitspike: Bitspike) -> None:
     code, out, _ = bitspike("fit", "quickstart", "--chip", "generic-int", "--out", tmp_path / "x.yaml")
     assert (code, out) == (0, "quickstart fits chip 'generic-int' as it is\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -57,7 +58,9 @@ def build_network(recipe: ConvertRecipe, *, weights: bool = True) -> nn.Module:
         raise RecipeError(f"model.factory {chosen.factory} made a {type(network).__name__}, needed is an nn.Module")
     if weights and chosen.weights is not None:
         path = find_file(chosen.weights, chosen.folder, "model.weights")
+        network = repaired(network, chosen.repairs) if chosen.repaired else network
         load_strictly(network, read_state(path, key=chosen.key, prefix=chosen.prefix), source=str(path))
+        return (network if chosen.repaired else repaired(network, chosen.repairs)).eval()
     return repaired(network, chosen.repairs).eval()
 
 
@@ -98,6 +101,8 @@ def find_chip(chip: str, folder: str | None) -> str | Path:
 def read_state(path: Path, *, key: str | None = None, prefix: str = "") -> dict[str, Tensor]:
     """Read the state of a network from a safetensors file, or from one that torch saved; nothing in it is executed.
 
+    Of a weight that was trained as codes the float master is read.
+
     Args:
         path: ``.safetensors``, or anything that ``torch.load(weights_only=True)`` reads.
         key: the entry that holds the state, where the file holds more.
@@ -125,7 +130,12 @@ def read_state(path: Path, *, key: str | None = None, prefix: str = "") -> dict[
         within = [k for k, v in state.items() if isinstance(v, Mapping)] if isinstance(state, Mapping) else []
         fix = f"--set model.key={within[0]}" if within else "a file of torch.save(model.state_dict(), FILE)"
         raise PackageError(f"{path} holds no state of tensors by name but {_listed(state)}", fix=fix)
-    return {name.removeprefix(prefix): value for name, value in state.items()}
+    return {_plain(name.removeprefix(prefix)): value for name, value in state.items()}
+
+
+def _plain(name: str) -> str:
+    """Return a parameter's name without its weight path: of ``a.parametrizations.weight.original``, ``a.weight``."""
+    return re.sub(r"(^|\.)parametrizations\.(\w+)\.original$", r"\1\2", name)
 
 
 def load_strictly(network: nn.Module, state: Mapping[str, Tensor], *, source: str) -> None:

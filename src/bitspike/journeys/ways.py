@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from bitspike.errors import RecipeError
 from bitspike.graph.conversion import Conversion, conversion_of, spiking_part
 from bitspike.graph.convert import convert, finish
 from bitspike.graph.finetune import Prepared, prepare
+from bitspike.graph.shared_step import Within, default_scale
 from bitspike.integer.fit_neuron import Precision
 from bitspike.journeys import build as b
 from bitspike.journeys.clock import Clock
@@ -22,8 +24,10 @@ from bitspike.journeys.prefixes import Prefixes
 from bitspike.nn import set_steps
 from bitspike.ops.grids import Grid
 from bitspike.recipe import AnyRecipe, ConvertRecipe, Recipe
+from bitspike.recipe.convert import FineTuning
 from bitspike.train import Evaluation, by_step, evaluate
 from bitspike.train.launch import choose_device
+from bitspike.weights import Uniform, attach, detach
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 
@@ -167,6 +171,10 @@ class Converted:
         self.given = network = build_network(self.recipe, weights=weights)
         if tuning is None or not tuning.quantized:
             return network
+        prepared = self._prepared(network, tuning)
+        return prepared if tuning.quantized is True else _coded(network, prepared, self.recipe)
+
+    def _prepared(self, network: nn.Module, tuning: FineTuning) -> Prepared:
         c = self.recipe.convert
         return prepare(
             network,
@@ -191,8 +199,9 @@ class Converted:
         A float network that was neither given weights nor trained has no accuracy worth telling.
         """
         found: dict[str, float | None] = {"float": None}
+        tuning = self.recipe.finetune
         with clock.stage("float"):
-            if not isinstance(model, Prepared):
+            if tuning is None or not tuning.quantized:
                 found["float"] = self._accuracy(model, test)
             else:
                 if self.given is not None and self.recipe.model.weights is not None:
@@ -204,15 +213,16 @@ class Converted:
         c = self.recipe.convert
         choices = b.build_conversion(c)
         grid = None if c.include is not None or c.exclude or c.keep_real else self.data.grid
+        tuning = self.recipe.finetune
+        if tuning is not None and tuning.quantized and tuning.bits is not None:
+            choices["bits"] = tuning.bits
         if isinstance(model, Prepared):
             for name in ("threshold", "frontend", "seed", "keep_real"):
                 choices.pop(name, None)
-            if self.recipe.finetune is not None and self.recipe.finetune.bits is not None:
-                choices["bits"] = self.recipe.finetune.bits
             network = finish(model, self.example(), data=self.calibration(), input_grid=grid, **choices)
         else:
             network = convert(
-                model,
+                detach(copy.deepcopy(model)) if tuning is not None and tuning.quantized else model,
                 self.example(),
                 calibrate=self.calibration(),
                 input_grid=grid,
@@ -258,6 +268,20 @@ class Converted:
     def calibration(self) -> Batches:
         """Return training images in an order that depends on the recipe's seed alone, without augmentation."""
         return b.calibration_batches(self.recipe, self.data)
+
+
+def _coded(network: nn.Module, prepared: Prepared, recipe: ConvertRecipe) -> nn.Module:
+    """Return a copy of a float network whose weights are the codes that a prepared one has; its norms stay."""
+    result, c = copy.deepcopy(network), recipe.convert
+    bits = prepared.settings.bits
+    assert not isinstance(bits, int), "prepare names the bits of every layer"
+    for path, module in list(result.named_modules()):
+        if path not in bits or not isinstance(module, nn.modules.conv._ConvNd | nn.Linear):
+            continue
+        apart = c.per_channel and not isinstance(module, nn.modules.conv._ConvTransposeNd)
+        rule = default_scale(bits[path]) if c.scale is None else Within(b.build_scale(c.scale))
+        attach(module, quantize=Uniform(bits[path], per_channel=apart, scale=rule))
+    return result
 
 
 @contextmanager

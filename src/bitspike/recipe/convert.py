@@ -35,7 +35,9 @@ class Factory(Value):
     ``factory`` is ``module:function`` or ``file.py:function``; modules and files are looked for beside the recipe
     (``folder``, filled in on load), then in the working directory, then among the installed ones. ``weights`` is a
     safetensors file or one that torch saved; ``key`` names the entry of the latter that holds the state, ``prefix`` is
-    taken off its names. ``weights: null`` leaves the initial ones, drawn from the recipe's seed.
+    taken off its names. ``weights: null`` leaves the initial ones, drawn from the recipe's seed. ``repairs`` are made
+    to the loaded network, or with ``repaired: true`` before the weights are loaded: these are then of an earlier run
+    with the same repairs.
     """
 
     kind: Literal["factory"]
@@ -46,6 +48,7 @@ class Factory(Value):
     key: str | None = None
     prefix: str = ""
     repairs: tuple[Repair, ...] = ()
+    repaired: bool = False
 
     @field_validator("factory")
     @classmethod
@@ -116,10 +119,12 @@ class FineTuning(Training):
 
     ``quantized: true`` trains the network that the spiking one will be, with its codes and levels (``bs.prepare``);
     ``bits`` and ``steps`` are those of ``convert`` where they are null. ``quantized: false`` trains the float network
-    as it is, for a factory whose weights are not trained yet.
+    as it is, for a factory whose weights are not trained yet. ``quantized: weights`` lies between the two: weights are
+    codes, while activations are not counted yet and batch norms live; it is the first of two runs for a network that
+    repairs have changed too much to be fine-tuned without its norms.
     """
 
-    quantized: bool = True
+    quantized: bool | Literal["weights"] = True
     bits: Bits | dict[str, Bits] | None = None
     steps: PositiveInt | None = None
 
