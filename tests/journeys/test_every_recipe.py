@@ -30,7 +30,7 @@ def test_a_shipped_recipe_runs(name: str, tmp_path: Path, mnist_root: Path, cifa
             write_weights(tmp_path / "w.safetensors", build_network(slim_recipe).state_dict())
             changes += [f"model.weights={tmp_path / 'w.safetensors'}", "model.key=null"]
         else:
-            changes.append("finetune.epochs=1")
+            changes += ["finetune.epochs=1"] + ["over_time.epochs=1"] * (recipe.over_time is not None)
     else:
         changes += ["training.epochs=1", "model.width=0.25"]
     if recipe.data.kind in ("mnist", "cifar10"):

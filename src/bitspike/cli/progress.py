@@ -15,6 +15,7 @@ from bitspike.train.observe import BatchRecord, EpochRecord, Observer
 _STAGES = {
     "data": "reading the images",
     "train": "training",
+    "over_time": "training over time, step by step",
     "float": "measuring the float network",
     "convert": "converting",
     "evaluate": "measuring the test accuracy",

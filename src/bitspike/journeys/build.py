@@ -226,20 +226,32 @@ def _limited(images: ImageSet, limit: int | None, seed: int) -> ImageSet:
     return images.split(limit, seed=seed)[1]
 
 
+def trainings_of(recipe: AnyRecipe) -> dict[str, Training]:
+    """Return what a recipe says about epochs, in order, by the name of its section; empty where there are none."""
+    converted = isinstance(recipe, ConvertRecipe)
+    names = ("finetune", "over_time") if converted else ("training",)
+    return {name: found for name in names if (found := getattr(recipe, name)) is not None}
+
+
 def training_of(recipe: AnyRecipe) -> Training | None:
-    """Return what a recipe says about epochs, under ``training`` or ``finetune``; None where there are none."""
-    return recipe.finetune if isinstance(recipe, ConvertRecipe) else recipe.training
+    """Return what a recipe says about its last epochs; None where there are none."""
+    return next(reversed(trainings_of(recipe).values()), None)
 
 
-def training_batches(recipe: AnyRecipe, data: Data, *, rank: int = 0, world_size: int = 1) -> Batches:
+def training_batches(
+    recipe: AnyRecipe, data: Data, section: str | None = None, *, rank: int = 0, world_size: int = 1
+) -> Batches:
     """Return the shuffled, augmented batches of one process; the recipe's batch is that of all of them together.
+
+    Args:
+        section: of the recipe whose batches they are; None is the first that trains.
 
     Raises:
         ConstraintError: the batch cannot be dealt out evenly.
     """
-    training, section = training_of(recipe), "training" if isinstance(recipe, Recipe) else "finetune"
-    assert training is not None, "nothing is trained"
-    batch = training.batch_size
+    trainings = trainings_of(recipe)
+    section = next(iter(trainings)) if section is None else section
+    batch = trainings[section].batch_size
     if batch % world_size:
         raise ConstraintError(
             f"{section}.batch_size is {batch}, which {world_size} processes cannot share evenly",

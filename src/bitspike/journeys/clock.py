@@ -32,4 +32,4 @@ class Clock:
 
     def total(self, *, train: float) -> float:
         """Return the time of all stages, with the training of earlier sittings."""
-        return sum(self.seconds.values()) - self.seconds.get("train", 0.0) + train
+        return sum(s for name, s in self.seconds.items() if name not in ("train", "over_time")) + train

@@ -15,6 +15,7 @@ from bitspike.errors import RecipeError
 from bitspike.graph.conversion import Conversion, conversion_of, spiking_part
 from bitspike.graph.convert import convert, finish
 from bitspike.graph.finetune import Prepared, prepare
+from bitspike.graph.over_time import over_time
 from bitspike.graph.shared_step import Within, default_scale
 from bitspike.integer.fit_neuron import Precision
 from bitspike.journeys import build as b
@@ -88,6 +89,10 @@ class Way(Protocol):
         """Build what is trained or converted; ``weights=False`` where the weights come from elsewhere."""
         ...
 
+    def trained(self, model: nn.Module, section: str) -> nn.Module:
+        """Return what a section of the recipe trains; it shares its weights with the network that was started."""
+        ...
+
     def beside(self, model: nn.Module, test: Batches, clock: Clock) -> dict[str, float | None]:
         """Measure what the spiking network is compared with, by its name in the report."""
         ...
@@ -128,6 +133,10 @@ class Trained:
     def start(self, *, weights: bool = True) -> nn.Module:
         del weights
         return b.build_model(self.recipe, self.data.train)
+
+    def trained(self, model: nn.Module, section: str) -> nn.Module:
+        del section
+        return model
 
     def beside(self, model: nn.Module, test: Batches, clock: Clock) -> dict[str, float | None]:
         del model, test, clock
@@ -193,6 +202,13 @@ class Converted:
             seed=self.recipe.seed,
         )
 
+    def trained(self, model: nn.Module, section: str) -> nn.Module:
+        return self._over_time(model) if section == "over_time" else model
+
+    def _over_time(self, model: nn.Module) -> nn.Module:
+        assert isinstance(model, Prepared)
+        return over_time(model, neuron=b.CONVERTED[self.recipe.convert.neuron])
+
     def beside(self, model: nn.Module, test: Batches, clock: Clock) -> dict[str, float | None]:
         """Measure the float network, and what fine-tuning made of it.
 
@@ -206,7 +222,8 @@ class Converted:
             else:
                 if self.given is not None and self.recipe.model.weights is not None:
                     found["float"] = self._accuracy(self.given, test)
-                found["finetuned"] = self._accuracy(model, test)
+                timed = self.recipe.over_time is not None
+                found["finetuned"] = self._accuracy(self._over_time(model) if timed else model, test)
         return found
 
     def finish(self, model: nn.Module) -> Made:

@@ -92,10 +92,12 @@ def run(
             data = b.build_data(chosen)
             way = way_of(chosen, data)
             model = way.start()
-        training, history = b.training_of(chosen), None
-        if training is not None:
-            with clock.stage("train"):
-                history = _train(chosen, training, data, model, folder, resume, observer)
+        history = None
+        for section, training in b.trainings_of(chosen).items():
+            with clock.stage("over_time" if section == "over_time" else "train"):
+                part = way.trained(model, section), folder / section if section == "over_time" else folder
+                trained = _train(chosen, section, training, data, *part, resume, observer)
+                history = trained if history is None else history.then(trained)
         leave()
         if not first:
             return {}
@@ -116,14 +118,22 @@ def _command(recipe: str | Path | AnyRecipe, changes: Iterable[str], out: str | 
 
 
 def _train(
-    recipe: AnyRecipe, t: Training, data: b.Data, model: nn.Module, folder: Path, resume: bool, observer: Observer
+    recipe: AnyRecipe,
+    section: str,
+    t: Training,
+    data: b.Data,
+    model: nn.Module,
+    folder: Path,
+    resume: bool,
+    observer: Observer,
 ) -> History:
+    """Train for the epochs of one section of the recipe."""
     share = {"rank": rank(), "world_size": world_size()}
     held = data.validation
     board = TensorBoard(folder / "tensorboard") if t.tensorboard and rank() == 0 else None
     return fit(
         model,
-        b.training_batches(recipe, data, **share),
+        b.training_batches(recipe, data, section, **share),
         epochs=t.epochs,
         seed=recipe.seed,
         validation=None if held is None else b.evaluation_batches(recipe, data, held, **share),

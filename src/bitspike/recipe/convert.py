@@ -14,6 +14,7 @@ from bitspike.recipe.weights import Scale
 Bits = Annotated[int, Field(ge=1, le=16)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Patterns = tuple[str, ...]
+Correction = Literal["bias", "potential", "weights"]
 
 
 class Repair(Value):
@@ -106,8 +107,11 @@ class Conversion(Value):
     schedule: Literal["synchronous", "layerwise"] = "synchronous"
     average_pool: Literal["sum", "neuron"] = "sum"
     initial: Share = 0.5
-    correct: Literal["bias", "potential"] | None = None
+    correct: Correction | Literal["light", "advanced"] | tuple[Correction, ...] | None = None
     max_fraction_bits: NonNegativeInt = 8
+    multiplier_bits: NonNegativeInt | None = None
+    concat: Literal["tie", "fold"] = "tie"
+    tolerance: Annotated[float, Field(gt=0, lt=1)] | None = None
     include: Patterns | None = None
     exclude: Patterns = ()
     keep_real: Patterns = ()
@@ -127,6 +131,13 @@ class FineTuning(Training):
     quantized: bool | Literal["weights"] = True
     bits: Bits | dict[str, Bits] | None = None
     steps: PositiveInt | None = None
+
+
+class OverTime(Training):
+    """Epochs of the prepared network over time, step by step, after those of ``finetune`` (``bs.over_time``).
+
+    Neuron and steps are those of ``convert``. An epoch costs about T of the other ones, and a few are enough.
+    """
 
 
 class Measurement(Evaluation):
@@ -149,6 +160,7 @@ class ConvertRecipe(Experiment):
     model: Factory
     convert: Conversion = Conversion()
     finetune: FineTuning | None = None
+    over_time: OverTime | None = None
     evaluation: Measurement = Measurement()
     chip: str | None = None
     analysis: Analysis | None = None
@@ -162,6 +174,8 @@ class ConvertRecipe(Experiment):
             )
         if c.reset == "hard" and c.neuron == "signed_if":
             raise ValueError("convert.reset is 'hard' and convert.neuron 'signed_if': a signed neuron subtracts")
+        if self.over_time is not None:
+            self._can_run_over_time(self.over_time)
         if f is None:
             return self
         best_needs_validation("finetune", f, self.data)
@@ -170,6 +184,18 @@ class ConvertRecipe(Experiment):
         if f.quantized and c.threshold is not None and c.threshold.per_channel:
             raise ValueError("convert.threshold.per_channel: fine-tuning learns one threshold per layer")
         return self
+
+    def _can_run_over_time(self, t: OverTime) -> None:
+        c, f = self.convert, self.finetune
+        best_needs_validation("over_time", t, self.data)
+        if f is None or f.quantized is not True:
+            raise ValueError("over_time goes on with what finetune prepared: it needs finetune.quantized: true")
+        if f.steps not in (None, c.steps):
+            raise ValueError(f"over_time runs convert.steps = {c.steps} steps, and finetune.steps is {f.steps}")
+        other = {"schedule": "synchronous", "coding": "direct", "reset": "soft", "average_pool": "sum"}
+        for name, value in other.items():
+            if (found := getattr(c, name)) != value:
+                raise ValueError(f"over_time trains with convert.{name} {value!r}, and it is {found!r}")
 
     @property
     def device(self) -> Literal["auto", "cpu", "cuda"]:

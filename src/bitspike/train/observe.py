@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 
@@ -51,6 +51,13 @@ class History:
     def seconds(self) -> float:
         """Training time over all sittings."""
         return sum(e.seconds for e in self.epochs)
+
+    def then(self, later: History) -> History:
+        """Return the history of two trainings of one network, whose epochs are counted on."""
+        done = len(self.epochs)
+        epochs = tuple(replace(e, epoch=e.epoch + done) for e in later.epochs)
+        best = None if later.best_epoch is None else later.best_epoch + done
+        return replace(later, epochs=(*self.epochs, *epochs), best_epoch=best)
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the records as plain dictionaries, in order."""
