@@ -27,7 +27,7 @@ from bitspike.kernels.memory import (
 )
 from bitspike.kernels.norm import Norm
 
-ABI = 2
+ABI = 3
 CHANNEL_AXIS = 1
 
 
@@ -35,9 +35,19 @@ class _QuantStruct(Structure):
     _fields_ = (("clip", c_float), ("levels", c_float))
 
 
+class ClipFloorStruct(Structure):
+    """What :mod:`bitspike.kernels.clip_floor` hands over; ``struct ClipFloor`` of activation.cpp, field by field."""
+
+    _fields_ = (("clips", c_void_p), *[(name, c_float) for name in ("clip", "steps", "shift", "low", "high")])
+
+
+_CLIP_FLOOR = POINTER(ClipFloorStruct)
+
 _SIGNATURES: dict[str, native.Signature] = {
     "bitspike_activation_forward": (None, (POINTER(_QuantStruct), LAYER, AFFINE, *[c_void_p] * 3)),
     "bitspike_activation_backward": (c_double, (POINTER(_QuantStruct), LAYER, AFFINE, *[c_void_p] * 5)),
+    "bitspike_clip_floor_forward": (None, (_CLIP_FLOOR, LAYER, *[c_void_p] * 2)),
+    "bitspike_clip_floor_backward": (c_double, (_CLIP_FLOOR, LAYER, *[c_void_p] * 4)),
 }
 
 

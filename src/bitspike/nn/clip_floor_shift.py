@@ -5,7 +5,8 @@
     dy/dclip = (y - x) / clip there, 1 above, 0 below
 
 For a constant current x the count of ``IF(threshold=clip, initial=shift * clip)`` after T steps is ``y T / clip``, ties
-included: a floor of x T / clip + 1/2 rounds them up, as a neuron does that fires at ``>=``.
+included: a floor of x T / clip + 1/2 rounds them up, as a neuron does that fires at ``>=``. On a CPU a fused kernel
+does the same in one pass each way where it can; what stands here is the meaning.
 
 Source: Bu et al., ICLR 2022 (QCFS), arXiv 2303.04347, eq. 12 and 13.
 """
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.errors import ConstraintError
+from bitspike.kernels.clip_floor import fused_clip_floor_shift
 from bitspike.ops.activation import at_least
 
 SMALLEST = 2.0**-20
@@ -69,11 +71,11 @@ def _levels(x: Tensor, clip: Tensor, steps: int, shift: float) -> Tensor:
 
 def _inside(g: Tensor, x: Tensor, clip: Tensor, low: float, high: float) -> Tensor:
     """Return ``g`` where ``low clip < x < high clip``, else 0."""
+    bottom, top = clip * low, clip * high
     if clip.dim() == 0 and clip.device.type == "cpu":
-        top = clip.item()
         # This very formula, in one pass.
-        return cast(Tensor, torch.ops.aten.hardtanh_backward(g, x, low * top, high * top))
-    return torch.where((x > clip * low) & (x < clip * high), g, 0.0)
+        return cast(Tensor, torch.ops.aten.hardtanh_backward(g, x, bottom.item(), top.item()))
+    return torch.where((x > bottom) & (x < top), g, 0.0)
 
 
 def clip_floor_shift(x: Tensor, clip: Tensor, steps: int, shift: float = 0.5) -> Tensor:
@@ -92,7 +94,9 @@ def clip_floor_shift(x: Tensor, clip: Tensor, steps: int, shift: float = 0.5) ->
         >>> clip_floor_shift(torch.tensor([-1.0, 0.5, 1.2, 9.0]), torch.tensor(3.0), 3).tolist()
         [0.0, 1.0, 1.0, 3.0]
     """
-    return cast(Tensor, _ClipFloorShift.apply(x, clip, steps, shift))
+    # A compiler is not to follow the way to the libraries.
+    fused = None if torch.compiler.is_compiling() else fused_clip_floor_shift(x, clip, steps, shift)
+    return cast(Tensor, _ClipFloorShift.apply(x, clip, steps, shift)) if fused is None else fused
 
 
 class ClipFloorShift(nn.Module):
