@@ -9,7 +9,8 @@ from torch import nn
 import bitspike as bs
 from bitspike.graph.capture import capture
 from bitspike.graph.neighbours import can_follow, latent, links, select
-from bitspike.graph.repair import Shuffle, apply
+from bitspike.graph.partial_sums import Shuffle
+from bitspike.graph.repair import apply
 from bitspike.hardware.check import check
 from bitspike.hardware.repair import Repair, plan
 from bitspike.models import vgg11
@@ -202,7 +203,8 @@ def test_pruning_takes_the_channels_out_of_the_layer_that_makes_them() -> None:
     [
         (planned("layer99", "bits"), "no such module"),
         (planned("neuron1", "bits"), "no layer with weights"),
-        (planned("layer3.conv", "split"), "cannot be applied"),
+        (planned("layer3.conv", "split", parts=2), "source_shape is needed"),
+        (planned("layer3.conv", "shrink"), "no repair 'shrink'"),
         (planned("layer3.conv", "groups", groups=3), "groups=3 does not divide"),
         (planned("layer9.linear", "groups", groups=2), "only a dense convolution"),
         (planned("layer1.conv", "prune", keep=(0,)), "made or read by more than one layer"),

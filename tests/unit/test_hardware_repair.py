@@ -53,11 +53,13 @@ def test_every_option_satisfies_the_rule_and_they_are_ordered_by_price() -> None
         if repair.kind != "real":
             assert repair.cost <= 1024
             assert 0 <= repair.loss < 1
+            assert repair.price >= repair.loss
         if repair.kind == "prune":
             assert len(repair.keep) == repair.inputs == 1024 // (9 * repair.bits)
         if repair.kind == "split":
             assert repair.parts == math.ceil(512 / (1024 // (9 * repair.bits)))
-            assert repair.neurons == repair.parts * 512
+            assert repair.neurons == 2 * repair.parts * 512
+            assert repair.price >= 0.25 * 2 * repair.parts
 
 
 def test_pruning_keeps_the_channels_with_the_largest_codes() -> None:
@@ -100,7 +102,9 @@ def test_a_hidden_linear_layer_is_left_alone_unless_the_chip_checks_it() -> None
     assert plan(net, V1) == []
     strict = replace(load(V1), linear_checked=True)
     with pytest.raises(ConstraintError, match="hidden: no repair among bits, groups makes"):
-        plan(net, strict)
+        plan(net, strict, ways=("bits", "groups"))
+    (repair,) = plan(net, strict)
+    assert (repair.kind, repair.bits, repair.parts) == ("split", 1, 2)
     assert [r.kind for r in plan(net, strict, ways=("bits", "real"))] == ["real"]
 
 

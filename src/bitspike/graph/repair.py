@@ -1,9 +1,10 @@
-"""Apply planned repairs to a model: fewer bits, groups with a channel shuffle, fewer input channels.
+"""Apply planned repairs to a model: fewer bits, groups with a channel shuffle, partial sums, fewer input channels.
 
 What ``bitspike.hardware.repair.plan`` decides on numbers is done here to the modules, on a copy, so that the new
 network starts from the weights of the old one. A grouped convolution keeps, for every group of output channels, the
 input channels whose weights are largest. Where the layers around it allow it (they stand in a plain chain), channels
-are reordered for the best match; two grouped layers in a row get a shuffle between them, so that groups mix.
+are reordered for the best match; two grouped layers in a row get a shuffle between them, so that groups mix. Partial
+sums are made by :mod:`bitspike.graph.partial_sums`.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from torch import Tensor, nn
 
 from bitspike.errors import ConstraintError, LoweringError
 from bitspike.graph.neighbours import Link, can_follow, energy, latent, links, select, set_latent
+from bitspike.graph.partial_sums import Shuffle, cut, shuffle_over_time, split
 from bitspike.nn import OverTime, TimeDistributed
-from bitspike.nn.arrange import Permute, Reshape
 from bitspike.weights.attach import attach
 from bitspike.weights.path import Quantize, path_of
 from bitspike.weights.schemes import Scheme, Uniform
@@ -44,30 +45,9 @@ class Repair(Protocol):
     @property
     def keep(self) -> tuple[int, ...]: ...
     @property
+    def parts(self) -> int: ...
+    @property
     def source_shape(self) -> tuple[int, ...]: ...
-
-
-class Shuffle(nn.Module):
-    """Take one channel of every group in turn: [N, C, ...] to [N, C, ...], for networks without time.
-
-    Channel ``k * groups + j`` of the result is channel ``j * C / groups + k``. Source: Zhang et al., ShuffleNet,
-    CVPR 2018, arXiv 1707.01083, section 3.1.
-
-    Example:
-        >>> Shuffle(2)(torch.arange(6.0).view(1, 6, 1)).flatten().tolist()
-        [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]
-    """
-
-    def __init__(self, groups: int) -> None:
-        super().__init__()
-        self.groups = groups
-
-    def forward(self, x: Tensor) -> Tensor:
-        apart: Tensor = x.unflatten(1, (self.groups, -1))  # type: ignore[no-untyped-call]
-        return apart.transpose(1, 2).flatten(1, 2)
-
-    def extra_repr(self) -> str:
-        return f"{self.groups}"
 
 
 def apply(model: M, repairs: Iterable[Repair]) -> M:
@@ -75,12 +55,12 @@ def apply(model: M, repairs: Iterable[Repair]) -> M:
 
     Args:
         model: a spiking network or one without time, before its layers get variation, recovery or pruning.
-        repairs: of ``bitspike.hardware.repair.plan``, in the order of data flow; kinds ``bits``, ``groups``, ``prune``;
-            a layer whose kind is ``real`` is left alone.
+        repairs: of ``bitspike.hardware.repair.plan``, in the order of data flow; a layer whose kind is ``real`` is left
+            alone.
 
     Raises:
-        ConstraintError: a path names no layer, a kind cannot be applied, or channels cannot be taken away because more
-            than one layer reads or makes them.
+        ConstraintError: a path names no layer, a kind is unknown or cannot be applied to this layer, or channels cannot
+            be taken away because more than one layer reads or makes them.
 
     Example:
         >>> from bitspike.hardware.repair import Repair as Planned
@@ -95,20 +75,21 @@ def apply(model: M, repairs: Iterable[Repair]) -> M:
         if repair.kind == "real":
             continue
         path = moved.get(repair.path, repair.path)
-        layer = _layer(result, path)
+        _layer(result, path)
+        made: tuple[str, ...] = (path,)
         if repair.kind == "groups":
-            inside = _group(result, path, repair)
-            layer = _layer(result, inside)
-            path = inside
+            made = (_group(result, path, repair),)
+        elif repair.kind == "split":
+            made = split(result, path, parts=repair.parts, source_shape=repair.source_shape)
         elif repair.kind == "prune":
             _prune(result, path, repair.keep)
         elif repair.kind != "bits":
             raise ConstraintError(
-                f"{repair.path}: the repair {repair.kind!r} cannot be applied to a model yet",
-                fix="plan(net, chip, ways=('bits', 'groups', 'prune'))",
+                f"{repair.path}: there is no repair {repair.kind!r}", fix="bits, groups, split, prune or real"
             )
-        moved[repair.path] = path
-        _set_bits(result, path, layer, repair.bits)
+        moved[repair.path] = made[0]
+        for each in made:
+            _set_bits(result, each, _layer(result, each), repair.bits)
     return result
 
 
@@ -220,27 +201,15 @@ def _put_in_front(model: nn.Module, path: str, factor: int, channels: int, repai
         if not repair.source_shape:
             raise ConstraintError(f"repair of {path!r}: source_shape is needed for a shuffle over time")
         if timed is not None:
-            front, module = _cut(module, path[len(place) + 1 :].partition(".")[0])
+            front, module = cut(module, path[len(place) + 1 :].partition(".")[0])
             parts |= {"front": front} if len(front) else {}
-        size = repair.source_shape[1:]
-        parts |= {
-            "split": Reshape((factor, channels // factor, *size)),
-            "swap": Permute((1, 0, *range(2, 2 + len(size)))),
-            "join": Reshape((channels, *size)),
-        }
+        parts |= shuffle_over_time(factor, (channels, *repair.source_shape[1:]))
     else:
         parts["shuffle"] = Shuffle(factor)
     whole = nn.Sequential(OrderedDict(parts | {"layers": module}))
     parent, _, name = place.rpartition(".")
     setattr(model.get_submodule(parent) if parent else model, name, whole)
     return f"{place}.layers{path[len(place) :]}"
-
-
-def _cut(module: nn.Module, name: str) -> tuple[TimeDistributed, TimeDistributed]:
-    """Cut layers over time in two, the second part from a layer on."""
-    layers = list(module.named_children())
-    at = [n for n, _ in layers].index(name)
-    return TimeDistributed(OrderedDict(layers[:at])), TimeDistributed(OrderedDict(layers[at:]))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -233,6 +233,8 @@ class Reader:
     def _pools(self, id: str, window: _Window) -> list[_Window]:
         """Return the window as it is at the spikes behind a wire, one per origin."""
         node = self.nodes[id]
+        if (unpadded := self._before_extra_channels(node)) is not None:
+            return self._pools(unpadded, window)
         match node:
             case SumPool():
                 wider = window.through(node.kernel, node.stride, (1,) * len(node.kernel)).noting(node.path)
@@ -244,6 +246,17 @@ class Reader:
             case Slice() | Pad() | Burst():
                 return self._pools(node.sources[0], window)
         return [window]
+
+    def _before_extra_channels(self, node: Node) -> str | None:
+        """Return what whole channels of zeros were put beside: reshape to one channel, pad, reshape; None for others."""
+        if isinstance(node, Reshape) and isinstance(pad := self.nodes[node.sources[0]], Pad):
+            line = self.nodes[pad.sources[0]]
+            if isinstance(line, Reshape) and len(line.shape) == 2 and line.shape[0] == 1:
+                source = self.nodes[line.sources[0]]
+                each = math.prod(node.shape[1:])
+                if source.shape[1:] == node.shape[1:] and not any(n % each for n in (*pad.before, *pad.after)):
+                    return source.id
+        return None
 
 
 @dataclass(frozen=True)

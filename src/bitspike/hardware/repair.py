@@ -2,22 +2,21 @@
 
 A repair's price estimates how much of the layer's signal is lost:
 
-    loss = 1 - (1 - D(bits)) * (weights kept) * (inputs kept) * (signs kept)
+    loss = 1 - (1 - D(bits)) * (weights kept) * (inputs kept)
     price = loss + neuron_price * (neurons added / neurons of the layer)
 
 D(b) is the relative squared error of the best uniform quantizer of b bits for a Gaussian (Max 1960, table II); what the
 layer's own width loses already is not charged again. Grouping into g groups keeps 1/g of the weights (as their energy,
 if they are alike); pruning keeps the largest input channels, counts their share of the squared codes, and also charges
-the features that are thrown away; splitting rectifies every part before the parts are added, and a sum of rectified
-Gaussians explains pi / (2 (pi - 1)) = 0.73 of the variance of the sum itself. The price orders repairs and predicts no
-accuracy: that is for finetuning to show.
+the features that are thrown away; splitting keeps them all and pays in neurons, two for every partial sum of every
+neuron, one for each sign. The price orders repairs and predicts no accuracy: that is for finetuning to show.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
@@ -44,11 +43,10 @@ from bitspike.integer.network import Convolution, IntegerNetwork, Neuron, Shape,
 
 Way = Literal["bits", "groups", "split", "prune", "real"]
 WAYS: tuple[Way, ...] = ("bits", "groups", "split", "prune", "real")
-ANYWHERE: tuple[Way, ...] = ("bits", "groups")
-"""What ``bitspike.graph.repair.apply`` can do to any convolution; ``prune`` it can do where one layer reads another."""
+ANYWHERE: tuple[Way, ...] = ("bits", "groups", "split")
+"""What ``bitspike.graph.repair.apply`` can do wherever a layer stands; ``prune`` needs one layer that reads another."""
 
 _DISTORTION = {1: 0.3634, 2: 0.1188, 3: 0.03744, 4: 0.01154, 5: 0.003495}
-_RECTIFIED = math.pi / (2 * (math.pi - 1))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +62,7 @@ class Repair:
         inputs: input channels that are read afterwards.
         outputs: output channels; they stay.
         keep: with ``prune``, the input channels that stay, in order.
-        parts: with ``split``, into how many populations of neurons.
+        parts: with ``split``, how many partial sums; ``inputs`` and ``groups`` are then those of one of them.
         source_shape: [C, ...] of what the layer reads, before the repair.
         cost: of one neuron afterwards, under the rule that asks for most; ``limit`` is that rule's limit.
         loss: estimated share of the layer's signal that is lost, before finetuning.
@@ -97,7 +95,7 @@ class Repair:
         what = {
             "bits": f"{self.bits} bit",
             "groups": f"{self.bits} bit, groups = {self.groups}, its input channels shuffled",
-            "split": f"{self.bits} bit, {self.parts} partial sums with neurons of their own",
+            "split": f"{self.bits} bit, {self.parts} partial sums with {self.neurons} neurons of their own",
             "prune": f"{self.bits} bit, {self.inputs} input channels",
             "real": "keep it real",
         }[self.kind]
@@ -170,7 +168,7 @@ def plan(
     if hopeless := [path for path, several in found.items() if not several]:
         raise ConstraintError(
             f"{', '.join(hopeless)}: no repair among {', '.join(ways)} makes it fit chip {load(chip).name!r}",
-            fix="another kernel or more channels that divide evenly, or ways=('bits', 'groups', 'prune', 'real')",
+            fix="another kernel or more channels that divide evenly, or ways=('bits', 'groups', 'split', 'prune', 'real')",
         )
     best: dict[str, Repair] = {}
     for several in found.values():
@@ -265,15 +263,20 @@ def _kept(layer: _Layer, bits: int) -> float:
 
 
 def _repairs(
-    layer: _Layer, changed: Bundle, kind: Way, kept: float, *, price: float = 0.0, **more: Any
+    layer: _Layer, changed: Bundle, kind: Way, kept: float, *, price: float = 0.0, besides: Bundle = (), **more: Any
 ) -> tuple[Repair, ...]:
-    """Return the repair of the target, and of every other layer of the neuron whose width changes with it."""
-    cost, limit = layer.worst(changed)
+    """Return the repair of the target, and of every other layer of the neuron whose width changes with it.
+
+    ``besides`` is what a neuron reads that the repair adds.
+    """
+    costs = [layer.worst(bundle) for bundle in ((changed, besides) if besides else (changed,))]
+    cost, limit = max(costs, key=lambda c: c[0] / c[1] if c[1] else 0.0)
     result = []
     for before, after in zip(layer.bundle, changed, strict=True):
         if before.kind not in LAYERS or (before is not layer.target and before.bits == after.bits):
             continue
         at = before is layer.target
+        after = besides[0] if at and besides else after
         node = before.node
         source = next(n.shape for n in layer.net.nodes if n.id == node.sources[0])
         result.append(
@@ -318,18 +321,29 @@ def _by_pruning(layer: _Layer, bits: int) -> tuple[Repair, ...] | None:
 
 
 def _by_splitting(layer: _Layer, bits: int) -> tuple[Repair, ...] | None:
+    """Share the input channels out to neurons of their own; the neuron reads two of these for every part."""
     narrow = with_bits(layer.bundle, bits)
     if layer.fits(narrow) or layer.target.groups > 1:
         return None
     target = _same(layer, narrow)
-    inputs = most_inputs(narrow, target, layer.fits)
+    # A linear layer becomes a convolution over one place, and a rule for convolutions holds for it then.
+    part = replace(target, kind="convolution" if target.kind == "linear" else target.kind)
+    inputs = most_inputs((part,), part, layer.fits)
     if inputs is None:
         return None
     parts = math.ceil(target.inputs / inputs)
-    neurons = parts * math.prod(layer.neuron.shape)
-    part = with_inputs(narrow, target, math.ceil(target.inputs / parts))
-    return _repairs(layer, part, "split", _kept(layer, bits) * _RECTIFIED, price=layer.neuron_price * parts,
-                     parts=parts, neurons=neurons)  # fmt: skip
+    part = replace(part, inputs=math.ceil(target.inputs / parts))
+    added = replace(
+        target, kind="convolution", taps=1, inputs=2 * parts * target.outputs, groups=target.outputs, kernel=1, stride=1,
+        dilation=1, padding=0, merged=(),
+    )  # fmt: skip
+    changed = tuple(added if b is target else b for b in narrow)
+    if parts < 2 or not layer.fits(changed):
+        return None
+    price = layer.neuron_price * 2 * parts
+    neurons = 2 * parts * math.prod(target.node.shape)
+    return _repairs(layer, changed, "split", _kept(layer, bits), price=price, besides=(part,), parts=parts,
+                    neurons=neurons)  # fmt: skip
 
 
 def _same(layer: _Layer, changed: Bundle) -> Branch:
