@@ -15,10 +15,11 @@ from safetensors.torch import load_file
 from test_stopped_runs import Full, no_part_is_left
 
 import bitspike as bs
+from bitspike.errors import RunError
 from bitspike.journeys import whole
 from bitspike.journeys.factory import build_network
 from bitspike.recipe import ConvertRecipe, load
-from bitspike.train import files
+from bitspike.train import EpochRecord, Observer, files
 
 Bitspike = Callable[..., tuple[int, str, str]]
 SMALL = ("model.arguments={width: 0.5}", "data.limit=200", "finetune.epochs=2", "expect=null", "convert.samples=128")
@@ -116,6 +117,37 @@ def test_fine_tuning_with_codes_and_levels(tmp_path: Path) -> None:
     assert report["certificate"]["equal"]
     assert report["agreement"]["spikes"] == 1.0
     assert bs.evaluate(tmp_path / "run")["accuracy"] == report["accuracy"]["test"]
+
+
+OVER_TIME = "over_time={epochs: 2, batch_size: 64, optimizer: {kind: adamw}, schedule: {kind: cosine}, keep: last}"
+
+
+def test_fine_tuning_over_time_goes_on_where_the_levels_ended(tmp_path: Path) -> None:
+    changes = [*SMALL, "finetune.quantized=true", "convert.steps=4", "convert.neuron=signed_if", OVER_TIME]
+    whole = bs.run("digits-convert", set=changes, out=tmp_path / "whole")
+    assert whole["epochs"] == {"run": 4, "best": whole["epochs"]["best"], "kept": 4}
+    assert whole["agreement"]["spikes"] == 1.0
+    assert (tmp_path / "whole/over_time/metrics.jsonl").read_text().count("\n") == 2
+    # What was trained over time is what the converted network does, up to the rounding of biases and thresholds.
+    assert abs(whole["accuracy"]["finetuned"] - whole["accuracy"]["test"]) < 0.02
+
+    with pytest.raises(RunError, match="2 of 2 and 1 of 2 epochs are done"):
+        bs.run("digits-convert", set=changes, out=tmp_path / "parts", observer=Stop(after=3))
+    parts = bs.run("digits-convert", set=changes, out=tmp_path / "parts", resume=True)
+    assert parts["epochs"] == whole["epochs"]
+    assert (tmp_path / "parts/model.safetensors").read_bytes() == (tmp_path / "whole/model.safetensors").read_bytes()
+
+
+class Stop(Observer):
+    """Press Ctrl-C after so many epochs."""
+
+    def __init__(self, after: int) -> None:
+        self.left = after
+
+    def epoch_done(self, record: EpochRecord) -> None:
+        self.left -= 1
+        if not self.left:
+            raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize(
@@ -308,7 +340,9 @@ def test_fit_says_when_nothing_is_to_be_done_or_can_be(tmp_path: Path, bitspike:
     assert not (tmp_path / "x.yaml").exists()
 
 
-def test_fit_of_a_trained_network_changes_its_width_or_says_what_to_do(tmp_path: Path, bitspike: Bitspike) -> None:
+def test_fit_of_a_trained_network_changes_its_width_or_its_layers_or_says_what_to_do(
+    tmp_path: Path, bitspike: Bitspike
+) -> None:
     chip = tmp_path / "own.toml"
     rule = '[[rules]]\nname = "memory"\ncost = "bits * taps * inputs / groups"\nlimit = {}\n'
     chip.write_text('format = 1\nname = "own"\n' + rule.format(150) + 'applies_to = ["convolution"]\n')
@@ -321,7 +355,16 @@ def test_fit_of_a_trained_network_changes_its_width_or_says_what_to_do(tmp_path:
     assert recipe.weights is not None  # type: ignore[union-attr]
     assert recipe.weights.quantize.bits == 1  # type: ignore[union-attr]
     chip.write_text('format = 1\nname = "own"\n' + rule.format(60) + 'applies_to = ["convolution"]\n')
-    code, out, _ = bitspike(*words, tmp_path / "none.yaml")
+    code, out, err = bitspike(*words, tmp_path / "grouped.yaml")
+    assert code == 0, out + err
+    recipe = load(tmp_path / "grouped.yaml")
+    assert recipe.model.repairs  # type: ignore[union-attr]
+    assert bitspike("check", tmp_path / "grouped.yaml", "--chip", chip)[0] == 0
+    report = bs.run(recipe, set=["data.limit=60", "training.epochs=1"], out=tmp_path / "run")
+    assert report["certificate"]["equal"]
+    assert bitspike("check", tmp_path / "run", "--chip", chip)[0] == 0
+    ternary = ["--set", "weights={quantize: {kind: ternary}}", "--out", tmp_path / "none.yaml"]
+    code, out, _ = bitspike(*words[:-1], *ternary)
     assert not (tmp_path / "none.yaml").exists()
     assert "to do" in out
 

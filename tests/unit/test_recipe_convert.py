@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 import torch
@@ -13,6 +13,7 @@ from torch import nn
 
 from bitspike.data import Normalization
 from bitspike.errors import ConstraintError, PackageError, RecipeError
+from bitspike.graph.adjust import PIPELINES, Kind
 from bitspike.graph.convert import convert
 from bitspike.graph.settings import Settings
 from bitspike.journeys import build as b
@@ -51,6 +52,9 @@ question: Does it convert?
 data: {kind: digits}
 model: {kind: factory, factory: "net:make"}
 """
+
+
+OVER_TIME = "over_time={epochs: 1, batch_size: 8, optimizer: {kind: adamw}, schedule: {kind: cosine}, keep: last}"
 
 
 @pytest.fixture
@@ -112,6 +116,15 @@ def test_problems_of_a_conversion_are_told_in_its_words(mine: Path) -> None:
         (["convert.reset=hard", "convert.neuron=signed_if"], "a signed neuron subtracts"),
         (["finetune.keep=best", "data.validation=0"], "finetune.keep is 'best' and data.validation is 0"),
         (["finetune.quantized=true", "convert.frontend=export"], "is followed by 'fx'"),
+        ([OVER_TIME, "finetune=null"], "it needs finetune.quantized: true"),
+        (
+            [OVER_TIME, "finetune.quantized=true", "finetune.steps=3"],
+            "runs convert.steps = 8 steps, and finetune.steps",
+        ),
+        (
+            [OVER_TIME, "finetune.quantized=true", "convert.coding=split"],
+            "over_time trains with convert.coding 'direct'",
+        ),
         (["finetune.quantized=true", "convert.threshold={kind: max, per_channel: true}"], "one threshold per layer"),
         (["finetune.schedule.warmup_epochs=99"], "longer than the"),
     ],
@@ -151,13 +164,42 @@ def test_every_choice_of_a_conversion_is_an_argument_with_the_same_default() -> 
     arguments |= {name: field.default for name, field in Settings.__dataclass_fields__.items()}
     for name, field in Conversion.model_fields.items():
         assert name in arguments
-        if name not in ("neuron", "scale"):
+        if name not in ("neuron", "scale", "tolerance"):  # null leaves these to bs.convert and bs.finish
             assert field.default == arguments[name]
     built = b.build_conversion(Conversion())
     assert set(built) <= set(arguments)
     assert "threshold" not in built
     assert built["neuron"].__name__ == "IF"
     assert b.build_conversion(Conversion(first_bits=None))["first_bits"] is None
+
+
+def test_every_setting_is_a_key_of_recipes() -> None:
+    # Recipes read images, which are no spikes yet; real thresholds are for the error ledger alone.
+    of_python_alone = {"input_value", "rounded"}
+    assert set(Settings.__dataclass_fields__) - set(Conversion.model_fields) == of_python_alone
+    assert set(get_args(get_type_hints(Settings)["coding"])) - _words("coding") == {"events"}
+    for name in ("reset", "fire", "schedule", "average_pool", "concat"):
+        assert set(get_args(get_type_hints(Settings)[name])) == _words(name)
+    assert {*get_args(Kind), *PIPELINES} == _words("correct")
+
+
+def _words(name: str) -> set[str]:
+    """Return the words that a key of a conversion allows."""
+
+    def inside(annotation: object) -> set[str]:
+        parts = get_args(annotation)
+        return {p for p in parts if isinstance(p, str)}.union(*(inside(p) for p in parts))
+
+    return inside(Conversion.model_fields[name].annotation)
+
+
+def test_corrections_are_words_or_a_row_of_them() -> None:
+    assert converting("digits-convert", "convert.correct=advanced").convert.correct == "advanced"
+    row = converting("digits-convert", "convert.correct=[weights, potential]", "convert.tolerance=0.001").convert
+    assert b.build_conversion(row)["correct"] == ("weights", "potential")
+    assert b.build_conversion(row)["tolerance"] == 0.001
+    assert "tolerance" not in b.build_conversion(Conversion())
+    assert "convert.correct" in message("digits-convert", "convert.correct=[weights, light]")
 
 
 @pytest.mark.parametrize("name", [n for n in shipped() if isinstance(load(n), ConvertRecipe)])

@@ -70,13 +70,19 @@ def progress(folder: Path) -> str:
         >>> progress(Path("no-such-folder"))
         'no epoch is done yet'
     """
-    for last in (folder / "checkpoints" / "last", folder / "checkpoints" / "last.previous"):
+    parts = [part for part in (folder, folder / "over_time") if (part / "checkpoints").exists()]
+    done = [text for part in parts if (text := _epochs(part)) is not None]
+    return " and ".join(done) + " epochs are done" if done else "no epoch is done yet"
+
+
+def _epochs(part: Path) -> str | None:
+    for last in (part / "checkpoints" / "last", part / "checkpoints" / "last.previous"):
         try:
             state = json.loads((last / "state.json").read_text(encoding="utf-8"))
-            return f"{state['epoch']} of {state['epochs']} epochs are done"
+            return f"{state['epoch']} of {state['epochs']}"
         except (OSError, ValueError, KeyError):
             continue
-    return "no epoch is done yet"
+    return None
 
 
 def opened(folder: Path) -> tuple[AnyRecipe, dict[str, Any]]:
