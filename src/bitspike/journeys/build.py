@@ -16,6 +16,7 @@ from bitspike.data import load as load_images
 from bitspike.errors import ConstraintError
 from bitspike.graph import thresholds
 from bitspike.integer.fit_neuron import Precision
+from bitspike.journeys.factory import repaired
 from bitspike.models import MODELS
 from bitspike.ops import surrogate
 from bitspike.ops.grids import Grid
@@ -166,6 +167,7 @@ def build_model(recipe: Recipe, images: ImageSet) -> nn.Module:
 
     Raises:
         ConstraintError: the network does not fit the images, or a pattern matches no layer.
+        RecipeError: a repair does not fit the network.
     """
     height, width, channels = images.shape
     model = recipe.model
@@ -184,6 +186,7 @@ def build_model(recipe: Recipe, images: ImageSet) -> nn.Module:
             width=model.width,
             **more,
         )
+        net = repaired(net, model.repairs)
     if recipe.weights is not None:
         w = recipe.weights
         schemes.attach(

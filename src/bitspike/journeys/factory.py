@@ -19,7 +19,7 @@ from bitspike.errors import ConstraintError, PackageError, RecipeError
 from bitspike.graph.repair import apply
 from bitspike.hardware.repair import Repair as Planned
 from bitspike.recipe import ConvertRecipe
-from bitspike.recipe.convert import Repair
+from bitspike.recipe.schema import Repair
 from bitspike.train.checkpoint import read_weights
 from bitspike.weights import detach
 

@@ -94,9 +94,8 @@ def fit(
     """Make a recipe's network fit a chip by the cheapest change of every layer that does not.
 
     The change is planned on the integers, applied to the network, and the result is lowered, checked and proven on
-    random images. Where a recipe can say the change a new one is written: that is always so for recipes of kind
-    ``convert``, and for networks of the package where only the width of the weights changes. Accuracy is for the new
-    recipe to find back.
+    random images. Where a recipe can say the change a new one is written, which is always so but for a network of the
+    package whose weight scheme has no width. Accuracy is for the new recipe to find back.
 
     Args:
         recipe: a shipped name, the path of a YAML file, or a recipe.
@@ -140,7 +139,7 @@ def fit(
     if not repairs or not result.passed:
         return result
     if changed is None:
-        text = "a recipe of kind train cannot say this; in Python: bitspike.graph.repair.apply, then bs.fit"
+        text = "its weight scheme has no width: take another, or bitspike.graph.repair.apply and bs.fit in Python"
         return _with(result, needed=(text,))
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, dump(changed))
@@ -178,23 +177,29 @@ def _written(recipe: AnyRecipe, repairs: Sequence[Repair], layers: Mapping[str, 
     values = recipe.model_dump(mode="json") | {"name": name, "question": question, "expect": None}
     if isinstance(recipe, Recipe):
         weights = values["weights"] or {"quantize": {"kind": "uniform", "bits": 8}}
-        if any(r.kind != "bits" for r in repairs) or "bits" not in weights["quantize"]:
+        if "bits" not in weights["quantize"]:
             return None
         # One scheme holds for all layers of a recipe, so the narrowest layer decides.
         weights["quantize"]["bits"] = min(r.bits for r in repairs)
+        values["model"]["repairs"] += [_said(r, r.path) for r in repairs if r.kind != "bits"]
         return recipe_of(values | {"weights": weights})
     width = values["convert"]["bits"]
     widths = dict(width) if isinstance(width, dict) else {"*": width}
     for repair in repairs:
         at = layers.get(repair.path, repair.path)
         widths[at] = repair.bits
-        if repair.kind == "groups":  # a shuffle may be put in front of it
-            widths[f"{at}.layers"] = repair.bits
         if repair.kind != "bits":
-            said = {k: getattr(repair, k) for k in ("kind", "groups", "source_shape")} | {"path": at}
-            said["keep"] = repair.keep if repair.kind == "prune" else ()
-            values["model"]["repairs"].append(said)
+            widths[f"{at}.*"] = repair.bits  # what the repair puts in its place
+            values["model"]["repairs"].append(_said(repair, at))
     values["convert"]["bits"] = widths
     if values["finetune"] is not None and values["finetune"]["bits"] is not None:
         values["finetune"]["bits"] = widths
     return recipe_of(values)
+
+
+def _said(repair: Repair, path: str) -> dict[str, Any]:
+    """Return a repair as a recipe says it."""
+    named = {k: getattr(repair, k) for k in ("kind", "groups", "parts", "source_shape")}
+    if repair.kind == "split":  # its groups are those of the partial sums
+        named["groups"] = 1
+    return named | {"path": path, "keep": repair.keep if repair.kind == "prune" else ()}

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 
-from bitspike.recipe.schema import Evaluation, Experiment, Training, best_needs_validation
+from bitspike.recipe.schema import Evaluation, Experiment, Repair, Training, best_needs_validation
 from bitspike.recipe.values import Value
 from bitspike.recipe.weights import Scale
 
@@ -15,19 +15,6 @@ Bits = Annotated[int, Field(ge=1, le=16)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Patterns = tuple[str, ...]
 Correction = Literal["bias", "potential", "weights"]
-
-
-class Repair(Value):
-    """A change of one layer that makes it fit a chip, made when the weights are loaded; ``bitspike fit`` writes these.
-
-    ``groups`` parts a convolution into so many groups, ``prune`` keeps the input channels ``keep``.
-    """
-
-    kind: Literal["groups", "prune"]
-    path: str
-    groups: PositiveInt = 1
-    keep: tuple[NonNegativeInt, ...] = ()
-    source_shape: tuple[PositiveInt, ...] = ()
 
 
 class Factory(Value):

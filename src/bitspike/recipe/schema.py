@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Discriminator, Field, PositiveFloat, PositiveInt, Tag, model_validator
+from pydantic import Discriminator, Field, NonNegativeInt, PositiveFloat, PositiveInt, Tag, model_validator
 
 from bitspike.recipe.values import (
     Augmentation,
@@ -103,6 +103,21 @@ class Folder(_Data):
 Data = Annotated[Digits | MNIST | CIFAR10 | CIFAR100 | Folder, Field(discriminator="kind")]
 
 
+class Repair(Value):
+    """A change of one layer that makes it fit a chip, made to the new network; ``bitspike fit`` writes these.
+
+    ``groups`` parts a convolution into so many groups, ``split`` its input channels into ``parts`` partial sums, and
+    ``prune`` keeps the input channels ``keep``.
+    """
+
+    kind: Literal["groups", "split", "prune"]
+    path: str
+    groups: PositiveInt = 1
+    parts: PositiveInt = 1
+    keep: tuple[NonNegativeInt, ...] = ()
+    source_shape: tuple[PositiveInt, ...] = ()
+
+
 class _Model(Value):
     """A model of the package; the numbers of classes and channels and the image size come from the data."""
 
@@ -110,6 +125,7 @@ class _Model(Value):
     width: PositiveFloat = 1.0
     encoder: Encoder = Repeat(kind="repeat")
     readout: Readout = RateReadout(kind="rate")
+    repairs: tuple[Repair, ...] = ()
 
 
 class DigitsNet(_Model):
