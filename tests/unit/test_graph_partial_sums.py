@@ -171,7 +171,7 @@ def test_a_spiking_network_is_split_fits_and_verifies(channels: int) -> None:
     ]
     assert [r.path for r in repairs] == ["3.1", "5.1"]
     fitted = apply(model, repairs)
-    assert [n for n, _ in fitted[3].named_children()][0] == "front"
+    assert next(n for n, _ in fitted[3].named_children()) == "front"
     assert fitted[3].neurons.rule.surrogate == bs.Triangle(width=2.0)
     assert set(bs.codes(fitted)) == {"1.0", "3.parts.0", "3.layers.1", "5.parts.0", "5.layers.1", "7"}
     assert fitted(x).shape == model(x).shape

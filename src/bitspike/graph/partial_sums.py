@@ -6,8 +6,8 @@ sum gets two neurons, and the layer behind them subtracts one from the other:
     W x + b = sum_i p_i + b = sum_i (relu(p_i) - relu(-p_i)) + b,      p_i = W[:, slice i] x[slice i]
 
 That holds for every input, without data and without a bound. One neuron per partial sum would do with a shift,
-relu(p_i + c_i) - c_i, but c_i has to cover all that p_i falls below 0: that asks for data, makes the levels of a spiking
-neuron twice as coarse, and lets neurons fire half of the time that now are silent.
+relu(p_i + c_i) - c_i, but c_i has to cover all that p_i falls below 0: that asks for data, makes the levels of a
+spiking neuron twice as coarse, and lets neurons fire half of the time that now are silent.
 
 All partial sums are one grouped convolution, and their sum is one of a single 1 x ... x 1 window per output channel,
 behind a channel shuffle; the reading neuron has a fan-in of two weights for every part.
@@ -28,6 +28,7 @@ from bitspike.graph.neighbours import latent, set_latent
 from bitspike.nn import IF, Neuron, OverTime, TimeDistributed
 from bitspike.nn.arrange import Pad, Permute, Reshape
 from bitspike.nn.over_time import over_time
+from bitspike.ops.surrogate import ArcTan
 from bitspike.weights.attach import attach
 from bitspike.weights.path import Quantize, path_of
 
@@ -198,7 +199,7 @@ def _over_time(
         plain = copy.deepcopy(first)
         zeros = torch.zeros(1, 1, channels + extra, *size, dtype=weight.dtype, device=weight.device)
         shape = tuple(plain(zeros if isinstance(plain, OverTime) else zeros[0]).shape[-len(size) - 1 :])
-    neuron = IF(threshold, initial=threshold / 2, **({} if like is None else {"surrogate": like.rule.surrogate}))
+    neuron = IF(threshold, initial=threshold / 2, surrogate=ArcTan() if like is None else like.rule.surrogate)
     made |= {"parts": first, "neurons": neuron, **shuffle_over_time(2 * parts, shape), "sum": last}
     return made | ({"flat": Reshape((outputs,))} if flat else {})
 
@@ -217,7 +218,7 @@ def _two_layers(layer: nn.Module, parts: int, *, gain: float) -> tuple[nn.Module
     extra = each * parts - channels
     wide = torch.cat([weight, weight.new_zeros([extra if a == axis else n for a, n in enumerate(weight.shape)])], axis)
     if axis:
-        first = torch.cat([signed for part in wide.split(each, 1) for signed in (part, -part)])
+        first = torch.cat([signed for part in torch.split(wide, each, 1) for signed in (part, -part)])
     else:
         first = torch.cat([wide, -wide], 1)
     sums = copy.deepcopy(layer) if not isinstance(layer, nn.Linear) else _convolution(layer, 1)

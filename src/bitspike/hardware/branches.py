@@ -248,7 +248,7 @@ class Reader:
         return [window]
 
     def _before_extra_channels(self, node: Node) -> str | None:
-        """Return what whole channels of zeros were put beside: reshape to one channel, pad, reshape; None for others."""
+        """Return what whole channels of zeros were put beside (reshape to one channel, pad, reshape), or None."""
         if isinstance(node, Reshape) and isinstance(pad := self.nodes[node.sources[0]], Pad):
             line = self.nodes[pad.sources[0]]
             if isinstance(line, Reshape) and len(line.shape) == 2 and line.shape[0] == 1:

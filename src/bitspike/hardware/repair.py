@@ -168,7 +168,7 @@ def plan(
     if hopeless := [path for path, several in found.items() if not several]:
         raise ConstraintError(
             f"{', '.join(hopeless)}: no repair among {', '.join(ways)} makes it fit chip {load(chip).name!r}",
-            fix="another kernel or more channels that divide evenly, or ways=('bits', 'groups', 'split', 'prune', 'real')",
+            fix=f"another kernel or more channels that divide evenly, or ways={WAYS}",
         )
     best: dict[str, Repair] = {}
     for several in found.values():
@@ -334,8 +334,8 @@ def _by_splitting(layer: _Layer, bits: int) -> tuple[Repair, ...] | None:
     parts = math.ceil(target.inputs / inputs)
     part = replace(part, inputs=math.ceil(target.inputs / parts))
     added = replace(
-        target, kind="convolution", taps=1, inputs=2 * parts * target.outputs, groups=target.outputs, kernel=1, stride=1,
-        dilation=1, padding=0, merged=(),
+        target, kind="convolution", taps=1, inputs=2 * parts * target.outputs, groups=target.outputs, kernel=1,
+        stride=1, dilation=1, padding=0, merged=(),
     )  # fmt: skip
     changed = tuple(added if b is target else b for b in narrow)
     if parts < 2 or not layer.fits(changed):
