@@ -34,6 +34,9 @@ def check(what: AnyNetwork, chip: OnChip, set: Sets = None, as_json: Json = Fals
 def fit(
     recipe: Annotated[str, typer.Argument(help="A shipped recipe's name, or the path of a YAML file.")],
     chip: OnChip,
+    neuron_price: Annotated[
+        float, typer.Option("--neuron-price", min=0.0, help="Of doubling a layer's neurons, in lost signal.")
+    ] = 0.25,
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Where the new recipe goes.")] = None,
     set: Sets = None,
     as_json: Json = False,
@@ -42,7 +45,7 @@ def fit(
     with guarded():
         from bitspike.journeys.fitting import fit as repair
 
-        found = repair(recipe, chip, out=out, set=set or ())
+        found = repair(recipe, chip, neuron_price=neuron_price, out=out, set=set or ())
         if as_json:
             print_json(found.to_dict())
         else:

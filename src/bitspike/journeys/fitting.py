@@ -89,7 +89,12 @@ class Fitting:
 
 
 def fit(
-    recipe: str | Path | AnyRecipe, chip: str | Path | Chip, *, out: str | Path | None = None, set: Iterable[str] = ()
+    recipe: str | Path | AnyRecipe,
+    chip: str | Path | Chip,
+    *,
+    neuron_price: float = 0.25,
+    out: str | Path | None = None,
+    set: Iterable[str] = (),
 ) -> Fitting:
     """Make a recipe's network fit a chip by the cheapest change of every layer that does not.
 
@@ -100,6 +105,8 @@ def fit(
     Args:
         recipe: a shipped name, the path of a YAML file, or a recipe.
         chip: the name of a shipped profile, the path of a TOML file, or a chip.
+        neuron_price: of adding as many neurons as a layer has, in lost signal from 0 to 1. The lower, the sooner layers
+            are split into partial sums, which loses no weight; at 0.25 they are grouped wherever they can be.
         out: of the new recipe; None is ``NAME-CHIP.yaml`` in the working directory.
         set: changes to the recipe.
 
@@ -119,7 +126,7 @@ def fit(
     for _ in range(ROUNDS):
         if after.passed:
             break
-        found, needed = _planned(made, chip)
+        found, needed = _planned(made, chip, neuron_price)
         if not found:
             break
         repairs += found
@@ -151,10 +158,10 @@ def _with(result: Fitting, **changes: Any) -> Fitting:
     return Fitting(**{name: getattr(result, name) for name in result.__dataclass_fields__} | changes)
 
 
-def _planned(made: Sketch, chip: Chip) -> tuple[list[Repair], tuple[str, ...]]:
+def _planned(made: Sketch, chip: Chip, neuron_price: float) -> tuple[list[Repair], tuple[str, ...]]:
     """Return the cheapest repairs; or none, and what would have to be changed by hand."""
     try:
-        found = plan(made.net, chip)
+        found = plan(made.net, chip, neuron_price=neuron_price)
     except ConstraintError as error:
         return [], (str(error).replace("\n  fix: ", "; "),)
     if found:
