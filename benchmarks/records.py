@@ -23,11 +23,11 @@ RECORDS = Path(__file__).parent / "records"
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 EXPERIMENT = {
     "train": ("data", "model", "neuron", "norm", "weights", "training", "lowering"),
-    "convert": ("data", "model", "convert", "finetune"),
+    "convert": ("data", "model", "convert", "finetune", "over_time"),
 }
 ELSEWHERE = {
     ("data", "root"), ("data", "download"), ("model", "folder"), ("model", "weights"),
-    *((part, key) for part in ("training", "finetune") for key in ("device", "tensorboard")),
+    *((part, key) for part in ("training", "finetune", "over_time") for key in ("device", "tensorboard")),
 }  # fmt: skip
 
 
@@ -81,8 +81,8 @@ def compact(report: Mapping[str, Any], recipe: AnyRecipe) -> dict[str, Any]:
 
 
 def _epochs(recipe: AnyRecipe) -> int:
-    section = recipe.finetune if isinstance(recipe, ConvertRecipe) else recipe.training
-    return 0 if section is None else section.epochs
+    sections = (recipe.finetune, recipe.over_time) if isinstance(recipe, ConvertRecipe) else (recipe.training,)
+    return sum(section.epochs for section in sections if section is not None)
 
 
 def table(records: Iterable[Mapping[str, Any]]) -> str:
