@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import pytest
 import torch
@@ -139,6 +140,14 @@ def test_a_clip_below_the_smallest_comes_back() -> None:
     assert act(torch.tensor([5.0])).item() == SMALLEST
     raising, lowering = (torch.autograd.grad(s * act(torch.tensor([5.0])).sum(), act.clip)[0].item() for s in (-1, 1))
     assert (raising, lowering) == (-1.0, 0.0)
+
+
+def test_a_trace_keeps_the_operations() -> None:
+    act, x = ClipFloorShift(4, 1.5), torch.randn(3, 4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tracing is deprecated, and still what some exporters do
+        traced = torch.jit.trace(act, torch.zeros(3, 4))
+    assert torch.equal(traced(x), act(x))
 
 
 def test_nan_stays_visible() -> None:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from bitspike.errors import ConstraintError
 from bitspike.kernels.clip_floor import fused_clip_floor_shift
+from bitspike.nn.layers import plain
 from bitspike.ops.activation import at_least
 
 SMALLEST = 2.0**-20
@@ -94,8 +95,8 @@ def clip_floor_shift(x: Tensor, clip: Tensor, steps: int, shift: float = 0.5) ->
         >>> clip_floor_shift(torch.tensor([-1.0, 0.5, 1.2, 9.0]), torch.tensor(3.0), 3).tolist()
         [0.0, 1.0, 1.0, 3.0]
     """
-    # A compiler is not to follow the way to the libraries.
-    fused = None if torch.compiler.is_compiling() else fused_clip_floor_shift(x, clip, steps, shift)
+    # Tracers and compilers are not to follow the way to the libraries.
+    fused = fused_clip_floor_shift(x, clip, steps, shift) if plain(x) else None
     return cast(Tensor, _ClipFloorShift.apply(x, clip, steps, shift)) if fused is None else fused
 
 
@@ -148,7 +149,13 @@ class ClipFloorShift(nn.Module):
         channels = self.clip.numel()
         if channels > 1 and x.shape[1:2] != (channels,):
             raise ConstraintError(f"ClipFloorShift has {channels} clips and got {list(x.shape)}: needed is [N, C, ...]")
-        return clip_floor_shift(x, self.threshold(), self.steps, self.shift)
+        return clip_floor_shift(x, self._clip(), self.steps, self.shift)
+
+    def _clip(self) -> Tensor:
+        clip: Tensor = self.clip
+        # Looking is cheap on a CPU, and spares small layers a step there and back.
+        looks = clip.numel() == 1 and clip.device.type == "cpu" and plain(clip.detach())
+        return clip if looks and clip.detach().item() >= SMALLEST else self.threshold()
 
     def extra_repr(self) -> str:
         clip = self.clip.detach()
