@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from bitspike.graph.ir import WEIGHTED, Graph, Op
 from bitspike.graph.layers import CONVOLUTIONS, TRANSPOSED, layer_of
+from bitspike.graph.upsampling import spell_out
 from bitspike.graph.wires import Wire, wires
 
 
@@ -56,7 +57,7 @@ def fold(graph: Graph) -> Graph:
             pass
         draft.make_windows_whole()
         draft.give_biases()
-    return draft.graph()
+    return spell_out(draft.graph())
 
 
 def gain_and_shift(graph: Graph, op: Op) -> tuple[Tensor, Tensor]:

@@ -140,11 +140,14 @@ class _Check:
         elif op.kind in ("avg_pool", "max_pool"):
             yield from self._pool(op)
         elif op.kind == "upsample" and op.attrs["mode"] != "nearest":
+            corners = op.attrs["align_corners"]
             yield self._make(
                 "E106",
                 op,
-                f"it grows in mode {op.attrs['mode']!r}",
-                "allowed is 'nearest'",
+                f"it grows in mode {op.attrs['mode']!r} "
+                + ("with aligned corners" if corners else "what may be negative"),
+                "allowed are 'nearest', and 'bilinear' of rectified values with align_corners=False",
+                "align_corners=False and finetune" if corners else "put a relu in front of it and finetune",
                 'mode="nearest" and finetune',
             )
         if op.kind in WEIGHTED:
