@@ -334,6 +334,30 @@ def test_a_repaired_network_is_trained_in_two_runs(converted: Path, tmp_path: Pa
     assert second["certificate"]["equal"]
 
 
+def test_partial_sums_keep_the_codes_that_were_trained(converted: Path, tmp_path: Path, bitspike: Bitspike) -> None:
+    """Weights are trained as codes before the network is split; the split network computes what was trained."""
+    chip = tmp_path / "own.toml"
+    rule = '[[rules]]\nname = "memory"\ncost = "bits * taps * inputs / groups"\nlimit = 60\n'
+    chip.write_text(f'format = 1\nname = "own"\nweight_bits = [1, 2, 4]\n{rule}applies_to = ["convolution"]\n')
+    few = [*SMALL, "data.limit=null", "convert.bits=2", "convert.first_bits=4"]
+    given = f"model.weights={converted / 'model.safetensors'}"
+    codes = bs.run("digits-convert", set=[*few, given, "finetune.quantized=weights"], out=tmp_path / "codes")
+    path, decoded = tmp_path / "fitted.yaml", f"model.weights={tmp_path / 'codes' / 'decoded.safetensors'}"
+    changes = [*few[:2], *few[3:], decoded, "finetune=null", "convert.scale={kind: coded}"]
+    changes += ["convert.schedule=layerwise", "evaluation.by_step=false"]
+    words = ["fit", "digits-convert", "--chip", chip, "--neuron-price", "0.001", "--out", path]
+    code, out, err = bitspike(*words, *sets(*changes, f"chip={chip}"))
+    assert code == 0, out + err
+    assert "3 partial sums" in out
+    report = bs.run(path, out=tmp_path / "run")
+    assert report["chip"]["passed"]
+    assert report["certificate"]["equal"]
+    assert report["bits"]["conv2.parts"] == 2
+    assert report["accuracy"]["float"] == pytest.approx(codes["accuracy"]["finetuned"], abs=0.003)
+    assert report["accuracy"]["by_step"] == [*[None] * 7, report["accuracy"]["test"]]
+    assert (tmp_path / "run" / "report.html").stat().st_size > 10_000
+
+
 def test_fit_says_when_nothing_is_to_be_done_or_can_be(tmp_path: Path, bitspike: Bitspike) -> None:
     code, out, _ = bitspike("fit", "quickstart", "--chip", "generic-int", "--out", tmp_path / "x.yaml")
     assert (code, out) == (0, "quickstart fits chip 'generic-int' as it is\n")

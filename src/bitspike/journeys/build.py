@@ -62,6 +62,7 @@ SCALES: dict[str, Any] = {
     "mse": scales.MSE,
     "constant": scales.Constant,
     "dyadic": scales.Dyadic,
+    "coded": scales.Coded,
 }
 SCHEMES: dict[str, Any] = {
     "uniform": schemes.Uniform,
@@ -124,7 +125,7 @@ def build_scheme(value: Any) -> Any:
 
 def build_scale(value: Any) -> Any:
     """Build a scale rule; None stays None."""
-    return build(SCALES, value, **({"rule": build_scale(value.rule)} if getattr(value, "kind", "") == "dyadic" else {}))
+    return build(SCALES, value, **({"rule": build_scale(value.rule)} if hasattr(value, "rule") else {}))
 
 
 def build_conversion(value: Conversion) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -93,6 +93,10 @@ class Way(Protocol):
         """Return what a section of the recipe trains; it shares its weights with the network that was started."""
         ...
 
+    def decoded(self, model: nn.Module) -> nn.Module | None:
+        """Return an ordinary network whose weights were trained as codes, with the values of these; None of others."""
+        ...
+
     def beside(self, model: nn.Module, test: Batches, clock: Clock) -> dict[str, float | None]:
         """Measure what the spiking network is compared with, by its name in the report."""
         ...
@@ -105,8 +109,10 @@ class Way(Protocol):
         """Return what listens while the network is measured, to tell the accuracy of fewer steps afterwards."""
         ...
 
-    def by_step(self, made: Made, test: Batches, tested: Evaluation, heard: list[float] | None) -> list[float]:
-        """Return the accuracy when the network takes 1, 2, ..., T steps."""
+    def by_step(
+        self, made: Made, test: Batches, tested: Evaluation, heard: list[float] | None
+    ) -> Sequence[float | None]:
+        """Return the accuracy when the network takes 1, 2, ..., T steps; None where it was not asked for."""
         ...
 
     def at_steps(self, made: Made, steps: int) -> AbstractContextManager[nn.Module]:
@@ -142,6 +148,9 @@ class Trained:
         del model, test, clock
         return {}
 
+    def decoded(self, model: nn.Module) -> None:
+        del model
+
     def finish(self, model: nn.Module) -> Made:
         return Made(model, self.data.grid, b.build_precision(self.recipe))
 
@@ -149,7 +158,9 @@ class Trained:
         del made
         return nullcontext()
 
-    def by_step(self, made: Made, test: Batches, tested: Evaluation, heard: list[float] | None) -> list[float]:
+    def by_step(
+        self, made: Made, test: Batches, tested: Evaluation, heard: list[float] | None
+    ) -> Sequence[float | None]:
         del heard
         return by_step(made.network, test, seed=self.recipe.seed, final=tested)
 
@@ -205,6 +216,11 @@ class Converted:
     def trained(self, model: nn.Module, section: str) -> nn.Module:
         return self._over_time(model) if section == "over_time" else model
 
+    def decoded(self, model: nn.Module) -> nn.Module | None:
+        tuning = self.recipe.finetune
+        coded = tuning is not None and tuning.quantized == "weights"
+        return detach(copy.deepcopy(model)) if coded else None
+
     def _over_time(self, model: nn.Module) -> nn.Module:
         assert isinstance(model, Prepared)
         return over_time(model, neuron=b.CONVERTED[self.recipe.convert.neuron])
@@ -239,7 +255,7 @@ class Converted:
             network = finish(model, self.example(), data=self.calibration(), input_grid=grid, **choices)
         else:
             network = convert(
-                detach(copy.deepcopy(model)) if tuning is not None and tuning.quantized else model,
+                model if (decoded := self.decoded(model)) is None else decoded,
                 self.example(),
                 calibrate=self.calibration(),
                 input_grid=grid,
@@ -251,10 +267,14 @@ class Converted:
     def watched(self, made: Made) -> AbstractContextManager[Prefixes | None]:
         return Prefixes(made.network) if self._stops_anywhere(made) else nullcontext()
 
-    def by_step(self, made: Made, test: Batches, tested: Evaluation, heard: list[float] | None) -> list[float]:
+    def by_step(
+        self, made: Made, test: Batches, tested: Evaluation, heard: list[float] | None
+    ) -> Sequence[float | None]:
         if heard is not None:
             return [*heard[:-1], tested.accuracy]
-        accuracies = []
+        accuracies: list[float | None] = []
+        if not self.recipe.evaluation.by_step:
+            return [*[None] * (self.recipe.convert.steps - 1), tested.accuracy]
         for steps in range(1, self.recipe.convert.steps):
             with self.at_steps(made, steps) as network:
                 accuracies.append(self._accuracy(network, test))

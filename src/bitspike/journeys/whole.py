@@ -102,6 +102,8 @@ def run(
         if not first:
             return {}
         write_weights(folder / "model.safetensors", state_of(model))
+        if (decoded := way.decoded(model)) is not None:
+            write_weights(folder / "decoded.safetensors", state_of(decoded))
         report, detail = _measure(chosen, data, way, model, history, folder, clock)
         report["command"] = again
         rows = [] if history is None else history.rows()

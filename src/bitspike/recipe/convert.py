@@ -128,9 +128,14 @@ class OverTime(Training):
 
 
 class Measurement(Evaluation):
-    """How images are run. ``proof`` test images are proven and compared with the integers; null proves all."""
+    """How images are run. ``proof`` test images are proven and compared with the integers; null proves all.
+
+    ``by_step: false`` leaves out the accuracy of fewer steps, which costs a conversion each where layers wait for the
+    one before.
+    """
 
     proof: PositiveInt | None = None
+    by_step: bool = True
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
 

@@ -50,7 +50,15 @@ class Dyadic(Value):
     rule: Rule = Max(kind="max")
 
 
-Scale = Annotated[Max | MeanAbs | Percentile | MSE | Constant | Dyadic, Field(discriminator="kind")]
+class Coded(Value):
+    """Keep the codes of weights that were trained as codes; ``rule`` is for those that were not."""
+
+    kind: Literal["coded"]
+    rule: Rule = Max(kind="max")
+    tolerance: Annotated[float, Field(gt=0, lt=0.5)] = 1e-3
+
+
+Scale = Annotated[Max | MeanAbs | Percentile | MSE | Constant | Dyadic | Coded, Field(discriminator="kind")]
 
 
 # Schemes ------------------------------------------------------------------------------------------------------------

@@ -235,3 +235,46 @@ def nearest_power_of_two(x: Tensor) -> Tensor:
     mantissa = torch.frexp(x).mantissa
     power = x / mantissa
     return torch.where(mantissa >= math.sqrt(0.5), power, power / 2)
+
+
+@dataclass(frozen=True)
+class Coded(ScaleRule):
+    """Find the step of weights that are codes times a step already; for all others take the step of a rule.
+
+    The step is the smallest magnitude that is not 0, if all others are whole multiples of it up to the largest code.
+    That keeps the codes of a network whose weights were trained as codes, also in a part of a layer that happens to
+    lack the outermost level.
+
+    Args:
+        rule: where the weights are no codes.
+        tolerance: how far a weight may be from a whole multiple, as a share of the step.
+
+    Example:
+        >>> w = torch.tensor([[0.4, -0.2, 0.0], [0.6, -0.5, 0.1]])
+        >>> Coded().step(w, (1,), 3, torch.round).flatten()
+        tensor([0.2000, 0.2000])
+    """
+
+    rule: ScaleRule = field(default_factory=Max)
+    tolerance: float = 1e-3
+
+    def __post_init__(self) -> None:
+        if not 0 < self.tolerance < 0.5:
+            raise ConstraintError(f"Coded(tolerance={self.tolerance}): a share of the step in (0, 0.5) is needed")
+
+    def reach(self, w: Tensor, dims: tuple[int, ...], kept: Tensor | None = None) -> Tensor:
+        return self.rule.reach(w, dims, kept)
+
+    def step(
+        self, w: Tensor, dims: tuple[int, ...], high: int, project: Projection, kept: Tensor | None = None
+    ) -> Tensor:
+        own = self.rule.step(w, dims, high, project, kept)
+        magnitude = w.abs()
+        top = magnitude.amax(dims, keepdim=True)
+        counts = magnitude > top * (self.tolerance / high)
+        smallest = torch.where(counts, magnitude, torch.inf).amin(dims, keepdim=True)
+        multiples = magnitude / smallest
+        whole = multiples.round()
+        coded = ((multiples - whole).abs() <= self.tolerance * whole.clamp(min=1)) & (whole <= high)
+        found = magnitude.sum(dims, keepdim=True) / whole.sum(dims, keepdim=True).clamp(min=1)
+        return torch.where(coded.all(dims, keepdim=True) if dims else coded, _positive(found), own)
