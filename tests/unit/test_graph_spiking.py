@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import bitspike as bs
-from bitspike.errors import ConstraintError, ConversionError
+from bitspike.errors import ConstraintError, ConversionError, LoweringError
 from bitspike.graph.capture import capture
 from bitspike.graph.conversion import conversion_of, spiking_part
 from bitspike.graph.fold import fold
@@ -243,16 +243,112 @@ def test_convert_check_12_a_region_with_a_hole_is_refused() -> None:
         bs.convert(model, x[:1], calibrate=x, include=["0", "1", "4", "5"])
 
 
-def test_corrections_bring_the_layers_closer() -> None:
+CORRECTIONS = ("bias", "potential", "weights", "light", "advanced", ("bias", "weights"))
+
+
+@pytest.mark.parametrize(
+    ("correct", "choices"),
+    [
+        *((correct, {}) for correct in CORRECTIONS),
+        ("advanced", {"coding": "split"}),
+        (("weights", "bias"), {"schedule": "layerwise", "bits": 3}),
+        ("advanced", {"multiplier_bits": 2, "per_channel": False}),
+    ],
+)
+def test_corrections_bring_the_network_closer(correct: Any, choices: dict[str, Any]) -> None:
     x, model = images(64, 2, 8, 8), Residual().eval()
-    errors = {}
-    for correct in (None, "bias", "potential"):
-        snn = bs.convert(model, x[:1], calibrate=x, steps=4, bits=4, correct=correct)
-        assert not bs.lower(snn, x[:1]).notes
+    errors = []
+    for how in (None, correct):
+        snn = bs.convert(model, x[:1], calibrate=x, **{"steps": 4, "bits": 4, "correct": how, **choices})
+        net = bs.lower(snn, x[:1])
+        assert net.notes == ()
+        assert bs.verify(net, x[:4]).equal
         with torch.no_grad():
-            errors[correct] = relative(snn(x), model(x))
-    assert errors["bias"] < errors[None]
-    assert errors["potential"] < errors[None]
+            errors.append(relative(snn(x), model(x)))
+    assert errors[1] < errors[0]
+
+
+def test_the_light_pipeline_takes_thresholds_of_least_squared_error() -> None:
+    x, model = images(16, 2, 8, 8), Residual().eval()
+    light = bs.convert(model, x[:1], calibrate=x, steps=64, correct="light")
+    same = bs.convert(model, x[:1], calibrate=x, steps=64, correct="bias", threshold=bs.MSEThreshold())
+    assert conversion_of(light).calibration == conversion_of(same).calibration
+    with torch.no_grad():
+        assert torch.equal(light(x), same(x))
+
+
+def test_weights_are_calibrated_where_it_brings_the_layer_closer() -> None:
+    x, model = images(64, 2, 8, 8), Residual().eval()
+    plain = bs.convert(model, x[:1], calibrate=x, steps=8, bits=2, first_bits=2)
+    better = bs.convert(model, x[:1], calibrate=x, steps=8, bits=2, first_bits=2, correct="weights")
+    record = conversion_of(better)
+    assert record.shifts.weights
+    assert record.shifts.weights.keys() <= {"stem", "one", "two", "down"}  # a read-out has no levels to round to
+    with torch.no_grad():
+        wanted = values(record.graph, x)
+        for id in record.layers:
+            if record.layers[id].kind != "neuron":
+                continue
+            off = [relative(decoded(network, x, id), wanted[id]) for network in (plain, better)]
+            assert off[1] < off[0], id
+    again = record.build()
+    with torch.no_grad():
+        assert torch.equal(again(x), better(x))
+
+
+def decoded(network: nn.Module, x: Tensor, id: str) -> Tensor:
+    """Return what a neuron's spikes stand for."""
+    spikes: list[Tensor] = []
+    handle = network.get_submodule(id.replace("#", "_")).register_forward_hook(lambda m, args, out: spikes.append(out))
+    network(x)
+    handle.remove()
+    return spikes[0].mean(0) * conversion_of(network).layers[id].value.to(x).view(-1, 1, 1)
+
+
+class TwoSensors(nn.Module):
+    """An image and a vector, each with layers of its own, that meet in one layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.image, self.vector, self.both = nn.Conv2d(2, 4, 3), nn.Linear(5, 6), nn.Linear(150, 3)
+
+    def forward(self, image: Tensor, vector: Tensor) -> Tensor:
+        seen = torch.cat([F.relu(self.image(image)).flatten(1), F.relu(self.vector(vector))], 1)
+        return self.both(seen)
+
+
+def test_several_inputs_are_converted_and_lowered_as_one_that_is_cut_inside() -> None:
+    image, vector = images(8, 2, 8, 8), images(8, 5, seed=1)
+    apart = TwoSensors().eval()
+    snn = bs.convert(apart, (image[:1], vector[:1]), calibrate=[(image, vector)], steps=32)
+    with torch.no_grad():
+        assert relative(snn(image, vector), apart(image, vector)) < 0.1
+    with pytest.raises(LoweringError, match="side by side, cut inside"):
+        bs.lower(snn, image[:1])
+
+    class Joined(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.sensors = apart
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.sensors(x[:, :128].view(-1, 2, 8, 8), x[:, 128:])  # type: ignore[no-any-return]
+
+    x = torch.cat([image.flatten(1), vector], 1)
+    one = bs.convert(Joined().eval(), x[:1], calibrate=x, steps=32)
+    net = bs.lower(one, x[:1])
+    assert net.notes == ()
+    assert net.input.shape == (133,)
+    assert bs.verify(net, x).equal
+    with torch.no_grad():
+        torch.testing.assert_close(one(x), snn(image, vector))
+
+
+def test_unknown_corrections_are_refused() -> None:
+    x, model = images(4, 2, 8, 8), Residual().eval()
+    with pytest.raises(ConstraintError, match=r"'heavy' is no correction.*'weights', 'light', 'advanced'"):
+        bs.convert(model, x[:1], calibrate=x, correct="heavy")
 
 
 def test_fine_tuned_networks_are_finished() -> None:

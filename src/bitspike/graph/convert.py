@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.errors import ConstraintError
-from bitspike.graph.adjust import Kind as Corrected
-from bitspike.graph.adjust import find_shifts
+from bitspike.graph.adjust import PIPELINES, Corrections, find_shifts, kinds_of
 from bitspike.graph.calibrate import calibrate as find_lambdas
 from bitspike.graph.capture import capture
 from bitspike.graph.conversion import Conversion
@@ -25,7 +24,7 @@ from bitspike.graph.rebuild import agree
 from bitspike.graph.region import region
 from bitspike.graph.rules import raise_if, violations
 from bitspike.graph.settings import Settings
-from bitspike.graph.thresholds import ThresholdRule
+from bitspike.graph.thresholds import MSEThreshold, ThresholdRule
 from bitspike.graph.trace import evaluation
 from bitspike.ops.grids import Grid
 
@@ -46,7 +45,7 @@ def convert(
     input_bits: int = 8,
     samples: int = 1024,
     seed: int = 0,
-    correct: Corrected | None = None,
+    correct: Corrections | None = None,
     frontend: Frontend = "fx",
     concrete_args: Mapping[str, Any] | None = None,
     **choices: Any,
@@ -69,12 +68,16 @@ def convert(
             images for values in [0, 1] of the model's own input, else ``input_bits`` between the extremes.
         input_bits: of that grid, 2 to 16.
         samples, seed: of the calibration.
-        correct: ``bias`` or ``potential``: measure every layer against the float network, in the order of data flow,
-            and correct what its spikes lack on average. None leaves the layers as they are.
+        correct: measure every layer against the float network, in the order of data flow, and correct what its spikes
+            lack: ``bias`` or ``potential`` on average, ``weights`` by a few hundred steps of gradient descent, or
+            several of them in turn, ``("weights", "potential")``. Two pipelines have names: ``light`` is thresholds of
+            least squared error and ``bias``, ``advanced`` the same thresholds, ``weights`` and ``potential``. None
+            leaves the layers as they are.
         frontend: ``fx``, or ``export`` for models that branch on shapes.
         concrete_args: arguments of forward to be held fixed while it is followed.
         choices: of :class:`~bitspike.graph.settings.Settings`: steps, neuron, bits, first_bits, last_bits, per_channel,
-            scale, coding, reset, fire, initial, schedule, average_pool, max_fraction_bits.
+            scale, coding, reset, fire, initial, schedule, average_pool, max_fraction_bits, multiplier_bits, concat,
+            tolerance.
 
     Returns:
         the spiking network, a plain module with ``forward(x)`` as before; modules keep their names. ``bs.lower`` turns
@@ -130,13 +133,16 @@ def assemble(
     input_bits: int = 8,
     samples: int = 1024,
     seed: int = 0,
-    correct: Corrected | None = None,
+    correct: Corrections | None = None,
 ) -> nn.Module:
     """Make the spiking network of a folded graph; arguments as :func:`convert`.
 
     ``data`` is what the input's grid and corrections are read from where ``calibrate`` holds values.
     """
-    chosen = region(graph, include, exclude)
+    corrections = () if correct is None else kinds_of(correct)
+    if threshold is None and isinstance(correct, str) and correct in PIPELINES:
+        threshold = MSEThreshold(initial=settings.initial)
+    chosen = _with_one_entry(graph, region(graph, include, exclude))
     raise_if(violations(graph, chosen))
     core = core_of(graph, chosen)
     at = neurons(core)
@@ -160,9 +166,22 @@ def assemble(
         notes += ("W205: a reset to zero loses what exceeds the threshold: rates never converge to the activations",)
     grids = _grids(graph, core, batches, input_grid, input_bits, samples)
     made = Conversion(graph, frozenset(chosen), lambdas, grids, settings, record, notes=notes)
-    if correct is not None:
-        made = replace(made, shifts=find_shifts(made, batches, kind=correct, samples=min(samples, 256)))
+    if corrections:
+        shifts = find_shifts(made, batches, kinds=corrections, samples=min(samples, 256), seed=seed)
+        made = replace(made, shifts=shifts)
     return made.assemble()
+
+
+def _with_one_entry(graph: Graph, region: Collection[str]) -> frozenset[str]:
+    """Take in what cuts one value into several that enter a region, because the integer form has one input."""
+    before = {i for op in graph if op.id in region for i in op.inputs if i not in region}
+    readers, taken = graph.readers(), set(region)
+    for op in reversed(graph.ops):
+        cuts = op.id in before and op.kind in ("slice", "reshape", "transpose")
+        if len(before) > 1 and cuts and all(reader.id in taken for reader in readers[op.id]):
+            taken.add(op.id)
+            before = before - {op.id} | set(op.inputs)
+    return frozenset(taken if len(before) == 1 else region)
 
 
 def _grids(graph: Graph, core: Graph, batches: Batches, given: Grid | None, bits: int, samples: int) -> dict[str, Grid]:

@@ -173,6 +173,7 @@ def calibrate_weight(
     steps: int,
     initial: float = 0.5,
     quantize: Callable[[Tensor], Tensor] | None = None,
+    beside: Tensor | None = None,
     iterations: int = 500,
     batch: int = 32,
     lr: float = 1e-3,
@@ -180,7 +181,7 @@ def calibrate_weight(
 ) -> Tensor:
     """Return weights with which a layer's quantized output comes closer to the float network's.
 
-        W* = argmin |Q(apply(r, q(W), b)) - a_ref|^2
+        W* = argmin |Q(apply(r, q(W), b) + beside) - a_ref|^2
         Q(y) = threshold floor(clamp(T y / threshold + initial, 0, T)) / T
 
     by Adam with a cosine to 0. The error on all samples is measured now and then, and the best weights win: those
@@ -196,6 +197,7 @@ def calibrate_weight(
         steps: T.
         initial: potential before the first step as a share of the threshold.
         quantize: q with its gradient, such as ``Uniform(4).quantize``; None leaves weights real.
+        beside: [N, C, ...] what else the neurons add up, such as a shortcut.
         iterations: optimizer steps, at least 1.
         batch: samples per step.
         lr: learning rate in units of the root mean square of the weights.
@@ -217,7 +219,9 @@ def calibrate_weight(
     start = weight.detach()
 
     def miss(w: Tensor, at: Tensor | slice) -> Tensor:
-        return (clip_floor_shift(apply(x[at], through(w), b), top, steps, initial) - y[at]).square().mean()
+        charge = apply(x[at], through(w), b)
+        charge = charge if beside is None else charge + beside[at]
+        return (clip_floor_shift(charge, top, steps, initial) - y[at]).square().mean()
 
     def whole(w: Tensor) -> float:
         with torch.no_grad():

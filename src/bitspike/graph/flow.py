@@ -7,10 +7,11 @@ or compare make of these. What a weighted layer gives is a *current*, until it r
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Container, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from bitspike.graph.ir import WEIGHTED, Graph, Op
+from bitspike.graph.wires import wires
 
 _MOVES = ("reshape", "transpose", "slice", "pad")
 
@@ -21,34 +22,18 @@ def moves(op: Op) -> bool:
 
 
 def spikes(graph: Graph) -> set[str]:
-    """Return the ids of all operations whose result is spikes."""
-    found: set[str] = set()
-    sums: set[str] = set()  # of spikes, that are currents because only relus and further sums read them
-    readers = graph.readers()
-    for op in graph:
-        carries = moves(op) or op.kind in ("avg_pool", "max_pool", "concat")
-        if (
-            op.kind in ("input", "relu")
-            or (carries and all(i in found for i in op.inputs))
-            or read_as_spikes(op, found | sums, readers[op.id])
-        ):
-            found.add(op.id)
-        elif rectified_sum(op, found | sums):
-            sums.add(op.id)
-    return found
+    """Return the ids of all operations whose result is spikes.
 
-
-def rectified_sum(op: Op, rectified: Container[str]) -> bool:
-    """Tell whether an operation adds values that are never below 0."""
-    return op.kind == "add" and all(i in rectified for i in op.inputs) and -1 not in op.attrs.get("signs", (1, 1))
-
-
-def read_as_spikes(op: Op, rectified: Container[str], readers: list[Op]) -> bool:
-    """Tell whether a sum needs a neuron of its own: it is never below 0, and something reads it as spikes.
-
-    A sum that only relus and further sums read is a current of their neurons.
+    A sum that only relus and further sums read is none: it is a current of their neurons.
     """
-    return rectified_sum(op, rectified) and any(reader.kind not in ("relu", "add") for reader in readers)
+    kinds, readers = wires(graph), graph.readers()
+    return {op.id for op in graph if kinds[op.id] != "current" and _carries(op, readers[op.id])}
+
+
+def _carries(op: Op, readers: list[Op]) -> bool:
+    if op.kind == "add":
+        return -1 not in op.attrs["signs"] and any(reader.kind not in ("relu", "add") for reader in readers)
+    return moves(op) or op.kind in ("input", "relu", "avg_pool", "max_pool", "concat")
 
 
 def neurons(graph: Graph) -> tuple[str, ...]:
@@ -149,7 +134,7 @@ def meetings(graph: Graph) -> list[Meeting]:
             op = ops[at]
             if op.kind in WEIGHTED:
                 weighted[at] = share
-            elif at not in found and (moves(op) or op.kind in ("add", "max_pool")):
+            elif at not in found and (moves(op) or op.kind == "add"):
                 skips += [(at, n, share) for n, i in enumerate(op.inputs) if i in found and op.kind == "add"]
                 open_ids.extend((i, share) for i in reversed(op.inputs) if i not in found)
             elif at not in found and op.kind == "avg_pool":

@@ -177,7 +177,17 @@ class _Draft:
                     found.append(None)
             return _all(found) if found else None
 
-        return ahead(first.id, gain, shift)
+        shares = ahead(first.id, gain, shift)
+        return shares if shares is None or self._one_entry(shares) else None
+
+    def _one_entry(self, shares: list[_Share]) -> bool:
+        """Tell whether all layers that take up a shift read one value, with one border or with none."""
+        borders = {
+            (s.op.inputs[0], _padding(self.layers[s.op.id]))
+            for s in shares
+            if s.op.kind == "convolution" and bool(s.shift.any())
+        }
+        return len(borders) < 2 or not any(any(sides) for _, sides in borders)
 
     def _commutes(self, op: Op, gain: Tensor, shift: Tensor) -> bool:
         """Tell whether an operation may change places with a gain and a shift per channel."""
@@ -212,7 +222,7 @@ class _Draft:
 
     def _surround(self, op: Op, layer: Any, value: Tensor) -> None:
         """Put the border that a layer pads with in front of it, of one value per channel; equal ones are one."""
-        source, sides = self.ops[op.inputs[0]], tuple(layer.padding)
+        source, sides = self.ops[op.inputs[0]], _padding(layer)
         key = ("border", source.id, sides, tuple(value.tolist()))
         if key not in self.borders:
             shape = (source.shape[0], *(n + 2 * p for n, p in zip(source.shape[1:], sides, strict=True)))
@@ -381,8 +391,12 @@ def _is_transposed(layer: nn.Module) -> bool:
     return isinstance(layer, tuple(TRANSPOSED.values()))
 
 
-def _is_padded(layer: Any) -> bool:
-    return any(getattr(layer, "padding", ())) or _is_transposed(layer)
+def _padding(layer: Any) -> tuple[int, ...]:
+    return tuple(getattr(layer, "padding", ()))
+
+
+def _is_padded(layer: nn.Module) -> bool:
+    return any(_padding(layer)) or _is_transposed(layer)
 
 
 def _outputs(layer: Any) -> int:

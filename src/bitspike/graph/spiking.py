@@ -18,10 +18,11 @@ import torch
 from torch import Tensor, fx, nn
 
 from bitspike.errors import ConversionError
-from bitspike.graph.flow import entries, moves, read_as_spikes, rectified_sum
+from bitspike.graph.flow import entries, moves
+from bitspike.graph.flow import spikes as spiking
 from bitspike.graph.ir import WEIGHTED, Graph, Op
 from bitspike.graph.settings import Settings
-from bitspike.graph.units import Group, Weighted, fit_group, shared_unit
+from bitspike.graph.units import Group, Weighted, codes_of, fit_group, shared_unit
 from bitspike.nn import (
     IF,
     BernoulliCoder,
@@ -43,7 +44,6 @@ from bitspike.nn import (
 )
 from bitspike.ops.grids import Grid
 from bitspike.weights.attach import attach
-from bitspike.weights.codes import along
 from bitspike.weights.schemes import FixedPoint
 
 
@@ -91,7 +91,7 @@ class Spikes:
 
 
 @dataclass(frozen=True, eq=False)
-class _Branch:
+class Branch:
     """One way into a neuron: a weighted operation or a skip, and what lies between it and the neuron."""
 
     op: Op
@@ -105,6 +105,27 @@ class _Branch:
         return math.prod(math.prod(o.attrs["kernel"]) for o in self.after if o.kind == "avg_pool")
 
 
+@dataclass(frozen=True, eq=False)
+class Charge:
+    """What one neuron adds up, in real values.
+
+    Args:
+        branches: the weighted ones.
+        weighted: what each of them adds.
+        factors: by weighted branch, what a weight is multiplied by to be the current of one input spike.
+        skips: real value of one spike of each skip, [1] or [C].
+        wanted: lambda, the wanted real value of an output spike, [1] or [C].
+        per_channel: whether every output channel has a unit of its own.
+    """
+
+    branches: tuple[Branch, ...]
+    weighted: tuple[Weighted, ...]
+    factors: tuple[Tensor, ...]
+    skips: tuple[Tensor, ...]
+    wanted: Tensor
+    per_channel: bool
+
+
 @dataclass
 class Built:
     """A spiking network and how it came about.
@@ -113,20 +134,28 @@ class Built:
         network: the module.
         layers: by id of relu or read-out.
         wires: by operation, the spikes that stand for its value: fx node name and real value of one.
+        charges: by id of the relu, what its neuron adds up.
     """
 
     network: fx.GraphModule
     layers: dict[str, LayerReport]
     wires: dict[str, tuple[str, Tensor]]
-    grids: dict[str, Grid] = field(default_factory=dict)
+    charges: dict[str, Charge] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
 class Shifts:
-    """Corrections of neurons in real units, float64 [C]: added to the bias of every step, or to the first potential."""
+    """Corrections, real values.
+
+    Args:
+        bias: by relu, float64 [C], added to the bias of every step.
+        initial: by relu, float64 [C], added to the first potential.
+        weights: by weighted operation, what takes the place of its weights.
+    """
 
     bias: Mapping[str, Tensor] = field(default_factory=dict)
     initial: Mapping[str, Tensor] = field(default_factory=dict)
+    weights: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def build(
@@ -143,7 +172,7 @@ def build(
         values: lambda by relu (and by ``add`` or average pool that becomes a neuron), [1] or [C].
         grids: by input, the integer grid of its codes; ignored for spike codings.
         settings: the choices.
-        shifts: corrections by relu.
+        shifts: corrections.
 
     Raises:
         ConversionError: an operation has no place in a spiking network; all are named at once.
@@ -164,14 +193,13 @@ class _Builder:
     ) -> None:
         self.graph, self.values, self.grids, self.settings, self.shifts = graph, values, grids, settings, shifts
         self.ops = {op.id: op for op in graph}
-        self.readers = graph.readers()
         self.fx = fx.Graph()
         self.modules: dict[str, nn.Module] = {}
         self.spikes: dict[str, Spikes] = {}
-        self.sums: set[str] = set()
         self.reports: dict[str, LayerReport] = {}
+        self.charges: dict[str, Charge] = {}
         self.readouts: dict[str, fx.Node] = {}
-        self.entering = entries(graph)
+        self.sending, self.entering = spiking(graph), entries(graph)
         self.first = {op.id for op in graph if op.kind in WEIGHTED and op.inputs[0] in self.entering}
         self.dtype = next((p.dtype for m in graph.modules.values() for p in m.parameters()), torch.float32)
 
@@ -180,7 +208,7 @@ class _Builder:
             self._visit(op)
         network = fx.GraphModule(self.modules, self.fx, class_name=f"Spiking{self.graph.model or 'Network'}")
         wires = {id: (s.node.name, s.value) for id, s in self.spikes.items()}
-        return Built(network.eval(), self.reports, wires, dict(self.grids))
+        return Built(network.eval(), self.reports, wires, self.charges)
 
     # ---- what becomes of an operation ------------------------------------------------------------------------------
 
@@ -191,10 +219,8 @@ class _Builder:
             self._output(op)
         elif op.kind == "relu":
             self._relu(op)
-        elif read_as_spikes(op, self.spikes.keys() | self.sums, self.readers[op.id]):
-            self._neuron(op, self._branches(op.id), self._lambda(op), kind="neuron")
-        elif rectified_sum(op, self.spikes.keys() | self.sums):
-            self.sums.add(op.id)
+        elif op.kind == "add" and op.id in self.sending:
+            self._neuron(op, op.id)
         elif all(i in self.spikes for i in op.inputs):
             self._spikes(op)
 
@@ -218,18 +244,11 @@ class _Builder:
         self.spikes[op.id] = Spikes(node, value)
 
     def _relu(self, op: Op) -> None:
-        source, pools = self.ops[op.inputs[0]], []
+        source = self.ops[op.inputs[0]]
         if source.id in self.spikes and source.id not in self.entering:  # rectified already
             self.spikes[op.id] = self.spikes[source.id]
-            return
-        # relu(max_pool(current)) is max_pool(relu(current)), and counts of spikes have an exact maximum.
-        while source.kind == "max_pool" and source.id not in self.spikes:
-            pools.append(source)
-            source = self.ops[source.inputs[0]]
-        made = self._neuron(op, self._branches(source.id), self._lambda(op), kind="neuron", source=source)
-        for pool in reversed(pools):
-            made = self._max_pool(pool, made)
-        self.spikes[op.id] = made
+        else:
+            self._neuron(op, source.id)
 
     def _output(self, op: Op) -> None:
         results = [self._leave(self.ops[i]) for i in op.inputs]
@@ -318,11 +337,11 @@ class _Builder:
 
     # ---- neurons ---------------------------------------------------------------------------------------------------
 
-    def _branches(self, id: str, sign: int = 1, after: tuple[Op, ...] = ()) -> list[_Branch]:
+    def _branches(self, id: str, sign: int = 1, after: tuple[Op, ...] = ()) -> list[Branch]:
         """Return all ways into what ``id`` computes, back to weighted layers and spikes."""
         op = self.ops[id]
         if id in self.spikes:
-            return [_Branch(op, sign, after, weighted=False)]
+            return [Branch(op, sign, after, weighted=False)]
         if op.kind in WEIGHTED:
             if op.inputs[0] not in self.spikes:
                 raise self._refused(
@@ -330,7 +349,7 @@ class _Builder:
                     f"E103: reads {op.inputs[0]}, a signed value, where spikes are needed",
                     "a ReLU between the two layers, fine-tuned; or leave one of them out (exclude=...)",
                 )
-            return [_Branch(op, sign, after, weighted=True)]
+            return [Branch(op, sign, after, weighted=True)]
         if op.kind == "add":
             signs = op.attrs.get("signs", (1, 1))
             return [b for i, s in zip(op.inputs, signs, strict=True) for b in self._branches(i, sign * s, after)]
@@ -338,19 +357,26 @@ class _Builder:
             return self._branches(op.inputs[0], sign, (op, *after))
         raise self._refused(op, f"E106: {op.kind} of a signed value has no form on spikes", "a ReLU in front of it")
 
-    def _neuron(
-        self, op: Op, branches: list[_Branch], wanted: Tensor, *, kind: str, source: Op | None = None
-    ) -> Spikes:
+    def _neuron(self, op: Op, source: str) -> None:
+        """Make the neuron that rectifies ``source``."""
         s, word = self.settings, _word(op.id)
-        shape = op.shape if source is None else source.shape
+        branches, wanted = self._branches(source), self._lambda(op)
         layers = [b for b in branches if b.weighted]
         skips = [b for b in branches if not b.weighted]
-        weighted = self._shifted(op.id, layers, [self._weighted(b, last=False) for b in layers])
-        group = fit_group(
-            weighted,
-            [self._skip(b) for b in skips],
-            wanted,
+        charge = Charge(
+            branches=tuple(layers),
+            weighted=tuple(self._shifted(op.id, layers, [self._weighted(b, last=False) for b in layers])),
+            factors=tuple(self._factor(b) for b in layers),
+            skips=tuple(self._skip(b) for b in skips),
+            wanted=wanted,
             per_channel=s.per_channel and not any(o.kind in ("reshape", "transpose") for b in layers for o in b.after),
+        )
+        self.charges[op.id] = charge
+        group = fit_group(
+            charge.weighted,
+            charge.skips,
+            wanted,
+            per_channel=charge.per_channel,
             scale=s.scale,
             max_fraction_bits=s.max_fraction_bits,
             multiplier_bits=s.multiplier_bits,
@@ -375,13 +401,11 @@ class _Builder:
             initial = initial + shift.round() * step
         threshold = group.threshold.double() * step
         node = self._module(word, self._neuron_module(_scalar(threshold), _scalar(initial), step), node)
-        value = group.value if group.value.numel() == 1 else group.value.reshape(-1, *[1] * (len(shape) - 1))
-        made = Spikes(node, value)
-        self.spikes[op.id] = made
-        self._report(op, kind, op.id if source is None else source.id, layers, wanted, group, exponent)
-        return made
+        value = group.value if group.value.numel() == 1 else group.value.reshape(-1, *[1] * (len(op.shape) - 1))
+        self.spikes[op.id] = Spikes(node, value)
+        self._report(op, source, layers, wanted, group, exponent)
 
-    def _shifted(self, id: str, layers: list[_Branch], weighted: list[Weighted]) -> list[Weighted]:
+    def _shifted(self, id: str, layers: list[Branch], weighted: list[Weighted]) -> list[Weighted]:
         """Add the correction of a neuron's bias to that of its first layer."""
         if id not in self.shifts.bias or not layers:
             return weighted
@@ -390,11 +414,9 @@ class _Builder:
             return weighted
         return [replace(first, bias=first.bias + shift / layers[0].area), *weighted[1:]]
 
-    def _report(
-        self, op: Op, kind: str, source: str, layers: list[_Branch], wanted: Tensor, group: Group, exponent: int
-    ) -> None:
+    def _report(self, op: Op, source: str, layers: list[Branch], wanted: Tensor, group: Group, exponent: int) -> None:
         self.reports[op.id] = LayerReport(
-            id=op.id, path=op.path, kind=kind, source=source, weights=tuple(_word(b.op.id) for b in layers),
+            id=op.id, path=op.path, kind="neuron", source=source, weights=tuple(_word(b.op.id) for b in layers),
             wanted=wanted, value=group.value, unit=group.unit, threshold=group.threshold,
             fraction_bits=group.fraction_bits,
             exponent=exponent, inputs={_word(b.op.id): self.spikes[b.op.inputs[0]].value for b in layers},
@@ -407,20 +429,34 @@ class _Builder:
             return SignedIF(threshold, fire=s.fire, initial=initial, retract=step)
         return IF(threshold, reset=s.reset, fire=s.fire, initial=initial)
 
-    def _weighted(self, branch: _Branch, *, last: bool) -> Weighted:
+    def _weighted(self, branch: Branch, *, last: bool) -> Weighted:
         """Return what one input spike adds, with the value of the input folded into the weights."""
         op, layer = branch.op, self.graph.module_of(branch.op)
-        weight = cast(Tensor, layer.weight).detach().double()
-        value = self.spikes[op.inputs[0]].value
-        transposed = isinstance(layer, nn.modules.conv._ConvTransposeNd)
-        groups = int(getattr(layer, "groups", 1))
-        current = weight * self._input_values(op, value, weight, transposed, groups) * branch.sign / branch.area
-        axis = 1 if transposed else 0
+        weight = self._weight(op)
+        transposed, groups = _is_transposed(layer), int(getattr(layer, "groups", 1))
         channels = weight.shape[1] * groups if transposed else weight.shape[0]
         bias = getattr(layer, "bias", None)
         real = torch.zeros(channels, dtype=torch.float64) if bias is None else bias.detach().double()
         bits = self.settings.bits_of(op.path, first=op.id in self.first, last=last)
-        return Weighted(current, real.cpu() * branch.sign / branch.area, bits, axis, groups if transposed else 1)
+        return Weighted(
+            weight * self._factor(branch),
+            real.cpu() * branch.sign / branch.area,
+            bits,
+            axis=1 if transposed else 0,
+            groups=groups if transposed else 1,
+        )
+
+    def _weight(self, op: Op) -> Tensor:
+        return self.shifts.weights.get(op.id, cast(Tensor, self.graph.module_of(op).weight)).detach().double()
+
+    def _factor(self, branch: Branch) -> Tensor:
+        """Return what a weight is multiplied by to be the current of one input spike, broadcastable against weights."""
+        op, layer = branch.op, self.graph.module_of(branch.op)
+        value = self.spikes[op.inputs[0]].value
+        groups = int(getattr(layer, "groups", 1))
+        return (
+            self._input_values(op, value, self._weight(op), _is_transposed(layer), groups) * branch.sign / branch.area
+        )
 
     def _input_values(self, op: Op, value: Tensor, weight: Tensor, transposed: bool, groups: int) -> Tensor:
         """Return the values of the input spikes so that they broadcast against the weight."""
@@ -437,7 +473,7 @@ class _Builder:
         by_output = flat.reshape(groups, -1).repeat_interleave(weight.shape[0] // groups, 0)
         return by_output.reshape(*by_output.shape, *kernel)
 
-    def _skip(self, branch: _Branch) -> Tensor:
+    def _skip(self, branch: Branch) -> Tensor:
         """Return what one spike of a skip is worth where it meets the neuron, [1] or [C]."""
         value, shape = self.spikes[branch.op.id].value * branch.sign / branch.area, branch.op.shape
         for op in branch.after:
@@ -447,7 +483,7 @@ class _Builder:
             raise self._refused(branch.op, "is a skip whose value differs from place to place", "one scale per layer")
         return value.reshape(-1)
 
-    def _current(self, branch: _Branch, index: int, group: Group, grain: float, undivided: float) -> fx.Node:
+    def _current(self, branch: Branch, index: int, group: Group, grain: float, undivided: float) -> fx.Node:
         """Emit a weighted layer: codes times a power of two."""
         layer = self.graph.module_of(branch.op)
         step = undivided if branch.op.inputs[0] in self.entering else grain
@@ -470,7 +506,7 @@ class _Builder:
                 cast(Tensor, made.bias).copy_(bias.to(parameter.dtype))
         return attach(made, quantize=FixedPoint(step=step, bits=bits, balanced=True))
 
-    def _after(self, branch: _Branch, node: fx.Node) -> fx.Node:
+    def _after(self, branch: Branch, node: fx.Node) -> fx.Node:
         shape = branch.op.shape
         for op in branch.after:
             if op.kind == "avg_pool":
@@ -481,7 +517,7 @@ class _Builder:
             shape = op.shape
         return node
 
-    def _skip_current(self, op: Op, branch: _Branch, index: int, group: Group, grain: float) -> fx.Node:
+    def _skip_current(self, op: Op, branch: Branch, index: int, group: Group, grain: float) -> fx.Node:
         gain = group.gains[index].double() * grain
         name = f"{_word(op.id)}_skip{index or ''}"
         made = Gain(float(gain[0]) if gain.numel() == 1 else gain.to(self.dtype))
@@ -498,11 +534,8 @@ class _Builder:
         bits = max(0, min(8, 15 - math.ceil(math.log2(max(1.0, largest)))))
         node: fx.Node | None = None
         for branch, w in zip(branches, weighted, strict=True):
-            high = max(1, 2 ** (w.bits - 1) - 1)
-            exact = w.current / along(unit, w.axis, w.current.dim())
-            found = torch.where(w.current < 0, -1.0, 1.0) if w.bits == 1 else exact.round().clamp(-high, high)
             bias = (w.bias / unit * 2.0**bits).round() * unit / 2.0**bits
-            layer = self._layer(self.graph.module_of(branch.op), found * unit, bias, float(unit), w.bits)
+            layer = self._layer(self.graph.module_of(branch.op), codes_of(w, unit) * unit, bias, float(unit), w.bits)
             made = self._module(_word(branch.op.id), layer, self.spikes[branch.op.inputs[0]].node)
             made = self._after(branch, made)
             node = made if node is None else self.fx.call_function(operator.add, (node, made))
@@ -531,6 +564,10 @@ class _Builder:
 
     def _refused(self, op: Op, what: str, fix: str) -> ConversionError:
         return ConversionError(f"{op.where}: {what}", fix=fix)
+
+
+def _is_transposed(layer: nn.Module) -> bool:
+    return isinstance(layer, nn.modules.conv._ConvTransposeNd)
 
 
 def _word(id: str) -> str:

@@ -110,6 +110,39 @@ def _alike(values: Sequence[Tensor]) -> list[Tensor]:
     return [v.expand(size) for v in values]
 
 
+def steps_of(
+    branches: Sequence[Weighted],
+    skips: Sequence[Tensor],
+    value: Tensor,
+    *,
+    per_channel: bool,
+    scale: ScaleRule | None = None,
+    multiplier_bits: int | None = None,
+) -> tuple[Tensor, list[Tensor]]:
+    """Return the unit of a neuron and the real value of one code of each branch, [1] or [C]; see :func:`fit_group`."""
+    unit = shared_unit(branches, [s.abs() for s in skips], per_channel=per_channel, scale=scale)
+    # A channel that a norm has switched off has weights of next to nothing; counts finer than this decide no spike.
+    unit = torch.maximum(unit, value * FINEST)
+    if multiplier_bits is None or len(branches) < 2:
+        return unit, [unit] * len(branches)
+    own = [shared_unit([b], [], per_channel=per_channel, scale=scale) for b in branches]
+    unit = torch.stack(_alike(own)).amin(0) / 2.0**multiplier_bits
+    return unit, [(o / unit).round() * unit for o in own]
+
+
+def codes_of(branch: Weighted, step: Tensor) -> Tensor:
+    """Return the codes of a branch where one of them is worth ``step``, whole numbers in float64.
+
+    Example:
+        >>> codes_of(Weighted(torch.tensor([[0.7, -1.5]]).double(), torch.zeros(1), 4), torch.tensor([0.2]).double())
+        tensor([[ 3., -7.]], dtype=torch.float64)
+    """
+    if branch.bits == 1:
+        return torch.where(branch.current < 0, -1.0, 1.0).double()
+    high = 2 ** (branch.bits - 1) - 1
+    return (branch.current / along(step, branch.axis, branch.current.dim())).round().clamp(-high, high)
+
+
 def fit_group(
     branches: Sequence[Weighted],
     skips: Sequence[Tensor],
@@ -141,23 +174,13 @@ def fit_group(
         the integers; their ``notes`` hold the codes W202 (rounding beyond 1 %) and W203 (a branch that uses fewer than
         half of its levels).
     """
-    unit = shared_unit(branches, [s.abs() for s in skips], per_channel=per_channel, scale=scale)
-    # A channel that a norm has switched off has weights of next to nothing; counts finer than this decide no spike.
-    unit = torch.maximum(unit, value * FINEST)
-    steps = [unit] * len(branches)
-    if multiplier_bits is not None and len(branches) > 1:
-        own = [shared_unit([b], [], per_channel=per_channel, scale=scale) for b in branches]
-        unit = torch.stack(_alike(own)).amin(0) / 2.0**multiplier_bits
-        steps = [(o / unit).round() * unit for o in own]
+    unit, steps = steps_of(
+        branches, skips, value, per_channel=per_channel, scale=scale, multiplier_bits=multiplier_bits
+    )
     notes = []
     codes, biases = [], []
     for branch, step in zip(branches, steps, strict=True):
-        high = max(1, 2 ** (branch.bits - 1) - 1)
-        if branch.bits == 1:
-            found = torch.where(branch.current < 0, -1, 1)
-        else:
-            exact = branch.current / along(step, branch.axis, branch.current.dim())
-            found = exact.round().clamp(-high, high)
+        high, found = 2 ** (branch.bits - 1) - 1, codes_of(branch, step)
         codes.append(found.long())
         if len(branches) > 1 and branch.bits > 1 and int(found.abs().max()) < high / 2:
             notes.append(

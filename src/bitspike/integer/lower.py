@@ -101,7 +101,10 @@ def lower(
     if isinstance(part, nn.Module) and part is not model:
         entries = conversion_of(model).entries(example)
         if len(entries) != 1:
-            raise LoweringError(f"the spiking part has {len(entries)} inputs; the integer form holds one")
+            raise LoweringError(
+                f"the spiking part has {len(entries)} inputs; the integer form holds one",
+                fix="one tensor that holds them side by side, cut inside the network: a, b = x[:, :3], x[:, 3:]",
+            )
         model, example = part, entries[0]
     with evaluation(model), torch.no_grad():
         return _Lowering(model, example, grid, precision or Precision()).run()
@@ -115,7 +118,10 @@ class _Lowering:
         self.modules = dict(model.named_modules())
         encoders = [m for m in self.modules.values() if isinstance(m, Encoder)]
         if len(encoders) > 1:
-            raise LoweringError(f"the model has {len(encoders)} encoders; the integer form holds one input")
+            raise LoweringError(
+                f"the model has {len(encoders)} encoders; the integer form holds one input",
+                fix="one tensor that holds the inputs side by side, cut inside the network: a, b = x[:, :3], x[:, 3:]",
+            )
         self.encoder = encoders[0] if encoders else None
         self.steps = self.encoder.steps if self.encoder else int(example.shape[0])
         coded = [m.grid for m in self.modules.values() if isinstance(m, Codes)]
