@@ -96,6 +96,10 @@ class Settings:
         for name, allowed in words.items():
             if getattr(self, name) not in get_args(allowed):
                 raise ConstraintError(f"convert({name}={getattr(self, name)!r}): allowed are {get_args(allowed)}")
+        for name in ("max_fraction_bits", "multiplier_bits"):
+            value = getattr(self, name)
+            if not (isinstance(value, int) and value >= 0) and (name, value) != ("multiplier_bits", None):
+                raise ConstraintError(f"convert({name}={value!r}): a whole number of at least 0 is needed")
         if not 0 < self.tolerance < 1:
             raise ConstraintError(f"convert(tolerance={self.tolerance}): a share of the threshold in (0, 1) is needed")
         if not 0 <= self.initial < 1:
