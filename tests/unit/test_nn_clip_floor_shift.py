@@ -142,7 +142,7 @@ def test_a_clip_below_the_smallest_comes_back() -> None:
     assert (raising, lowering) == (-1.0, 0.0)
 
 
-def test_a_trace_keeps_the_operations() -> None:
+def test_a_trace_computes_the_same() -> None:
     act, x = ClipFloorShift(4, 1.5), torch.randn(3, 4)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing is deprecated, and still what some exporters do
