@@ -529,8 +529,11 @@ class _Builder:
         if not all(b.weighted for b in branches):
             raise self._refused(op, "adds spikes to a current and leaves the network", "a ReLU behind it")
         weighted = [self._weighted(b, last=True) for b in branches]
-        unit = _short(shared_unit(weighted, [], per_channel=False, scale=self.settings.scale))
-        largest = max(float(w.bias.abs().max()) for w in weighted) / float(unit)
+        unit = shared_unit(weighted, [], per_channel=False, scale=self.settings.scale)
+        strongest = max(float(w.bias.abs().max()) for w in weighted)
+        # Beside a bias of more than 2**16 units the weights are nothing, and single precision cannot hold both.
+        unit = _short(unit.clamp(min=strongest * 2.0**-16))
+        largest = strongest / float(unit)
         bits = max(0, min(8, 15 - math.ceil(math.log2(max(1.0, largest)))))
         node: fx.Node | None = None
         for branch, w in zip(branches, weighted, strict=True):
