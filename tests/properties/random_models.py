@@ -136,7 +136,9 @@ class RandomModel(nn.Module):
         if size > 8:
             return
         way: Any = lambda x: F.interpolate(x, scale_factor=2.0, mode="nearest")  # noqa: E731
-        self.program.append(("apply", self.draw.choice([way, self._name("up", nn.Upsample(scale_factor=2))])))
+        modes = ("nearest", "bilinear")
+        modules = [self._name("up", nn.Upsample(scale_factor=2, mode=mode)) for mode in modes]
+        self.program.append(("apply", self.draw.choice([way, *modules])))
         self.shapes.append((channels, 2 * size))
 
     def _transposed(self) -> None:
