@@ -98,8 +98,7 @@ class Branch:
         """Return what its currents are multiplied by, a scalar: lambda of its input and the share."""
         if not self.sources:
             return like.new_tensor(self.share)
-        found = [source.threshold().detach().max() for source in self.sources]
-        return torch.stack(found).max().to(like.dtype) * self.share
+        return _largest_clip(self.sources).to(like.dtype) * self.share
 
     def latent(self) -> Tensor:
         """Return the master weights, in at least single precision."""
@@ -107,6 +106,15 @@ class Branch:
         assert found is not None, "the branch has been detached from its group"
         w = found[1].detach()
         return w if w.dtype in (torch.float32, torch.float64) else w.float()
+
+
+def _largest(values: Sequence[Tensor]) -> Tensor:
+    # Most groups have one branch and most branches one source: nothing is stacked for them in every step.
+    return values[0] if len(values) == 1 else torch.stack(list(values)).amax(0)
+
+
+def _largest_clip(sources: Sequence[ClipFloorShift]) -> Tensor:
+    return _largest([source.threshold().detach().max() for source in sources])
 
 
 class SharedStep:
@@ -154,7 +162,7 @@ class SharedStep:
                 needs.append(branch.scale.step(w, dims, branch.high, torch.round).reshape(-1) * value)
         if bit_totals:
             needs.append(torch.stack(bit_totals).sum(0) / sum(bit_counts))
-        unit = torch.stack(needs).amax(0)
+        unit = _largest(needs)
         return torch.where(unit > NEGLIGIBLE, unit, EMPTY_STEP)
 
     @torch.no_grad()
@@ -188,7 +196,7 @@ class WholeSkip(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         with torch.no_grad():
             unit = self.group.unit()
-            value = torch.stack([s.threshold().max() for s in self.sources]).max().to(unit.dtype) * self.share
+            value = _largest_clip(self.sources).to(unit.dtype) * self.share
             factor = (value / unit).round() * unit / value
         return x * factor.to(x.dtype).reshape(-1, *[1] * (x.dim() - 2))
 
