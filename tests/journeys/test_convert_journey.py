@@ -349,6 +349,10 @@ def test_partial_sums_keep_the_codes_that_were_trained(converted: Path, tmp_path
     code, out, err = bitspike(*words, *sets(*changes, f"chip={chip}"))
     assert code == 0, out + err
     assert "3 partial sums" in out
+    fitted = load(path)
+    assert isinstance(fitted, ConvertRecipe)
+    assert isinstance(fitted.convert.threshold, dict)
+    assert fitted.convert.threshold["conv2.neurons"].per_channel
     report = bs.run(path, out=tmp_path / "run")
     assert report["chip"]["passed"]
     assert report["certificate"]["equal"]

@@ -68,6 +68,17 @@ def test_lambda_is_read_from_all_samples_together() -> None:
     torch.testing.assert_close(apart["relu"].float(), expected["relu"].amax(0))
 
 
+def test_rules_by_pattern_hold_where_they_match() -> None:
+    graph = two_layers()
+    plain = calibrate(graph, X, steps=4)
+    found = calibrate(graph, X, {"relu2": MaxThreshold(per_channel=True), "*": PercentileThreshold(90.0)}, steps=4)
+    assert found["relu"].tolist() == calibrate(graph, X, PercentileThreshold(90.0), steps=4)["relu"].tolist()
+    assert len(found["relu2"]) == 2
+    assert found.manifest()["patterns"] == {"relu2": MaxThreshold(per_channel=True).manifest()}
+    assert calibrate(graph, X, {"nothing": MaxThreshold()}, steps=4)["relu"].tolist() == plain["relu"].tolist()
+    assert "patterns" not in plain.manifest()
+
+
 class Unlabeled:
     """A loader that can be read again and again."""
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
@@ -18,6 +19,9 @@ from bitspike.graph.rebuild import values
 from bitspike.graph.statistics import CAPACITY, Reservoir
 from bitspike.graph.thresholds import ThresholdRule, default_rule
 
+Rules = ThresholdRule | Mapping[str, ThresholdRule]
+"""One rule for all neurons, or rules by patterns over the paths of their operations, the last match holding."""
+
 PIECE = 32_000_000
 """Activations that are looked at together; batches are cut so that no more have to be in memory."""
 
@@ -28,13 +32,14 @@ class Calibration(Mapping[str, Tensor]):
 
     Attributes:
         lambdas: float64 [1] or [C], above 0, by id of the operation.
-        rule: how they were read from the activations.
+        rule: how they were read from the activations, where no pattern says otherwise.
         steps: T, as the rule was told.
         n: samples that were looked at.
         seed: of the reservoirs.
         inputs: smallest and largest value of each input, by id.
         dead: channels without any activation above zero, by id; of one row per layer channel 0 is the layer.
         notes: codes W201 (dead) and W204 (a clip that a tie lifts).
+        patterns: the rules of operations whose paths match.
     """
 
     lambdas: Mapping[str, Tensor]
@@ -45,6 +50,7 @@ class Calibration(Mapping[str, Tensor]):
     inputs: Mapping[str, tuple[float, float]]
     dead: Mapping[str, tuple[int, ...]]
     notes: tuple[str, ...]
+    patterns: Mapping[str, ThresholdRule] = field(default_factory=dict)
 
     def __getitem__(self, id: str) -> Tensor:
         return self.lambdas[id]
@@ -57,14 +63,15 @@ class Calibration(Mapping[str, Tensor]):
 
     def manifest(self) -> dict[str, Any]:
         """Return how lambda was found, as plain values: statistic, percentile, population, samples, seed and more."""
-        return {**self.rule.manifest(), "steps": self.steps, "samples": self.n, "seed": self.seed}
+        more = {"patterns": {p: rule.manifest() for p, rule in self.patterns.items()}} if self.patterns else {}
+        return {**self.rule.manifest(), "steps": self.steps, "samples": self.n, "seed": self.seed, **more}
 
 
 @torch.no_grad()
 def calibrate(
     graph: Graph,
     batches: Batches | None,
-    rule: ThresholdRule | None = None,
+    rule: Rules | None = None,
     *,
     steps: int,
     at: Iterable[str] | None = None,
@@ -81,7 +88,8 @@ def calibrate(
     Args:
         graph: in evaluation mode.
         batches: of the training data with the transforms of evaluation, labels or not; or one tensor of samples.
-        rule: None is the least squared error up to 32 steps and the percentile 99.9 beyond.
+        rule: for all, or by pattern; None, or no pattern, is the least squared error up to 32 steps and the percentile
+            99.9 beyond.
         steps: T of the spiking network.
         at: ids of operations; None is all relus of currents and all sums that become neurons.
         samples: how many to look at.
@@ -103,11 +111,15 @@ def calibrate(
     """
     if steps < 1 or samples < 1:
         raise ConstraintError(f"calibrate(steps={steps}, samples={samples}): both must be at least 1")
-    rule = default_rule(steps) if rule is None else rule
+    patterns = {p: r for p, r in rule.items() if p != "*"} if isinstance(rule, Mapping) else {}
+    whole = rule.get("*") if isinstance(rule, Mapping) else rule
+    base = default_rule(steps) if whole is None else whole
     ops = _chosen(graph, at, ties)
+    rules = {op.id: _rule_of(op.path, patterns, base) for op in ops}
     inputs = [op.id for op in graph if op.kind == "input"]
     reservoirs = {
-        op.id: Reservoir(per_channel=rule.per_channel, capacity=capacity, seed=(seed, i)) for i, op in enumerate(ops)
+        op.id: Reservoir(per_channel=rules[op.id].per_channel, capacity=capacity, seed=(seed, i))
+        for i, op in enumerate(ops)
     }
     n, ranges = 0, dict[str, tuple[float, float]]()
     most = max(1, PIECE // max(1, sum(math.prod(op.shape) for op in ops)))
@@ -122,12 +134,16 @@ def calibrate(
     lambdas, dead, notes = {}, dict[str, tuple[int, ...]](), list[str]()
     for op in ops:
         sample = reservoirs[op.id].sample()
-        lambdas[op.id], silent = _alive(op, rule.threshold(sample, steps), sample.maximum)
+        lambdas[op.id], silent = _alive(op, rules[op.id].threshold(sample, steps), sample.maximum)
         if silent:
             dead[op.id] = silent
             notes.append(_dead_note(op, silent, len(sample.maximum), float(lambdas[op.id][silent[0]])))
     notes += _tie(graph, lambdas, ties)
-    return Calibration(lambdas, rule, steps, n, seed, ranges, dead, tuple(notes))
+    return Calibration(lambdas, base, steps, n, seed, ranges, dead, tuple(notes), patterns)
+
+
+def _rule_of(path: str, patterns: Mapping[str, ThresholdRule], base: ThresholdRule) -> ThresholdRule:
+    return next((rule for pattern, rule in reversed(patterns.items()) if fnmatchcase(path, pattern)), base)
 
 
 def _chosen(graph: Graph, at: Iterable[str] | None, ties: Collection[Collection[str]]) -> list[Op]:

@@ -11,20 +11,21 @@ from torch import Tensor, nn
 
 from bitspike.errors import ConstraintError
 from bitspike.graph.adjust import PIPELINES, Corrections, find_shifts, kinds_of
+from bitspike.graph.calibrate import Rules
 from bitspike.graph.calibrate import calibrate as find_lambdas
 from bitspike.graph.capture import capture
-from bitspike.graph.conversion import Conversion
+from bitspike.graph.conversion import Conversion, holds_input
 from bitspike.graph.cut import core_of
 from bitspike.graph.feed import Batches, feed, input_range
 from bitspike.graph.finetune import Prepared
-from bitspike.graph.flow import moves, neurons, ties
+from bitspike.graph.flow import neurons, ties
 from bitspike.graph.fold import fold
 from bitspike.graph.ir import Graph
 from bitspike.graph.rebuild import agree
 from bitspike.graph.region import region
 from bitspike.graph.rules import raise_if, violations
 from bitspike.graph.settings import Settings
-from bitspike.graph.thresholds import MSEThreshold, ThresholdRule
+from bitspike.graph.thresholds import MSEThreshold
 from bitspike.graph.trace import evaluation
 from bitspike.ops.grids import Grid
 
@@ -37,7 +38,7 @@ def convert(
     example: Tensor | tuple[Tensor, ...],
     *,
     calibrate: Iterable[Any] | Tensor | Mapping[str, Tensor],
-    threshold: ThresholdRule | None = None,
+    threshold: Rules | None = None,
     include: str | Sequence[str] | None = None,
     exclude: str | Sequence[str] = (),
     keep_real: str | Sequence[str] = (),
@@ -60,7 +61,7 @@ def convert(
             samples, or the values of spikes by operation that an earlier conversion found.
         threshold: how the value of a spike is read from the activations: ``bs.MSEThreshold()``,
             ``bs.PercentileThreshold(99.9)`` or ``bs.MaxThreshold()``; None takes the first up to T = 32, the second
-            beyond.
+            beyond. A mapping gives rules to patterns over the paths of ReLUs.
         include, exclude: patterns over module names, such as ``"layer1.*"``; None is everything that can spike. What
             is outside stays real, and the result runs it once, not T times.
         keep_real: patterns of modules that are not even looked into.
@@ -126,7 +127,7 @@ def assemble(
     *,
     calibrate: Iterable[Any] | Tensor | Mapping[str, Tensor],
     data: Any = None,
-    threshold: ThresholdRule | None = None,
+    threshold: Rules | None = None,
     include: Sequence[str] | None = None,
     exclude: Sequence[str] = (),
     input_grid: Grid | None = None,
@@ -192,13 +193,7 @@ def _grids(graph: Graph, core: Graph, batches: Batches, given: Grid | None, bits
     if not 2 <= bits <= 16:
         raise ConstraintError(f"convert(input_bits={bits}): 2 to 16 bits are allowed")
     found = input_range(graph, batches, samples=samples, at=entries)
-    return {id: _grid(*found[id], bits, image=_is_input(graph, id)) for id in entries}
-
-
-def _is_input(graph: Graph, id: str) -> bool:
-    """Tell whether an entry holds the values of the network's input, moved or with a border around them."""
-    op = graph[id]
-    return op.kind == "input" or (moves(op) and _is_input(graph, op.inputs[0]))
+    return {id: _grid(*found[id], bits, image=holds_input(graph, id)) for id in entries}
 
 
 def _grid(low: float, high: float, bits: int, *, image: bool) -> Grid:

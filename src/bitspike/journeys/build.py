@@ -128,6 +128,13 @@ def build_scale(value: Any) -> Any:
     return build(SCALES, value, **({"rule": build_scale(value.rule)} if hasattr(value, "rule") else {}))
 
 
+def build_threshold(value: Any) -> Any:
+    """Build a threshold rule, or rules by pattern; None stays None."""
+    if isinstance(value, dict):
+        return {pattern: build(THRESHOLDS, rule) for pattern, rule in value.items()}
+    return build(THRESHOLDS, value)
+
+
 def build_conversion(value: Conversion) -> dict[str, Any]:
     """Return the arguments of ``bs.convert``; what the recipe leaves open is left out.
 
@@ -137,7 +144,7 @@ def build_conversion(value: Conversion) -> dict[str, Any]:
     """
     built: dict[str, Any] = {
         "neuron": CONVERTED[value.neuron],
-        "threshold": build(THRESHOLDS, value.threshold),
+        "threshold": build_threshold(value.threshold),
         "scale": build_scale(value.scale),
     }
     named = {name: getattr(value, name) for name in type(value).model_fields}

@@ -196,8 +196,14 @@ def _written(recipe: AnyRecipe, repairs: Sequence[Repair], layers: Mapping[str, 
         at = layers.get(repair.path, repair.path)
         widths[at] = repair.bits
         if repair.kind != "bits":
-            widths[f"{at}.*"] = repair.bits  # what the repair puts in its place
             values["model"]["repairs"].append(_said(repair, at))
+            # What stands in its place: a shuffle may be in front of a grouped layer; what adds is not narrowed.
+            widths[f"{at}.parts" if repair.kind == "split" else f"{at}.layers"] = repair.bits
+        if repair.kind == "split" and (recipe.finetune is None or recipe.finetune.quantized is not True):
+            # Partial sums of one output differ in size, and only what adds them reads their values.
+            rules = values["convert"]["threshold"]
+            rules = {} if rules is None else {"*": rules} if "kind" in rules else rules
+            values["convert"]["threshold"] = rules | {f"{at}.neurons": {"kind": "mse", "per_channel": True}}
     values["convert"]["bits"] = widths
     if values["finetune"] is not None and values["finetune"]["bits"] is not None:
         values["finetune"]["bits"] = widths

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -207,7 +207,7 @@ class Converted:
             per_channel=c.per_channel,
             include=c.include,
             exclude=c.exclude,
-            rule=b.build(b.THRESHOLDS, c.threshold),
+            rule=None if isinstance(c.threshold, dict) else b.build_threshold(c.threshold),
             scale=b.build_scale(c.scale),
             samples=c.samples,
             seed=self.recipe.seed,
@@ -249,20 +249,24 @@ class Converted:
         tuning = self.recipe.finetune
         if tuning is not None and tuning.quantized and tuning.bits is not None:
             choices["bits"] = tuning.bits
-        if isinstance(model, Prepared):
-            for name in ("threshold", "frontend", "seed", "keep_real"):
-                choices.pop(name, None)
-            network = finish(model, self.example(), data=self.calibration(), input_grid=grid, **choices)
-        else:
-            network = convert(
-                model if (decoded := self.decoded(model)) is None else decoded,
-                self.example(),
-                calibrate=self.calibration(),
-                input_grid=grid,
-                seed=self.recipe.seed,
-                **choices,
-            )
+        network = self._spiking(model, choices, grid)
+        if grid is not None and not conversion_of(network).reads_input:
+            # What enters is computed of pixels, such as their normalization, and lies on no grid of theirs.
+            network = self._spiking(model, choices, None)
         return Made(network, record=conversion_of(network))
+
+    def _spiking(self, model: nn.Module, choices: dict[str, Any], grid: Grid | None) -> nn.Module:
+        if isinstance(model, Prepared):
+            held = {k: v for k, v in choices.items() if k not in ("threshold", "frontend", "seed", "keep_real")}
+            return finish(model, self.example(), data=self.calibration(), input_grid=grid, **held)
+        return convert(
+            model if (decoded := self.decoded(model)) is None else decoded,
+            self.example(),
+            calibrate=self.calibration(),
+            input_grid=grid,
+            seed=self.recipe.seed,
+            **choices,
+        )
 
     def watched(self, made: Made) -> AbstractContextManager[Prefixes | None]:
         return Prefixes(made.network) if self._stops_anywhere(made) else nullcontext()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
+from pydantic import Discriminator, Field, NonNegativeInt, PositiveInt, Tag, field_validator, model_validator
 
 from bitspike.recipe.schema import Evaluation, Experiment, Repair, Training, best_needs_validation
 from bitspike.recipe.values import Value
@@ -72,6 +72,16 @@ class MSEThreshold(Value):
 Threshold = Annotated[MaxThreshold | PercentileThreshold | MSEThreshold, Field(discriminator="kind")]
 
 
+def _which_rules(value: Any) -> str:
+    return "one" if isinstance(value, Value) or (isinstance(value, dict) and "kind" in value) else "patterns"
+
+
+Rules = Annotated[
+    Annotated[Threshold, Tag("one")] | Annotated[dict[str, Threshold], Tag("patterns")], Discriminator(_which_rules)
+]
+"""One rule, or rules by patterns over the paths of ReLUs."""
+
+
 # Sections -----------------------------------------------------------------------------------------------------------
 
 
@@ -85,7 +95,7 @@ class Conversion(Value):
     last_bits: Bits | None = 8
     per_channel: bool = True
     scale: Scale | None = None
-    threshold: Threshold | None = None
+    threshold: Rules | None = None
     samples: PositiveInt = 1024
     input_bits: Annotated[int, Field(ge=2, le=16)] = 8
     coding: Literal["direct", "split", "rate", "bernoulli"] = "direct"
@@ -173,7 +183,8 @@ class ConvertRecipe(Experiment):
         best_needs_validation("finetune", f, self.data)
         if f.quantized and c.frontend == "export":
             raise ValueError("convert.frontend is 'export': what is fine-tuned quantized is followed by 'fx'")
-        if f.quantized and c.threshold is not None and c.threshold.per_channel:
+        rules = c.threshold.values() if isinstance(c.threshold, dict) else [c.threshold]
+        if f.quantized is True and any(rule is not None and rule.per_channel for rule in rules):
             raise ValueError("convert.threshold.per_channel: fine-tuning learns one threshold per layer")
         return self
 
