@@ -10,6 +10,7 @@ from torch import Tensor, fx, nn
 
 from bitspike.errors import ConstraintError
 from bitspike.graph.cut import core_of, covers, replaced
+from bitspike.graph.flow import moves
 from bitspike.graph.ir import Graph
 from bitspike.graph.rebuild import rebuild, values
 from bitspike.graph.settings import Settings
@@ -50,6 +51,11 @@ class Conversion:
         """The float graph of the region alone."""
         return core_of(self.graph, self.region)
 
+    @property
+    def reads_input(self) -> bool:
+        """Whether what enters the spiking part are values of the network's own input, and nothing computed of them."""
+        return all(holds_input(self.graph, op.id) for op in self.core if op.kind == "input")
+
     def entries(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Return what enters the spiking part when the whole network gets ``inputs``."""
         names = [op.id for op in self.core if op.kind == "input"]
@@ -81,6 +87,12 @@ class Conversion:
         network.__dict__["conversion"] = record
         network.__dict__["spiking"] = built.network
         return network.eval()
+
+
+def holds_input(graph: Graph, id: str) -> bool:
+    """Tell whether an operation gives values of the network's input, moved or with a border around them."""
+    op = graph[id]
+    return op.kind == "input" or (moves(op) and holds_input(graph, op.inputs[0]))
 
 
 def conversion_of(network: nn.Module) -> Conversion:
