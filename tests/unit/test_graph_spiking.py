@@ -131,6 +131,7 @@ def test_convert_check_06_normalization_goes_into_a_padded_convolution() -> None
     net = bs.lower(snn, x[:1])
     assert net.notes == ()
     assert net.input.grid == bs.Grid(1 / 255, 0, 255)
+    assert conversion_of(snn).reads_input
     (entered,) = conversion_of(snn).entries(x)
     codes = bs.encode(net, entered)
     assert (codes[0, :, :, 1:-1, 1:-1] == pixels.numpy()).all()

@@ -9,7 +9,7 @@ from typing import Any, get_args, get_type_hints
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from bitspike.data import Normalization
 from bitspike.errors import ConstraintError, PackageError, RecipeError
@@ -20,6 +20,7 @@ from bitspike.journeys import build as b
 from bitspike.journeys.factory import build_network, find_chip, load_strictly, read_state
 from bitspike.journeys.listing import bits_of, recipes
 from bitspike.journeys.networks import blank, sketch
+from bitspike.journeys.ways import Converted
 from bitspike.models.digits_ann import digits_ann
 from bitspike.models.resnet_cifar import resnet_cifar
 from bitspike.recipe import ConvertRecipe, Recipe, dump, load, shipped
@@ -217,6 +218,27 @@ def test_the_listing_names_converted_networks() -> None:
     assert rows["quickstart"]["kind"] == "train"
     assert bits_of(load("digits-convert", ["convert.bits={'*': 2, linear: 5}"])) == 5
     assert bits_of(load("digits-convert", ["finetune.bits=3"])) == 3
+
+
+class Normalizing(nn.Module):
+    """Normalizes its pixels itself, in front of convolutions with these paddings."""
+
+    def __init__(self, *paddings: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Conv2d(1, 2, 2 * p + 1, padding=p) for p in paddings)
+        self.last = nn.Linear(128, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = (x - 0.5) / 0.25
+        return self.last(sum(layer(y) for layer in self.layers).relu().flatten(1))  # type: ignore[no-any-return]
+
+
+def test_the_grid_of_pixels_is_for_what_is_made_of_pixels() -> None:
+    recipe = converting("digits-convert", "finetune=null", "convert.steps=2", "convert.samples=20")
+    way = Converted(recipe, b.build_data(recipe))
+    assert list(way.finish(Normalizing(1).eval()).record.grids.values()) == [way.data.grid]  # type: ignore[union-attr]
+    (grid,) = way.finish(Normalizing(1, 2).eval()).record.grids.values()  # type: ignore[union-attr]
+    assert grid.low < 0  # normalized on the host, since the two layers need two borders
 
 
 # The network and its weights ----------------------------------------------------------------------------------------
