@@ -94,6 +94,4 @@ def at_least(value: Tensor, floor: float) -> Tensor:
         >>> clip.grad.item()
         -1.0
     """
-    if not (value.requires_grad and torch.is_grad_enabled()):
-        return value.clamp(min=floor)
     return cast(Tensor, _AtLeast.apply(value, floor))
