@@ -38,7 +38,13 @@ CODES = (
     "evaluation.by_step=false",
 )
 """Changes of the run that fine-tunes: weights become codes of the widths that the fitted layers have."""
-FITTED = ("finetune=null", "convert.scale={kind: coded}", "evaluation.by_step=false", f"chip={CHIP}")
+FITTED = (
+    "finetune=null",
+    "convert.scale={kind: coded}",
+    "evaluation.by_step=false",
+    "evaluation.batch_size=50",
+    f"chip={CHIP}",
+)
 """Changes of the recipe that is fitted: nothing is trained any more, and codes stay what they are."""
 
 Line = Mapping[str, Any]
