@@ -30,9 +30,13 @@ from bitspike.integer.network import (
     Linear,
     MaxPool,
     Node,
+    Pad,
     Readout,
     Reshape,
+    Slice,
     SumPool,
+    Transpose,
+    Upsample,
     Weight,
     window_shape,
 )
@@ -206,6 +210,97 @@ def test_layers_that_read_a_concatenation_run_natively(loops: str, flat: bool, g
         engine = Engine(net, method=method)
         assert engine.native == (library() is not None and loops != "plain"), engine.reason
         assert_equal(engine.run(codes), expected)
+
+
+def moves_in_front(kind: str) -> tuple[list[Node], tuple[int, ...]]:
+    """Return nodes between two neurons ``a`` and ``b`` of [6, 4, 4] and a layer, and the shape that they end in."""
+    shape = (6, 4, 4)
+    a = {"sources": ("a",), "shape": shape}
+    shuffled = [
+        Reshape(id="apart", path="apart", sources=("a",), shape=(2, 3, 4, 4)),
+        Transpose(id="turned", path="turned", sources=("apart",), shape=(3, 2, 4, 4), axes=(1, 0, 2, 3)),
+        Reshape(id="moved", path="moved", sources=("turned",), shape=shape),
+    ]
+    line = Reshape(id="line", path="line", sources=("a",), shape=(1, 96))
+    match kind:
+        case "slice":
+            return [Slice(id="moved", path="moved", sources=("a",), shape=(3, 4, 4), start=2, stop=5)], (3, 4, 4)
+        case "shuffle":
+            return shuffled, shape
+        case "shuffled parts":
+            part = Slice(id="part", path="part", sources=("moved",), shape=(4, 4, 4), start=1, stop=5)
+            both = Concat(id="both", path="both", sources=("part", "b", "part"), shape=(14, 4, 4))
+            return [*shuffled, part, both], (14, 4, 4)
+        case "channels of zeros":
+            pad = Pad(id="pad", path="pad", sources=("line",), shape=(1, 144), before=(16,), after=(32,))
+            return [line, pad, Reshape(id="moved", path="moved", sources=("pad",), shape=(9, 4, 4))], (9, 4, 4)
+        case "zeros before":
+            return [Pad(id="moved", path="moved", **a | {"shape": (6, 7, 5)}, before=(2, 1), after=(1, 0))], (6, 7, 5)
+        case "zeros behind":
+            return [Pad(id="moved", path="moved", **a | {"shape": (6, 5, 7)}, before=(0, 1), after=(1, 2))], (6, 5, 7)
+    assert kind == "places"
+    large = Upsample(id="large", path="large", sources=("a",), shape=(6, 8, 4), factors=(2, 1))
+    turned = Transpose(id="turned", path="turned", sources=("large",), shape=(4, 6, 8), axes=(2, 0, 1))
+    cut = Slice(id="cut", path="cut", sources=("turned",), shape=(3, 6, 8), start=1, stop=4)
+    return [large, turned, cut], (3, 6, 8)
+
+
+MOVED = ["slice", "shuffle", "shuffled parts", "channels of zeros", "zeros before", "zeros behind", "places"]
+
+
+@pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.parametrize("kind", MOVED)
+def test_layers_behind_moves_run_natively(loops: str, kind: str, flat: bool) -> None:
+    """Slices, joins, shuffles and zeros are folded into the codes; of a linear layer any moves are."""
+    random = np.random.default_rng(MOVED.index(kind))
+    steps = 4
+    first = Input(id="input", path="input", shape=(6, 4, 4), grid=Grid(1.0, 0, 15), constant=False)
+    a, b = (neuron(random, id, ("input",), (6, 4, 4), steps) for id in "ab")
+    moved, shape = moves_in_front(kind)
+    nodes: list[Node] = [first, a, b, *moved]
+    last = nodes[-1].id
+    if flat:
+        size = int(np.prod(shape))
+        nodes.append(Reshape(id="flat", path="flat", sources=(last,), shape=(size,)))
+        codes = weight(random, (10, size), largest=20)
+        nodes.append(Linear(id="layer", path="layer", sources=("flat",), shape=(10,), weight=codes))
+    else:
+        out = window_shape(shape[1:], (3, 3), (2, 1), (1, 1), (1, 1))
+        nodes.append(
+            Convolution(
+                id="layer", path="layer", sources=(last,), shape=(4, *out), stride=(2, 1), padding=(1, 1),
+                dilation=(1, 1), groups=1, weight=weight(random, (4, shape[0], 3, 3), largest=20),
+            )
+        )  # fmt: skip
+    nodes.append(neuron(random, "fire", ("layer",), nodes[-1].shape, steps))
+    gain, bias = parameter(random, steps, nodes[-1].shape[0], -3, 3), parameter(random, steps, 1, -5, 5)
+    nodes.append(Readout(id="out", path="out", sources=("fire",), shape=nodes[-1].shape, gains=(gain,), bias=bias))
+    net = IntegerNetwork(steps, tuple(nodes))
+    codes = random_codes(random, net, samples=33)
+    expected = simulate(net, codes)
+    for method in WAYS:
+        engine = Engine(net, method=method)
+        native = library() is not None and loops != "plain" and (flat or kind != "places")
+        assert engine.native == native, engine.reason
+        assert_equal(engine.run(codes), expected)
+
+
+@pytest.mark.parametrize("kind", ["shuffle", "channels of zeros"])
+def test_neurons_read_moved_channels_natively(loops: str, kind: str) -> None:
+    random = np.random.default_rng(0)
+    steps = 4
+    first = Input(id="input", path="input", shape=(6, 4, 4), grid=Grid(1.0, 0, 15), constant=False)
+    a, b = (neuron(random, id, ("input",), (6, 4, 4), steps) for id in "ab")
+    moved, shape = moves_in_front(kind)
+    fire = neuron(random, "fire", ("moved",), shape, steps)
+    gain, bias = parameter(random, steps, shape[0], -3, 3), parameter(random, steps, 1, -5, 5)
+    out = Readout(id="out", path="out", sources=("fire",), shape=shape, gains=(gain,), bias=bias)
+    net = IntegerNetwork(steps, (first, a, b, *moved, fire, out))
+    codes = random_codes(random, net, samples=5)
+    for method in WAYS:
+        engine = Engine(net, method=method)
+        assert engine.native == (library() is not None and loops != "plain"), engine.reason
+        assert_equal(engine.run(codes), simulate(net, codes))
 
 
 def test_what_has_no_fused_step_runs_through_torch_and_is_named() -> None:

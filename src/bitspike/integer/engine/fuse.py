@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bitspike.errors import BitspikeError
+from bitspike.integer.engine.moves import MOVES, Piece, image, places
 from bitspike.integer.network import (
     Add,
-    Concat,
     Convolution,
     CountMaxPool,
     Input,
@@ -23,7 +23,6 @@ from bitspike.integer.network import (
     MaxPool,
     Neuron,
     Node,
-    Pad,
     Readout,
     Reshape,
     Shape,
@@ -139,7 +138,8 @@ class Fused:
 def fuse(net: IntegerNetwork) -> Fused:
     """Return the fused steps of a network.
 
-    A layer that reads a concatenation becomes a sum of layers: ``conv(cat(a, b)) = conv_a(a) + conv_b(b)``.
+    A layer that reads a concatenation becomes a sum of layers: ``conv(cat(a, b)) = conv_a(a) + conv_b(b)``. Slices,
+    channel shuffles and zeros around are folded into its codes; :mod:`bitspike.integer.engine.moves` follows them.
 
     Raises:
         Unfit: a number may leave 32 bits, a weight or a signal does not fit a byte, or nodes stand in an order that
@@ -178,7 +178,7 @@ def fuse(net: IntegerNetwork) -> Fused:
     return fused
 
 
-_KNOWN = (Add, Concat, Convolution, CountMaxPool, Input, Linear, MaxPool, Neuron, Pad, Readout, Reshape, SumPool)
+_KNOWN = (Add, Convolution, CountMaxPool, Input, Linear, MaxPool, Neuron, Readout, SumPool, *MOVES)
 _BYTES = frozenset({Layout.BYTES})
 _BITS = frozenset({Layout.BITS})
 _ANY = frozenset({Layout.BYTES, Layout.BITS, Layout.PLANES})
@@ -235,39 +235,27 @@ def _terms(net: IntegerNetwork, node: Neuron | Readout | Add, signals: dict[str,
             terms.append(Term(signals[id], gain))
         elif isinstance(source, Convolution | Linear):
             terms += [Term(layer, gain) for layer in _layers(net, source, signals)]
-        elif (skip := _padded_skip(net, source, signals)) is not None:
-            terms.append(Term(skip, gain))
         elif isinstance(source, Add):
             terms += [Term(t.source, t.gain * gain) for t in _terms(net, source, signals)]
         elif (
             isinstance(source, Reshape) and isinstance(node, Readout) and _flat(net, source) in signals and _plain(node)
         ):
             terms.append(Term(signals[_flat(net, source)], gain))
+        elif skips := _moved_skip(net, source, signals):
+            terms += [Term(skip, gain) for skip in skips]
         else:
             raise Unfit(f"{node.path}: it reads a {type(source).__name__}")
     return tuple(terms)
 
 
-def _padded_skip(net: IntegerNetwork, node: Node, signals: dict[str, Signal]) -> Layer | None:
-    """Return a signal with channels of zeros around it as a layer of weights 1; None for anything else.
-
-    Channels are padded as places of a single channel: reshaped to [1, C * places], padded, reshaped back.
-    """
-    if not isinstance(node, Reshape):
-        return None
-    pad = net[node.sources[0]]
-    if not isinstance(pad, Pad) or len(pad.shape) != 2 or pad.shape[0] != 1:
-        return None
-    flat = net[pad.sources[0]]
-    signal = signals.get(flat.sources[0]) if isinstance(flat, Reshape) else None
-    channels, inside = _places(node, node.shape)
-    each = inside[0] * inside[1]
-    if signal is None or signal.inside != inside or pad.before[0] < 0 or pad.before[0] % each or pad.after[0] < 0:
-        return None
-    codes = np.zeros((channels, signal.channels, 1, 1), np.int8)
-    first = pad.before[0] // each
-    codes[first : first + signal.channels, :, 0, 0] = np.eye(signal.channels, dtype=np.int8)
-    return Layer(node.path, signal, codes, Window((1, 1)))
+def _moved_skip(net: IntegerNetwork, node: Node, signals: dict[str, Signal]) -> list[Layer]:
+    """Return moved channels of signals that a neuron reads without weights, as layers of weights 1; or nothing."""
+    found = image(net, node.id, _shapes(net, signals)) if isinstance(node, MOVES) else None
+    if found is None or any((*found.before, *found.after)):
+        return []
+    channels, _ = _places(node, node.shape)
+    codes = np.eye(channels, dtype=np.int8)[:, :, None, None]
+    return [_of_piece(node, codes, piece, signals, Window((1, 1))) for piece in found.pieces]
 
 
 def _plain(node: Readout) -> bool:
@@ -287,34 +275,77 @@ def _layers(net: IntegerNetwork, node: Convolution | Linear, signals: dict[str, 
     if codes.size and (codes.min() < -128 or codes.max() > 127):
         raise Unfit(f"{node.path}: weight codes from {codes.min()} to {codes.max()}, more than a byte holds")
     small = np.ascontiguousarray(codes, dtype=np.int8)
-    source = net[node.sources[0]]
-    if isinstance(node, Convolution):
-        parts = _parts(net, node, source, signals)
-        kernel = _pair(codes.shape[2:])
-        dense = _dense(small.reshape(*codes.shape[:2], *kernel), node.groups)
-        window = Window(kernel, _pair(node.stride), _pair(node.padding, 0), _pair(node.dilation))
-    else:
-        parts = _parts(net, node, net[_flat(net, source)], signals)
-        if len(node.shape) != 1:
-            raise Unfit(f"{node.path}: a linear layer over several axes")
-        # A linear layer behind a flattening is a convolution whose kernel is the whole image.
-        dense = small.reshape(len(codes), sum(p.channels for p in parts), *parts[0].inside)
-        window = Window(parts[0].inside)
-    layers, start = [], 0
-    for part in parts:
-        of_part = np.ascontiguousarray(dense[:, start : start + part.channels])
-        layers.append(Layer(node.path, part, of_part, window))
-        start += part.channels
+    if isinstance(node, Linear):
+        return _linear(net, node, small, signals)
+    found = image(net, node.sources[0], _shapes(net, signals))
+    if found is None:
+        raise Unfit(f"{node.path}: {_reads(net, node)}")
+    kernel, dilation = _pair(codes.shape[2:]), _pair(node.dilation)
+    dense = _dense(small.reshape(*codes.shape[:2], *kernel), node.groups)
+    # A window pads as much on both sides: where more zeros stand behind the image, taps of weight 0 stand in front.
+    lead = [max(0, a - b) for a, b in zip(found.after, found.before, strict=True)]
+    if any(n % d for n, d in zip(lead, dilation, strict=True)):
+        raise Unfit(f"{node.path}: zeros on one side that its dilation does not divide")
+    dense = np.pad(dense, [(0, 0), (0, 0), *((n // d, 0) for n, d in zip(lead, dilation, strict=True))])
+    (ph, pw), (h, w) = _pair(node.padding, 0), found.before
+    padding = ph + h + lead[0], pw + w + lead[1]
+    window = Window((dense.shape[2], dense.shape[3]), _pair(node.stride), padding, dilation)
+    return [_of_piece(node, dense, piece, signals, window) for piece in found.pieces]
+
+
+def _linear(net: IntegerNetwork, node: Linear, codes: npt.NDArray[np.int8], signals: dict[str, Signal]) -> list[Layer]:
+    """Return a linear layer as convolutions whose kernel is a whole image, one for each signal it reads places of."""
+    if len(node.shape) != 1:
+        raise Unfit(f"{node.path}: a linear layer over several axes")
+    found = places(net, node.sources[0], shapes := _shapes(net, signals))
+    if found is None:
+        raise Unfit(f"{node.path}: {_reads(net, node)}")
+    numbers, first = found
+    layers = []
+    for id, start in first.items():
+        signal, size = signals[id], int(np.prod(shapes[id]))
+        at = np.flatnonzero((numbers >= start) & (numbers < start + size))
+        if not len(at):
+            continue
+        placed = _summed(node, codes[:, at], numbers[at] - start, size)
+        kernel = placed.reshape(len(codes), signal.channels, *signal.inside)
+        layers.append(Layer(node.path, signal, kernel, Window(signal.inside)))
+    if not layers:
+        raise Unfit(f"{node.path}: it reads nothing but zeros")
     return layers
 
 
-def _parts(net: IntegerNetwork, reader: Node, node: Node, signals: dict[str, Signal]) -> list[Signal]:
-    """Return the signals that stand side by side in what a layer reads."""
-    if node.id in signals:
-        return [signals[node.id]]
-    if isinstance(node, Concat):
-        return [part for s in node.sources for part in _parts(net, reader, net[s], signals)]
-    raise Unfit(f"{reader.path}: it reads a {type(node).__name__}, not spikes, a pool or the input")
+def _of_piece(
+    node: Node, codes: npt.NDArray[np.int8], piece: Piece, signals: dict[str, Signal], window: Window
+) -> Layer:
+    signal = signals[piece.id]
+    return Layer(node.path, signal, _summed(node, codes[:, piece.at], piece.channels, signal.channels), window)
+
+
+def _summed(node: Node, codes: npt.NDArray[np.int8], at: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.int8]:
+    """Put columns of codes to their places [C_out, size, ...]; what is read twice has the sum of two codes."""
+    if len(at) == size and bool((at == np.arange(size)).all()):
+        return np.ascontiguousarray(codes)
+    placed = np.zeros((len(codes), size, *codes.shape[2:]), np.int16)
+    if len(np.unique(at)) == len(at):
+        placed[:, at] = codes
+    else:
+        np.add.at(placed.swapaxes(0, 1), at, codes.swapaxes(0, 1))
+    if placed.size and (placed.min() < -128 or placed.max() > 127):
+        raise Unfit(f"{node.path}: it reads a signal twice, with codes that add up to more than a byte holds")
+    return placed.astype(np.int8)
+
+
+def _shapes(net: IntegerNetwork, signals: dict[str, Signal]) -> dict[str, Shape]:
+    return {id: net[id].shape for id in signals}
+
+
+def _reads(net: IntegerNetwork, node: Node) -> str:
+    """Return in words what keeps a layer from being fused."""
+    source = net[node.sources[0]]
+    while isinstance(source, Reshape):
+        source = net[source.sources[0]]
+    return f"it reads a {type(source).__name__}, not spikes, a pool or the input"
 
 
 def _dense(codes: npt.NDArray[np.int8], groups: int) -> npt.NDArray[np.int8]:
