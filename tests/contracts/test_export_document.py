@@ -37,7 +37,8 @@ def support() -> str:
         rows.append(f"| `{kind.__name__}` | {nir} | {ONNX_HELD[kind]} |")
     rows += ["", "| mode of `write_onnx` | holds only in part |", "| --- | --- |"]
     for mode, limits in LIMITS.items():
-        parts = "; ".join(f"`{kind.__name__}`: {what}" for kind, what in limits.items())
+        named = {"every node" if kind is Node else f"`{kind.__name__}`": what for kind, what in limits.items()}
+        parts = "; ".join(f"{name}: {what}" for name, what in named.items())
         rows.append(f"| `{mode}` | {parts or 'holds all'} |")
     return "\n".join(rows) + "\n"
 

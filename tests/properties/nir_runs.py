@@ -1,7 +1,7 @@
 """An interpreter of NIR files that knows nothing of Bitspike: NumPy, the package ``nir``, and the file's metadata.
 
 Neurons integrate with a time step of 1 and reset as ``snn.reset`` says; everything else is NIR's own text. Edges that
-meet are added.
+meet are added. In real units, what the metadata count (first potential, limits) is multiplied by ``snn.unit``.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ def run_file(path: Path, codes: npt.NDArray[np.integer]) -> tuple[dict[str, Floa
     """
     graph = nir.read(path, type_check=False)
     steps = int(graph.metadata["snn.T"])
+    real = graph.metadata["snn.units"] == "real"
     order = ordered(graph)
     states: dict[str, Floats] = {}
     spikes: dict[str, list[Floats]] = {}
@@ -38,7 +39,7 @@ def run_file(path: Path, codes: npt.NDArray[np.integer]) -> tuple[dict[str, Floa
                 continue
             x = sum(values[a] for a, b in graph.edges if b == name)
             if kind in ("IF", "LIF"):
-                values[name], states[name] = neuron(node, kind, np.asarray(x), states.get(name))
+                values[name], states[name] = neuron(node, kind, np.asarray(x), states.get(name), real)
                 spikes.setdefault(name, []).append(values[name])
             elif kind == "Output":
                 outputs[name] = outputs.get(name, 0) + np.asarray(x)
@@ -58,25 +59,30 @@ def ordered(graph: Any) -> list[str]:
     return found
 
 
-def neuron(node: Any, kind: str, i: Floats, v: Floats | None) -> tuple[Floats, Floats]:
-    facts = node.metadata
+def neuron(node: Any, kind: str, i: Floats, v: Floats | None, real: bool) -> tuple[Floats, Floats]:
+    facts, shape = node.metadata, node.v_threshold.shape
+
+    def full(values: Any) -> Floats:
+        """One value for all, or one for each channel, whose places a matrix makes a vector of."""
+        values = np.atleast_1d(values).astype(np.float64)
+        return np.broadcast_to(np.repeat(values, np.prod(shape) // values.size).reshape(shape), i.shape)
+
+    unit = full(facts["snn.unit"] if real else 1.0)
     if v is None:
-        places = np.prod(node.v_threshold.shape) // np.size(facts["snn.v0"])
-        v = np.broadcast_to(np.repeat(facts["snn.v0"], places).reshape(node.v_threshold.shape), i.shape) if (
-            np.size(facts["snn.v0"]) > 1
-        ) else np.full(i.shape, float(np.squeeze(facts["snn.v0"])))  # fmt: skip
+        v = full(facts["snn.v0"]) * unit
     if kind == "IF":
         h = v + node.r * i
     else:
         # The file's tau says about m / 2**k; the metadata say it exactly, and that the product is rounded down.
         decay = int(facts["snn.leak_numerator"]) / 2 ** int(facts["snn.leak_shift"])
         assert np.allclose(1 - 1 / node.tau, decay, atol=1e-6)
-        h = np.floor(v * decay) + i if facts["snn.leak_order"] == "before" else np.floor((v + i) * decay)
+        before = facts["snn.leak_order"] == "before"
+        h = np.floor((v if before else v + i) * decay / unit) * unit + (i if before else 0)
     if "snn.v_min" in facts:
-        h = np.maximum(h, facts["snn.v_min"])
+        h = np.maximum(h, facts["snn.v_min"] * unit)
     if "snn.width" in facts:
         half = 2.0 ** (int(facts["snn.width"]) - 1)
-        h = np.clip(h, -half, half - 1)
+        h = np.clip(h, -half * unit, (half - 1) * unit)
     fired = h >= node.v_threshold if facts["snn.compare"] == "ge" else h > node.v_threshold
     after = h - node.v_threshold if facts["snn.reset"] == "subtract" else np.broadcast_to(node.v_reset, h.shape)
     return fired.astype(np.float64), np.where(fired, after, h)

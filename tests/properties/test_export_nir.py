@@ -12,7 +12,7 @@ import pytest
 from nir_runs import run_file
 from random_networks import Random, neuron, random_codes, random_network, weight
 
-from bitspike.errors import ExportError
+from bitspike.errors import ConstraintError, ExportError
 from bitspike.export.nir import read_nir, write_nir
 from bitspike.export.nir_plan import plan
 from bitspike.export.nir_support import HELD, REFUSED
@@ -85,6 +85,80 @@ def test_random_networks_are_the_same_in_the_file_and_read_back(block: int, tmp_
         seen["net"] += 1
     assert seen["net"] > 10
     assert {"Convolution", "SumPool", "Add", "Concat", "Slice", "TransposedConvolution"} <= set(seen)
+
+
+def with_units(net: IntegerNetwork, random: Random, *, dyadic: bool) -> IntegerNetwork:
+    """Return a network whose potentials and outputs are worth something else in every channel."""
+
+    def drawn(node: Node) -> np.ndarray:
+        size = int(random.choice([1, node.shape[0]]))
+        return 2.0 ** random.integers(-9, 4, size) if dyadic else random.uniform(0.01, 3, size)
+
+    nodes = list(net.nodes)
+    for k, node in enumerate(nodes):
+        if isinstance(node, Neuron):
+            nodes[k] = replace(node, unit=drawn(node))
+        elif isinstance(node, Readout):
+            nodes[k] = replace(node, scale=drawn(node))
+    return replace(net, nodes=tuple(nodes))
+
+
+@pytest.mark.parametrize("block", range(2))
+def test_real_units_give_the_same_spikes_and_real_outputs(block: int, tmp_path: Path) -> None:
+    """Powers of two are exact to every reader; other units are told apart when we read them back."""
+    seen = 0
+    for seed in range(block * 20, block * 20 + 20):
+        if (plain := sayable(seed)) is None:
+            continue
+        random = np.random.default_rng(seed)
+        codes = random_codes(random, plain, samples=2)
+        for dyadic in (True, False):
+            net = with_units(plain, random, dyadic=dyadic)
+            if plan(net, units="real").problems:
+                continue
+            wanted = simulate(net, codes)
+            path = write_nir(net, tmp_path / "net.nir", units="real")
+            back = read_nir(path)
+            again = simulate(back, codes)
+            assert_same(again.spikes, again.outputs, wanted)
+            for node in net.neurons:
+                found = back[node.id]
+                assert isinstance(found, Neuron)
+                places = len(found.unit) // len(node.unit)
+                assert np.array_equal(found.unit, np.repeat(node.unit, places)), node.id
+            facts = nir.read(path, type_check=False).metadata
+            assert facts["snn.exact"] == int(dyadic)
+            if not dyadic:
+                continue
+            spikes, outputs = run_file(path, codes)
+            for name, value in wanted.spikes.items():
+                assert np.array_equal(spikes[name].reshape(value.shape), value), name
+            for node in net.outputs:
+                value = wanted.outputs[node.id]
+                scale = node.scale.reshape(-1, *[1] * (len(node.shape) - 1))
+                assert np.array_equal(outputs[node.id].reshape(value.shape), value * scale), node.id
+            seen += 1
+    assert seen > 2
+
+
+def test_real_units_are_the_values_of_the_trained_network(tmp_path: Path) -> None:
+    net = lenet(np.random.default_rng(4))
+    graph = nir.read(write_nir(net, tmp_path / "net.nir", units="real"), type_check=False)
+    conv, fire = net["conv1"], net["if1"]
+    assert isinstance(conv, Convolution)
+    assert isinstance(fire, Neuron)
+    assert np.array_equal(graph.nodes["conv1"].weight, conv.weight.codes * 0.5)
+    assert np.array_equal(graph.nodes["conv1"].bias, fire.bias[0] * 0.5)
+    assert np.array_equal(graph.nodes["if1"].v_threshold[:, 0, 0], fire.threshold[0] * 0.5)
+    assert graph.metadata["snn.units"] == "real"
+    with pytest.raises(ConstraintError, match="units='volts': allowed are integer, real"):
+        write_nir(net, tmp_path / "net.nir", units="volts")  # type: ignore[arg-type]
+
+
+def test_a_real_value_that_does_not_tell_its_integer_is_refused(tmp_path: Path) -> None:
+    net = with_units(one_convolution(threshold=2**24 - 1), np.random.default_rng(0), dyadic=False)
+    with pytest.raises(ExportError, match=r"neuron.*threshold of 16777215"):
+        write_nir(net, tmp_path / "net.nir", units="real")
 
 
 def lenet(random: Random, *, initial: int = 0) -> IntegerNetwork:

@@ -15,6 +15,7 @@ from onnx_runs import facts_of, open_file, run_steps, run_whole
 from random_networks import as_large_as, layerwise, random_codes, random_network
 
 from bitspike import models
+from bitspike.errors import ExportError
 from bitspike.export.onnx import Mode, parts_of, problems_of, write_onnx
 from bitspike.export.onnx_numbers import ranges
 from bitspike.integer.count import count
@@ -104,6 +105,85 @@ def test_counts_are_those_of_the_run_layer_by_layer(seeds: range, tmp_path: Path
             assert np.array_equal(found.spikes[name], spikes.sum(0)), name
         assert_sums(found.sums, wanted.outputs)
         assert_sums(found.spikes | found.sums, count(net, codes))
+
+
+def assert_counts(net: IntegerNetwork, codes: np.ndarray, path: Path) -> None:
+    """Compare a file of mode "qonnx", as ONNX Runtime executes it, with the definition of counts."""
+    found = run_whole(open_file(write_onnx(net, path, mode="qonnx")), codes[0] if net.input.constant else codes.sum(0))
+    assert_sums(found.spikes | found.sums, count(net, codes))
+
+
+@pytest.mark.parametrize("seeds", BLOCKS)
+def test_counts_in_qonnx_are_the_counts(seeds: range, tmp_path: Path) -> None:
+    seen: Counter[str] = Counter()
+    for seed in seeds:
+        random = np.random.default_rng(2000 + seed)
+        net = random_network(random, counting=True)
+        codes = random_codes(random, net, samples=2, extreme=bool(seed % 2))
+        if found := problems_of(net, "qonnx"):
+            assert {reason for _, reason in found} == {"its output padding is no smaller than its stride"}
+            continue
+        assert_counts(net, codes, tmp_path / "net.onnx")
+        seen.update(type(node).__name__ for node in net.nodes)
+    assert {"Convolution", "SumPool", "CountMaxPool", "Add", "Concat", "Upsample", "Pad"} <= set(seen)
+
+
+@pytest.mark.parametrize("limit", [2**23, 2**24, 2**52])
+def test_floats_hold_every_count_up_to_their_end(limit: int, tmp_path: Path) -> None:
+    """Networks whose neurons add up ever more, in float32 with halves, in float32, in doubles, are exact."""
+    near = 0
+    for seed in range(8):
+        random = np.random.default_rng(4000 + seed)
+        net = random_network(random, counting=True)
+
+        def fits(n: IntegerNetwork) -> bool:
+            return ranges(n, totals=True).largest < limit and not problems_of(n, "qonnx")
+
+        if fits(net):
+            net = as_large_as(net, fits)
+            near += ranges(net, totals=True).largest > limit // 4
+            assert_counts(net, random_codes(random, net, samples=3, extreme=bool(seed % 2)), tmp_path / "net.onnx")
+    assert near > 2
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "levels", "quant"),
+    [
+        (-8, 7, None, (4, 1, 0)),
+        (-7, 7, None, (4, 1, 1)),
+        (-1, 1, (-1, 0, 1), (2, 1, 1)),
+        (-255, 255, None, (9, 1, 1)),
+        (0, 1, (0, 1), (1, 0, 0)),
+        (-1, 1, (-1, 1), None),
+    ],
+)
+def test_a_quant_says_the_bits_of_the_codes(
+    low: int, high: int, levels: tuple[int, ...] | None, quant: tuple[int, int, int] | None, tmp_path: Path
+) -> None:
+    net = one_product(high, 7, 0, 15, convolution=False)
+    codes = np.array([[low, high, low, high, high, low, high]])
+    weight = Weight(codes=codes, step=np.ones(1), bits=8, low=low, high=high, levels=levels)
+    net = replace(net, nodes=tuple(replace(n, weight=weight) if isinstance(n, Linear) else n for n in net.nodes))
+    assert_counts(net, np.arange(14).reshape(1, 2, 7), tmp_path / "net.onnx")
+    model = onnx.load(tmp_path / "net.onnx")
+    onnx.checker.check_model(model, full_check=True)
+    (node,) = (node for node in model.graph.node if node.output[0] == "/layer/weight")
+    assert node.domain == "qonnx.custom_op.general"
+    if quant is None:
+        assert (node.op_type, len(node.input)) == ("BipolarQuant", 2)
+        return
+    values = {constant.name: onnx.numpy_helper.to_array(constant) for constant in model.graph.initializer}
+    facts = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
+    scale, zero, bits = (values[name] for name in node.input[1:])
+    assert (float(scale), float(zero)) == (1, 0)
+    assert (int(bits), facts["signed"], facts["narrow"]) == quant
+    assert node.op_type == "Quant"
+
+
+def test_integers_that_float32_skips_are_refused_in_qonnx(tmp_path: Path) -> None:
+    net = one_product(2**20, 17, 0, 1, convolution=True)
+    with pytest.raises(ExportError, match=r"layer  Convolution layer: its sums over all steps reach 17825792, and"):
+        write_onnx(net, tmp_path / "net.onnx", mode="qonnx")
 
 
 @pytest.mark.parametrize("mode", ["step", "sequence", "count"])

@@ -59,13 +59,21 @@ def export(
     network: Network,
     format: Annotated[str, typer.Option("--format", metavar="c|nir|onnx", help="What to write.")],
     out: Annotated[Path, typer.Option("--out", metavar="PATH", help="The folder (c) or file (nir, onnx).")],
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--form",
+            metavar="FORM",
+            help="onnx: step (usual), sequence, count or qonnx. nir: integer (usual) or real units.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write a network as C, NIR or ONNX."""
     with guarded():
         from bitspike.journeys.handover import export as write
 
-        path = write(network, format, out)
+        path = write(network, format, out, form=form)
         if as_json:
             print_json({"format": format, "path": str(path)})
         else:

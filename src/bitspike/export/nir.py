@@ -4,46 +4,57 @@ NIR (Pedersen et al. 2024, doi 10.1038/s41467-024-52259-9) describes neurons in 
 a spike subtracts the threshold, nor how potential and threshold are compared, nor where the potential starts, nor how
 wide a weight is. The file says it in its metadata (``snn.*``); a reader that ignores them runs another network.
 
-Values are integers, stored as float32 and refused where float32 would round them; time is counted in steps (dt = 1).
+Values are integers, or real values of which the integers can be told, stored as float32 and refused where float32 says
+other integers; time is counted in steps (dt = 1).
 """
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
-from bitspike.errors import ExportError
-from bitspike.export.nir_facts import graph_facts
+from bitspike.errors import ConstraintError, ExportError
+from bitspike.export.nir_facts import Units, graph_facts
 from bitspike.export.nir_plan import Entry, plan
 from bitspike.export.nir_read import network_of
 from bitspike.export.refuse import optional, refuse
 from bitspike.integer.network import IntegerNetwork
 
+__all__ = ["Units", "read_nir", "write_nir"]
 
-def write_nir(net: IntegerNetwork, path: str | os.PathLike[str]) -> Path:
+
+def write_nir(net: IntegerNetwork, path: str | os.PathLike[str], *, units: Units = "integer") -> Path:
     """Write a network as a ``.nir`` file (HDF5).
 
     Weights are codes times the neuron's gain, biases and thresholds integers of the same unit, ``r`` is 1 and
     ``v_reset`` 0 for reset by subtraction. A leak of m / 2**k becomes an LIF with ``tau = r = 1 / (1 - m / 2**k)``.
 
+    In real units everything that reaches a neuron is multiplied by the real value of one count of its potential, and
+    what leaves the network by the value of one integer of the output. Where the unit of every neuron is a power of two
+    (converted networks, declared grids) a reader's potentials are exact too; others may round (``snn.exact``).
+
     Args:
         net: the network.
         path: of the file.
+        units: of weights, biases, thresholds and reset values: ``integer`` or ``real``.
 
     Returns:
         the path.
 
     Raises:
+        ConstraintError: units that do not exist.
         ExportError: NIR cannot hold a node (all are named), the package nir is missing, or the file cannot be written.
     """
-    made = plan(net)
+    if units not in get_args(Units):
+        raise ConstraintError(f"units={units!r}: allowed are {', '.join(get_args(Units))}")
+    made = plan(net, units=units)
     refuse("NIR", net, made.problems, fix="bs.write_onnx(net, path), bs.write_c(net, folder) or bs.save(net, folder)")
     nir = optional("nir", extra="nir")
     nodes = {name: _node(nir, entry) for name, entry in made.entries.items()}
-    graph = nir.NIRGraph(nodes=nodes, edges=made.edges, metadata=graph_facts(net), type_check=False)
+    graph = nir.NIRGraph(nodes=nodes, edges=made.edges, metadata=graph_facts(net, units), type_check=False)
     graph.check_types()
     path = Path(path)
     try:

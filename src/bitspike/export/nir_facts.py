@@ -6,7 +6,7 @@ HDF5 holds no None: what is not there is left out.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from bitspike.integer.network import (
     Linear,
     Neuron,
     Node,
+    Readout,
+    Reals,
     TransposedConvolution,
 )
 
@@ -26,15 +28,35 @@ VERSION = 1
 
 Facts = dict[str, Any]
 
+Units = Literal["integer", "real"]
+"""What weights, biases, thresholds and reset values are counted in."""
 
-def graph_facts(net: IntegerNetwork) -> Facts:
+
+def real_unit(node: Neuron | Readout) -> Reals:
+    """Return the real value of one count of a potential, or of one integer of an output, [1] or [C]."""
+    return node.unit if isinstance(node, Neuron) else node.scale
+
+
+def powers_of_two(values: Reals) -> bool:
+    """Tell whether all values are powers of two.
+
+    Example:
+        >>> powers_of_two(np.array([0.25, 8.0])), powers_of_two(np.array([0.75]))
+        (True, False)
+    """
+    return bool((np.frexp(values)[0] == 0.5).all())
+
+
+def graph_facts(net: IntegerNetwork, units: Units = "integer") -> Facts:
     """Return what a reader has to know before it reads a node."""
+    exact = units == "integer" or all(powers_of_two(node.unit) for node in net.neurons)
     return {
         "snn.format": FORMAT,
         "snn.format_version": VERSION,
         "snn.T": net.steps,
         "snn.dt": 1.0,
-        "snn.units": "integer",
+        "snn.units": units,
+        "snn.exact": int(exact),
         "snn.output": "the sum over all steps",
     }
 

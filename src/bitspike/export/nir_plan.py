@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitspike.export.nir_channels import channel_pads
-from bitspike.export.nir_facts import facts, input_facts, neuron_facts, weight_facts
+from bitspike.export.nir_facts import Units, facts, input_facts, neuron_facts, real_unit, weight_facts
 from bitspike.export.nir_support import LARGEST_MATRIX, reasons
 from bitspike.export.nir_terms import (
     Piece,
@@ -42,6 +42,7 @@ from bitspike.integer.network import (
     Node,
     Pad,
     Readout,
+    Reals,
     Reshape,
     Shape,
     Slice,
@@ -77,9 +78,9 @@ class Plan:
     problems: list[tuple[Node, str]] = field(default_factory=list)
 
 
-def plan(net: IntegerNetwork) -> Plan:
+def plan(net: IntegerNetwork, *, units: Units = "integer") -> Plan:
     """Return the NIR graph of a network, and everything that it cannot say."""
-    made = _Writer(net)
+    made = _Writer(net, units)
     for node in net.nodes:
         made.write(node)
     return made.plan
@@ -88,8 +89,8 @@ def plan(net: IntegerNetwork) -> Plan:
 class _Writer:
     """Follow the data; ``wires`` holds the terms of what has been read so far, None behind a problem."""
 
-    def __init__(self, net: IntegerNetwork) -> None:
-        self.net = net
+    def __init__(self, net: IntegerNetwork, units: Units) -> None:
+        self.net, self.units = net, units
         self.plan = Plan()
         self.wires: dict[str, list[Term] | None] = {}
         self.known: dict[tuple[Any, ...], Piece] = {}
@@ -209,15 +210,21 @@ class _Writer:
         pieces = [t for t in terms if isinstance(t, Piece)]
         return merged(pieces + [p for s in merged_synapses(terms) for p in self._synapse(s, None, ends=False)])
 
-    def _synapse(self, synapse: Synapse, bias: Integers | None, *, ends: bool) -> list[Piece]:
-        """Write a layer, once for every piece that it reads; the first one carries the bias [C]."""
+    def _synapse(
+        self, synapse: Synapse, bias: Integers | None, *, ends: bool, unit: Reals | None = None
+    ) -> list[Piece]:
+        """Write a layer, once for every piece that it reads; the first one carries the bias [C].
+
+        ``unit`` is the real value [C] of one count of what reads it, None for integers.
+        """
         layer, gain = synapse.layer, synapse.gain
-        key = (layer.id, ends, gain.tobytes(), None if bias is None else bias.tobytes())
+        key = (layer.id, ends, *(None if v is None else v.tobytes() for v in (gain, bias, unit)))
         found = []
         for k, piece in enumerate(synapse.pieces):
             if (*key, k) not in self.known:
                 some = bias if k == 0 and bias is not None else np.zeros(layer.shape[0], np.int64)
-                entry = self._affine(synapse, piece, some) if synapse.flat else self._image(synapse, piece, some)
+                form = self._affine if synapse.flat else self._image
+                entry = form(synapse, piece, some, unit)
                 if entry is None:
                     return []
                 entry.facts.update(weight_facts(layer, gain if ends else np.ones_like(gain)))
@@ -225,17 +232,19 @@ class _Writer:
             found.append(self.known[(*key, k)])
         return found
 
-    def _image(self, synapse: Synapse, piece: Piece, bias: Integers) -> Entry:
+    def _image(self, synapse: Synapse, piece: Piece, bias: Integers, unit: Reals | None) -> Entry:
         layer = synapse.layer
         assert isinstance(layer, Convolution)
         weight = _columns(ungrouped(layer.weight.codes, layer.groups), piece)
         weight = weight * synapse.gain.reshape(-1, *[1] * (weight.ndim - 1))
-        entry = self._convolution(weight, piece.shape, layer.shape, layer.stride, layer.padding, layer.dilation, bias)
+        entry = self._convolution(
+            weight, piece.shape, layer.shape, layer.stride, layer.padding, layer.dilation, bias, unit
+        )
         if layer.groups > 1 and piece.is_wire(synapse.inside):
             entry.facts["snn.groups"] = layer.groups
         return entry
 
-    def _affine(self, synapse: Synapse, piece: Piece, bias: Integers) -> Entry | None:
+    def _affine(self, synapse: Synapse, piece: Piece, bias: Integers, unit: Reals | None) -> Entry | None:
         layer, places = synapse.layer, math.prod(synapse.layer.shape[1:])
         if isinstance(layer, Linear):
             matrix = layer.weight.codes
@@ -246,22 +255,25 @@ class _Writer:
                 return None
             matrix = dense(layer, synapse.inside)
         weight = _columns(matrix, piece) * np.repeat(synapse.gain, places)[:, None]
-        return self._matrix(weight, np.repeat(bias, places))
+        return self._matrix(weight, np.repeat(bias, places), None if unit is None else np.repeat(unit, places))
 
-    def _matrix(self, weight: Integers, bias: Integers) -> Entry:
-        fields = {"weight": self._float(weight, "a weight"), "bias": self._float(bias, "a bias")}
-        return Entry("Affine", weight.shape[1:], weight.shape[:1], fields)
+    def _matrix(self, weight: Integers, bias: Integers, unit: Reals | None) -> Entry:
+        fields = self._values(weight, bias, unit)
+        return Entry("Affine", weight.shape[1:], weight.shape[:1], fields, _unit_facts(unit))
+
+    def _values(self, weight: Integers, bias: Integers, unit: Reals | None) -> dict[str, Any]:
+        return {"weight": self._float(weight, "a weight", unit), "bias": self._float(bias, "a bias", unit)}
 
     def _convolution(
         self, weight: Integers, inside: Shape, shape: Shape, stride: Shape, padding: Shape, dilation: Shape,
-        bias: Integers | None = None,
+        bias: Integers | None = None, unit: Reals | None = None,
     ) -> Entry:  # fmt: skip
         one = len(inside) == 2
         bias = np.zeros(len(weight), np.int64) if bias is None else bias
         window = {"stride": stride, "padding": padding, "dilation": dilation, "input_shape": inside[1:]}
         fields: dict[str, Any] = {name: value[0] if one else value for name, value in window.items()}
-        fields |= {"weight": self._float(weight, "a weight"), "bias": self._float(bias, "a bias"), "groups": 1}
-        return Entry("Conv1d" if one else "Conv2d", inside, shape, fields)
+        fields |= self._values(weight, bias, unit) | {"groups": 1}
+        return Entry("Conv1d" if one else "Conv2d", inside, shape, fields, _unit_facts(unit))
 
     # -- neurons and outputs -------------------------------------------------------------------------------------
 
@@ -269,14 +281,15 @@ class _Writer:
         """Write a neuron or an output, and the edges into it."""
         pieces = merged(t for t in terms if isinstance(t, Piece))
         bias: Integers | None = np.broadcast_to(node.bias[0], (node.shape[0],)) if node.bias.any() else None
+        unit = np.broadcast_to(real_unit(node), (node.shape[0],)) if self.units == "real" else None
         found: list[Piece] = []
         for synapse in merged_synapses(terms):
-            found += self._synapse(synapse, bias, ends=True)
+            found += self._synapse(synapse, bias, ends=True, unit=unit)
             bias = None
         for piece in pieces:
-            if piece.is_wire(node.shape) and bias is None:
+            if piece.is_wire(node.shape) and bias is None and (unit is None or (unit == 1).all()):
                 found.append(piece)
-            elif (relay := self._relay(node, piece, bias)) is not None:
+            elif (relay := self._relay(node, piece, bias, unit)) is not None:
                 found.append(relay)
                 bias = None
         flat = any(p.flat for p in found)
@@ -284,7 +297,7 @@ class _Writer:
         shape = (math.prod(node.shape),) if flat else node.shape
         return [self._entry(node.id, self._neuron(node, shape), *found)]
 
-    def _relay(self, node: Neuron | Readout, piece: Piece, bias: Integers | None) -> Piece | None:
+    def _relay(self, node: Neuron | Readout, piece: Piece, bias: Integers | None, unit: Reals | None) -> Piece | None:
         """Write a gain, a shifted piece or a bias without a layer to carry it: a matrix, or a kernel of size one."""
         bias = np.zeros(node.shape[0], np.int64) if bias is None else bias
         rows = math.prod(node.shape) if piece.flat else node.shape[0]
@@ -298,11 +311,14 @@ class _Writer:
         weight[piece.offset + count, piece.start + count] = piece.gain
         name = self._name(f"{piece.node}_to_{node.id}")
         if piece.flat:
-            return self._entry(name, self._matrix(weight, np.repeat(bias, rows // node.shape[0])), piece)
+            places = rows // node.shape[0]
+            spread = None if unit is None else np.repeat(unit, places)
+            return self._entry(name, self._matrix(weight, np.repeat(bias, places), spread), piece)
         dims = len(piece.shape) - 1
         weight = weight.reshape(*weight.shape, *[1] * dims)
         one, none = (1,) * dims, (0,) * dims
-        return self._entry(name, self._convolution(weight, piece.shape, node.shape, one, none, one, bias), piece)
+        entry = self._convolution(weight, piece.shape, node.shape, one, none, one, bias, unit)
+        return self._entry(name, entry, piece)
 
     def _neuron(self, node: Neuron | Readout, shape: Shape) -> Entry:
         if isinstance(node, Readout):
@@ -310,7 +326,10 @@ class _Writer:
         spread = [-1, *[1] * (len(node.shape) - 1)]
 
         def full(values: Integers, what: str) -> npt.NDArray[np.float32]:
-            return np.broadcast_to(self._float(values, what).reshape(spread), node.shape).reshape(shape).copy()
+            unit = real_unit(node) if self.units == "real" else None
+            rows = values if unit is None else np.broadcast_to(values, np.broadcast_shapes(values.shape, unit.shape))
+            floats = self._float(rows, what, None if unit is None else np.broadcast_to(unit, rows.shape))
+            return np.broadcast_to(floats.reshape(spread), node.shape).reshape(shape).copy()
 
         ones = np.ones(shape, np.float32)
         fields = {"r": ones, "v_threshold": full(node.threshold[0], "a threshold")}
@@ -343,15 +362,22 @@ class _Writer:
         """Tell whether a name belongs to a layer that is written where it is read."""
         return isinstance(self.net[name], Convolution | TransposedConvolution | Linear)
 
-    def _float(self, values: Integers, what: str) -> npt.NDArray[np.float32]:
-        """Return integers as float32, exactly."""
-        floats = np.asarray(values).astype(np.float32)
-        if not np.array_equal(floats.astype(np.float64), np.asarray(values, np.float64)) or (
-            values.size and int(np.abs(values).max()) > 2**53
-        ):
-            worst = int(np.asarray(values).reshape(-1)[np.argmax(np.abs(values))])
+    def _float(self, values: Integers, what: str, unit: Reals | None = None) -> npt.NDArray[np.float32]:
+        """Return integers [C, ...], times the unit [C] of each row, as float32 that tell the integers exactly."""
+        whole = np.asarray(values)
+        one = 1.0 if unit is None else unit.reshape(-1, *[1] * (whole.ndim - 1))
+        floats = (whole * one).astype(np.float32)
+        back = floats.astype(np.float64) / one
+        back = back if unit is None else np.rint(back)
+        if not np.array_equal(back, whole.astype(np.float64)) or (whole.size and int(np.abs(whole).max()) > 2**53):
+            worst = int(whole.reshape(-1)[np.argmax(np.abs(whole))])
             self.refuse(f"{what} of {worst} is no number of 32 bits that floats hold exactly")
         return floats
+
+
+def _unit_facts(unit: Reals | None) -> dict[str, Any]:
+    """Say what one integer of a layer's weights and biases is worth, if they are real values."""
+    return {} if unit is None else {"snn.unit": unit}
 
 
 def _columns(codes: Integers, piece: Piece) -> Integers:

@@ -96,6 +96,7 @@ class _Reader:
 
     def __init__(self, graph: Any) -> None:
         self.graph = graph
+        self.real = text(graph.metadata or {}, "snn.units", "integer") == "real"
         self.nodes: list[Node] = []
         self.shapes: dict[str, Shape] = {}
         self.ids: dict[str, str] = {}
@@ -148,8 +149,13 @@ class _Reader:
         return values if values.size == 1 else np.repeat(values, rows // values.size)
 
     def _whole(self, values: Any, what: str) -> Integers:
-        """Return integers that were stored as floats."""
+        """Return integers that were stored as floats, or as real values of a known unit."""
         floats = np.asarray(values, np.float64)
+        if self.real and "snn.unit" in self.facts:
+            rows = floats.shape[0]
+            unit = np.broadcast_to(self._reals("snn.unit", rows), (rows,))
+            # The writer made sure that float32 tells the integer.
+            floats = np.rint(floats / unit.reshape(-1, *[1] * (floats.ndim - 1)))
         if not np.array_equal(floats, np.floor(floats)):
             raise ExportError(
                 f"{self.name}: its {what} are real numbers, an integer network needs integers",

@@ -1,5 +1,7 @@
 """Write a network as ONNX: one step of it, the whole run, or its counts. Integers only, executed by any ONNX runtime.
 
+The dialect QONNX carries the integers of the counts in floats, for the tools that read it.
+
 ONNX has no neuron, no state and no test vectors: it is a way to run a network elsewhere, not the network's definition.
 The file's metadata says what ONNX has no field for (``snn.*``, JSON texts): steps, the input's grid, states and their
 first values, reset and comparison of every neuron, the real value of every integer. docs/export.md lists the keys.
@@ -14,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from bitspike.errors import ConstraintError, ExportError
-from bitspike.export import onnx_count, onnx_sequence, onnx_step
+from bitspike.export import onnx_count, onnx_quant, onnx_sequence, onnx_step
 from bitspike.export.onnx_numbers import numbers_of, ranges
 from bitspike.export.onnx_parts import Parts
 from bitspike.export.onnx_tape import model_of
@@ -41,20 +43,22 @@ from bitspike.integer.network import (
     Upsample,
 )
 
-Mode = Literal["step", "count", "sequence"]
-"""What one call of the file computes: a time step, all spike counts at once, or the whole run."""
+Mode = Literal["step", "count", "sequence", "qonnx"]
+"""What one call of the file computes: a time step, all spike counts at once, the whole run; counts in QONNX."""
 
 FORMAT = "bitspike-onnx"
 _PROBLEMS: Mapping[str, Callable[[IntegerNetwork], list[tuple[Node, str]]]] = {
     "step": onnx_step.problems,
     "count": onnx_count.problems,
     "sequence": lambda _: [],
+    "qonnx": onnx_quant.problems,
 }
 _PARTS = {"step": onnx_step.parts, "count": onnx_count.parts, "sequence": onnx_sequence.parts}
 _WAYS_OUT = {
     "step": 'write_onnx(net, path, mode="sequence")',
     "count": 'write_onnx(net, path, mode="step"), or convert with IF neurons that reset by subtraction',
     "sequence": "bs.save(net, folder)",
+    "qonnx": 'write_onnx(net, path, mode="count") or mode="step"',
 }
 
 
@@ -79,15 +83,18 @@ HELD: Mapping[type[Node], str] = {
 }
 """How ONNX holds each kind of node."""
 
+_COUNTED: Mapping[type[Node], str] = {
+    MaxPool: "only of what is constant in time",
+    Add: "gains constant in time",
+    Neuron: "soft reset, no leak, sign, shift, floor or width; gains and threshold constant in time, above 0",
+    Readout: "gains constant in time",
+}
+
 LIMITS: Mapping[str, Mapping[type[Node], str]] = {
     "step": {Burst: "only of what is constant in time"},
     "sequence": {},
-    "count": {
-        MaxPool: "only of what is constant in time",
-        Add: "gains constant in time",
-        Neuron: "soft reset, no leak, sign, shift, floor or width; gains and threshold constant in time, above 0",
-        Readout: "gains constant in time",
-    },
+    "count": _COUNTED,
+    "qonnx": {**_COUNTED, Node: "integers up to 2**24 over all steps; up to 2**52 inside a neuron or read-out"},
 }
 """What each mode holds only in part."""
 
@@ -101,6 +108,8 @@ def write_onnx(net: IntegerNetwork, path: str | os.PathLike[str], *, mode: Mode 
     ``sequence``: all steps; codes [1 or T, N, ...] go in, sums [N, ...] and spikes [T, N, ...] come out.
     ``count``: spike counts ``N = clip(floor((v0 + Z) / theta), 0, T)`` in one pass, for integrate-and-fire neurons that
     reset by subtraction; equal to the run where every current is constant in time or comes as one burst.
+    ``qonnx``: the same counts in the dialect of qonnx, FINN and hls4ml: ``Quant`` nodes over float32, which hold
+    integers up to 2**24.
 
     Args:
         net: the network.
@@ -119,7 +128,8 @@ def write_onnx(net: IntegerNetwork, path: str | os.PathLike[str], *, mode: Mode 
         raise ConstraintError(f"mode={mode!r}: allowed are {', '.join(get_args(Mode))}")
     onnx = optional("onnx", extra="onnx")
     made, numbers = parts_of(net, mode)
-    model = model_of(made.tape, made.inputs, made.outputs, {**_facts(net), "snn.mode": mode, **_border(made, numbers)})
+    facts = {**_facts(net), "snn.mode": mode, **_border(made, numbers)}
+    model = model_of(made.tape, made.inputs, made.outputs, facts, others=made.others, functions=onnx_quant.FUNCTIONS)
     path = Path(path)
     try:
         onnx.checker.check_model(model)
@@ -130,13 +140,15 @@ def write_onnx(net: IntegerNetwork, path: str | os.PathLike[str], *, mode: Mode 
 
 
 def parts_of(net: IntegerNetwork, mode: Mode) -> tuple[Parts, str]:
-    """Return a network's operators in a mode, and the name of the integers that carry it.
+    """Return a network's operators in a mode, and the name of the numbers that carry it.
 
     Raises:
         ExportError: a node cannot be written in this mode, or a number needs more than 63 bits.
     """
     refuse(f"ONNX, mode {mode!r},", net, _PROBLEMS[mode](net), fix=_WAYS_OUT[mode])
-    found = ranges(net, totals=mode == "count")
+    found = ranges(net, totals=mode in ("count", "qonnx"))
+    if mode == "qonnx":
+        return onnx_quant.parts(net, found), "float32"
     numbers = numbers_of(found)
     if numbers is None:
         raise ExportError(

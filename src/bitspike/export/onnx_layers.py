@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
-
 from bitspike.export.onnx_products import convolution, forward_codes, linear
 from bitspike.export.onnx_tape import Tape
 from bitspike.integer.network import (
@@ -59,7 +57,7 @@ def layer(tape: Tape, node: Node, inputs: list[str], shape: Shape, wire: Range) 
         case SumPool():
             return windows(tape, node, x, shape, tape.total, fill=0)
         case MaxPool():
-            return windows(tape, node, x, shape, largest(tape), fill=int(np.iinfo(tape.numbers).min))
+            return windows(tape, node, x, shape, largest(tape), fill=tape.limits[0])
         case Concat():
             return tape.add("Concat", *inputs, axis=1)
         case Slice():

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
-
 from bitspike.export.onnx_tape import Tape, parameter_table
 from bitspike.integer.network import Add, Integers, Neuron, Readout
 
@@ -72,7 +70,7 @@ def _limited(tape: Tape, node: Neuron, h: str) -> str:
     if node.width is not None:
         half = 1 << (node.width - 1)
         # A limit that the tape's integers cannot leave anyway would not fit them.
-        if half <= np.iinfo(tape.numbers).max:
+        if half <= tape.limits[1]:
             h = tape.add("Min", tape.add("Max", h, tape.constant(-half)), tape.constant(half - 1))
     return h
 

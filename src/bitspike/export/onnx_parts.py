@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from bitspike.export.onnx_tape import Border, Tape
+from bitspike.export.onnx_tape import Border, Numbers, Tape
 from bitspike.integer.network import (
     Add,
     Burst,
@@ -46,12 +46,14 @@ class Parts:
         tape: the operators.
         inputs, outputs: names and shapes at the border.
         states: what has to be handed from step to step.
+        others: kinds of the tensors at the border that do not hold the tape's numbers, by name.
     """
 
     tape: Tape
     inputs: list[Border] = field(default_factory=list)
     outputs: list[Border] = field(default_factory=list)
     states: list[State] = field(default_factory=list)
+    others: dict[str, Numbers | type[np.float64]] = field(default_factory=dict)
 
     def take(self, name: str, shape: Shape, *, steps: int | None = None) -> str:
         """Let a tensor [N, ...], or [steps, N, ...], in."""

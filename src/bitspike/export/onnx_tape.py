@@ -1,7 +1,8 @@
 """A tape of ONNX operators over integers, and the file that it becomes.
 
 Every tensor between operators holds int32 or int64, the tape's ``numbers``; uint8 appears only where a product is
-computed. Operators are those of opset 17 that ONNX Runtime's CPU provider executes for these types.
+computed. The dialect QONNX carries its integers in float32 instead. Operators are those of opset 17 that ONNX Runtime's
+CPU provider executes for these types.
 """
 
 from __future__ import annotations
@@ -20,19 +21,23 @@ OPSET = 17
 IR_VERSION = 8
 """The oldest version of the file format that holds opset 17."""
 
-Numbers = type[np.int32] | type[np.int64]
+CARRIED = 1 << 24
+"""The largest integer up to which a float32 skips none."""
+
+Numbers = type[np.int32] | type[np.int64] | type[np.float32]
 Border = tuple[str, tuple[int | str, ...]]
 """Name and shape of a tensor at the border; "N" is the batch."""
 
 
 @dataclass(frozen=True)
 class Op:
-    """One operator; an attribute may be a tape: the body of a loop."""
+    """One operator, of ONNX itself or of another domain; an attribute may be a tape: the body of a loop."""
 
     kind: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     attributes: Mapping[str, Any]
+    domain: str = ""
 
 
 class Tape:
@@ -56,6 +61,14 @@ class Tape:
         self.ops: list[Op] = []
         self.constants: dict[str, npt.NDArray[Any]] = {}
         self._known: dict[tuple[str, Shape, bytes], str] = {}
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """The smallest and the largest of the integers that the tape's numbers hold without a gap."""
+        if self.numbers is np.float32:
+            return -CARRIED, CARRIED
+        half = 1 << (8 * np.dtype(self.numbers).itemsize - 1)
+        return -half, half - 1
 
     def add(self, kind: str, *inputs: str, name: str | None = None, **attributes: Any) -> str:
         """Record an operator of one output and return the output's name."""
@@ -107,28 +120,50 @@ class Tape:
         return self.add("Reshape", x, self.shape(shape))
 
 
-def model_of(tape: Tape, inputs: Sequence[Border], outputs: Sequence[Border], metadata: Mapping[str, str]) -> Any:
+def model_of(
+    tape: Tape,
+    inputs: Sequence[Border],
+    outputs: Sequence[Border],
+    metadata: Mapping[str, str],
+    *,
+    others: Mapping[str, Numbers | type[np.float64]] | None = None,
+    functions: Sequence[str] = (),
+) -> Any:
     """Return the ``onnx.ModelProto`` of a tape.
 
     Args:
         tape: the operators.
         inputs, outputs: what goes in and comes out.
         metadata: strings to strings.
+        others: kinds of the tensors at the border that do not hold the tape's numbers, by name.
+        functions: operators of other domains, in ONNX's text notation; those that the tape uses are added.
 
     Raises:
         ExportError: the package onnx is missing.
     """
     onnx = optional("onnx", extra="onnx")
-    kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(tape.numbers))
-    ends = [[onnx.helper.make_tensor_value_info(n, kind, shape) for n, shape in side] for side in (inputs, outputs)]
+    kinds = dict.fromkeys((n for n, _ in (*inputs, *outputs)), tape.numbers) | dict(others or {})
+    ends = [
+        [onnx.helper.make_tensor_value_info(n, _code(onnx, kinds[n]), shape) for n, shape in side]
+        for side in (inputs, outputs)
+    ]
+    used = {(op.domain, op.kind) for op in tape.ops}
+    known = [onnx.parser.parse_function(text) for text in functions]
     model = onnx.helper.make_model(
         _graph(onnx, tape, "network", *ends),
-        opset_imports=[onnx.helper.make_opsetid("", OPSET)],
+        functions=[f for f in known if (f.domain, f.name) in used],
+        opset_imports=[onnx.helper.make_opsetid(d, 1 if d else OPSET) for d in sorted({d for d, _ in used} | {""})],
         producer_name="bitspike",
         ir_version=IR_VERSION,
     )
     onnx.helper.set_model_props(model, dict(metadata))
     return model
+
+
+def _code(onnx: Any, numbers: type[np.generic]) -> int:
+    """Return ONNX's number for a kind of tensor."""
+    code: int = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(numbers))
+    return code
 
 
 def _graph(onnx: Any, tape: Tape, name: str, inputs: list[Any], outputs: list[Any]) -> Any:
@@ -140,14 +175,15 @@ def _node(onnx: Any, op: Op) -> Any:
     attributes = {}
     for key, value in op.attributes.items():
         if isinstance(value, Body):
-            kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(value.tape.numbers))
+            kind = _code(onnx, value.tape.numbers)
             ends = [[onnx.helper.make_tensor_value_info(n, kind, None) for n in names] for names in value.borders]
             attributes[key] = _graph(onnx, value.tape, value.tape.prefix.strip("/"), *ends)
         elif isinstance(value, np.dtype):
             attributes[key] = onnx.helper.np_dtype_to_tensor_dtype(value)
         else:
             attributes[key] = list(value) if isinstance(value, tuple) else value
-    return onnx.helper.make_node(op.kind, list(op.inputs), list(op.outputs), name=op.outputs[0], **attributes)
+    names = {"name": op.outputs[0], "domain": op.domain}
+    return onnx.helper.make_node(op.kind, list(op.inputs), list(op.outputs), **names, **attributes)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +12,8 @@ import torch
 
 from bitspike.errors import ConstraintError, PackageError
 from bitspike.export.c import write_c
-from bitspike.export.nir import write_nir
-from bitspike.export.onnx import write_onnx
+from bitspike.export.nir import Units, write_nir
+from bitspike.export.onnx import Mode, write_onnx
 from bitspike.hardware.activity import counts
 from bitspike.hardware.bill import EnergyReport
 from bitspike.hardware.energy import energy as bill
@@ -29,28 +29,40 @@ from bitspike.recipe import load
 
 Format = Literal["c", "nir", "onnx"]
 
+FORMS: dict[str, tuple[str, ...]] = {"c": (), "nir": get_args(Units), "onnx": get_args(Mode)}
+"""What a format can hold, the usual form first."""
 
-def export(network: str | Path, format: str, out: str | Path) -> Path:
+
+def export(network: str | Path, format: str, out: str | Path, *, form: str | None = None) -> Path:
     """Write a saved network as C, NIR or ONNX.
 
-    C is a folder with a test bench of the golden vectors; NIR is a file, ONNX a file that computes one time step.
+    C is a folder with a test bench of the golden vectors; NIR and ONNX are files, ONNX one that computes a time step.
 
     Args:
         network: the folder of a network, or of a run that holds one.
         format: which.
         out: the folder or file.
+        form: of ONNX ``step``, ``sequence``, ``count`` or ``qonnx``; of NIR ``integer`` or ``real`` units; None is the
+            first of them.
 
     Raises:
-        ConstraintError: an unknown format. ExportError: the format cannot hold the network, or nothing can be written.
+        ConstraintError: an unknown format or form.
+        ExportError: the format cannot hold the network, or nothing can be written.
         PackageError: there is no network, or it cannot be read.
     """
     if format not in get_args(Format):
         raise ConstraintError(f"format {format!r}: allowed are {', '.join(get_args(Format))}", fix="--format c")
+    if form is not None and form not in FORMS[format]:
+        known = ", ".join(FORMS[format]) or "none, it has one form"
+        raise ConstraintError(f"form {form!r} of format {format!r}: allowed are {known}")
     folder = saved(network)
     net = read_network(folder)
     if format == "c":
         return write_c(net, out, vectors=read_tensors(folder, VECTORS))
-    return (write_nir if format == "nir" else write_onnx)(net, out)
+    form = form or FORMS[format][0]
+    if format == "nir":
+        return write_nir(net, out, units=cast(Units, form))
+    return write_onnx(net, out, mode=cast(Mode, form))
 
 
 def energy(
