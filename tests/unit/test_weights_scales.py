@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bitspike.errors import ConstraintError
-from bitspike.weights import MSE, Constant, Dyadic, Max, MeanAbs, Percentile, ScaleRule, Uniform
+from bitspike.weights import MSE, Coded, Constant, Dyadic, Max, MeanAbs, Percentile, ScaleRule, Uniform
 
 W = torch.tensor([[1.0, -3.0], [0.5, 0.25]])
 
@@ -39,6 +39,22 @@ def test_percentile_counts_per_channel_along_any_axis() -> None:
     assert torch.equal(Percentile(100).reach(w, (0, 2, 3)), Max().reach(w, (0, 2, 3)))
     column = w[:, 2].abs().flatten().sort().values
     assert Percentile(50).reach(w, (0, 2, 3))[0, 2, 0, 0] == column[math.ceil(0.5 * 12) - 1]
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4])
+def test_codes_that_were_trained_are_found_again_in_every_part(bits: int) -> None:
+    w = torch.randn(16, 24, 3, 3, generator=torch.Generator().manual_seed(bits))
+    codes, scale = Uniform(bits, per_channel=True, scale=MeanAbs(2.0)).encode(w)
+    trained = codes * scale.reshape(-1, 1, 1, 1)
+    for part in (trained, trained[:, :2], -trained[:, 5:9]):  # some parts lack the outermost level
+        found = Uniform(bits, per_channel=True, scale=Coded()).quantize(part)
+        torch.testing.assert_close(found, part, rtol=1e-5, atol=1e-7)
+
+
+def test_weights_that_are_no_codes_take_the_other_rule() -> None:
+    for rule in (Max(), MeanAbs(2.0)):
+        assert torch.equal(Uniform(4, scale=Coded(rule)).quantize(W), Uniform(4, scale=rule).quantize(W))
+    assert Coded().step(torch.zeros(4), (0,), 7, torch.round).item() > 0
 
 
 def test_mse_beats_max_where_there_is_an_outlier() -> None:
@@ -76,6 +92,7 @@ def test_a_dyadic_step_may_clip() -> None:
         lambda: Constant(0),
         lambda: Constant(math.inf),
         lambda: Dyadic(Dyadic()),
+        lambda: Coded(tolerance=0.0),
         lambda: Dyadic(0.5),  # type: ignore[arg-type]
     ],
 )

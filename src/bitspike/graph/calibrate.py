@@ -143,7 +143,7 @@ def calibrate(
 
 
 def _rule_of(path: str, patterns: Mapping[str, ThresholdRule], base: ThresholdRule) -> ThresholdRule:
-    return next((rule for pattern, rule in reversed(patterns.items()) if fnmatchcase(path, pattern)), base)
+    return next((rule for pattern, rule in reversed(list(patterns.items())) if fnmatchcase(path, pattern)), base)
 
 
 def _chosen(graph: Graph, at: Iterable[str] | None, ties: Collection[Collection[str]]) -> list[Op]:

@@ -13,7 +13,7 @@ from bitspike.weights.attach import (
 from bitspike.weights.codes import WeightCodes
 from bitspike.weights.path import WeightPath
 from bitspike.weights.rram import Lognormal
-from bitspike.weights.scales import MSE, Constant, Dyadic, Max, MeanAbs, Percentile, ScaleRule
+from bitspike.weights.scales import MSE, Coded, Constant, Dyadic, Max, MeanAbs, Percentile, ScaleRule
 from bitspike.weights.schemes import (
     APoT,
     Binary,
@@ -31,6 +31,7 @@ __all__ = [
     "MSE",
     "APoT",
     "Binary",
+    "Coded",
     "Constant",
     "DoReFa",
     "Dyadic",
