@@ -38,6 +38,7 @@ def choices(seed: int) -> dict[str, Any]:
         made["reset"] = "hard"
     elif way == "layerwise":
         made["schedule"] = "layerwise"
+    made["correct"] = draw.choice([None, None, None, "bias", ("potential", "bias")])
     return made
 
 
