@@ -39,6 +39,8 @@ def digest(recipe: AnyRecipe) -> str:
     """Return a short hash of the experiment that a recipe describes, whatever its seed and the places of its files."""
     values = recipe.model_dump(mode="json")
     kept = {part: values[part] for part in EXPERIMENT[recipe.kind]}
+    if not values["model"].get("repairs"):  # a network without repairs is what it was before recipes could say some
+        kept.get("model", {}).pop("repairs", None)
     for part, key in ELSEWHERE:
         (kept.get(part) or {}).pop(key, None)
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]

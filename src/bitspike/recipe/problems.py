@@ -92,7 +92,7 @@ def _locate(loc: tuple[str | int, ...], values: Any, root: type[BaseModel]) -> t
     """
     place: list[str | int] = []
     options: list[type[BaseModel]] = [root]
-    for number, part in enumerate(loc):
+    for part in loc:
         chosen = [o for o in options if len(options) > 1 and part in _kinds(o)]
         owners = [o for o in options if part in o.model_fields]
         if chosen:
@@ -100,7 +100,7 @@ def _locate(loc: tuple[str | int, ...], values: Any, root: type[BaseModel]) -> t
         elif owners:
             place.append(part)
             options = [m for o in owners for m in _models(o.model_fields[str(part)].annotation)]
-        elif isinstance(part, int) or (number == len(loc) - 1 and isinstance(_value_at(values, tuple(place)), Mapping)):
+        elif isinstance(part, int) or (isinstance(at := _value_at(values, tuple(place)), Mapping) and part in at):
             place.append(part)
     return tuple(place), options
 
@@ -114,6 +114,6 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
     """Return the models that an annotation allows, through Annotated, unions and sequences."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    if get_origin(annotation) in (Annotated, Union, types.UnionType, tuple, list):
+    if get_origin(annotation) in (Annotated, Union, types.UnionType, tuple, list, dict):
         return [m for argument in get_args(annotation) for m in _models(argument)]
     return []
