@@ -84,10 +84,36 @@ def test_numbers_beyond_64_bits_are_refused(tmp_path: Path) -> None:
         write_onnx(net, tmp_path / "net.onnx")
 
 
-def test_a_folder_that_does_not_exist_is_said(tmp_path: Path) -> None:
-    for write in (write_nir, write_onnx):
-        with pytest.raises(ExportError, match="could not be written"):
-            write(one_convolution(), tmp_path / "nowhere" / "net")
+@pytest.mark.parametrize("write", [write_nir, write_onnx])
+def test_a_path_that_is_a_folder_or_lies_in_none_is_said(
+    write: Callable[[IntegerNetwork, Path], object], tmp_path: Path
+) -> None:
+    with pytest.raises(ExportError, match=r"could not be written: the folder .*nowhere does not exist"):
+        write(one_convolution(), tmp_path / "nowhere" / "net")
+    with pytest.raises(ExportError, match="could not be written: it is a folder"):
+        write(one_convolution(), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("problem", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize("write", [write_nir, write_onnx])
+def test_a_write_that_fails_midway_leaves_the_older_file(
+    write: Callable[[IntegerNetwork, Path], object],
+    problem: BaseException,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "net").write_text("older")
+
+    def fails(path: Path, _: bytes) -> None:
+        path.touch()
+        raise problem
+
+    monkeypatch.setattr(Path, "write_bytes", fails)
+    with pytest.raises(KeyboardInterrupt if isinstance(problem, KeyboardInterrupt) else ExportError):
+        write(one_convolution(), tmp_path / "net")
+    assert [path.name for path in tmp_path.iterdir()] == ["net"]
+    assert (tmp_path / "net").read_text() == "older"
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ other integers; time is counted in steps (dt = 1).
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 from typing import Any, get_args
@@ -17,6 +18,7 @@ from typing import Any, get_args
 import numpy as np
 
 from bitspike.errors import ConstraintError, ExportError
+from bitspike.export.files import write_whole
 from bitspike.export.nir_facts import Units, graph_facts
 from bitspike.export.nir_plan import Entry, plan
 from bitspike.export.nir_read import network_of
@@ -57,10 +59,10 @@ def write_nir(net: IntegerNetwork, path: str | os.PathLike[str], *, units: Units
     graph = nir.NIRGraph(nodes=nodes, edges=made.edges, metadata=graph_facts(net, units), type_check=False)
     graph.check_types()
     path = Path(path)
-    try:
-        nir.write(path, graph)
-    except OSError as error:
-        raise ExportError(f"{path} could not be written: {error}") from error
+    # HDF5 floods the screen where a disk is full, so it writes to memory.
+    content = io.BytesIO()
+    nir.write(content, graph)
+    write_whole(path, content.getvalue())
     return path
 
 

@@ -17,6 +17,7 @@ from typing import Any, Literal, get_args
 
 from bitspike.errors import ConstraintError, ExportError
 from bitspike.export import onnx_count, onnx_quant, onnx_sequence, onnx_step
+from bitspike.export.files import write_whole
 from bitspike.export.onnx_numbers import numbers_of, ranges
 from bitspike.export.onnx_parts import Parts
 from bitspike.export.onnx_tape import model_of
@@ -133,9 +134,10 @@ def write_onnx(net: IntegerNetwork, path: str | os.PathLike[str], *, mode: Mode 
     path = Path(path)
     try:
         onnx.checker.check_model(model)
-        path.write_bytes(model.SerializeToString())
-    except (OSError, ValueError, onnx.checker.ValidationError) as error:
+        content = model.SerializeToString()
+    except (ValueError, onnx.checker.ValidationError) as error:
         raise ExportError(f"{path} could not be written: {error}") from error
+    write_whole(path, content)
     return path
 
 

@@ -53,8 +53,9 @@ def export(network: str | Path, format: str, out: str | Path, *, form: str | Non
     if format not in get_args(Format):
         raise ConstraintError(f"format {format!r}: allowed are {', '.join(get_args(Format))}", fix="--format c")
     if form is not None and form not in FORMS[format]:
-        known = ", ".join(FORMS[format]) or "none, it has one form"
-        raise ConstraintError(f"form {form!r} of format {format!r}: allowed are {known}")
+        if not FORMS[format]:
+            raise ConstraintError(f"format {format!r} has one form", fix="no --form")
+        raise ConstraintError(f"form {form!r} of format {format!r}: allowed are {', '.join(FORMS[format])}")
     folder = saved(network)
     net = read_network(folder)
     if format == "c":
