@@ -408,6 +408,12 @@ def test_export_writes_every_format(converted: Path, tmp_path: Path, bitspike: B
     assert code == 0, err
     assert json.loads(out) == {"format": "onnx", "path": str(tmp_path / "n.onnx")}
     assert (tmp_path / "n.onnx").stat().st_size > 0
+    for name, format, form in (("q.onnx", "onnx", "qonnx"), ("r.nir", "nir", "real")):
+        code, _, err = bitspike("export", converted, "--format", format, "--form", form, "--out", tmp_path / name)
+        assert (code, (tmp_path / name).is_file()) == (0, True), err
+    code, _, err = bitspike("export", converted, "--format", "nir", "--form", "step", "--out", tmp_path / "x")
+    assert code == 2
+    assert "allowed are integer, real" in err
     code, _, err = bitspike("export", converted, "--format", "tflite", "--out", tmp_path / "x")
     assert code == 2
     assert "allowed are c, nir, onnx" in err
