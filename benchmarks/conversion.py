@@ -20,6 +20,8 @@ from typing import Any
 
 from benchmarks import machine
 from benchmarks.plots import PALETTE, svg
+from benchmarks.records import read
+from bitspike.recipe import load
 
 HERE = Path(__file__).parent
 LINES = HERE / "conversions" / "resnet20-cifar10.jsonl"
@@ -27,6 +29,8 @@ DOCUMENT = HERE.parent / "docs" / "conversion-results.md"
 FIGURE = HERE.parent / "docs" / "figures" / "conversion.svg"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CALIBRATION = 1024
+TUNED = "resnet20-cifar10-w"
+"""How the names of the recipes begin that fine-tune the network."""
 TARGETS = {64: 0.7, 32: 2.0, 16: 6.0}
 """By T, how many points below the float network are asked for at most."""
 
@@ -200,8 +204,47 @@ def document(lines: list[dict[str, Any]]) -> str:
         "python -m benchmarks.conversion table",
         "```",
         "",
+        *tuned([entry for entry in read() if entry["name"].startswith(TUNED)]),
     ]
     return "\n".join(text)
+
+
+def tuned(records: list[dict[str, Any]]) -> list[str]:
+    """Return what the document says about runs of recipes that fine-tune the same network."""
+    if not records:
+        return []
+    rows = []
+    for entry in sorted(records, key=lambda r: (r["steps"], r["seed"])):
+        accuracy, recipe = entry["accuracy"], load(entry["name"])
+        widths = sorted(set(entry["bits"].values()))
+        cells = [
+            f"`{entry['name']}`",
+            str(entry["steps"]),
+            {"if": "IF", "signed_if": "SignedIF"}[recipe.convert.neuron],
+            ", ".join(map(str, widths)),
+            f"{100 * accuracy['float']:.1f}",
+            f"**{100 * accuracy['test']:.1f}**",
+            f"{100 * entry['published']['value']:.2f}",
+            f"{recipe.finetune.epochs} + {recipe.over_time.epochs}",
+            "equal" if entry["certificate"]["equal"] else "NOT EQUAL",
+        ]
+        rows.append("| " + " | ".join(cells) + " |")
+    place = sorted({f"{r['environment']['cpu']}, torch {r['environment']['torch']}; {r['commit']}" for r in records})
+    return [
+        "## Fine-tuned",
+        "",
+        "The same network with weights of few bits and few steps, by recipes: epochs of levels (`bs.prepare`) and then "
+        "epochs over time (`bs.over_time`) on all 50,000 training images, synchronous schedule, one seed. First and "
+        "last layer have the wider codes. Published: QCFS, float weights, IF. The certificate is over all test images.",
+        "",
+        "| recipe | T | neuron | bits | float | spiking | published | epochs | certificate |",
+        "| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | --- |",
+        *rows,
+        "",
+        f"{'; '.join(place)}. Made again by `bitspike run RECIPE --set model.weights=resnet20-12fca82f.th --set "
+        "data.root=DATA`, kept by `scripts/record`.",
+        "",
+    ]
 
 
 def _cell(lines: list[dict[str, Any]]) -> str:
