@@ -19,7 +19,7 @@ from bitspike.integer.lower import lower
 from bitspike.nn import IF
 from bitspike.weights import Binary, Uniform, attach
 
-pytest.importorskip("qonnx", reason="the extra bench, with the package qonnx, is not installed")
+pytest.importorskip("qonnx", reason="the extra readers, with the package qonnx, is not installed")
 
 
 @pytest.mark.filterwarnings("ignore")  # of the other library

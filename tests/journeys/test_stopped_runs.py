@@ -128,7 +128,7 @@ def test_a_full_disk_is_known_in_the_words_of_every_library(
     tmp_path: Path, bitspike: Bitspike, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def fail(*args: object, **kwargs: object) -> None:
-        (tmp_path / "run" / "network.partial").mkdir()
+        (tmp_path / "run" / ".network.partial").mkdir()
         raise error
 
     monkeypatch.setattr(whole, "save", fail)

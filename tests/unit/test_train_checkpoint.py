@@ -1,8 +1,7 @@
-"""Files and checkpoints are whole or absent, and belong to one model and one run."""
+"""Checkpoints are whole or absent, and belong to one model and one run."""
 
 from __future__ import annotations
 
-import errno
 import json
 import shutil
 from pathlib import Path
@@ -22,7 +21,6 @@ from bitspike.train.checkpoint import (
     state_of,
     write_weights,
 )
-from bitspike.train.files import remove_partial, write_whole
 
 BATCHES = [(torch.rand(8, 3, generator=torch.Generator().manual_seed(0)), torch.arange(8) % 2)]
 
@@ -31,42 +29,18 @@ def snapshot(epoch: int) -> Snapshot:
     return Snapshot({"w": torch.full((2,), float(epoch))}, {"state": {}, "param_groups": []}, {"epoch": epoch})
 
 
-def test_a_file_is_written_whole_or_left_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "a.json"
-    write_whole(path, "old")
-
-    def full(handle: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(OSError, match="No space left"):
-        write_whole(path, "new")
-    assert path.read_text() == "old"
-    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
-
-
-def test_what_is_half_written_can_be_removed(tmp_path: Path) -> None:
-    (tmp_path / "network.partial").mkdir()
-    (tmp_path / "network.partial" / "x.partial").write_text("")
-    (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints" / "b.partial").write_text("")
-    (tmp_path / "kept").write_text("")
-    remove_partial(tmp_path)
-    assert sorted(p.name for p in tmp_path.rglob("*")) == ["checkpoints", "kept"]
-
-
 def test_the_newest_whole_checkpoint_is_found_at_every_moment_of_writing(tmp_path: Path) -> None:
     assert load_last(tmp_path) is None
     save_last(tmp_path, snapshot(1))
     save_last(tmp_path, snapshot(2))
     assert [p.name for p in tmp_path.iterdir()] == ["last"]
     # Killed while the third was written: the second stands.
-    (tmp_path / "last.partial").mkdir()
+    (tmp_path / ".last.partial").mkdir()
     found = load_last(tmp_path)
     assert found is not None
     assert found.state["epoch"] == 2
     # Killed between the two renames: the second has stepped aside and the third is not there yet.
-    (tmp_path / "last").rename(tmp_path / "last.previous")
+    (tmp_path / "last").rename(tmp_path / ".last.previous")
     found = load_last(tmp_path)
     assert found is not None
     assert found.model["w"].tolist() == [2.0, 2.0]

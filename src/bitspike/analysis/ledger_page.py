@@ -15,7 +15,7 @@ from bitspike.analysis.markup import Html, html, join, section, table
 from bitspike.analysis.page import page
 from bitspike.analysis.words import count, percent
 from bitspike.errors import RunError
-from bitspike.train.files import write_whole
+from bitspike.files import write_whole
 
 
 def write(ledger: Ledger, folder: Path) -> Path:

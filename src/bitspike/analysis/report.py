@@ -13,6 +13,7 @@ from bitspike.analysis.page import page
 from bitspike.analysis.record import facts, part
 from bitspike.analysis.words import against, count, known, percent, points, size, span
 from bitspike.errors import RunError
+from bitspike.files import write_whole
 
 __all__ = ["ReportDetail", "render", "summary", "write_report"]
 
@@ -56,13 +57,9 @@ def write_report(
         RunError: the folder is missing or the disk is full; an older report stays as it was.
     """
     path = folder / "report.html"
-    partial = path.with_suffix(".html.partial")
-    text = render(report, metrics, detail)
     try:
-        partial.write_text(text, encoding="utf-8", newline="\n")
-        partial.replace(path)
+        write_whole(path, render(report, metrics, detail))
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise RunError(
             f"the report cannot be written to {path}: {error.strerror}",
             fix="free some space there, or choose another folder with --out",

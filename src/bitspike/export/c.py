@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from pathlib import Path
 
 from bitspike.errors import ExportError
 from bitspike.export.c_bench import Vectors, bench_text, makefile_text, readme_text, vectors_text
 from bitspike.export.c_program import MARK, CMemory, program
+from bitspike.files import whole_folder
 from bitspike.integer.network import IntegerNetwork
 
 _HEADERS = (
@@ -92,20 +92,12 @@ def _checked(name: str) -> str:
 def _write(folder: Path, files: dict[str, str]) -> Path:
     """Put the files into a new folder and that in the place of an older export."""
     _refuse_foreign(folder)
-    partial = folder.with_name(folder.name + ".partial")
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        for file, text in files.items():
-            (partial / file).write_bytes(text.encode("ascii"))
-        if folder.exists():
-            shutil.rmtree(folder)
-        partial.rename(folder)
-    except BaseException as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        if isinstance(error, OSError):
-            raise ExportError(f"{folder} could not be written: {error}", fix="a folder with room for it") from error
-        raise
+        with whole_folder(folder) as made:
+            for file, text in files.items():
+                (made / file).write_bytes(text.encode("ascii"))
+    except OSError as error:
+        raise ExportError(f"{folder} could not be written: {error}", fix="a folder with room for it") from error
     return folder
 
 

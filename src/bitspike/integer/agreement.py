@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,8 @@ from bitspike.integer.engine import TorchEngine
 from bitspike.integer.host import decode, encode
 from bitspike.integer.network import IntegerNetwork
 from bitspike.nn import BernoulliCoder, Neuron
+
+Int8s = npt.NDArray[np.int8]
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,49 @@ class Agreement:
         return {**asdict(self), "accuracy_difference": self.accuracy_difference}
 
 
+@dataclass
+class Tally:
+    """Equal spikes and right answers, counted batch by batch."""
+
+    equal: Counter[str] = field(default_factory=Counter)
+    total: Counter[str] = field(default_factory=Counter)
+    samples: int = 0
+    same: int = 0
+    right: int = 0
+    right_lowered: int = 0
+
+    def spikes(self, net: IntegerNetwork, floats: Mapping[str, Sequence[Int8s]], integers: Mapping[str, Int8s]) -> None:
+        """Count the spikes of one batch.
+
+        Args:
+            net: whose neurons they are of.
+            floats: what :class:`recorded` kept of the float network.
+            integers: what each neuron of the integer network sent, by its id.
+        """
+        for node in net.neurons:
+            a, b = floats[node.path][node.call], integers[node.id]
+            self.equal[node.path] += int((a == b).sum())
+            self.total[node.path] += b.size
+
+    def answers(self, floats: npt.NDArray[Any], integers: npt.NDArray[Any], labels: npt.NDArray[Any]) -> None:
+        """Count the predicted classes of one batch; [N] each."""
+        self.samples += len(labels)
+        self.same += int((floats == integers).sum())
+        self.right += int((floats == labels).sum())
+        self.right_lowered += int((integers == labels).sum())
+
+    def result(self) -> Agreement:
+        samples = max(1, self.samples)
+        return Agreement(
+            spikes=self.equal.total() / max(1, self.total.total()),
+            layers={path: self.equal[path] / count for path, count in self.total.items()},
+            predictions=self.same / samples,
+            accuracy=self.right / samples,
+            lowered_accuracy=self.right_lowered / samples,
+            samples=self.samples,
+        )
+
+
 @torch.no_grad()
 def compare(
     model: nn.Module, net: IntegerNetwork, batches: Iterable[tuple[Tensor, Tensor]], *, seed: int = 0
@@ -68,9 +113,7 @@ def compare(
     if len(net.outputs) != 1:
         raise ConstraintError(f"the network has {len(net.outputs)} read-outs; class scores come from one")
     engine, output = TorchEngine(net), net.outputs[0]
-    equal: dict[str, int] = defaultdict(int)
-    total: dict[str, int] = defaultdict(int)
-    samples = same = right = right_lowered = 0
+    tally = Tally()
     coders = [m for m in model.modules() if isinstance(m, BernoulliCoder)]
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     generators = [coder.generator for coder in coders]
@@ -81,27 +124,13 @@ def compare(
             with evaluation(model), recorded(model) as spikes:
                 logits = model(x.to(device))
             trace = engine.run(encode(net, x, generator=torch.Generator().manual_seed(seed + number)))
-            for node in net.neurons:
-                a, b = spikes[node.path][node.call], trace.spikes[node.id]
-                equal[node.path] += int((a == b).sum())
-                total[node.path] += b.size
-            predicted = logits.argmax(1).cpu().numpy()
             lowered = decode(output, trace.outputs[output.id]).argmax(1)
-            samples += len(y)
-            same += int((predicted == lowered).sum())
-            right += int((predicted == y.cpu().numpy()).sum())
-            right_lowered += int((lowered == y.cpu().numpy()).sum())
+            tally.spikes(net, spikes, trace.spikes)
+            tally.answers(logits.argmax(1).cpu().numpy(), lowered, y.cpu().numpy())
     finally:
         for coder, generator in zip(coders, generators, strict=True):
             coder.generator = generator
-    return Agreement(
-        spikes=sum(equal.values()) / max(1, sum(total.values())),
-        layers={path: equal[path] / total[path] for path in total},
-        predictions=same / max(1, samples),
-        accuracy=right / max(1, samples),
-        lowered_accuracy=right_lowered / max(1, samples),
-        samples=samples,
-    )
+    return tally.result()
 
 
 class recorded:
@@ -109,9 +138,9 @@ class recorded:
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
-        self.spikes: dict[str, list[npt.NDArray[np.int8]]] = defaultdict(list)
+        self.spikes: dict[str, list[Int8s]] = defaultdict(list)
 
-    def __enter__(self) -> dict[str, list[npt.NDArray[np.int8]]]:
+    def __enter__(self) -> dict[str, list[Int8s]]:
         def keep(path: str) -> Any:
             return lambda _module, _inputs, out: self.spikes[path].append(out.to(torch.int8).cpu().numpy())
 

@@ -11,7 +11,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import shutil
 import typing
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +23,7 @@ from safetensors.numpy import load_file
 from safetensors.numpy import save as as_bytes
 
 from bitspike.errors import BitspikeError, PackageError
+from bitspike.files import whole_folder
 from bitspike.integer import network as forms
 from bitspike.integer.network import IntegerNetwork, Node, TransposedConvolution, Weight
 from bitspike.integer.schedule import schedule
@@ -60,26 +60,18 @@ def save(net: IntegerNetwork, folder: str | os.PathLike[str], *, vectors: Arrays
 
     folder = Path(folder).absolute()
     _refuse_foreign(folder)
-    partial = folder.with_name(folder.name + ".partial")
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        tensors = dict(_tensors(net))
-        manifest = _manifest(net, tensors)
-        # Written as bytes, with the rights that any new file gets: the library's own writer keeps files to their owner.
-        for name, arrays in ((WEIGHTS, tensors), (VECTORS, golden(net) if vectors is None else vectors)):
-            data = as_bytes(arrays)
-            (partial / name).write_bytes(data)
-            manifest["files"].append({"name": name, "sha256": _digest(data)})
-        (partial / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-        if folder.exists():
-            shutil.rmtree(folder)
-        partial.rename(folder)
-    except BaseException as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        if isinstance(error, OSError | SafetensorError):
-            raise PackageError(f"{folder} could not be written: {error}", fix="a folder with room for it") from error
-        raise
+        with whole_folder(folder) as made:
+            tensors = dict(_tensors(net))
+            manifest = _manifest(net, tensors)
+            # As bytes, with the rights that any new file gets: the library's own writer keeps files to their owner.
+            for name, arrays in ((WEIGHTS, tensors), (VECTORS, golden(net) if vectors is None else vectors)):
+                data = as_bytes(arrays)
+                (made / name).write_bytes(data)
+                manifest["files"].append({"name": name, "sha256": _digest(data)})
+            (made / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    except (OSError, SafetensorError) as error:
+        raise PackageError(f"{folder} could not be written: {error}", fix="a folder with room for it") from error
     return folder
 
 

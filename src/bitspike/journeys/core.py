@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from bitspike.graph.conversion import spiking_part
 from bitspike.graph.trace import evaluation
-from bitspike.integer.agreement import Agreement, recorded
+from bitspike.integer.agreement import Agreement, Tally, recorded
 from bitspike.integer.engine import TorchEngine
 from bitspike.integer.host import decode, encode
 from bitspike.integer.network import IntegerNetwork
@@ -31,10 +29,7 @@ def compare_core(
         seed: of the random coder, where the spiking part has one; both sides see the same spikes.
     """
     core, engine = spiking_part(network), TorchEngine(net)
-    equal: dict[str, int] = defaultdict(int)
-    total: dict[str, int] = defaultdict(int)
-    samples = same = right = right_lowered = 0
-
+    tally = Tally()
     for number, (x, y) in enumerate(batches):
         traces = []
 
@@ -53,19 +48,6 @@ def compare_core(
                 lowered = network(x).argmax(1)
             finally:
                 handle.remove()
-        for node in net.neurons:
-            a, b = spikes[node.path][node.call], traces[-1].spikes[node.id]
-            equal[node.path] += int(np.sum(a == b))
-            total[node.path] += b.size
-        samples += len(y)
-        same += int((answers == lowered).sum())
-        right += int((answers == y).sum())
-        right_lowered += int((lowered == y).sum())
-    return Agreement(
-        spikes=sum(equal.values()) / max(1, sum(total.values())),
-        layers={path: equal[path] / total[path] for path in total},
-        predictions=same / max(1, samples),
-        accuracy=right / max(1, samples),
-        lowered_accuracy=right_lowered / max(1, samples),
-        samples=samples,
-    )
+        tally.spikes(net, spikes, traces[-1].spikes)
+        tally.answers(answers.numpy(), lowered.numpy(), y.numpy())
+    return tally.result()

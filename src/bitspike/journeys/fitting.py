@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from bitspike.errors import ConstraintError, RunError
+from bitspike.files import write_whole
 from bitspike.graph.repair import apply
 from bitspike.hardware.check import check
 from bitspike.hardware.chip import Chip
@@ -22,7 +23,6 @@ from bitspike.integer.verify import verify
 from bitspike.journeys.factory import build_network
 from bitspike.journeys.networks import Sketch, drawn, sketch
 from bitspike.recipe import AnyRecipe, ConvertRecipe, Recipe, dump, load, recipe_of
-from bitspike.train.files import write_whole
 
 CHANGED = " (Changed to fit a chip.)"
 ROUNDS = 4

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from bitspike.errors import PackageError, RunError
+from bitspike.files import is_left_over, previous, remove_partial, write_whole
 from bitspike.recipe import AnyRecipe, dump, load
-from bitspike.train.files import remove_partial, write_whole
 
 RECIPE, REPORT = "recipe.yaml", "report.json"
 
@@ -76,7 +76,7 @@ def progress(folder: Path) -> str:
 
 
 def _epochs(part: Path) -> str | None:
-    for last in (part / "checkpoints" / "last", part / "checkpoints" / "last.previous"):
+    for last in (part / "checkpoints" / "last", previous(part / "checkpoints" / "last")):
         try:
             state = json.loads((last / "state.json").read_text(encoding="utf-8"))
             return f"{state['epoch']} of {state['epochs']}"
@@ -113,7 +113,7 @@ def _held(folder: Path) -> set[str]:
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder} is a file; a run needs a folder", fix="--out ANOTHER_FOLDER")
     try:
-        return {path.name for path in folder.iterdir() if not path.name.endswith(".partial")}
+        return {path.name for path in folder.iterdir() if not is_left_over(path)}
     except OSError:
         return set()
 

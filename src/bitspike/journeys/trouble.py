@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bitspike.errors import BitspikeError, RunError
+from bitspike.files import remove_partial
 from bitspike.journeys.folder import RECIPE, progress
-from bitspike.train.files import remove_partial
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 

@@ -19,6 +19,7 @@ from bitspike.analysis.detail import ReportDetail
 from bitspike.analysis.ledger import analyze
 from bitspike.analysis.report import write_report
 from bitspike.data import Batches
+from bitspike.files import write_whole
 from bitspike.hardware.check import check
 from bitspike.integer.agreement import compare
 from bitspike.integer.host import encode
@@ -41,7 +42,6 @@ from bitspike.recipe import AnyRecipe, ConvertRecipe, load
 from bitspike.recipe.schema import Training
 from bitspike.train import EpochRecord, Evaluation, History, Observer, Observers, evaluate, fit
 from bitspike.train.checkpoint import state_of, write_weights
-from bitspike.train.files import write_whole
 from bitspike.train.launch import choose_device, leave, rank, world_size
 from bitspike.train.tensorboard import TensorBoard
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +20,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from bitspike.errors import PackageError
-from bitspike.train.files import PARTIAL, replace_folder, write_whole
+from bitspike.files import previous, whole_folder, write_whole
 
 
 @dataclass(frozen=True)
@@ -84,16 +82,12 @@ def restore(model: nn.Module, state: Mapping[str, Tensor], *, source: str) -> No
 
 def save_last(folder: Path, snapshot: Snapshot) -> None:
     """Write ``folder/last`` anew; the old one stays until the new one is complete."""
-    partial = folder / ("last" + PARTIAL)
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    write_weights(partial / "model.safetensors", snapshot.model)
     buffer = io.BytesIO()
     torch.save(snapshot.optimizer, buffer)
-    write_whole(partial / "optimizer.pt", buffer.getvalue())
-    write_whole(partial / "state.json", json.dumps(snapshot.state, indent=1))
-    _flush_folder(partial)
-    replace_folder(partial, folder / "last")
+    with whole_folder(folder / "last") as made:
+        write_weights(made / "model.safetensors", snapshot.model)
+        write_whole(made / "optimizer.pt", buffer.getvalue())
+        write_whole(made / "state.json", json.dumps(snapshot.state, indent=1))
 
 
 def load_last(folder: Path) -> Snapshot | None:
@@ -102,7 +96,7 @@ def load_last(folder: Path) -> Snapshot | None:
     Raises:
         PackageError: there is one, but it cannot be read.
     """
-    found = next((f for f in (folder / "last", folder / "last.previous") if f.is_dir()), None)
+    found = next((f for f in (folder / "last", previous(folder / "last")) if f.is_dir()), None)
     if found is None:
         return None
     try:
@@ -125,14 +119,3 @@ def save_best(folder: Path, state: Mapping[str, Tensor]) -> None:
 def load_best(folder: Path) -> dict[str, Tensor]:
     """Read ``folder/best/model.safetensors``."""
     return read_weights(folder / "best" / "model.safetensors")
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make the names inside a folder durable before it is renamed, where the system can."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.errors import RunError
+from bitspike.files import write_whole
 from bitspike.train.checkpoint import Snapshot, load_best, load_last, restore, save_best, save_last, state_of
-from bitspike.train.files import write_whole
 from bitspike.train.observe import EpochRecord
 
 

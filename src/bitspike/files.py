@@ -1,0 +1,110 @@
+"""Files and folders that are whole or absent: written under another name, flushed to disk, then renamed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_PARTIAL, _PREVIOUS = ".partial", ".previous"
+
+
+def partial(path: Path) -> Path:
+    """Return where a file or folder is written: hidden beside it, so that it is no name of a user's."""
+    return path.with_name(f".{path.name}{_PARTIAL}")
+
+
+def previous(path: Path) -> Path:
+    """Return where an older folder is kept until the new one stands."""
+    return path.with_name(f".{path.name}{_PREVIOUS}")
+
+
+def is_left_over(path: Path) -> bool:
+    """Tell whether a name is one of these two.
+
+    Example:
+        >>> is_left_over(partial(Path("network"))), is_left_over(Path("network"))
+        (True, False)
+    """
+    return path.name.startswith(".") and path.name.endswith((_PARTIAL, _PREVIOUS))
+
+
+def write_whole(path: Path, content: bytes | str) -> None:
+    """Write a file so that at every moment either the old or the new content stands at ``path``, never a part.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written; ``path`` is then as it was, and no part is left.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_whole(Path(folder) / "net.onnx", b"new")
+        ...     sorted(path.name for path in Path(folder).iterdir())
+        ['net.onnx']
+    """
+    data = content.encode() if isinstance(content, str) else content
+    made = partial(path)
+    try:
+        with made.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        made.replace(path)
+    except BaseException:
+        made.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Give an empty folder to write into, which takes the place of ``folder`` when the block ends well.
+
+    An older folder is kept as :func:`previous` until the new one stands. If the block fails it is as it was.
+
+    Raises:
+        OSError: the disk is full, or the folder cannot be made.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as place:
+        ...     with whole_folder(Path(place) / "network") as made:
+        ...         _ = (made / "manifest.json").write_text("{}")
+        ...     [str(path.relative_to(place)) for path in Path(place).rglob("*.json")]
+        ['network/manifest.json']
+    """
+    made, older = partial(folder), previous(folder)
+    try:
+        shutil.rmtree(made, ignore_errors=True)
+        made.mkdir(parents=True)
+        yield made
+        _flush(made)
+        if folder.exists():
+            shutil.rmtree(older, ignore_errors=True)
+            folder.rename(older)
+        made.rename(folder)
+    except BaseException:
+        shutil.rmtree(made, ignore_errors=True)
+        raise
+    shutil.rmtree(older, ignore_errors=True)
+
+
+def remove_partial(folder: Path) -> None:
+    """Remove everything below ``folder`` that was left half-written."""
+    for path in sorted(folder.rglob(f".*{_PARTIAL}")):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _flush(folder: Path) -> None:
+    """Make the names inside a folder durable before it is renamed, where the system can."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,71 @@
+"""Files and folders are whole or absent, and what is not ours is left alone."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from bitspike.files import partial, previous, remove_partial, whole_folder, write_whole
+
+
+def test_a_file_is_written_whole_or_left_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.json"
+    write_whole(path, "old")
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_whole(path, "new")
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_what_is_half_written_can_be_removed(tmp_path: Path) -> None:
+    (tmp_path / ".network.partial").mkdir()
+    (tmp_path / ".network.partial" / ".x.partial").write_text("")
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / ".b.partial").write_text("")
+    (tmp_path / "kept").write_text("")
+    remove_partial(tmp_path)
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["checkpoints", "kept"]
+
+
+def test_a_folder_takes_the_place_of_an_older_one_and_touches_no_other(tmp_path: Path) -> None:
+    for name in ("net", "net.partial", "net.previous"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "old").write_text(name)
+    with whole_folder(tmp_path / "net") as made:
+        (made / "new").write_text("")
+        assert (tmp_path / "net" / "old").exists()
+    assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()) == [
+        "net.partial/old", "net.previous/old", "net/new",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
+def test_a_folder_that_could_not_be_written_is_as_it_was(tmp_path: Path, error: BaseException) -> None:
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / "old").write_text("old")
+
+    def fail() -> None:
+        with whole_folder(tmp_path / "net") as made:
+            (made / "half").write_text("")
+            raise error
+
+    with pytest.raises(type(error)):
+        fail()
+    assert [str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")] == ["net", "net/old"]
+
+
+def test_what_a_kill_left_is_no_obstacle(tmp_path: Path) -> None:
+    for left in (partial(tmp_path / "net"), previous(tmp_path / "net")):
+        left.mkdir()
+        (left / "half").write_text("")
+    with whole_folder(tmp_path / "net") as made:
+        (made / "new").write_text("")
+    assert [p.name for p in (tmp_path / "net").iterdir()] == ["new"]
+    assert [p.name for p in tmp_path.iterdir()] == ["net"]
