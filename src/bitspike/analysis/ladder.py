@@ -28,9 +28,9 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, fx, nn
 
+from bitspike.graph.built import LayerReport
 from bitspike.graph.conversion import Conversion
 from bitspike.graph.ir import WEIGHTED, Graph, Op
-from bitspike.graph.spiking import LayerReport
 from bitspike.nn.counts import Gain
 from bitspike.ops.grids import Fire
 from bitspike.weights.codes import along

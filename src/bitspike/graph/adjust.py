@@ -18,13 +18,14 @@ from torch import Tensor, fx, nn
 from torch.func import functional_call
 
 from bitspike.errors import ConstraintError, ConversionError
+from bitspike.graph.built import Built, LayerReport, Shifts
 from bitspike.graph.conversion import Conversion
 from bitspike.graph.correct import bias_delta, calibrate_weight, correct, error_of, potential_delta
 from bitspike.graph.feed import feed
 from bitspike.graph.flow import entries
 from bitspike.graph.ir import WEIGHTED, Op
 from bitspike.graph.rebuild import expression, values
-from bitspike.graph.spiking import Built, LayerReport, Shifts, build
+from bitspike.graph.spiking import build
 from bitspike.graph.units import codes_of, steps_of
 from bitspike.weights.codes import along
 

@@ -9,12 +9,13 @@ from typing import Any, cast
 from torch import Tensor, fx, nn
 
 from bitspike.errors import ConstraintError
+from bitspike.graph.built import LayerReport, Shifts
 from bitspike.graph.cut import core_of, covers, replaced
 from bitspike.graph.flow import moves
 from bitspike.graph.ir import Graph
 from bitspike.graph.rebuild import rebuild, values
 from bitspike.graph.settings import Settings
-from bitspike.graph.spiking import LayerReport, Shifts, build
+from bitspike.graph.spiking import build
 from bitspike.ops.grids import Grid
 
 

@@ -11,17 +11,19 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import cast
 
 import torch
 from torch import Tensor, fx, nn
 
 from bitspike.errors import ConversionError
+from bitspike.graph.built import Branch, Built, Charge, LayerReport, Shifts, Spikes
 from bitspike.graph.flow import entries, moves
 from bitspike.graph.flow import spikes as spiking
 from bitspike.graph.ir import WEIGHTED, Graph, Op
 from bitspike.graph.settings import Settings
+from bitspike.graph.spike_values import carried, compact, is_by_channel, moved, movers, spread
 from bitspike.graph.units import Group, Weighted, codes_of, fit_group, shared_unit
 from bitspike.nn import (
     IF,
@@ -30,132 +32,16 @@ from bitspike.nn import (
     Codes,
     CountMaxPool,
     Gain,
-    Pad,
-    Permute,
     RateCoder,
     RateReadout,
     Repeat,
-    Reshape,
     SignedIF,
-    Slice,
     SumPool,
-    Upsample,
     over_time,
 )
 from bitspike.ops.grids import Grid
 from bitspike.weights.attach import attach
 from bitspike.weights.schemes import FixedPoint
-
-
-@dataclass(frozen=True, eq=False)
-class LayerReport:
-    """What one neuron or read-out became.
-
-    Args:
-        id: of the relu or of the weighted operation.
-        path: module path.
-        kind: ``neuron``, ``pool`` (a neuron of an average pool) or ``readout``.
-        source: id of the operation whose value the neuron rectifies, or of the read-out's own.
-        weights: paths of the weighted layers that feed it.
-        wanted: lambda that calibration found, [1] or [C]; empty for a read-out.
-        value: lambda_eff, what a spike is worth.
-        unit: real value of one count of the synaptic sum.
-        threshold: in counts of ``unit / 2**fraction_bits``.
-        fraction_bits: k.
-        exponent: the torch network's potentials are counts times ``2**-exponent``.
-        inputs: by weighted layer the real value of its input spikes, broadcastable against one sample.
-        notes: codes W2xx.
-    """
-
-    id: str
-    path: str
-    kind: str
-    source: str
-    weights: tuple[str, ...]
-    wanted: Tensor
-    value: Tensor
-    unit: Tensor
-    threshold: Tensor
-    fraction_bits: int
-    exponent: int
-    inputs: Mapping[str, Tensor]
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class Spikes:
-    """A wire of spikes or codes: its node, and the real value of one of them, broadcastable against one sample."""
-
-    node: fx.Node
-    value: Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class Branch:
-    """One way into a neuron: a weighted operation or a skip, and what lies between it and the neuron."""
-
-    op: Op
-    sign: int
-    after: tuple[Op, ...]
-    weighted: bool
-
-    @property
-    def area(self) -> int:
-        """By how much sum pools on the way count too often."""
-        return math.prod(math.prod(o.attrs["kernel"]) for o in self.after if o.kind == "avg_pool")
-
-
-@dataclass(frozen=True, eq=False)
-class Charge:
-    """What one neuron adds up, in real values.
-
-    Args:
-        branches: the weighted ones.
-        weighted: what each of them adds.
-        factors: by weighted branch, what a weight is multiplied by to be the current of one input spike.
-        skips: real value of one spike of each skip, [1] or [C].
-        wanted: lambda, the wanted real value of an output spike, [1] or [C].
-        per_channel: whether every output channel has a unit of its own.
-    """
-
-    branches: tuple[Branch, ...]
-    weighted: tuple[Weighted, ...]
-    factors: tuple[Tensor, ...]
-    skips: tuple[Tensor, ...]
-    wanted: Tensor
-    per_channel: bool
-
-
-@dataclass
-class Built:
-    """A spiking network and how it came about.
-
-    Args:
-        network: the module.
-        layers: by id of relu or read-out.
-        wires: by operation, the spikes that stand for its value: fx node name and real value of one.
-        charges: by id of the relu, what its neuron adds up.
-    """
-
-    network: fx.GraphModule
-    layers: dict[str, LayerReport]
-    wires: dict[str, tuple[str, Tensor]]
-    charges: dict[str, Charge] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, eq=False)
-class Shifts:
-    """Corrections, real values.
-
-    Args:
-        bias: by relu, float64 [C], added to the bias of every step.
-        initial: by relu, float64 [C], added to the first potential.
-        weights: by weighted operation, what takes the place of its weights.
-    """
-
-    bias: Mapping[str, Tensor] = field(default_factory=dict)
-    initial: Mapping[str, Tensor] = field(default_factory=dict)
-    weights: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def build(
@@ -278,8 +164,8 @@ class _Builder:
             axes = len(op.shape)
             node = self.fx.call_function(torch.cat, ([s.node for s in sources],), {"dim": 2})
             shapes = [self.ops[i].shape for i in op.inputs]
-            value = torch.cat([_spread(s.value, shape) for s, shape in zip(sources, shapes, strict=True)], 0)
-            self.spikes[op.id] = Spikes(node, _compact(value, axes))
+            value = torch.cat([spread(s.value, shape) for s, shape in zip(sources, shapes, strict=True)], 0)
+            self.spikes[op.id] = Spikes(node, compact(value, axes))
         elif moves(op):
             self.spikes[op.id] = self._move(op, sources[0], self.ops[op.inputs[0]].shape)
         elif op.kind == "avg_pool":
@@ -291,17 +177,10 @@ class _Builder:
             raise self._refused(op, what, "mode='nearest', or keep it outside")
 
     def _move(self, op: Op, wire: Spikes, shape: tuple[int, ...]) -> Spikes:
-        value = _moved(op, wire.value, shape)
-        if op.kind == "pad" and wire.value.numel() > 1:  # what is added has no value of its own
-            filled = _spread(value, op.shape)
-            by_channel = filled.flatten(1).amax(1).clone()
-            by_channel[by_channel == 0] = by_channel.amax()
-            rest = by_channel.view(-1, *[1] * (len(op.shape) - 1))
-            value = _compact(torch.where(filled == 0, rest, filled), len(op.shape))
-        return Spikes(self._emit_moves(op, wire.node, shape), value)
+        return Spikes(self._emit_moves(op, wire.node, shape), carried(op, wire.value, shape))
 
     def _emit_moves(self, op: Op, node: fx.Node, shape: tuple[int, ...]) -> fx.Node:
-        for module in _movers(op, shape):
+        for module in movers(op, shape):
             node = self._module(_word(op.id), module, node)
         return node
 
@@ -311,7 +190,7 @@ class _Builder:
             return self._pool_neuron(op, wire, area)
         pool = SumPool(op.attrs["kernel"], op.attrs["stride"], op.attrs["padding"])
         node = self._module(_word(op.id), pool, wire.node)
-        if wire.value.numel() > 1 and not _by_channel(wire.value):
+        if not is_by_channel(wire.value):
             raise self._refused(op, "averages spikes whose value differs from place to place", "one scale per layer")
         return Spikes(node, wire.value / area)
 
@@ -330,7 +209,7 @@ class _Builder:
         return Spikes(node, wire.value)
 
     def _max_pool(self, op: Op, wire: Spikes) -> Spikes:
-        if wire.value.numel() > 1 and not _by_channel(wire.value):
+        if not is_by_channel(wire.value):
             raise self._refused(op, "compares spikes whose value differs from place to place", "one scale per layer")
         pool = CountMaxPool(op.attrs["kernel"], op.attrs["stride"], op.attrs["padding"])
         return Spikes(self._module(_word(op.id), pool, wire.node), wire.value)
@@ -463,7 +342,7 @@ class _Builder:
         value = value.to(weight.device)
         if value.numel() == 1:
             return value.reshape(())
-        if value.dim() > 1 and not _by_channel(value):
+        if not is_by_channel(value):
             raise self._refused(op, "reads spikes whose value differs from place to place", "one scale per layer")
         flat, kernel = value.reshape(-1), [1] * (weight.dim() - 2)
         if transposed:
@@ -477,9 +356,9 @@ class _Builder:
         """Return what one spike of a skip is worth where it meets the neuron, [1] or [C]."""
         value, shape = self.spikes[branch.op.id].value * branch.sign / branch.area, branch.op.shape
         for op in branch.after:
-            value = _moved(op, value, shape) if moves(op) else value
+            value = moved(op, value, shape) if moves(op) else value
             shape = op.shape
-        if value.numel() > 1 and not _by_channel(value):
+        if not is_by_channel(value):
             raise self._refused(branch.op, "is a skip whose value differs from place to place", "one scale per layer")
         return value.reshape(-1)
 
@@ -577,61 +456,10 @@ def _word(id: str) -> str:
     return id.replace("#", "_")
 
 
-def _movers(op: Op, shape: tuple[int, ...]) -> list[nn.Module]:
-    """Return the modules that do what ``op`` does to spikes of ``shape``."""
-    match op.kind:
-        case "reshape":
-            return [Reshape(op.shape)]
-        case "transpose":
-            return [Permute(op.attrs["axes"])]
-        case "slice":
-            return [Slice(op.attrs["start"], op.attrs["stop"])]
-        case "upsample":
-            return [Upsample(op.attrs["factors"])]
-    before, after = tuple(op.attrs["before"]), tuple(op.attrs["after"])
-    if len(before) < len(shape):
-        return [Pad(before, after)]
-    # Channels are padded as places of a single channel.
-    each = math.prod(shape[1:])
-    made: list[nn.Module] = []
-    if before[0] or after[0]:
-        channels = shape[0] + before[0] + after[0]
-        flat = Pad((before[0] * each,), (after[0] * each,))
-        made = [Reshape((1, shape[0] * each)), flat, Reshape((channels, *shape[1:]))]
-    return [*made, Pad(before[1:], after[1:])] if any(before[1:]) or any(after[1:]) else made
-
-
-def _moved(op: Op, value: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Return the values of spikes behind an operation that moves them; what it adds has the value 0."""
-    if value.numel() == 1:
-        return value
-    whole = _spread(value, shape)[None, None]
-    for module in _movers(op, shape):
-        whole = cast(Tensor, module(whole))
-    return _compact(whole[0, 0], len(op.shape))
-
-
 def _short(unit: Tensor) -> Tensor:
     """Round a unit [1] up to 8 digits, so that its product with 16-bit integers is exact in single precision."""
     fraction, exponent = math.frexp(float(unit))
     return torch.full((1,), math.ldexp(math.ceil(fraction * 256) / 256, exponent), dtype=torch.float64)
-
-
-def _spread(value: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Return one value per place of a sample."""
-    return (value.reshape(()) if value.numel() == 1 else value).expand(shape)
-
-
-def _compact(value: Tensor, axes: int) -> Tensor:
-    """Return values of all places as one number [1], or as one per channel where that is all they differ by."""
-    if bool((value == value.reshape(-1)[0]).all()):
-        return value.reshape(-1)[:1].clone()
-    by_channel = value[(slice(None), *[slice(0, 1)] * (axes - 1))]
-    return by_channel.clone() if bool((value == by_channel).all()) else value.clone()
-
-
-def _by_channel(value: Tensor) -> bool:
-    return value.numel() == value.shape[0]
 
 
 def _scalar(values: Tensor) -> float | Tensor:
