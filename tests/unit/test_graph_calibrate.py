@@ -170,12 +170,17 @@ def test_calibration_without_data_is_refused(batches: Any) -> None:
         (["text"], "begins with nothing"),
         ([{"image": torch.zeros(2, 9)}], "begins with nothing"),
         ([X.int()], "torch.int32"),
-        ([X * float("nan")], "relu.*NaN"),
+        ([X * float("nan")], "calibration data.*NaN"),
     ],
 )
 def test_data_that_does_not_fit_is_refused(batches: Any, says: str) -> None:
     with pytest.raises(DataError, match=says):
         calibrate(two_layers(), batches, steps=4)
+
+
+def test_a_layer_that_gives_no_number_is_named() -> None:
+    with pytest.raises(DataError, match=r"relu.*NaN"):
+        calibrate(two_layers(weight=torch.full((4, 3), 3e38)), [X + 1], steps=4)
 
 
 def test_a_clip_bounds_lambda() -> None:

@@ -70,6 +70,7 @@ def capture(
         [('0', 'convolution', (4, 3, 3)), ('1', 'relu', (4, 3, 3)), ('2', 'reshape', (36,))]
     """
     inputs = _checked(example)
+    _sound(model)
     copied, inplace = prepared(model)
     if frontend == "export":
         from bitspike.graph.exported import exported
@@ -93,6 +94,7 @@ def prepared(model: nn.Module, *, overwrite: bool = False) -> tuple[nn.Module, f
         model: it is not touched.
         overwrite: let them go on overwriting.
     """
+    model = _eager(model)
     try:
         copied = deepcopy(model)
     except (RuntimeError, TypeError) as error:
@@ -102,12 +104,39 @@ def prepared(model: nn.Module, *, overwrite: bool = False) -> tuple[nn.Module, f
         ) from error
     copied.eval()
     inplace = set()
+    for path, module in list(copied.named_modules()):
+        if path and (inner := _eager(module)) is not module:
+            copied.set_submodule(path, inner)
     for path, module in copied.named_modules():
         if getattr(module, "inplace", None) is True:
             module.inplace = overwrite
             if not isinstance(module, nn.modules.dropout._DropoutNd):
                 inplace.add(path)
     return copied, frozenset(inplace)
+
+
+def _eager(module: nn.Module) -> nn.Module:
+    """Return what ``torch.compile`` was given, or the module itself."""
+    inner = getattr(module, "_orig_mod", None)
+    return inner if isinstance(inner, nn.Module) and type(module).__name__ == "OptimizedModule" else module
+
+
+def _sound(model: nn.Module) -> None:
+    """Refuse a model whose layers cannot be read or hold no numbers."""
+    if isinstance(model, torch.jit.ScriptModule):
+        name = getattr(model, "original_name", type(model).__name__)
+        raise ConversionError(
+            f"{name} is TorchScript, in which modules cannot be followed",
+            fix="pass the Python module, with the same weights: model.load_state_dict(scripted.state_dict())",
+        )
+    if lazy := [name for name, p in model.named_parameters() if nn.parameter.is_lazy(p)]:
+        raise ConversionError(f"{', '.join(lazy[:3])} have no shape yet", fix="call the model once on a batch")
+    numbers = [*model.named_parameters(), *(b for b in model.named_buffers() if ".running_" in f".{b[0]}")]
+    if broken := [name for name, t in numbers if t.is_floating_point() and not bool(t.isfinite().all())]:
+        raise ConversionError(
+            f"{', '.join(broken[:3])} {'hold' if len(broken) > 1 else 'holds'} NaN or infinity",
+            fix="a checkpoint of before the training diverged",
+        )
 
 
 def matching(patterns: Sequence[str], paths: Sequence[str], what: str) -> frozenset[str]:

@@ -18,7 +18,7 @@ from bitspike.graph.conversion import Conversion, holds_input
 from bitspike.graph.cut import core_of
 from bitspike.graph.feed import Batches, feed, input_range
 from bitspike.graph.finetune import Prepared
-from bitspike.graph.flow import neurons, ties
+from bitspike.graph.flow import moves, neurons, ties
 from bitspike.graph.fold import fold
 from bitspike.graph.ir import Graph
 from bitspike.graph.rebuild import agree
@@ -143,7 +143,7 @@ def assemble(
     corrections = () if correct is None else kinds_of(correct)
     if threshold is None and isinstance(correct, str) and correct in PIPELINES:
         threshold = MSEThreshold(initial=settings.initial)
-    chosen = _with_one_entry(graph, region(graph, include, exclude))
+    chosen = _with_moves(graph, region(graph, include, exclude))
     raise_if(violations(graph, chosen))
     core = core_of(graph, chosen)
     at = neurons(core)
@@ -173,16 +173,20 @@ def assemble(
     return made.assemble()
 
 
-def _with_one_entry(graph: Graph, region: Collection[str]) -> frozenset[str]:
-    """Take in what cuts one value into several that enter a region, because the integer form has one input."""
+def _with_moves(graph: Graph, region: Collection[str]) -> frozenset[str]:
+    """Take in what only moves values on their way into a region.
+
+    What moves the network's own input belongs to the network of integers, so that this takes what the network takes.
+    What cuts one value into several does too, because the integer form has one input.
+    """
     before = {i for op in graph if op.id in region for i in op.inputs if i not in region}
-    readers, taken = graph.readers(), set(region)
+    readers, taken, several = graph.readers(), set(region), len(before) > 1
     for op in reversed(graph.ops):
-        cuts = op.id in before and op.kind in ("slice", "reshape", "transpose")
-        if len(before) > 1 and cuts and all(reader.id in taken for reader in readers[op.id]):
+        plain = moves(op) and "value" not in op.attrs and (several or holds_input(graph, op.id))
+        if op.id in before and plain and all(reader.id in taken for reader in readers[op.id]):
             taken.add(op.id)
             before = before - {op.id} | set(op.inputs)
-    return frozenset(taken if len(before) == 1 else region)
+    return frozenset(region if several and len(before) > 1 else taken)
 
 
 def _grids(graph: Graph, core: Graph, batches: Batches, given: Grid | None, bits: int, samples: int) -> dict[str, Grid]:

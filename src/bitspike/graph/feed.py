@@ -77,8 +77,10 @@ def _inputs(batch: Any, inputs: Sequence[Op]) -> list[Tensor]:
         raise DataError(
             f"a batch of the calibration data ({type(batch).__name__}) begins with {shown or 'nothing'}; the network "
             f"takes {wanted}",
-            fix="yield the inputs first: x, (x, labels), or {name: x}",
+            fix=_way_out(found, inputs),
         )
+    if not all(bool(x.isfinite().all()) for x in tensors if x.is_floating_point()):
+        raise DataError("a batch of the calibration data holds NaN or infinity", fix="look at the transforms")
     if len({x.shape[0] for x in tensors}) > 1:
         raise DataError(f"the inputs of one batch hold {[x.shape[0] for x in tensors]} samples")
     for x in tensors:
@@ -88,6 +90,14 @@ def _inputs(batch: Any, inputs: Sequence[Op]) -> list[Tensor]:
                 fix="the transforms of the training, such as ToTensor and Normalize",
             )
     return tensors
+
+
+def _way_out(found: Sequence[Any], inputs: Sequence[Op]) -> str:
+    if any(isinstance(x, Tensor) and tuple(x.shape) == op.shape for x, op in zip(found, inputs, strict=False)):
+        return "these are single samples; a loader yields batches: torch.utils.data.DataLoader(dataset, batch_size=64)"
+    if any(hasattr(x, "__array__") and not isinstance(x, Tensor) for x in found):
+        return "tensors: torch.from_numpy(x)"
+    return "yield the inputs first: x, (x, labels), or {name: x}"
 
 
 def _by_shape(batch: Mapping[str, Any], inputs: Sequence[Op]) -> list[Tensor]:

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.graph.ir import WEIGHTED, Graph, Op
-from bitspike.graph.layers import CONVOLUTIONS, TRANSPOSED, layer_of
+from bitspike.graph.plain import CONVOLUTIONS, is_transposed, layer_of, like
 from bitspike.graph.upsampling import spell_out
 from bitspike.graph.wires import Wire, wires
 
@@ -163,7 +163,7 @@ class _Draft:
             for op in self.readers(id):
                 if op.kind in WEIGHTED:
                     bordered = _is_padded(self.layers[op.id]) and bool(shift.any())
-                    fits = not bordered or (real and not _is_transposed(self.layers[op.id]))
+                    fits = not bordered or (real and not is_transposed(self.layers[op.id]))
                     found.append([_Share(op, gain, shift)] if fits else None)
                 elif op.kind == "pad" and real and ("value" in op.attrs or bool(shift.any())):
                     around, behind = len(op.attrs["before"]) < len(op.shape), ahead(op.id, gain, shift)
@@ -387,16 +387,12 @@ def _weight(layer: Any) -> Tensor:
     return weight.detach()
 
 
-def _is_transposed(layer: nn.Module) -> bool:
-    return isinstance(layer, tuple(TRANSPOSED.values()))
-
-
 def _padding(layer: Any) -> tuple[int, ...]:
     return tuple(getattr(layer, "padding", ()))
 
 
 def _is_padded(layer: nn.Module) -> bool:
-    return any(_padding(layer)) or _is_transposed(layer)
+    return any(_padding(layer)) or is_transposed(layer)
 
 
 def _outputs(layer: Any) -> int:
@@ -407,14 +403,14 @@ def _scale_outputs(layer: nn.Module, gain: Tensor, shift: Tensor) -> nn.Module:
     """Return the layer followed by a gain and a shift, each [C_out]."""
     weight, bias = _weight(layer).double(), layer.bias
     axes = [1] * (weight.ndim - 2)
-    if _is_transposed(layer):  # [C_in, C_out / groups, *kernel]: output channels are axis 1 of each group
+    if is_transposed(layer):  # [C_in, C_out / groups, *kernel]: output channels are axis 1 of each group
         groups = int(layer.groups)  # type: ignore[arg-type]
         apart = weight.reshape(groups, -1, *weight.shape[1:])
         scaled = (apart * gain.reshape(groups, 1, -1, *axes)).reshape(weight.shape)
     else:
         scaled = weight * gain.reshape(-1, *[1] * (weight.ndim - 1))
     moved = shift if bias is None else bias.detach().double() * gain + shift  # type: ignore[operator]
-    return _like(layer, scaled, moved)
+    return like(layer, scaled, moved)
 
 
 def _scale_inputs(layer: nn.Module, gain: Tensor, shift: Tensor, **changes: Any) -> nn.Module:
@@ -422,7 +418,7 @@ def _scale_inputs(layer: nn.Module, gain: Tensor, shift: Tensor, **changes: Any)
     weight, bias = _weight(layer).double(), layer.bias
     axes = [1] * (weight.ndim - 2)
     offset: Tensor | float = 0.0
-    if _is_transposed(layer):
+    if is_transposed(layer):
         scaled = weight * gain.reshape(-1, 1, *axes)  # a shift never comes here
     elif isinstance(layer, nn.Linear):
         scaled, offset = weight * gain, weight @ shift
@@ -433,21 +429,9 @@ def _scale_inputs(layer: nn.Module, gain: Tensor, shift: Tensor, **changes: Any)
         offset = (apart * shift.reshape(groups, 1, -1, *axes)).reshape(len(weight), -1).sum(1)
     before = torch.zeros(_outputs(layer), dtype=weight.dtype, device=weight.device)
     before = before if bias is None else bias.detach().double()  # type: ignore[operator]
-    return _like(layer, scaled, before + offset, **changes)
+    return like(layer, scaled, before + offset, **changes)
 
 
 def _scale_inputs_unpadded(layer: nn.Module, gain: Tensor, shift: Tensor) -> nn.Module:
     """Return the same for a layer that gets its border from outside."""
     return _scale_inputs(layer, gain, shift, padding=0)
-
-
-def _like(layer: Any, weight: Tensor, bias: Tensor, **changes: Any) -> nn.Module:
-    """Return a plain layer of the same kind with other weights, and other options where they are given."""
-    old = _weight(layer)
-    weight, bias = weight.to(old.dtype), bias.to(old.dtype)
-    if isinstance(layer, nn.Linear):
-        return layer_of(nn.Linear, weight, bias, layer.in_features, layer.out_features)
-    names = ("stride", "padding", "dilation", "groups", *(["output_padding"] if _is_transposed(layer) else []))
-    kind = (TRANSPOSED if _is_transposed(layer) else CONVOLUTIONS)[weight.ndim - 2]
-    options = {name: getattr(layer, name) for name in names} | changes
-    return layer_of(kind, weight, bias, layer.in_channels, layer.out_channels, layer.kernel_size, **options)

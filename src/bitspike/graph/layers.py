@@ -17,9 +17,8 @@ from bitspike.graph import windows as w
 from bitspike.graph.canonical import NotUnderstood, Ref, Site
 from bitspike.graph.functions import Handler, handles, sizes
 from bitspike.graph.ir import Shape
+from bitspike.graph.plain import CONVOLUTIONS, TRANSPOSED, layer_of
 
-CONVOLUTIONS: dict[int, type[Any]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
-TRANSPOSED: dict[int, type[Any]] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 NORMS: dict[int, type[Any]] = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
 
@@ -247,21 +246,6 @@ def _maker(kind: type[Any], weight: Tensor, bias: Tensor | None, *args: Any, **o
         return layer_of(kind, weight, bias, *args, **options)
 
     return make
-
-
-def layer_of(kind: type[Any], weight: Tensor, bias: Tensor | None, *args: Any, **options: Any) -> nn.Module:
-    """Return a layer of torch in evaluation mode with given weights; no random number is drawn.
-
-    Args:
-        kind: class of the layer.
-        weight, bias: the values; a missing bias is none.
-        args, options: of the class.
-    """
-    layer: nn.Module = kind(*args, bias=bias is not None, device="meta", **options)
-    layer.weight = nn.Parameter(weight.detach(), weight.requires_grad or not isinstance(weight, nn.Parameter))
-    if bias is not None:
-        layer.bias = nn.Parameter(bias.detach(), bias.requires_grad or not isinstance(bias, nn.Parameter))
-    return layer.eval()
 
 
 # Layers without weights

@@ -15,6 +15,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from torch import Tensor
+
 from bitspike.errors import ConversionError
 from bitspike.graph.ir import WEIGHTED, Graph, Op
 from bitspike.graph.region import detour
@@ -120,7 +122,7 @@ class _Check:
         if any(op.kind == "relu" and op.id in self.region for op in self.graph):
             return
         others = [
-            op for op in self.graph if op.kind == "host" and op.attrs["code"] == "E101" and op.id not in self.region
+            op for op in self.graph if op.id not in self.region and op.kind == "host" and self._could_have_spiked(op)
         ]
         yield from (self._host(op) for op in others)
         if not others and not any(op.kind == "host" and op.id in self.region for op in self.graph):
@@ -153,6 +155,12 @@ class _Check:
         if op.kind in WEIGHTED:
             yield from self._feeds_one_relu(op)
         yield from self._signed(op)
+
+    def _could_have_spiked(self, op: Op) -> bool:
+        """Tell whether an operation that is not understood stands where a neuron or its weights would."""
+        module = self.graph.modules.get(op.module or "")
+        weight = getattr(module, "weight", None)
+        return op.attrs["code"] == "E101" or (isinstance(weight, Tensor) and weight.ndim > 1)
 
     def _make(self, code: str, op: Op, measured: str, limit: str, *fixes: str) -> Violation:
         stay = f"leave it real: exclude=[{op.path or op.id!r}] with all on one side of it"

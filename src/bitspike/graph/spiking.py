@@ -22,6 +22,7 @@ from bitspike.graph.built import Branch, Built, Charge, LayerReport, Shifts, Spi
 from bitspike.graph.flow import entries, moves
 from bitspike.graph.flow import spikes as spiking
 from bitspike.graph.ir import WEIGHTED, Graph, Op
+from bitspike.graph.plain import is_transposed, like
 from bitspike.graph.settings import Settings
 from bitspike.graph.spike_values import carried, compact, is_by_channel, moved, movers, spread
 from bitspike.graph.units import Group, Weighted, codes_of, fit_group, shared_unit
@@ -312,7 +313,7 @@ class _Builder:
         """Return what one input spike adds, with the value of the input folded into the weights."""
         op, layer = branch.op, self.graph.module_of(branch.op)
         weight = self._weight(op)
-        transposed, groups = _is_transposed(layer), int(getattr(layer, "groups", 1))
+        transposed, groups = is_transposed(layer), int(getattr(layer, "groups", 1))
         channels = weight.shape[1] * groups if transposed else weight.shape[0]
         bias = getattr(layer, "bias", None)
         real = torch.zeros(channels, dtype=torch.float64) if bias is None else bias.detach().double()
@@ -333,9 +334,7 @@ class _Builder:
         op, layer = branch.op, self.graph.module_of(branch.op)
         value = self.spikes[op.inputs[0]].value
         groups = int(getattr(layer, "groups", 1))
-        return (
-            self._input_values(op, value, self._weight(op), _is_transposed(layer), groups) * branch.sign / branch.area
-        )
+        return self._input_values(op, value, self._weight(op), is_transposed(layer), groups) * branch.sign / branch.area
 
     def _input_values(self, op: Op, value: Tensor, weight: Tensor, transposed: bool, groups: int) -> Tensor:
         """Return the values of the input spikes so that they broadcast against the weight."""
@@ -377,12 +376,7 @@ class _Builder:
         raise self._refused(branch.op, "multipliers per channel have no place", "per_channel=False")
 
     def _layer(self, layer: nn.Module, weight: Tensor, bias: Tensor, step: float, bits: int) -> nn.Module:
-        made = over_time(layer, bias=bool((bias != 0).any()))
-        with torch.no_grad():
-            parameter = cast(Tensor, made.weight)
-            parameter.copy_(weight.to(parameter.dtype))
-            if made.bias is not None:
-                cast(Tensor, made.bias).copy_(bias.to(parameter.dtype))
+        made = over_time(like(layer, weight, bias), bias=bool((bias != 0).any()))
         return attach(made, quantize=FixedPoint(step=step, bits=bits, balanced=True))
 
     def _after(self, branch: Branch, node: fx.Node) -> fx.Node:
@@ -446,10 +440,6 @@ class _Builder:
 
     def _refused(self, op: Op, what: str, fix: str) -> ConversionError:
         return ConversionError(f"{op.where}: {what}", fix=fix)
-
-
-def _is_transposed(layer: nn.Module) -> bool:
-    return isinstance(layer, nn.modules.conv._ConvTransposeNd)
 
 
 def _word(id: str) -> str:

@@ -30,7 +30,10 @@ def encode(net: IntegerNetwork, images: Tensor, *, generator: torch.Generator | 
     timed = source.coding == "direct" and not source.constant
     if tuple(images.shape[2 if timed else 1 :]) != source.shape or (timed and len(images) != net.steps):
         wanted = [*(["T"] if timed else []), "N", *source.shape]
-        raise ConstraintError(f"inputs have the shape {list(images.shape)}, needed is [{', '.join(map(str, wanted))}]")
+        raise ConstraintError(
+            f"inputs have the shape {list(images.shape)}, needed is [{', '.join(map(str, wanted))}]",
+            fix="where a real part stands before the spiking one, what that gives: snn.conversion.entries(images)[0]",
+        )
     if source.coding == "bernoulli":
         images = bernoulli(images, net.steps, divisor=source.divisor, generator=generator)
     elif source.coding == "rate":
