@@ -15,8 +15,9 @@ import pytest
 from journey_parts import SMALL, sets
 from safetensors import SafetensorError
 
+from bitspike import files
 from bitspike.journeys import whole
-from bitspike.train import checkpoint, files
+from bitspike.train import checkpoint
 
 Bitspike = Callable[..., tuple[int, str, str]]
 
@@ -80,6 +81,27 @@ def test_a_killed_process_goes_on_to_the_same_end(tmp_path: Path, bitspike: Bits
     assert bitspike(*words, "--out", tmp_path / "whole")[0] == 0
     weights = "model.safetensors"
     assert (tmp_path / "parts" / weights).read_bytes() == (tmp_path / "whole" / weights).read_bytes()
+
+
+def test_a_folder_that_another_process_works_in_is_left_alone(
+    tmp_path: Path, bitspike: Bitspike, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["run", "quickstart", "--out", tmp_path / "run", *sets(*SMALL)]
+
+    def stop(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(whole, "evaluate", stop)
+        bitspike(*words)
+    (tmp_path / "run" / ".being-written.partial").write_text("")
+    with files.held(tmp_path / "run") as mine:
+        assert mine
+        code, out, err = bitspike(*words, "--resume")
+    assert (code, out) == (2, "")
+    assert f"another process is at work in {tmp_path / 'run'}: 2 of 2 epochs are done" in err
+    assert (tmp_path / "run" / ".being-written.partial").exists()
+    assert bitspike(*words, "--resume")[0] == 0
 
 
 class Full:

@@ -7,18 +7,23 @@ first is a run, with both it is a finished one.
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from bitspike.errors import PackageError, RunError
-from bitspike.files import is_left_over, previous, remove_partial, write_whole
+from bitspike.files import held, is_left_over, previous, remove_partial, write_whole
 from bitspike.recipe import AnyRecipe, dump, load
 
 RECIPE, REPORT = "recipe.yaml", "report.json"
 
 
-def begin(folder: Path, recipe: AnyRecipe, *, resume: bool, again: str) -> None:
-    """Make a run folder ready: new and empty, or left by the same recipe unfinished.
+@contextmanager
+def begun(folder: Path, recipe: AnyRecipe, *, resume: bool, again: str) -> Iterator[None]:
+    """Keep a run folder to this process for a block: a new and empty one, or one left by the same recipe unfinished.
+
+    If the block fails nothing half-written is left.
 
     Args:
         folder: of the run; made if it is not there.
@@ -27,40 +32,62 @@ def begin(folder: Path, recipe: AnyRecipe, *, resume: bool, again: str) -> None:
         again: the command that would go on, for messages.
 
     Raises:
-        RunError: the folder is finished, unfinished without ``resume``, of another recipe, not a run's, or cannot be
-            written. It is then as it was.
+        RunError: the folder is finished, unfinished without ``resume``, of another recipe, not a run's, in use by
+            another process, or cannot be written. It is then as it was.
     """
-    held = _held(folder)
-    if REPORT in held:
-        raise RunError(
-            f"{folder} holds a finished run, and nothing is overwritten",
-            fix="--out ANOTHER_FOLDER" + ("" if resume else f", or see it again: bitspike evaluate {folder}"),
-        )
-    if RECIPE in held and not resume:
-        raise RunError(
-            f"{folder} holds a run that is not finished: {progress(folder)}",
-            fix=f"go on with it: {again}\n       or start anew elsewhere: --out ANOTHER_FOLDER",
-        )
-    if RECIPE in held:
-        _same(folder, recipe)
-    elif held:
-        raise RunError(
-            f"{folder} is not empty and no run of bitspike ({', '.join(sorted(held)[:3])}, ...)",
-            fix="--out ANOTHER_FOLDER",
-        )
-    elif resume:
-        raise RunError(f"there is no run in {folder} to go on with", fix="leave --resume out to start one")
-    try:
+    names = _held(folder)
+    _refuse_taken(folder, names, recipe, resume=resume, again=again)
+    with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        remove_partial(folder)
-        if RECIPE not in held:
-            write_whole(folder / RECIPE, dump(recipe))
+    with held(folder) as mine:
+        if not mine:
+            raise RunError(
+                f"another process is at work in {folder}: {progress(folder)}",
+                fix="wait until it has ended, or --out ANOTHER_FOLDER",
+            )
+        try:
+            with _writing(folder):
+                remove_partial(folder)
+                if RECIPE not in names:
+                    write_whole(folder / RECIPE, dump(recipe))
+            yield
+        except BaseException:
+            remove_partial(folder)
+            raise
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         if error.errno is not None and _is_place_error(error):
             raise RunError(
                 f"the run folder {folder} cannot be written: {error.strerror}", fix="--out ANOTHER_FOLDER"
             ) from error
         raise
+
+
+def _refuse_taken(folder: Path, names: Collection[str], recipe: AnyRecipe, *, resume: bool, again: str) -> None:
+    if REPORT in names:
+        raise RunError(
+            f"{folder} holds a finished run, and nothing is overwritten",
+            fix="--out ANOTHER_FOLDER" + ("" if resume else f", or see it again: bitspike evaluate {folder}"),
+        )
+    if RECIPE in names and not resume:
+        raise RunError(
+            f"{folder} holds a run that is not finished: {progress(folder)}",
+            fix=f"go on with it: {again}\n       or start anew elsewhere: --out ANOTHER_FOLDER",
+        )
+    if RECIPE in names:
+        _same(folder, recipe)
+    elif names:
+        raise RunError(
+            f"{folder} is not empty and no run of bitspike ({', '.join(sorted(names)[:3])}, ...)",
+            fix="--out ANOTHER_FOLDER",
+        )
+    elif resume:
+        raise RunError(f"there is no run in {folder} to go on with", fix="leave --resume out to start one")
 
 
 def progress(folder: Path) -> str:

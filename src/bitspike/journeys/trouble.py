@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bitspike.errors import BitspikeError, RunError
-from bitspike.files import remove_partial
 from bitspike.journeys.folder import RECIPE, progress
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -21,7 +20,7 @@ class Interrupted(RunError):
 
 @contextmanager
 def explained(folder: Path, again: str) -> Iterator[None]:
-    """Turn a full disk and an interruption inside the block into one :class:`RunError`; leave nothing half-written.
+    """Turn a full disk and an interruption inside the block into one :class:`RunError`.
 
     Args:
         folder: of the run.
@@ -30,11 +29,9 @@ def explained(folder: Path, again: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        remove_partial(folder)
         way = _way_on(folder, again)
         raise Interrupted(f"interrupted: {progress(folder)}, saved in {folder}", fix=way) from None
     except Exception as error:
-        remove_partial(folder)
         if not disk_is_full(error):
             raise
         raise RunError(

@@ -34,7 +34,7 @@ from bitspike.journeys.clock import Clock
 from bitspike.journeys.core import compare_core
 from bitspike.journeys.environment import environment
 from bitspike.journeys.factory import find_chip
-from bitspike.journeys.folder import REPORT, begin
+from bitspike.journeys.folder import REPORT, begun
 from bitspike.journeys.trouble import explained
 from bitspike.journeys.ways import Made, Way, way_of
 from bitspike.nn import Neuron
@@ -85,9 +85,8 @@ def run(
     first = rank() == 0
     observer = Observers(observer) if first else Observer()
     clock = Clock(observer)
-    with explained(folder, again):
-        if first:
-            begin(folder, chosen, resume=resume, again=f"{again} --resume")
+    place = begun(folder, chosen, resume=resume, again=f"{again} --resume") if first else nullcontext()
+    with explained(folder, again), place:
         with clock.stage("data"):
             data = b.build_data(chosen)
             way = way_of(chosen, data)
