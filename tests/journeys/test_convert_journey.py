@@ -15,11 +15,12 @@ from safetensors.torch import load_file
 from test_stopped_runs import Full, no_part_is_left
 
 import bitspike as bs
+from bitspike import files
 from bitspike.errors import RunError
 from bitspike.journeys import whole
 from bitspike.journeys.factory import build_network
 from bitspike.recipe import ConvertRecipe, load
-from bitspike.train import EpochRecord, Observer, files
+from bitspike.train import EpochRecord, Observer
 
 Bitspike = Callable[..., tuple[int, str, str]]
 SMALL = ("model.arguments={width: 0.5}", "data.limit=200", "finetune.epochs=2", "expect=null", "convert.samples=128")
@@ -427,6 +428,10 @@ def test_energy_says_which_images_it_counted(converted: Path, tmp_path: Path, bi
     found = json.loads(out)
     assert (found["samples"], found["data"]) == (50, "digits, test split")
     assert found["operations"]["sops"] > 0
+    for verb in ("energy", "analyze"):
+        code, out, err = bitspike(verb, converted, "--samples", "0")
+        assert (code, out) == (2, "")
+        assert "samples=0: at least one is needed" in err
     code, _, err = bitspike("energy", converted / "network", "--samples", "5")
     assert code == 2
     assert "the folder of a run" in err

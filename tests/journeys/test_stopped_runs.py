@@ -104,6 +104,14 @@ def test_a_folder_that_another_process_works_in_is_left_alone(
     assert bitspike(*words, "--resume")[0] == 0
 
 
+def test_a_recipe_that_cannot_run_leaves_no_folder_in_the_way(tmp_path: Path, bitspike: Bitspike) -> None:
+    words = ["run", "digits-convert", "--out", tmp_path / "run", "--set", "data.limit=20"]
+    assert bitspike(*words, "--set", "finetune=null")[0] == 2  # no weights, and nothing is trained
+    assert not (tmp_path / "run").exists()
+    small = ["finetune.epochs=1", "evaluation.proof=2", "expect=null"]
+    assert bitspike(*words, *(word for change in small for word in ("--set", change)))[0] == 0
+
+
 class Full:
     """A disk that takes so many files and then no more."""
 

@@ -18,7 +18,7 @@ from bitspike.analysis.ladder import Rung, activation, by_place, corrected, rung
 from bitspike.analysis.ledger_curve import Curve, Whole, notes
 from bitspike.analysis.ledger_pictures import Collector
 from bitspike.analysis.ledger_spikes import Firing, Limits, Run, limits_of, listen
-from bitspike.errors import DataError
+from bitspike.errors import ConstraintError, DataError
 from bitspike.graph.conversion import Conversion, conversion_of, spiking_part
 from bitspike.graph.cut import covers, replaced
 from bitspike.graph.feed import feed
@@ -87,6 +87,8 @@ def _samples(
     """Yield inputs and labels, at most ``most`` samples at a time."""
     if batches is None:
         raise DataError("the analysis needs data and got None", fix="bs.analyze(network, loader)")
+    if samples < 1:
+        raise ConstraintError(f"samples={samples}: at least one is needed", fix="samples=256")
     events = conversion.settings.coding == "events"
     left = samples
     for batch in [batches] if isinstance(batches, Tensor) else batches:

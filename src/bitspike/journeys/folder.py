@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bitspike.errors import PackageError, RunError
+from bitspike.errors import BitspikeError, PackageError, RunError
 from bitspike.files import held, is_left_over, previous, remove_partial, write_whole
 from bitspike.recipe import AnyRecipe, dump, load
 
@@ -23,7 +23,7 @@ RECIPE, REPORT = "recipe.yaml", "report.json"
 def begun(folder: Path, recipe: AnyRecipe, *, resume: bool, again: str) -> Iterator[None]:
     """Keep a run folder to this process for a block: a new and empty one, or one left by the same recipe unfinished.
 
-    If the block fails nothing half-written is left.
+    If the block fails nothing half-written is left, and no folder where nothing was done.
 
     Args:
         folder: of the run; made if it is not there.
@@ -51,8 +51,11 @@ def begun(folder: Path, recipe: AnyRecipe, *, resume: bool, again: str) -> Itera
                 if RECIPE not in names:
                     write_whole(folder / RECIPE, dump(recipe))
             yield
-        except BaseException:
+        except BaseException as error:
             remove_partial(folder)
+            if isinstance(error, BitspikeError) and _held(folder) == {RECIPE}:  # nothing was done yet
+                (folder / RECIPE).unlink()
+                folder.rmdir()
             raise
 
 

@@ -92,6 +92,8 @@ def energy(
     net = read_network(folder)
     if samples is None:
         return _of_vectors(net, folder, table)
+    if samples < 1:
+        raise ConstraintError(f"samples={samples}: at least one is needed", fix="--samples 100")
     if not (Path(network) / RECIPE).is_file():
         raise ConstraintError(
             f"{network} is a network, and test images are known of runs only",
