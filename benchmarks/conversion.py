@@ -219,6 +219,7 @@ def tuned(records: list[dict[str, Any]]) -> list[str]:
         widths = sorted(set(entry["bits"].values()))
         cells = [
             f"`{entry['name']}`",
+            str(entry["seed"]),
             str(entry["steps"]),
             {"if": "IF", "signed_if": "SignedIF"}[recipe.convert.neuron],
             ", ".join(map(str, widths)),
@@ -226,6 +227,7 @@ def tuned(records: list[dict[str, Any]]) -> list[str]:
             f"**{100 * accuracy['test']:.1f}**",
             f"{100 * entry['published']['value']:.2f}",
             f"{recipe.finetune.epochs} + {recipe.over_time.epochs}",
+            f"{entry['seconds']['train'] / 60:.0f} min, {entry['environment']['threads']}",
             "equal" if entry["certificate"]["equal"] else "NOT EQUAL",
         ]
         rows.append("| " + " | ".join(cells) + " |")
@@ -234,15 +236,16 @@ def tuned(records: list[dict[str, Any]]) -> list[str]:
         "## Fine-tuned",
         "",
         "The same network with weights of few bits and few steps, by recipes: epochs of levels (`bs.prepare`) and then "
-        "epochs over time (`bs.over_time`) on all 50,000 training images, synchronous schedule, one seed. First and "
-        "last layer have the wider codes. Published: QCFS, float weights, IF. The certificate is over all test images.",
+        "epochs over time (`bs.over_time`) on all 50,000 training images, synchronous schedule. First and "
+        "last layer have the wider codes. Published: QCFS, float weights, IF. The certificate is over all test images. "
+        "Training with one thread shared its processor with other runs.",
         "",
-        "| recipe | T | neuron | bits | float | spiking | published | epochs | certificate |",
-        "| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | --- |",
+        "| recipe | seed | T | neuron | bits | float | spiking | published | epochs | training, threads | proof |",
+        "| --- | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
         *rows,
         "",
-        f"{'; '.join(place)}. Made again by `bitspike run RECIPE --set model.weights=resnet20-12fca82f.th --set "
-        "data.root=DATA`, kept by `scripts/record`.",
+        f"{'; '.join(place)}. Made again by `bitspike run RECIPE --set seed=SEED --set data.root=DATA "
+        "--set model.weights=resnet20-12fca82f.th`, kept by `scripts/record`.",
         "",
     ]
 
