@@ -34,7 +34,7 @@ CODES = (
     "finetune.epochs=1",
     "finetune.optimizer.lr=0.01",
     "finetune.schedule.warmup_epochs=0.1",
-    "convert.bits={'*': 3, conv2: 4, conv3: 4}",
+    'convert.bits={"*": 3, conv2: 4, conv3: 4}',
     "evaluation.by_step=false",
 )
 """Changes of the run that fine-tunes: weights become codes of the widths that the fitted layers have."""
