@@ -131,3 +131,23 @@ def test_a_network_behind_a_real_part_says_what_it_takes() -> None:
     with pytest.raises(ConstraintError, match=r"(?s)needed is \[N, 4, 6, 6\].*snn\.conversion\.entries"):
         bs.verify(net, X)
     assert bs.verify(net, snn.conversion.entries(X)[0]).equal  # type: ignore[union-attr, operator]
+
+
+@pytest.mark.parametrize("coding", ["rate", "bernoulli"])
+def test_rates_of_values_that_are_no_rates_are_refused(coding: str) -> None:
+    check(network(), coding=coding)
+    for x in (2 * X - 1, 3 * X):
+        with pytest.raises(ConstraintError, match=rf"(?s)convert\(coding='{coding}'\): rates go from 0 to 1, .*direct"):
+            check(network(), x, coding=coding)
+
+
+def test_a_normalization_inside_the_model_leaves_rates_to_the_images() -> None:
+    class Normalized(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 5))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.layers((x - 0.5) / 0.25)  # type: ignore[no-any-return]
+
+    check(Normalized(), coding="rate")

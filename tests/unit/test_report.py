@@ -230,7 +230,7 @@ def test_the_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: py
     def full(*_: object, **__: object) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(RunError, match="No space left on device"):
         write_report(tmp_path, record() | {"seed": 5}, metrics(2), detail())
     assert path.read_text(encoding="utf-8") == first

@@ -165,7 +165,7 @@ def assemble(
         lambdas, record, notes = dict(found), found.manifest(), found.notes
     if settings.reset == "hard":
         notes += ("W205: a reset to zero loses what exceeds the threshold: rates never converge to the activations",)
-    grids = _grids(graph, core, batches, input_grid, input_bits, samples)
+    grids = _grids(graph, core, batches, input_grid, input_bits, samples, settings.coding)
     made = Conversion(graph, frozenset(chosen), lambdas, grids, settings, record, notes=notes)
     if corrections:
         shifts = find_shifts(made, batches, kinds=corrections, samples=min(samples, 256), seed=seed)
@@ -189,7 +189,9 @@ def _with_moves(graph: Graph, region: Collection[str]) -> frozenset[str]:
     return frozenset(region if several and len(before) > 1 else taken)
 
 
-def _grids(graph: Graph, core: Graph, batches: Batches, given: Grid | None, bits: int, samples: int) -> dict[str, Grid]:
+def _grids(
+    graph: Graph, core: Graph, batches: Batches, given: Grid | None, bits: int, samples: int, coding: str
+) -> dict[str, Grid]:
     """Return the integer grid of what enters the spiking part, by entry."""
     entries = [op.id for op in core if op.kind == "input"]
     if given is not None:
@@ -197,6 +199,12 @@ def _grids(graph: Graph, core: Graph, batches: Batches, given: Grid | None, bits
     if not 2 <= bits <= 16:
         raise ConstraintError(f"convert(input_bits={bits}): 2 to 16 bits are allowed")
     found = input_range(graph, batches, samples=samples, at=entries)
+    for id, (low, high) in found.items():
+        if coding in ("rate", "bernoulli") and not (low >= 0 and high <= 1 + 1e-6):
+            raise ConstraintError(
+                f"convert(coding={coding!r}): rates go from 0 to 1, and {id} from {low:.3g} to {high:.3g}",
+                fix="coding='direct', or images in [0, 1] and their normalization inside the model, where it is folded",
+            )
     return {id: _grid(*found[id], bits, image=holds_input(graph, id)) for id in entries}
 
 

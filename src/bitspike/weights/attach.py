@@ -206,7 +206,10 @@ def _problems(name: str, layer: nn.Conv2d, chosen: Mapping[str, Choice | None], 
         return [f"{where}: the {s} slot holds {getattr(found[0], s)!r} already; detach(layer) first" for s in filled]
     if parametrize.is_parametrized(layer, tensor):
         others = ", ".join(type(p).__name__ for p in layer.parametrizations[tensor])  # type: ignore[index]
-        return [f"{where}: carries another parametrization ({others}); remove it first"]
+        return [
+            f"{where}: carries another parametrization ({others}); keep its values first: "
+            f"torch.nn.utils.parametrize.remove_parametrizations(layer, {tensor!r})"
+        ]
     if not isinstance(layer._parameters.get(tensor), nn.Parameter):
         return [f"{where}: is no parameter (an old weight_norm hook?); remove what replaced it first"]
     if isinstance(layer._parameters[tensor], nn.UninitializedParameter):
