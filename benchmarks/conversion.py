@@ -262,32 +262,35 @@ def _cell(lines: list[dict[str, Any]]) -> str:
 
 
 def figure(lines: list[dict[str, Any]]) -> str | None:
-    """Draw accuracy over T, by way."""
+    """Draw accuracy over T, by way; one panel per neuron."""
     if not lines:
         return None
-    colors = [PALETTE["accent"], PALETTE["second"]]
+    steps = sorted({line["steps"] for line in lines})
+    rules = list(dict.fromkeys(line["way"].partition(", ")[2] for line in lines))
 
     def draw(axes: Any) -> None:
-        (ax,) = axes
-        dashes = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 3))]
-        ways = list(dict.fromkeys(line["way"] for line in lines))
-        for way in ways:
-            signed = way.startswith("Signed")
-            mine = [w for w in ways if w.startswith("Signed") == signed]
-            points: dict[int, list[float]] = {}
-            for line in lines:
-                if line["way"] == way:
-                    points.setdefault(line["steps"], []).append(100 * line["accuracy"])
-            pairs = sorted((t, sum(v) / len(v)) for t, v in points.items())
-            look = dashes[mine.index(way) % len(dashes)]
-            ax.plot(*zip(*pairs, strict=True), linestyle=look, color=colors[signed], marker="o", label=way)
-        ax.axhline(100 * lines[0]["float_accuracy"], color=PALETTE["ink"], linewidth=1)
-        ax.set_xscale("log", base=2)
-        ax.set_xlabel("T (line: the float network)")
-        ax.set_ylabel("accuracy, %")
-        ax.legend(loc="lower right", fontsize=6, ncols=2)
+        from matplotlib import colormaps
 
-    return svg(draw, columns=1, size=(8.0, 4.2))
+        for ax, neuron in zip(axes, ("IF", "SignedIF"), strict=True):
+            for n, rule in enumerate(rules):
+                points: dict[int, list[float]] = {}
+                for line in lines:
+                    if line["way"] == f"{neuron}, {rule}":
+                        points.setdefault(line["steps"], []).append(100 * line["accuracy"])
+                if points:
+                    t, accuracy = zip(*sorted((t, sum(v) / len(v)) for t, v in points.items()), strict=True)
+                    shade = colormaps["viridis"](0.95 - 0.95 * n / max(1, len(rules) - 1))
+                    ax.plot(t, accuracy, color=shade, marker="os^vDPX*"[n % 8], label=rule)
+            ax.axhline(100 * lines[0]["float_accuracy"], color=PALETTE["ink"], linewidth=1)
+            ax.set_title(neuron)
+            ax.set_xscale("log", base=2)
+            ax.set_xticks(steps, [str(t) for t in steps])
+            ax.set_xlabel("T")
+            ax.set_ylim(25, 95)
+            ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), fontsize=8)
+        axes[0].set_ylabel("accuracy, % (line: the float network)")
+
+    return svg(draw, columns=2, size=(9.0, 5.6))
 
 
 def main(words: list[str] | None = None) -> int:
