@@ -28,7 +28,7 @@ import bitspike as bs
 from benchmarks import machine
 from benchmarks.exported import CRun, OnnxRun, Spikes
 from bitspike.errors import ExportError
-from bitspike.export.c import c_memory
+from bitspike.formats.c import c_memory
 from bitspike.integer.network import IntegerNetwork, Integers
 from bitspike.journeys import build as b
 from bitspike.journeys.folder import RECIPE

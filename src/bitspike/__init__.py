@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from bitspike.analysis.ledger import analyze as analyze
     from bitspike.errors import BitspikeError as BitspikeError
     from bitspike.errors import CheckFailed as CheckFailed
     from bitspike.errors import ConstraintError as ConstraintError
@@ -23,10 +22,10 @@ if TYPE_CHECKING:
     from bitspike.errors import PackageError as PackageError
     from bitspike.errors import RecipeError as RecipeError
     from bitspike.errors import RunError as RunError
-    from bitspike.export.c import write_c as write_c
-    from bitspike.export.nir import read_nir as read_nir
-    from bitspike.export.nir import write_nir as write_nir
-    from bitspike.export.onnx import write_onnx as write_onnx
+    from bitspike.formats.c import write_c as write_c
+    from bitspike.formats.nir import read_nir as read_nir
+    from bitspike.formats.nir import write_nir as write_nir
+    from bitspike.formats.onnx import write_onnx as write_onnx
     from bitspike.graph.conversion import Conversion as Conversion
     from bitspike.graph.conversion import conversion_of as conversion_of
     from bitspike.graph.conversion import spiking_part as spiking_part
@@ -37,8 +36,6 @@ if TYPE_CHECKING:
     from bitspike.graph.thresholds import MaxThreshold as MaxThreshold
     from bitspike.graph.thresholds import MSEThreshold as MSEThreshold
     from bitspike.graph.thresholds import PercentileThreshold as PercentileThreshold
-    from bitspike.hardware.check import check as check
-    from bitspike.hardware.energy import energy as energy
     from bitspike.integer.agreement import Agreement as Agreement
     from bitspike.integer.agreement import compare as compare
     from bitspike.integer.count import count as count
@@ -52,11 +49,16 @@ if TYPE_CHECKING:
     from bitspike.integer.package import save as save
     from bitspike.integer.replay import Certificate as Certificate
     from bitspike.integer.simulate import simulate as simulate
-    from bitspike.integer.verify import verify as verify
     from bitspike.integer.widths import widths as widths
+    from bitspike.journeys import analyze as analyze
+    from bitspike.journeys import check as check
+    from bitspike.journeys import energy as energy
     from bitspike.journeys import evaluate as evaluate
+    from bitspike.journeys import export as export
+    from bitspike.journeys import fit as fit
     from bitspike.journeys import recipes as recipes
     from bitspike.journeys import run as run
+    from bitspike.journeys import verify as verify
     from bitspike.journeys.doctor import doctor as doctor
     from bitspike.nn import IF as IF
     from bitspike.nn import LIF as LIF
@@ -83,7 +85,6 @@ if TYPE_CHECKING:
     from bitspike.ops.surrogate import Rectangle as Rectangle
     from bitspike.ops.surrogate import Sigmoid as Sigmoid
     from bitspike.ops.surrogate import Triangle as Triangle
-    from bitspike.train import fit as fit
     from bitspike.weights import APoT as APoT
     from bitspike.weights import Binary as Binary
     from bitspike.weights import DoReFa as DoReFa
@@ -157,13 +158,10 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "detach",
         "penalties",
     ),
-    "bitspike.analysis.ledger": ("analyze",),
     "bitspike.integer.count": ("count",),
-    "bitspike.export.c": ("write_c",),
-    "bitspike.export.nir": ("read_nir", "write_nir"),
-    "bitspike.export.onnx": ("write_onnx",),
-    "bitspike.hardware.check": ("check",),
-    "bitspike.hardware.energy": ("energy",),
+    "bitspike.formats.c": ("write_c",),
+    "bitspike.formats.nir": ("read_nir", "write_nir"),
+    "bitspike.formats.onnx": ("write_onnx",),
     "bitspike.integer.engine": ("Engine",),
     "bitspike.integer.network": ("IntegerNetwork",),
     "bitspike.integer.fit_neuron": ("Precision",),
@@ -172,11 +170,19 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "bitspike.integer.package": ("load", "save"),
     "bitspike.integer.simulate": ("simulate",),
     "bitspike.integer.replay": ("Certificate",),
-    "bitspike.integer.verify": ("verify",),
     "bitspike.integer.agreement": ("Agreement", "compare"),
     "bitspike.integer.widths": ("widths",),
-    "bitspike.train": ("fit",),
-    "bitspike.journeys": ("evaluate", "recipes", "run"),
+    "bitspike.journeys": (
+        "analyze",
+        "check",
+        "energy",
+        "evaluate",
+        "export",
+        "fit",
+        "recipes",
+        "run",
+        "verify",
+    ),
     "bitspike.journeys.doctor": ("doctor",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from bitspike.export.nir import write_nir
-from bitspike.export.nir_facts import graph_facts, input_facts, neuron_facts, weight_facts
-from bitspike.export.nir_support import HELD as NIR_HELD
-from bitspike.export.nir_support import REFUSED as NIR_REFUSED
-from bitspike.export.onnx import HELD as ONNX_HELD
-from bitspike.export.onnx import LIMITS, write_onnx
+from bitspike.formats.nir import write_nir
+from bitspike.formats.nir_facts import graph_facts, input_facts, neuron_facts, weight_facts
+from bitspike.formats.nir_support import HELD as NIR_HELD
+from bitspike.formats.nir_support import REFUSED as NIR_REFUSED
+from bitspike.formats.onnx import HELD as ONNX_HELD
+from bitspike.formats.onnx import LIMITS, write_onnx
 from bitspike.integer.debug import one_convolution
 from bitspike.integer.network import Convolution, Neuron, Node
 

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import torch
 
-from bitspike.export.c import c_memory, write_c
-from bitspike.export.c_plan import plan
-from bitspike.export.c_types import held
+from bitspike.formats.c import c_memory, write_c
+from bitspike.formats.c_plan import plan
+from bitspike.formats.c_types import held
 from bitspike.integer import network as forms
 from bitspike.integer.debug import convolution_and_pool, one_convolution
 from bitspike.integer.lower import lower

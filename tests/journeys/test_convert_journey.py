@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_overloads
 
 import pytest
 import torch
@@ -17,10 +18,13 @@ from test_stopped_runs import Full, no_part_is_left
 import bitspike as bs
 from bitspike import files
 from bitspike.errors import RunError
-from bitspike.journeys import whole
+from bitspike.hardware.energy import MemoryModel
+from bitspike.journeys import fits, whole
 from bitspike.journeys.factory import build_network
+from bitspike.journeys.fitting import fit as fit_to_chip
 from bitspike.recipe import ConvertRecipe, load
 from bitspike.train import EpochRecord, Observer
+from bitspike.train import fit as fit_to_data
 
 Bitspike = Callable[..., tuple[int, str, str]]
 SMALL = ("model.arguments={width: 0.5}", "data.limit=200", "finetune.epochs=2", "expect=null", "convert.samples=128")
@@ -439,6 +443,12 @@ def test_energy_says_which_images_it_counted(converted: Path, tmp_path: Path, bi
     assert code == 2
 
 
+def test_the_bill_may_count_memory(converted: Path, bitspike: Bitspike) -> None:
+    code, out, err = bitspike("energy", converted, "--memory", "--json")
+    assert code == 0, err
+    assert json.loads(out) == bs.energy(converted, memory=MemoryModel()).to_dict() != bs.energy(converted).to_dict()
+
+
 def test_analyze_accounts_for_a_conversion(
     converted: Path, finished_run: Path, tmp_path: Path, bitspike: Bitspike
 ) -> None:
@@ -452,3 +462,49 @@ def test_analyze_accounts_for_a_conversion(
     code, _, err = bitspike("analyze", finished_run)
     assert code == 2
     assert "there is no float network to compare it with" in err
+
+
+def test_a_verb_is_a_function_of_what_is_in_memory_and_of_what_is_saved(converted: Path, tmp_path: Path) -> None:
+    net = bs.load(converted / "network")
+    for what in (net, converted, str(converted / "network")):
+        assert bs.check(what, chip="fanin1024-v1").to_dict() == bs.check(net, "fanin1024-v1").to_dict()
+        assert bs.verify(what).equal
+        for format, name in (("c", "c"), ("nir", "n.nir"), ("onnx", "n.onnx")):
+            assert bs.export(what, format=format, out=tmp_path / name) == tmp_path / name
+        assert (tmp_path / "c" / "network_test.c").is_file()
+    images = torch.rand(4, 1, 8, 8)
+    assert bs.verify(converted, images).samples == bs.verify(net, images).samples == 4
+    activity = bs.simulate(net, bs.encode(net, images))
+    assert bs.energy(net, activity).to_dict()["samples"] == 4
+    assert bs.energy(converted, samples=3).to_dict()["samples"] == 3
+
+
+def test_a_verb_says_what_it_takes(converted: Path) -> None:
+    net, model = bs.load(converted / "network"), torch.nn.Linear(2, 2)
+    for verb in (bs.verify, bs.energy, lambda m: bs.check(m, "generic-int"), lambda m: bs.export(m, "c", "c")):
+        with pytest.raises(bs.ConstraintError, match=r"Linear: a module of torch.*\n.*bs\.lower\(model"):
+            verb(model)  # type: ignore[operator]
+    with pytest.raises(bs.ConstraintError, match=r"billed by its spikes.*\n.*bs\.simulate"):
+        bs.energy(net)  # type: ignore[call-overload]
+    with pytest.raises(bs.ConstraintError, match="billed by its own vectors or test images"):
+        bs.energy(converted, {})  # type: ignore[call-overload]
+    with pytest.raises(bs.ConstraintError, match=r"does not know the float network.*\n.*bs\.analyze\(snn"):
+        bs.analyze(net)  # type: ignore[call-overload]
+    with pytest.raises(bs.ConstraintError, match="measured on its own test images"):
+        bs.analyze(converted, torch.rand(2, 1, 8, 8))  # type: ignore[call-overload]
+
+
+def test_fit_is_of_a_model_to_data_or_of_a_recipe_to_a_chip(tmp_path: Path) -> None:
+    fitting = bs.fit("quickstart", chip="fanin1024-v1", out=tmp_path / "fitted.yaml")
+    assert fitting.passed
+    assert fitting.path == tmp_path / "fitted.yaml"
+    assert bs.check(fitting.path, chip="fanin1024-v1").passed
+    x, y = torch.eye(2), torch.tensor([0, 1])
+    history = bs.fit(model=torch.nn.Linear(2, 2), train_loader=[(x, y)], epochs=1, device="cpu")
+    assert len(history.epochs) == 1
+
+
+def test_the_fit_that_type_checkers_see_is_that_of_training() -> None:
+    training, chip = get_overloads(fits.fit)
+    assert inspect.signature(training) == inspect.signature(fit_to_data)
+    assert inspect.signature(chip) == inspect.signature(fit_to_chip)

@@ -92,14 +92,16 @@ def energy(
             "--samples", metavar="N", help="Run so many test images of the run; without it the golden vectors count."
         ),
     ] = None,
+    memory: Annotated[bool, typer.Option("--memory", help="Bill memory accesses as well.")] = False,
     set: Sets = None,
     as_json: Json = False,
 ) -> None:
     """Say what one inference costs, operation by operation, beside the same network without spikes."""
     with guarded():
-        from bitspike.journeys.handover import energy as bill
+        from bitspike.hardware.energy import MemoryModel
+        from bitspike.journeys.bill import energy as bill
 
-        report = bill(network, table=table, samples=samples, set=set or ())
+        report = bill(network, table=table, memory=MemoryModel() if memory else None, samples=samples, set=set or ())
         if as_json:
             print_json(report.to_dict())
         else:
@@ -118,9 +120,9 @@ def analyze(
     with guarded():
         from bitspike.journeys.ledger import analyze as account
 
-        ledger, page = account(run, samples=samples, out=out, set=set or ())
+        ledger = account(run, samples=samples, out=out, set=set or ())
         if as_json:
             print_json(ledger.to_dict())
             return
         typer.echo(str(ledger))
-        typer.echo(f"  {'ledger':<15} {page}")
+        typer.echo(f"  {'ledger':<15} {(out or run / 'ledger') / 'ledger.html'}")

@@ -9,10 +9,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bitspike.journeys.bill import energy as energy
     from bitspike.journeys.chips import check as check
     from bitspike.journeys.evaluation import evaluate as evaluate
-    from bitspike.journeys.fitting import fit as fit
-    from bitspike.journeys.handover import energy as energy
+    from bitspike.journeys.fits import fit as fit
     from bitspike.journeys.handover import export as export
     from bitspike.journeys.ledger import analyze as analyze
     from bitspike.journeys.listing import recipes as recipes
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 _HOMES = {
     "analyze": "ledger",
     "check": "chips",
-    "energy": "handover",
+    "energy": "bill",
     "evaluate": "evaluation",
     "export": "handover",
-    "fit": "fitting",
+    "fit": "fits",
     "recipes": "listing",
     "run": "whole",
     "verify": "proof",

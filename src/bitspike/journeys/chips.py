@@ -1,4 +1,4 @@
-"""A network or a recipe against the rules of a chip."""
+"""A network, or that of a run or a recipe, against the rules of a chip."""
 
 from __future__ import annotations
 
@@ -8,23 +8,36 @@ from pathlib import Path
 from bitspike.hardware.check import check as examine
 from bitspike.hardware.chip import Chip
 from bitspike.hardware.findings import Report
-from bitspike.journeys.networks import read_network, sketch
+from bitspike.integer.network import IntegerNetwork
+from bitspike.journeys.networks import read_network, refuse_module, sketch
 from bitspike.recipe import AnyRecipe, load
 
 
-def check(what: str | Path | AnyRecipe, chip: str | Path | Chip, *, set: Iterable[str] = ()) -> Report:
-    """Check a saved network, the network of a run, or that of a recipe against a chip.
+def check(what: IntegerNetwork | str | Path | AnyRecipe, chip: str | Path | Chip, *, set: Iterable[str] = ()) -> Report:
+    """Check a network against the rules of a chip.
 
-    A recipe's network is built with initial weights: neither weights nor images are read.
+    Nothing is run: weights, shapes and worst cases decide. All violations are collected; ``raise_if_failed`` on the
+    report raises once with all of them. A recipe's network is built with initial weights: neither weights nor images
+    are read.
 
     Args:
-        what: the folder of a network or of a run, or a recipe: its name, its path, or itself.
-        chip: the name of a shipped profile, the path of a TOML file, or a chip.
+        what: an integer network; the folder of a saved one, or of a run; or a recipe: its name, its path, or itself. A
+            linear layer that feeds a read-out alone belongs to the host (note N301).
+        chip: the name of a shipped profile, the path of a TOML file, or a :class:`Chip`.
         set: changes to a recipe.
 
     Raises:
-        ConstraintError: the chip is unknown. PackageError, RecipeError: what is to be checked cannot be read.
+        ConstraintError: the chip is unknown or its file is wrong, or a sum of the network may leave 63 bits.
+        PackageError, RecipeError: what is to be checked cannot be read.
+
+    Example:
+        >>> from bitspike.integer.debug import one_convolution
+        >>> print(check(one_convolution(), "fanin1024-v1"))
+        chip 'fanin1024-v1': 1 layer fits
     """
+    if isinstance(what, IntegerNetwork):
+        return examine(what, chip)
+    refuse_module(what)
     if isinstance(what, str | Path) and Path(what).is_dir():
         return examine(read_network(what), chip)
     return examine(sketch(load(what, set)).net, chip)

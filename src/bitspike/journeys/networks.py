@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from bitspike.data import ImageSet, describe
 from bitspike.data.places import places
-from bitspike.errors import RecipeError, RunError
+from bitspike.errors import ConstraintError, RecipeError, RunError
 from bitspike.graph.conversion import conversion_of
 from bitspike.graph.convert import convert
 from bitspike.integer.lower import lower
@@ -29,8 +29,9 @@ def saved(network: str | Path) -> Path:
     """Return the folder of a saved network: the folder itself, or ``network/`` of a run.
 
     Raises:
-        RunError: it is a run without a network yet.
+        RunError: it is a run without a network yet. ConstraintError: it is a module of torch.
     """
+    refuse_module(network)
     folder = Path(network)
     if (folder / RECIPE).is_file() and not (folder / "manifest.json").exists():
         if not (folder / "network").is_dir():
@@ -39,6 +40,19 @@ def saved(network: str | Path) -> Path:
             )
         return folder / "network"
     return folder
+
+
+def refuse_module(network: object) -> None:
+    """Raise where a network in memory has not been lowered.
+
+    Raises:
+        ConstraintError: it is a module of torch.
+    """
+    if isinstance(network, nn.Module):
+        raise ConstraintError(
+            f"{type(network).__name__}: a module of torch has no integers yet",
+            fix="pass bs.lower(model, example=images[:1])",
+        )
 
 
 def read_network(network: str | Path) -> IntegerNetwork:

@@ -51,6 +51,9 @@ def fit(
     the very same weights as one that was never stopped. Under ``torchrun`` the gradient is the mean over all samples
     of all processes, also where their shares differ, and only the first process writes.
 
+    ``bs.fit`` has a second meaning, that of the command line: ``bs.fit("quickstart", chip="fanin1024-v1")`` finds the
+    cheapest change that makes a recipe's network fit a chip (:func:`bitspike.journeys.fitting.fit`).
+
     Args:
         model: any module; the penalties and hooks of weight paths attached to it are called.
         train_loader: pairs of inputs [N, ...] and int64 labels [N], read once per epoch. Its ``set_epoch(e)`` is called
@@ -75,6 +78,7 @@ def fit(
         RunError: the loss is not finite, the checkpoint belongs to another run, or the processes disagree.
 
     Example:
+        >>> import torch
         >>> x, y = torch.eye(2), torch.tensor([0, 1])
         >>> history = fit(nn.Linear(2, 2), [(x, y)], epochs=20, optimizer=SGD(lr=1.0), device="cpu")
         >>> history.epochs[-1].train_accuracy

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bitspike.errors import ExportError
-from bitspike.export.c_program import MARK, Program
-from bitspike.export.c_text import array, plain
+from bitspike.formats.c_program import MARK, Program
+from bitspike.formats.c_text import array, plain
 from bitspike.integer.network import Input, IntegerNetwork, Node, Readout
 
 Vectors = Mapping[str, npt.NDArray[Any]]

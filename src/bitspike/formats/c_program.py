@@ -6,14 +6,14 @@ import math
 import re
 from dataclasses import dataclass
 
-from bitspike.export import c_runtime
-from bitspike.export.c_nodes import write
-from bitspike.export.c_parts import Member, Parts, title
-from bitspike.export.c_plan import plan
-from bitspike.export.c_text import integer, plain
-from bitspike.export.c_types import held, type_bits
-from bitspike.export.c_weights import Packed, pack
-from bitspike.export.refuse import refuse
+from bitspike.formats import c_runtime
+from bitspike.formats.c_nodes import write
+from bitspike.formats.c_parts import Member, Parts, title
+from bitspike.formats.c_plan import plan
+from bitspike.formats.c_text import integer, plain
+from bitspike.formats.c_types import held, type_bits
+from bitspike.formats.c_weights import Packed, pack
+from bitspike.formats.refuse import refuse
 from bitspike.integer.network import (
     Add,
     Burst,

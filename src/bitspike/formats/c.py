@@ -11,9 +11,9 @@ import re
 from pathlib import Path
 
 from bitspike.errors import ExportError
-from bitspike.export.c_bench import Vectors, bench_text, makefile_text, readme_text, vectors_text
-from bitspike.export.c_program import MARK, CMemory, program
 from bitspike.files import whole_folder
+from bitspike.formats.c_bench import Vectors, bench_text, makefile_text, readme_text, vectors_text
+from bitspike.formats.c_program import MARK, CMemory, program
 from bitspike.integer.network import IntegerNetwork
 
 _HEADERS = (

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bitspike.export.refuse import optional
+from bitspike.formats.refuse import optional
 from bitspike.integer.network import Integers, Shape
 
 OPSET = 17

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-from bitspike.export import c_runtime
-from bitspike.export.c_parts import Parts, by_channel, function, parameter
-from bitspike.export.c_text import integer, plain
-from bitspike.export.c_types import work_bits
+from bitspike.formats import c_runtime
+from bitspike.formats.c_parts import Parts, by_channel, function, parameter
+from bitspike.formats.c_text import integer, plain
+from bitspike.formats.c_types import work_bits
 from bitspike.integer.network import Add, Neuron, Readout
 from bitspike.integer.widths import Range
 

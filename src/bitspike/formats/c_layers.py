@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bitspike.export import c_runtime
-from bitspike.export.c_parts import Parts, function, loops, title
-from bitspike.export.c_plan import Action
-from bitspike.export.c_text import integer, plain
-from bitspike.export.c_types import work_bits
+from bitspike.formats import c_runtime
+from bitspike.formats.c_parts import Parts, function, loops, title
+from bitspike.formats.c_plan import Action
+from bitspike.formats.c_text import integer, plain
+from bitspike.formats.c_types import work_bits
 from bitspike.integer.network import (
     Burst,
     Concat,

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from bitspike.errors import ConstraintError, ExportError
-from bitspike.export import onnx_count, onnx_quant, onnx_sequence, onnx_step
-from bitspike.export.files import write_whole
-from bitspike.export.onnx_numbers import numbers_of, ranges
-from bitspike.export.onnx_parts import Parts
-from bitspike.export.onnx_tape import model_of
-from bitspike.export.refuse import optional, refuse
+from bitspike.formats import onnx_count, onnx_quant, onnx_sequence, onnx_step
+from bitspike.formats.files import write_whole
+from bitspike.formats.onnx_numbers import numbers_of, ranges
+from bitspike.formats.onnx_parts import Parts
+from bitspike.formats.onnx_tape import model_of
+from bitspike.formats.refuse import optional, refuse
 from bitspike.integer.network import (
     Add,
     Burst,

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from bitspike.errors import ExportError
-from bitspike.export.onnx_tape import Tape
+from bitspike.formats.onnx_tape import Tape
 from bitspike.integer.network import Convolution, Integers, Linear, Node, Shape, TransposedConvolution
 from bitspike.integer.widths import Range
 

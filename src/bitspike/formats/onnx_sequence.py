@@ -10,11 +10,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bitspike.export.onnx_layers import Layers, cut, largest, layer, windows
-from bitspike.export.onnx_neuron import combine, current, update
-from bitspike.export.onnx_numbers import Ranges
-from bitspike.export.onnx_parts import Parts, changes
-from bitspike.export.onnx_tape import Body, Numbers, Op, Tape, parameter_table
+from bitspike.formats.onnx_layers import Layers, cut, largest, layer, windows
+from bitspike.formats.onnx_neuron import combine, current, update
+from bitspike.formats.onnx_numbers import Ranges
+from bitspike.formats.onnx_parts import Parts, changes
+from bitspike.formats.onnx_tape import Body, Numbers, Op, Tape, parameter_table
 from bitspike.integer.network import (
     Add,
     Burst,

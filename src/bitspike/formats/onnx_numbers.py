@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from bitspike.export.onnx_products import largest_product
+from bitspike.formats.onnx_products import largest_product
 from bitspike.integer.network import (
     Add,
     Convolution,

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bitspike.export.nir_channels import channel_pads
-from bitspike.export.nir_facts import Units, facts, input_facts, neuron_facts, real_unit, weight_facts
-from bitspike.export.nir_support import LARGEST_MATRIX, reasons
-from bitspike.export.nir_terms import (
+from bitspike.formats.nir_channels import channel_pads
+from bitspike.formats.nir_facts import Units, facts, input_facts, neuron_facts, real_unit, weight_facts
+from bitspike.formats.nir_support import LARGEST_MATRIX, reasons
+from bitspike.formats.nir_terms import (
     Piece,
     Synapse,
     Term,

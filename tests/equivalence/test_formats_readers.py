@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from bitspike.export.nir import write_nir
+from bitspike.formats.nir import write_nir
 from bitspike.integer.network import Convolution, Input, IntegerNetwork, Linear, Neuron, Readout, Reshape, Weight
 from bitspike.integer.simulate import simulate
 from bitspike.ops.grids import Fire, Grid, Reset

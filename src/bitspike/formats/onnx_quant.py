@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from bitspike.export import onnx_count
-from bitspike.export.onnx_layers import Layers, largest, layer, windows
-from bitspike.export.onnx_neuron import combine
-from bitspike.export.onnx_numbers import Ranges, magnitude, ranges
-from bitspike.export.onnx_parts import Parts
-from bitspike.export.onnx_tape import CARRIED, Op, Tape, parameter_table
+from bitspike.formats import onnx_count
+from bitspike.formats.onnx_layers import Layers, largest, layer, windows
+from bitspike.formats.onnx_neuron import combine
+from bitspike.formats.onnx_numbers import Ranges, magnitude, ranges
+from bitspike.formats.onnx_parts import Parts
+from bitspike.formats.onnx_tape import CARRIED, Op, Tape, parameter_table
 from bitspike.integer.network import (
     Add,
     Burst,

@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from bitspike.export.c_types import type_bits
+from bitspike.formats.c_types import type_bits
 from bitspike.integer.network import (
     Add,
     Burst,
@@ -96,7 +96,7 @@ def plan(net: IntegerNetwork, bounds: dict[str, Bounds]) -> Plan:
     """Return when every node runs and where every wire lies.
 
     Example:
-        >>> from bitspike.export.c_types import held
+        >>> from bitspike.formats.c_types import held
         >>> from bitspike.integer.debug import one_convolution
         >>> net = one_convolution()
         >>> found = plan(net, held(net))

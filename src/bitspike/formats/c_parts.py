@@ -11,10 +11,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from bitspike.export.c_plan import Place, Plan
-from bitspike.export.c_text import Tables, integer, plain
-from bitspike.export.c_types import type_bits
-from bitspike.export.c_weights import Packed
+from bitspike.formats.c_plan import Place, Plan
+from bitspike.formats.c_text import Tables, integer, plain
+from bitspike.formats.c_types import type_bits
+from bitspike.formats.c_weights import Packed
 from bitspike.integer.network import IntegerNetwork, Integers, Node
 from bitspike.integer.widths import Bounds, Range
 

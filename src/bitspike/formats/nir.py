@@ -18,11 +18,11 @@ from typing import Any, get_args
 import numpy as np
 
 from bitspike.errors import ConstraintError, ExportError
-from bitspike.export.files import write_whole
-from bitspike.export.nir_facts import Units, graph_facts
-from bitspike.export.nir_plan import Entry, plan
-from bitspike.export.nir_read import network_of
-from bitspike.export.refuse import optional, refuse
+from bitspike.formats.files import write_whole
+from bitspike.formats.nir_facts import Units, graph_facts
+from bitspike.formats.nir_plan import Entry, plan
+from bitspike.formats.nir_read import network_of
+from bitspike.formats.refuse import optional, refuse
 from bitspike.integer.network import IntegerNetwork
 
 __all__ = ["Units", "read_nir", "write_nir"]

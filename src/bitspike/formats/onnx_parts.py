@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from bitspike.export.onnx_tape import Border, Numbers, Tape
+from bitspike.formats.onnx_tape import Border, Numbers, Tape
 from bitspike.integer.network import (
     Add,
     Burst,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bitspike.export.onnx_tape import Tape, parameter_table
+from bitspike.formats.onnx_tape import Tape, parameter_table
 from bitspike.integer.network import Add, Integers, Neuron, Readout
 
 Parameter = Callable[[Integers, int], str]

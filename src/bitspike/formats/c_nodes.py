@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from bitspike.export.c_layers import burst, concat, convolution, linear, moved, pool
-from bitspike.export.c_neurons import add, neuron, readout
-from bitspike.export.c_parts import Parts
-from bitspike.export.c_plan import Action
+from bitspike.formats.c_layers import burst, concat, convolution, linear, moved, pool
+from bitspike.formats.c_neurons import add, neuron, readout
+from bitspike.formats.c_parts import Parts
+from bitspike.formats.c_plan import Action
 from bitspike.integer.network import (
     Add,
     Burst,

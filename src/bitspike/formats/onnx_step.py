@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from bitspike.export.onnx_layers import Layers, largest, layer, windows
-from bitspike.export.onnx_neuron import Parameter, combine, current, update
-from bitspike.export.onnx_numbers import Ranges
-from bitspike.export.onnx_parts import Parts, changes, steady
-from bitspike.export.onnx_tape import Numbers, Tape, parameter_table
+from bitspike.formats.onnx_layers import Layers, largest, layer, windows
+from bitspike.formats.onnx_neuron import Parameter, combine, current, update
+from bitspike.formats.onnx_numbers import Ranges
+from bitspike.formats.onnx_parts import Parts, changes, steady
+from bitspike.formats.onnx_tape import Numbers, Tape, parameter_table
 from bitspike.integer.network import (
     Add,
     Burst,

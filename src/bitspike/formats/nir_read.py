@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from bitspike.errors import BitspikeError, ExportError
-from bitspike.export.nir_facts import FORMAT, VERSION, text, whole_number
+from bitspike.formats.nir_facts import FORMAT, VERSION, text, whole_number
 from bitspike.integer.network import (  # type: ignore[attr-defined]  # grids belong to the nodes that hold them
     Add,
     Convolution,

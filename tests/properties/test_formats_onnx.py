@@ -16,8 +16,8 @@ from random_networks import as_large_as, layerwise, random_codes, random_network
 
 from bitspike import models
 from bitspike.errors import ExportError
-from bitspike.export.onnx import Mode, parts_of, problems_of, write_onnx
-from bitspike.export.onnx_numbers import ranges
+from bitspike.formats.onnx import Mode, parts_of, problems_of, write_onnx
+from bitspike.formats.onnx_numbers import ranges
 from bitspike.integer.count import count
 from bitspike.integer.debug import one_convolution
 from bitspike.integer.host import encode

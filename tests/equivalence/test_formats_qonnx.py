@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from bitspike import models
-from bitspike.export.onnx import write_onnx
+from bitspike.formats.onnx import write_onnx
 from bitspike.integer.count import count
 from bitspike.integer.lower import lower
 from bitspike.nn import IF

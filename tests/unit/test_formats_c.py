@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from bitspike.errors import ExportError
-from bitspike.export.c import c_memory, write_c
-from bitspike.export.c_plan import plan
-from bitspike.export.c_text import Tables, array, integer, plain
-from bitspike.export.c_types import held
-from bitspike.export.c_weights import pack
+from bitspike.formats.c import c_memory, write_c
+from bitspike.formats.c_plan import plan
+from bitspike.formats.c_text import Tables, array, integer, plain
+from bitspike.formats.c_types import held
+from bitspike.formats.c_weights import pack
 from bitspike.integer.debug import convolution_and_pool, one_convolution
 from bitspike.integer.network import (
     Burst,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bitspike.export.onnx_products import convolution, forward_codes, linear
-from bitspike.export.onnx_tape import Tape
+from bitspike.formats.onnx_products import convolution, forward_codes, linear
+from bitspike.formats.onnx_tape import Tape
 from bitspike.integer.network import (
     Concat,
     Convolution,

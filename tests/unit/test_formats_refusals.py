@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from bitspike.errors import ConstraintError, ExportError
-from bitspike.export.nir import read_nir, write_nir
-from bitspike.export.onnx import write_onnx
+from bitspike.formats.nir import read_nir, write_nir
+from bitspike.formats.onnx import write_onnx
 from bitspike.integer.debug import one_convolution
 from bitspike.integer.network import Burst, IntegerNetwork, MaxPool, Node
 from bitspike.ops.grids import Dyadic
