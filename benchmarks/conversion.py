@@ -172,8 +172,8 @@ def document(lines: list[dict[str, Any]]) -> str:
         f"{first['network']}, CIFAR-10, {first['images']:,} test images, {first['calibration_images']:,} training "
         f"images for calibration, {first['bits']}-bit weights. Float network: {first['float_accuracy']:.1%}. "
         "Accuracy in per cent, measured on the integers; every network was proven equal to the definition on 20 "
-        "images, and lowering rounded nothing. With several seeds (of the calibration images): mean ± "
-        "standard deviation. One image is 0.1 points. "
+        f"images, and lowering rounded nothing. Seeds choose the calibration images: {_seeds(lines)}. "
+        "One image is 0.1 points. "
         "Corrections (docs/conversion.md) are measured on 256 of the training images; bias corrected thresholds of "
         "least squared error are the light pipeline of SNN Calibration, weights and potential the advanced one (Li et "
         "al., ICML 2021, arXiv 2106.06984).",
@@ -231,7 +231,8 @@ def tuned(records: list[dict[str, Any]]) -> list[str]:
             "equal" if entry["certificate"]["equal"] else "NOT EQUAL",
         ]
         rows.append("| " + " | ".join(cells) + " |")
-    place = sorted({f"{r['environment']['cpu']}, torch {r['environment']['torch']}; {r['commit']}" for r in records})
+    machines = sorted({f"{r['environment']['cpu']}, torch {r['environment']['torch']}" for r in records})
+    commits = sorted({r["commit"] for r in records})
     return [
         "## Fine-tuned",
         "",
@@ -244,10 +245,18 @@ def tuned(records: list[dict[str, Any]]) -> list[str]:
         "| --- | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
         *rows,
         "",
-        f"{'; '.join(place)}. Made again by `bitspike run RECIPE --set seed=SEED --set data.root=DATA "
-        "--set model.weights=resnet20-12fca82f.th`, kept by `scripts/record`.",
+        f"{'; '.join(machines)}; commits {', '.join(commits)}. Made again by `bitspike run RECIPE --set seed=SEED "
+        "--set data.root=DATA --set model.weights=resnet20-12fca82f.th`, kept by `scripts/record`.",
         "",
     ]
+
+
+def _seeds(lines: list[dict[str, Any]]) -> str:
+    """Say what the cells are made of."""
+    seeds = sorted({line["seed"] for line in lines})
+    if len(seeds) == 1:
+        return f"seed {seeds[0]} alone"
+    return f"mean ± standard deviation over {', '.join(map(str, seeds))}; without ±, seed {seeds[0]} alone"
 
 
 def _cell(lines: list[dict[str, Any]]) -> str:
