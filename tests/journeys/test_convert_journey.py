@@ -109,8 +109,41 @@ def test_weights_of_a_file_are_converted_without_training(converted: Path, tmp_p
 def test_random_weights_are_not_converted_by_mistake(tmp_path: Path, bitspike: Bitspike) -> None:
     code, out, err = bitspike("run", "digits-convert", "--set", "finetune=null", "--out", tmp_path / "run")
     assert (code, out) == (2, "")
-    assert "model.weights is null and nothing is trained" in err
+    assert "the factory draws its weights at random, and nothing is trained" in err
     assert "fix: --set model.weights=FILE" in err
+
+
+@pytest.mark.parametrize("finetune", ["finetune=null", "finetune.quantized=true"])
+def test_a_factory_may_bring_its_weights(converted: Path, tmp_path: Path, finetune: str) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from safetensors.torch import load_file\n"
+        "from bitspike.models.digits_ann import digits_ann\n"
+        "def trained(file):\n"
+        "    net = digits_ann(width=0.5)\n"
+        "    net.load_state_dict(load_file(file))\n"
+        "    return net\n"
+    )
+    weights = converted / "model.safetensors"
+    changes = [
+        f"model.factory={tmp_path / 'mine.py'}:trained",
+        f"model.arguments={{file: {weights}}}",
+        "convert.steps=4",
+    ]
+    report = bs.run("digits-convert", set=[*changes, *SMALL[2:], "finetune.epochs=1", finetune], out=tmp_path / "run")
+    assert report["accuracy"]["float"] == report_of(converted)["accuracy"]["float"]
+    assert report["certificate"]["equal"]
+
+
+@pytest.mark.parametrize("name", ["resnet20-cifar10-convert", "resnet20-cifar10-w4-t4", "resnet20-cifar10-w4-t8"])
+def test_a_recipe_of_public_weights_says_where_they_are_looked_for(
+    name: str, cifar10_root: Path, tmp_path: Path, bitspike: Bitspike
+) -> None:
+    code, out, err = bitspike("run", name, "--set", f"data.root={cifar10_root}", "--out", tmp_path / "run")
+    assert (code, out) == (2, "")
+    assert "model.weights: there is no file" in err
+    assert "resnet20-12fca82f.th" in err
+    assert "fix: --set model.weights=FILE" in err
+    assert not (tmp_path / "run").exists()
 
 
 def test_fine_tuning_with_codes_and_levels(tmp_path: Path) -> None:

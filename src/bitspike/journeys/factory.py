@@ -43,10 +43,31 @@ def build_network(recipe: ConvertRecipe, *, weights: bool = True) -> nn.Module:
         RecipeError: the factory is not found, fails, or makes no module.
         PackageError: the weights cannot be read, or are not those of this network.
     """
+    chosen, network = recipe.model, _called(recipe, recipe.seed)
+    if weights and chosen.weights is not None:
+        path = find_file(chosen.weights, chosen.folder, "model.weights")
+        network = repaired(network, chosen.repairs) if chosen.repaired else network
+        load_strictly(network, read_state(path, key=chosen.key, prefix=chosen.prefix), source=str(path))
+        return (network if chosen.repaired else repaired(network, chosen.repairs)).eval()
+    return repaired(network, chosen.repairs).eval()
+
+
+def comes_trained(recipe: ConvertRecipe) -> bool:
+    """Tell whether a factory's network brings weights of its own: those that are the same whatever the seed.
+
+    Raises:
+        RecipeError: the factory is not found, fails, or makes no module.
+    """
+    first, other = (_called(recipe, seed).state_dict() for seed in (0, 1))
+    return all(torch.equal(weight, other[name]) for name, weight in first.items() if weight.dim() > 1)
+
+
+def _called(recipe: ConvertRecipe, seed: int) -> nn.Module:
+    """Return what a factory makes when torch's generator starts from a seed."""
     chosen = recipe.model
     make = _function(chosen.factory, _places(chosen.folder))
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
+        torch.manual_seed(seed)
         try:
             network = make(**chosen.arguments)
         except Exception as error:  # the user's code may raise anything
@@ -56,12 +77,7 @@ def build_network(recipe: ConvertRecipe, *, weights: bool = True) -> nn.Module:
             ) from error
     if not isinstance(network, nn.Module):
         raise RecipeError(f"model.factory {chosen.factory} made a {type(network).__name__}, needed is an nn.Module")
-    if weights and chosen.weights is not None:
-        path = find_file(chosen.weights, chosen.folder, "model.weights")
-        network = repaired(network, chosen.repairs) if chosen.repaired else network
-        load_strictly(network, read_state(path, key=chosen.key, prefix=chosen.prefix), source=str(path))
-        return (network if chosen.repaired else repaired(network, chosen.repairs)).eval()
-    return repaired(network, chosen.repairs).eval()
+    return network
 
 
 def repaired(network: nn.Module, repairs: Sequence[Repair]) -> nn.Module:

@@ -20,7 +20,7 @@ from bitspike.graph.shared_step import Within, default_scale
 from bitspike.integer.fit_neuron import Precision
 from bitspike.journeys import build as b
 from bitspike.journeys.clock import Clock
-from bitspike.journeys.factory import build_network
+from bitspike.journeys.factory import build_network, comes_trained
 from bitspike.journeys.prefixes import Prefixes
 from bitspike.nn import set_steps
 from bitspike.ops.grids import Grid
@@ -183,16 +183,21 @@ class Converted:
 
     def start(self, *, weights: bool = True) -> nn.Module:
         tuning = self.recipe.finetune
-        if weights and tuning is None and self.recipe.model.weights is None:
+        if weights and tuning is None and not self._known():
             raise RecipeError(
-                "model.weights is null and nothing is trained: there would be a network of random weights to convert",
-                fix="--set model.weights=FILE, or a finetune section",
+                "model.weights is null, the factory draws its weights at random, and nothing is trained: there would "
+                "be a network of random weights to convert",
+                fix="--set model.weights=FILE, a factory that loads its weights, or a finetune section",
             )
         self.given = network = build_network(self.recipe, weights=weights)
         if tuning is None or not tuning.quantized:
             return network
         prepared = self._prepared(network, tuning)
         return prepared if tuning.quantized is True else _coded(network, prepared, self.recipe)
+
+    def _known(self) -> bool:
+        """Tell whether the float network has weights worth converting before any training."""
+        return self.recipe.model.weights is not None or comes_trained(self.recipe)
 
     def _prepared(self, network: nn.Module, tuning: FineTuning) -> Prepared:
         c = self.recipe.convert
@@ -236,7 +241,7 @@ class Converted:
             if tuning is None or not tuning.quantized:
                 found["float"] = self._accuracy(model, test)
             else:
-                if self.given is not None and self.recipe.model.weights is not None:
+                if self.given is not None and self._known():
                     found["float"] = self._accuracy(self.given, test)
                 timed = self.recipe.over_time is not None
                 found["finetuned"] = self._accuracy(self._over_time(model) if timed else model, test)

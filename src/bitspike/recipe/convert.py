@@ -23,9 +23,9 @@ class Factory(Value):
     ``factory`` is ``module:function`` or ``file.py:function``; modules and files are looked for beside the recipe
     (``folder``, filled in on load), then in the working directory, then among the installed ones. ``weights`` is a
     safetensors file or one that torch saved; ``key`` names the entry of the latter that holds the state, ``prefix`` is
-    taken off its names. ``weights: null`` leaves the initial ones, drawn from the recipe's seed. ``repairs`` are made
-    to the loaded network, or with ``repaired: true`` before the weights are loaded: these are then of an earlier run
-    with the same repairs.
+    taken off its names. ``weights: null`` leaves those that the factory gives it: its own, or initial ones that are
+    drawn from the recipe's seed. ``repairs`` are made to the loaded network, or with ``repaired: true`` before the
+    weights are loaded: these are then of an earlier run with the same repairs.
     """
 
     kind: Literal["factory"]
