@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -23,6 +24,7 @@ from bitspike.journeys.networks import blank, sketch
 from bitspike.journeys.ways import Converted
 from bitspike.models.digits_ann import digits_ann
 from bitspike.models.resnet_cifar import resnet_cifar
+from bitspike.ops.grids import Grid
 from bitspike.recipe import ConvertRecipe, Recipe, dump, load, shipped
 from bitspike.recipe.convert import Conversion
 
@@ -137,11 +139,30 @@ def test_values_have_to_fit_together(changes: list[str], said: str) -> None:
 def test_normalized_pixels_are_for_conversions() -> None:
     values = "{mean: [0.5], std: [0.25]}"
     assert "mean and std are for kind: convert" in message("quickstart", f"data.pixels={values}")
-    recipe = converting("digits-convert", f"data.pixels={values}")
+    recipe = converting("digits-convert", f"data.pixels={values}", "data.pixels.folded=false")
     pixels, grid = b.build_pixels(recipe)
     assert (pixels, grid) == (Normalization(mean=(0.5,), std=(0.25,), high=16), None)
+    recipe = converting("digits-convert", f"data.pixels={values}")
+    pixels, grid = b.build_pixels(recipe)
+    assert (pixels, grid) == (Normalization(mean=(0.5,), std=(0.25,), high=16, folded=True), Grid(1 / 16, 0, 16))
+    assert pixels.offset == (8,)  # what shifts fill the border with
     assert "data.pixels.std: is missing" in message("digits-convert", "data.pixels={mean: [0.5]}")
     assert "data.pixels.scal: unknown key; allowed are scale, offset" in message("quickstart", "data.pixels.scal=1")
+
+
+def test_a_folded_normalization_is_computed_by_the_network() -> None:
+    changes = ["data.pixels={mean: [0.25], std: [0.5]}", "data.pixels.folded="]
+    outside, inside = (
+        build_network(converting("digits-convert", changes[0], changes[1] + w)) for w in ("false", "true")
+    )
+    assert outside.state_dict().keys() == inside.state_dict().keys()
+    assert [name for name, _ in outside.named_modules()] == [name for name, _ in inside.named_modules()]
+    assert type(inside).__name__ == type(outside).__name__
+    images = torch.randint(17, (5, 8, 8, 1), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    made, plain = (Normalization(mean=(0.25,), std=(0.5,), high=16, folded=f).to_input(images) for f in (False, True))
+    assert 0 <= plain.min() <= plain.max() <= 1
+    torch.testing.assert_close(inside(plain), outside(made), rtol=0, atol=1e-6)
+    assert torch.equal(copy.deepcopy(inside)(plain), inside(plain))
 
 
 def test_normalization_is_that_of_torchvision() -> None:

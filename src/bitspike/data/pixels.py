@@ -83,12 +83,14 @@ class PixelGrid:
 class Normalization:
     """Map a pixel to ``x = (pixel / high - mean_c) / std_c``, channel by channel, as most trained networks want it.
 
-    These inputs lie on no common integer grid; a conversion finds one for them.
+    These inputs lie on no common integer grid; a conversion finds one for them. Folded into the network they do: it
+    gets ``pixel / high`` and computes the rest itself.
 
     Args:
         mean: one for all channels, or one for each, as a share of the largest pixel.
         std: likewise, above 0.
         high: the largest pixel that occurs, 1 to 255.
+        folded: whether the network subtracts and divides.
 
     Raises:
         ConstraintError: a value outside these ranges.
@@ -102,6 +104,7 @@ class Normalization:
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
     high: int = 255
+    folded: bool = False
 
     def __post_init__(self) -> None:
         if not self.std or any(not (s > 0 and math.isfinite(s)) for s in self.std):
@@ -132,8 +135,13 @@ class Normalization:
             float32 [N, C, H, W].
         """
         self.check_channels(images.shape[3])
-        mean, std = (
-            torch.tensor(values, dtype=torch.float32, device=images.device) for values in (self.mean, self.std)
-        )
         x = images.to(torch.float32, memory_format=torch.contiguous_format).div_(self.high)
+        if self.folded:
+            return x.permute(0, 3, 1, 2)
+        mean, std = (torch.tensor(values, device=images.device) for values in (self.mean, self.std))
         return x.sub_(mean).div_(std).permute(0, 3, 1, 2)
+
+    @property
+    def grid(self) -> Grid | None:
+        """The grid of the inputs, where they lie on one."""
+        return Grid(1 / self.high, 0, self.high) if self.folded else None

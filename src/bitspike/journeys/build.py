@@ -228,7 +228,8 @@ def build_pixels(recipe: AnyRecipe) -> tuple[PixelGrid | Normalization, Grid | N
     if isinstance(value, Pixels):
         pixels = PixelGrid(scale=value.scale, offset=value.offset)
         return pixels, pixels.grid(high)
-    return Normalization(mean=value.mean, std=value.std, high=high), None
+    normalized = Normalization(mean=value.mean, std=value.std, high=high, folded=value.folded)
+    return normalized, normalized.grid
 
 
 def _limited(images: ImageSet, limit: int | None, seed: int) -> ImageSet:

@@ -19,7 +19,7 @@ from bitspike.errors import ConstraintError, PackageError, RecipeError
 from bitspike.graph.repair import apply
 from bitspike.hardware.repair import Repair as Planned
 from bitspike.recipe import ConvertRecipe
-from bitspike.recipe.schema import Repair
+from bitspike.recipe.schema import Normalization, Repair
 from bitspike.train.checkpoint import read_weights
 from bitspike.weights import detach
 
@@ -48,8 +48,37 @@ def build_network(recipe: ConvertRecipe, *, weights: bool = True) -> nn.Module:
         path = find_file(chosen.weights, chosen.folder, "model.weights")
         network = repaired(network, chosen.repairs) if chosen.repaired else network
         load_strictly(network, read_state(path, key=chosen.key, prefix=chosen.prefix), source=str(path))
-        return (network if chosen.repaired else repaired(network, chosen.repairs)).eval()
-    return repaired(network, chosen.repairs).eval()
+        network = network if chosen.repaired else repaired(network, chosen.repairs)
+    else:
+        network = repaired(network, chosen.repairs)
+    pixels = recipe.data.pixels
+    if isinstance(pixels, Normalization) and pixels.folded:
+        network = normalizing(network, pixels.mean, pixels.std)
+    return network.eval()
+
+
+def normalizing(network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> nn.Module:
+    """Return a network that gets ``(x - mean) / std`` of its input; its modules and its state keep their names.
+
+    Args:
+        network: takes images [N, C, H, W]; it is changed.
+        mean, std: one for all channels, or one for each.
+
+    Example:
+        >>> network = normalizing(nn.Sequential(nn.Flatten(), nn.Linear(3, 2)), (0.5,), (0.25,))
+        >>> type(network).__name__, list(network.state_dict())
+        ('Sequential', ['1.weight', '1.bias'])
+    """
+    kind = type(network)
+
+    def forward(self: Any, x: Tensor) -> Any:
+        return kind.forward(self, (x - self.pixel_mean) / self.pixel_std)
+
+    # As torch's own parametrizations do: a class of the same name whose forward computes a little more.
+    network.__class__ = type(kind.__name__, (kind,), {"forward": forward, "__module__": kind.__module__})
+    for name, values in (("pixel_mean", mean), ("pixel_std", std)):
+        network.register_buffer(name, torch.tensor(values).view(-1, 1, 1), persistent=False)
+    return network
 
 
 def comes_trained(recipe: ConvertRecipe) -> bool:

@@ -37,10 +37,15 @@ class Pixels(Value):
 
 
 class Normalization(Value):
-    """The input of a pixel: ``(pixel / high - mean) / std``, high being the set's largest pixel; for conversions."""
+    """The input of a pixel: ``(pixel / high - mean) / std``, high being the set's largest pixel; for conversions.
+
+    ``folded`` makes it a part of the network, which is folded into the first layer: its integers read pixels. Without,
+    the host normalizes, and the integers read what comes out on a grid of ``convert.input_bits``.
+    """
 
     mean: Annotated[tuple[float, ...], Field(min_length=1)]
     std: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]
+    folded: bool = True
 
 
 def _which_pixels(value: Any) -> str:
