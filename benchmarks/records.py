@@ -41,6 +41,9 @@ def digest(recipe: AnyRecipe) -> str:
     kept = {part: values[part] for part in EXPERIMENT[recipe.kind]}
     if not values["model"].get("repairs"):  # a network without repairs is what it was before recipes could say some
         kept.get("model", {}).pop("repairs", None)
+    pixels = kept.get("data", {}).get("pixels") or {}
+    if not pixels.get("folded"):  # likewise what the host normalizes
+        pixels.pop("folded", None)
     for part, key in ELSEWHERE:
         (kept.get(part) or {}).pop(key, None)
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
