@@ -160,6 +160,22 @@ def test_fine_tuning_with_codes_and_levels(tmp_path: Path) -> None:
 OVER_TIME = "over_time={epochs: 2, batch_size: 64, optimizer: {kind: adamw}, schedule: {kind: cosine}, keep: last}"
 
 
+@pytest.mark.parametrize("how", [["finetune.quantized=false"], ["finetune.quantized=true"], None])
+def test_a_folded_normalization_leaves_pixels_to_the_integers(tmp_path: Path, how: list[str] | None) -> None:
+    how = how or ["finetune.quantized=true", OVER_TIME]
+    changes = [*SMALL, "data.pixels={mean: [0.3], std: [0.37]}", *how, "convert.steps=4"]
+    report = bs.run("digits-convert", set=changes, out=tmp_path / "run")
+    assert report["certificate"]["equal"]
+    assert report["agreement"]["spikes"] == 1.0
+    entry = bs.load(tmp_path / "run" / "network").input
+    assert (entry.grid, entry.shape) == (bs.Grid(1 / 16, 0, 16), (1, 10, 10))  # its border is the mean, not zero
+    vectors = load_file(tmp_path / "run" / "network" / "vectors.safetensors")
+    codes, real = vectors["input_codes"][0], vectors["labels"] >= 0
+    pixels = bs.data.load("digits", "test").images.permute(0, 3, 1, 2)
+    assert all(any(torch.equal(x[:, 1:-1, 1:-1], p) for p in pixels) for x in codes[real].to(torch.uint8))
+    assert set(codes[real][:, :, 0].flatten().tolist()) == {round(0.3 * 16)}
+
+
 def test_fine_tuning_over_time_goes_on_where_the_levels_ended(tmp_path: Path) -> None:
     changes = [*SMALL, "finetune.quantized=true", "convert.steps=4", "convert.neuron=signed_if", OVER_TIME]
     whole = bs.run("digits-convert", set=changes, out=tmp_path / "whole")
@@ -216,21 +232,6 @@ def test_every_choice_makes_the_whole_journey(converted: Path, tmp_path: Path, c
         # A coder of random or of evenly spread spikes draws others for a shorter run.
         if steps == 4 or not choice.endswith(("rate", "bernoulli")):
             assert bs.evaluate(tmp_path / "run", steps=steps)["accuracy"] == wanted
-
-
-@pytest.mark.parametrize("quantized", ["false", "true"])
-def test_a_folded_normalization_leaves_pixels_to_the_integers(tmp_path: Path, quantized: str) -> None:
-    changes = [*SMALL, "data.pixels={mean: [0.3], std: [0.37]}", f"finetune.quantized={quantized}", "convert.steps=4"]
-    report = bs.run("digits-convert", set=changes, out=tmp_path / "run")
-    assert report["certificate"]["equal"]
-    assert report["agreement"]["spikes"] == 1.0
-    entry = bs.load(tmp_path / "run" / "network").input
-    assert (entry.grid, entry.shape) == (bs.Grid(1 / 16, 0, 16), (1, 10, 10))  # its border is the mean, not zero
-    vectors = load_file(tmp_path / "run" / "network" / "vectors.safetensors")
-    codes, real = vectors["input_codes"][0], vectors["labels"] >= 0
-    pixels = bs.data.load("digits", "test").images.permute(0, 3, 1, 2)
-    assert all(any(torch.equal(x[:, 1:-1, 1:-1], p) for p in pixels) for x in codes[real].to(torch.uint8))
-    assert set(codes[real][:, :, 0].flatten().tolist()) == {round(0.3 * 16)}
 
 
 def test_a_part_is_converted_and_the_rest_stays_real(converted: Path, tmp_path: Path) -> None:

@@ -87,7 +87,8 @@ def test_parameters_are_shared_and_learn_from_the_spikes() -> None:
         assert F.cross_entropy(snn(x), y).item() < 0.85 * before
 
 
-def test_what_stays_real_runs_once_on_mean_values() -> None:
+@pytest.mark.parametrize("names", ["front a middle b flat read softmax", "0 1 2 3 4 5 6"])
+def test_what_stays_real_runs_once_on_mean_values(names: str) -> None:
     torch.manual_seed(0)
     layers = [
         nn.Conv2d(2, 4, 3),
@@ -98,11 +99,11 @@ def test_what_stays_real_runs_once_on_mean_values() -> None:
         nn.Linear(64, 3),
         nn.Softmax(1),
     ]
-    names = ("front", "a", "middle", "b", "flat", "read", "softmax")
-    model, x = nn.Sequential(OrderedDict(zip(names, layers, strict=True))).eval(), images(32)
-    prepared = bs.prepare(model, x[:1], calibrate=x, bits=6, steps=8, include=["middle", "b", "flat", "read"])
+    paths = names.split()
+    model, x = nn.Sequential(OrderedDict(zip(paths, layers, strict=True))).eval(), images(32)
+    prepared = bs.prepare(model, x[:1], calibrate=x, bits=6, steps=8, include=paths[2:6])
     rows: list[int] = []
-    real = prepared.folded.modules["front"]
+    real = prepared.folded.modules[paths[0]]
     handle = real.register_forward_hook(lambda m, i, o: rows.append(len(o)))
     try:
         with torch.no_grad():
@@ -114,6 +115,29 @@ def test_what_stays_real_runs_once_on_mean_values() -> None:
     with torch.no_grad():
         wanted = bs.finish(prepared, x[:1], data=x, tolerance=1e-5, max_fraction_bits=20)(x)
     assert (got - wanted).abs().mean() < 0.005
+
+
+class Normalized(nn.Module):
+    """Mean and deviation of the images inside the network, in front of a layer that pads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = residual()
+        self.register_buffer("mean", torch.tensor([0.5, 0.25]).view(2, 1, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = self.inner((x - self.mean) / 0.25)
+        return result
+
+
+def test_a_normalization_inside_the_network_is_trained_over_time_too() -> None:
+    x = images(64)
+    prepared = bs.prepare(Normalized().eval(), x[:1], calibrate=x, bits=4, steps=4)
+    timed = bs.over_time(prepared, neuron=bs.SignedIF)
+    snn = bs.finish(prepared, x[:1], neuron=bs.SignedIF, data=x, tolerance=1e-5, max_fraction_bits=20)
+    with torch.no_grad():
+        got, wanted = timed(x), snn(x)
+    assert (got - wanted).abs().mean() < 0.01 * wanted.abs().max()
 
 
 def test_a_neuron_per_channel_has_a_clip_per_channel() -> None:

@@ -30,6 +30,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from keyword import iskeyword
 from typing import Any, Literal
 
 from torch import nn
@@ -69,6 +70,17 @@ class Op:
     attrs: Mapping[str, Any] = field(default_factory=dict)
     module: str | None = None
     line: str = ""
+
+    @property
+    def name(self) -> str:
+        """The id as the name of an argument in Python.
+
+        Example:
+            >>> Op(id="layer1.0.relu#1", kind="relu", path="").name, Op(id="0", kind="relu", path="").name
+            ('layer1_0_relu_1', 'x_0')
+        """
+        word = "".join(c if c.isalnum() else "_" for c in self.id)
+        return word if word.isidentifier() and not iskeyword(word) else f"x_{word}"
 
     @property
     def where(self) -> str:

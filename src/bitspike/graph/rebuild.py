@@ -81,7 +81,7 @@ def rebuild(graph: Graph, replace: Mapping[str, nn.Module] | None = None) -> fx.
     for op in graph:
         sources = [nodes[source] for source in op.inputs]
         if op.kind == "input":
-            nodes[op.id] = made.placeholder(op.id)
+            nodes[op.id] = made.placeholder(op.name)
         elif op.kind == "output":
             _finish(made, modules, op.attrs["structure"], sources)
         elif op.id in replace:

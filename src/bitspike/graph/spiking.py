@@ -112,8 +112,8 @@ class _Builder:
             self._spikes(op)
 
     def _input(self, op: Op) -> None:
-        s, name = self.settings, "".join(c if c.isalnum() else "_" for c in op.id)
-        node = self.fx.placeholder(name if name.isidentifier() else f"x_{name}")
+        s, name = self.settings, op.name
+        node = self.fx.placeholder(name)
         if s.coding == "events":
             self.spikes[op.id] = Spikes(node, torch.full((1,), s.input_value, dtype=torch.float64))
             return
