@@ -17,6 +17,7 @@ from test_stopped_runs import Full, no_part_is_left
 
 import bitspike as bs
 from bitspike import files
+from bitspike.analysis.report import summary
 from bitspike.errors import RunError
 from bitspike.hardware.energy import MemoryModel
 from bitspike.journeys import fits, whole
@@ -169,6 +170,10 @@ def test_a_folded_normalization_leaves_pixels_to_the_integers(tmp_path: Path, ho
     assert report["agreement"]["spikes"] == 1.0
     entry = bs.load(tmp_path / "run" / "network").input
     assert (entry.grid, entry.shape) == (bs.Grid(1 / 16, 0, 16), (1, 10, 10))  # its border is the mean, not zero
+    border = "in front of the spikes: conv1.pad (a border of 1, 1 around the input: 0.3, codes 5)"
+    assert report["conversion"]["host"] == [border]
+    assert bs.load(tmp_path / "run" / "network").source["host"] == border
+    assert f"stays real      {border}" in summary(report)
     vectors = load_file(tmp_path / "run" / "network" / "vectors.safetensors")
     codes, real = vectors["input_codes"][0], vectors["labels"] >= 0
     pixels = bs.data.load("digits", "test").images.permute(0, 3, 1, 2)
@@ -239,6 +244,11 @@ def test_a_part_is_converted_and_the_rest_stays_real(converted: Path, tmp_path: 
     changes += ["convert.include=[conv2, relu2]", "convert.steps=6"]
     report = bs.run("digits-convert", set=changes, out=tmp_path / "run")
     assert report["conversion"]["partial"] is True
+    assert report["conversion"]["host"] == [
+        *(f"in front of the spikes: {name}" for name in ("conv1 (convolution)", "relu1 (relu)", "pool1 (avg_pool)")),
+        *(f"behind the spikes: {name}" for name in ("pool2 (avg_pool)", "flatten (reshape)", "linear (linear)")),
+    ]
+    assert "pool1 (avg_pool)\n  stays real      and 3 operations more, in report.json\n" in summary(report)
     assert report["bits"].keys() == {"conv2"}
     assert report["certificate"]["equal"]
     assert report["agreement"] == {"spikes": 1.0, "accuracy_difference": 0.0, "samples": 60}

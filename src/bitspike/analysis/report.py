@@ -97,6 +97,9 @@ def summary(report: Mapping[str, Any]) -> str:
         lines.append(
             ("agreement", f"{percent(agreement.get('spikes'))} of the spikes equal those of the training graph{said}")
         )
+    host = part(report, "conversion").get("host") or ()
+    lines += [("stays real", text) for text in host[:3]]
+    lines += [("stays real", f"and {len(host) - 3} operations more, in report.json")] * (len(host) > 3)
     stored = part(report, "bytes")
     if known(stored.get("weights_packed")) is not None:
         lines.append(("weights", f"{size(stored['weights_packed'])}, as float32 {size(stored.get('weights_float32'))}"))

@@ -12,6 +12,7 @@ from bitspike.errors import ConstraintError
 from bitspike.graph.built import LayerReport, Shifts
 from bitspike.graph.cut import core_of, covers, replaced
 from bitspike.graph.flow import moves
+from bitspike.graph.host import host_work
 from bitspike.graph.ir import Graph
 from bitspike.graph.rebuild import rebuild, values
 from bitspike.graph.settings import Settings
@@ -56,6 +57,11 @@ class Conversion:
     def reads_input(self) -> bool:
         """Whether what enters the spiking part are values of the network's own input, and nothing computed of them."""
         return all(holds_input(self.graph, op.id) for op in self.core if op.kind == "input")
+
+    @property
+    def host(self) -> tuple[str, ...]:
+        """What stays real, in words, in the order of data flow; empty where everything became spikes."""
+        return host_work(self.graph, self.region, self.grids)
 
     def entries(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Return what enters the spiking part when the whole network gets ``inputs``."""

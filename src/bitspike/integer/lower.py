@@ -57,9 +57,10 @@ def lower(
         >>> [type(n).__name__ for n in lower(model, torch.zeros(1, 4)).nodes]
         ['Input', 'Linear', 'Neuron', 'Readout']
     """
-    part = model.__dict__.get("spiking")
+    part, host = model.__dict__.get("spiking"), ""
     if isinstance(part, nn.Module) and part is not model:
-        entries = conversion_of(model).entries(example)
+        conversion = conversion_of(model)
+        entries, host = conversion.entries(example), "; ".join(conversion.host)
         if len(entries) != 1:
             raise LoweringError(
                 f"the spiking part has {len(entries)} inputs; the integer form holds one",
@@ -67,7 +68,8 @@ def lower(
             )
         model, example = part, entries[0]
     with evaluation(model), torch.no_grad():
-        return _Lowering(model, example, grid, precision or Precision()).run()
+        net = _Lowering(model, example, grid, precision or Precision()).run()
+    return replace(net, source={**net.source, "host": host}) if host else net
 
 
 class _Lowering:

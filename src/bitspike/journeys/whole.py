@@ -283,6 +283,7 @@ def describe_conversion(made: Made) -> dict[str, Any]:
         "calibration": dict(record.calibration),
         "neurons": sum(layer.kind != "readout" for layer in record.layers.values()),
         "partial": made.partial,
+        "host": list(record.host),
     }
 
 
