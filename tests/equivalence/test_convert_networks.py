@@ -34,8 +34,14 @@ def shown(model: nn.Module, x: Tensor, *, steps: int = 2, **choices: Any) -> Any
         assert a.shape == b.shape
     net = bs.lower(snn, x[:1])
     assert net.notes == ()
-    entry = bs.conversion_of(snn).entries(x[:2])[0]
+    record = bs.conversion_of(snn)
+    entry = record.entries(x[:2])[0]
     assert bs.verify(net, entry).equal
+    # The host's side of a chip: what leaves the integers, carried on, is what the network returns.
+    outputs = bs.Engine(net).predict(bs.encode(net, entry))
+    carried = record.results([bs.decode(o, outputs[o.id]) for o in net.outputs], x[:2])
+    for a, b in zip(_leaves(carried), _leaves(found), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
     return snn
 
 

@@ -233,8 +233,20 @@ def test_convert_check_12_the_middle_of_a_network_and_the_rest_once() -> None:
     assert relative(found["features"][0], wanted["features"][0]) < 0.05
     net = bs.lower(snn, x[:1])
     assert not net.notes
-    assert bs.verify(net, conversion_of(snn).entries(x)[0]).equal
+    record = conversion_of(snn)
+    assert bs.verify(net, record.entries(x)[0]).equal
     assert spiking_part(snn) is not snn
+    outputs = bs.simulate(net, bs.encode(net, record.entries(x)[0])).outputs
+    leaving = bs.decode(net.outputs[0], outputs[net.outputs[0].id])
+    calls.update(before=0, behind=0)
+    carried = record.results(leaving, x)
+    assert calls == {"before": 0, "behind": 5}, "only what stands behind the spikes, once per sample"
+    assert torch.equal(carried["features"][1], x)
+    torch.testing.assert_close(carried["logits"], found["logits"], rtol=1e-5, atol=1e-6)
+    with pytest.raises(ConstraintError, match=r"per sample \[4, 4, 5\]; what leaves the spiking part is \[4, 4, 4\]"):
+        record.results(torch.zeros(5, 4, 4, 5), x)
+    with pytest.raises(ConstraintError, match="per sample nothing"):
+        record.results([], x)
 
 
 def test_convert_check_12_a_region_with_a_hole_is_refused() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
+import numpy as np
+import numpy.typing as npt
+import torch
 from torch import Tensor, fx, nn
 
 from bitspike.errors import ConstraintError
@@ -14,10 +17,12 @@ from bitspike.graph.cut import core_of, covers, replaced
 from bitspike.graph.flow import moves
 from bitspike.graph.host import host_work
 from bitspike.graph.ir import Graph
-from bitspike.graph.rebuild import rebuild, values
+from bitspike.graph.rebuild import evaluate, rebuild, values
 from bitspike.graph.settings import Settings
 from bitspike.graph.spiking import build
 from bitspike.ops.grids import Grid
+
+Values = Tensor | npt.NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +73,43 @@ class Conversion:
         names = [op.id for op in self.core if op.kind == "input"]
         found = values(self.graph, inputs, wanted=names)
         return tuple(found[name] for name in names)
+
+    def results(self, leaving: Values | Sequence[Values], *inputs: Tensor) -> Any:
+        """Return what the whole network returns when its spiking part, wherever it runs, gave these values.
+
+        With ``entries`` in front it is the host's side of a chip: every operation outside the spiking part, once.
+
+        Args:
+            leaving: real values [N, ...], one array or tensor for each output of the spiking part, in their order; of
+                integers ``bs.decode`` makes them.
+            inputs: what the whole network gets, for what goes past the spiking part.
+
+        Raises:
+            ConstraintError: another number of values, or of another shape.
+
+        Example:
+            >>> import bitspike as bs
+            >>> ann = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2), nn.Softmax(1))
+            >>> images = torch.rand(32, 4)
+            >>> snn = bs.convert(ann, images[:1], calibrate=images, steps=8)
+            >>> net, record = bs.lower(snn, images[:1]), snn.conversion
+            >>> found = bs.simulate(net, bs.encode(net, *record.entries(images))).outputs
+            >>> leaving = [bs.decode(output, found[output.id]) for output in net.outputs]
+            >>> torch.allclose(record.results(leaving, images), snn(images))
+            True
+        """
+        exits = self.core.ops[-1].inputs
+        given = [leaving] if isinstance(leaving, Tensor | np.ndarray) else list(leaving)
+        shapes = [list(value.shape[1:]) for value in given]
+        wanted = [list(self.graph[id].shape) for id in exits]
+        if shapes != wanted:
+            said, needed = (", ".join(map(str, s)) or "nothing" for s in (shapes, wanted))
+            raise ConstraintError(f"results(leaving=...): per sample {said}; what leaves the spiking part is {needed}")
+        like = next((x for x in inputs if x.is_floating_point()), torch.empty(0))
+        known = {id: torch.as_tensor(v).to(like) for id, v in zip(exits, given, strict=True)}
+        with torch.no_grad():
+            *_, (_, result) = evaluate(self.graph, inputs, known)
+        return result
 
     def build(self, **changes: Any) -> nn.Module:
         """Build the spiking network again, with some settings changed.

@@ -121,12 +121,26 @@ def values(graph: Graph, inputs: Tensor | tuple[Tensor, ...], wanted: Collection
     return found
 
 
-def evaluate(graph: Graph, inputs: Tensor | tuple[Tensor, ...]) -> Iterator[tuple[Op, Any]]:
-    """Yield operation after operation with its value for a batch; only what is still read stays in memory."""
+def evaluate(
+    graph: Graph, inputs: Tensor | tuple[Tensor, ...], known: Mapping[str, Any] | None = None
+) -> Iterator[tuple[Op, Any]]:
+    """Yield operation after operation with its value for a batch; only what is still read stays in memory.
+
+    Args:
+        graph: in real numbers.
+        inputs: one tensor [N, ...] for each input.
+        known: values by id that are taken as they are; what only they would need is then not computed.
+    """
     given = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
-    last = {source: op.id for op in graph for source in op.inputs}
+    known = known or {}
+    ops = _needed(graph, known) if known else graph.ops
+    last = {source: op.id for op in ops if op.id not in known for source in op.inputs}
     alive: dict[str, Any] = {}
-    for op in graph:
+    for op in ops:
+        if op.id in known:
+            alive[op.id] = known[op.id]
+            yield op, known[op.id]
+            continue
         sources = [alive[source] for source in op.inputs]
         for source in op.inputs:
             if last[source] == op.id:
@@ -144,6 +158,15 @@ def evaluate(graph: Graph, inputs: Tensor | tuple[Tensor, ...]) -> Iterator[tupl
             alive[op.id] = value
         del sources
         yield op, value
+
+
+def _needed(graph: Graph, known: Mapping[str, Any]) -> list[Op]:
+    """Return the operations that the network's result needs, those with known values at the ends."""
+    wanted: set[str] = set()
+    for op in reversed(graph.ops):
+        if op.kind == "output" or op.id in wanted:
+            wanted |= {op.id} | (set() if op.id in known else set(op.inputs))
+    return [op for op in graph if op.id in wanted]
 
 
 def expression(op: Op, sources: list[Any]) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
