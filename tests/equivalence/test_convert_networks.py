@@ -12,6 +12,7 @@ from torchvision.models import resnet18, vgg11_bn
 
 import bitspike as bs
 from bitspike.errors import ConversionError
+from bitspike.journeys.core import compare_core
 
 
 def warmed(model: nn.Module, x: Tensor) -> nn.Module:
@@ -35,7 +36,7 @@ def shown(model: nn.Module, x: Tensor, *, steps: int = 2, **choices: Any) -> Any
     net = bs.lower(snn, x[:1])
     assert net.notes == ()
     record = bs.conversion_of(snn)
-    entry = record.entries(x[:2])[0]
+    entry = record.packed(x[:2])
     assert bs.verify(net, entry).equal
     # The host's side of a chip: what leaves the integers, carried on, is what the network returns.
     outputs = bs.Engine(net).predict(bs.encode(net, entry))
@@ -101,6 +102,18 @@ def test_torchvision_resnet18() -> None:
     x = images(4, 3, 32, 32)
     torch.manual_seed(0)
     shown(warmed(resnet18(num_classes=10), x), x)
+
+
+def test_a_region_that_a_skip_enters_too() -> None:
+    x = images(6, 3, 32, 32)
+    model = warmed(resnet18(num_classes=5), x)
+    snn = shown(model, x, steps=4, include=["layer2.1.conv2", "layer2.1.add", "layer2.1.relu#1"])
+    assert len(bs.conversion_of(snn).entries(x[:1])) == 2
+    net = bs.lower(snn, x[:1])
+    assert net.source["host"].startswith("in front of the spikes: conv1 (convolution); ")
+    labels = torch.zeros(6, dtype=torch.long)
+    agreement = compare_core(snn, net, [(x, labels)])
+    assert (agreement.spikes, agreement.predictions, agreement.samples) == (1.0, 1.0, 6)
 
 
 def test_torchvision_vgg11_bn() -> None:

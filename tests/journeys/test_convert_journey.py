@@ -370,6 +370,19 @@ def test_fit_writes_a_recipe_that_passes_its_check(tmp_path: Path, bitspike: Bit
     assert "nothing is overwritten" in err
 
 
+def test_fit_proves_a_network_that_normalizes_its_images(tmp_path: Path) -> None:
+    changes = ["model.arguments={width: 4}", "convert.first_bits=4", "convert.last_bits=4", "data.limit=60"]
+    changes += ["data.pixels={mean: [0.3], std: [0.37]}", "finetune.epochs=1"]
+    fitting = bs.fit("digits-convert", "fanin1024-v1", out=tmp_path / "fitted.yaml", set=changes)
+    assert fitting.passed
+    assert fitting.certificate is not None
+    assert fitting.certificate.equal
+    assert fitting.path is not None
+    report = bs.run(fitting.path, out=tmp_path / "run", set=["expect=null"])
+    assert report["certificate"]["equal"]
+    assert bs.check(tmp_path / "run", "fanin1024-v1").passed
+
+
 def test_a_repaired_network_is_trained_in_two_runs(converted: Path, tmp_path: Path, bitspike: Bitspike) -> None:
     """First its weights as codes under live norms, then all of it, as it will spike; every run fits the chip."""
     chip = tmp_path / "own.toml"

@@ -128,7 +128,7 @@ def test_a_network_behind_a_real_part_says_what_it_takes() -> None:
     )
     snn = bs.convert(model, X[:1], calibrate=X, steps=4, exclude=["0", "1"])
     net = bs.lower(snn, X[:1])
-    with pytest.raises(ConstraintError, match=r"(?s)needed is \[N, 4, 6, 6\].*snn\.conversion\.entries"):
+    with pytest.raises(ConstraintError, match=r"(?s)needed is \[N, 4, 6, 6\].*snn\.conversion\.packed"):
         bs.verify(net, X)
     assert bs.verify(net, snn.conversion.entries(X)[0]).equal  # type: ignore[union-attr, operator]
 

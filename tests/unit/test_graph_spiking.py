@@ -331,14 +331,45 @@ class TwoSensors(nn.Module):
         return self.both(seen)
 
 
-def test_several_inputs_are_converted_and_lowered_as_one_that_is_cut_inside() -> None:
+def test_several_inputs_are_read_side_by_side() -> None:
+    image, vector = images(8, 2, 8, 8), images(8, 5, seed=1) * 4 - 2  # on grids of their own
+    apart = TwoSensors().eval()
+    snn = bs.convert(apart, (image[:1], vector[:1]), calibrate=[(image, vector)], steps=32)
+    record = conversion_of(snn)
+    with torch.no_grad():
+        found = snn(image, vector)
+        assert relative(found, apart(image, vector)) < 0.1
+    net = bs.lower(snn, (image[:1], vector[:1]))
+    assert net.notes == ()
+    packed = record.packed(image, vector)
+    assert packed.shape == (8, *net.input.shape) == (8, 133)
+    assert torch.equal(packed[:, :128].view(8, 2, 8, 8), (image * 255).round())
+    certificate = bs.verify(net, packed)
+    assert certificate.equal
+    assert bs.verify(net, packed, engine=True).equal
+    outputs = bs.simulate(net, bs.encode(net, packed)).outputs
+    leaving = [bs.decode(o, outputs[o.id]) for o in net.outputs]
+    torch.testing.assert_close(record.results(leaving, image, vector), found, rtol=1e-5, atol=1e-6)
+    with pytest.raises(LoweringError, match=r"has 2 encoders.*\n  fix: .*example=\(a, b\)"):
+        bs.lower(snn, image[:1])
+
+
+@pytest.mark.parametrize("coding", ["rate", "bernoulli", "events"])
+def test_several_inputs_of_spikes_are_not_lowered(coding: str) -> None:
+    image, vector = images(8, 2, 8, 8), images(8, 5, seed=1)
+    snn = bs.convert(
+        TwoSensors().eval(), (image[:1], vector[:1]), calibrate=[(image, vector)], steps=4, coding=coding
+    )  # fmt: skip
+    timed = coding == "events"
+    example = tuple(torch.zeros(4, *x[:1].shape) if timed else x[:1] for x in (image, vector))
+    with pytest.raises(LoweringError, match=r"has 2 (encoders|inputs).*\n  fix:.*direct"):
+        bs.lower(snn, example)
+
+
+def test_several_inputs_may_be_one_that_is_cut_inside() -> None:
     image, vector = images(8, 2, 8, 8), images(8, 5, seed=1)
     apart = TwoSensors().eval()
     snn = bs.convert(apart, (image[:1], vector[:1]), calibrate=[(image, vector)], steps=32)
-    with torch.no_grad():
-        assert relative(snn(image, vector), apart(image, vector)) < 0.1
-    with pytest.raises(LoweringError, match="side by side, cut inside"):
-        bs.lower(snn, image[:1])
 
     class Joined(nn.Module):
         def __init__(self) -> None:

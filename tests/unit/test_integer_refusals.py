@@ -224,7 +224,7 @@ def test_two_inputs_and_a_module_with_two_arguments_are_refused() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.readout(self.fire(x=self.repeat(x)))
 
-    with pytest.raises(LoweringError, match="more than one input"):
+    with pytest.raises(LoweringError, match="has 2 inputs, and 1 example came"):
         lower(Two(), IMAGE)
     with pytest.raises(LoweringError, match=r"fire: is called with .*\n  fix: module\(x\)"):
         lower(Named(), IMAGE)

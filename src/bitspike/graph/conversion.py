@@ -74,10 +74,26 @@ class Conversion:
         found = values(self.graph, inputs, wanted=names)
         return tuple(found[name] for name in names)
 
+    def packed(self, *inputs: Tensor) -> Tensor:
+        """Return the one tensor that the integers of the spiking part read when the whole network gets ``inputs``.
+
+        That is what enters the spiking part; where several tensors do, their codes side by side, [N, all values of a
+        sample], each on its own grid.
+        """
+        return self.pack(self.entries(*inputs))
+
+    def pack(self, entries: tuple[Tensor, ...]) -> Tensor:
+        """Return the same of what enters the spiking part."""
+        if len(entries) == 1:
+            return entries[0]
+        grids = [self.grids[op.id] for op in self.core if op.kind == "input"]
+        codes = [grid.encode(entry).flatten(1).float() for grid, entry in zip(grids, entries, strict=True)]
+        return torch.cat(codes, 1)
+
     def results(self, leaving: Values | Sequence[Values], *inputs: Tensor) -> Any:
         """Return what the whole network returns when its spiking part, wherever it runs, gave these values.
 
-        With ``entries`` in front it is the host's side of a chip: every operation outside the spiking part, once.
+        With ``packed`` in front it is the host's side of a chip: every operation outside the spiking part, once.
 
         Args:
             leaving: real values [N, ...], one array or tensor for each output of the spiking part, in their order; of
@@ -93,7 +109,7 @@ class Conversion:
             >>> images = torch.rand(32, 4)
             >>> snn = bs.convert(ann, images[:1], calibrate=images, steps=8)
             >>> net, record = bs.lower(snn, images[:1]), snn.conversion
-            >>> found = bs.simulate(net, bs.encode(net, *record.entries(images))).outputs
+            >>> found = bs.simulate(net, bs.encode(net, record.packed(images))).outputs
             >>> leaving = [bs.decode(output, found[output.id]) for output in net.outputs]
             >>> torch.allclose(record.results(leaving, images), snn(images))
             True

@@ -32,7 +32,7 @@ def encode(net: IntegerNetwork, images: Tensor, *, generator: torch.Generator | 
         wanted = [*(["T"] if timed else []), "N", *source.shape]
         raise ConstraintError(
             f"inputs have the shape {list(images.shape)}, needed is [{', '.join(map(str, wanted))}]",
-            fix="where a real part stands before the spiking one, what that gives: snn.conversion.entries(images)[0]",
+            fix="where a real part stands before the spiking one, what that gives: snn.conversion.packed(images)",
         )
     if source.coding == "bernoulli":
         images = bernoulli(images, net.steps, divisor=source.divisor, generator=generator)

@@ -7,6 +7,7 @@ form cannot hold is refused by name.
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,7 +23,7 @@ from bitspike.graph.trace import evaluation, trace
 from bitspike.integer.builder import Builder
 from bitspike.integer.fit_neuron import Precision
 from bitspike.integer.modules import Modules
-from bitspike.integer.network import Concat, Input, IntegerNetwork, Readout
+from bitspike.integer.network import Concat, Input, IntegerNetwork, Readout, Reshape, Slice
 from bitspike.integer.wires import Branch, Wire
 from bitspike.nn import BernoulliCoder, Codes, Encoder, RateCoder, Repeat
 from bitspike.ops.grids import Grid
@@ -31,15 +32,21 @@ _SUMS = (operator.add, operator.iadd, torch.add)
 
 
 def lower(
-    model: nn.Module, example: Tensor, *, grid: Grid | None = None, precision: Precision | None = None
+    model: nn.Module,
+    example: Tensor | tuple[Tensor, ...],
+    *,
+    grid: Grid | None = None,
+    precision: Precision | None = None,
 ) -> IntegerNetwork:
     """Lower a network to integers.
 
     Args:
         model: a network of :mod:`bitspike.nn` modules and torch layers that ends in a read-out. It is lowered as it
             stands in evaluation mode; the model itself is not changed. Of a network that was converted in part the
-            spiking part is lowered; its inputs are ``model.conversion.entries(images)``.
-        example: one or more inputs as the model takes them, [N, ...], or [T, N, ...] for a model without an encoder.
+            spiking part is lowered; it reads ``model.conversion.packed(images)``.
+        example: one or more inputs as the model takes them, [N, ...], or [T, N, ...] for a model without an encoder. Of
+            a converted network of several inputs a tuple; its integers read all of them side by side,
+            ``model.conversion.packed(a, b)``.
         grid: integer grid of the input. None means 8-bit images in [0, 1], that is ``Grid(1/255, 0, 255)``, and is
             refused for any other input.
         precision: tolerances and widths; see :class:`Precision`.
@@ -58,51 +65,46 @@ def lower(
         ['Input', 'Linear', 'Neuron', 'Readout']
     """
     part, host = model.__dict__.get("spiking"), ""
+    examples = example if isinstance(example, tuple) else (example,)
     if isinstance(part, nn.Module) and part is not model:
         conversion = conversion_of(model)
-        entries, host = conversion.entries(example), "; ".join(conversion.host)
-        if len(entries) != 1:
-            raise LoweringError(
-                f"the spiking part has {len(entries)} inputs; the integer form holds one",
-                fix="one tensor that holds them side by side, cut inside the network: a, b = x[:, :3], x[:, 3:]",
-            )
-        model, example = part, entries[0]
+        model, examples, host = part, conversion.entries(*examples), "; ".join(conversion.host)
     with evaluation(model), torch.no_grad():
-        net = _Lowering(model, example, grid, precision or Precision()).run()
+        net = _Lowering(model, examples, grid, precision or Precision()).run()
     return replace(net, source={**net.source, "host": host}) if host else net
 
 
 class _Lowering:
     """One pass over one model."""
 
-    def __init__(self, model: nn.Module, example: Tensor, grid: Grid | None, precision: Precision) -> None:
-        self.model, self.example = model, example
+    def __init__(self, model: nn.Module, examples: tuple[Tensor, ...], grid: Grid | None, precision: Precision) -> None:
+        self.model, self.examples, self.given = model, examples, grid
         self.modules = dict(model.named_modules())
         encoders = [m for m in self.modules.values() if isinstance(m, Encoder)]
-        if len(encoders) > 1:
+        if len(encoders) > 1 and not (len(examples) > 1 and all(type(e) is Repeat for e in encoders)):
             raise LoweringError(
                 f"the model has {len(encoders)} encoders; the integer form holds one input",
-                fix="one tensor that holds the inputs side by side, cut inside the network: a, b = x[:, :3], x[:, 3:]",
+                fix="of a converted network with coding='direct' all inputs, example=(a, b); or one tensor that holds "
+                "them side by side, cut inside the network: a, b = x[:, :3], x[:, 3:]",
             )
         self.encoder = encoders[0] if encoders else None
-        self.steps = self.encoder.steps if self.encoder else int(example.shape[0])
-        coded = [m.grid for m in self.modules.values() if isinstance(m, Codes)]
-        self.grid = self._input_grid(coded[0] if coded and grid is None else grid)
+        self.steps = self.encoder.steps if self.encoder else int(examples[0].shape[0])
         self.made = Builder(self.steps)
-        self.module = Modules(self.made, self.grid, precision)
+        self.grids: dict[str, Grid] = {}
+        self.module = Modules(self.made, self.grids, precision)
 
     def run(self) -> IntegerNetwork:
-        wires: dict[fx.Node, Any] = {}
-        for node in trace(self.model).nodes:
-            wires[node] = self._visit(node, wires)
+        graph = trace(self.model)
+        wires = self._enter([node for node in graph.nodes if node.op == "placeholder"])
+        for node in graph.nodes:
+            if node not in wires:
+                wires[node] = self._visit(node, wires)
         source = {"model": type(self.model).__name__, "torch": torch.__version__}
         return IntegerNetwork(self.steps, self.made.finished(), tuple(self.made.notes), source)
 
     def _visit(self, node: fx.Node, wires: dict[fx.Node, Any]) -> Any:
         args = fx.node.map_arg(node.args, lambda n: wires[n])
         kwargs = fx.node.map_arg(node.kwargs, lambda n: wires[n])
-        if node.op == "placeholder":
-            return self._enter(node)
         if node.op == "output":
             return self._leave(args[0])
         if node.op == "call_module":
@@ -116,23 +118,56 @@ class _Lowering:
             raise LoweringError(f"{node.target}: a tensor of the model enters the data flow outside any layer")
         return self._function(node, args, kwargs)
 
-    def _enter(self, node: fx.Node) -> Wire:
-        if any(isinstance(n, Input) for n in self.made.nodes):
-            raise LoweringError(f"{node.target}: the model has more than one input; lowering takes one")
+    def _enter(self, entries: list[fx.Node]) -> dict[fx.Node, Any]:
+        """Return the wires that leave the input, one for each argument of the model."""
+        if len(entries) != len(self.examples):
+            count = f"{len(self.examples)} example{'s' * (len(self.examples) != 1)}"
+            raise LoweringError(f"the model has {len(entries)} inputs, and {count} came", fix="example=(a, b)")
+        if len(entries) > 1:
+            return self._enter_side_by_side(entries)
+        (node,), (example,) = entries, self.examples
+        declared = next((m.grid for m in self.modules.values() if isinstance(m, Codes)), None)
+        grid = self._input_grid(example, self.given or declared)
         untimed = self.encoder is not None
-        shape = tuple(self.example.shape[1:] if untimed else self.example.shape[2:])
+        shape = tuple(example.shape[1:] if untimed else example.shape[2:])
         coding, divisor = "direct", 1.0
         if isinstance(self.encoder, BernoulliCoder):
             coding, divisor = "bernoulli", self.encoder.divisor
         elif isinstance(self.encoder, RateCoder):
             coding = "rate"
-        scale = np.full(1, self.grid.scale)
+        scale = np.full(1, grid.scale)
         constant = isinstance(self.encoder, Repeat)
         entry = Input(
-            id="input", path="input", shape=shape, scale=scale, grid=self.grid, constant=constant, coding=coding,
+            id="input", path="input", shape=shape, scale=scale, grid=grid, constant=constant, coding=coding,
             divisor=divisor,
         )  # fmt: skip
-        return self.made.wire(entry, scale, timed=not untimed)
+        self.grids[entry.id] = grid
+        return {node: self.made.wire(entry, scale, timed=not untimed)}
+
+    def _enter_side_by_side(self, entries: list[fx.Node]) -> dict[fx.Node, Any]:
+        """Return the wires of several inputs whose codes, each on a grid of its own, lie in one row."""
+        if self.encoder is None:
+            raise LoweringError(f"the model has {len(entries)} inputs without an encoder", fix="coding='direct'")
+        grids = [self._input_grid(x, self._grid_of(n)) for n, x in zip(entries, self.examples, strict=True)]
+        sizes = [math.prod(x.shape[1:]) for x in self.examples]
+        row = Grid(1.0, min(g.low for g in grids), max(g.high for g in grids))
+        entry = Input(id="input", path="input", shape=(sum(sizes),), scale=np.ones(1), grid=row, constant=True)
+        wire, wires, start = self.made.wire(entry, np.ones(1), timed=False), {}, 0
+        for node, example, grid, size in zip(entries, self.examples, grids, sizes, strict=True):
+            path, shape = str(node.target), tuple(example.shape[1:])
+            branches = self.made.each(Slice, path, wire, (size,), start=start, stop=start + size)
+            found = replace(wire, branches=branches, shape=(size,)).affine(np.full(1, grid.scale), np.zeros(1))
+            if len(shape) > 1:
+                found = replace(found, branches=self.made.each(Reshape, path, found, shape), shape=shape)
+            self.grids[found.branches[0].node] = grid
+            wires[node] = found
+            start += size
+        return wires
+
+    def _grid_of(self, node: fx.Node) -> Grid | None:
+        """Return the grid that the model itself puts an input on."""
+        readers = [self.modules[str(user.target)] for user in node.users if user.op == "call_module"]
+        return next((reader.grid for reader in readers if isinstance(reader, Codes)), None)
 
     def _leave(self, result: Any) -> None:
         results = result if isinstance(result, tuple | list) else [result]
@@ -194,8 +229,8 @@ class _Lowering:
             shape=node.shape,
         )
 
-    def _input_grid(self, grid: Grid | None) -> Grid:
-        x = self.example.detach().double().cpu()
+    def _input_grid(self, example: Tensor, grid: Grid | None) -> Grid:
+        x = example.detach().double().cpu()
         if isinstance(self.encoder, BernoulliCoder | RateCoder):
             return Grid(1.0, -1 if isinstance(self.encoder, BernoulliCoder) else 0, 1)
         if grid is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +19,6 @@ from bitspike.integer.layers import Window, convolution, linear, norm_affine, po
 from bitspike.integer.network import (
     Burst,
     CountMaxPool,
-    Input,
     MaxPool,
     Pad,
     Readout,
@@ -60,12 +59,12 @@ class Modules:
 
     Args:
         made: receives the nodes and notes.
-        grid: of the network's input.
+        grids: of what the inputs send, by node.
         precision: tolerances and widths.
     """
 
-    def __init__(self, made: Builder, grid: Grid, precision: Precision) -> None:
-        self.made, self.grid, self.precision = made, grid, precision
+    def __init__(self, made: Builder, grids: Mapping[str, Grid], precision: Precision) -> None:
+        self.made, self.grids, self.precision = made, grids, precision
 
     def __call__(self, path: str, module: nn.Module, wire: Any) -> Any:
         """Return what leaves a module: a wire, or a read-out.
@@ -152,20 +151,16 @@ class Modules:
 
     def _codes(self, path: str, module: Codes, wire: Wire) -> Wire:
         entry = wire.branches[0].node
-        if (
-            len(wire.branches) > 1
-            or entry not in {n.id for n in self.made.nodes if isinstance(n, Input)}
-            or not wire.plain
-        ):
+        if len(wire.branches) > 1 or entry not in self.grids or not wire.plain:
             raise LoweringError(f"{path}: only the model's input can be put on a grid", fix="bs.nn.Codes in front")
-        if module.grid != self.grid:
-            raise LoweringError(f"{path}: has the grid {module.grid}, and the input the grid {self.grid}")
+        if module.grid != self.grids[entry]:
+            raise LoweringError(f"{path}: has the grid {module.grid}, and the input the grid {self.grids[entry]}")
         return replace(wire, branches=(Branch(entry, np.ones(1)),))
 
     def _encoder(self, path: str, module: Encoder, wire: Wire) -> Wire:
         if wire.timed:
             raise LoweringError(f"{path}: {type(module).__name__} gets a tensor that has a time axis already")
-        if not isinstance(module, Repeat) and (wire.branches[0].node != "input" or not wire.plain):
+        if not isinstance(module, Repeat) and (wire.branches[0].node not in self.grids or not wire.plain):
             raise LoweringError(
                 f"{path}: {type(module).__name__} stands behind other layers; only the model's input can be coded",
                 fix=f"{type(module).__name__} in front, or bs.Repeat(steps={self.made.steps}) in its place",

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bitspike.graph.conversion import spiking_part
+from bitspike.graph.conversion import conversion_of, spiking_part
 from bitspike.graph.trace import evaluation
 from bitspike.integer.agreement import Agreement, Tally, recorded
 from bitspike.integer.engine import TorchEngine
@@ -28,13 +28,13 @@ def compare_core(
         batches: inputs and labels, as the whole network takes them.
         seed: of the random coder, where the spiking part has one; both sides see the same spikes.
     """
-    core, engine = spiking_part(network), TorchEngine(net)
+    core, record, engine = spiking_part(network), conversion_of(network), TorchEngine(net)
     tally = Tally()
     for number, (x, y) in enumerate(batches):
         traces = []
 
         def integers(_module: nn.Module, inputs: tuple[Tensor, ...], out: Any) -> Any:
-            codes = encode(net, inputs[0], generator=torch.Generator().manual_seed(seed + number))  # noqa: B023
+            codes = encode(net, record.pack(inputs), generator=torch.Generator().manual_seed(seed + number))  # noqa: B023
             traces.append(engine.run(codes))  # noqa: B023
             results = [torch.from_numpy(decode(o, traces[-1].outputs[o.id])).to(inputs[0]) for o in net.outputs]  # noqa: B023
             return results[0] if isinstance(out, Tensor) else tuple(results)

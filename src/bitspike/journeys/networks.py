@@ -70,7 +70,7 @@ class Sketch:
 
     Args:
         model: what the recipe trains or converts.
-        example: random images as the model takes them.
+        example: random images as the integers take them.
         net: its integers.
         layers: by path of an integer layer, the path of the module in ``model``.
     """
@@ -107,7 +107,7 @@ def sketch(recipe: AnyRecipe, model: nn.Module | None = None) -> Sketch:
     choices.pop("correct", None)
     spiking = convert(model, example[:1], calibrate=example, seed=recipe.seed, **choices)
     net = lower(spiking, example[:1])
-    return Sketch(model, example, net, _origins(spiking, net))
+    return Sketch(model, conversion_of(spiking).packed(example), net, _origins(spiking, net))
 
 
 def drawn(recipe: AnyRecipe) -> nn.Module:

@@ -65,8 +65,7 @@ class Made:
             return x
         assert self.record is not None
         with torch.no_grad():
-            (entry,) = self.record.entries(x)
-        return entry
+            return self.record.packed(x)
 
     def entered(self, batches: Batches) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield batches as the core takes them."""
