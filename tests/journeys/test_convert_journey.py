@@ -440,6 +440,32 @@ def test_partial_sums_keep_the_codes_that_were_trained(converted: Path, tmp_path
     assert (tmp_path / "run" / "report.html").stat().st_size > 10_000
 
 
+@pytest.mark.parametrize("way", ["prune", "real"])
+def test_fit_may_prune_channels_or_leave_a_layer_to_the_host(
+    tmp_path: Path, bitspike: Bitspike, converted: Path, way: str
+) -> None:
+    chip, path = tmp_path / "own.toml", tmp_path / "fitted.yaml"
+    rule = '[[rules]]\nname = "memory"\ncost = "bits * taps * inputs / groups"\nlimit = 200\n'
+    chip.write_text('format = 1\nname = "own"\n' + rule + 'applies_to = ["convolution"]\n')
+    given = [*SMALL, "data.limit=60", "finetune=null", f"model.weights={converted / 'model.safetensors'}"]
+    given += ["convert.bits=4", "convert.first_bits=4"]
+    words = ["fit", "digits-convert", "--chip", chip, "--ways", way, "--out", path]
+    code, out, err = bitspike(*words, *sets(*given))
+    assert code == 0, out + err
+    assert f"changed   conv2: {'3 bit, 7 input channels' if way == 'prune' else 'keep it real'}" in out
+    report = bs.run(path, set=["evaluation.proof=null"], out=tmp_path / "run")
+    assert report["certificate"]["equal"]
+    assert ("conv2" in report["bits"]) is (way == "prune")
+    assert bs.check(tmp_path / "run", chip).passed
+
+
+def test_fit_says_what_it_may_do(tmp_path: Path, bitspike: Bitspike) -> None:
+    for ways, said in (("bits,cut", "ways: cut; allowed are bits, groups"), ("real", "none can stay real")):
+        code, _, err = bitspike("fit", "quickstart", "--chip", "fanin1024-v1", "--ways", ways, "--out", tmp_path / "x")
+        assert (code, (tmp_path / "x").exists()) == (2, False)
+        assert said in err
+
+
 def test_fit_says_when_nothing_is_to_be_done_or_can_be(tmp_path: Path, bitspike: Bitspike) -> None:
     code, out, _ = bitspike("fit", "quickstart", "--chip", "generic-int", "--out", tmp_path / "x.yaml")
     assert (code, out) == (0, "quickstart fits chip 'generic-int' as it is\n")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -34,6 +34,12 @@ def check(what: AnyNetwork, chip: OnChip, set: Sets = None, as_json: Json = Fals
 def fit(
     recipe: Annotated[str, typer.Argument(help="A shipped recipe's name, or the path of a YAML file.")],
     chip: OnChip,
+    ways: Annotated[
+        str,
+        typer.Option(
+            "--ways", metavar="WAY,...", help="What may be done to a layer; also prune, and real for conversions."
+        ),
+    ] = "bits,groups,split",
     neuron_price: Annotated[
         float, typer.Option("--neuron-price", min=0.0, help="Of doubling a layer's neurons, in lost signal.")
     ] = 0.25,
@@ -45,7 +51,8 @@ def fit(
     with guarded():
         from bitspike.journeys.fitting import fit as repair
 
-        found = repair(recipe, chip, neuron_price=neuron_price, out=out, set=set or ())
+        named: Any = [word.strip() for word in ways.split(",")]  # the verb itself says what is allowed
+        found = repair(recipe, chip, ways=named, neuron_price=neuron_price, out=out, set=set or ())
         if as_json:
             print_json(found.to_dict())
         else:

@@ -74,6 +74,26 @@ def detour(graph: Graph, region: Collection[str]) -> tuple[tuple[str, ...], froz
     raise AssertionError("what lies between is on no way")
 
 
+def one_side(graph: Graph, path: str) -> tuple[str, ...]:
+    """Return the layers to exclude when one of them stays real, so that what can spike stays in one piece.
+
+    That is the layer and all in front of it, or all behind it, whichever are fewer.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from bitspike.graph.capture import capture
+        >>> layers = [kind(2, 2) for _ in range(4) for kind in (nn.Linear, nn.Threshold)]
+        >>> graph = capture(nn.Sequential(*layers), torch.zeros(1, 2))
+        >>> one_side(graph, "2"), one_side(graph, "4")
+        (('2', '0'), ('4', '6'))
+    """
+    at = {op.id for op in graph if op.path == path}
+    sides = (_reach(graph, at, backwards=backwards) for backwards in (False, True))
+    layers = [[op.path for op in graph if op.id in side and op.kind in WEIGHTED] for side in sides]
+    return tuple(dict.fromkeys((path, *min(layers, key=len))))
+
+
 def _matching(ops: Iterable[Op], patterns: Sequence[str], what: str) -> set[str]:
     """Return the ids of the operations whose module, an outer module or id matches a pattern."""
     patterns = (patterns,) if isinstance(patterns, str) else patterns

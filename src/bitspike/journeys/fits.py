@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import wraps
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -10,6 +10,7 @@ from typing import Any, Literal, overload
 from torch import nn
 
 from bitspike.hardware.chip import Chip
+from bitspike.hardware.repair import ANYWHERE, Way
 from bitspike.journeys.fitting import Fitting
 from bitspike.journeys.fitting import fit as to_chip
 from bitspike.recipe import AnyRecipe
@@ -48,6 +49,7 @@ def fit(
     recipe: str | Path | AnyRecipe,
     chip: str | Path | Chip,
     *,
+    ways: Collection[Way] = ANYWHERE,
     neuron_price: float = 0.25,
     out: str | Path | None = None,
     set: Iterable[str] = (),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,13 @@ from torch import nn
 
 from bitspike.errors import ConstraintError, RunError
 from bitspike.files import write_whole
+from bitspike.graph.region import one_side
 from bitspike.graph.repair import apply
 from bitspike.hardware.check import check
 from bitspike.hardware.chip import Chip
 from bitspike.hardware.chip import load as load_chip
 from bitspike.hardware.findings import Report
-from bitspike.hardware.repair import Repair, plan
+from bitspike.hardware.repair import ANYWHERE, WAYS, Repair, Way, plan
 from bitspike.integer.replay import Certificate
 from bitspike.integer.verify import verify
 from bitspike.journeys.factory import build_network
@@ -92,6 +93,7 @@ def fit(
     recipe: str | Path | AnyRecipe,
     chip: str | Path | Chip,
     *,
+    ways: Collection[Way] = ANYWHERE,
     neuron_price: float = 0.25,
     out: str | Path | None = None,
     set: Iterable[str] = (),
@@ -105,15 +107,25 @@ def fit(
     Args:
         recipe: a shipped name, the path of a YAML file, or a recipe.
         chip: the name of a shipped profile, the path of a TOML file, or a chip.
+        ways: what may be done to a layer: fewer ``bits``, ``groups``, a ``split`` into partial sums; ``prune`` takes
+            input channels away, where one layer alone reads what another alone makes; ``real`` leaves a layer to the
+            host, with all in front of it or all behind it, and is chosen where nothing else helps.
         neuron_price: of adding as many neurons as a layer has, in lost signal from 0 to 1. The lower, the sooner layers
             are split into partial sums, which loses no weight; at 0.25 they are grouped wherever they can be.
         out: of the new recipe; None is ``NAME-CHIP.yaml`` in the working directory.
         set: changes to the recipe.
 
     Raises:
-        ConstraintError: the chip is unknown. RunError: the new recipe would overwrite a file.
+        ConstraintError: the chip or a way is unknown. RunError: the new recipe would overwrite a file.
     """
     chosen, chip = load(recipe, set), load_chip(chip)
+    if unknown := [way for way in ways if way not in WAYS]:
+        raise ConstraintError(f"ways: {', '.join(unknown)}; allowed are {', '.join(WAYS)}")
+    if "real" in ways and isinstance(chosen, Recipe):
+        raise ConstraintError(
+            f"ways: real; every layer of {chosen.name} is trained to spike, and none can stay real",
+            fix="bits, groups, split, prune; or a recipe of kind convert",
+        )
     path = Path(f"{chosen.name}-{chip.name}.yaml") if out is None else Path(out)
     if path.exists():
         raise RunError(f"{path} is there already, and nothing is overwritten", fix="--out ANOTHER_FILE")
@@ -126,11 +138,11 @@ def fit(
     for _ in range(ROUNDS):
         if after.passed:
             break
-        found, needed = _planned(made, chip, neuron_price)
+        found, needed = _planned(made, chip, ways, neuron_price)
         if not found:
             break
         repairs += found
-        changed = None if changed is None else _written(changed, found, made.layers, f"{chosen.name}-{chip.name}")
+        changed = None if changed is None else _written(changed, found, made, f"{chosen.name}-{chip.name}")
         model = _applied(model, changed, found)
         made = sketch(chosen if changed is None else changed, model)
         after = check(made.net, chip)
@@ -158,10 +170,12 @@ def _with(result: Fitting, **changes: Any) -> Fitting:
     return Fitting(**{name: getattr(result, name) for name in result.__dataclass_fields__} | changes)
 
 
-def _planned(made: Sketch, chip: Chip, neuron_price: float) -> tuple[list[Repair], tuple[str, ...]]:
+def _planned(
+    made: Sketch, chip: Chip, ways: Collection[Way], neuron_price: float
+) -> tuple[list[Repair], tuple[str, ...]]:
     """Return the cheapest repairs; or none, and what would have to be changed by hand."""
     try:
-        found = plan(made.net, chip, neuron_price=neuron_price)
+        found = plan(made.net, chip, ways=ways, neuron_price=neuron_price)
     except ConstraintError as error:
         return [], (str(error).replace("\n  fix: ", "; "),)
     if found:
@@ -177,7 +191,7 @@ def _applied(model: nn.Module, changed: AnyRecipe | None, repairs: Sequence[Repa
     return build_network(changed) if isinstance(changed, ConvertRecipe) else drawn(changed)
 
 
-def _written(recipe: AnyRecipe, repairs: Sequence[Repair], layers: Mapping[str, str], name: str) -> AnyRecipe | None:
+def _written(recipe: AnyRecipe, repairs: Sequence[Repair], made: Sketch, name: str) -> AnyRecipe | None:
     """Return a recipe that says some repairs; None where it cannot."""
     name = re.sub(r"[^a-z0-9._-]", "-", name.lower())
     question = f"{recipe.question.split(CHANGED)[0]}{CHANGED}"
@@ -193,7 +207,11 @@ def _written(recipe: AnyRecipe, repairs: Sequence[Repair], layers: Mapping[str, 
     width = values["convert"]["bits"]
     widths = dict(width) if isinstance(width, dict) else {"*": width}
     for repair in repairs:
-        at = layers.get(repair.path, repair.path)
+        at = made.layers.get(repair.path, repair.path)
+        if repair.kind == "real":
+            assert made.graph is not None
+            values["convert"]["exclude"] = [*values["convert"]["exclude"], *one_side(made.graph, at)]
+            continue
         widths[at] = repair.bits
         if repair.kind != "bits":
             values["model"]["repairs"].append(_said(repair, at))

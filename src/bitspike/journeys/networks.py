@@ -13,6 +13,7 @@ from bitspike.data.places import places
 from bitspike.errors import ConstraintError, RecipeError, RunError
 from bitspike.graph.conversion import conversion_of
 from bitspike.graph.convert import convert
+from bitspike.graph.ir import Graph
 from bitspike.integer.lower import lower
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.package import load as read
@@ -73,12 +74,14 @@ class Sketch:
         example: random images as the integers take them.
         net: its integers.
         layers: by path of an integer layer, the path of the module in ``model``.
+        graph: of what is converted.
     """
 
     model: nn.Module
     example: Tensor
     net: IntegerNetwork
     layers: dict[str, str]
+    graph: Graph | None = None
 
 
 def sketch(recipe: AnyRecipe, model: nn.Module | None = None) -> Sketch:
@@ -107,7 +110,8 @@ def sketch(recipe: AnyRecipe, model: nn.Module | None = None) -> Sketch:
     choices.pop("correct", None)
     spiking = convert(model, example[:1], calibrate=example, seed=recipe.seed, **choices)
     net = lower(spiking, example[:1])
-    return Sketch(model, conversion_of(spiking).packed(example), net, _origins(spiking, net))
+    record = conversion_of(spiking)
+    return Sketch(model, record.packed(example), net, _origins(spiking, net), record.graph)
 
 
 def drawn(recipe: AnyRecipe) -> nn.Module:
