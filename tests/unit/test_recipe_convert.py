@@ -165,6 +165,22 @@ def test_a_folded_normalization_is_computed_by_the_network() -> None:
     assert torch.equal(copy.deepcopy(inside)(plain), inside(plain))
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+def test_a_compiled_network_normalizes_and_a_scripted_one_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import torch\n"
+        "from bitspike.models.digits_ann import digits_ann\n"
+        "compiled = lambda: torch.compile(digits_ann(width=0.5))\n"
+        "scripted = lambda: torch.jit.script(digits_ann(width=0.5))\n"
+    )
+    changes = ["data.pixels={mean: [0.25], std: [0.5]}", "model.arguments={}"]
+    network = build_network(converting("digits-convert", *changes, f"model.factory={tmp_path / 'mine.py'}:compiled"))
+    assert type(network).__name__ == "Sequential"
+    assert hasattr(network, "pixel_mean")
+    with pytest.raises(RecipeError, match=r"made TorchScript.*\n  fix: return the Python module"):
+        build_network(converting("digits-convert", *changes, f"model.factory={tmp_path / 'mine.py'}:scripted"))
+
+
 def test_normalization_is_that_of_torchvision() -> None:
     pixels = torch.randint(256, (2, 4, 5, 3), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

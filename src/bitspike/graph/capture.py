@@ -94,7 +94,7 @@ def prepared(model: nn.Module, *, overwrite: bool = False) -> tuple[nn.Module, f
         model: it is not touched.
         overwrite: let them go on overwriting.
     """
-    model = _eager(model)
+    model = eager(model)
     try:
         copied = deepcopy(model)
     except (RuntimeError, TypeError) as error:
@@ -105,7 +105,7 @@ def prepared(model: nn.Module, *, overwrite: bool = False) -> tuple[nn.Module, f
     copied.eval()
     inplace = set()
     for path, module in list(copied.named_modules()):
-        if path and (inner := _eager(module)) is not module:
+        if path and (inner := eager(module)) is not module:
             copied.set_submodule(path, inner)
     for path, module in copied.named_modules():
         if getattr(module, "inplace", None) is True:
@@ -115,7 +115,7 @@ def prepared(model: nn.Module, *, overwrite: bool = False) -> tuple[nn.Module, f
     return copied, frozenset(inplace)
 
 
-def _eager(module: nn.Module) -> nn.Module:
+def eager(module: nn.Module) -> nn.Module:
     """Return what ``torch.compile`` was given, or the module itself."""
     inner = getattr(module, "_orig_mod", None)
     return inner if isinstance(inner, nn.Module) and type(module).__name__ == "OptimizedModule" else module

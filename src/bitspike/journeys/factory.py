@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.errors import ConstraintError, PackageError, RecipeError
+from bitspike.graph.capture import eager
 from bitspike.graph.repair import apply
 from bitspike.hardware.repair import Repair as Planned
 from bitspike.recipe import ConvertRecipe
@@ -106,7 +107,12 @@ def _called(recipe: ConvertRecipe, seed: int) -> nn.Module:
             ) from error
     if not isinstance(network, nn.Module):
         raise RecipeError(f"model.factory {chosen.factory} made a {type(network).__name__}, needed is an nn.Module")
-    return network
+    if isinstance(network, torch.jit.ScriptModule):
+        raise RecipeError(
+            f"model.factory {chosen.factory} made TorchScript, in which modules cannot be followed",
+            fix="return the Python module, with the same weights: model.load_state_dict(scripted.state_dict())",
+        )
+    return eager(network)
 
 
 def repaired(network: nn.Module, repairs: Sequence[Repair]) -> nn.Module:
