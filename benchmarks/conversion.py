@@ -214,7 +214,7 @@ def tuned(records: list[dict[str, Any]]) -> list[str]:
     if not records:
         return []
     rows = []
-    for entry in sorted(records, key=lambda r: (r["steps"], r["seed"])):
+    for entry in sorted(records, key=lambda r: (r["steps"], r["name"], r["seed"])):
         accuracy, recipe = entry["accuracy"], load(entry["name"])
         widths = sorted(set(entry["bits"].values()))
         cells = [
@@ -239,7 +239,8 @@ def tuned(records: list[dict[str, Any]]) -> list[str]:
         "The same network with weights of few bits and few steps, by recipes: epochs of levels (`bs.prepare`) and then "
         "epochs over time (`bs.over_time`) on all 50,000 training images, synchronous schedule. First and "
         "last layer have the wider codes. Published: QCFS, float weights, IF. The certificate is over all test images. "
-        "Training shared the processor with other work, except for seed 1 at T = 8, which had both cores to itself.",
+        "Training shared the processor with other work, except for seed 1 of `resnet20-cifar10-w4-t8`, "
+        "which had both cores to itself.",
         "",
         "| recipe | seed | T | neuron | bits | float | spiking | published | epochs | training, threads | proof |",
         "| --- | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |",

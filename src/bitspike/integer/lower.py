@@ -59,7 +59,7 @@ def lower(
         LoweringError: the model holds something that the integer form cannot express; the message names it.
 
     Example:
-        >>> from bitspike.nn import LIF
+        >>> from bitspike.nn import LIF, RateReadout, Repeat, TimeDistributed
         >>> model = nn.Sequential(Repeat(steps=2), TimeDistributed(nn.Linear(4, 3)), LIF(0.5), RateReadout())
         >>> [type(n).__name__ for n in lower(model, torch.zeros(1, 4)).nodes]
         ['Input', 'Linear', 'Neuron', 'Readout']
