@@ -126,6 +126,25 @@ def test_images_and_batches_are_counted_to_the_last_ragged_one() -> None:
     assert verify(net, images[:0]).samples == 0
 
 
+def test_as_many_samples_are_run_at_once_as_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, seen = one_convolution(), list[int]()
+    run = TorchEngine.run
+
+    def counted(self: TorchEngine, codes: np.ndarray) -> Trace:
+        seen.append(codes.shape[1])
+        return run(self, codes)
+
+    monkeypatch.setattr(TorchEngine, "run", counted)
+    images = torch.randint(0, 9, (7, 1, 4, 4)).float()
+    each = 9 * net.steps * sum(n.shape[0] * n.shape[1] * n.shape[2] for n in net.neurons)
+    for memory, sizes in ((2**30, [7]), (3 * each, [3, 3, 1]), (1, [1] * 7)):
+        monkeypatch.setattr("bitspike.integer.verify._MEMORY", memory)
+        for given in (images, [images]):
+            seen.clear()
+            assert verify(net, given).samples == 7
+            assert seen == sizes
+
+
 def test_a_difference_between_torch_and_the_folder_counts_samples_from_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

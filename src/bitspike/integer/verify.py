@@ -7,6 +7,7 @@ vectors (:mod:`bitspike.integer.replay`).
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -24,13 +25,15 @@ from bitspike.integer.replay import Certificate, Difference, first_difference, r
 from bitspike.integer.simulate import Trace, simulate
 
 Batch = Tensor | tuple[Tensor, Tensor]
+_MEMORY, _MOST = 2**30, 250
+"""Bytes of spikes and membranes that are kept at once, and samples."""
 
 
 def verify(
     network: IntegerNetwork | str | os.PathLike[str],
     images: Tensor | Iterable[Batch] | None = None,
     *,
-    batch_size: int = 250,
+    batch_size: int | None = None,
     folder: str | os.PathLike[str] | None = None,
     engine: bool = False,
 ) -> Certificate:
@@ -41,7 +44,8 @@ def verify(
         images: inputs [N, ...], or batches of them (labels are ignored). Given, every spike and membrane of torch is
             compared with NumPy int64 reading the saved folder alone. Not given, the folder's golden vectors are
             replayed.
-        batch_size: samples that are run at once.
+        batch_size: samples that are run at once; None takes as many as keep their spikes and membranes within 1 GiB, at
+            most 250.
         folder: where ``network`` has been saved, so that this very package is proved; None saves it for the moment.
         engine: prove the fast engine instead: it takes the place of torch, or of NumPy in the replay of golden vectors,
             and runs every method that it has besides those that it would choose.
@@ -65,7 +69,11 @@ def verify(
 
 
 def _verify(
-    net: IntegerNetwork | None, path: Path, images: Tensor | Iterable[Batch] | None, batch_size: int, engine: bool
+    net: IntegerNetwork | None,
+    path: Path,
+    images: Tensor | Iterable[Batch] | None,
+    batch_size: int | None,
+    engine: bool,
 ) -> Certificate:
     if images is None:
         return replay(path, _every_method) if engine else replay(path)
@@ -109,16 +117,20 @@ def _shifted(difference: Difference, samples: int) -> Difference:
 
 
 def _prove(
-    net: IntegerNetwork, folder: Path, images: Tensor | Iterable[Batch], batch_size: int, engine: bool
+    net: IntegerNetwork, folder: Path, images: Tensor | Iterable[Batch], batch_size: int | None, engine: bool
 ) -> Certificate:
     timed = net.input.coding == "direct" and not net.input.constant
+    axis, size = (1 if timed else 0), _fitting(net) if batch_size is None else batch_size
 
     def batches() -> Iterator[Integers]:
-        if isinstance(images, Tensor):
-            for part in torch.split(images, batch_size, dim=1 if timed else 0):
+        for batch in [images] if isinstance(images, Tensor) else images:
+            for part in torch.split(batch if isinstance(batch, Tensor) else batch[0], size, dim=axis):
                 yield encode(net, part)
-        else:
-            for batch in images:
-                yield encode(net, batch if isinstance(batch, Tensor) else batch[0])
 
     return prove_codes(net, folder, batches(), engine=engine)
+
+
+def _fitting(net: IntegerNetwork) -> int:
+    """Return how many samples to run at once: a spike is kept in one byte, a membrane in eight."""
+    places = sum(math.prod(node.shape) for node in net.neurons)
+    return max(1, min(_MOST, _MEMORY // (9 * net.steps * max(1, places))))

@@ -18,7 +18,7 @@ def verify(
     network: IntegerNetwork | str | Path,
     images: Tensor | Iterable[Batch] | None = None,
     *,
-    batch_size: int = 250,
+    batch_size: int | None = None,
     folder: str | Path | None = None,
     engine: bool = False,
 ) -> Certificate:
@@ -29,7 +29,8 @@ def verify(
         images: inputs [N, ...], or batches of them (labels are ignored). Given, every spike and membrane of torch is
             compared with NumPy int64 reading the saved folder alone. Not given, the folder's golden vectors are
             replayed.
-        batch_size: samples that are run at once.
+        batch_size: samples that are run at once; None takes as many as keep their spikes and membranes within 1 GiB, at
+            most 250.
         folder: where a network in memory has been saved, so that this very package is proved; None saves it for the
             moment.
         engine: prove the fast engine instead: it takes the place of torch, or of NumPy in the replay of golden vectors,
