@@ -80,7 +80,7 @@ def replaced(graph: Graph, region: Collection[str], core: nn.Module) -> Graph:
     before = [op for op in graph.ops[: last + 1] if op.id not in held]
     behind = [op for op in graph.ops[last + 1 :] if op.id not in held]
     # What stands between the entries may itself not need the core; what needs it stands behind all of its entries.
-    needs = _behind(graph, set(exits))
+    needs = set(exits) | graph.reach(exits)
     late = [op for op in before if op.id in needs]
     before = [op for op in before if op.id not in needs]
     modules = {k: m for k, m in graph.modules.items() if any(op.module == k for op in graph if op.id not in held)}
@@ -90,12 +90,3 @@ def replaced(graph: Graph, region: Collection[str], core: nn.Module) -> Graph:
 
 def _take(x: object, *, index: int | None) -> object:
     return x if index is None else operator.getitem(x, index)  # type: ignore[call-overload]
-
-
-def _behind(graph: Graph, ids: set[str]) -> set[str]:
-    """Return everything that reads, directly or not, one of some operations."""
-    found = set(ids)
-    for op in graph:
-        if any(i in found for i in op.inputs):
-            found.add(op.id)
-    return found

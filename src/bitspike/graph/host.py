@@ -25,10 +25,7 @@ def host_work(graph: Graph, region: Collection[str], grids: Mapping[str, Grid]) 
         >>> host_work(graph, {"0", "1", "2"}, {})
         ('behind the spikes: 3 (Softmax)',)
     """
-    behind: set[str] = set()
-    for op in graph:
-        if any(source in region or source in behind for source in op.inputs):
-            behind.add(op.id)
+    behind = graph.reach(region)
     return tuple(
         f"{'behind' if op.id in behind else 'in front of'} the spikes: {_words(op, grids.get(op.id))}"
         for op in graph

@@ -28,7 +28,7 @@ computes on one sample; the batch is not part of its shapes. Operations with par
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from keyword import iskeyword
 from typing import Any, Literal
@@ -118,6 +118,16 @@ class Graph:
         for op in self.ops:
             for source in op.inputs:
                 found[source].append(op)
+        return found
+
+    def reach(self, start: Collection[str], *, backwards: bool = False) -> set[str]:
+        """Return the ids that can be reached from some operations along the data flow, or against it."""
+        readers = self.readers()
+        found: set[str] = set()
+        for op in reversed(self.ops) if backwards else self.ops:
+            before = [r.id for r in readers[op.id]] if backwards else op.inputs
+            if any(id in start or id in found for id in before):
+                found.add(op.id)
         return found
 
     def module_of(self, op: Op) -> nn.Module:

@@ -55,8 +55,8 @@ def detour(graph: Graph, region: Collection[str]) -> tuple[tuple[str, ...], froz
         >>> detour(graph, {"0", "2"})[0]
         ('0', '1', '2')
     """
-    behind = _reach(graph, region)
-    ahead = _reach(graph, region, backwards=True)
+    behind = graph.reach(region)
+    ahead = graph.reach(region, backwards=True)
     between = frozenset(op.id for op in graph if op.id not in region and op.id in behind and op.id in ahead)
     if not between:
         return (), frozenset(region)
@@ -89,7 +89,7 @@ def one_side(graph: Graph, path: str) -> tuple[str, ...]:
         (('2', '0'), ('4', '6'))
     """
     at = {op.id for op in graph if op.path == path}
-    sides = (_reach(graph, at, backwards=backwards) for backwards in (False, True))
+    sides = (graph.reach(at, backwards=backwards) for backwards in (False, True))
     layers = [[op.path for op in graph if op.id in side and op.kind in WEIGHTED] for side in sides]
     return tuple(dict.fromkeys((path, *min(layers, key=len))))
 
@@ -142,14 +142,3 @@ def _held(graph: Graph, chosen: set[str]) -> set[str]:
         if op.id in held and (op.kind in (*WEIGHTED, "relu") or any(r.id in ends for r in readers[op.id])):
             ends.add(op.id)
     return ends
-
-
-def _reach(graph: Graph, start: Collection[str], *, backwards: bool = False) -> set[str]:
-    """Return what can be reached from some operations along the data flow, or against it."""
-    readers = graph.readers()
-    found: set[str] = set()
-    for op in reversed(graph.ops) if backwards else graph.ops:
-        before = [r.id for r in readers[op.id]] if backwards else op.inputs
-        if any(id in start or id in found for id in before):
-            found.add(op.id)
-    return found

@@ -45,12 +45,12 @@ def build_network(recipe: ConvertRecipe, *, weights: bool = True) -> nn.Module:
         PackageError: the weights cannot be read, or are not those of this network.
     """
     chosen, network = recipe.model, _called(recipe, recipe.seed)
+    if chosen.repaired:
+        network = repaired(network, chosen.repairs)
     if weights and chosen.weights is not None:
         path = find_file(chosen.weights, chosen.folder, "model.weights")
-        network = repaired(network, chosen.repairs) if chosen.repaired else network
         load_strictly(network, read_state(path, key=chosen.key, prefix=chosen.prefix), source=str(path))
-        network = network if chosen.repaired else repaired(network, chosen.repairs)
-    else:
+    if not chosen.repaired:
         network = repaired(network, chosen.repairs)
     pixels = recipe.data.pixels
     if isinstance(pixels, Normalization) and pixels.folded:
