@@ -2,7 +2,7 @@
 
 python -m benchmarks list          what can be measured
 python -m benchmarks CASE...       measure, and add the lines to benchmarks/results/CASE.jsonl
-python -m benchmarks all           every case, each in a process of its own
+python -m benchmarks all           every case that this machine can measure, each in a process of its own
 python -m benchmarks table         write docs/performance.md and its plots from the lines (--check: only compare)
 """
 
@@ -14,11 +14,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks import lines, measure
+from benchmarks import cuda, lines, measure
 from benchmarks.case import Case
 from benchmarks.cases import CASES
 from benchmarks.memory import rise
-from benchmarks.run import Plan
+from benchmarks.run import GroupError, Plan
 from benchmarks.run import measure as measured
 
 
@@ -34,7 +34,8 @@ def main(words: list[str] | None = None) -> int:
             return _table(check=args.check)
         case "point":
             return _point(CASES[args.rest[0]], *args.rest[1:], tiny=args.tiny)
-    names = list(CASES) if args.what == "all" else [args.what, *args.rest]
+    here = [c.name for c in CASES.values() if c.device == "cpu" or cuda.place() == "cuda" or args.tiny]
+    names = here if args.what == "all" else [args.what, *args.rest]
     unknown = [n for n in names if n not in CASES]
     if unknown:
         print(f"unknown: {', '.join(unknown)}; there are: {', '.join(CASES)}, all, list, table", file=sys.stderr)
@@ -59,19 +60,21 @@ def _arguments(words: list[str] | None) -> argparse.Namespace:
 
 
 def _measure(case: Case, args: argparse.Namespace) -> int:
-    effort = measure.TINY if args.tiny else measure.QUICK if args.quick else measure.Effort()
+    if case.device == "cuda" and cuda.place() == "cpu" and not args.tiny:
+        print(f"{case.name}: torch finds no CUDA device here; --tiny runs its code on the CPU", file=sys.stderr)
+        return 1
+    whole = cuda.EFFORT if case.device == "cuda" else measure.Effort()
+    effort = measure.TINY if args.tiny else measure.QUICK if args.quick else whole
     plan = Plan(effort=effort, tiny=args.tiny, keep=not args.default_malloc, only=args.only)
     passing = args.quick or args.tiny or args.only or args.default_malloc
-    found = []
     try:
         for line in measured(case, plan):
             print(json.dumps(line, ensure_ascii=False), flush=True)
-            found.append(line)
-    except measure.BusyError as error:
+            if args.out is not None or not passing:
+                lines.append([line], args.out or lines.RESULTS)
+    except (measure.BusyError, GroupError) as error:
         print(f"{case.name}: {error}", file=sys.stderr)
         return 1
-    if args.out is not None or not passing:
-        lines.append(found, args.out or lines.RESULTS)
     return 0
 
 

@@ -92,6 +92,7 @@ class Case:
         title: heading of its table.
         about: one paragraph for the document: what is measured and what the numbers mean.
         keep: glibc keeps freed memory while it is timed, for all variants alike.
+        device: ``cuda`` is measured on a CUDA device only; tiny sizes run without one.
         groups: makes the groups; True asks for a size that runs in a second and says nothing about speed.
     """
 
@@ -99,4 +100,5 @@ class Case:
     title: str
     about: str
     keep: bool = True
+    device: Literal["cpu", "cuda"] = "cpu"
     groups: Callable[[bool], Sequence[Group]] = field(repr=False)

@@ -12,14 +12,18 @@ import torch
 import torchvision
 
 import bitspike
-from benchmarks import peers
+from benchmarks import cuda, peers
 from bitspike.journeys.doctor import describe_cpu
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def describe() -> dict[str, Any]:
-    """Return what a line says about its place, as plain values."""
+def describe(device: str = "cpu") -> dict[str, Any]:
+    """Return what a line says about its place, as plain values.
+
+    Args:
+        device: ``cuda`` names the device in the processor's stead.
+    """
     path = Path("/proc/cpuinfo")
     cpu = describe_cpu(path.read_text(encoding="utf-8", errors="replace") if path.exists() else "")
     versions = {
@@ -27,15 +31,17 @@ def describe() -> dict[str, Any]:
         "torch": str(torch.__version__),
         "torchvision": str(torchvision.__version__),
         "python": platform.python_version(),
+        **(cuda.versions() if device == "cuda" else {}),
         **peers.versions(),
     }
-    return {
+    processor = {
         "hardware": f"{cpu['name']}, {os.cpu_count()} cores",
         "instruction_sets": cpu["instruction_sets"],
         "threads": torch.get_num_threads(),
         "versions": versions,
         "commit": commit(),
     }
+    return processor | (cuda.describe() if device == "cuda" else {})
 
 
 def commit() -> str:

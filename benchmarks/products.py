@@ -36,7 +36,7 @@ def alone(model: nn.Module, x: Tensor, dtype: torch.dtype) -> Call:
     """
     work = []
     for place, (layer, shape) in enumerate(products(model, x)):
-        read, weight = torch.rand(shape).to(dtype), layer.weight.detach().to(dtype)
+        read, weight = torch.rand(shape).to(x.device, dtype), layer.weight.detach().to(dtype)
         if isinstance(layer, nn.Conv2d):
             read, weight = (t.to(memory_format=torch.channels_last) for t in (read, weight))
         read.requires_grad_(place > 0)

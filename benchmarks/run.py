@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import datetime
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks import load, machine, peers
+from benchmarks import cuda, load, machine, peers
 from benchmarks.case import Case, Group, Target, Variant
 from benchmarks.lines import reached
-from benchmarks.measure import Effort, alternate, quartiles
+from benchmarks.measure import BusyError, Effort, alternate, quartiles
 from benchmarks.memory import in_own_process
 from bitspike.train.allocator import keep_memory
+
+
+class GroupError(RuntimeError):
+    """Some groups of a case could not be measured; the lines of the others have been given."""
+
 
 PROCESSES = 3
 """Processes per point of memory."""
@@ -48,16 +54,26 @@ def measure(case: Case, plan: Plan = Plan()) -> Iterator[dict[str, Any]]:
     for name in needed:
         if not plan.present(name):
             plan.say(peers.absence(name))
-    if not load.available():
+    on_cuda = case.device == "cuda"
+    if not on_cuda and not load.available():
         plan.say("This system does not say what other processes use, so disturbed blocks are not dropped.")
-    kept = keep_memory() if plan.keep and case.keep and any(g.unit != "MB" for g in groups) else False
-    place = machine.describe()
+    timed = not on_cuda and any(g.unit != "MB" for g in groups)
+    kept = keep_memory() if plan.keep and case.keep and timed else False
+    place = machine.describe(case.device) if on_cuda else machine.describe()
+    failed: list[str] = []
     for group in groups:
         variants = [v for v in group.variants if v.needs is None or plan.present(v.needs)]
         plan.say(f"{case.name}: {group.name}")
-        # Where a peer is missing there is nothing to agree with.
-        agreement = group.agree() if group.agree is not None and len(variants) == len(group.variants) else None
-        results = _memory(case, group, variants, plan) if group.unit == "MB" else _times(group, variants, plan)
+        try:
+            # Where a peer is missing there is nothing to agree with.
+            agreement = group.agree() if group.agree is not None and len(variants) == len(group.variants) else None
+            results = _results(case, group, variants, plan)
+        except BusyError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a peer or a driver raises, the next group may be fine
+            plan.say("".join(traceback.format_exception(error)))
+            failed.append(group.name)
+            continue
         medians = {name: result["median"] for name, result in results.items()}
         for v in variants:
             line = {
@@ -76,6 +92,8 @@ def measure(case: Case, plan: Plan = Plan()) -> Iterator[dict[str, Any]]:
             }
             plan.say(f"  {v.name}: {line['median']:.4g} {group.unit}{_relation(line)}")
             yield line
+    if failed:
+        raise GroupError(f"could not be measured: {', '.join(failed)}")
 
 
 def compare(group: Group, name: str, medians: Mapping[str, float]) -> list[dict[str, Any]]:
@@ -107,6 +125,20 @@ def _ratio(group: Group, mine: float, other: float, sense: str) -> float:
         mine, other = other, mine
     top, bottom = (other, mine) if sense == "at least" else (mine, other)
     return top / bottom if bottom > 0 else float("inf")
+
+
+def _results(case: Case, group: Group, variants: list[Variant], plan: Plan) -> dict[str, dict[str, Any]]:
+    if case.device == "cuda":
+        return _on_cuda(group, variants, plan)
+    return _memory(case, group, variants, plan) if group.unit == "MB" else _times(group, variants, plan)
+
+
+def _on_cuda(group: Group, variants: list[Variant], plan: Plan) -> dict[str, dict[str, Any]]:
+    counts = {"dropped": 0, "disturbed": 0, "filtered": False}
+    if group.unit == "MB":
+        return {v.name: _result([cuda.rise(v.build())], **counts) for v in variants}  # one network at a time
+    timings = cuda.alternate({v.name: v.build() for v in variants}, plan.effort)
+    return {name: _result(timing.kept, **counts) for name, timing in timings.items()}
 
 
 def _times(group: Group, variants: list[Variant], plan: Plan) -> dict[str, dict[str, Any]]:

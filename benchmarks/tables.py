@@ -157,6 +157,12 @@ def _footnote(lines: Sequence[Line]) -> str:
     """Say once what all lines of a case share, and what disturbed it."""
     first = lines[0]
     versions = ", ".join(f"{name} {version}" for name, version in first["versions"].items())
+    if "CUDA" in first["versions"]:  # nobody else's work and no allocator of the system there
+        said = [f"{first['hardware']} ({', '.join(first['instruction_sets'])})", versions]
+        said += [
+            f"commit {first['commit']}; {first['run']}; {max(line['blocks'] for line in lines)} blocks per variant"
+        ]
+        return "; ".join([*said, *(f"{group}: {words}" for group, words in _agreements(lines).items())]) + "."
     memory = sorted({line["memory_kept"] for line in lines if line["unit"] != "MB"})
     allocator = {True: "glibc kept freed memory for all variants alike", False: "glibc as it comes"}
     dropped, disturbed = sum(line["dropped"] for line in lines), sum(line["disturbed"] for line in lines)

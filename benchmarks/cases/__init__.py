@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.case import Case
-from benchmarks.cases import data, growth, inference, neuron, qat, startup, training
+from benchmarks.cases import data, gpu, growth, inference, neuron, qat, startup, training
 
 CASES: dict[str, Case] = {
     case.name: case
@@ -19,5 +19,8 @@ CASES: dict[str, Case] = {
         inference.LATENCY,
         data.CASE,
         startup.CASE,
+        gpu.LAYER,
+        gpu.VGG9,
+        gpu.RESNET,
     )
 }

@@ -30,7 +30,7 @@ def groups(tiny: bool) -> list[Group]:
             name="LIF",
             shape=words,
             peer=peer,
-            agree=lambda: _equal_to_peer(shape),
+            agree=lambda: equal_to_peer(shape),
             variants=[
                 Variant(name=lif, build=lambda: step(bs.LIF(DECAY, reset="hard"), shape)),
                 Variant(name=own, dtype="bf16", build=lambda: step(bs.LIF(DECAY, reset="hard"), shape, half)),
@@ -57,11 +57,11 @@ def groups(tiny: bool) -> list[Group]:
                 Target(variant=own, against=copy_bf16, bound=1.5, sense="at most"),
             ],
         ),
-        *(_family(shape, words, dtype) for dtype in (torch.float32, torch.bfloat16)),
+        *(family(shape, words, dtype) for dtype in (torch.float32, torch.bfloat16)),
     ]
 
 
-def _family(shape: tuple[int, ...], words: str, dtype: torch.dtype) -> Group:
+def family(shape: tuple[int, ...], words: str, dtype: torch.dtype, device: str = "cpu") -> Group:
     """Put Bitspike's neurons and surrogates beside the LIF neuron of the first group."""
     neurons: dict[str, Callable[[], nn.Module]] = {
         "LIF, hard reset, arctan": lambda: bs.LIF(DECAY, reset="hard"),
@@ -79,7 +79,7 @@ def _family(shape: tuple[int, ...], words: str, dtype: torch.dtype) -> Group:
     name = "fp32" if dtype == torch.float32 else "bf16"
 
     def variant(label: str, make: Callable[[], nn.Module]) -> Variant:
-        return Variant(name=label, dtype=name, build=lambda: step(make(), shape, dtype))
+        return Variant(name=label, dtype=name, build=lambda: step(make(), shape, dtype, device))
 
     return Group(
         name=f"Bitspike's neurons, {name}",
@@ -95,10 +95,11 @@ def currents(shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tens
     return torch.randn(shape, generator=generator).mul_(0.8).add_(0.2).to(dtype)
 
 
-def step(neuron: nn.Module, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Call:
+def step(neuron: nn.Module, shape: tuple[int, ...], dtype: torch.dtype = torch.float32, device: str = "cpu") -> Call:
     """Return a call that runs a neuron [T, N, C, H, W] forward and backward."""
-    x = currents(shape, dtype).requires_grad_()
-    grad = torch.ones_like(x).uniform_(-1, 1, generator=torch.Generator().manual_seed(1))
+    neuron = neuron.to(device)
+    x = currents(shape, dtype).to(device).requires_grad_()
+    grad = torch.empty(shape).uniform_(-1, 1, generator=torch.Generator().manual_seed(1)).to(device, dtype)
 
     def run() -> None:
         x.grad = None
@@ -107,12 +108,12 @@ def step(neuron: nn.Module, shape: tuple[int, ...], dtype: torch.dtype = torch.f
     return run
 
 
-def floor(shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Call:
+def floor(shape: tuple[int, ...], dtype: torch.dtype = torch.float32, device: str = "cpu") -> Call:
     """Return a call that only moves the bytes that a neuron has to: two and a half copies of its input.
 
     Forward reads x and writes spikes; backward reads x and the gradient and writes a gradient. Five tensors.
     """
-    x, spikes, grad, out = (torch.zeros(shape, dtype=dtype).flatten() for _ in range(4))
+    x, spikes, grad, out = (torch.zeros(shape, dtype=dtype, device=device).flatten() for _ in range(4))
     half = len(x) // 2
 
     def run() -> None:
@@ -159,8 +160,13 @@ class SnnTorchLeaky(nn.Module):
         return torch.stack(spikes)
 
 
-def _equal_to_peer(shape: tuple[int, ...]) -> str:
-    x, grads, outs = currents(shape), [], []
+def equal_to_peer(shape: tuple[int, ...], device: str = "cpu") -> str:
+    """Return words after comparing our LIF layer with SpikingJelly's.
+
+    Raises:
+        RuntimeError: the spikes differ. AssertionError: the gradients do.
+    """
+    x, grads, outs = currents(shape).to(device), [], []
     for neuron in (bs.LIF(DECAY, reset="hard"), spikingjelly_lif()):
         leaf = x.clone().requires_grad_()
         outs.append(neuron(leaf))

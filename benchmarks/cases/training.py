@@ -38,12 +38,14 @@ class Network:
         name: in :data:`bitspike.models.MODELS`.
         steps: T.
         width, image_size: of the model.
+        device: where it is trained.
     """
 
     name: str
     steps: int
     width: float = 1.0
     image_size: int = 32
+    device: str = "cpu"
 
     def model(self) -> nn.Module:
         """Return our network of LIF neurons with a hard reset."""
@@ -58,7 +60,7 @@ class Network:
             precision: as ``bs.fit`` takes it.
             keep: all that the backward pass wants, spikes as bits, or inputs of layers, which are then run again.
         """
-        model, workers = self.model(), Workers(choose_precision(precision, "cpu"), "cpu")
+        model, workers = self.model(), Workers(choose_precision(precision, self.device), self.device)
         if keep != "all":
             checkpoint_layers(model, recompute=keep == "inputs")
         wrapped, stepper = workers.setup(model, SGD(lr=0.1, momentum=0.9).build(model))
@@ -76,16 +78,19 @@ class Network:
     def spikingjelly(self, *, half: bool = False) -> Step:
         """Return a step of the same network in SpikingJelly's modules, with its autocast to bf16 or without."""
         lif = lambda: mirror.spikingjelly_lif(DECAY)  # noqa: E731
-        return _theirs(mirror.SpikingJellyNet(mirror.outline(self.model()), self.steps, lif), half=half)
+        return theirs(
+            mirror.SpikingJellyNet(mirror.outline(self.model()), self.steps, lif), half=half, device=self.device
+        )
 
     def snntorch(self) -> Step:
         """Return a step of the same network with snnTorch's neurons."""
         leaky = lambda: mirror.snntorch_leaky(DECAY)  # noqa: E731
-        return _theirs(mirror.SnnTorchNet(mirror.outline(self.model()), self.steps, leaky))
+        return theirs(mirror.SnnTorchNet(mirror.outline(self.model()), self.steps, leaky), device=self.device)
 
     def batch(self, samples: int) -> tuple[Tensor, Tensor]:
-        """Return images and labels for it."""
-        return batch(samples, self.image_size)
+        """Return images and labels for it, on its device."""
+        x, y = batch(samples, self.image_size)
+        return x.to(self.device), y.to(self.device)
 
 
 def batch(samples: int, image_size: int) -> tuple[Tensor, Tensor]:
@@ -96,14 +101,21 @@ def batch(samples: int, image_size: int) -> tuple[Tensor, Tensor]:
     return x.to(memory_format=torch.channels_last), y
 
 
-def _theirs(net: mirror.SpikingJellyNet | mirror.SnnTorchNet, *, half: bool = False) -> Step:
-    """Return a step as the tutorials of the peers write it; they hand contiguous images to a contiguous network."""
+def theirs(net: nn.Module, *, half: bool = False, device: str = "cpu") -> Step:
+    """Return a step as the tutorials of the peers write it; they hand contiguous images to a contiguous network.
+
+    Args:
+        net: its ``reset()`` forgets the potentials.
+        half: with autocast to bf16.
+        device: where it is trained.
+    """
+    net.to(device)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
     net.train()
 
     def step(x: Tensor, y: Tensor) -> float:
         optimizer.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        with torch.autocast(device, torch.bfloat16, enabled=half):
             loss = F.cross_entropy(net(x.contiguous()), y)
         loss.backward()
         optimizer.step()

@@ -67,7 +67,7 @@ def evaluate(
     total = torch.zeros((), dtype=torch.float64, device=place)
     confusion = torch.zeros(0, 0, dtype=torch.int64, device=place)
     try:
-        with _own_seed(seed, place), _full_precision():
+        with _own_seed(seed, place), full_precision():
             for x, y in batches:
                 x, y = x.to(place), y.to(place)
                 out = model(x)
@@ -138,7 +138,7 @@ def _own_seed(seed: int, place: torch.device) -> Iterator[None]:
 
 
 @contextmanager
-def _full_precision() -> Iterator[None]:
+def full_precision() -> Iterator[None]:
     """Keep CUDA's convolutions and products out of TF32, which would round the codes of a declared grid."""
     if not torch.cuda.is_available():
         yield
