@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+import bitspike
 from bitspike.errors import PackageError, RunError
 from bitspike.train import fit
 from bitspike.train.checkpoint import (
@@ -75,6 +77,16 @@ def test_a_run_goes_on_only_as_the_same_run(tmp_path: Path) -> None:
         fit(nn.Linear(3, 2), BATCHES, epochs=2, seed=1, folder=tmp_path, resume=True)
     with pytest.raises(PackageError, match="another model"):
         fit(nn.Linear(3, 3), BATCHES, epochs=2, folder=tmp_path, resume=True)
+
+
+def test_source_that_nobody_installed_writes_its_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> None:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata.Distribution, "from_name", absent)
+    fit(nn.Linear(2, 2), [(torch.eye(2), torch.tensor([0, 1]))], epochs=1, device="cpu", folder=tmp_path)
+    about = json.loads((tmp_path / "checkpoints/last/state.json").read_text())
+    assert about["versions"]["bitspike"] == bitspike.__version__
 
 
 def test_a_finished_training_is_not_repeated(tmp_path: Path) -> None:

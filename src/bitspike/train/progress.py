@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from bitspike import __version__
 from bitspike.errors import RunError
 from bitspike.files import write_whole
 from bitspike.train.checkpoint import Snapshot, load_best, load_last, restore, save_best, save_last, state_of
@@ -91,5 +91,5 @@ class Progress:
             "seed": self.seed,
             "best_epoch": self.best_epoch,
             "history": rows,
-            "versions": {"bitspike": version("bitspike"), "torch": str(torch.__version__)},
+            "versions": {"bitspike": __version__, "torch": str(torch.__version__)},
         }
