@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 from hypothesis import settings
 
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic products, where there is a CUDA device
 torch.set_num_threads(1)
 # The same examples in every run: a law that fails does so for everybody, and a slow machine is no failure.
 settings.register_profile("fixed", derandomize=True, deadline=None, database=None)
