@@ -6,7 +6,11 @@ from itertools import product
 
 import numpy as np
 import pytest
+import torch
 
+from bitspike.errors import ConstraintError
+from bitspike.integer.debug import one_convolution
+from bitspike.integer.engine import Engine, TorchEngine
 from bitspike.integer.network import (
     Burst,
     Concat,
@@ -25,7 +29,7 @@ from bitspike.integer.network import (
     Weight,
     window_shape,
 )
-from bitspike.integer.simulate import run_layer, run_neuron
+from bitspike.integer.simulate import run_layer, run_neuron, simulate
 from bitspike.ops.grids import Dyadic
 
 ONE = np.ones((1, 1), np.int64)
@@ -39,6 +43,14 @@ def neuron(threshold: int | Integers, **options: object) -> Neuron:
 def run(node: Neuron, currents: list[int]) -> tuple[list[int], list[int]]:
     spikes, potentials = run_neuron(node, [np.array(currents)[:, None, None]], len(currents))
     return spikes[:, 0, 0].tolist(), potentials[:, 0, 0].tolist()
+
+
+def test_codes_of_another_kind_are_refused_with_the_way_to_codes() -> None:
+    net = one_convolution()
+    for run in (lambda codes: simulate(net, codes), Engine(net).predict, Engine(net).run, TorchEngine(net).run):
+        for codes in (torch.zeros(1, 2, *net.input.shape, dtype=torch.int64), [[[[[0]]]]]):
+            with pytest.raises(ConstraintError, match=r"needed is a NumPy array[\s\S]*bs.encode\(net, images\)"):
+                run(codes)  # type: ignore[arg-type]
 
 
 def test_soft_reset_keeps_what_is_left_and_hard_reset_does_not() -> None:

@@ -94,6 +94,7 @@ def simulate(net: IntegerNetwork, codes: Integers, *, steps: int | None = None) 
 
 def check_run(net: IntegerNetwork, codes: Whole, steps: int | None) -> int:
     """Return the number of steps to run; refuse codes of another shape, dtype or range than the input declares."""
+    _need_array(codes)
     source, steps = net.input, net.steps if steps is None else steps
     if not 1 <= steps <= net.steps:
         raise ConstraintError(f"steps={steps}: the network has 1 to {net.steps}")
@@ -109,6 +110,12 @@ def check_run(net: IntegerNetwork, codes: Whole, steps: int | None) -> int:
             f"the grid from {source.grid.low} to {source.grid.high}"
         )
     return steps
+
+
+def _need_array(codes: object) -> None:
+    if not isinstance(codes, np.ndarray):
+        kind = f"{type(codes).__module__}.{type(codes).__name__}"
+        raise ConstraintError(f"input codes are a {kind}, needed is a NumPy array", fix="bs.encode(net, images)")
 
 
 def run_layer(node: Node, inputs: list[Whole], steps: int) -> Whole:
