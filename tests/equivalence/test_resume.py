@@ -23,7 +23,7 @@ class StopIn(Observer):
         self.epoch = epoch
 
     def batch_done(self, record: BatchRecord) -> None:
-        if record.epoch == self.epoch and record.batch == 2:
+        if record.epoch == self.epoch and record.batch >= 2:  # an accelerator tells of every 16th batch
             raise KeyboardInterrupt
 
 

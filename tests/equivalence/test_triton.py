@@ -97,6 +97,19 @@ def test_failures_are_said_once(fresh: pytest.MonkeyPatch, caplog: pytest.LogCap
     assert not triton_support.available(CUDA)
 
 
+def test_the_end_of_a_recomputation_is_no_failure(fresh: pytest.MonkeyPatch) -> None:
+    def unit(x: torch.Tensor) -> torch.Tensor:
+        y = triton_support.attempt(lambda: x.cos().sin())
+        assert y is not None
+        return y
+
+    x = torch.ones(3, requires_grad=True)
+    # The second forward pass ends inside sin, as soon as what the backward pass needs is there.
+    torch.utils.checkpoint.checkpoint(unit, x, use_reentrant=False).sum().backward()
+    torch.testing.assert_close(x.grad, -torch.cos(torch.cos(torch.ones(3))) * torch.sin(torch.ones(3)))
+    assert triton_support.available(CUDA)
+
+
 def test_tensors_on_cuda_are_handed_to_triton(fresh: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
     for module, name in ((triton_neuron, "fused_neuron"), (triton_activation, "fused_quant_relu")):

@@ -135,7 +135,8 @@ class Normalization:
             float32 [N, C, H, W].
         """
         self.check_channels(images.shape[3])
-        x = images.to(torch.float32, memory_format=torch.contiguous_format).div_(self.high)
+        x = images.to(torch.float32, memory_format=torch.contiguous_format)
+        x.div_(x.new_full((), self.high))  # by a number of Python's, CUDA would multiply with 1 / high
         if self.folded:
             return x.permute(0, 3, 1, 2)
         mean, std = (torch.tensor(values, device=images.device) for values in (self.mean, self.std))

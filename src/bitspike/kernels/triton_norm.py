@@ -81,7 +81,9 @@ def norm_backward(
     grad: Tensor, x: Tensor, gain: Tensor | None, seen: Statistics, norm: Norm
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Return the gradients of ``x`` [N, C, ...], gain and shift, given that of the normalized values."""
+    # torch 2.11 stops on CUDA where the shift's gradient is asked for and there is no gain.
+    ones = torch.ones_like(seen.mean) if gain is None else gain
     dx, dgain, dshift = torch.ops.aten.native_batch_norm_backward(
-        grad, x, gain, seen.mean, seen.var, seen.mean, seen.inverse, by_batch(norm), norm.eps, [True] * 3
+        grad, x, ones, seen.mean, seen.var, seen.mean, seen.inverse, by_batch(norm), norm.eps, [True] * 3
     )
-    return dx, dgain, dshift
+    return dx, None if gain is None else dgain, dshift

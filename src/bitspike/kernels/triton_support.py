@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import torch
+import torch.utils.checkpoint
 
 from bitspike.kernels.native import SWITCH
 
@@ -66,7 +67,8 @@ def status() -> str:
 def attempt(call: Callable[[], Result]) -> Result | None:
     """Return what ``call`` gives; whatever it raises is logged, and means None and plain torch from now on.
 
-    Memory that runs out is no fault of Triton and is raised.
+    Memory that runs out is no fault of Triton and is raised. So is what torch's checkpointing of activations raises: it
+    ends a second forward pass with an exception as soon as it has what it needs, wherever that is.
     """
     global _broken  # noqa: PLW0603 - one fact about the process
     try:
@@ -74,6 +76,8 @@ def attempt(call: Callable[[], Result]) -> Result | None:
     except torch.OutOfMemoryError:
         raise
     except Exception as error:
+        if type(error).__module__ == torch.utils.checkpoint.__name__:
+            raise
         # A broken installation, a compiler or a driver can raise anything.
         if _broken is None:
             _broken = f"a Triton kernel failed ({type(error).__name__})"

@@ -67,7 +67,9 @@ def _along(clip: Tensor, x: Tensor) -> Tensor:
 
 def _levels(x: Tensor, clip: Tensor, steps: int, shift: float) -> Tensor:
     # x T first: with that product exact, the quotient at a tie is exact too. clamp keeps NaN, so divergence shows.
-    return (x * steps).div_(clip).add_(shift).clamp_(0, steps).floor_().mul_(clip / steps)
+    # Divided by a number of Python's, CUDA would multiply with 1 / steps, and its last bit would not be the CPU's.
+    step = clip / torch.full_like(clip, steps)
+    return (x * steps).div_(clip).add_(shift).clamp_(0, steps).floor_().mul_(step)
 
 
 def _inside(g: Tensor, x: Tensor, clip: Tensor, low: float, high: float) -> Tensor:

@@ -23,7 +23,7 @@ class _QuantReLU(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, clip: Tensor, levels: int) -> Tensor:
         ctx.save_for_backward(x, clip)
         ctx.levels = levels
-        return _codes(_wide(x), clip, levels).div_(levels).mul_(clip).to(x.dtype)
+        return _share(_wide(x), clip, levels).mul_(clip).to(x.dtype)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -35,7 +35,7 @@ class _QuantReLU(torch.autograd.Function):
             dx = (g * ((wide > 0) & (wide <= clip))).to(x.dtype)
         if ctx.needs_input_grad[1]:
             # Above the clip the code is 1 and y / clip counts as 0; below zero both are 0.
-            share = _codes(wide, clip, ctx.levels).div_(ctx.levels)
+            share = _share(wide, clip, ctx.levels)
             share -= torch.where(wide > clip, 0.0, wide.relu() / clip)
             dclip = (g * share).sum().to(clip.dtype)
         return dx, dclip, None
@@ -45,9 +45,11 @@ def _wide(x: Tensor) -> Tensor:
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
-def _codes(x: Tensor, clip: Tensor, levels: int) -> Tensor:
+def _share(x: Tensor, clip: Tensor, levels: int) -> Tensor:
+    """Return the code of every value divided by the largest code, q."""
     # clamp keeps NaN, so a training that has diverged shows.
-    return (x / clip).clamp_(0, 1).mul_(levels).round_()
+    codes = (x / clip).clamp_(0, 1).mul_(levels).round_()
+    return codes.div_(codes.new_full((), levels))  # by a number of Python's, CUDA would multiply with 1 / levels
 
 
 def quant_relu(x: Tensor, clip: Tensor, levels: int) -> Tensor:
