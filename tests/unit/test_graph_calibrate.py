@@ -156,7 +156,7 @@ def test_large_batches_are_looked_at_in_pieces(monkeypatch: pytest.MonkeyPatch) 
     assert torch.equal(found["relu"], expected["relu"])
 
 
-@pytest.mark.parametrize("batches", [None, [], iter(()), torch.empty(0, 3)], ids=repr)
+@pytest.mark.parametrize("batches", [None, [], iter(()), torch.empty(0, 3)], ids=["None", "empty", "read", "no rows"])
 def test_calibration_without_data_is_refused(batches: Any) -> None:
     with pytest.raises(DataError, match="needs data"):
         calibrate(two_layers(), batches, steps=4)
