@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from bitspike.errors import CheckFailed
+from bitspike.errors import CheckFailed, ConstraintError, DataError
 from bitspike.integer.debug import convolution_and_pool, one_convolution
 from bitspike.integer.engine import Engine, Method, TorchEngine
 from bitspike.integer.host import decode, encode
@@ -109,6 +110,7 @@ def test_a_certificate_is_plain_values(tmp_path: Path) -> None:
     good = verify(folder)
     assert json.loads(json.dumps(good.to_dict())) == {
         "equal": True, "samples": 6, "spikes_compared": 384, "membranes_compared": 384, "first_difference": None,
+        "inputs_clipped": 0,
     }  # fmt: skip
     good.raise_if_failed()
     flip(folder, WEIGHTS, "neuron.theta", (0,), 7)
@@ -123,7 +125,8 @@ def test_images_and_batches_are_counted_to_the_last_ragged_one() -> None:
     parts = verify(net, [(images[:4], torch.zeros(4)), (images[4:], torch.zeros(3))])
     assert whole == parts
     assert (whole.equal, whole.samples, whole.spikes_compared) == (True, 7, 7 * 64)
-    assert verify(net, images[:0]).samples == 0
+    with pytest.raises(DataError, match="nothing to prove"):
+        verify(net, images[:0])
 
 
 def test_as_many_samples_are_run_at_once_as_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,11 +175,17 @@ def test_what_is_compared_is_the_folder_and_not_the_network_in_memory(tmp_path: 
 
 
 def test_the_host_encodes_and_decodes() -> None:
-    net = one_convolution()
-    images = torch.tensor([-3.0, 0.4, 7.6, 99.0]).view(4, 1, 1, 1).expand(4, 1, 4, 4)
-    codes = encode(net, images)
+    whole = one_convolution()  # reads whole numbers from 0 to 8
+    halves = replace(whole.input, grid=Grid(0.5, 0, 8))
+    net = replace(whole, nodes=(halves, *whole.nodes[1:]))
+    images = torch.tensor([-1.5, 0.2, 3.8, 4.9]).view(4, 1, 1, 1).expand(4, 1, 4, 4)
+    with pytest.warns(UserWarning, match=r"50\.00% of the input values were clipped"):
+        codes = encode(net, images)
     assert codes.shape == (1, 4, 1, 4, 4)
     assert codes[0, :, 0, 0, 0].tolist() == [0, 0, 8, 8]
+    for value in (-3.0, 0.4, 99.0):
+        with pytest.raises(ConstraintError, match="whole numbers from 0 to 8"):
+            encode(whole, torch.full((1, 1, 4, 4), value))
     assert decode(net.outputs[0], np.array([[1, 2]])).tolist() == [[1.0, 2.0]]
     with pytest.raises(ValueError, match=r"\[2, 4, 4\], needed is \[N, 1, 4, 4\]"):
         encode(net, torch.zeros(2, 4, 4))

@@ -15,8 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from bitspike.errors import ConstraintError
+from bitspike.errors import ConstraintError, DataError
 from bitspike.nn import Neuron
+from bitspike.nn.entering import counted_inputs
 
 Spikes = Callable[[str, Tensor], None]
 
@@ -111,7 +112,17 @@ class Recorder:
         tally.chances += size_TNF.shape[0] * size_TNF.shape[1]
 
     def layers(self) -> dict[str, LayerActivity]:
-        """Return the activity of every layer heard so far, in the order of their first call."""
+        """Return the activity of every layer heard so far, in the order of their first call.
+
+        Raises:
+            DataError: not one sample has been heard.
+        """
+        if not any(tally.chances for shapes in self._tallies.values() for tally in shapes.values()):
+            raise DataError(
+                "there is no activity to tell of: the network was shown no sample; an iterator may have been read to "
+                "its end before",
+                fix="pass the loader itself, not iter(loader)",
+            )
         return {
             name if index == 0 else f"{name}#{index + 1}": LayerActivity(
                 rate=float(tally.total) / (tally.chances * len(tally.fired_F)),
@@ -120,7 +131,7 @@ class Recorder:
                 neurons=len(tally.fired_F),
             )
             for name, shapes in self._tallies.items()
-            for index, tally in enumerate(shapes.values())
+            for index, tally in enumerate(t for t in shapes.values() if t.chances)
         }
 
 
@@ -132,11 +143,12 @@ def measure(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor] | Tensor])
         batches: images [N, C, H, W], or pairs of images and labels; moved to the device of the model.
 
     Raises:
-        ConstraintError: the model has no spiking neurons.
+        ConstraintError: the model has no spiking neurons. DataError: the batches hold no sample.
     """
-    with Recorder(model) as recorder, _evaluating(model) as device:
+    with Recorder(model) as recorder, counted_inputs(model) as clipped, _evaluating(model) as device:
         for batch in batches:
             model((batch if isinstance(batch, Tensor) else batch[0]).to(device))
+    clipped.warn()
     return recorder.layers()
 
 

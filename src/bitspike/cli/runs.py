@@ -71,6 +71,8 @@ def evaluate(
             print_json(found)
             return
         images = f"{found['samples']:,} images"
+        if found["inputs_clipped"]:
+            images += f", {found['inputs_clipped']:,} of their values clipped to the grid of the input"
         typer.echo(f"{found['run']}: test accuracy {found['accuracy']:.2%} at T = {found['steps']} ({images})")
 
 

@@ -20,6 +20,7 @@ from bitspike.graph.ir import Graph
 from bitspike.graph.rebuild import evaluate, rebuild, values
 from bitspike.graph.settings import Settings
 from bitspike.graph.spiking import build
+from bitspike.ops.entering import Clipped, put
 from bitspike.ops.grids import Grid
 
 Values = Tensor | npt.NDArray[Any]
@@ -78,16 +79,19 @@ class Conversion:
         """Return the one tensor that the integers of the spiking part read when the whole network gets ``inputs``.
 
         That is what enters the spiking part; where several tensors do, their codes side by side, [N, all values of a
-        sample], each on its own grid.
+        sample], each on its own grid. What leaves a grid is refused, or clipped and said, as in ``bs.encode``.
         """
         return self.pack(self.entries(*inputs))
 
-    def pack(self, entries: tuple[Tensor, ...]) -> Tensor:
-        """Return the same of what enters the spiking part."""
+    def pack(self, entries: tuple[Tensor, ...], clipped: Clipped | None = None) -> Tensor:
+        """Return the same of what enters the spiking part; count in ``clipped`` what leaves its grid, or warn of it."""
         if len(entries) == 1:
             return entries[0]
+        count = Clipped() if clipped is None else clipped
         grids = [self.grids[op.id] for op in self.core if op.kind == "input"]
-        codes = [grid.encode(entry).flatten(1).float() for grid, entry in zip(grids, entries, strict=True)]
+        codes = [put(entry, grid, count).flatten(1).float() for grid, entry in zip(grids, entries, strict=True)]
+        if clipped is None:
+            count.warn(stacklevel=3)
         return torch.cat(codes, 1)
 
     def results(self, leaving: Values | Sequence[Values], *inputs: Tensor) -> Any:
@@ -135,8 +139,13 @@ class Conversion:
 
         Returns:
             the network; its ``conversion`` is a new one.
+
+        Raises:
+            ConstraintError: a choice outside what is allowed, or a coding for which the input was not calibrated.
         """
-        return replace(self, settings=replace(self.settings, **changes)).assemble()
+        settings = replace(self.settings, **changes)
+        _refuse_other_coding(self.settings.coding, settings.coding, self.grids)
+        return replace(self, settings=settings).assemble()
 
     def assemble(self) -> nn.Module:
         """Return the network that users call: the spiking one, with what stays real around it where something does."""
@@ -152,6 +161,18 @@ class Conversion:
         network.__dict__["conversion"] = record
         network.__dict__["spiking"] = built.network
         return network.eval()
+
+
+def _refuse_other_coding(before: str, now: str, grids: Mapping[str, Grid]) -> None:
+    """Refuse a coding whose grids would not be those that calibration found."""
+    whole = "events" in (before, now) and before != now
+    beyond = now in ("rate", "bernoulli") and any(g.low < 0 or g.high * g.scale > 1 + 1e-6 for g in grids.values())
+    if whole or (beyond and before != now):
+        said = ", ".join(f"{id}: {g.low * g.scale:.3g} to {g.high * g.scale:.3g}" for id, g in grids.items())
+        raise ConstraintError(
+            f"build(coding={now!r}): the input was calibrated for coding={before!r} ({said})",
+            fix=f"bs.convert(model, example, calibrate=..., coding={now!r})",
+        )
 
 
 def holds_input(graph: Graph, id: str) -> bool:

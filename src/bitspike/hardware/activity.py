@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from bitspike.errors import ConstraintError
+from bitspike.errors import ConstraintError, DataError
 from bitspike.integer.network import (
     Add,
     Burst,
@@ -51,8 +51,8 @@ class HasSpikes(Protocol):
 
 
 def is_spiking(node: Input) -> bool:
-    """Tell whether an input carries spikes: codes of magnitude 0 and 1."""
-    return max(abs(node.grid.low), abs(node.grid.high)) == 1
+    """Tell whether an input carries spikes, or counts of them step by step: codes that are their own real values."""
+    return max(abs(node.grid.low), abs(node.grid.high)) == 1 or (not node.constant and node.grid.scale == 1.0)
 
 
 def counts(net: IntegerNetwork, trace: HasSpikes, *, codes: Numbers | None = None) -> dict[str, Reals]:
@@ -66,7 +66,7 @@ def counts(net: IntegerNetwork, trace: HasSpikes, *, codes: Numbers | None = Non
         codes: the input codes of the run, [T or 1, N, ...]; needed where the input carries spikes.
 
     Raises:
-        ConstraintError: a neuron is missing in the trace, or has another shape.
+        ConstraintError: a neuron is missing in the trace, or has another shape. DataError: there is no sample.
     """
     found: dict[str, Reals] = {}
     wires: dict[str, Numbers] = {}
@@ -88,6 +88,11 @@ def counts(net: IntegerNetwork, trace: HasSpikes, *, codes: Numbers | None = Non
             full = _moved(node, [wires[s] for s in node.sources])
         if full is None:
             continue
+        if full.shape[1] == 0:
+            raise DataError(
+                f"spikes of {node.path} are of no sample, so there is no activity to tell of",
+                fix="bs.simulate(net, bs.encode(net, images)) of at least one image",
+            )
         if node.id in pooled:
             wires[node.id] = full
         if isinstance(node, Neuron | MaxPool | CountMaxPool | Input):
@@ -132,7 +137,19 @@ class Wires:
                     f"activity of {id!r} is {list(values.shape)}; needed is {list(self.nodes[id].shape)}",
                     fix="mean spikes per sample, summed over the steps",
                 )
+            if not (np.isfinite(values) & (values >= 0)).all():
+                raise ConstraintError(
+                    f"activity of {id!r} holds NaN, infinity or a number below 0; a mean count of spikes is 0 or more",
+                    fix="the mean over at least one sample",
+                )
             self.given[id] = values
+
+    def largest(self, id: str) -> int:
+        """Return the largest count that an input may put on a wire at one step, through what only moves it; else 1."""
+        node = self.nodes[id]
+        while isinstance(node, Reshape | Transpose | Slice | Pad | Upsample):
+            node = self.nodes[node.sources[0]]
+        return max(abs(node.grid.low), abs(node.grid.high)) if isinstance(node, Input) and is_spiking(node) else 1
 
     def of(self, id: str) -> Reals | None:
         """Return the counts on a wire, or None where it carries codes of several bits, or sums."""

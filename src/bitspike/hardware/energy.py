@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bitspike.errors import ConstraintError
+from bitspike.errors import ConstraintError, DataError
 from bitspike.hardware.activity import HasSpikes, Numbers, Wires, counts, dense_macs, fan_out
 from bitspike.hardware.bill import Ann, EnergyReport, LayerEnergy, NeuronEnergy
 from bitspike.hardware.branches import gain_bits
@@ -76,7 +76,7 @@ def energy(
         all counts and energies per sample; energies in pJ.
 
     Raises:
-        ConstraintError: the activity does not fit the network, or the table is unknown.
+        ConstraintError: the activity does not fit the network, or the table is unknown. DataError: it is of no sample.
 
     Example:
         >>> import numpy as np
@@ -97,6 +97,8 @@ def energy(
             f"energy(activity={type(activity).__name__}): spikes are needed",
             fix="energy(net, bs.simulate(net, codes))",
         )
+    if samples is not None and samples < 1:
+        raise DataError(f"energy(samples={samples}): an activity is the mean of at least one sample")
     technology = load(table)
     bill = _Bill(net, Wires(net, means), technology, memory)
     layers = tuple(bill.layers())
@@ -145,6 +147,11 @@ class _Bill:
         if isinstance(node, SumPool):
             bits = _unsigned(self.bounds[node.sources[0]])
         sops = float((arriving * reach).sum())
+        if isinstance(node, Weighted) and self.wires.largest(node.sources[0]) > 1:
+            # Counts: n additions of a weight, or a product of every code as of pixels, whichever is cheaper.
+            line = self._multiplied(node, macs, float(np.broadcast_to(reach, source).sum()), bits, sums)
+            if line.operations * line.operation_pj < sops * self.technology.add(bits):
+                return line
         return self._line(
             node, "sop" if isinstance(node, Weighted) else "pool", operations=sops, repeated=sops, macs=macs,
             places=float(np.broadcast_to(reach, source).sum()), spikes=float(arriving.sum()),
@@ -262,7 +269,9 @@ class _Bill:
         lines = {(line.path, line.call): line for line in layers if line.kind in ("mac", "sop")}
         for node in by_node.values():
             line = lines[node.path, node.call]
-            bits = line.input_bits if line.kind == "mac" else activation
+            # A count of spikes of one step is at most 1, of an input of counts as many as its grid holds.
+            counted = math.ceil(math.log2(self.net.steps * self.wires.largest(node.sources[0]) + 1))
+            bits = line.input_bits if line.kind == "mac" else counted
             window = max(1, line.macs // math.prod(node.shape))
             product = self.technology.multiply(line.weight_bits, bits)
             wide = line.weight_bits + bits + math.ceil(math.log2(window))

@@ -12,12 +12,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from bitspike.errors import ConstraintError
+from bitspike.errors import ConstraintError, DataError
 from bitspike.graph.trace import evaluation
 from bitspike.integer.engine import TorchEngine
-from bitspike.integer.host import decode, encode
+from bitspike.integer.host import counted_codes, decode
 from bitspike.integer.network import IntegerNetwork
 from bitspike.nn import BernoulliCoder, Neuron
+from bitspike.ops.entering import Clipped
 
 Int8s = npt.NDArray[np.int8]
 
@@ -33,6 +34,7 @@ class Agreement:
         accuracy: of the float network, 0 to 1.
         lowered_accuracy: of the integer network.
         samples: inputs compared.
+        inputs_clipped: input values that lay beyond the grid of the input and were clipped to it, on both sides.
     """
 
     spikes: float
@@ -41,6 +43,7 @@ class Agreement:
     accuracy: float
     lowered_accuracy: float
     samples: int
+    inputs_clipped: int = 0
 
     @property
     def accuracy_difference(self) -> float:
@@ -62,6 +65,7 @@ class Tally:
     same: int = 0
     right: int = 0
     right_lowered: int = 0
+    clipped: Clipped = field(default_factory=Clipped)
 
     def spikes(self, net: IntegerNetwork, floats: Mapping[str, Sequence[Int8s]], integers: Mapping[str, Int8s]) -> None:
         """Count the spikes of one batch.
@@ -84,14 +88,27 @@ class Tally:
         self.right_lowered += int((integers == labels).sum())
 
     def result(self) -> Agreement:
-        samples = max(1, self.samples)
+        """Return the shares, and say what was clipped.
+
+        Raises:
+            DataError: no sample was counted.
+        """
+        samples = self.samples
+        if samples == 0:
+            raise DataError(
+                "there is nothing to compare: the batches hold no sample; an iterator may have been read to its end "
+                "before",
+                fix="pass the loader itself, not iter(loader)",
+            )
+        self.clipped.warn(stacklevel=3)
         return Agreement(
             spikes=self.equal.total() / max(1, self.total.total()),
             layers={path: self.equal[path] / count for path, count in self.total.items()},
             predictions=self.same / samples,
             accuracy=self.right / samples,
             lowered_accuracy=self.right_lowered / samples,
-            samples=self.samples,
+            samples=samples,
+            inputs_clipped=self.clipped.values,
         )
 
 
@@ -108,7 +125,8 @@ def compare(
         seed: of the random coder, where the network has one; both sides see the same spikes.
 
     Raises:
-        ConstraintError: the network has more than one read-out.
+        ConstraintError: the network has more than one read-out, or inputs are none of its own, as of ``bs.encode``.
+        DataError: there is no sample.
     """
     if len(net.outputs) != 1:
         raise ConstraintError(f"the network has {len(net.outputs)} read-outs; class scores come from one")
@@ -121,9 +139,11 @@ def compare(
         for number, (x, y) in enumerate(batches):
             for coder in coders:
                 coder.generator = torch.Generator().manual_seed(seed + number)
+            codes = counted_codes(net, x, tally.clipped, generator=torch.Generator().manual_seed(seed + number))
+            x = x if x.is_floating_point() else x.float()  # counts, which are as good as real
             with evaluation(model), recorded(model) as spikes:
                 logits = model(x.to(device))
-            trace = engine.run(encode(net, x, generator=torch.Generator().manual_seed(seed + number)))
+            trace = engine.run(codes)
             lowered = decode(output, trace.outputs[output.id]).argmax(1)
             tally.spikes(net, spikes, trace.spikes)
             tally.answers(logits.argmax(1).cpu().numpy(), lowered, y.cpu().numpy())

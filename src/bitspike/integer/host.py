@@ -1,4 +1,7 @@
-"""The host's side of an integer network: real inputs to codes, integer outputs to real values."""
+"""The host's side of an integer network: real inputs to codes, integer outputs to real values.
+
+What leaves the grid of the input is refused, or clipped and counted: :mod:`bitspike.ops.entering` has the rules.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,10 @@ import torch
 from torch import Tensor
 
 from bitspike.errors import ConstraintError
-from bitspike.integer.network import IntegerNetwork, Integers, Readout
+from bitspike.integer.network import Input, IntegerNetwork, Integers, Readout
 from bitspike.ops.coding import bernoulli, even_rate
+from bitspike.ops.entering import Clipped, put
+from bitspike.ops.grids import Grid
 
 
 def encode(net: IntegerNetwork, images: Tensor, *, generator: torch.Generator | None = None) -> Integers:
@@ -17,29 +22,64 @@ def encode(net: IntegerNetwork, images: Tensor, *, generator: torch.Generator | 
 
     Args:
         net: the network; one input.
-        images: [N, ...] as the trained network takes them, or [T, N, ...] for a network without an encoder.
+        images: [N, ...] as the trained network takes them, or [T, N, ...] for a network without an encoder; floating.
+            Where the grid holds whole numbers (spikes, counts), integers and truth values as well.
         generator: source of the random numbers of a Bernoulli coder.
 
     Returns:
-        int64 [1 or T, N, ...]; values outside the grid are clipped to it.
+        int64 [1 or T, N, ...]. Values beyond a grid of real numbers are clipped to it; more than 1 in 1,000 of them
+        are said in one warning.
 
     Raises:
-        ConstraintError: the shape is not the network's.
+        ConstraintError: the shape is not the network's; a value is not finite; integers, such as bytes, for a grid of
+            real numbers; a value that a grid of whole numbers does not hold; or values of another unit: more than 1 %
+            of them beyond the grid by more than it is wide.
+
+    Example:
+        >>> from bitspike.integer.debug import one_convolution  # whole numbers from 0 to 8 enter
+        >>> encode(one_convolution(), torch.full((1, 1, 4, 4), 3.0))[0, 0, 0, 0].tolist()
+        [3, 3, 3, 3]
     """
-    source = net.input
-    timed = source.coding == "direct" and not source.constant
+    clipped = Clipped()
+    codes = counted_codes(net, images, clipped, generator=generator)
+    clipped.warn()
+    return codes
+
+
+def counted_codes(
+    net: IntegerNetwork, images: Tensor, clipped: Clipped, *, generator: torch.Generator | None = None
+) -> Integers:
+    """Do what :func:`encode` does for one of many batches, and count in ``clipped`` instead of warning."""
+    source, timed = net.input, is_timed(net)
+    if not isinstance(images, Tensor):
+        raise ConstraintError(
+            f"inputs are a {type(images).__name__}, needed is a tensor of real values", fix="torch.from_numpy(x)"
+        )
     if tuple(images.shape[2 if timed else 1 :]) != source.shape or (timed and len(images) != net.steps):
         wanted = [*(["T"] if timed else []), "N", *source.shape]
         raise ConstraintError(
             f"inputs have the shape {list(images.shape)}, needed is [{', '.join(map(str, wanted))}]",
             fix="where a real part stands before the spiking one, what that gives: snn.conversion.packed(images)",
         )
-    if source.coding == "bernoulli":
-        images = bernoulli(images, net.steps, divisor=source.divisor, generator=generator)
-    elif source.coding == "rate":
-        images = even_rate(images, net.steps)
-    codes = source.grid.encode(images).cpu().numpy()
+    if source.coding in ("bernoulli", "rate"):
+        images = _drawn(source, images, net.steps, clipped, generator)
+        clipped = Clipped()  # spikes are on their grid
+    codes = put(images, source.grid, clipped).cpu().numpy()
     return codes[None] if source.constant else codes
+
+
+def is_timed(net: IntegerNetwork) -> bool:
+    """Tell whether inputs come with a time axis of their own, [T, N, ...]."""
+    return net.input.coding == "direct" and not net.input.constant
+
+
+def _drawn(source: Input, images: Tensor, steps: int, clipped: Clipped, generator: torch.Generator | None) -> Tensor:
+    """Return the spikes of real values, and count those that a coder cannot tell from its largest."""
+    signed, fine = source.coding == "bernoulli", 2**24  # so fine that only what lies beyond the ends is counted
+    put(images, Grid((source.divisor if signed else 1.0) / fine, -fine if signed else 0, fine), clipped)
+    if signed:
+        return bernoulli(images, steps, divisor=source.divisor, generator=generator)
+    return even_rate(images, steps)
 
 
 def decode(output: Readout, value: Integers) -> npt.NDArray[np.float64]:

@@ -49,6 +49,7 @@ class Certificate:
         samples: inputs that were run.
         spikes_compared, membranes_compared: values that were compared.
         first_difference: None if there is none.
+        inputs_clipped: input values that lay beyond the grid of the input and were clipped to it.
     """
 
     equal: bool
@@ -56,6 +57,7 @@ class Certificate:
     spikes_compared: int
     membranes_compared: int
     first_difference: Difference | None = None
+    inputs_clipped: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -70,6 +72,8 @@ class Certificate:
         compared = (
             f"{self.spikes_compared:,} spikes and {self.membranes_compared:,} membranes of {self.samples:,} samples"
         )
+        if self.inputs_clipped:
+            compared += f"; {self.inputs_clipped:,} input values clipped to their grid"
         if self.equal:
             return f"certificate: 100% equal ({compared})"
         return f"certificate: NOT equal\n  first difference: {self.first_difference}\n  compared: {compared}"
@@ -92,6 +96,8 @@ def replay(folder: Path, run: Run = simulate) -> Certificate:
     manifest, tensors = read_manifest(folder), read_tensors(folder, WEIGHTS)
     net, vectors = load(folder, check=False), read_tensors(folder, VECTORS)
     expected, codes, steps = _golden(net, vectors, folder)
+    if codes.ndim < 2 or codes.shape[1] == 0:
+        raise PackageError(f"{folder / VECTORS} holds no sample, so there is nothing to prove")
     found = run(net, codes)
     _refuse_other_shapes(expected, found, len(steps), folder)
     first = first_difference(net, expected, found, steps)

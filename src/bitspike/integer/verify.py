@@ -17,12 +17,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from bitspike.errors import DataError
 from bitspike.integer.engine import Engine, Method, TorchEngine
-from bitspike.integer.host import encode
+from bitspike.integer.host import counted_codes, is_timed
 from bitspike.integer.network import IntegerNetwork, Integers
 from bitspike.integer.package import load, save
 from bitspike.integer.replay import Certificate, Difference, first_difference, replay
 from bitspike.integer.simulate import Trace, simulate
+from bitspike.ops.entering import Clipped
 
 Batch = Tensor | tuple[Tensor, Tensor]
 _MEMORY, _MOST = 2**30, 250
@@ -51,10 +53,12 @@ def verify(
             and runs every method that it has besides those that it would choose.
 
     Returns:
-        the certificate; ``raise_if_failed()`` turns a difference into an error.
+        the certificate; ``raise_if_failed()`` turns a difference into an error. ``inputs_clipped`` counts the input
+        values beyond the grid, whose codes were run clipped; see ``bs.encode``.
 
     Raises:
-        PackageError: the folder cannot be read.
+        PackageError: the folder cannot be read. DataError: there is no sample, so that nothing would be proven.
+        ConstraintError: the images are no inputs of the network, as of ``bs.encode``.
 
     Example:
         >>> from bitspike.integer.debug import one_convolution
@@ -81,7 +85,11 @@ def _verify(
 
 
 def prove_codes(net: IntegerNetwork, folder: Path, batches: Iterable[Integers], *, engine: bool = False) -> Certificate:
-    """Compare torch, or the fast engine, on ``net`` with NumPy int64 on what ``folder`` holds, for batches of codes."""
+    """Compare torch, or the fast engine, on ``net`` with NumPy int64 on what ``folder`` holds, for batches of codes.
+
+    Raises:
+        DataError: there is no sample.
+    """
     reference = load(folder)
     runs = [e.run for e in _engines(net)] if engine else [TorchEngine(net).run]
     samples = spikes = membranes = 0
@@ -95,6 +103,11 @@ def prove_codes(net: IntegerNetwork, folder: Path, batches: Iterable[Integers], 
         samples += codes.shape[1]
         spikes += sum(s.size for s in found.spikes.values())
         membranes += sum(h.size for h in found.potentials.values())
+    if samples == 0:
+        raise DataError(
+            "there is nothing to prove: the images hold no sample; an iterator may have been read to its end before",
+            fix="pass the loader itself, not iter(loader); or the images in one tensor",
+        )
     return Certificate(first is None, samples, spikes, membranes, first)
 
 
@@ -119,15 +132,17 @@ def _shifted(difference: Difference, samples: int) -> Difference:
 def _prove(
     net: IntegerNetwork, folder: Path, images: Tensor | Iterable[Batch], batch_size: int | None, engine: bool
 ) -> Certificate:
-    timed = net.input.coding == "direct" and not net.input.constant
-    axis, size = (1 if timed else 0), _fitting(net) if batch_size is None else batch_size
+    axis, size = (1 if is_timed(net) else 0), _fitting(net) if batch_size is None else batch_size
+    clipped = Clipped()
 
     def batches() -> Iterator[Integers]:
         for batch in [images] if isinstance(images, Tensor) else images:
             for part in torch.split(batch if isinstance(batch, Tensor) else batch[0], size, dim=axis):
-                yield encode(net, part)
+                yield counted_codes(net, part, clipped)
 
-    return prove_codes(net, folder, batches(), engine=engine)
+    certificate = prove_codes(net, folder, batches(), engine=engine)
+    clipped.warn(stacklevel=5)
+    return replace(certificate, inputs_clipped=clipped.values)
 
 
 def _fitting(net: IntegerNetwork) -> int:

@@ -17,13 +17,14 @@ from bitspike.hardware.energy import MemoryModel
 from bitspike.hardware.energy import energy as bill
 from bitspike.hardware.technology import Technology
 from bitspike.integer.engine import TorchEngine
-from bitspike.integer.host import encode
+from bitspike.integer.host import counted_codes
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.package import VECTORS, read_tensors
 from bitspike.integer.simulate import Trace
 from bitspike.journeys import build as b
 from bitspike.journeys.folder import RECIPE, opened
 from bitspike.journeys.networks import read_network, saved
+from bitspike.ops.entering import Clipped
 from bitspike.recipe import load
 
 
@@ -85,7 +86,8 @@ def energy(
 
     Raises:
         ConstraintError: the table is unknown, there are no images to count the spikes of, or the activity does not fit
-            the network. PackageError: there is no network, or it cannot be read. RunError: the run has none yet.
+            the network. DataError: the activity is of no sample. PackageError: there is no network, or it cannot be
+            read. RunError: the run has none yet.
 
     Example:
         >>> from bitspike.integer.debug import convolution_and_pool
@@ -127,11 +129,12 @@ def _of_test_images(
     recipe = load(recipe, set)
     data = b.build_data(recipe)
     some = data.test.subset(range(min(samples, len(data.test))))
-    engine, total = TorchEngine(net), dict[str, npt.NDArray[np.float64]]()
+    engine, total, clipped = TorchEngine(net), dict[str, npt.NDArray[np.float64]](), Clipped()
     for number, (x, y) in enumerate(b.evaluation_batches(recipe, data, some)):
-        codes = encode(net, x, generator=torch.Generator().manual_seed(recipe.seed + number))
+        codes = counted_codes(net, x, clipped, generator=torch.Generator().manual_seed(recipe.seed + number))
         for id, mean in counts(net, engine.run(codes), codes=codes).items():
             total[id] = total.get(id, np.zeros(())) + mean * len(y)
+    clipped.warn()
     means = {id: value / len(some) for id, value in total.items()}
     said = f"{data.test.name}, test split"
     return bill(net, means, table=table, memory=memory, samples=len(some), data=said)

@@ -12,8 +12,9 @@ from bitspike.graph.conversion import conversion_of, spiking_part
 from bitspike.graph.trace import evaluation
 from bitspike.integer.agreement import Agreement, Tally, recorded
 from bitspike.integer.engine import TorchEngine
-from bitspike.integer.host import decode, encode
+from bitspike.integer.host import counted_codes, decode
 from bitspike.integer.network import IntegerNetwork
+from bitspike.ops.entering import Clipped
 
 
 @torch.no_grad()
@@ -27,15 +28,22 @@ def compare_core(
         net: its spiking part, lowered.
         batches: inputs and labels, as the whole network takes them.
         seed: of the random coder, where the spiking part has one; both sides see the same spikes.
+
+    Raises:
+        DataError: there is no sample.
     """
     core, record, engine = spiking_part(network), conversion_of(network), TorchEngine(net)
     tally = Tally()
+    home = next((p.device for p in [*network.parameters(), *network.buffers()]), torch.device("cpu"))
     for number, (x, y) in enumerate(batches):
+        x = x.to(home)
         traces = []
 
         def integers(_module: nn.Module, inputs: tuple[Tensor, ...], out: Any) -> Any:
-            codes = encode(net, record.pack(inputs), generator=torch.Generator().manual_seed(seed + number))  # noqa: B023
-            traces.append(engine.run(codes))  # noqa: B023
+            generator = torch.Generator().manual_seed(seed + number)  # noqa: B023
+            row = record.pack(inputs, tally.clipped)
+            count = tally.clipped if len(inputs) == 1 else Clipped()  # a row holds codes, which were counted just now
+            traces.append(engine.run(counted_codes(net, row, count, generator=generator)))  # noqa: B023
             results = [torch.from_numpy(decode(o, traces[-1].outputs[o.id])).to(inputs[0]) for o in net.outputs]  # noqa: B023
             return results[0] if isinstance(out, Tensor) else tuple(results)
 
@@ -49,5 +57,5 @@ def compare_core(
             finally:
                 handle.remove()
         tally.spikes(net, spikes, traces[-1].spikes)
-        tally.answers(answers.numpy(), lowered.numpy(), y.numpy())
+        tally.answers(answers.cpu().numpy(), lowered.cpu().numpy(), y.cpu().numpy())
     return tally.result()

@@ -27,7 +27,8 @@ def evaluate(run: str | Path, *, steps: int | None = None, set: Iterable[str] = 
         set: changes to the recipe, such as ``data.root=FOLDER``.
 
     Returns:
-        ``run``, ``accuracy``, ``loss``, ``samples``, ``steps`` and ``reported``: the test accuracy in its report.
+        ``run``, ``accuracy``, ``loss``, ``samples``, ``steps``, ``inputs_clipped`` (input values beyond the grid of a
+        converted network) and ``reported``: the test accuracy in its report.
 
     Raises:
         RunError: there is no finished run. DataError: the images are missing.
@@ -50,6 +51,7 @@ def evaluate(run: str | Path, *, steps: int | None = None, set: Iterable[str] = 
         "accuracy": found.accuracy,
         "loss": found.loss,
         "samples": found.samples,
+        "inputs_clipped": found.inputs_clipped,
         "steps": way.steps if steps is None else steps,
         "reported": report["accuracy"]["test"],
     }

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bitspike.errors import ConstraintError
+from bitspike.ops.entering import need_numbers
 from bitspike.ops.grids import Grid
 
 _MAX = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
@@ -121,6 +122,9 @@ class Burst(nn.Module):
 class Codes(nn.Module):
     """Put real inputs on an integer grid and hand the codes on: ``clip(round(x / scale), low, high)`` as whole floats.
 
+    Integers, such as bytes, are refused where the grid holds real values.
+    :func:`bitspike.nn.entering.counted_inputs` counts what is clipped.
+
     Example:
         >>> Codes(Grid(scale=0.5, low=-2, high=2))(torch.tensor([0.6, -9.0])).tolist()
         [1.0, -2.0]
@@ -131,7 +135,8 @@ class Codes(nn.Module):
         self.grid = grid
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.grid.encode(x).to(x.dtype)
+        need_numbers(x, self.grid)
+        return self.grid.encode(x).to(x.dtype if x.is_floating_point() else torch.get_default_dtype())
 
     def extra_repr(self) -> str:
         return f"{self.grid}"

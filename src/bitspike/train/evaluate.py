@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from bitspike.errors import DataError
 from bitspike.nn import Encoder, set_steps
+from bitspike.nn.entering import counted_inputs
 from bitspike.train.losses import CrossEntropy
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -26,12 +27,14 @@ class Evaluation:
         loss: mean over the samples.
         samples: how many there were.
         confusion: int64 [classes, classes] counts, row = true class, column = answer.
+        inputs_clipped: input values that lay beyond the grid of a converted network and were clipped to it.
     """
 
     accuracy: float
     loss: float
     samples: int
     confusion: Tensor
+    inputs_clipped: int = 0
 
 
 @torch.no_grad()
@@ -53,7 +56,8 @@ def evaluate(
         add_up: adds a tensor up over all processes, where each has its own share of the set.
 
     Raises:
-        DataError: there is no sample.
+        DataError: there is no sample. ConstraintError: of a converted network, inputs that are none of its own, such as
+            bytes for a network of images in [0, 1]; :mod:`bitspike.ops.entering` has the rules.
 
     Example:
         >>> x, y = torch.eye(2), torch.tensor([0, 0])
@@ -67,7 +71,7 @@ def evaluate(
     total = torch.zeros((), dtype=torch.float64, device=place)
     confusion = torch.zeros(0, 0, dtype=torch.int64, device=place)
     try:
-        with _own_seed(seed, place), full_precision():
+        with _own_seed(seed, place), full_precision(), counted_inputs(model) as clipped:
             for x, y in batches:
                 x, y = x.to(place), y.to(place)
                 out = model(x)
@@ -79,12 +83,14 @@ def evaluate(
                 confusion += torch.bincount(y * classes + out.argmax(1), minlength=classes**2).view(classes, classes)
     finally:
         model.train(training)
+    count = torch.tensor(clipped.values, dtype=torch.float64, device=place)
     if add_up is not None:
-        total, confusion = add_up(total), add_up(confusion)
+        total, confusion, count = add_up(total), add_up(confusion), add_up(count)
     samples = int(confusion.sum())
     if samples == 0:
         raise DataError("there is nothing to evaluate: the set holds no sample")
-    return Evaluation(int(confusion.trace()) / samples, float(total) / samples, samples, confusion.cpu())
+    clipped.warn()
+    return Evaluation(int(confusion.trace()) / samples, float(total) / samples, samples, confusion.cpu(), int(count))
 
 
 def by_step(model: nn.Module, batches: Batches, *, seed: int = 0, final: Evaluation | None = None) -> list[float]:
