@@ -15,7 +15,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from bitspike.errors import ConstraintError, DataError
 from bitspike.graph import calibrate as module
 from bitspike.graph.calibrate import Calibration, calibrate
-from bitspike.graph.feed import feed, input_range
+from bitspike.graph.entering import Seen, look
+from bitspike.graph.feed import feed
 from bitspike.graph.ir import Graph, Op
 from bitspike.graph.thresholds import MaxThreshold, MSEThreshold, PercentileThreshold
 
@@ -108,7 +109,7 @@ def test_data_may_come_in_many_forms(batches: Any) -> None:
     graph = two_layers()
     found = calibrate(graph, batches, MaxThreshold(), steps=4)
     assert found["relu"].item() == float(activations(graph, X)["relu"].max())
-    assert found.inputs == {"x": (float(X.min()), float(X.max()))}
+    assert found.inputs == {"x": Seen(float(X.min()), float(X.max()), whole=False)}
 
 
 def test_several_inputs() -> None:
@@ -271,5 +272,5 @@ def test_wrong_uses_are_refused() -> None:
 
 def test_the_range_of_the_input() -> None:
     graph = two_layers()
-    assert input_range(graph, X.split(16)) == {"x": (float(X.min()), float(X.max()))}
-    assert input_range(graph, X, samples=8) == {"x": (float(X[:8].min()), float(X[:8].max()))}
+    assert look(graph, X.split(16), ["x"]) == {"x": Seen(float(X.min()), float(X.max()), whole=False)}
+    assert look(graph, X, ["x"], samples=8) == {"x": Seen(float(X[:8].min()), float(X[:8].max()), whole=False)}

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from bitspike.errors import ConstraintError, DataError
-from bitspike.graph.feed import Batches, feed, widened
+from bitspike.graph.entering import Seen, seen_of
+from bitspike.graph.feed import Batches, feed
 from bitspike.graph.flow import merged, neurons
 from bitspike.graph.ir import Graph, Op
 from bitspike.graph.rebuild import values
@@ -36,7 +37,7 @@ class Calibration(Mapping[str, Tensor]):
         steps: T, as the rule was told.
         n: samples that were looked at.
         seed: of the reservoirs.
-        inputs: smallest and largest value of each input, by id.
+        inputs: what was seen of each input, by id: smallest and largest value, and whether all are whole numbers.
         dead: channels without any activation above zero, by id; of one row per layer channel 0 is the layer.
         notes: codes W201 (dead) and W204 (a clip that a tie lifts).
         patterns: the rules of operations whose paths match.
@@ -47,7 +48,7 @@ class Calibration(Mapping[str, Tensor]):
     steps: int
     n: int
     seed: int
-    inputs: Mapping[str, tuple[float, float]]
+    inputs: Mapping[str, Seen]
     dead: Mapping[str, tuple[int, ...]]
     notes: tuple[str, ...]
     patterns: Mapping[str, ThresholdRule] = field(default_factory=dict)
@@ -107,7 +108,7 @@ def calibrate(
         >>> graph = Graph((Op(id="x", kind="input", path="", shape=(2,), attrs={"index": 0}), relu), {})
         >>> found = calibrate(graph, torch.tensor([[-1.0, 3.0], [2.0, 0.0]]), MaxThreshold(), steps=4, at=["relu"])
         >>> found["relu"].tolist(), found.n, found.inputs
-        ([3.0], 2, {'x': (-1.0, 3.0)})
+        ([3.0], 2, {'x': Seen(low=-1.0, high=3.0, whole=True, frames=False)})
     """
     if steps < 1 or samples < 1:
         raise ConstraintError(f"calibrate(steps={steps}, samples={samples}): both must be at least 1")
@@ -121,11 +122,12 @@ def calibrate(
         op.id: Reservoir(per_channel=rules[op.id].per_channel, capacity=capacity, seed=(seed, i))
         for i, op in enumerate(ops)
     }
-    n, ranges = 0, dict[str, tuple[float, float]]()
+    n, ranges = 0, dict[str, Seen]()
     most = max(1, PIECE // max(1, sum(math.prod(op.shape) for op in ops)))
     for xs in feed(graph, batches, samples=samples, most=most):
         n += xs[0].shape[0]
-        ranges = {id: widened(ranges.get(id), x) for id, x in zip(inputs, xs, strict=True)}
+        found = {id: seen_of(x) for id, x in zip(inputs, xs, strict=True)}
+        ranges = {id: s if id not in ranges else ranges[id].and_(s) for id, s in found.items()}
         for id, a in values(graph, xs, wanted=tuple(reservoirs)).items():
             try:
                 reservoirs[id].add(a)

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from bitspike.errors import ConstraintError
 from bitspike.graph.adjust import PIPELINES, Corrections, find_shifts, kinds_of
-from bitspike.graph.calibrate import Rules
+from bitspike.graph.calibrate import Calibration, Rules
 from bitspike.graph.calibrate import calibrate as find_lambdas
 from bitspike.graph.capture import capture
 from bitspike.graph.conversion import Conversion, holds_input
 from bitspike.graph.cut import core_of
-from bitspike.graph.feed import Batches, feed, input_range
+from bitspike.graph.entering import Rates, Seen, entering, grids_of
+from bitspike.graph.feed import feed
 from bitspike.graph.finetune import Prepared
 from bitspike.graph.flow import moves, neurons, ties
 from bitspike.graph.fold import fold
@@ -58,15 +59,19 @@ def convert(
             changed, and is taken as it stands in evaluation mode.
         example: one or more inputs as the model takes them, batch first.
         calibrate: batches of training data, with or without labels (the first ``samples`` are read), one tensor of
-            samples, or the values of spikes by operation that an earlier conversion found.
+            samples, or the values of spikes by operation that an earlier conversion found; then the input's grid is
+            read from the example, which ``conversion.notes`` say. For ``coding="events"`` rates [N, ...], or better
+            frames [T, N, ...], which show the counts that the input's grid has to hold.
         threshold: how the value of a spike is read from the activations: ``bs.MSEThreshold()``,
             ``bs.PercentileThreshold(99.9)`` or ``bs.MaxThreshold()``; None takes the first up to T = 32, the second
             beyond. A mapping gives rules to patterns over the paths of ReLUs.
         include, exclude: patterns over module names, such as ``"layer1.*"``; None is everything that can spike. What
             is outside stays real, and the result runs it once, not T times.
         keep_real: patterns of modules that are not even looked into.
-        input_grid: integer grid of the input, or of what enters the spiking part; None is read from the data: 8-bit
-            images for values in [0, 1] of the model's own input, else ``input_bits`` between the extremes.
+        input_grid: integer grid of the input, or of what enters the spiking part; None is read from the calibration
+            data: 8-bit images for values in [0, 1] of the model's own input; whole numbers as they are where
+            ``input_bits`` hold them; spikes and counts for ``coding="events"``; else ``input_bits`` between the
+            extremes.
         input_bits: of that grid, 2 to 16.
         samples, seed: of the calibration.
         correct: measure every layer against the float network, in the order of data flow, and correct what its spikes
@@ -117,6 +122,7 @@ def convert(
         samples=samples,
         seed=seed,
         correct=correct,
+        known=calibrate.inputs if isinstance(calibrate, Calibration) else None,
     )
 
 
@@ -135,10 +141,12 @@ def assemble(
     samples: int = 1024,
     seed: int = 0,
     correct: Corrections | None = None,
+    known: Mapping[str, Seen] | None = None,
 ) -> nn.Module:
     """Make the spiking network of a folded graph; arguments as :func:`convert`.
 
-    ``data`` is what the input's grid and corrections are read from where ``calibrate`` holds values.
+    ``data`` is what the input's grid and corrections are read from where ``calibrate`` holds values, and ``known`` what
+    an earlier calibration saw of what enters; without either the example has to do, and a note says so.
     """
     corrections = () if correct is None else kinds_of(correct)
     if threshold is None and isinstance(correct, str) and correct in PIPELINES:
@@ -149,15 +157,17 @@ def assemble(
     at = neurons(core)
     record: dict[str, Any]
     notes: tuple[str, ...] = ()
+    given = isinstance(calibrate, Mapping)
+    source = calibrate if not given else [inputs] if data is None else data
+    rates = Rates(graph, settings.steps, source) if settings.coding == "events" and source is not None else None
+    batches = list(feed(graph, source if rates is None else rates, samples=samples))  # read once, used three times
     if isinstance(calibrate, Mapping):
         missing = [id for id in at if id not in calibrate]
         if missing:
             raise ConstraintError(f"convert(calibrate=...): no value is given for {', '.join(missing)}")
         lambdas: Mapping[str, Tensor] = {id: calibrate[id] for id in at}
         record = {"statistic": "given"}
-        batches = list(feed(graph, [inputs] if data is None else data, samples=samples))
     else:
-        batches = list(feed(graph, calibrate, samples=samples))  # read once, used three times
         tied = ties(core) if settings.concat == "tie" else []
         found = find_lambdas(
             graph, batches, threshold, steps=settings.steps, at=at, samples=samples, ties=tied, seed=seed
@@ -165,7 +175,12 @@ def assemble(
         lambdas, record, notes = dict(found), found.manifest(), found.notes
     if settings.reset == "hard":
         notes += ("W205: a reset to zero loses what exceeds the threshold: rates never converge to the activations",)
-    grids = _grids(graph, core, batches, input_grid, input_bits, samples, settings.coding)
+    alone = given and data is None
+    seen, said = entering(graph, core, batches, inputs, rates=rates, known=known, alone=alone)
+    grids, more = grids_of(graph, seen, settings, given=input_grid, bits=input_bits)
+    notes += (*(said if input_grid is None else ()), *more)
+    if alone and corrections:
+        notes += ("W206: corrections were measured on the example alone; data=loader would do better",)
     made = Conversion(graph, frozenset(chosen), lambdas, grids, settings, record, notes=notes)
     if corrections:
         shifts = find_shifts(made, batches, kinds=corrections, samples=min(samples, 256), seed=seed)
@@ -189,41 +204,6 @@ def _with_moves(graph: Graph, region: Collection[str]) -> frozenset[str]:
     return frozenset(region if several and len(before) > 1 else taken)
 
 
-def _grids(
-    graph: Graph, core: Graph, batches: Batches, given: Grid | None, bits: int, samples: int, coding: str
-) -> dict[str, Grid]:
-    """Return the integer grid of what enters the spiking part, by entry."""
-    entries = [op.id for op in core if op.kind == "input"]
-    if given is not None:
-        return dict.fromkeys(entries, given)
-    if not 2 <= bits <= 16:
-        raise ConstraintError(f"convert(input_bits={bits}): 2 to 16 bits are allowed")
-    found = input_range(graph, batches, samples=samples, at=entries)
-    for id, (low, high) in found.items():
-        if coding in ("rate", "bernoulli") and not (low >= 0 and high <= 1 + 1e-6):
-            raise ConstraintError(
-                f"convert(coding={coding!r}): rates go from 0 to 1, and {id} from {low:.3g} to {high:.3g}",
-                fix="coding='direct', or images in [0, 1] and their normalization inside the model, where it is folded",
-            )
-    return {id: _grid(*found[id], bits, image=holds_input(graph, id)) for id in entries}
-
-
-def _grid(low: float, high: float, bits: int, *, image: bool) -> Grid:
-    """Return the grid that reaches from the smallest to the largest value.
-
-    Example:
-        >>> _grid(0.0, 1.0, 8, image=True).high, _grid(-2.0, 1.0, 8, image=True).low
-        (255, -127)
-    """
-    if image and low >= 0 and high <= 1:
-        return Grid(1 / (2**bits - 1), 0, 2**bits - 1)
-    reach = max(-low, high) or 1.0
-    if low >= 0:
-        return Grid(reach / (2**bits - 1), 0, 2**bits - 1)
-    top = 2 ** (bits - 1) - 1
-    return Grid(reach / top, -top, top)
-
-
 def _patterns(patterns: str | Sequence[str] | None) -> tuple[str, ...] | None:
     return None if patterns is None else (patterns,) if isinstance(patterns, str) else tuple(patterns)
 
@@ -234,7 +214,8 @@ def finish(prepared: Prepared, example: Tensor | tuple[Tensor, ...], *, data: An
     Args:
         prepared: after the training.
         example: one or more inputs as the model takes them.
-        data: batches for the grid of what enters the spiking part and for ``correct``; None takes the example.
+        data: batches for the grid of what enters the spiking part and for ``correct``; None takes for the grid what
+            ``bs.prepare`` saw of its calibration data, and for ``correct`` the example, which ``conversion.notes`` say.
         choices: of :func:`convert` and :class:`~bitspike.graph.settings.Settings`; bits, steps and ``per_channel`` are
             those that were prepared for unless they are given. Thresholds are rounded within 0.1 %, because what was
             trained should not be moved again.
@@ -263,6 +244,7 @@ def finish(prepared: Prepared, example: Tensor | tuple[Tensor, ...], *, data: An
             settings,
             calibrate=prepared.lambdas(),
             data=data,
+            known=prepared.entering,
             include=_patterns(other.pop("include", None)),
             exclude=_patterns(other.pop("exclude", ())) or (),
             **other,

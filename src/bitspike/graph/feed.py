@@ -6,12 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from bitspike.errors import DataError
+from bitspike.errors import ConstraintError, DataError
 from bitspike.graph.ir import Graph, Op
-from bitspike.graph.rebuild import values
 
 PIECE = 256
 """Samples that are looked at together where a batch holds more."""
@@ -35,10 +33,12 @@ def feed(
         most: the most samples that are handed on at a time; None hands on batches as they are.
 
     Raises:
-        DataError: there are no batches, or a batch does not hold the inputs.
+        ConstraintError: ``samples`` is below 1. DataError: there are no batches, or a batch does not hold the inputs.
     """
     inputs = [op for op in graph if op.kind == "input"]
     home = next((p.device for m in graph.modules.values() for p in m.parameters()), None)
+    if samples < 1:
+        raise ConstraintError(f"samples={samples}: at least 1 is needed")
     if batches is None:
         raise DataError("calibration needs data and got None", fix="calibrate=loader, with or without labels")
     left = samples
@@ -109,36 +109,3 @@ def _by_shape(batch: Mapping[str, Any], inputs: Sequence[Op]) -> list[Tensor]:
         if at is not None:
             found.append(values.pop(at))
     return found
-
-
-def input_range(
-    graph: Graph, batches: Batches, *, samples: int = 1024, at: Iterable[str] | None = None
-) -> dict[str, tuple[float, float]]:
-    """Return the smallest and the largest value of each input over the first samples, by id, for the input's grid.
-
-    Args:
-        graph: in real numbers.
-        batches: as for :func:`feed`.
-        samples: how many are read.
-        at: ids of other operations whose values count instead, such as those that enter a spiking part.
-
-    Raises:
-        DataError: as :func:`feed`.
-
-    Example:
-        >>> graph = Graph((Op(id="x", kind="input", path="", shape=(2,), attrs={"index": 0}),), {})
-        >>> input_range(graph, [torch.tensor([[0.0, 0.5]]), (torch.tensor([[0.25, 1.0]]), "label")])
-        {'x': (0.0, 1.0)}
-    """
-    ids = [op.id for op in graph if op.kind == "input"] if at is None else list(at)
-    found: dict[str, tuple[float, float]] = {}
-    with torch.no_grad():
-        for xs in feed(graph, batches, samples=samples, most=PIECE):
-            found = {id: widened(found.get(id), x) for id, x in values(graph, xs, ids).items()}
-    return found
-
-
-def widened(seen: tuple[float, float] | None, x: Tensor) -> tuple[float, float]:
-    """Return the range that holds what was seen and all of ``x``."""
-    low, high = (float(v) for v in torch.aminmax(x.detach()))
-    return (low, high) if seen is None else (min(low, seen[0]), max(high, seen[1]))

@@ -21,7 +21,8 @@ from bitspike.graph.calibrate import Calibration
 from bitspike.graph.calibrate import calibrate as find_lambdas
 from bitspike.graph.capture import capture
 from bitspike.graph.cut import core_of
-from bitspike.graph.feed import Batches
+from bitspike.graph.entering import Seen, look
+from bitspike.graph.feed import Batches, feed
 from bitspike.graph.flow import meetings, moves, neurons, origins, spikes, ties
 from bitspike.graph.fold import fold
 from bitspike.graph.ir import WEIGHTED, Graph, Op
@@ -48,6 +49,7 @@ class Prepared(nn.Module):
         network: the module that runs.
         settings: steps and the other choices that the weights were prepared for; its bits name every layer.
         calibration: where the clips started.
+        entering: what calibration saw of what enters the region, by id: the input's grid is made of it.
         include, exclude: the patterns of the region.
         folded: the graph without norms, whose modules are trained.
         region: ids of the operations that become spiking.
@@ -66,13 +68,14 @@ class Prepared(nn.Module):
         *,
         region: Collection[str],
         sums: Mapping[str, nn.Module],
+        entering: Mapping[str, Seen],
         include: tuple[str, ...] | None = None,
         exclude: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
         self.network = network
         self.settings = settings
-        self.calibration = calibration
+        self.calibration, self.entering = calibration, dict(entering)
         self.include, self.exclude = include, exclude
         self.folded, self.region = graph, frozenset(region)
         self.activations, self.sums = dict(activations), dict(sums)
@@ -201,6 +204,8 @@ def prepare_graph(
         raise ConstraintError("prepare: there is no relu in the region, so nothing would become a neuron")
     # What is put side by side is read by one layer with one step, so it has one lambda.
     tied = ties(core)
+    batches = list(feed(graph, batches, samples=samples))  # a loader is read once
+    entering = look(graph, batches, [op.id for op in core if op.kind == "input"], samples=samples)
     calibration = find_lambdas(graph, batches, rule, steps=settings.steps, at=at, samples=samples, ties=tied, seed=seed)
     like = next((p for m in graph.modules.values() for p in m.parameters()), torch.empty(0))
     activations = {id: _activation(calibration[id], settings, like) for id in at}
@@ -221,6 +226,7 @@ def prepare_graph(
         groups,
         region=chosen,
         sums=sums,
+        entering=entering,
         include=_patterns(include),
         exclude=_patterns(exclude) or (),
     )

@@ -47,8 +47,9 @@ def lower(
         example: one or more inputs as the model takes them, [N, ...], or [T, N, ...] for a model without an encoder. Of
             a converted network of several inputs a tuple; its integers read all of them side by side,
             ``model.conversion.packed(a, b)``.
-        grid: integer grid of the input. None means 8-bit images in [0, 1], that is ``Grid(1/255, 0, 255)``, and is
-            refused for any other input.
+        grid: integer grid of the input. None is the grid that a conversion found. Of other networks it means 8-bit
+            images in [0, 1], that is ``Grid(1/255, 0, 255)``, or, where the model has no encoder and the example holds
+            0 and 1 only, spikes, ``Grid(1.0, 0, 1)``; any other input is refused.
         precision: tolerances and widths; see :class:`Precision`.
 
     Returns:
@@ -64,7 +65,7 @@ def lower(
         >>> [type(n).__name__ for n in lower(model, torch.zeros(1, 4)).nodes]
         ['Input', 'Linear', 'Neuron', 'Readout']
     """
-    part, host = model.__dict__.get("spiking"), ""
+    part, host, grid = model.__dict__.get("spiking"), "", _event_grid(model) if grid is None else grid
     examples = example if isinstance(example, tuple) else (example,)
     if isinstance(part, nn.Module) and part is not model:
         conversion = conversion_of(model)
@@ -72,6 +73,14 @@ def lower(
     with evaluation(model), torch.no_grad():
         net = _Lowering(model, examples, grid, precision or Precision()).run()
     return replace(net, source={**net.source, "host": host}) if host else net
+
+
+def _event_grid(model: nn.Module) -> Grid | None:
+    """Return the grid that a conversion found for spikes or counts that are given; no module holds it."""
+    if "conversion" not in model.__dict__ or conversion_of(model).settings.coding != "events":
+        return None
+    grids = conversion_of(model).grids.values()
+    return next(iter(grids)) if len(grids) == 1 else None
 
 
 class _Lowering:
@@ -236,12 +245,17 @@ class _Lowering:
         if grid is not None:
             return grid
         low, high = (float(x.min()), float(x.max())) if x.numel() else (0.0, 1.0)
+        whole = self.encoder is None and bool((x == x.round()).all())
+        if whole and (low, high) == (0, 1):
+            return Grid(1.0, 0, 1)  # spikes, step by step
         if low >= 0 and high <= 1:  # false for NaN
             return Grid(1 / 255, 0, 255)
         bound = max(abs(low), abs(high))
+        wanted = f"bs.Grid(scale={bound / 127:.6g}, low=-127, high=127)"
+        if whole:  # counts, step by step
+            wanted = f"bs.Grid(scale=1.0, low={min(0, low):.0f}, high={max(1, high):.0f})"
         raise LoweringError(
             f"the example reaches from {low:.4g} to {high:.4g}; without a declared grid only 8-bit images "
             "in [0, 1] are taken",
-            fix=f"bs.lower(model, example, grid=bs.Grid(scale={bound / 127:.6g}, low=-127, high=127)), "
-            "or the grid on which your inputs lie",
+            fix=f"bs.lower(model, example, grid={wanted}), or the grid on which your inputs lie",
         )
