@@ -464,3 +464,10 @@ def test_of_unseen_images_the_shape_has_to_be_said(tmp_path: Path) -> None:
 
 def test_digits_ann_takes_digits() -> None:
     assert digits_ann(width=0.5)(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
+
+
+def test_a_sketch_reads_the_codes_that_the_run_reads() -> None:
+    recipe = load("digits-convert")
+    assert sketch(recipe).net.input_grid == b.build_pixels(recipe)[1]
+    inside = sketch(load("digits-convert", ["convert.include=[conv2,relu2]"])).net
+    assert inside.input_grid.high == 255  # what the real layers give, in 8 bits

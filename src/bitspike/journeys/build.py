@@ -232,6 +232,12 @@ def build_pixels(recipe: AnyRecipe) -> tuple[PixelGrid | Normalization, Grid | N
     return normalized, normalized.grid
 
 
+def input_grid(recipe: ConvertRecipe, grid: Grid | None) -> Grid | None:
+    """Return the grid of the pixels where they are what the integers read: where the whole network is converted."""
+    c = recipe.convert
+    return None if c.include is not None or c.exclude or c.keep_real else grid
+
+
 def _limited(images: ImageSet, limit: int | None, seed: int) -> ImageSet:
     if limit is None or limit >= len(images):
         return images

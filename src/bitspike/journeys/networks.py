@@ -108,7 +108,11 @@ def sketch(recipe: AnyRecipe, model: nn.Module | None = None) -> Sketch:
     if recipe.finetune is not None and recipe.finetune.quantized and recipe.finetune.bits is not None:
         choices["bits"] = recipe.finetune.bits
     choices.pop("correct", None)
-    spiking = convert(model, example[:1], calibrate=example, seed=recipe.seed, **choices)
+    choices |= {"calibrate": example, "seed": recipe.seed}
+    grid = b.input_grid(recipe, grid)
+    spiking = convert(model, example[:1], input_grid=grid, **choices)
+    if grid is not None and not conversion_of(spiking).reads_input:  # as in the run of the recipe
+        spiking = convert(model, example[:1], **choices)
     net = lower(spiking, example[:1])
     record = conversion_of(spiking)
     return Sketch(model, record.packed(example), net, _origins(spiking, net), record.graph)

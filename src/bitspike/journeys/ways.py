@@ -247,9 +247,8 @@ class Converted:
         return found
 
     def finish(self, model: nn.Module) -> Made:
-        c = self.recipe.convert
-        choices = b.build_conversion(c)
-        grid = None if c.include is not None or c.exclude or c.keep_real else self.data.grid
+        choices = b.build_conversion(self.recipe.convert)
+        grid = b.input_grid(self.recipe, self.data.grid)
         tuning = self.recipe.finetune
         if tuning is not None and tuning.quantized and tuning.bits is not None:
             choices["bits"] = tuning.bits
