@@ -1,0 +1,96 @@
+"""What training puts around a network: torch.compile, data parallelism, averaged weights. One place takes it off.
+
+A wrapper computes what the network inside computes, so that the network inside can take its place. Sharded networks
+are the exception: no process holds their weights.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar, cast
+
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
+
+from bitspike.errors import ConstraintError
+
+M = TypeVar("M", bound=nn.Module)
+
+# Attributes that hold the network inside, by the name of the wrapper's class where that is no public type of torch.
+_INSIDE = {"OptimizedModule": "_orig_mod", "_FabricModule": "_original_module"}
+_WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)
+PREFIXES = ("module.", "_orig_mod.", "_original_module.", "_forward_module.")
+"""What wrappers put in front of the names in a state_dict."""
+
+
+def unwrapped(model: M) -> M:
+    """Return the network inside all wrappers, or the model itself.
+
+    Raises:
+        ConstraintError: the network is sharded over processes, so that its weights are not all here.
+
+    Example:
+        >>> inner = nn.Linear(2, 2)
+        >>> unwrapped(nn.DataParallel(inner)) is inner, unwrapped(inner) is inner
+        (True, True)
+    """
+    return cast(M, layers_of(model)[-1])
+
+
+def wrappers(model: nn.Module) -> tuple[str, ...]:
+    """Return the class names of the wrappers around a network, the outermost first.
+
+    Example:
+        >>> wrappers(nn.DataParallel(nn.Linear(2, 2))), wrappers(nn.Linear(2, 2))
+        (('DataParallel',), ())
+    """
+    return tuple(type(layer).__name__ for layer in layers_of(model)[:-1])
+
+
+def layers_of(model: nn.Module) -> list[nn.Module]:
+    """Return a model, what it wraps, and so on to the network inside."""
+    found = [model]
+    while (inner := _inside(found[-1])) is not None:
+        found.append(inner)
+    _refuse_shards(found[-1])
+    return found
+
+
+def strip_prefixes(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Take what wrappers put in front of every name off a state_dict that is being loaded; a hook in front of loading.
+
+    Example:
+        >>> state = {"module.weight": 1, "module.bias": 2}
+        >>> strip_prefixes(nn.Linear(1, 1), state, ""), state
+        (None, {'weight': 1, 'bias': 2})
+    """
+    if prefix:
+        return  # a part of a network that is being loaded
+    while state and (word := next((p for p in PREFIXES if all(k.startswith(p) for k in state)), None)) is not None:
+        if hasattr(module, word[:-1]):
+            return  # the module itself has such a part
+        named = {key.removeprefix(word): value for key, value in state.items()}
+        state.clear()
+        state.update(named)
+
+
+def read_wrapped_states(module: nn.Module) -> None:
+    """Let a module's ``load_state_dict`` read the state of the module in a wrapper; once is enough."""
+    if not any(getattr(hook, "hook", None) is strip_prefixes for hook in module._load_state_dict_pre_hooks.values()):
+        module.register_load_state_dict_pre_hook(strip_prefixes)  # type: ignore[no-untyped-call]
+
+
+def _inside(model: nn.Module) -> nn.Module | None:
+    # A compiled module answers for attributes of the one inside, so only what it holds itself counts.
+    return model._modules.get(_INSIDE.get(type(model).__name__, "module" if isinstance(model, _WRAPPERS) else ""))
+
+
+def _refuse_shards(model: nn.Module) -> None:
+    whole = type(model).__name__ == "FullyShardedDataParallel"
+    if whole or any(type(p).__name__ == "DTensor" for p in model.parameters()):
+        how = "FullyShardedDataParallel" if whole else "fully_shard (DTensor)"
+        raise ConstraintError(
+            f"{type(model).__name__}: its weights are shards of {how}, so that this process does not hold the network",
+            fix="a plain copy of the network, with the whole weights: from torch.distributed.checkpoint.state_dict "
+            "import StateDictOptions, get_model_state_dict; plain.load_state_dict(get_model_state_dict(model, "
+            "options=StateDictOptions(full_state_dict=True)))",
+        )
