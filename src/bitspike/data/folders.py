@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 import zlib
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from bitspike.data.places import reason
@@ -24,6 +25,7 @@ _GRAY, _COLOR = (
     frozenset({"1", "L", "LA", "La"}),
     frozenset({"RGB", "RGBA", "RGBa", "RGBX", "P", "PA", "CMYK", "YCbCr"}),
 )
+_ORIENTATION = 0x0112  # the EXIF tag
 _CHUNK = 256  # files per task of the pool: small images decode faster than a task is handed over
 
 
@@ -52,7 +54,9 @@ def read_folders(
 
     The folders of the training split are the classes, in alphabetical order. All images of both splits must have the
     size and the number of channels of the first training image, unless ``size`` and ``channels`` say what to make of
-    them. Transparency is dropped.
+    them. Every image becomes 8 bits a channel as Pillow converts it: palettes and CMYK become color, 1 bit becomes 0
+    and 255, transparency is dropped, and a photo is turned as its EXIF orientation says. Images of more than 8 bits a
+    channel and animations are refused, since a part of them would be lost.
 
     Args:
         root: the folder that holds ``train`` and ``test``.
@@ -65,7 +69,8 @@ def read_folders(
 
     Raises:
         ConstraintError: ``size`` or ``channels`` is not allowed.
-        DataError: a folder is missing or empty, an image is damaged, or the images are not alike.
+        DataError: a folder is missing or empty, an image is damaged, the images are not alike, or one of them has more
+            than 8 bits a channel or several frames.
     """
     if channels not in (None, 1, 3):
         raise ConstraintError(f"channels={channels}: 1 for gray, 3 for color, or None")
@@ -122,7 +127,7 @@ def _list(root: Path, split: str) -> dict[str, list[Path]]:
 def _form(first: Path, size: int | tuple[int, int] | None, channels: int | None) -> Form:
     try:
         with Image.open(first) as image:
-            width, height = image.size
+            width, height = _upright_size(image)
             found = 1 if image.mode in _GRAY else 3
     except _DAMAGE as error:
         raise _unreadable(first, error) from None
@@ -171,18 +176,40 @@ def _decode_into(images: np.ndarray, paths: Sequence[Path], start: int, form: Fo
 
 def _misfit(image: Image.Image, form: Form) -> str | None:
     """Say what an image is where it differs from the form, or nothing."""
-    if image.mode not in _GRAY | _COLOR:
-        return f"of more than 8 bits (mode {image.mode})"
+    if image.mode not in _GRAY | _COLOR or _has_deep_samples(image):
+        return f"{_DEEP} (mode {image.mode})"
+    if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:  # a photo's MPO has previews behind it
+        return f"{_MOVING} of {image.n_frames} frames"  # type: ignore[attr-defined]
     gray = image.mode in _GRAY
     if not form.convert and gray != (form.channels == 1):
         return "gray" if gray else "color"
-    if not form.resize and image.size != (form.width, form.height):
-        return f"{image.height}x{image.width}"
+    width, height = _upright_size(image)
+    if not form.resize and (width, height) != (form.width, form.height):
+        return f"{height}x{width}"
     return None
+
+
+_DEEP, _MOVING = "more than 8 bits a channel", "an animation"
+_SIDEWAYS = (5, 6, 7, 8)
+_SIXTEEN = re.compile(r";16[BLN]")
+"""In Pillow's names of raw modes, such as RGB;16B; BGR;16 of a BMP has 5 or 6 bits a channel."""
+
+
+def _has_deep_samples(image: Image.Image) -> bool:
+    """Tell whether the file holds 16 bits a channel that Pillow is about to cut to 8."""
+    return any(_SIXTEEN.search(str(tile[3])) for tile in getattr(image, "tile", None) or ())
+
+
+def _upright_size(image: Image.Image) -> tuple[int, int]:
+    """Return width and height of an image when it is turned as its EXIF orientation says."""
+    width, height = image.size
+    return (height, width) if image.getexif().get(_ORIENTATION) in _SIDEWAYS else (width, height)
 
 
 def _bring(image: Image.Image, form: Form) -> np.ndarray:
     """Return an image as uint8 [H, W, C]."""
+    if image.getexif().get(_ORIENTATION, 1) != 1:
+        image = ImageOps.exif_transpose(image)
     if image.mode in ("P", "PA"):  # a palette may hold transparency, which has to be unpacked to be dropped
         image = image.convert("RGBA")
     image = image.convert("L" if form.channels == 1 else "RGB")
@@ -200,9 +227,22 @@ def _mixed(folder: Path, problems: list[tuple[Path, str]], total: int, form: For
     wanted = f"{form.height}x{form.width} {'gray' if form.channels == 1 else 'color'}"
     shown = [f"    {path.parent.name}/{path.name}: {what}" for path, what in problems[:5]]
     more = [f"    and {len(problems) - 5} more"] if len(problems) > 5 else []
-    head = f"{len(problems)} of {total} images in {folder.absolute()} are not {wanted} as the first one of 'train'"
-    return DataError(
-        "\n".join([head, *shown, *more]),
-        fix="size=32 crops and resizes all images, channels=1 or channels=3 turns all to gray or to color; "
-        "images of more than 8 bits have to be converted beforehand",
-    )
+    where = f"{len(problems)} of {total} images in {folder.absolute()}"
+    if all(what.startswith(_DEEP) for _, what in problems):
+        head, fix = f"{where} have {_DEEP}, and images are read as 8 bits", _SHALLOW
+    elif all(what.startswith(_MOVING) for _, what in problems):
+        head, fix = f"{where} are animations, and an image is one frame", _STILL
+    else:
+        head = f"{where} are not {wanted} as the first one of 'train'"
+        fix = "size=32 crops and resizes all images, channels=1 or channels=3 turns all to gray or to color"
+        deep = any(what.startswith(_DEEP) for _, what in problems)
+        moving = any(what.startswith(_MOVING) for _, what in problems)
+        fix = "; ".join([fix, *([_SHALLOW] if deep else []), *([_STILL] if moving else [])])
+    return DataError("\n".join([head, *shown, *more]), fix=fix)
+
+
+_SHALLOW = (
+    "bring 16-bit images to 8 bits in a copy of the set, with what range of values is right for them: "
+    "Image.fromarray(np.round(np.asarray(image) / 257).astype(np.uint8)).save(path)"
+)
+_STILL = "save the frame that counts: image.seek(0); image.save(path)"
