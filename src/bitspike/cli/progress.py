@@ -55,9 +55,9 @@ class Lines(Observer):
 
     def epoch_done(self, record: EpochRecord) -> None:
         held = record.validation_accuracy
-        said = "" if held is None else f"  validation {held:.2%}"
+        said = _said("validation", held, 2)
         self._say(
-            f"epoch {record.epoch}  loss {record.train_loss:.4f}  training {record.train_accuracy:.2%}{said}"
+            f"epoch {record.epoch}  loss {record.train_loss:.4f}{_said('training', record.train_accuracy, 2)}{said}"
             f"  {record.seconds:.1f} s"
         )
 
@@ -92,13 +92,19 @@ class Bar(Observer):
             description=f"epoch {record.epoch}/{record.epochs}",
             total=record.epochs * batches,
             completed=(record.epoch - 1) * batches + record.batch,
-            numbers=f"loss {record.loss:.3f}  accuracy {record.accuracy:.1%}{self._validation}  {speed:,.0f} images/s",
+            numbers=f"loss {record.loss:.3f}{_said('accuracy', record.accuracy, 1)}{self._validation}  "
+            f"{speed:,.0f} images/s",
         )
 
     def epoch_done(self, record: EpochRecord) -> None:
         if record.validation_accuracy is not None:
-            self._validation = f"  validation {record.validation_accuracy:.1%}"
+            self._validation = _said("validation", record.validation_accuracy, 1)
 
     def refresh(self) -> None:
         """Draw the bar now."""
         self._bar.refresh()
+
+
+def _said(name: str, share: float | None, digits: int) -> str:
+    """Return a share with its name; nothing where there is none."""
+    return "" if share is None else f"  {name} {share:.{digits}%}"

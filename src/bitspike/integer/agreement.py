@@ -18,7 +18,9 @@ from bitspike.integer.engine import TorchEngine
 from bitspike.integer.host import counted_codes, decode
 from bitspike.integer.network import IntegerNetwork
 from bitspike.nn import BernoulliCoder, Neuron
+from bitspike.ops.answers import need_classes, true_classes
 from bitspike.ops.entering import Clipped
+from bitspike.ops.wrappers import unwrapped
 
 Int8s = npt.NDArray[np.int8]
 
@@ -121,16 +123,16 @@ def compare(
     Args:
         model: what was lowered; it is run in evaluation mode and single precision.
         net: what :func:`bitspike.integer.lower.lower` made of it; one read-out of class scores.
-        batches: inputs and labels.
+        batches: inputs and labels, whole numbers [N] or shares of classes [N, classes].
         seed: of the random coder, where the network has one; both sides see the same spikes.
 
     Raises:
         ConstraintError: the network has more than one read-out, or inputs are none of its own, as of ``bs.encode``.
-        DataError: there is no sample.
+        DataError: there is no sample, or labels are no classes.
     """
     if len(net.outputs) != 1:
         raise ConstraintError(f"the network has {len(net.outputs)} read-outs; class scores come from one")
-    engine, output = TorchEngine(net), net.outputs[0]
+    engine, output, model = TorchEngine(net), net.outputs[0], unwrapped(model)
     tally = Tally()
     coders = [m for m in model.modules() if isinstance(m, BernoulliCoder)]
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
@@ -146,7 +148,10 @@ def compare(
             trace = engine.run(codes)
             lowered = decode(output, trace.outputs[output.id]).argmax(1)
             tally.spikes(net, spikes, trace.spikes)
-            tally.answers(logits.argmax(1).cpu().numpy(), lowered, y.cpu().numpy())
+            need_classes(logits, y.to(logits.device))
+            true = true_classes(logits, y.to(logits.device))
+            assert true is not None
+            tally.answers(logits.argmax(1).cpu().numpy(), lowered, true.cpu().numpy())
     finally:
         for coder, generator in zip(coders, generators, strict=True):
             coder.generator = generator

@@ -14,8 +14,8 @@ from bitspike.hardware.repair import ANYWHERE, Way
 from bitspike.journeys.fitting import Fitting
 from bitspike.journeys.fitting import fit as to_chip
 from bitspike.recipe import AnyRecipe
+from bitspike.train.evaluate import Batches, Loss
 from bitspike.train.launch import Device, Precision
-from bitspike.train.loop import Batches, Loss
 from bitspike.train.loop import fit as to_data
 from bitspike.train.losses import CrossEntropy
 from bitspike.train.observe import History, Observer

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from bitspike.errors import DataError
 from bitspike.nn import Encoder, set_steps
 from bitspike.nn.entering import counted_inputs
-from bitspike.train.losses import CrossEntropy
+from bitspike.ops.answers import need_classes, true_classes
+from bitspike.train.losses import CrossEntropy, mean_loss
 
-Loss = Callable[[Tensor, Tensor], Tensor]
-Batches = Iterable[tuple[Tensor, Tensor]]
+Loss = Callable[[Any, Any], Tensor]
+Batches = Iterable[tuple[Tensor, Any]]
 
 
 @dataclass(frozen=True)
@@ -50,47 +53,97 @@ def evaluate(
 
     Args:
         model: gives [N, classes] for [N, ...]; left in the mode (training or evaluation) in which it came.
-        batches: pairs of inputs and int64 labels.
+        batches: pairs of inputs and labels: whole numbers [N], or shares of classes [N, classes], of which the largest
+            counts.
         loss: as in ``fit``; None is plain cross-entropy.
         seed: of the random coders in the model; torch's own generator is as before afterwards.
         add_up: adds a tensor up over all processes, where each has its own share of the set.
 
     Raises:
-        DataError: there is no sample. ConstraintError: of a converted network, inputs that are none of its own, such as
-            bytes for a network of images in [0, 1]; :mod:`bitspike.ops.entering` has the rules.
+        DataError: there is no sample, or outputs and labels are not about
+            classes. ConstraintError: of a converted network, inputs that are none of its own, such as bytes for a network
+            of images in [0, 1]; :mod:`bitspike.ops.entering` has the rules.
 
     Example:
         >>> x, y = torch.eye(2), torch.tensor([0, 0])
         >>> evaluate(nn.Identity(), [(x, y)]).accuracy
         0.5
     """
+    found = measure(model, batches, loss=loss, seed=seed, add_up=add_up, classes=True)
+    assert found.accuracy is not None
+    assert found.confusion is not None
+    return Evaluation(found.accuracy, found.loss, found.samples, found.confusion, found.inputs_clipped)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """An :class:`Evaluation` of any outputs; accuracy and confusion are None where they have no classes."""
+
+    accuracy: float | None
+    loss: float
+    samples: int
+    confusion: Tensor | None
+    inputs_clipped: int = 0
+
+
+@torch.no_grad()
+def measure(
+    model: nn.Module,
+    batches: Batches,
+    *,
+    loss: Loss | None = None,
+    seed: int = 0,
+    add_up: Callable[[Tensor], Tensor] | None = None,
+    classes: bool = False,
+) -> Measured:
+    """Do what :func:`evaluate` does for outputs and targets of any kind, if the loss takes them.
+
+    Args:
+        model, batches, loss, seed, add_up: as there.
+        classes: refuse outputs and labels without classes.
+
+    Raises:
+        DataError: there is no sample, or there are no classes where they are needed.
+    """
     loss = CrossEntropy() if loss is None else loss
     place = next((p for p in [*model.parameters(), *model.buffers()]), torch.empty(0)).device
     training = model.training
     model.eval()
-    total = torch.zeros((), dtype=torch.float64, device=place)
+    total = torch.zeros(2, dtype=torch.float64, device=place)  # of the losses, and of the samples
+    counts = True
     confusion = torch.zeros(0, 0, dtype=torch.int64, device=place)
     try:
         with _own_seed(seed, place), full_precision(), counted_inputs(model) as clipped:
             for x, y in batches:
-                x, y = x.to(place), y.to(place)
+                x, y = x.to(place), tree_map(lambda t: t.to(place) if isinstance(t, Tensor) else t, y)
                 out = model(x)
-                need_classes(out, y)
-                if not confusion.numel():
-                    confusion = torch.zeros(out.shape[1], out.shape[1], dtype=torch.int64, device=place)
-                total += loss(out, y).double() * len(y)
-                classes = len(confusion)
-                confusion += torch.bincount(y * classes + out.argmax(1), minlength=classes**2).view(classes, classes)
+                if classes:
+                    need_classes(out, y)
+                mean, true = mean_loss(loss, out, y).double(), true_classes(out, y)
+                total += torch.stack([mean * len(x), mean.new_tensor(len(x))]) if len(x) else 0.0
+                counts = counts and true is not None
+                if true is not None:
+                    confusion = _counted(confusion, out, true)
     finally:
         model.train(training)
     count = torch.tensor(clipped.values, dtype=torch.float64, device=place)
     if add_up is not None:
         total, confusion, count = add_up(total), add_up(confusion), add_up(count)
-    samples = int(confusion.sum())
+    samples = int(total[1])
     if samples == 0:
         raise DataError("there is nothing to evaluate: the set holds no sample")
     clipped.warn()
-    return Evaluation(int(confusion.trace()) / samples, float(total) / samples, samples, confusion.cpu(), int(count))
+    mean_of_all = float(total[0]) / samples
+    if not counts:
+        return Measured(None, mean_of_all, samples, None, int(count))
+    return Measured(int(confusion.trace()) / samples, mean_of_all, samples, confusion.cpu(), int(count))
+
+
+def _counted(confusion: Tensor, outputs: Tensor, true: Tensor) -> Tensor:
+    """Return the confusion, which begins empty, with one batch more."""
+    n = outputs.shape[1]
+    found = torch.bincount(true * n + outputs.argmax(1), minlength=n**2).view(n, n)
+    return found if not confusion.numel() else confusion + found
 
 
 def by_step(model: nn.Module, batches: Batches, *, seed: int = 0, final: Evaluation | None = None) -> list[float]:
@@ -113,27 +166,6 @@ def by_step(model: nn.Module, batches: Batches, *, seed: int = 0, final: Evaluat
         with set_steps(model, t):
             accuracies.append(evaluate(model, batches, seed=seed).accuracy)
     return accuracies if final is None else [*accuracies, final.accuracy]
-
-
-def need_classes(outputs: Tensor, labels: Tensor) -> None:
-    """Refuse outputs that are not [N, classes] for N labels, and labels that are no class.
-
-    Raises:
-        DataError: names both sides.
-    """
-    if outputs.dim() != 2 or len(outputs) != len(labels):
-        raise DataError(
-            f"the model gave {list(outputs.shape)} for {len(labels)} labels; needed is [N, classes]",
-            fix="end the model with a read-out: bs.RateReadout() averages [T, N, classes] over time",
-        )
-    # On an accelerator this would wait for every batch; there the loss itself refuses such labels.
-    if labels.device.type == "cpu" and len(labels):
-        low, high = (int(v) for v in labels.aminmax())
-        if low < 0 or high >= outputs.shape[1]:
-            raise DataError(
-                f"labels run from {low} to {high}, the model has {outputs.shape[1]} classes",
-                fix=f"build the model with num_classes={high + 1}, and number the labels from 0",
-            )
 
 
 @contextmanager

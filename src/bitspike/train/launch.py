@@ -142,7 +142,9 @@ class Workers:
         """Place model and optimizer; return what to call in their stead, in mixed precision and over all processes."""
         if self.layout == torch.channels_last:
             self._laid = lay_out(model, self.layout)
-        wrapped, stepper = self._fabric.setup(model, optimizer)
+        # Fabric would compile anew what is compiled, and asks for options that only it has written down.
+        more = {"_reapply_compile": False} if hasattr(model, "_orig_mod") else {}
+        wrapped, stepper = self._fabric.setup(model, optimizer, **more)
         return cast(nn.Module, wrapped), stepper
 
     def place(self, x: Tensor) -> Tensor:

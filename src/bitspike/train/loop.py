@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from bitspike.errors import ConstraintError, DataError
+from bitspike.ops.wrappers import unwrapped
 from bitspike.train.checkpoint import restore
-from bitspike.train.evaluate import evaluate, need_classes
+from bitspike.train.evaluate import Batches, Loss, measure
 from bitspike.train.launch import Device, Precision, Workers, choose_device, choose_precision
-from bitspike.train.losses import CrossEntropy
+from bitspike.train.losses import CrossEntropy, mean_loss
 from bitspike.train.observe import EpochRecord, History, Observer
 from bitspike.train.optimizers import SGD, Clip, Optimizer
 from bitspike.train.progress import Progress
 from bitspike.train.schedules import Cosine, Schedule
 from bitspike.train.tally import Tally
 from bitspike.weights import after_epoch, after_step, penalties
-
-Batches = Iterable[tuple[Tensor, Tensor]]
-Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def fit(
@@ -55,14 +53,18 @@ def fit(
     cheapest change that makes a recipe's network fit a chip (:func:`bitspike.journeys.fitting.fit`).
 
     Args:
-        model: any module; the penalties and hooks of weight paths attached to it are called.
-        train_loader: pairs of inputs [N, ...] and int64 labels [N], read once per epoch. Its ``set_epoch(e)`` is called
+        model: any module; the penalties and hooks of weight paths attached to it are called. One that ``torch.compile``
+            made trains compiled; other wrappers are passed over, since placing and spreading happen here.
+        train_loader: pairs of inputs [N, ...] and int64 labels [N], or whatever ``loss`` takes, such as shares of
+            classes [N, classes], read once per epoch. Its ``set_epoch(e)`` is called
             with e from 0, if it has one. Under ``torchrun`` each process brings its own share, in equally many batches.
         epochs: how often the data is read, at least 1.
         seed: of everything random in the epochs; the initial weights are the caller's.
-        validation: batches that choose the best epoch; without them the last is kept.
+        validation: batches that choose the best epoch, by accuracy or, without classes, by loss; without them the last
+            is kept.
         optimizer, schedule, clip_gradient: values that say what is built.
-        loss: any callable of outputs and labels that returns a mean.
+        loss: any callable of outputs and labels, as model and loader give them, that returns a mean. Accuracy is
+            counted where outputs are [N, classes] and labels are classes or shares of them, and is None otherwise.
         precision: ``bf16`` computes convolutions and products in bfloat16 (masters, norms, membranes stay single),
             with channels last in memory; ``auto`` takes it where the machine gains from it. Evaluation is always in
             single precision.
@@ -92,10 +94,11 @@ def fit(
         raise ConstraintError(
             "fit(resume=True): which run to go on with is not said", fix="fit(folder=..., resume=True)"
         )
+    given, model = model, unwrapped(model)
     home = next((p.device for p in model.parameters()), torch.device("cpu"))
     place = choose_device(device)
     workers = Workers(choose_precision(precision, place), place)
-    wrapped, stepper = workers.setup(model, optimizer.build(model))
+    wrapped, stepper = workers.setup(given if hasattr(given, "_orig_mod") else model, optimizer.build(model))
     progress = Progress(folder=None if folder is None else Path(folder), writes=workers.first, seed=seed, epochs=epochs)
     if resume:
         progress.go_on(model, stepper)
@@ -116,7 +119,7 @@ def fit(
             train = tally.over(workers.add_up)
             result = None
             if validation is not None:
-                result = evaluate(model, validation, loss=loss, seed=seed, add_up=workers.add_up)
+                result = measure(model, validation, loss=loss, seed=seed, add_up=workers.add_up)
             record = EpochRecord(
                 epoch=epoch + 1,
                 seconds=time.perf_counter() - start,
@@ -164,17 +167,16 @@ def _epoch(
     wrapped.train()
     for batch, (x, y) in enumerate(batches):
         set_rate(batch)
-        x, y = workers.place(x), workers.place(y)
+        x, y = workers.place(x), tree_map(lambda t: workers.place(t) if isinstance(t, Tensor) else t, y)
         outputs = wrapped(x)
-        need_classes(outputs, y)
-        mean = loss(outputs, y)
+        mean = mean_loss(loss, outputs, y)
         stepper.zero_grad()
-        workers.backward(mean * workers.share(len(y)) + penalties(model))
+        workers.backward(mean * workers.share(len(x)) + penalties(model))
         if clip is not None:
             clip.apply(model.parameters())
         stepper.step()
         after_step(model)
-        tally.add(mean.detach(), outputs.detach(), y)
+        tally.add(mean.detach(), outputs, y, len(x))
     tally.read()
     if tally.batch == 0:
         raise DataError(f"the training loader gave no batch in epoch {epoch + 1}")

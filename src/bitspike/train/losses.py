@@ -5,12 +5,15 @@ Any callable ``(outputs, labels) -> scalar mean over the batch`` serves ``fit`` 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from bitspike.errors import ConstraintError
+from bitspike.ops.answers import need_classes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,12 +46,15 @@ class CrossEntropy:
             raise ConstraintError(f"{self}: scale must be above 0")
 
     def __call__(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(outputs * self.scale, labels, label_smoothing=self.label_smoothing)
+        classes = labels if labels.is_floating_point() else labels.long()
+        return F.cross_entropy(outputs * self.scale, classes, label_smoothing=self.label_smoothing)
 
 
 @dataclass(frozen=True)
 class MeanSquare:
     """Mean square of ``outputs - one_hot(labels)`` over batch and classes, the loss of STBP (Wu et al. 2018, eq. 4).
+
+    Labels [N, classes] are shares of classes already.
 
     Example:
         >>> import torch
@@ -57,4 +63,22 @@ class MeanSquare:
     """
 
     def __call__(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        return F.mse_loss(outputs, F.one_hot(labels, outputs.shape[1]).to(outputs.dtype))
+        shares = labels if labels.is_floating_point() else F.one_hot(labels.long(), outputs.shape[1])
+        return F.mse_loss(outputs, shares.to(outputs.dtype))
+
+
+def mean_loss(loss: Callable[[Any, Any], Tensor], outputs: Any, labels: Any) -> Tensor:
+    """Return what a loss gives for a batch; the losses of this module are about classes and need some.
+
+    Raises:
+        DataError: outputs or labels have no classes, and the loss needs them.
+    """
+    if isinstance(loss, CrossEntropy | MeanSquare):
+        need_classes(outputs, labels)
+        return loss(outputs, labels)
+    try:
+        return loss(outputs, labels)
+    except (IndexError, RuntimeError, ValueError):
+        if loss in (F.cross_entropy, F.nll_loss) or isinstance(loss, nn.CrossEntropyLoss | nn.NLLLoss):
+            need_classes(outputs, labels)
+        raise

@@ -15,14 +15,15 @@ class EpochRecord:
         seconds: training and validation of this epoch.
         learning_rate: of the last iteration.
         train_loss, train_accuracy: mean over the epoch's samples, while the weights moved.
-        validation_loss, validation_accuracy: after the epoch; None without a validation set. Accuracies are fractions.
+        validation_loss, validation_accuracy: after the epoch; None without a validation set. Accuracies are fractions,
+            and None where outputs and labels are not about classes.
     """
 
     epoch: int
     seconds: float
     learning_rate: float
     train_loss: float
-    train_accuracy: float
+    train_accuracy: float | None
     validation_loss: float | None = None
     validation_accuracy: float | None = None
 
@@ -33,7 +34,8 @@ class History:
 
     Args:
         epochs: one record per epoch, those before a resume included.
-        best_epoch: the epoch (from 1) of the highest validation accuracy, the later one on a tie; None without any.
+        best_epoch: the epoch (from 1) of the highest validation accuracy or, without classes, of the smallest
+            validation loss, the later one on a tie; None without validation.
         kept: which weights the model holds now.
         precision: ``fp32`` or ``bf16``.
         device: where it was trained.
@@ -72,7 +74,7 @@ class BatchRecord:
         epoch, batch: from 1.
         epochs, batches: how many there are; None if not known.
         samples: seen so far in this epoch.
-        loss, accuracy: means over them.
+        loss, accuracy: means over them; accuracy is None where there are no classes.
     """
 
     epoch: int
@@ -81,7 +83,7 @@ class BatchRecord:
     batches: int | None
     samples: int
     loss: float
-    accuracy: float
+    accuracy: float | None
 
 
 class Observer:

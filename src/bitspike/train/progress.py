@@ -68,8 +68,7 @@ class Progress:
     def end_epoch(self, record: EpochRecord, model: nn.Module, stepper: Any) -> None:
         """Take in an epoch's record, keep its weights if none were better, and write the checkpoint."""
         self.records.append(record)
-        accuracy = record.validation_accuracy
-        best = accuracy is not None and accuracy >= max(r.validation_accuracy or 0.0 for r in self.records)
+        best = _as_good(record, self.records)
         state = state_of(model)
         if best:
             self.best_epoch, self.best_state = record.epoch, state
@@ -93,3 +92,11 @@ class Progress:
             "history": rows,
             "versions": {"bitspike": __version__, "torch": str(torch.__version__)},
         }
+
+
+def _as_good(record: EpochRecord, records: list[EpochRecord]) -> bool:
+    """Tell whether no epoch was better on the validation set: by accuracy, or by loss where there are no classes."""
+    if record.validation_accuracy is not None:
+        return record.validation_accuracy >= max(r.validation_accuracy or 0.0 for r in records)
+    losses = [r.validation_loss for r in records if r.validation_loss is not None]
+    return record.validation_loss is not None and record.validation_loss <= min(losses)

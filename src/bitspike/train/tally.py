@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from bitspike.errors import RunError
+from bitspike.ops.answers import true_classes
 from bitspike.train.observe import BatchRecord, Observer
 
 _READ_EVERY = 16
@@ -20,7 +21,7 @@ class Means(NamedTuple):
     """Means over the samples of an epoch."""
 
     loss: float
-    accuracy: float
+    accuracy: float | None
 
 
 @dataclass
@@ -44,10 +45,12 @@ class Tally:
     hits: float = 0.0
     _waiting: list[tuple[Tensor, Tensor, int]] = field(default_factory=list)
 
-    def add(self, mean: Tensor, outputs: Tensor, labels: Tensor) -> None:
-        """Take in one batch: its mean loss, its outputs [N, classes] and labels [N]."""
+    def add(self, mean: Tensor, outputs: Any, labels: Any, samples: int) -> None:
+        """Take in one batch: its mean loss, its outputs and labels, and how many samples it has."""
         self.batch += 1
-        self._waiting.append((mean.double(), (outputs.argmax(1) == labels).sum().double(), len(labels)))
+        true = true_classes(outputs, labels)
+        hits = mean.new_tensor(math.nan) if true is None else (outputs.argmax(1) == true).sum()
+        self._waiting.append((mean.double(), hits.double(), samples))
         if mean.device.type == "cpu" or len(self._waiting) == _READ_EVERY:
             self.read()
 
@@ -80,11 +83,16 @@ class Tally:
                 batches=self.batches,
                 samples=self.samples,
                 loss=self.loss / max(self.samples, 1),
-                accuracy=self.hits / max(self.samples, 1),
+                accuracy=_share(self.hits, max(self.samples, 1)),
             )
         )
 
     def over(self, add_up: Callable[[Tensor], Tensor]) -> Means:
         """Return the means over the samples of all processes; ``add_up`` sums a tensor over them."""
         loss, hits, samples = add_up(torch.tensor([self.loss, self.hits, float(self.samples)]).double()).tolist()
-        return Means(loss / samples, hits / samples)
+        return Means(loss / samples, _share(hits, samples))
+
+
+def _share(hits: float, samples: float) -> float | None:
+    """Return the share of right answers; None where there was a batch without classes."""
+    return None if math.isnan(hits) else hits / samples
