@@ -166,8 +166,8 @@ def test_more_than_8_bits_are_refused_by_their_depth_and_the_way_out_works(tmp_p
     (way,) = re.findall(r"Image\.fromarray\(.*\)\.save\(path\)", str(caught.value))
     if kind == "gray tiff":
         path = train / "0.tif"
-        image = Image.open(path)
-        image.load()
+        with Image.open(path) as image:
+            image.load()
         exec(way, {"Image": Image, "np": np, "image": image, "path": path})  # noqa: S102  (the way out, followed)
         assert read_folders(tmp_path, "train")[0].flatten().tolist() == [0, 1, 255, 0, 1, 1]
 
@@ -220,10 +220,9 @@ def test_an_animation_is_refused_by_its_frames_and_the_way_out_works(tmp_path, n
     with pytest.raises(DataError, match=r"1 of 1 images in .* are animations(.|\n)*of 2 frames") as caught:
         read_folders(tmp_path, "train")
     assert "image.seek(0); image.save(path)" in str(caught.value)
-    image = Image.open(train / name)
-    image.seek(0)
-    still = train / "still.png"
-    image.save(still)
+    with Image.open(train / name) as image:
+        image.seek(0)
+        image.save(train / "still.png")
     (train / name).unlink()
     assert read_folders(tmp_path, "train")[0].max() < 20  # the first frame; a WebP is not exact
 
