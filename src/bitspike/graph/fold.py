@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.graph.ir import WEIGHTED, Graph, Op
-from bitspike.graph.plain import CONVOLUTIONS, is_transposed, layer_of, like
+from bitspike.graph.plain import CONVOLUTIONS, is_transposed, layer_of, like, trains
 from bitspike.graph.upsampling import spell_out
 from bitspike.graph.wires import Wire, wires
 
@@ -127,7 +127,7 @@ class _Draft:
                 shares = []
             if shares is not None:
                 for share in shares:
-                    self._take(share, into)
+                    self._take(share, into, _shift_trains(self.layers.get(op.id)))
                 self._remove(op)
                 return True
             if self._merge(op, gain, shift):
@@ -202,8 +202,13 @@ class _Draft:
             return self.ops[op.inputs[0]].shape[0] == op.shape[0]
         return op.kind == "upsample"
 
-    def _take(self, share: _Share, into: Callable[[nn.Module, Tensor, Tensor], nn.Module]) -> None:
-        """Give a weighted operation the layer that has taken up a gain and a shift; equal ones stay one layer."""
+    def _take(
+        self, share: _Share, into: Callable[[nn.Module, Tensor, Tensor], nn.Module], shift_trains: bool | None
+    ) -> None:
+        """Give a weighted operation the layer that has taken up a gain and a shift; equal ones stay one layer.
+
+        A weight stays frozen. A bias trains if the layer's or the norm's did, as far as there was one.
+        """
         if share.op.kind == "pad":
             attrs = share.op.attrs
             self.ops[share.op.id] = replace(
@@ -214,9 +219,12 @@ class _Draft:
         if into is _scale_inputs and _is_padded(layer) and bool(share.shift.any()):
             self._surround(share.op, layer, -share.shift / share.gain)
             into = _scale_inputs_unpadded
-        key = (id(layer), into, tuple(share.gain.tolist()), tuple(share.shift.tolist()))
+        key = (id(layer), into, tuple(share.gain.tolist()), tuple(share.shift.tolist()), shift_trains)
         if key not in self.folded:
-            self.folded[key] = into(layer, share.gain, share.shift)
+            made: Any = into(layer, share.gain, share.shift)
+            if shift_trains is not None:
+                made.bias.requires_grad_(shift_trains or (layer.bias is not None and trains(layer, "bias")))
+            self.folded[key] = made
             self.folded[("kept", id(layer))] = layer  # its id must not be given to another
         self.layers[share.op.id] = self.folded[key]
 
@@ -271,7 +279,10 @@ class _Draft:
             gain, shift = _gain_and_shift(op, self.layers.get(op.id))
             dims, channels = len(op.shape) - 1, op.shape[0]
             weight = gain.reshape(channels, 1, *[1] * dims).to(dtype)
-            layer = layer_of(CONVOLUTIONS[dims], weight, shift.to(dtype), channels, channels, 1, groups=channels)
+            layer: Any = layer_of(CONVOLUTIONS[dims], weight, shift.to(dtype), channels, channels, 1, groups=channels)
+            if (norm := self.layers.get(op.id)) is not None:
+                layer.weight.requires_grad_(trains(norm, "weight"))
+                layer.bias.requires_grad_(trains(norm, "bias"))
             self.layers[op.id] = layer
             self.ops[op.id] = replace(op, kind="convolution", attrs={}, module=op.module or op.id)
 
@@ -366,9 +377,14 @@ class _Draft:
                 other = copy(layer)
                 other._parameters = dict(layer._parameters)
                 zeros = torch.zeros(_outputs(layer), device=_weight(layer).device, dtype=_weight(layer).dtype)
-                other._parameters["bias"] = nn.Parameter(zeros)
+                other._parameters["bias"] = nn.Parameter(zeros, trains(layer, "bias"))
                 made[id(layer)] = other
             self.layers[op.id] = made[id(layer)]
+
+
+def _shift_trains(norm: Any) -> bool | None:
+    """Tell whether what a norm adds trains; None where it has no parameter for it."""
+    return None if norm is None or norm.bias is None else bool(norm.bias.requires_grad)
 
 
 def _all(found: Any) -> list[_Share] | None:

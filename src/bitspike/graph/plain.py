@@ -30,13 +30,30 @@ def layer_of(kind: type[Any], weight: Tensor, bias: Tensor | None, *args: Any, *
     return layer.eval()
 
 
+def trains(layer: nn.Module, name: str) -> bool:
+    """Tell whether a tensor of a layer trains: itself, or what a parametrization makes it of.
+
+    A missing bias is frozen where the weight is.
+
+    Example:
+        >>> layer = nn.Linear(2, 2, bias=False).requires_grad_(False)
+        >>> trains(layer, "weight"), trains(layer, "bias"), trains(nn.Linear(2, 2, bias=False), "bias")
+        (False, False, True)
+    """
+    own = layer._parameters.get(name)
+    if own is not None:
+        return own.requires_grad
+    made_of = [p.requires_grad for path, p in layer.named_parameters() if name in path]
+    return any(made_of) if made_of else name == "weight" or trains(layer, "weight")
+
+
 def like(layer: Any, weight: Tensor, bias: Tensor | None, **changes: Any) -> nn.Module:
     """Return a plain layer of the same kind with other weights, and other options where they are given.
 
     Args:
         layer: a convolution, transposed convolution or linear layer, of a class of its own too, as parametrizations
             make it.
-        weight, bias: the values; they take dtype and device of the layer's weight.
+        weight, bias: the values; they take dtype and device of the layer's weight, and are frozen where its own are.
         changes: of the options, such as ``padding=0``.
 
     Example:
@@ -46,7 +63,8 @@ def like(layer: Any, weight: Tensor, bias: Tensor | None, **changes: Any) -> nn.
         Conv2d(1, 2, kernel_size=(3, 3), stride=(2, 2))
     """
     old = layer.weight
-    weight, bias = weight.detach().to(old), None if bias is None else bias.detach().to(old)
+    weight = nn.Parameter(weight.detach().to(old), trains(layer, "weight"))
+    bias = None if bias is None else nn.Parameter(bias.detach().to(old), trains(layer, "bias"))
     if isinstance(layer, nn.Linear):
         return layer_of(nn.Linear, weight, bias, layer.in_features, layer.out_features)
     names = ("stride", "padding", "dilation", "groups", *(["output_padding"] if is_transposed(layer) else []))
