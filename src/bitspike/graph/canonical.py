@@ -238,6 +238,8 @@ class _Builder:
 
     def layer(self, site: Site, weight: Tensor, make: Callable[[], nn.Module]) -> str:
         layer = make()
+        if not isinstance(weight, nn.Parameter):
+            layer.requires_grad_(self._trains(site.node))
         known = (id(weight), repr(layer))
         if known not in self.weights:
             owner, _, _ = self.names.get(id(weight), "").rpartition(".")
@@ -254,6 +256,12 @@ class _Builder:
             self.modules[key] = layer
             self.weights[known] = key
         return self.weights[known]
+
+    def _trains(self, node: fx.Node) -> bool:
+        """Tell whether a parameter that trains stands behind the constants that a call reads."""
+        if node.op == "get_attr":
+            return isinstance(value := self.seen[node].value, nn.Parameter) and value.requires_grad
+        return any(self._trains(n) for n in node.all_input_nodes if self.seen[n].what == "constant")
 
     def _step(self, node: fx.Node) -> None:
         seen = self.seen[node]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.graph import functions as f
+from bitspike.graph import products as _products  # noqa: F401  enters its handlers
 from bitspike.graph import shapes as s
 from bitspike.graph import windows as w
 from bitspike.graph.canonical import NotUnderstood, Ref, Site

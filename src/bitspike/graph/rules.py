@@ -160,7 +160,10 @@ class _Check:
         """Tell whether an operation that is not understood stands where a neuron or its weights would."""
         module = self.graph.modules.get(op.module or "")
         weight = getattr(module, "weight", None)
-        return op.attrs["code"] == "E101" or (isinstance(weight, Tensor) and weight.ndim > 1)
+        if op.attrs["code"] == "E101" or (isinstance(weight, Tensor) and weight.ndim > 1):
+            return True
+        # A product or a shape that no layer has, in front of a relu that could have become a neuron.
+        return any(other.kind == "relu" for other in self.graph if other.id in self.graph.reach({op.id}))
 
     def _make(self, code: str, op: Op, measured: str, limit: str, *fixes: str) -> Violation:
         stay = f"leave it real: exclude=[{op.path or op.id!r}] with all on one side of it"
