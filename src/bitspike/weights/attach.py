@@ -12,7 +12,9 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.utils import parametrize
 
 from bitspike.errors import ConstraintError
+from bitspike.ops.wrappers import read_wrapped_states, unwrapped
 from bitspike.weights.codes import WeightCodes
+from bitspike.weights.loading import take_float_states
 from bitspike.weights.path import SLOTS, WeightPath, path_of
 from bitspike.weights.schemes import Scheme
 from bitspike.weights.stage import Stage, StagePlan
@@ -38,6 +40,10 @@ def attach(
     fill other slots of the same layers. Each layer gets a stage of its own. A per-channel scale runs over output
     channels: axis 0 of a weight, axis 1 for a transposed convolution. Load and initialize weights before: ``nn.init``
     on ``layer.weight`` would change a temporary result afterwards (``layer.weight = w`` works).
+
+    A checkpoint of the network without paths can still be loaded: its weights become the latent ones. Names with the
+    prefixes of wrappers, such as ``module.``, are understood. A wrapper around the model (``torch.compile``, data
+    parallelism) stays where it is, and names are those of the network inside.
 
     Args:
         model: any module; it is changed.
@@ -66,7 +72,8 @@ def attach(
         raise ConstraintError("attach: no stage is given", fix="attach(model, quantize=Uniform(bits=4))")
     for slot, choice in {**chosen, "bias": bias}.items():
         _check_choice(slot, choice)
-    layers = _matched(model, include, skip)
+    inner = unwrapped(model)
+    layers = _matched(inner, include, skip)
     biased = {name: layer for name, layer in layers.items() if bias is not None and layer.bias is not None}
     if bias is not None and not biased:
         raise ConstraintError(f"attach(bias={bias!r}): none of the layers {_listed(layers)} has a bias")
@@ -80,6 +87,7 @@ def attach(
             _fill(layer, "weight", axis, name, chosen)
     for name, layer in biased.items():
         _fill(layer, "bias", 0, f"{name}.bias", {"quantize": bias})
+    read_wrapped_states(inner)
     return model
 
 
@@ -99,16 +107,23 @@ def detach(model: M, *, keep: Literal["decoded", "latent"] = "decoded") -> M:
     found = list(_paths(model))
     if not found:
         raise ConstraintError(f"detach: {type(model).__name__} has no weight path")
-    for _, module, tensor, path, _ in found:
-        path.vary = None
+    with torch.no_grad():  # all of them first: a weight that two layers share is decoded once
+        values = [path.ideal(latent).clone() if keep == "decoded" else latent for _, _, _, path, latent in found]
+    taken: dict[int, Tensor] = {}
+    for (_, module, tensor, _, latent), value in zip(found, values, strict=True):
         _own_class(module)
-        parametrize.remove_parametrizations(module, tensor, leave_parametrized=keep == "decoded")
+        parametrize.remove_parametrizations(module, tensor, leave_parametrized=False)
+        if not torch.equal(taken.setdefault(id(latent), value), value):  # shared, and decoded in two ways
+            setattr(module, tensor, nn.Parameter(value, latent.requires_grad))
+        elif value is not latent:
+            latent.data.copy_(value)
     return model
 
 
 def codes(model: nn.Module) -> dict[str, WeightCodes]:
     """Return the codes of every layer whose weight is quantized, by module name; device variation is left out."""
-    found = {n: path.codes(latent, n or type(m).__name__) for n, m, t, path, latent in _paths(model) if t == "weight"}
+    paths = _paths(unwrapped(model))
+    found = {n: path.codes(latent, n or type(m).__name__) for n, m, t, path, latent in paths if t == "weight"}
     return {name: result for name, result in found.items() if result is not None}
 
 
@@ -234,6 +249,7 @@ def _fill(layer: nn.Module, tensor: str, axis: int, name: str, chosen: Mapping[s
         if (choice := chosen.get(slot)) is not None:
             path.fill(slot, choice, name, latent.detach())
     path.train(layer.training)
+    take_float_states(layer)
     if found is None:
         if parametrize.is_parametrized(layer):
             _own_class(layer)
