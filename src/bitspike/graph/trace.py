@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from torch import fx, nn
 
 from bitspike.errors import LoweringError
+from bitspike.graph.loops import time_in_forward
 from bitspike.nn import Encoder, Neuron, OverTime, QuantReLU, RateReadout, SumReadout, TimeDistributed
 from bitspike.nn.arrange import Pad, Permute, Reshape, Slice, Upsample
 from bitspike.nn.counts import Burst, Codes, CountMaxPool, Gain, SumPool
@@ -66,7 +67,9 @@ def trace(model: nn.Module) -> fx.Graph:
     """
     try:
         return Tracer().trace(model)
-    except (fx.proxy.TraceError, TypeError, RuntimeError, ValueError, NameError) as error:
+    except (fx.proxy.TraceError, TypeError, RuntimeError, ValueError, NameError, AttributeError) as error:
+        if (told := time_in_forward(model, error, converts=False)) is not None:
+            raise LoweringError(f"{type(model).__name__} cannot be followed: {told[0]}", fix=told[1]) from error
         raise LoweringError(
             f"{type(model).__name__} cannot be followed: {error}",
             fix="keep branches on tensors out of forward, or move them in front of or behind the network",

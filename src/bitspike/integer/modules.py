@@ -97,7 +97,8 @@ class Modules:
         if wire.timed:
             raise LoweringError(
                 f"{path}: {type(module).__name__} gets a tensor with a time axis",
-                fix=f"bs.TimeDistributed({type(module).__name__}(...)) carries it over time",
+                fix=f"bs.TimeDistributed({type(module).__name__}(...)) carries it over time, which is the first axis: "
+                "bs.Repeat(steps=T) makes it of [N, ...], or the input brings it as [T, N, ...]",
             )
         return self._layer(path, module, wire)
 
