@@ -25,8 +25,13 @@ from torch.utils._pytree import TreeSpec, tree_flatten
 
 from bitspike.errors import ConversionError
 from bitspike.graph.canonical import Place, Trace, canonical
+from bitspike.graph.guests import halves, widen
 from bitspike.graph.ir import Graph
 from bitspike.graph.layers import is_layer
+from bitspike.graph.loops import time_in_forward
+from bitspike.graph.quantized import float_layers
+from bitspike.ops.precision import single
+from bitspike.ops.wrappers import unwrapped
 
 _TORCH = str(Path(torch.__file__).parent) + os.sep
 # While fx traces, torch.nn.Module itself is patched; two traces at once would undo each other's patches.
@@ -69,8 +74,15 @@ def capture(
         >>> [(op.id, op.kind, op.shape) for op in graph][1:4]
         [('0', 'convolution', (4, 3, 3)), ('1', 'relu', (4, 3, 3)), ('2', 'reshape', (36,))]
     """
-    inputs = _checked(example)
+    inputs = tuple(map(single, _checked(example)))
     _sound(model)
+    with _casts_explained(model):
+        return _captured(model, inputs, frontend, concrete_args or {}, keep_real)
+
+
+def _captured(
+    model: nn.Module, inputs: tuple[Tensor, ...], frontend: str, arguments: Mapping[str, Any], keep_real: Sequence[str]
+) -> Graph:
     copied, inplace = prepared(model)
     if frontend == "export":
         from bitspike.graph.exported import exported
@@ -80,21 +92,23 @@ def capture(
                 "the export front end flattens every module, so keep_real has no meaning for it",
                 fix='frontend="fx", or leave those modules out of the region (exclude=...)',
             )
-        return canonical(exported(copied, inputs, concrete_args or {}), inputs)
+        return canonical(exported(copied, inputs, arguments), inputs)
     if frontend != "fx":
         raise ConversionError(f"frontend={frontend!r}: allowed are 'fx' and 'export'", fix='frontend="fx"')
     kept = matching(keep_real, [path for path, _ in copied.named_modules() if path], "keep_real")
-    return canonical(_traced(copied, inputs, concrete_args or {}, kept, inplace), inputs)
+    return canonical(_traced(copied, inputs, arguments, kept, inplace), inputs)
 
 
 def prepared(model: nn.Module, *, overwrite: bool = False) -> tuple[nn.Module, frozenset[str]]:
     """Return a copy in evaluation mode in which no module overwrites its input, and the paths of those that did.
 
+    The copy is free of wrappers and in at least single precision.
+
     Args:
         model: it is not touched.
         overwrite: let them go on overwriting.
     """
-    model = eager(model)
+    model = unwrapped(model)
     try:
         copied = deepcopy(model)
     except (RuntimeError, TypeError) as error:
@@ -102,10 +116,10 @@ def prepared(model: nn.Module, *, overwrite: bool = False) -> tuple[nn.Module, f
             f"{type(model).__name__} cannot be copied: {error}",
             fix="call it once under torch.no_grad() and convert then",
         ) from error
-    copied.eval()
+    copied = float_layers(widen(copied).eval())
     inplace = set()
     for path, module in list(copied.named_modules()):
-        if path and (inner := eager(module)) is not module:
+        if path and (inner := unwrapped(module)) is not module:
             copied.set_submodule(path, inner)
     for path, module in copied.named_modules():
         if getattr(module, "inplace", None) is True:
@@ -115,10 +129,20 @@ def prepared(model: nn.Module, *, overwrite: bool = False) -> tuple[nn.Module, f
     return copied, frozenset(inplace)
 
 
-def eager(module: nn.Module) -> nn.Module:
-    """Return what ``torch.compile`` was given, or the module itself."""
-    inner = getattr(module, "_orig_mod", None)
-    return inner if isinstance(inner, nn.Module) and type(module).__name__ == "OptimizedModule" else module
+@contextmanager
+def _casts_explained(model: nn.Module) -> Iterator[None]:
+    """Say of a network in half precision that cannot be run in single precision why that is so."""
+    try:
+        yield
+    except ConversionError as error:
+        if "type" not in error.message or not (kinds := halves(unwrapped(model))):
+            raise
+        name = str(kinds[0]).removeprefix("torch.")
+        raise ConversionError(
+            f"{type(unwrapped(model)).__name__} has {name} weights, which are read as float32, and its forward asks "
+            f"for {name} all the same: {error.message}",
+            fix="x.to(self.layer.weight.dtype) in place of the cast in forward; or convert model.float() without it",
+        ) from error
 
 
 def _sound(model: nn.Module) -> None:
@@ -131,6 +155,12 @@ def _sound(model: nn.Module) -> None:
         )
     if lazy := [name for name, p in model.named_parameters() if nn.parameter.is_lazy(p)]:
         raise ConversionError(f"{', '.join(lazy[:3])} have no shape yet", fix="call the model once on a batch")
+    strange = [(name, type(p)) for name, p in model.named_parameters() if type(p).__module__.startswith("torchao.")]
+    if strange:
+        raise ConversionError(
+            f"{strange[0][0]} is a {strange[0][1].__name__} of torchao: quantized, and read by no layer here",
+            fix="real numbers: layer.weight = nn.Parameter(layer.weight.dequantize()), of every such layer",
+        )
     numbers = [*model.named_parameters(), *(b for b in model.named_buffers() if ".running_" in f".{b[0]}")]
     if broken := [name for name, t in numbers if t.is_floating_point() and not bool(t.isfinite().all())]:
         raise ConversionError(
@@ -273,6 +303,8 @@ def _explained(model: nn.Module, deepest: Callable[[], str | None]) -> Iterator[
     try:
         yield
     except _TROUBLE as error:
+        if (told := time_in_forward(model, error, converts=True)) is not None:
+            raise ConversionError(f"{type(model).__name__} cannot be converted: {told[0]}", fix=told[1]) from error
         frames = [
             frame
             for frame in traceback.extract_tb(error.__traceback__)

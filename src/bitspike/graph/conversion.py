@@ -13,6 +13,7 @@ from torch import Tensor, fx, nn
 
 from bitspike.errors import ConstraintError
 from bitspike.graph.built import LayerReport, Shifts
+from bitspike.graph.converted import Converted, with_record
 from bitspike.graph.cut import core_of, covers, replaced
 from bitspike.graph.flow import moves
 from bitspike.graph.host import host_work
@@ -22,6 +23,7 @@ from bitspike.graph.settings import Settings
 from bitspike.graph.spiking import build
 from bitspike.ops.entering import Clipped, put
 from bitspike.ops.grids import Grid
+from bitspike.ops.wrappers import unwrapped
 
 Values = Tensor | npt.NDArray[Any]
 
@@ -152,15 +154,10 @@ class Conversion:
         built = build(self.core, self.lambdas, self.grids, self.settings, self.shifts)
         notes = tuple(dict.fromkeys([*self.notes, *(n for layer in built.layers.values() for n in layer.notes)]))
         record = replace(self, layers=built.layers, wires=built.wires, notes=notes)
-        network: nn.Module
-        if covers(self.graph, self.region):
-            network = built.network
-        else:
-            network = rebuild(replaced(self.graph, self.region, built.network))
-        # A plain attribute, not a buffer: the record is no part of the weights.
-        network.__dict__["conversion"] = record
-        network.__dict__["spiking"] = built.network
-        return network.eval()
+        whole = covers(self.graph, self.region)
+        outer = built.network if whole else rebuild(replaced(self.graph, self.region, built.network))
+        network = Converted(outer, outer.graph, class_name=type(outer).__name__)
+        return with_record(network, record, network if whole else built.network).eval()
 
 
 def _refuse_other_coding(before: str, now: str, grids: Mapping[str, Grid]) -> None:
@@ -187,6 +184,7 @@ def conversion_of(network: nn.Module) -> Conversion:
     Raises:
         ConstraintError: it was not made by ``convert``.
     """
+    network = unwrapped(network)
     found = network.__dict__.get("conversion")
     if not isinstance(found, Conversion):
         raise ConstraintError(
@@ -198,4 +196,4 @@ def conversion_of(network: nn.Module) -> Conversion:
 def spiking_part(network: nn.Module) -> fx.GraphModule:
     """Return the spiking part of a converted network: itself, or what stands between its real parts."""
     conversion_of(network)
-    return cast(fx.GraphModule, network.__dict__["spiking"])
+    return cast(fx.GraphModule, unwrapped(network).__dict__["spiking"])

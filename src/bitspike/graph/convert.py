@@ -15,12 +15,14 @@ from bitspike.graph.calibrate import Calibration, Rules
 from bitspike.graph.calibrate import calibrate as find_lambdas
 from bitspike.graph.capture import capture
 from bitspike.graph.conversion import Conversion, holds_input
+from bitspike.graph.converted import saved_grids, saved_values
 from bitspike.graph.cut import core_of
 from bitspike.graph.entering import Rates, Seen, entering, grids_of
 from bitspike.graph.feed import feed
 from bitspike.graph.finetune import Prepared
 from bitspike.graph.flow import moves, neurons, ties
 from bitspike.graph.fold import fold
+from bitspike.graph.guests import notes_on
 from bitspike.graph.ir import Graph
 from bitspike.graph.rebuild import agree
 from bitspike.graph.region import region
@@ -29,6 +31,7 @@ from bitspike.graph.settings import Settings
 from bitspike.graph.thresholds import MSEThreshold
 from bitspike.graph.trace import evaluation
 from bitspike.ops.grids import Grid
+from bitspike.ops.wrappers import unwrapped
 
 Frontend = Literal["fx", "export"]
 _FINISHING = ("include", "exclude", "input_grid", "input_bits", "samples", "correct")
@@ -59,9 +62,10 @@ def convert(
             changed, and is taken as it stands in evaluation mode.
         example: one or more inputs as the model takes them, batch first.
         calibrate: batches of training data, with or without labels (the first ``samples`` are read), one tensor of
-            samples, or the values of spikes by operation that an earlier conversion found; then the input's grid is
-            read from the example, which ``conversion.notes`` say. For ``coding="events"`` rates [N, ...], or better
-            frames [T, N, ...], which show the counts that the input's grid has to hold.
+            samples, or the values of spikes by operation that an earlier conversion found, as a mapping or as its
+            state_dict, which brings the grids too; a mapping leaves the input's grid to the example, which
+            ``conversion.notes`` say. For ``coding="events"`` rates [N, ...], or better frames [T, N, ...], which show
+            the counts that the input's grid has to hold.
         threshold: how the value of a spike is read from the activations: ``bs.MSEThreshold()``,
             ``bs.PercentileThreshold(99.9)`` or ``bs.MaxThreshold()``; None takes the first up to T = 32, the second
             beyond. A mapping gives rules to patterns over the paths of ReLUs.
@@ -123,6 +127,7 @@ def convert(
         seed=seed,
         correct=correct,
         known=calibrate.inputs if isinstance(calibrate, Calibration) else None,
+        notes=notes_on(model),
     )
 
 
@@ -142,8 +147,9 @@ def assemble(
     seed: int = 0,
     correct: Corrections | None = None,
     known: Mapping[str, Seen] | None = None,
+    notes: tuple[str, ...] = (),
 ) -> nn.Module:
-    """Make the spiking network of a folded graph; arguments as :func:`convert`.
+    """Make the spiking network of a folded graph; arguments as :func:`convert`, ``notes`` on what was captured.
 
     ``data`` is what the input's grid and corrections are read from where ``calibrate`` holds values, and ``known`` what
     an earlier calibration saw of what enters; without either the example has to do, and a note says so.
@@ -156,12 +162,13 @@ def assemble(
     core = core_of(graph, chosen)
     at = neurons(core)
     record: dict[str, Any]
-    notes: tuple[str, ...] = ()
     given = isinstance(calibrate, Mapping)
     source = calibrate if not given else [inputs] if data is None else data
     rates = Rates(graph, settings.steps, source) if settings.coding == "events" and source is not None else None
     batches = list(feed(graph, source if rates is None else rates, samples=samples))  # read once, used three times
+    saved: dict[str, Grid] = {}
     if isinstance(calibrate, Mapping):
+        calibrate, saved = saved_values(calibrate), saved_grids(calibrate)
         missing = [id for id in at if id not in calibrate]
         if missing:
             raise ConstraintError(f"convert(calibrate=...): no value is given for {', '.join(missing)}")
@@ -172,13 +179,14 @@ def assemble(
         found = find_lambdas(
             graph, batches, threshold, steps=settings.steps, at=at, samples=samples, ties=tied, seed=seed
         )
-        lambdas, record, notes = dict(found), found.manifest(), found.notes
+        lambdas, record, notes = dict(found), found.manifest(), notes + found.notes
     if settings.reset == "hard":
         notes += ("W205: a reset to zero loses what exceeds the threshold: rates never converge to the activations",)
     alone = given and data is None
     seen, said = entering(graph, core, batches, inputs, rates=rates, known=known, alone=alone)
     grids, more = grids_of(graph, seen, settings, given=input_grid, bits=input_bits)
-    notes += (*(said if input_grid is None else ()), *more)
+    notes += () if saved else (*(said if input_grid is None else ()), *more)
+    grids |= saved
     if alone and corrections:
         notes += ("W206: corrections were measured on the example alone; data=loader would do better",)
     made = Conversion(graph, frozenset(chosen), lambdas, grids, settings, record, notes=notes)
@@ -231,6 +239,7 @@ def finish(prepared: Prepared, example: Tensor | tuple[Tensor, ...], *, data: An
         >>> finish(tuned, images[:1])(images).shape
         torch.Size([32, 2])
     """
+    prepared = unwrapped(prepared)
     other = {k: choices.pop(k) for k in list(choices) if k in _FINISHING}
     other = {"include": prepared.include, "exclude": prepared.exclude} | other
     settings = replace(prepared.settings, **({"tolerance": 1e-3} | choices))
@@ -247,6 +256,7 @@ def finish(prepared: Prepared, example: Tensor | tuple[Tensor, ...], *, data: An
             known=prepared.entering,
             include=_patterns(other.pop("include", None)),
             exclude=_patterns(other.pop("exclude", ())) or (),
+            notes=prepared.brought,
             **other,
         )
     finally:

@@ -12,6 +12,7 @@ import copy
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,7 @@ from bitspike.graph.entering import Seen, look
 from bitspike.graph.feed import Batches, feed
 from bitspike.graph.flow import meetings, moves, neurons, origins, spikes, ties
 from bitspike.graph.fold import fold
+from bitspike.graph.guests import notes_on, take_modes
 from bitspike.graph.ir import WEIGHTED, Graph, Op
 from bitspike.graph.rebuild import rebuild
 from bitspike.graph.region import region
@@ -33,6 +35,8 @@ from bitspike.graph.settings import Settings
 from bitspike.graph.shared_step import Branch, SharedStep, WholeSkip, Within, default_scale
 from bitspike.graph.thresholds import ThresholdRule
 from bitspike.nn.clip_floor_shift import ClipFloorShift
+from bitspike.ops.precision import single
+from bitspike.ops.wrappers import strip_prefixes, unwrapped
 from bitspike.weights import Uniform, WeightCodes, attach, detach, weight_codes
 from bitspike.weights.path import path_of
 from bitspike.weights.scales import ScaleRule
@@ -55,6 +59,7 @@ class Prepared(nn.Module):
         region: ids of the operations that become spiking.
         activations: by id of the operation that becomes the neuron.
         sums: where currents and skips meet, by id.
+        brought: notes on the network as it came.
     """
 
     def __init__(
@@ -79,10 +84,22 @@ class Prepared(nn.Module):
         self.include, self.exclude = include, exclude
         self.folded, self.region = graph, frozenset(region)
         self.activations, self.sums = dict(activations), dict(sums)
+        self.brought: tuple[str, ...] = ()
         self._groups = tuple(groups)
 
     def forward(self, *inputs: Tensor) -> object:
-        return self.network(*inputs)
+        return self.network(*map(single, inputs))
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, metadata: Any, strict: bool, *more: Any
+    ) -> None:
+        strip_prefixes(self, state_dict, prefix)
+        if state_dict and not any(key.startswith(f"{prefix}network.") for key in state_dict):
+            more[-1].append(
+                "the state is not that of a prepared network, in which norms are folded into weights.\n\t"
+                "  fix: load it into the network that is prepared, and prepare that"
+            )
+        super()._load_from_state_dict(state_dict, prefix, metadata, strict, *more)
 
     def lambdas(self) -> dict[str, Tensor]:
         """Return the learned lambdas, float64 [1] or [C], by id of the operation that becomes the neuron."""
@@ -102,9 +119,9 @@ class Prepared(nn.Module):
         return Graph(self.folded.ops, modules, self.folded.model)
 
     def notes(self) -> list[str]:
-        """Return what calibration noted, and W203 for every branch that uses few of the levels it shares."""
+        """Return what capture and calibration noted; W203 for every branch that uses few of the levels it shares."""
         names = {id(module): path for path, module in self.folded.modules.items()}
-        found = list(self.calibration.notes)
+        found = [*self.brought, *self.calibration.notes]
         for group in self._groups:
             for branch, reach in zip(group.branches, group.reaches(), strict=True):
                 if reach < 0.5:
@@ -172,7 +189,10 @@ def prepare(
         samples=samples,
         seed=seed,
     )
-    return prepared.train(model.training)
+    prepared.brought = notes_on(model)
+    prepared.training = model.training
+    take_modes(prepared.network, unwrapped(model))
+    return prepared
 
 
 def prepare_graph(
@@ -250,7 +270,9 @@ class ClippedSum(nn.Module):
 
 def _copied(graph: Graph, weighted: Iterable[Op]) -> dict[str, nn.Module]:
     changed = {op.module for op in weighted}
-    return {path: copy.deepcopy(m) if path in changed else m for path, m in graph.modules.items()}
+    # One memo: a parameter that two layers share stays one.
+    memo: dict[int, object] = {}
+    return {path: copy.deepcopy(m, memo) if path in changed else m for path, m in graph.modules.items()}
 
 
 def _activation(clip: Tensor, settings: Settings, like: Tensor) -> ClipFloorShift:

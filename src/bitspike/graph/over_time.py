@@ -25,7 +25,9 @@ from bitspike.graph.flow import spikes
 from bitspike.graph.rebuild import rebuild
 from bitspike.nn import IF, CountMaxPool, Neuron, SignedIF
 from bitspike.nn.clip_floor_shift import ClipFloorShift
+from bitspike.ops.precision import single
 from bitspike.ops.surrogate import ArcTan, Surrogate
+from bitspike.ops.wrappers import unwrapped
 
 
 class PreparedOverTime(nn.Module):
@@ -61,7 +63,7 @@ class PreparedOverTime(nn.Module):
         self.network = _over_time(prepared, neuron, surrogate)
 
     def forward(self, *inputs: Tensor) -> object:
-        return self.network(*inputs)
+        return self.network(*map(single, inputs))
 
 
 class ClipNeuron(nn.Module):
@@ -124,8 +126,12 @@ class _CountMaxPool(nn.Module):
 
 def over_time(prepared: Prepared, *, neuron: type[Neuron] = IF, surrogate: Surrogate = ArcTan()) -> PreparedOverTime:
     """Return a prepared network that runs over time and shares its parameters; see :class:`PreparedOverTime`."""
-    made = PreparedOverTime(prepared, neuron=neuron, surrogate=surrogate)
-    return made.train(prepared.training)
+    prepared = unwrapped(prepared)
+    modes = {module: module.training for module in prepared.modules()}
+    made = PreparedOverTime(prepared, neuron=neuron, surrogate=surrogate).train(prepared.training)
+    for module, training in modes.items():  # what both share, such as a norm that is frozen, stays in its mode
+        module.training = training
+    return made
 
 
 def _over_time(prepared: Prepared, neuron: type[Neuron], surrogate: Surrogate) -> nn.Module:

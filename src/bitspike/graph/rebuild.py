@@ -14,6 +14,7 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 from bitspike.errors import ConversionError
 from bitspike.graph.capture import prepared
 from bitspike.graph.ir import Graph, Op
+from bitspike.ops.precision import single
 
 _AVG: dict[int, Callable[..., Any]] = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 _MAX: dict[int, Callable[..., Any]] = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
@@ -131,7 +132,7 @@ def evaluate(
         inputs: one tensor [N, ...] for each input.
         known: values by id that are taken as they are; what only they would need is then not computed.
     """
-    given = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
+    given = tuple(map(single, (inputs,) if isinstance(inputs, Tensor) else inputs))
     known = known or {}
     ops = _needed(graph, known) if known else graph.ops
     last = {source: op.id for op in ops if op.id not in known for source in op.inputs}
@@ -220,8 +221,9 @@ def agree(graph: Graph, model: nn.Module, example: Tensor | tuple[Tensor, ...], 
         ConversionError: they differ by more; the message names the first operation that does, as far as the modules
             of the model can be compared.
     """
-    given = (example,) if isinstance(example, Tensor) else tuple(example)
+    given = tuple(map(single, (example,) if isinstance(example, Tensor) else example))
     calls: dict[tuple[str, int], Tensor] = {}
+    model, _ = prepared(model, overwrite=True)
     with torch.no_grad():
         expected, spec = tree_flatten(_watched(model, given, calls))
         worst, first = 0.0, ""
@@ -263,8 +265,7 @@ def _difference(made: Any, expected: Any) -> float:
 
 
 def _watched(model: nn.Module, given: tuple[Tensor, ...], calls: dict[tuple[str, int], Tensor]) -> Any:
-    """Run a copy of a model and note what each call of its modules returned."""
-    copied, _ = prepared(model, overwrite=True)
+    """Run a model, which is a copy, and note what each call of its modules returned."""
     counts: dict[str, int] = {}
 
     def note(path: str) -> Callable[..., None]:
@@ -276,10 +277,10 @@ def _watched(model: nn.Module, given: tuple[Tensor, ...], calls: dict[tuple[str,
 
         return hook
 
-    for path, module in copied.named_modules():
+    for path, module in model.named_modules():
         if path:
             module.register_forward_hook(note(path))
-    return copied(*given)
+    return model(*given)
 
 
 def _comparable(graph: Graph, op: Op, model: nn.Module) -> bool:

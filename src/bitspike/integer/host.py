@@ -15,6 +15,7 @@ from bitspike.integer.network import Input, IntegerNetwork, Integers, Readout
 from bitspike.ops.coding import bernoulli, even_rate
 from bitspike.ops.entering import Clipped, put
 from bitspike.ops.grids import Grid
+from bitspike.ops.precision import single
 
 
 def encode(net: IntegerNetwork, images: Tensor, *, generator: torch.Generator | None = None) -> Integers:
@@ -55,6 +56,7 @@ def counted_codes(
         raise ConstraintError(
             f"inputs are a {type(images).__name__}, needed is a tensor of real values", fix="torch.from_numpy(x)"
         )
+    images = single(images)
     if tuple(images.shape[2 if timed else 1 :]) != source.shape or (timed and len(images) != net.steps):
         wanted = [*(["T"] if timed else []), "N", *source.shape]
         raise ConstraintError(

@@ -27,6 +27,7 @@ from bitspike.integer.network import Concat, Input, IntegerNetwork, Readout, Res
 from bitspike.integer.wires import Branch, Wire
 from bitspike.nn import BernoulliCoder, Codes, Encoder, RateCoder, Repeat
 from bitspike.ops.grids import Grid
+from bitspike.ops.wrappers import unwrapped, wrappers
 
 _SUMS = (operator.add, operator.iadd, torch.add)
 
@@ -65,14 +66,17 @@ def lower(
         >>> [type(n).__name__ for n in lower(model, torch.zeros(1, 4)).nodes]
         ['Input', 'Linear', 'Neuron', 'Readout']
     """
-    part, host, grid = model.__dict__.get("spiking"), "", _event_grid(model) if grid is None else grid
+    around, model = wrappers(model), unwrapped(model)
+    part, host = model.__dict__.get("spiking"), ""
+    grid = _event_grid(model) if grid is None else grid
     examples = example if isinstance(example, tuple) else (example,)
     if isinstance(part, nn.Module) and part is not model:
         conversion = conversion_of(model)
         model, examples, host = part, conversion.entries(*examples), "; ".join(conversion.host)
     with evaluation(model), torch.no_grad():
         net = _Lowering(model, examples, grid, precision or Precision()).run()
-    return replace(net, source={**net.source, "host": host}) if host else net
+    more = {name: words for name, words in (("host", host), ("around", ", ".join(around))) if words}
+    return replace(net, source={**net.source, **more})
 
 
 def _event_grid(model: nn.Module) -> Grid | None:

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.errors import ConstraintError, PackageError, RecipeError
-from bitspike.graph.capture import eager
 from bitspike.graph.repair import apply
 from bitspike.hardware.repair import Repair as Planned
+from bitspike.ops.wrappers import unwrapped
 from bitspike.recipe import ConvertRecipe
 from bitspike.recipe.schema import Normalization, Repair
 from bitspike.train.checkpoint import read_weights
@@ -112,7 +112,7 @@ def _called(recipe: ConvertRecipe, seed: int) -> nn.Module:
             f"model.factory {chosen.factory} made TorchScript, in which modules cannot be followed",
             fix="return the Python module, with the same weights: model.load_state_dict(scripted.state_dict())",
         )
-    return eager(network)
+    return unwrapped(network)
 
 
 def repaired(network: nn.Module, repairs: Sequence[Repair]) -> nn.Module:

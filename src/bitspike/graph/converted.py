@@ -1,0 +1,132 @@
+"""The module that a conversion returns: a graph that runs, with its record, and a state_dict that knows its numbers.
+
+Weights are codes times steps, and the steps, thresholds and grids that calibration found are no tensors. The
+state_dict carries them, so that weights never run with the numbers of another calibration:
+
+    conversion.numbers      float64 [k]: every step, threshold, gain and grid that is no tensor, in the order of modules
+    conversion.value.<id>   float64 [1] or [C]: the real value of a rate of 1, by operation
+    conversion.grid.<id>    float64 [3]: scale, smallest and largest code of what enters, by entry
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from bitspike.nn import Encoder, Gain, Neuron, SignedIF
+from bitspike.nn.counts import Codes
+from bitspike.ops.grids import Grid
+from bitspike.ops.precision import single
+from bitspike.ops.wrappers import strip_prefixes
+from bitspike.weights.path import Quantize, WeightPath
+from bitspike.weights.schemes import FixedPoint
+
+_KEY = "conversion."
+_OTHER = (
+    "the state was saved by a conversion with other values of spikes, steps, thresholds or grids than this network "
+    "has, and its weights mean something only with those.\n\t  fix: make the network with those of the state: "
+    "bs.convert(model, example, calibrate=state, ...) and the other choices of then; after a correction (correct=...) "
+    "repeat the call of then, with its data and seed. Or keep the integers: bs.save(bs.lower(network, example), folder)"
+)
+_FLOAT = (
+    "the state has no conversion.numbers, so it is not that of a converted network.\n\t  fix: load it into the network "
+    "that is converted, and convert that"
+)
+
+
+class Converted(fx.GraphModule):
+    """A converted network; ``conversion`` is its record, ``spiking`` the part that spikes.
+
+    Inputs of half precision are taken as the same numbers in single precision.
+    """
+
+    conversion: Any
+    spiking: nn.Module
+
+    def __call__(self, *inputs: Any, **named: Any) -> Any:
+        """Run the network."""
+        return super().__call__(*map(single, inputs), **{name: single(x) for name, x in named.items()})
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Converted:
+        memo[id(self.conversion)] = self.conversion  # frozen: the copy has the same
+        copied: Converted = super().__deepcopy__(memo)  # type: ignore[assignment]
+        with_record(copied, self.conversion, memo[id(self.spiking)])
+        return copied
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        record = self.conversion
+        destination[f"{prefix}{_KEY}numbers"] = numbers_of(self.spiking)
+        for id, value in record.lambdas.items():
+            destination[f"{prefix}{_KEY}value.{id}"] = value.detach().double().cpu().clone()
+        for id, grid in record.grids.items():
+            numbers = (grid.scale, grid.low, grid.high)
+            destination[f"{prefix}{_KEY}grid.{id}"] = torch.tensor(numbers, dtype=torch.float64)
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, metadata: Any, strict: bool, missing_keys: list[str], *more: Any
+    ) -> None:
+        strip_prefixes(self, state_dict, prefix)
+        found = state_dict.get(f"{prefix}{_KEY}numbers")
+        if found is None or not torch.equal(found.cpu().double(), numbers_of(self.spiking)):
+            more[-1].append(_OTHER if found is not None else _FLOAT)
+            state_dict.clear()  # what is refused changes nothing
+            state_dict.update(self.state_dict(prefix=prefix))
+        for key in [key for key in state_dict if key.startswith(prefix + _KEY)]:
+            del state_dict[key]
+        super()._load_from_state_dict(state_dict, prefix, metadata, strict, missing_keys, *more)
+
+
+def with_record(network: Converted, conversion: Any, spiking: nn.Module) -> Converted:
+    """Give a network its record and say which part of it spikes; plain attributes, no part of the weights."""
+    network.__dict__["conversion"] = conversion
+    network.__dict__["spiking"] = spiking
+    return network
+
+
+def numbers_of(spiking: nn.Module) -> Tensor:
+    """Return every number that a spiking network computes with and that is no tensor of its own, float64 [k]."""
+    found = [float(n) for module in spiking.modules() for n in _numbers(module)]
+    return torch.tensor(found, dtype=torch.float64)
+
+
+def _numbers(module: nn.Module) -> Iterator[float]:
+    if isinstance(module, WeightPath):
+        stage = module.quantize
+        if isinstance(stage, Quantize) and isinstance(stage.scheme, FixedPoint):
+            yield from (stage.scheme.step, stage.scheme.bits)
+    elif isinstance(module, Neuron):
+        yield from (v for v in (module.threshold, module.initial) if not isinstance(v, Tensor))
+        if isinstance(module, SignedIF):
+            yield module.retract
+    elif isinstance(module, Gain) and not isinstance(module.gain, Tensor):
+        yield module.gain
+    elif isinstance(module, Codes):
+        yield from (module.grid.scale, module.grid.low, module.grid.high)
+    elif isinstance(module, Encoder):
+        yield module.steps
+
+
+def saved_values(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the values of spikes in the state_dict of a converted network; a mapping by operation stays what it is.
+
+    Example:
+        >>> saved_values({"conversion.value.relu": torch.ones(1), "0.bias": torch.zeros(2)})
+        {'relu': tensor([1.])}
+    """
+    start = f"{_KEY}value."
+    found = {key.removeprefix(start): value for key, value in state.items() if key.startswith(start)}
+    return found or dict(state)
+
+
+def saved_grids(state: Mapping[str, Tensor]) -> dict[str, Grid]:
+    """Return the grids in the state_dict of a converted network, by entry; empty for other mappings."""
+    start = f"{_KEY}grid."
+    return {
+        key.removeprefix(start): Grid(float(value[0]), int(value[1]), int(value[2]))
+        for key, value in state.items()
+        if key.startswith(start)
+    }

@@ -1,0 +1,92 @@
+"""What training puts around a network comes off in one place; of a sharded network the way out works."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import distributed, nn
+
+import bitspike as bs
+from bitspike.errors import ConstraintError
+from bitspike.ops.wrappers import layers_of, strip_prefixes, unwrapped, wrappers
+
+
+def network(seed: int = 0) -> nn.Sequential:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 3)).eval()
+
+
+X = torch.rand(8, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Iterator[None]:
+    """One process that is a whole group."""
+    distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'group'}", rank=0, world_size=1)
+    yield
+    distributed.destroy_process_group()
+
+
+def test_wrappers_come_off_from_the_outermost_on() -> None:
+    net = network()
+    around = nn.DataParallel(torch.compile(net, backend="eager"))  # type: ignore[arg-type]
+    assert unwrapped(around) is net
+    assert wrappers(around) == ("DataParallel", "OptimizedModule")
+    assert layers_of(net) == [net]
+
+
+def test_a_part_called_module_is_no_wrapper() -> None:
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.module = nn.Linear(2, 2)
+
+    own = Own()
+    assert unwrapped(own) is own
+    state = {f"module.{key}": value for key, value in own.module.state_dict().items()}
+    strip_prefixes(own, state, "")
+    assert set(state) == {"module.weight", "module.bias"}
+
+
+@pytest.mark.usefixtures("alone")
+def test_a_network_in_distributed_data_parallel_is_the_network_inside() -> None:
+    net = network()
+    wrapped = nn.parallel.DistributedDataParallel(net)
+    assert unwrapped(wrapped) is net
+    snn = bs.convert(wrapped, X[:1], calibrate=X, steps=4)
+    assert torch.equal(snn(X), bs.convert(net, X[:1], calibrate=X, steps=4)(X))
+
+
+def sharded(how: str) -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch: one process is no group, and one kind is on its way out
+        if how == "FullyShardedDataParallel":
+            from torch.distributed.fsdp import FullyShardedDataParallel
+
+            return FullyShardedDataParallel(network(), device_id=torch.device("cpu"))
+        from torch.distributed.device_mesh import init_device_mesh
+
+        fully_shard: Any = __import__("torch.distributed.fsdp", fromlist=["fully_shard"]).fully_shard
+        return fully_shard(network(), mesh=init_device_mesh("cpu", (1,)))  # type: ignore[no-any-return]
+
+
+@pytest.mark.usefixtures("alone")
+@pytest.mark.parametrize("how", ["FullyShardedDataParallel", "fully_shard"])
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning", "ignore::DeprecationWarning")  # of torch
+def test_a_sharded_network_is_refused_and_the_way_out_works(how: str) -> None:
+    model = sharded(how)
+    with pytest.raises(ConstraintError, match=how) as caught:
+        bs.convert(model, X[:1], calibrate=X)
+    assert "get_model_state_dict(model, options=StateDictOptions(full_state_dict=True))" in str(caught.value)
+
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+
+    plain = network(seed=1)
+    plain.load_state_dict(get_model_state_dict(model, options=StateDictOptions(full_state_dict=True)))
+    assert torch.equal(plain(X), network()(X))
+    assert bs.convert(plain, X[:1], calibrate=X)(X).shape == (8, 3)
