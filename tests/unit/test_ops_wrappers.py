@@ -53,6 +53,35 @@ def test_a_part_called_module_is_no_wrapper() -> None:
     assert set(state) == {"module.weight", "module.bias"}
 
 
+@pytest.mark.parametrize("wrap", [nn.DataParallel, lambda part: torch.compile(part, backend="eager")])
+@pytest.mark.parametrize("inner", [False, True])
+def test_a_part_in_a_wrapper_is_lowered_and_compared_as_the_part(wrap: Any, inner: bool) -> None:
+    torch.manual_seed(0)
+    time = bs.TimeDistributed
+    parts = [bs.Repeat(2), time(nn.Flatten(), nn.Linear(16, 4)), bs.LIF(0.5), time(nn.Linear(4, 3)), bs.RateReadout()]
+    plain = nn.Sequential(parts[0], nn.Sequential(*parts[1:4]), parts[4]).eval()
+    wrapped = nn.Sequential(parts[0], wrap(nn.Sequential(*parts[1:4])), parts[4]).eval()
+    if inner:
+        plain, wrapped = nn.Sequential(*parts).eval(), nn.Sequential(parts[0], wrap(parts[1]), *parts[2:]).eval()
+    names = [name for name, _ in wrapped.named_modules()]
+    net = bs.lower(wrapped, X[:1])
+    assert [node.id for node in net.nodes] == [node.id for node in bs.lower(plain, X[:1]).nodes]
+    labels = torch.zeros(8, dtype=torch.long)
+    assert bs.compare(wrapped, net, [(X, labels)]) == bs.compare(plain, net, [(X, labels)])
+    assert [name for name, _ in wrapped.named_modules()] == names
+
+
+def test_a_spiking_network_in_half_precision_says_what_its_integers_are_equal_to() -> None:
+    torch.manual_seed(0)
+    time = bs.TimeDistributed
+    model = nn.Sequential(bs.Repeat(4), time(nn.Flatten(), nn.Linear(16, 4)), bs.LIF(0.5), time(nn.Linear(4, 3)))
+    model = bs.attach(nn.Sequential(*model, bs.RateReadout()), quantize=bs.Uniform(bits=4)).eval().bfloat16()
+    net = bs.lower(model, X[:1].bfloat16())
+    assert "bfloat16" in net.notes[0]
+    assert "model.float()" in net.notes[0]
+    assert bs.compare(model.float(), net, [(X, torch.zeros(8, dtype=torch.long))]).spikes == 1
+
+
 @pytest.mark.usefixtures("alone")
 def test_a_network_in_distributed_data_parallel_is_the_network_inside() -> None:
     net = network()

@@ -20,7 +20,7 @@ from bitspike.integer.network import IntegerNetwork
 from bitspike.nn import BernoulliCoder, Neuron
 from bitspike.ops.answers import need_classes, true_classes
 from bitspike.ops.entering import Clipped
-from bitspike.ops.wrappers import unwrapped
+from bitspike.ops.wrappers import bare
 
 Int8s = npt.NDArray[np.int8]
 
@@ -132,7 +132,7 @@ def compare(
     """
     if len(net.outputs) != 1:
         raise ConstraintError(f"the network has {len(net.outputs)} read-outs; class scores come from one")
-    engine, output, model = TorchEngine(net), net.outputs[0], unwrapped(model)
+    engine, output = TorchEngine(net), net.outputs[0]
     tally = Tally()
     coders = [m for m in model.modules() if isinstance(m, BernoulliCoder)]
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
@@ -143,8 +143,8 @@ def compare(
                 coder.generator = torch.Generator().manual_seed(seed + number)
             codes = counted_codes(net, x, tally.clipped, generator=torch.Generator().manual_seed(seed + number))
             x = x if x.is_floating_point() else x.float()  # counts, which are as good as real
-            with evaluation(model), recorded(model) as spikes:
-                logits = model(x.to(device))
+            with bare(model) as network, evaluation(network), recorded(network) as spikes:
+                logits = network(x.to(device))
             trace = engine.run(codes)
             lowered = decode(output, trace.outputs[output.id]).argmax(1)
             tally.spikes(net, spikes, trace.spikes)

@@ -19,6 +19,7 @@ from torch import Tensor, fx, nn
 
 from bitspike.errors import ConstraintError, LoweringError
 from bitspike.graph.conversion import conversion_of
+from bitspike.graph.guests import halves
 from bitspike.graph.trace import evaluation, trace
 from bitspike.integer.builder import Builder
 from bitspike.integer.fit_neuron import Precision
@@ -27,7 +28,7 @@ from bitspike.integer.network import Concat, Input, IntegerNetwork, Readout, Res
 from bitspike.integer.wires import Branch, Wire
 from bitspike.nn import BernoulliCoder, Codes, Encoder, RateCoder, Repeat
 from bitspike.ops.grids import Grid
-from bitspike.ops.wrappers import unwrapped, wrappers
+from bitspike.ops.wrappers import bare, wrappers
 
 _SUMS = (operator.add, operator.iadd, torch.add)
 
@@ -66,15 +67,19 @@ def lower(
         >>> [type(n).__name__ for n in lower(model, torch.zeros(1, 4)).nodes]
         ['Input', 'Linear', 'Neuron', 'Readout']
     """
-    around, model = wrappers(model), unwrapped(model)
-    part, host = model.__dict__.get("spiking"), ""
-    grid = _event_grid(model) if grid is None else grid
-    examples = example if isinstance(example, tuple) else (example,)
-    if isinstance(part, nn.Module) and part is not model:
-        conversion = conversion_of(model)
-        model, examples, host = part, conversion.entries(*examples), "; ".join(conversion.host)
-    with evaluation(model), torch.no_grad():
-        net = _Lowering(model, examples, grid, precision or Precision()).run()
+    around, host, examples = wrappers(model), "", example if isinstance(example, tuple) else (example,)
+    with bare(model) as network:
+        grid = _event_grid(network) if grid is None else grid
+        part = network.__dict__.get("spiking")
+        if isinstance(part, nn.Module) and part is not network:
+            conversion = conversion_of(network)
+            network, examples, host = part, conversion.entries(*examples), "; ".join(conversion.host)
+        with evaluation(network), torch.no_grad():
+            net = _Lowering(network, examples, grid, precision or Precision()).run()
+    if kinds := halves(model):
+        name = str(kinds[0]).removeprefix("torch.")
+        said = f"the network computes in {name}, which rounds its sums; the integers do what model.float() does"
+        net = replace(net, notes=(said, *net.notes))
     more = {name: words for name, words in (("host", host), ("around", ", ".join(around))) if words}
     return replace(net, source={**net.source, **more})
 

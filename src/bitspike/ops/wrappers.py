@@ -6,6 +6,8 @@ are the exception: no process holds their weights.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 from torch import nn
@@ -33,7 +35,9 @@ def unwrapped(model: M) -> M:
         >>> unwrapped(nn.DataParallel(inner)) is inner, unwrapped(inner) is inner
         (True, True)
     """
-    return cast(M, layers_of(model)[-1])
+    inner = layers_of(model)[-1]
+    _refuse_shards(inner)
+    return cast(M, inner)
 
 
 def wrappers(model: nn.Module) -> tuple[str, ...]:
@@ -51,8 +55,35 @@ def layers_of(model: nn.Module) -> list[nn.Module]:
     found = [model]
     while (inner := _inside(found[-1])) is not None:
         found.append(inner)
-    _refuse_shards(found[-1])
     return found
+
+
+@contextmanager
+def bare(model: nn.Module) -> Iterator[nn.Module]:
+    """Give the network inside all wrappers, its parts without theirs for the length of a block.
+
+    Example:
+        >>> model = nn.DataParallel(nn.Sequential(nn.DataParallel(nn.Linear(2, 2))))
+        >>> with bare(model) as network:
+        ...     print([path for path, _ in network.named_modules()])
+        ['', '0']
+        >>> [path for path, _ in model.named_modules()]
+        ['', 'module', 'module.0', 'module.0.module']
+    """
+    network = unwrapped(model)
+    taken = [
+        (module, name, child)
+        for module in network.modules()
+        for name, child in module.named_children()
+        if _inside(child) is not None
+    ]
+    for module, name, child in taken:
+        module._modules[name] = layers_of(child)[-1]
+    try:
+        yield network
+    finally:
+        for module, name, child in taken:
+            module._modules[name] = child
 
 
 def strip_prefixes(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
