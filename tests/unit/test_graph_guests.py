@@ -72,6 +72,7 @@ def test_every_verb_takes_what_is_inside_a_wrapper(wrap: Callable[[nn.Module], n
     assert bs.spiking_part(again)(X).shape == (16, 3)
 
 
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # of torch 2.6 while it compiles
 @pytest.mark.parametrize("wrap", WRAPPERS)
 def test_fit_trains_the_network_inside_a_wrapper(wrap: Callable[[nn.Module], nn.Module]) -> None:
     plain, wrapped = spiking(), wrap(spiking())  # averaging copies the network

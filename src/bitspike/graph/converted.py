@@ -28,8 +28,9 @@ _KEY = "conversion."
 _OTHER = (
     "the state was saved by a conversion with other values of spikes, steps, thresholds or grids than this network "
     "has, and its weights mean something only with those.\n\t  fix: make the network with those of the state: "
-    "bs.convert(model, example, calibrate=state, ...) and the other choices of then; after a correction (correct=...) "
-    "repeat the call of then, with its data and seed. Or keep the integers: bs.save(bs.lower(network, example), folder)"
+    "bs.convert(model, example, calibrate=state, ...) with the float weights and the other choices of then; after a "
+    "correction (correct=...) repeat the call of then, with its data and seed. Or keep the integers: "
+    "bs.save(bs.lower(network, example), folder)"
 )
 _FLOAT = (
     "the state has no conversion.numbers, so it is not that of a converted network.\n\t  fix: load it into the network "
