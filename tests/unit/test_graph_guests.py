@@ -128,6 +128,23 @@ def test_a_real_part_and_the_rest_of_a_half_network_take_half_inputs() -> None:
     assert tuned(X.half()).dtype == torch.float32  # type: ignore[union-attr]
 
 
+def test_both_sides_of_the_host_and_corrections_take_half_inputs() -> None:
+    net = nn.Sequential(network(), nn.Softmax(1)).bfloat16()
+    half = X.bfloat16()
+    for choices in ({}, {"correct": "advanced"}, {"frontend": "export"}, {"coding": "rate"}):
+        snn: Any = bs.convert(net, half[:1], calibrate=half, steps=4, **choices)  # type: ignore[arg-type]
+        integers, record = bs.lower(snn, half[:1]), snn.conversion
+        assert bs.verify(integers, record.packed(half)).equal
+        found = bs.simulate(integers, bs.encode(integers, record.packed(half))).outputs
+        leaving = [bs.decode(output, found[output.id]) for output in integers.outputs]
+        torch.testing.assert_close(record.results(leaving, half), snn(half))
+    tuned = bs.prepare(net, half[:1], calibrate=half, steps=4)
+    bs.fit(tuned, [(half, Y)], epochs=1, device="cpu", precision="fp32")
+    bs.fit(bs.over_time(tuned), [(half, Y)], epochs=1, device="cpu", precision="fp32")
+    done = bs.finish(tuned, half[:1], data=half)
+    assert bs.verify(bs.lower(done, half[:1]), bs.conversion_of(done).packed(half)).equal
+
+
 def test_a_cast_to_half_in_forward_is_named_with_the_way_out() -> None:
     class Cast(nn.Module):
         def __init__(self, follow: bool) -> None:

@@ -122,6 +122,10 @@ def test_a_deep_copy_is_a_converted_network_too(choices: dict[str, Any]) -> None
     assert not torch.equal(second(X), first(X))
     second.load_state_dict(first.state_dict())
     assert torch.equal(second(X), first(X))
+    shallow = copy.copy(first)
+    assert torch.equal(shallow(X), first(X))
+    assert shallow.state_dict().keys() == first.state_dict().keys()
+    assert bs.spiking_part(shallow) in set(shallow.modules())
 
 
 def test_a_converted_network_inside_another_module_keeps_its_rules() -> None:

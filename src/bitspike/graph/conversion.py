@@ -23,6 +23,7 @@ from bitspike.graph.settings import Settings
 from bitspike.graph.spiking import build
 from bitspike.ops.entering import Clipped, put
 from bitspike.ops.grids import Grid
+from bitspike.ops.precision import single
 from bitspike.ops.wrappers import unwrapped
 
 Values = Tensor | npt.NDArray[Any]
@@ -127,7 +128,7 @@ class Conversion:
         if shapes != wanted:
             said, needed = (", ".join(map(str, s)) or "nothing" for s in (shapes, wanted))
             raise ConstraintError(f"results(leaving=...): per sample {said}; what leaves the spiking part is {needed}")
-        like = next((x for x in inputs if x.is_floating_point()), torch.empty(0))
+        like = single(next((x for x in inputs if x.is_floating_point()), torch.empty(0)))
         known = {id: torch.as_tensor(v).to(like) for id, v in zip(exits, given, strict=True)}
         with torch.no_grad():
             *_, (_, result) = evaluate(self.graph, inputs, known)

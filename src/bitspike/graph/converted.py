@@ -57,6 +57,10 @@ class Converted(fx.GraphModule):
         with_record(copied, self.conversion, memo[id(self.spiking)])
         return copied
 
+    def __copy__(self) -> Converted:
+        copied = Converted(self, self.graph, class_name=type(self).__name__)
+        return with_record(copied, self.conversion, copied if self.spiking is self else self.spiking)
+
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
         record = self.conversion
