@@ -122,7 +122,7 @@ UNSUPPORTED: list[tuple[Any, str, str, int]] = [
     (nn.Sequential(nn.Conv2d(4, 4, 1), nn.Upsample(scale_factor=2, mode="bilinear")), "E106", "negative", 2),
     (nn.Upsample(scale_factor=2, mode="bicubic"), "E106", "bicubic", 2),
     (lambda x: F.interpolate(x, scale_factor=1.5), "E106", "no whole", 2),
-    (lambda x: torch.einsum("nchw,cd->ndhw", x, torch.eye(4)), "E106", "einsum", 2),
+    (lambda x: torch.einsum("nchw,cd,c->ndhw", x, torch.eye(4), torch.ones(4)), "E106", "einsum", 2),
     (lambda x: torch.cat([x, x], 2), "E106", "joins along axis 2", 2),
     (lambda x: torch.cat([x[:, ::2], x[:, 1::2]], 1), "E106", "every 2th", 2),
     (lambda x: F.dropout(x, 0.5), "E106", "training", 2),

@@ -49,7 +49,7 @@ def test_a_part_called_module_is_no_wrapper() -> None:
     own = Own()
     assert unwrapped(own) is own
     state = {f"module.{key}": value for key, value in own.module.state_dict().items()}
-    strip_prefixes(own, state, "")
+    strip_prefixes(own._modules, state, "")
     assert set(state) == {"module.weight", "module.bias"}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import warnings
 from typing import Any
 
@@ -101,6 +102,16 @@ def test_a_detached_network_loads_as_any_other() -> None:
     model.load_state_dict(trained.state_dict())
     assert torch.equal(model[0].weight, trained[0].weight)
     bs.attach(model, quantize=bs.Uniform(bits=4)).load_state_dict(trained.state_dict())
+
+
+def test_a_copy_outlives_the_network_that_it_was_made_of() -> None:
+    model = bs.attach(network(2), quantize=bs.Uniform(bits=4))
+    shallow = copy.copy(model)
+    del model
+    gc.collect()
+    deep, trained = copy.deepcopy(shallow), network(1)
+    deep.load_state_dict({f"module.{key}": value for key, value in trained.state_dict().items()})
+    assert torch.equal(deep[0].parametrizations.weight.original, trained[0].weight)  # type: ignore[union-attr, index]
 
 
 def test_a_deep_copy_loads_into_itself() -> None:

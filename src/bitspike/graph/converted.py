@@ -74,7 +74,7 @@ class Converted(fx.GraphModule):
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, metadata: Any, strict: bool, missing_keys: list[str], *more: Any
     ) -> None:
-        strip_prefixes(self, state_dict, prefix)
+        strip_prefixes(self._modules, state_dict, prefix)
         found = state_dict.get(f"{prefix}{_KEY}numbers")
         if found is None or not torch.equal(found.cpu().double(), numbers_of(self.spiking)):
             more[-1].append(_OTHER if found is not None else _FLOAT)

@@ -93,7 +93,7 @@ class Prepared(nn.Module):
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, metadata: Any, strict: bool, *more: Any
     ) -> None:
-        strip_prefixes(self, state_dict, prefix)
+        strip_prefixes(self._modules, state_dict, prefix)
         if state_dict and not any(key.startswith(f"{prefix}network.") for key in state_dict):
             more[-1].append(
                 "the state is not that of a prepared network, in which norms are folded into weights.\n\t"

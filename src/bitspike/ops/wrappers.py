@@ -6,8 +6,9 @@ are the exception: no process holds their weights.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar, cast
 
 from torch import nn
@@ -86,19 +87,21 @@ def bare(model: nn.Module) -> Iterator[nn.Module]:
             module._modules[name] = child
 
 
-def strip_prefixes(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Take what wrappers put in front of every name off a state_dict that is being loaded; a hook in front of loading.
+def strip_prefixes(own: Collection[str], state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Take what wrappers put in front of every name off a state_dict that is being loaded.
+
+    Args:
+        own: names of the module's parts; what is called like a prefix is none.
+        state: is changed.
+        prefix: of the module inside what is loaded; only the whole has a wrapper.
 
     Example:
-        >>> state = {"module.weight": 1, "module.bias": 2}
-        >>> strip_prefixes(nn.Linear(1, 1), state, ""), state
-        (None, {'weight': 1, 'bias': 2})
+        >>> state = {"module.0.weight": 1, "module.0.bias": 2}
+        >>> strip_prefixes(["0"], state, ""), state
+        (None, {'0.weight': 1, '0.bias': 2})
     """
-    if prefix:
-        return  # a part of a network that is being loaded
-    while state and (word := next((p for p in PREFIXES if all(k.startswith(p) for k in state)), None)) is not None:
-        if hasattr(module, word[:-1]):
-            return  # the module itself has such a part
+    words = [word for word in PREFIXES if word[:-1] not in own]
+    while state and not prefix and (word := next((w for w in words if all(k.startswith(w) for k in state)), None)):
         named = {key.removeprefix(word): value for key, value in state.items()}
         state.clear()
         state.update(named)
@@ -106,8 +109,11 @@ def strip_prefixes(module: nn.Module, state: dict[str, Any], prefix: str, *_: An
 
 def read_wrapped_states(module: nn.Module) -> None:
     """Let a module's ``load_state_dict`` read the state of the module in a wrapper; once is enough."""
-    if not any(getattr(hook, "hook", None) is strip_prefixes for hook in module._load_state_dict_pre_hooks.values()):
-        module.register_load_state_dict_pre_hook(strip_prefixes)  # type: ignore[no-untyped-call]
+    hooks = (getattr(hook, "hook", None) for hook in module._load_state_dict_pre_hooks.values())
+    if not any(getattr(hook, "func", None) is strip_prefixes for hook in hooks):
+        # The hook holds names, not the module: copies of a module outlive it.
+        hook = partial(strip_prefixes, frozenset(name for name, _ in module.named_children()))
+        module._register_load_state_dict_pre_hook(hook)  # type: ignore[no-untyped-call]
 
 
 def _inside(model: nn.Module) -> nn.Module | None:

@@ -249,12 +249,12 @@ def _fill(layer: nn.Module, tensor: str, axis: int, name: str, chosen: Mapping[s
         if (choice := chosen.get(slot)) is not None:
             path.fill(slot, choice, name, latent.detach())
     path.train(layer.training)
-    take_float_states(layer)
     if found is None:
         if parametrize.is_parametrized(layer):
             _own_class(layer)
         # unsafe leaves out a trial run of the path, which would spend a draw of the noise.
         parametrize.register_parametrization(layer, tensor, path, unsafe=True)
+        take_float_states(layer)
 
 
 def _own_class(module: nn.Module) -> None:

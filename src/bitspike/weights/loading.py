@@ -11,12 +11,23 @@ from bitspike.weights.path import path_of
 
 
 def take_float_states(layer: nn.Module) -> None:
-    """Let a layer's ``load_state_dict`` read the state of the same layer without paths; once is enough."""
-    if not any(getattr(hook, "hook", None) is _latent for hook in layer._load_state_dict_pre_hooks.values()):
-        layer.register_load_state_dict_pre_hook(_latent)  # type: ignore[no-untyped-call]
+    """Let a parametrized layer's ``load_state_dict`` read the state of the same layer without paths.
+
+    The class of a parametrized layer is its own, and goes with the last of its paths.
+    """
+    kind: Any = type(layer)
+    if "_load_from_state_dict" in vars(kind):
+        return
+    plain = kind._load_from_state_dict
+
+    def load(self: nn.Module, state: dict[str, Any], prefix: str, *more: Any) -> None:
+        _latent(self, state, prefix)
+        plain(self, state, prefix, *more)
+
+    kind._load_from_state_dict = load
 
 
-def _latent(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+def _latent(module: nn.Module, state: dict[str, Any], prefix: str) -> None:
     """Rename a plain tensor to the latent one; what else the path holds, which no float state has, stays as it is."""
     for tensor in ("weight", "bias"):
         plain, inside = f"{prefix}{tensor}", f"{prefix}parametrizations.{tensor}."
