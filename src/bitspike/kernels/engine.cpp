@@ -25,6 +25,16 @@
 
 #if X86
 #pragma GCC push_options
+#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vpopcntdq,popcnt,bmi,bmi2,prefer-vector-width=512")
+namespace avx512 {
+#define LEVEL 4
+#define PER_UNIT 8
+#include "engine_loops.h"
+#undef PER_UNIT
+#undef LEVEL
+}  // namespace avx512
+#pragma GCC pop_options
+#pragma GCC push_options
 #pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vpopcntdq,popcnt,bmi,bmi2,prefer-vector-width=512,avx512vbmi")
 namespace vbmi {
 #define LEVEL 5
@@ -34,15 +44,7 @@ namespace vbmi {
 #undef LEVEL
 }  // namespace vbmi
 #pragma GCC pop_options
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vpopcntdq,popcnt,bmi,bmi2,prefer-vector-width=512")
-namespace avx512 {
-#define LEVEL 4
 #define PER_UNIT 8
-#include "engine_loops.h"
-#undef LEVEL
-}  // namespace avx512
-#pragma GCC pop_options
 #pragma GCC push_options
 #pragma GCC target("avx2,popcnt,bmi,bmi2")
 namespace avx2 {

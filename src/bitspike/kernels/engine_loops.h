@@ -88,8 +88,11 @@ INLINE bool is_plain(const Unit& u) {
     return !u.leaks && !u.hard && !u.has_signs && u.lower == INT32_MIN && u.upper == INT32_MAX;
 }
 
-// ---------------------------------------------------------------- channels
+// ---------------------------------------------------------------- channels; VBMI adds nothing to them
 
+#if LEVEL == 5
+using avx512::layer_channels;
+#else
 INLINE I16 read_channels(const Wire& w, int64_t row, int y, int x, int channel) {
     if (w.layout == RAW_CHANNELS)
         return load(static_cast<const int32_t*>(w.data) + ((row * w.h + y) * w.w + x) * w.units * 16 + channel);
@@ -324,6 +327,10 @@ static void line_channels(const Op& op, int n, int y, int channel, const int64_t
                 rows[x * steps + t] = static_cast<const uint8_t*>(w.data) + at * w.units * unit;
                 if (op.method == POPCOUNT && op.offset) counts[x * steps + t] = spikes_in(rows[x * steps + t], jumps, runs, length);
             }
+#if LEVEL < 4
+        // Too few registers to share what is loaded among rows.
+        for (int r = 0; r < total; ++r) sum_rows<1>(op, rows.data() + r, counts.data() + r, jumps, runs, length, channel, sums.data() + r * 32);
+#else
         for (int r = 0; r < total; r += 8) {
             const uint8_t* const* p = rows.data() + r;
             const int32_t* s = counts.data() + r;
@@ -339,6 +346,7 @@ static void line_channels(const Op& op, int n, int y, int channel, const int64_t
                 default: sum_rows<1>(op, p, s, jumps, runs, length, channel, to);
             }
         }
+#endif
         for (int c = 0; c < lanes; c += 16) {
             if (op.unit) {
                 fire_places(op, sums.data() + c, n, y, x0, places, channel + c);
@@ -380,6 +388,8 @@ static void layer_channels(const Op& op, int threads) {
         }
     }
 }
+
+#endif
 
 // ---------------------------------------------------------------- samples
 
