@@ -58,6 +58,15 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"bitspike {__version__}\n"
 
 
+def test_version_imports_no_torch() -> None:
+    code = (
+        "import sys, bitspike.cli as c; code = c.main(['--version']); sys.exit(code or 10 * ('torch' in sys.modules))"
+    )
+    for command in (["-c", code], ["-m", "bitspike", "--version"]):
+        done = subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=60, check=False)
+        assert (done.returncode, done.stdout) == (0, f"bitspike {__version__}\n"), done.stderr
+
+
 def test_no_words_are_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) in (0, 2)
     assert "Usage: bitspike" in "".join(capsys.readouterr())
