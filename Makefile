@@ -5,6 +5,16 @@ PYTHON ?= python3
 VENV ?= .venv
 bin := $(VENV)/bin
 
+# What the native parts are compiled from. Compiled once, they are kept in build/native: another installation takes them from there.
+native := setup.py $(wildcard src/bitspike/kernels/*.cpp src/bitspike/kernels/*.h)
+
+# pip downloads visibly and compiles silently, so what is about to happen is said before.
+say_environment = echo "bitspike: sets up $(VENV) with PyTorch (some 6 GB on Linux, where it brings CUDA; minutes, once), then compiles our C++ loops into src/bitspike/kernels"
+say_install = echo "bitspike: pip installs into $(VENV); when all is downloaded it compiles in silence, half a minute on two processors, nothing if build/native has it"
+say_missing = for part in $(native_parts); do [ -f "src/bitspike/kernels/$$part.native" ] || \
+	echo "bitspike: '$$part' was not compiled and runs through plain torch, slower; '$(bin)/python -m pip install -v -e .' shows why."; done
+native_parts := activation bits engine neuron norm pool
+
 .PHONY: help quickstart test check results bench clean
 
 help:
@@ -33,18 +43,24 @@ results: $(VENV)/.installed
 bench: $(VENV)/.installed-bench
 	$(bin)/python -m benchmarks all; status=$$?; $(bin)/python -m benchmarks table && exit $$status
 
-$(VENV)/.installed-bench: pyproject.toml | $(bin)/pip
+$(VENV)/.installed-bench: pyproject.toml $(native) | $(bin)/pip
+	@$(say_install)
 	$(bin)/python -m pip install --disable-pip-version-check --editable '.[bench]'
+	@$(say_missing)
 	@touch $@ $(VENV)/.installed
 
 # torch is large: the first installation takes minutes, so pip shows its progress.
 # A stamp is written only after its installation has succeeded, so an interrupted one starts again.
-$(VENV)/.installed-dev: pyproject.toml | $(bin)/pip
+$(VENV)/.installed-dev: pyproject.toml $(native) | $(bin)/pip
+	@$(say_install)
 	$(bin)/python -m pip install --disable-pip-version-check --editable '.[dev]'
+	@$(say_missing)
 	@touch $@ $(VENV)/.installed
 
-$(VENV)/.installed: pyproject.toml | $(bin)/pip
+$(VENV)/.installed: pyproject.toml $(native) | $(bin)/pip
+	@$(say_install)
 	$(bin)/python -m pip install --disable-pip-version-check --editable .
+	@$(say_missing)
 	@touch $@
 
 # pip arrives last in an environment: where it is missing, making the environment was interrupted.
@@ -55,7 +71,8 @@ $(bin)/pip:
 		echo "bitspike needs Python 3.11 or newer and '$(PYTHON)' is older; name a newer one: PYTHON=python3.12 make $(MAKECMDGOALS)" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 		echo "bitspike sets up a virtual environment and '$(PYTHON)' cannot make one; on Debian or Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@$(say_environment)
 	$(PYTHON) -m venv $(VENV)
 
 clean:
-	rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist src/bitspike/kernels/*.native src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

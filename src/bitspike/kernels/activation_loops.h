@@ -106,7 +106,8 @@ template <class T, class Rule, bool BACK, bool NORMED> struct Worker {
             b.shift = shift.of(at, size);
         }
         rule.begin(at, size);
-        if (around && size == b.size) go<true>(b, at, size);
+        if constexpr (!AROUND_PAYS || (BACK && NORMED)) go<false>(b, at, size);
+        else if (around && size == b.size) go<true>(b, at, size);
         else go<false>(b, at, size);
     }
 

@@ -68,7 +68,7 @@ def _find(part: str, abi: int, signatures: Mapping[str, Signature]) -> tuple[cty
         return None, f"plain torch: {SWITCH}=plain is set", False
     path = Path(__file__).with_name(f"{part}.native")
     if not path.is_file():
-        reason = "the native library was not built (there was no C++ compiler when bitspike was installed)"
+        reason = "the native library was not built (no C++ compiler, or it failed; pip install -v shows why)"
         return None, f"plain torch: {reason}", False
     try:
         library = ctypes.CDLL(str(path))

@@ -2,10 +2,10 @@
 // The order of every product and sum is that of ops/dynamics.py, so spikes are equal bit for bit.
 
 enum Reset { SOFT = 0, HARD_RESET = 1, SIGNED_RESET = 2 };
-enum Leakage { NONE = 0, BEFORE = 1, OTHER = 2 };
+enum Leakage { NONE = 0, BEFORE = 1, OTHER = 2, ANY_LEAKAGE = 3 };
 
 template <int LEAKAGE> INLINE V integrate(const Neuron& n, V v, V x) {
-    if (LEAKAGE == NONE) return v + x;
+    if (LEAKAGE == NONE || (LEAKAGE == ANY_LEAKAGE && !(n.flags & LEAKS))) return v + x;
     if (n.input_gain != 1.0f) x = x * n.input_gain;  // a branch that is foreseen costs less than a product
     if (LEAKAGE == BEFORE) return v * n.decay + x;
     const bool after = n.flags & LEAK_AFTER;
@@ -85,12 +85,23 @@ INLINE void advance_by(const Neuron n, const Block<T> b, const State s, const in
 template <class T, bool SPIKES, int RESET, int LEAKAGE, bool NORMED, bool AROUND>
 INLINE void advance(const Neuron& n, const Block<T>& b, const State& s) {
     int64_t t = 0;
-    for (; t + CHUNK <= b.steps; t += CHUNK) advance_by<T, SPIKES, RESET, LEAKAGE, NORMED, AROUND, CHUNK>(n, b, s, t);
+    if constexpr (CHUNK > 1)
+        for (; t + CHUNK <= b.steps; t += CHUNK) advance_by<T, SPIKES, RESET, LEAKAGE, NORMED, AROUND, CHUNK>(n, b, s, t);
     for (; t < b.steps; ++t) advance_by<T, SPIKES, RESET, LEAKAGE, NORMED, AROUND, 1>(n, b, s, t);
 }
 
+// Surrogates that have a loop of their own; one is SIGMOID and EXPONENTIAL, whose exponential hides a branch. In the loops of
+// signed spikes, which are rarely trained, ANY chooses at every vector.
+enum Kind { A_RECTANGLE = RECTANGLE, A_TRIANGLE = TRIANGLE, AN_ARCTAN = ARCTAN, AN_EXPONENTIAL, ANY };
+
 // The surrogate at potential h. `origin` is where it peaks, threshold + center; for ARCTAN, -a times that.
 template <int KIND> INLINE V slope(V h, V origin, const Neuron& n) {
+    if (KIND == ANY) {
+        if (n.surrogate == ARCTAN) return slope<AN_ARCTAN>(h, origin, n);
+        if (n.surrogate == RECTANGLE) return slope<A_RECTANGLE>(h, origin, n);
+        if (n.surrogate == TRIANGLE) return slope<A_TRIANGLE>(h, origin, n);
+        return slope<AN_EXPONENTIAL>(h, origin, n);
+    }
     if (KIND == ARCTAN) {  // a = pi*alpha/2, b = alpha/2
         const V y = fused(h, all(n.a), origin), r = reciprocal(fused(y, y, all(1.0f)));
         return n.b != 1.0f ? r * n.b : r;
@@ -102,14 +113,18 @@ template <int KIND> INLINE V slope(V h, V origin, const Neuron& n) {
         return kept(above(tent, V{}), tent) * n.b;
     }
     const V e = exp_of_negative(magnitude(x) * -n.a);  // a = alpha
-    if (KIND == EXPONENTIAL) return e * n.b;           // b = alpha/2
+    if (n.surrogate == EXPONENTIAL) return e * n.b;    // b = alpha/2
     const V r = reciprocal(1.0f + e);                  // sigmoid: alpha * s * (1 - s), the same on both sides; b = alpha
     return e * r * r * n.b;
 }
 
+// Whether gradients are written around the caches: never, always, or where `around` says so, by a branch at every vector.
+enum Around { NEVER = 0, ALWAYS = 1, ASKED = 2 };
+template <bool NORMED> constexpr bool goes_around = AROUND_PAYS && !NORMED;  // behind a norm, it is read again at once
+
 // STEPS steps of one block towards the first; arguments as `retrace`.
-template <class T, int KIND, int RESET, bool NORMED, bool AROUND, bool LEARNED, int STEPS>
-INLINE V retrace_by(const Neuron n, const Block<T> b, const State s, float* const plain, float* const centered, const int64_t end) {
+template <class T, int KIND, int RESET, bool NORMED, int AROUND, bool LEARNED, int STEPS>
+INLINE V retrace_by(const Neuron n, const Block<T> b, const State s, const bool around, float* const plain, float* const centered, const int64_t end) {
     const bool after = n.flags & LEAK_AFTER, leaks = n.flags & LEAKS, last = end == b.steps;
     const float in = leaks ? n.input_gain : 1.0f, to_v = leaks ? n.decay : 1.0f, to_x = in * (after && leaks ? n.decay : 1.0f);
     const Mask coupled = everywhere(!(n.flags & DETACH));        // the gradient runs through the reset
@@ -117,7 +132,7 @@ INLINE V retrace_by(const Neuron n, const Block<T> b, const State s, float* cons
     V ddecay{};
     for (int64_t j = 0; j < b.size; j += LANES) {
         const V theta = load(s.theta + j), bar = load(s.bar + j);
-        const float scale = KIND == ARCTAN ? -n.a : 1.0f, below = scale * (n.retract + n.center);
+        const float scale = KIND == ARCTAN || (KIND == ANY && n.surrogate == ARCTAN) ? -n.a : 1.0f, below = scale * (n.retract + n.center);
         const V origin = scale * (theta + n.center);
         const Map map = map_of<NORMED>(b, j);
         V gv = last ? V{} : load(s.v + j), sum{}, product{};
@@ -136,7 +151,8 @@ INLINE V retrace_by(const Neuron n, const Block<T> b, const State s, float* cons
                 steep = steep + kept(above(load(s.able + t * b.size + j), V{}), slope<KIND>(-h, all(below), n));
             const V gh = fused(gs, steep, past), gx = to_x != 1.0f ? gh * to_x : gh;
             gv = gh * to_v;
-            store<AROUND>(b.out + t * b.out_step + j, gx);
+            if (AROUND == ALWAYS || (AROUND == ASKED && around)) store<true>(b.out + t * b.out_step + j, gx);
+            else store<false>(b.out + t * b.out_step + j, gx);
             if (NORMED) {
                 sum = sum + gx;
                 product = fused(gx, load(b.x + t * b.x_step + j) - map.mean, product);
@@ -158,31 +174,52 @@ INLINE V retrace_by(const Neuron n, const Block<T> b, const State s, float* cons
 }
 
 // From the last step to the first: b.out receives the gradient of what the neuron read. With NORMED its sums, plain and
-// times x - mean, are added to `plain` and `centered`. Returns the block's share of the gradient of a learned decay.
-template <class T, int KIND, int RESET, bool NORMED, bool AROUND>
-INLINE double retrace(const Neuron& n, const Block<T>& b, const State& s, float* plain, float* centered) {
+// times x - mean, are added to `plain` and `centered`.
+template <class T, int KIND, int RESET, bool NORMED, int AROUND>
+INLINE void retrace_to(const Neuron& n, const Block<T>& b, const State& s, bool around, float* plain, float* centered) {
     int64_t t = b.steps;
+    if constexpr (CHUNK > 1)
+        for (; t >= CHUNK; t -= CHUNK) retrace_by<T, KIND, RESET, NORMED, AROUND, false, CHUNK>(n, b, s, around, plain, centered, t);
+    for (; t > 0; --t) retrace_by<T, KIND, RESET, NORMED, AROUND, false, 1>(n, b, s, around, plain, centered, t);
+}
+
+// A loop of its own for what is written around the caches pays for float32, by a fifth; bfloat16 does with a branch.
+template <class T, int KIND, int RESET, bool NORMED>
+void retrace(const Neuron& n, const Block<T>& b, const State& s, bool around, float* plain, float* centered) {
+    if constexpr (RESET == SIGNED_RESET || !goes_around<NORMED>) retrace_to<T, KIND, RESET, NORMED, NEVER>(n, b, s, around, plain, centered);
+    else if constexpr (sizeof(T) == 2) retrace_to<T, KIND, RESET, NORMED, ASKED>(n, b, s, around, plain, centered);
+    else if (around) retrace_to<T, KIND, RESET, NORMED, ALWAYS>(n, b, s, around, plain, centered);
+    else retrace_to<T, KIND, RESET, NORMED, NEVER>(n, b, s, around, plain, centered);
+}
+
+// The same, step by step; returns the block's share of the gradient of a learned decay.
+template <class T, int KIND, int RESET, bool NORMED>
+double retrace_learned(const Neuron& n, const Block<T>& b, const State& s, bool around, float* plain, float* centered) {
+    constexpr int AROUND = goes_around<NORMED> ? ASKED : NEVER;
     V ddecay{};
-    if (RESET != SIGNED_RESET && n.flags & LEARNED_LEAK) {
-        for (; t > 0; --t) ddecay = ddecay + retrace_by<T, KIND, RESET, NORMED, AROUND, true, 1>(n, b, s, plain, centered, t);
-        return sum_of(ddecay);
-    }
-    for (; t >= CHUNK; t -= CHUNK) retrace_by<T, KIND, RESET, NORMED, AROUND, false, CHUNK>(n, b, s, plain, centered, t);
-    for (; t > 0; --t) retrace_by<T, KIND, RESET, NORMED, AROUND, false, 1>(n, b, s, plain, centered, t);
-    return 0;
+    for (int64_t t = b.steps; t > 0; --t) ddecay = ddecay + retrace_by<T, KIND, RESET, NORMED, AROUND, true, 1>(n, b, s, around, plain, centered, t);
+    return sum_of(ddecay);
 }
 
 // ------------------------------------------------------------------------------------------- every choice, once per block
 
+// PCs without AVX2 are older than 2013: there, a branch at every vector saves a tenth of all compiling.
+#if X86 && LEVEL == 1
+constexpr bool FEW_LOOPS = true;
+#else
+constexpr bool FEW_LOOPS = false;
+#endif
+
 template <class T, bool SPIKES, int RESET, int LEAKAGE, bool NORMED>
 INLINE void advance_to(const Neuron& n, const Block<T>& b, const State& s, bool around) {
-    if (SPIKES && around) advance<T, SPIKES, RESET, LEAKAGE, NORMED, true>(n, b, s);
+    if (SPIKES && AROUND_PAYS && around) advance<T, SPIKES, RESET, LEAKAGE, NORMED, SPIKES && AROUND_PAYS>(n, b, s);
     else advance<T, SPIKES, RESET, LEAKAGE, NORMED, false>(n, b, s);
 }
 
 template <class T, bool SPIKES, int RESET, bool NORMED>
 void advance_leaking(const Neuron& n, const Block<T>& b, const State& s, bool around) {
-    if (!(n.flags & LEAKS)) advance_to<T, SPIKES, RESET, NONE, NORMED>(n, b, s, around);
+    if constexpr (FEW_LOOPS || (RESET == SIGNED_RESET && !SPIKES)) advance_to<T, SPIKES, RESET, ANY_LEAKAGE, NORMED>(n, b, s, around);
+    else if (!(n.flags & LEAKS)) advance_to<T, SPIKES, RESET, NONE, NORMED>(n, b, s, around);
     else if ((n.flags & LEAK_AFTER) || n.resolution > 0) advance_to<T, SPIKES, RESET, OTHER, NORMED>(n, b, s, around);
     else advance_to<T, SPIKES, RESET, BEFORE, NORMED>(n, b, s, around);
 }
@@ -193,26 +230,32 @@ template <class T, bool SPIKES, bool NORMED> void advance_any(const Neuron& n, c
     else advance_leaking<T, SPIKES, SOFT, NORMED>(n, b, s, around);
 }
 
-template <class T, int KIND, bool NORMED>
-double retrace_kind(const Neuron& n, const Block<T>& b, const State& s, float* plain, float* centered, bool around) {
-    if (n.flags & SIGNED) return retrace<T, KIND, SIGNED_RESET, NORMED, false>(n, b, s, plain, centered);
-    if (n.flags & HARD) {
-        if (around) return retrace<T, KIND, HARD_RESET, NORMED, true>(n, b, s, plain, centered);
-        return retrace<T, KIND, HARD_RESET, NORMED, false>(n, b, s, plain, centered);
+template <class T, int KIND, int RESET, bool NORMED>
+INLINE double retrace_leaking(const Neuron& n, const Block<T>& b, const State& s, bool around, float* plain, float* centered) {
+    if (n.flags & LEARNED_LEAK) return retrace_learned<T, KIND, RESET, NORMED>(n, b, s, around, plain, centered);
+    retrace<T, KIND, RESET, NORMED>(n, b, s, around, plain, centered);
+    return 0;
+}
+
+template <class T, int RESET, bool NORMED>
+double retrace_kind(const Neuron& n, const Block<T>& b, const State& s, bool around, float* plain, float* centered) {
+    if constexpr (FEW_LOOPS) return retrace_leaking<T, ANY, RESET, NORMED>(n, b, s, around, plain, centered);
+    switch (n.surrogate) {
+        case RECTANGLE: return retrace_leaking<T, A_RECTANGLE, RESET, NORMED>(n, b, s, around, plain, centered);
+        case TRIANGLE: return retrace_leaking<T, A_TRIANGLE, RESET, NORMED>(n, b, s, around, plain, centered);
+        case ARCTAN: return retrace_leaking<T, AN_ARCTAN, RESET, NORMED>(n, b, s, around, plain, centered);
+        default: return retrace_leaking<T, AN_EXPONENTIAL, RESET, NORMED>(n, b, s, around, plain, centered);
     }
-    if (around) return retrace<T, KIND, SOFT, NORMED, true>(n, b, s, plain, centered);
-    return retrace<T, KIND, SOFT, NORMED, false>(n, b, s, plain, centered);
 }
 
 template <class T, bool NORMED>
-double retrace_any(const Neuron& n, const Block<T>& b, const State& s, float* plain, float* centered, bool around) {
-    switch (n.surrogate) {
-        case RECTANGLE: return retrace_kind<T, RECTANGLE, NORMED>(n, b, s, plain, centered, around);
-        case TRIANGLE: return retrace_kind<T, TRIANGLE, NORMED>(n, b, s, plain, centered, around);
-        case SIGMOID: return retrace_kind<T, SIGMOID, NORMED>(n, b, s, plain, centered, around);
-        case EXPONENTIAL: return retrace_kind<T, EXPONENTIAL, NORMED>(n, b, s, plain, centered, around);
-        default: return retrace_kind<T, ARCTAN, NORMED>(n, b, s, plain, centered, around);
+double retrace_any(const Neuron& n, const Block<T>& b, const State& s, bool around, float* plain, float* centered) {
+    if (n.flags & SIGNED) {
+        retrace<T, ANY, SIGNED_RESET, NORMED>(n, b, s, false, plain, centered);
+        return 0;
     }
+    if (n.flags & HARD) return retrace_kind<T, HARD_RESET, NORMED>(n, b, s, around, plain, centered);
+    return retrace_kind<T, SOFT, NORMED>(n, b, s, around, plain, centered);
 }
 
 // What a thread holds while it takes blocks.
@@ -242,12 +285,15 @@ template <class T, bool BACK, bool NORMED> struct Worker {
             b.shift = shift.of(at, size);
         }
         const bool past = around && size == b.size;
-        if (!BACK) return advance_any<T, true, NORMED>(n, b, s, past);
-        advance_any<T, false, NORMED>(n, b, s, false);
-        ddecay += retrace_any<T, NORMED>(n, b, s, plain.of(at, size), centered.of(at, size), past);
-        if (NORMED) {
-            plain.done(at, size);
-            centered.done(at, size);
+        if constexpr (BACK) {
+            advance_any<T, false, NORMED>(n, b, s, false);
+            ddecay += retrace_any<T, NORMED>(n, b, s, past, plain.of(at, size), centered.of(at, size));
+            if (NORMED) {
+                plain.done(at, size);
+                centered.done(at, size);
+            }
+        } else {
+            advance_any<T, true, NORMED>(n, b, s, past);
         }
     }
 
@@ -308,14 +354,4 @@ double run_any(const Neuron& n, const Layer& layer, const Affine* affine, const 
                                            static_cast<const uint16_t*>(grad), static_cast<uint16_t*>(out), sums);
     return run<float, BACK, NORMED>(n, layer, affine, static_cast<const float*>(x), static_cast<const float*>(residual),
                                     static_cast<const float*>(grad), static_cast<float*>(out), sums);
-}
-
-double forward(const Neuron& n, const Layer& layer, const Affine* affine, const void* x, const void* residual, void* out) {
-    return affine ? run_any<false, true>(n, layer, affine, x, residual, nullptr, out, nullptr)
-                  : run_any<false, false>(n, layer, affine, x, residual, nullptr, out, nullptr);
-}
-
-double backward(const Neuron& n, const Layer& layer, const Affine* affine, const void* x, const void* residual, const void* grad, void* out, double* sums) {
-    return affine ? run_any<true, true>(n, layer, affine, x, residual, grad, out, sums)
-                  : run_any<true, false>(n, layer, affine, x, residual, grad, out, sums);
 }

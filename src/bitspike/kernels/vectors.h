@@ -71,6 +71,7 @@ template <class T> INLINE void expect(const T* p, int64_t j, int64_t size) {
 }
 
 // With AROUND, past the caches; the address is then a multiple of what is written.
+constexpr bool AROUND_PAYS = LEVEL >= 3;
 template <bool AROUND> INLINE void store(float* p, V x) {
 #if LEVEL == 5
     if (AROUND) return _mm512_stream_ps(p, reinterpret_cast<__m512>(x));
