@@ -12,6 +12,7 @@ from bitspike.data.augment import Augmentation, Compose, choose
 from bitspike.data.images import ImageSet
 from bitspike.data.pixels import Normalization, PixelGrid
 from bitspike.errors import ConstraintError
+from bitspike.ops import pixels_first
 
 
 class Batches:
@@ -40,7 +41,8 @@ class Batches:
         wrap: repeat some images so that all ranks have equally many; None does so when shuffling.
 
     Yields:
-        x float32 [N, C, H, W] (channels last in memory), y int64 [N].
+        x float32 [N, C, H, W], y int64 [N]. The channels of x are last in memory, except on processors where that is
+        not safe (:mod:`bitspike.ops.pixels_first`).
 
     Raises:
         ConstraintError: a value is not allowed, or there would be no batch at all.
@@ -124,7 +126,9 @@ class Batches:
             batch = images.index_select(0, order[part])
             if augment is not None:
                 batch = augment.apply(batch, chosen[part], blank=self.pixel_grid.offset)
-            yield self.pixel_grid.to_input(batch), labels.index_select(0, order[part])
+            x = self.pixel_grid.to_input(batch)
+            # What torch computes from images with channels last has its channels last too, throughout a network.
+            yield x.contiguous() if pixels_first.needed() else x, labels.index_select(0, order[part])
 
     def _generator(self, purpose: int) -> torch.Generator:
         """Return a generator whose numbers are unrelated to those of other seeds, epochs and purposes."""

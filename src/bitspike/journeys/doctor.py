@@ -40,8 +40,9 @@ def doctor(runs: str | Path = "runs") -> dict[str, Any]:
         runs: the folder that runs would be written to; it need not exist.
 
     Returns:
-        ``bitspike``, ``python``, ``platform``, ``cpu``, ``torch``, ``kernels``, ``devices``, ``bf16``, ``optional``,
-        ``runs``, ``data`` and ``problems``: a list of sentences, empty on a machine where everything works.
+        ``bitspike``, ``python``, ``platform``, ``cpu``, ``torch``, ``kernels``, ``devices``, ``bf16``,
+        ``convolutions``, ``optional``, ``runs``, ``data`` and ``problems``: a list of sentences, empty on a machine
+        where everything works.
 
     Example:
         >>> found = doctor()
@@ -69,6 +70,7 @@ def doctor(runs: str | Path = "runs") -> dict[str, Any]:
         "kernels": _describe_kernels() if works else None,
         "devices": devices,
         "bf16": measure_bf16() if works else None,
+        "convolutions": describe_convolutions() if works else None,
         "optional": {name: _version(name) for name in OPTIONAL},
         "runs": folder,
         "data": _describe_data() if works else None,
@@ -105,6 +107,19 @@ def describe_cpu(cpuinfo: str) -> dict[str, Any]:
         "threads": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         "instruction_sets": [name for name, known in INSTRUCTION_SETS.items() if flags.intersection(known)],
     }
+
+
+def describe_convolutions() -> str:
+    """Say whether torch's convolutions on this processor need the detour of :mod:`bitspike.ops.pixels_first`."""
+    from bitspike.ops import pixels_first
+
+    if not pixels_first.needed():
+        return "all by torch's own ways"
+    return (
+        "1x1 with a stride by a detour: without AVX-512, torch's own gradients of some in float32 with channels last "
+        "overwrite memory. Bitspike's training, data and layers avoid it; in an own loop over plain torch layers "
+        "keep model and images contiguous"
+    )
 
 
 def measure_bf16() -> dict[str, Any]:

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
 
 from bitspike.kernels.pool import fused_pool
+from bitspike.ops import pixels_first
 from bitspike.ops.convolution import convolve, has_matrix_units, ways
 
 
 def call(layer: nn.Module, x: Tensor) -> Tensor:
-    """Return ``layer(x)``; convolutions of small images may run as matrix products, pools through a kernel.
+    """Return ``layer(x)``; convolutions may run as matrix products or behind their stride, pools through a kernel.
 
     Every layer of ``TimeDistributed`` and ``Chain`` is called here. The other way is taken for plain CPU tensors only,
     and never past a hook, a tracer, or a forward of the user's own.
@@ -49,6 +50,19 @@ def bare(*modules: nn.Module) -> bool:
         m._forward_hooks or m._forward_pre_hooks or m._backward_hooks or m._backward_pre_hooks or "forward" in vars(m)
         for m in modules
     )
+
+
+def takes_pixels_first(layer: nn.Conv2d, x: Tensor) -> bool:
+    """Tell whether ``layer(x)`` is to be computed by the detour of :mod:`bitspike.ops.pixels_first`."""
+    return layer.padding_mode == "zeros" and pixels_first.concerns(x, layer.kernel_size, layer.stride, layer.padding)
+
+
+def _convolution(layer: nn.Module, x: Tensor) -> Tensor | None:
+    """Run a convolution by the way that is safe or faster, where that is not torch's own; None for any other."""
+    assert isinstance(layer, nn.Conv2d)
+    if takes_pixels_first(layer, x):
+        return pixels_first.convolve(x, layer.weight, layer.bias, layer.stride, layer.groups)
+    return _product(layer, x)
 
 
 def _product(layer: nn.Module, x: Tensor) -> Tensor | None:
@@ -94,7 +108,7 @@ def _square(size: Any) -> int | None:
 
 
 _OTHER_WAYS: dict[Any, Callable[[nn.Module, Tensor], Tensor | None]] = {
-    nn.Conv2d.forward: _product,
+    nn.Conv2d.forward: _convolution,
     nn.AvgPool2d.forward: _pool,
     nn.MaxPool2d.forward: _pool,
 }

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.errors import ConstraintError
+from bitspike.nn.layers import plain, takes_pixels_first
+from bitspike.ops import pixels_first
 
 if TYPE_CHECKING:
     _Layer = nn.Module
@@ -41,6 +43,11 @@ class Conv1dOverTime(OverTime, nn.Conv1d):
 
 class Conv2dOverTime(OverTime, nn.Conv2d):
     """``Conv2d`` over [T, N, C, H, W]."""
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if plain(input) and takes_pixels_first(self, input):
+            return pixels_first.convolve(input, weight, bias, self.stride, self.groups)
+        return super()._conv_forward(input, weight, bias)
 
 
 class Conv3dOverTime(OverTime, nn.Conv3d):

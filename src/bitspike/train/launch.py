@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.errors import ConstraintError, RunError
+from bitspike.ops import pixels_first
 
 Precision = Literal["auto", "fp32", "bf16"]
 Device = Literal["auto", "cpu", "cuda"]
@@ -84,7 +85,7 @@ def choose_layout(precision: Literal["fp32", "bf16"]) -> torch.memory_format:
 
 
 def lay_out(model: nn.Module, layout: torch.memory_format) -> list[nn.Parameter]:
-    """Bring the contiguous kernels of 2d convolutions into a layout, in place; return those that were changed.
+    """Bring the kernels of 2d convolutions into a layout, in place; return those that were changed.
 
     Values, names and identities stay, so an optimizer made before finds its parameters.
 
@@ -94,10 +95,16 @@ def lay_out(model: nn.Module, layout: torch.memory_format) -> list[nn.Parameter]
         >>> conv.weight.is_contiguous(memory_format=torch.channels_last), changed[0] is conv.weight
         (True, True)
     """
-    changed = [p for p in model.parameters() if p.dim() == 4 and not p.is_contiguous(memory_format=layout)]
+    changed = [p for p in model.parameters() if p.dim() == 4 and not _lies(p, layout)]
     for p in changed:
-        p.data = p.data.contiguous(memory_format=layout)
+        p.data = p.data.to(memory_format=layout)
     return changed
+
+
+def _lies(p: Tensor, layout: torch.memory_format) -> bool:
+    # A kernel of one pixel lies in both layouts at once; torch then goes by its strides.
+    plain = torch.empty(p.shape, device="meta").stride()
+    return p.stride() == plain if layout == torch.contiguous_format else p.is_contiguous(memory_format=layout)
 
 
 class Workers:
@@ -140,7 +147,8 @@ class Workers:
 
     def setup(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[nn.Module, Any]:
         """Place model and optimizer; return what to call in their stead, in mixed precision and over all processes."""
-        if self.layout == torch.channels_last:
+        # In fp32 the user's own layout is as good, except where channels last is not safe.
+        if self.layout == torch.channels_last or pixels_first.needed():
             self._laid = lay_out(model, self.layout)
         # Fabric would compile anew what is compiled, and asks for options that only it has written down.
         more = {"_reapply_compile": False} if hasattr(model, "_orig_mod") else {}
@@ -154,8 +162,9 @@ class Workers:
 
     def give_back(self) -> None:
         """Bring the weights back into the layout in which they came."""
+        came = torch.contiguous_format if self.layout == torch.channels_last else torch.channels_last
         for p in self._laid:
-            p.data = p.data.contiguous()
+            p.data = p.data.to(memory_format=came)
 
     def backward(self, loss: Tensor) -> None:
         """Compute gradients: their mean over the processes."""
