@@ -17,11 +17,11 @@ def python(code: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
 
 
 def modules_after(code: str) -> dict[str, object]:
-    """Run ``code`` in a fresh interpreter; return the top-level modules it left behind, and its CPU seconds."""
+    """Run ``code`` in a fresh interpreter; return the top-level modules it left behind."""
     ending = (
-        "import json, sys, time\n"
+        "import json, sys\n"
         "names = sorted({name.partition('.')[0] for name in sys.modules})\n"
-        "print('\\n' + json.dumps({'modules': names, 'seconds': time.process_time()}))"
+        "print('\\n' + json.dumps({'modules': names}))"
     )
     done = python(f"{code}\n{ending}")
     assert done.returncode == 0, done.stderr
@@ -65,7 +65,7 @@ def test_importing_the_package_imports_no_torch() -> None:
     assert heavy.isdisjoint(modules_after("import bitspike")["modules"])
 
 
-def test_help_imports_no_torch_and_takes_under_half_a_second() -> None:
+def test_help_imports_nothing_that_takes_long() -> None:
     found = modules_after(
         "import sys\n"
         "from bitspike.__main__ import main\n"
@@ -74,8 +74,19 @@ def test_help_imports_no_torch_and_takes_under_half_a_second() -> None:
         "except SystemExit as stop:\n    code = stop.code\n"
         "assert not code, code"
     )
-    assert {"torch", "torchvision", "numpy", "matplotlib", "pydantic"}.isdisjoint(found["modules"])
-    assert found["seconds"] < 0.5
+    # The seconds themselves belong to a machine: `python -m benchmarks startup` measures them against their target.
+    heavy = {
+        "torch",
+        "torchvision",
+        "numpy",
+        "matplotlib",
+        "pydantic",
+        "yaml",
+        "safetensors",
+        "lightning_fabric",
+        "PIL",
+    }
+    assert heavy.isdisjoint(found["modules"])
 
 
 def test_importing_every_module_touches_no_device_and_no_optional_part() -> None:

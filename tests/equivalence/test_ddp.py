@@ -19,7 +19,7 @@ def test_qat_check_12_two_processes_train_as_one(tmp_path: Path) -> None:
         [*command, ddp_worker.__file__, str(tmp_path)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=1200,
         env=environment,
         check=False,
     )

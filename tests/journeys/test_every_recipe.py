@@ -48,7 +48,9 @@ def test_two_processes_make_the_journey_together(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "bitspike"]
     words = ["run", "quickstart", "--out", str(tmp_path / "run"), *sets(*SMALL, "training.epochs=1")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run([*command, *words], capture_output=True, text=True, env=environment, timeout=120, check=False)
+    done = subprocess.run(
+        [*command, *words], capture_output=True, text=True, env=environment, timeout=1200, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("test accuracy") == 1
     report = json.loads((tmp_path / "run" / "report.json").read_text())

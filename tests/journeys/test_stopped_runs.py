@@ -59,8 +59,13 @@ def test_signals_interrupt(
         time.sleep(10)
 
     before = signal.getsignal(signal.SIGTERM)
+    # Under nohup, or in the background of a script, the tests are started with SIGINT ignored.
+    ignored = signal.signal(signal.SIGINT, signal.default_int_handler)
     monkeypatch.setattr(whole, "lower", hit)
-    code, _, err = bitspike("run", "quickstart", "--out", tmp_path / "run", *sets(*SMALL))
+    try:
+        code, _, err = bitspike("run", "quickstart", "--out", tmp_path / "run", *sets(*SMALL))
+    finally:
+        signal.signal(signal.SIGINT, ignored)
     assert code == 2
     assert "interrupted: 2 of 2 epochs are done" in err
     assert signal.getsignal(signal.SIGTERM) == before
@@ -71,11 +76,12 @@ def test_a_killed_process_goes_on_to_the_same_end(tmp_path: Path, bitspike: Bits
     parts = [*words, "--out", str(tmp_path / "parts")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     process = subprocess.Popen([sys.executable, "-m", "bitspike", *parts], stderr=subprocess.DEVNULL, env=environment)
-    last, limit = tmp_path / "parts" / "checkpoints" / "last", time.monotonic() + 60
+    last, limit = tmp_path / "parts" / "checkpoints" / "last", time.monotonic() + 600
     while not last.exists() and time.monotonic() < limit:
         time.sleep(0.01)
     process.kill()
     process.wait()
+    assert last.exists(), "no epoch was done before it was killed"
     assert not (tmp_path / "parts" / "model.safetensors").exists(), "it was done before it could be killed"
     assert bitspike(*parts, "--resume")[0] == 0
     assert bitspike(*words, "--out", tmp_path / "whole")[0] == 0

@@ -280,6 +280,33 @@ def test_the_file_holds_integers_only_and_says_what_onnx_cannot(tmp_path: Path) 
     assert '"high": 8' in facts["snn.inputs"]
 
 
+PRODUCTS = {"ConvInteger", "MatMulInteger"}
+QUANTIZED = PRODUCTS | {"QLinearConv", "QLinearMatMul", "QGemm", "DynamicQuantizeMatMul", "MatMulIntegerToFloat"}
+
+
+@pytest.mark.parametrize("mode", ["step", "sequence", "count"])
+def test_every_product_is_of_two_unsigned_operands(mode: Mode, tmp_path: Path) -> None:
+    """Mixed signs are added up in 16 bits, and saturate, where a processor has no VNNI; unsigned ones never do."""
+    seen: Counter[str] = Counter()
+    for seed in range(30):
+        random = np.random.default_rng(seed)
+        net = layerwise(random_network(random, counting=True)) if mode == "count" else random_network(random)
+        if problems_of(net, mode):
+            continue
+        model = onnx.load(write_onnx(net, tmp_path / "net.onnx", mode=mode))
+        inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True)
+        kinds = {value.name: value.type.tensor_type.elem_type for value in inferred.graph.value_info}
+        kinds |= {constant.name: constant.data_type for constant in inferred.graph.initializer}
+        bodies = [a.g for node in model.graph.node for a in node.attribute if a.type == onnx.AttributeProto.GRAPH]
+        assert not [node.op_type for body in bodies for node in body.node if node.op_type in QUANTIZED]
+        for node in model.graph.node:
+            if node.op_type in QUANTIZED:
+                assert node.op_type in PRODUCTS
+                assert [kinds[name] for name in node.input] == 4 * [onnx.TensorProto.UINT8]
+                seen[node.op_type] += 1
+    assert set(seen) == PRODUCTS, "the networks are too tame"
+
+
 def test_wide_numbers_travel_as_int64(tmp_path: Path) -> None:
     net = one_convolution(threshold=2**31)
     assert parts_of(net, "step")[1] == "int64"
