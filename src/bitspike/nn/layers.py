@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import _has_any_global_hook
+from torch.nn.modules import module as torch_module
 
 from bitspike.kernels.pool import fused_pool
 from bitspike.ops import pixels_first
@@ -44,9 +44,19 @@ def plain(x: object) -> bool:
     )
 
 
+_HOOKS_OF_ALL = (
+    "_global_forward_pre_hooks",
+    "_global_forward_hooks",
+    "_global_backward_pre_hooks",
+    "_global_backward_hooks",
+)
+
+
 def bare(*modules: nn.Module) -> bool:
     """Tell whether nothing listens to the calls of these modules and none has a forward put in by hand."""
-    return not _has_any_global_hook() and not any(  # type: ignore[no-untyped-call]
+    # Asked by name, as torch's own question "is there any" is younger than the oldest torch that is supported.
+    heard = any(getattr(torch_module, name) for name in _HOOKS_OF_ALL)
+    return not heard and not any(
         m._forward_hooks or m._forward_pre_hooks or m._backward_hooks or m._backward_pre_hooks or "forward" in vars(m)
         for m in modules
     )

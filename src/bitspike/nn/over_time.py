@@ -47,7 +47,7 @@ class Conv2dOverTime(OverTime, nn.Conv2d):
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if plain(input) and takes_pixels_first(self, input):
             return pixels_first.convolve(input, weight, bias, self.stride, self.groups)
-        return super()._conv_forward(input, weight, bias)
+        return cast(Tensor, super()._conv_forward(input, weight, bias))
 
 
 class Conv3dOverTime(OverTime, nn.Conv3d):
