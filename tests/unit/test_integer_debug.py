@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from bitspike.integer.count import count, unevenness
 from bitspike.integer.debug import convolution_and_pool, one_convolution, transposed_and_upsample, two_branches
 from bitspike.integer.engine import Engine, TorchEngine
 from bitspike.integer.network import IntegerNetwork, Integers
-from bitspike.integer.package import WEIGHTS, save
+from bitspike.integer.package import WEIGHTS, save, tensor_bytes
 from bitspike.integer.replay import replay
 from bitspike.integer.simulate import simulate
 from bitspike.integer.verify import verify
@@ -176,7 +176,7 @@ def test_convert_check_11_any_code_that_is_flipped_is_named_by_node_step_and_ind
         for place in np.ndindex(*layer.weight.codes.shape):
             codes = original[f"{layer.id}.weight"].copy()
             codes[place] = 1 - codes[place]
-            save_file({**original, f"{layer.id}.weight": codes}, folder / WEIGHTS)
+            (folder / WEIGHTS).write_bytes(tensor_bytes({**original, f"{layer.id}.weight": codes}))
             first = replay(folder).first_difference
             assert first is not None
             assert (first.layer, first.step, first.quantity) == (behind.path, 0, "membrane")

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from bitspike.errors import CheckFailed, ConstraintError, DataError
 from bitspike.integer.debug import convolution_and_pool, one_convolution
 from bitspike.integer.engine import Engine, Method, TorchEngine
 from bitspike.integer.host import decode, encode
 from bitspike.integer.network import Input, IntegerNetwork, Linear, Neuron, Readout, Weight
-from bitspike.integer.package import VECTORS, WEIGHTS, save
+from bitspike.integer.package import VECTORS, WEIGHTS, save, tensor_bytes
 from bitspike.integer.simulate import Trace
 from bitspike.integer.verify import prove_codes, verify
 from bitspike.ops.grids import Grid
@@ -28,7 +28,7 @@ def flip(folder: Path, name: str, key: str, index: tuple[int, ...], value: int) 
     tensors = load_file(folder / name)
     tensors[key] = tensors[key].copy()
     tensors[key][index] = value
-    save_file(tensors, folder / name)
+    (folder / name).write_bytes(tensor_bytes(tensors))
 
 
 def test_convert_check_11_a_flipped_code_is_named_by_layer_step_and_index(tmp_path: Path) -> None:

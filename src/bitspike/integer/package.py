@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
-from safetensors.numpy import save as as_bytes
+from safetensors.numpy import save as _in_memory_order  # noqa: TID251  # tensor_bytes puts arrays into C order
 
 from bitspike.errors import BitspikeError, PackageError
 from bitspike.files import whole_folder
@@ -66,13 +66,27 @@ def save(net: IntegerNetwork, folder: str | os.PathLike[str], *, vectors: Arrays
             manifest = _manifest(net, tensors)
             # As bytes, with the rights that any new file gets: the library's own writer keeps files to their owner.
             for name, arrays in ((WEIGHTS, tensors), (VECTORS, golden(net) if vectors is None else vectors)):
-                data = as_bytes(arrays)
+                data = tensor_bytes(arrays)
                 (made / name).write_bytes(data)
                 manifest["files"].append({"name": name, "sha256": _digest(data)})
             (made / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     except (OSError, SafetensorError) as error:
         raise PackageError(f"{folder} could not be written: {error}", fix="a folder with room for it") from error
     return folder
+
+
+def tensor_bytes(arrays: Arrays) -> bytes:
+    """Return arrays as a safetensors file, whatever their order in memory.
+
+    The library writes an array as it lies in memory and says that it is in C order (safetensors 0.8.0; 0.4.5 to 0.7.0
+    copied it first), so a transposed one would come back with other values.
+
+    Example:
+        >>> from safetensors.numpy import load
+        >>> load(tensor_bytes({"a": np.arange(4).reshape(2, 2).T}))["a"].tolist()
+        [[0, 2], [1, 3]]
+    """
+    return _in_memory_order({name: np.ascontiguousarray(a).reshape(a.shape) for name, a in arrays.items()})
 
 
 def _refuse_foreign(folder: Path) -> None:
