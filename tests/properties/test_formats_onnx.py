@@ -109,8 +109,16 @@ def test_counts_are_those_of_the_run_layer_by_layer(seeds: range, tmp_path: Path
 
 def assert_counts(net: IntegerNetwork, codes: np.ndarray, path: Path) -> None:
     """Compare a file of mode "qonnx", as ONNX Runtime executes it, with the definition of counts."""
-    found = run_whole(open_file(write_onnx(net, path, mode="qonnx")), codes[0] if net.input.constant else codes.sum(0))
-    assert_sums(found.spikes | found.sums, count(net, codes))
+    entry, wanted = codes[0] if net.input.constant else codes.sum(0), count(net, codes)
+    found = run_whole(open_file(write_onnx(net, path, mode="qonnx")), entry)
+    assert_sums(found.spikes | found.sums, wanted)
+    last = run_whole(open_file(write_onnx(net, path, mode="qonnx-readouts")), entry)
+    assert not last.spikes
+    assert_sums(last.sums, {node.id: wanted[node.id] for node in net.outputs})
+    nodes = onnx.load(path).graph.node
+    read = {name for node in nodes for name in node.input}
+    assert {name for node in nodes for name in node.output} - read == {f"{node.id}.sum" for node in net.outputs}
+    assert all("dilations" in {a.name for a in node.attribute} for node in nodes if node.op_type.startswith("Conv"))
 
 
 @pytest.mark.parametrize("seeds", BLOCKS)

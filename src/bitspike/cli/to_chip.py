@@ -71,7 +71,7 @@ def export(
         typer.Option(
             "--form",
             metavar="FORM",
-            help="onnx: step (usual), sequence, count or qonnx. nir: integer (usual) or real units.",
+            help="onnx: step (usual), sequence, count, qonnx, qonnx-readouts. nir: integer (usual) or real units.",
         ),
     ] = None,
     as_json: Json = False,

@@ -44,8 +44,10 @@ from bitspike.integer.network import (
     Upsample,
 )
 
-Mode = Literal["step", "count", "sequence", "qonnx"]
-"""What one call of the file computes: a time step, all spike counts at once, the whole run; counts in QONNX."""
+Mode = Literal["step", "count", "sequence", "qonnx", "qonnx-readouts"]
+"""What one call of the file computes: a time step, all spike counts at once, the whole run; counts in QONNX, all or
+those of the read-outs alone.
+"""
 
 FORMAT = "bitspike-onnx"
 _PROBLEMS: Mapping[str, Callable[[IntegerNetwork], list[tuple[Node, str]]]] = {
@@ -53,6 +55,7 @@ _PROBLEMS: Mapping[str, Callable[[IntegerNetwork], list[tuple[Node, str]]]] = {
     "count": onnx_count.problems,
     "sequence": lambda _: [],
     "qonnx": onnx_quant.problems,
+    "qonnx-readouts": onnx_quant.problems,
 }
 _PARTS = {"step": onnx_step.parts, "count": onnx_count.parts, "sequence": onnx_sequence.parts}
 _WAYS_OUT = {
@@ -60,6 +63,7 @@ _WAYS_OUT = {
     "count": 'write_onnx(net, path, mode="step"), or convert with IF neurons that reset by subtraction',
     "sequence": "bs.save(net, folder)",
     "qonnx": 'write_onnx(net, path, mode="count") or mode="step"',
+    "qonnx-readouts": 'write_onnx(net, path, mode="count") or mode="step"',
 }
 
 
@@ -91,11 +95,17 @@ _COUNTED: Mapping[type[Node], str] = {
     Readout: "gains constant in time",
 }
 
+_QUANTIZED: Mapping[type[Node], str] = {
+    **_COUNTED,
+    Node: "integers up to 2**24 over all steps; up to 2**52 inside a neuron or read-out",
+}
+
 LIMITS: Mapping[str, Mapping[type[Node], str]] = {
     "step": {Burst: "only of what is constant in time"},
     "sequence": {},
     "count": _COUNTED,
-    "qonnx": {**_COUNTED, Node: "integers up to 2**24 over all steps; up to 2**52 inside a neuron or read-out"},
+    "qonnx": _QUANTIZED,
+    "qonnx-readouts": _QUANTIZED,
 }
 """What each mode holds only in part."""
 
@@ -111,6 +121,8 @@ def write_onnx(net: IntegerNetwork, path: str | os.PathLike[str], *, mode: Mode 
     reset by subtraction; equal to the run where every current is constant in time or comes as one burst.
     ``qonnx``: the same counts in the dialect of qonnx, FINN and hls4ml: ``Quant`` nodes over float32, which hold
     integers up to 2**24.
+    ``qonnx-readouts``: the same with the read-outs as the only outputs, for tools that rearrange the graph (qonnx's
+    channels-last step, which hls4ml needs, takes no output that is read inside as well).
 
     Args:
         net: the network.
@@ -148,9 +160,9 @@ def parts_of(net: IntegerNetwork, mode: Mode) -> tuple[Parts, str]:
         ExportError: a node cannot be written in this mode, or a number needs more than 63 bits.
     """
     refuse(f"ONNX, mode {mode!r},", net, _PROBLEMS[mode](net), fix=_WAYS_OUT[mode])
-    found = ranges(net, totals=mode in ("count", "qonnx"))
-    if mode == "qonnx":
-        return onnx_quant.parts(net, found), "float32"
+    found = ranges(net, totals=mode not in ("step", "sequence"))
+    if mode in ("qonnx", "qonnx-readouts"):
+        return onnx_quant.parts(net, found, counts=mode == "qonnx"), "float32"
     numbers = numbers_of(found)
     if numbers is None:
         raise ExportError(

@@ -137,13 +137,23 @@ def _bias(node: Neuron | Readout, steps: int) -> Integers:
     return total
 
 
-def parts(net: IntegerNetwork, found: Ranges) -> Parts:
-    """Return the network of counts; :func:`problems` has nothing against it."""
+def parts(net: IntegerNetwork, found: Ranges, *, counts: bool = True) -> Parts:
+    """Return the network of counts; :func:`problems` has nothing against it.
+
+    Args:
+        net: the network.
+        found: its ranges over all steps.
+        counts: give the counts of the neurons out. Tools that rearrange the axes of a graph (qonnx's channels-last
+            step) take no output that is read inside as well; without the counts only what a read-out needs is written.
+    """
     made = Parts(Tape(np.float32))
+    needed = {node.id for node in net.nodes} if counts else _behind_readouts(net)
     tape = made.tape
     shapes: dict[str, Shape] = {}
     wires: dict[str, str] = {}
     for node in net.nodes:
+        if node.id not in needed:
+            continue
         shapes[node.id] = node.shape
         inputs = [wires[s] for s in node.sources]
         match node:
@@ -157,7 +167,9 @@ def parts(net: IntegerNetwork, found: Ranges) -> Parts:
             case SumPool():
                 ones = tape.constant(np.ones((node.shape[0], 1, *node.kernel)))
                 kernel = _quantized(tape, ones, f"/{node.id}/weight", 0, 1)
-                wires[node.id] = tape.add("Conv", inputs[0], kernel, **_window(node), group=node.shape[0])
+                # qonnx does not know that a missing dilation is 1.
+                window = {**_window(node), "dilations": (1,) * len(node.kernel)}
+                wires[node.id] = tape.add("Conv", inputs[0], kernel, **window, group=node.shape[0])
             case MaxPool() | CountMaxPool():
                 wires[node.id] = _largest(tape, node, inputs[0], shapes[node.sources[0]], found.of(node)[0])
             case Burst():
@@ -166,13 +178,23 @@ def parts(net: IntegerNetwork, found: Ranges) -> Parts:
                 wires[node.id] = combine(tape, node, inputs, _parameter(tape))
             case Neuron():
                 wires[node.id] = _count(tape, node, inputs, net.steps, _reach(node, found.wires, net.steps))
-                made.outputs.append((wires[node.id], ("N", *node.shape)))
+                if counts:
+                    made.outputs.append((wires[node.id], ("N", *node.shape)))
             case Readout():
                 _readout(made, node, inputs, net.steps, _reach(node, found.wires, net.steps))
             case _:
                 assert isinstance(node, Layers), node
                 wires[node.id] = layer(tape, node, inputs, shapes[node.sources[0]], found.of(node))
     return made
+
+
+def _behind_readouts(net: IntegerNetwork) -> set[str]:
+    """Return the ids of the inputs, the read-outs and all that these read, directly or not."""
+    found = {node.id for node in (*net.inputs, *net.outputs)}
+    for node in reversed(net.nodes):
+        if node.id in found:
+            found.update(node.sources)
+    return found
 
 
 def _quantized(tape: Tape, x: str, name: str, low: int, high: int) -> str:

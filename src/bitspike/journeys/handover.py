@@ -30,8 +30,8 @@ def export(network: IntegerNetwork | str | Path, format: str, out: str | Path, *
             holds them.
         format: ``c``, ``nir`` or ``onnx``.
         out: the folder or file.
-        form: of ONNX ``step``, ``sequence``, ``count`` or ``qonnx``; of NIR ``integer`` or ``real`` units; None is the
-            first of them.
+        form: of ONNX ``step``, ``sequence``, ``count``, ``qonnx`` or ``qonnx-readouts``; of NIR ``integer`` or ``real``
+            units; None is the first of them.
 
     Returns:
         the folder or file.
