@@ -3,6 +3,7 @@
 python -m benchmarks list          what can be measured
 python -m benchmarks CASE...       measure, and add the lines to benchmarks/results/CASE.jsonl
 python -m benchmarks all           every case that this machine can measure, each in a process of its own
+python -m benchmarks readers RUN...  what other programs make of NIR files, for docs/export.md
 python -m benchmarks table         write docs/performance.md and its plots from the lines (--check: only compare)
 """
 
@@ -32,13 +33,19 @@ def main(words: list[str] | None = None) -> int:
             return 0
         case "table":
             return _table(check=args.check)
+        case "readers":
+            from benchmarks import readers
+
+            return readers.main(args.rest, quick=args.quick)
         case "point":
             return _point(CASES[args.rest[0]], *args.rest[1:], tiny=args.tiny)
     here = [c.name for c in CASES.values() if c.device == "cpu" or cuda.place() == "cuda" or args.tiny]
     names = here if args.what == "all" else [args.what, *args.rest]
     unknown = [n for n in names if n not in CASES]
     if unknown:
-        print(f"unknown: {', '.join(unknown)}; there are: {', '.join(CASES)}, all, list, table", file=sys.stderr)
+        print(
+            f"unknown: {', '.join(unknown)}; there are: {', '.join(CASES)}, all, list, readers, table", file=sys.stderr
+        )
         return 2
     if len(names) > 1:
         return _each_in_its_own_process(names, sys.argv[1:] if words is None else words)

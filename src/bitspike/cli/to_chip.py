@@ -74,13 +74,21 @@ def export(
             help="onnx: step (usual), sequence, count, qonnx, qonnx-readouts. nir: integer (usual) or real units.",
         ),
     ] = None,
+    reader: Annotated[
+        str | None,
+        typer.Option(
+            "--for",
+            metavar="READER",
+            help="nir: said so that norse, sinabs, snntorch or spikingjelly runs every spike.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write a network as C, NIR or ONNX."""
     with guarded():
         from bitspike.journeys.handover import export as write
 
-        path = write(network, format, out, form=form)
+        path = write(network, format, out, form=form, reader=reader)
         if as_json:
             print_json({"format": format, "path": str(path)})
         else:

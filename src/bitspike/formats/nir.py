@@ -19,16 +19,20 @@ import numpy as np
 
 from bitspike.errors import ConstraintError, ExportError
 from bitspike.formats.files import write_whole
+from bitspike.formats.nir_entries import Entry
 from bitspike.formats.nir_facts import Units, graph_facts
-from bitspike.formats.nir_plan import Entry, plan
+from bitspike.formats.nir_plan import plan
 from bitspike.formats.nir_read import network_of
+from bitspike.formats.nir_readers import READERS, Reader
 from bitspike.formats.refuse import optional, refuse
 from bitspike.integer.network import IntegerNetwork
 
-__all__ = ["Units", "read_nir", "write_nir"]
+__all__ = ["Reader", "Units", "read_nir", "write_nir"]
 
 
-def write_nir(net: IntegerNetwork, path: str | os.PathLike[str], *, units: Units = "integer") -> Path:
+def write_nir(
+    net: IntegerNetwork, path: str | os.PathLike[str], *, units: Units = "integer", reader: Reader | None = None
+) -> Path:
     """Write a network as a ``.nir`` file (HDF5).
 
     Weights are codes times the neuron's gain, biases and thresholds integers of the same unit, ``r`` is 1 and
@@ -38,25 +42,38 @@ def write_nir(net: IntegerNetwork, path: str | os.PathLike[str], *, units: Units
     what leaves the network by the value of one integer of the output. Where the unit of every neuron is a power of two
     (converted networks, declared grids) a reader's potentials are exact too; others may round (``snn.exact``).
 
+    No reader keeps all that the metadata say. With ``reader`` the file is written for one of them, so that it runs
+    every spike: potentials are shifted and scaled until they start, leak, fire and reset as that reader has it.
+
     Args:
         net: the network.
         path: of the file.
         units: of weights, biases, thresholds and reset values: ``integer`` or ``real``.
+        reader: ``norse``, ``sinabs``, ``snntorch`` or ``spikingjelly``, in integer units; None writes what NIR's text
+            has. docs/export.md says how each is called.
 
     Returns:
         the path.
 
     Raises:
-        ConstraintError: units that do not exist.
-        ExportError: NIR cannot hold a node (all are named), the package nir is missing, or the file cannot be written.
+        ConstraintError: units or a reader that do not exist.
+        ExportError: NIR cannot hold a node, or the reader runs it otherwise (all are named), the package nir is
+            missing, or the file cannot be written.
     """
     if units not in get_args(Units):
         raise ConstraintError(f"units={units!r}: allowed are {', '.join(get_args(Units))}")
-    made = plan(net, units=units)
+    if reader is not None and reader not in get_args(Reader):
+        raise ConstraintError(f"reader={reader!r}: allowed are {', '.join(get_args(Reader))}", fix="reader=None")
+    if reader is not None and units != "integer":
+        raise ConstraintError(f"units={units!r}: a file for {reader} has integer units", fix='units="integer"')
+    made = plan(net, units=units, reader=reader)
+    if reader is not None and made.problems:
+        refuse(f"A NIR file for {READERS[reader].title}", net, made.problems, fix=_way_out(net, reader))
     refuse("NIR", net, made.problems, fix="bs.write_onnx(net, path), bs.write_c(net, folder) or bs.save(net, folder)")
     nir = optional("nir", extra="nir")
     nodes = {name: _node(nir, entry) for name, entry in made.entries.items()}
-    graph = nir.NIRGraph(nodes=nodes, edges=made.edges, metadata=graph_facts(net, units), type_check=False)
+    known = graph_facts(net, units, reader=reader, dt=READERS[reader].dt if reader else 1.0)
+    graph = nir.NIRGraph(nodes=nodes, edges=made.edges, metadata=known, type_check=False)
     graph.check_types()
     path = Path(path)
     # HDF5 floods the screen where a disk is full, so it writes to memory.
@@ -89,6 +106,17 @@ def read_nir(path: str | os.PathLike[str], *, steps: int | None = None) -> Integ
     except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
         raise ExportError(f"{path} is no NIR file: {error}") from error
     return network_of(graph, str(path), steps=steps)
+
+
+def _way_out(net: IntegerNetwork, reader: Reader) -> str:
+    """Name the readers that run the network, or say what is left."""
+    if others := [name for name in get_args(Reader) if name != reader and not plan(net, reader=name).problems]:
+        return " or ".join(f'reader="{name}"' for name in others)
+    if plan(net).problems:
+        return "bs.write_onnx(net, path), bs.write_c(net, folder) or bs.save(net, folder)"
+    return (
+        "no reader runs all of it; reader=None writes the network for readers that keep the metadata, or bs.write_onnx"
+    )
 
 
 def _node(nir: Any, entry: Entry) -> Any:

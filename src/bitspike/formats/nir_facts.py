@@ -47,14 +47,14 @@ def powers_of_two(values: Reals) -> bool:
     return bool((np.frexp(values)[0] == 0.5).all())
 
 
-def graph_facts(net: IntegerNetwork, units: Units = "integer") -> Facts:
+def graph_facts(net: IntegerNetwork, units: Units = "integer", *, reader: str | None = None, dt: float = 1.0) -> Facts:
     """Return what a reader has to know before it reads a node."""
     exact = units == "integer" or all(powers_of_two(node.unit) for node in net.neurons)
-    return {
+    return ({} if reader is None else {"snn.reader": reader}) | {
         "snn.format": FORMAT,
         "snn.format_version": VERSION,
         "snn.T": net.steps,
-        "snn.dt": 1.0,
+        "snn.dt": dt,
         "snn.units": units,
         "snn.exact": int(exact),
         "snn.output": "the sum over all steps",
@@ -94,6 +94,14 @@ def neuron_facts(node: Neuron) -> Facts:
     }
     limits = {"snn.v_min": node.floor, "snn.width": node.width}
     return found | {key: value for key, value in limits.items() if value is not None}
+
+
+def form_facts(per_count: tuple[int, int], offset: Integers) -> Facts:
+    """Return how the currents of a file for one reader become counts of the potential, where they are none already."""
+    found: Facts = {}
+    if per_count != (1, 1):
+        found |= {"snn.current_numerator": per_count[0], "snn.current_denominator": per_count[1]}
+    return found | ({"snn.current_offset": offset} if offset.any() else {})
 
 
 def weight_facts(layer: Convolution | TransposedConvolution | Linear, gain: Integers) -> Facts:

@@ -8,14 +8,18 @@ collected and refused together.
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from bitspike.formats.nir_channels import channel_pads
-from bitspike.formats.nir_facts import Units, facts, input_facts, neuron_facts, real_unit, weight_facts
+from bitspike.formats.nir_entries import Entry, Floats, exact_floats, neuron_entry, spread
+from bitspike.formats.nir_facts import Units, facts, input_facts, real_unit, weight_facts
+from bitspike.formats.nir_readers import READERS, Form, Manner, Reader, for_reader
+from bitspike.formats.nir_scale import equal_thresholds
 from bitspike.formats.nir_support import LARGEST_MATRIX, reasons
 from bitspike.formats.nir_terms import (
     Piece,
@@ -27,6 +31,7 @@ from bitspike.formats.nir_terms import (
     moved,
     scaled,
     sliced,
+    squared,
     ungrouped,
     whole,
 )
@@ -51,24 +56,6 @@ from bitspike.integer.network import (
 )
 
 
-@dataclass(frozen=True, eq=False)
-class Entry:
-    """One node of the file.
-
-    Args:
-        kind: name of its class in ``nir``.
-        reads, gives: shapes of its input and output, without a batch.
-        fields: arguments of the class.
-        facts: metadata.
-    """
-
-    kind: str
-    reads: Shape
-    gives: Shape
-    fields: dict[str, Any] = field(default_factory=dict)
-    facts: dict[str, Any] = field(default_factory=dict)
-
-
 @dataclass(frozen=True)
 class Plan:
     """Nodes by id, edges between them, and what could not be said."""
@@ -78,19 +65,51 @@ class Plan:
     problems: list[tuple[Node, str]] = field(default_factory=list)
 
 
-def plan(net: IntegerNetwork, *, units: Units = "integer") -> Plan:
-    """Return the NIR graph of a network, and everything that it cannot say."""
-    made = _Writer(net, units)
-    for node in net.nodes:
-        made.write(node)
-    return made.plan
+def plan(net: IntegerNetwork, *, units: Units = "integer", reader: Reader | None = None) -> Plan:
+    """Return the NIR graph of a network, and everything that it cannot say.
+
+    In integer units the channels of a neuron have one threshold wherever powers of two make it so; with a reader the
+    network is said so that this one runs it.
+    """
+    if reader is None:
+        return _planned(_Writer(equal_thresholds(net) if units == "integer" else net, units))
+    fitted, manner = for_reader(net, reader), READERS[reader]
+    made = _planned(_Writer(fitted.net, units, fitted.forms, manner))
+    made.problems.extend(fitted.problems)
+    _prune(made)
+    if not manner.branches:
+        meets = Counter(target for _, target in made.edges)
+        for name in (name for name, count in meets.items() if count > 1):
+            node = next((n for n in net.nodes if n.id == name), net.nodes[-1])
+            made.problems.append((node, f"{meets[name]} branches meet in it, and {manner.title} takes one of them"))
+    return made
+
+
+def _prune(made: Plan) -> None:
+    """Leave out what leads to no output: nirtorch takes no node that nobody reads."""
+    read = {name for name, entry in made.entries.items() if entry.kind in ("Input", "Output")}
+    for source, target in reversed(made.edges):
+        read |= {source} if target in read else set()
+    made.edges[:] = [edge for edge in made.edges if edge[1] in read]
+    for name in made.entries.keys() - read:
+        del made.entries[name]
+
+
+def _planned(writer: _Writer) -> Plan:
+    for node in writer.net.nodes:
+        writer.write(node)
+    return writer.plan
 
 
 class _Writer:
     """Follow the data; ``wires`` holds the terms of what has been read so far, None behind a problem."""
 
-    def __init__(self, net: IntegerNetwork, units: Units) -> None:
+    def __init__(
+        self, net: IntegerNetwork, units: Units, forms: Mapping[str, Form] | None = None, manner: Manner | None = None
+    ) -> None:
         self.net, self.units = net, units
+        self.forms, self.dt = forms or {}, 1.0 if manner is None else manner.dt
+        self.manner, self.lines = manner, manner is None or manner.lines
         self.plan = Plan()
         self.wires: dict[str, list[Term] | None] = {}
         self.known: dict[tuple[Any, ...], Piece] = {}
@@ -119,7 +138,7 @@ class _Writer:
                 return [self._entry(node.id, Entry("Input", node.shape, node.shape, facts=input_facts(node)))]
             case Convolution() | TransposedConvolution() | Linear():
                 pieces = self._pieces(terms[0])
-                if not isinstance(node, Convolution) or any(p.flat for p in pieces):
+                if not isinstance(node, Convolution) or self._as_matrix(node) or any(p.flat for p in pieces):
                     pieces = [self._flat(p) for p in pieces]
                 return [Synapse(node, inside, tuple(pieces), np.ones(node.shape[0], np.int64))]
             case SumPool():
@@ -137,6 +156,12 @@ class _Writer:
                 return [p for p in cuts if p is not None]
         assert isinstance(node, Neuron | Readout)
         return self._end(node, self._sum(node, terms))
+
+    def _as_matrix(self, node: Convolution) -> bool:
+        """Tell whether a reader needs a matrix for a convolution: of one dimension, or one that nir itself mistakes."""
+        if len(node.shape) == 2:
+            return not self.lines
+        return self.manner is not None and squared(node.weight.codes, node.padding, node.dilation) is None
 
     # -- linear layers -------------------------------------------------------------------------------------------
 
@@ -175,11 +200,15 @@ class _Writer:
         return found
 
     def _pool_entry(self, node: SumPool, inside: Shape, shape: Shape) -> Entry:
-        if len(inside) == 3:
+        if len(inside) == 3 and self.manner is None and not any(node.padding):
             window = {"kernel_size": node.kernel, "stride": node.stride, "padding": node.padding}
             return Entry("SumPool2d", inside, shape, {k: np.array(v) for k, v in window.items()})
-        weight = np.eye(inside[0], dtype=np.int64)[..., None].repeat(node.kernel[0], -1)
-        return self._convolution(weight, inside, shape, node.stride, node.padding, (1,))
+        # Readers built on nirtorch leave a pool's padding out, and add up by way of a mean, which rounds.
+        weight = np.zeros((inside[0], inside[0], *node.kernel), np.int64)
+        weight[np.arange(inside[0]), np.arange(inside[0])] = 1
+        if self.manner is not None and squared(weight, node.padding, (1,) * len(node.kernel)) is None:
+            self.refuse(f"its window of {list(node.kernel)} is not square, and nir takes its first side for both")
+        return self._convolution(weight, inside, shape, node.stride, node.padding, (1,) * len(node.kernel))
 
     def _reshape(self, node: Reshape, inside: Shape, terms: list[Term]) -> list[Term] | None:
         if node.shape == inside:
@@ -270,6 +299,7 @@ class _Writer:
     ) -> Entry:  # fmt: skip
         one = len(inside) == 2
         bias = np.zeros(len(weight), np.int64) if bias is None else bias
+        weight, padding = squared(weight, padding, dilation) or (weight, padding)
         window = {"stride": stride, "padding": padding, "dilation": dilation, "input_shape": inside[1:]}
         fields: dict[str, Any] = {name: value[0] if one else value for name, value in window.items()}
         fields |= self._values(weight, bias, unit) | {"groups": 1}
@@ -299,6 +329,7 @@ class _Writer:
 
     def _relay(self, node: Neuron | Readout, piece: Piece, bias: Integers | None, unit: Reals | None) -> Piece | None:
         """Write a gain, a shifted piece or a bias without a layer to carry it: a matrix, or a kernel of size one."""
+        piece = self._flat(piece) if len(piece.shape) == 2 and not self.lines else piece
         bias = np.zeros(node.shape[0], np.int64) if bias is None else bias
         rows = math.prod(node.shape) if piece.flat else node.shape[0]
         if rows * piece.shape[0] > LARGEST_MATRIX or len(piece.shape) > 3:
@@ -323,25 +354,14 @@ class _Writer:
     def _neuron(self, node: Neuron | Readout, shape: Shape) -> Entry:
         if isinstance(node, Readout):
             return Entry("Output", shape, shape, facts=facts(node))
-        spread = [-1, *[1] * (len(node.shape) - 1)]
+        unit = real_unit(node) if self.units == "real" else None
 
-        def full(values: Integers, what: str) -> npt.NDArray[np.float32]:
-            unit = real_unit(node) if self.units == "real" else None
+        def full(values: Integers, what: str) -> Floats:
             rows = values if unit is None else np.broadcast_to(values, np.broadcast_shapes(values.shape, unit.shape))
             floats = self._float(rows, what, None if unit is None else np.broadcast_to(unit, rows.shape))
-            return np.broadcast_to(floats.reshape(spread), node.shape).reshape(shape).copy()
+            return spread(floats, node.shape, shape)
 
-        ones = np.ones(shape, np.float32)
-        fields = {"r": ones, "v_threshold": full(node.threshold[0], "a threshold")}
-        fields["v_reset"] = 0 * ones if node.reset == "soft" else full(node.v_reset, "a reset value")
-        decay = float(node.leak)
-        if decay == 1:
-            return Entry("IF", shape, shape, fields, neuron_facts(node))
-        # Euler's step of one time unit: v + (r i - v) / tau = decay * v + i for tau = r = 1 / (1 - decay).
-        tau = 1 / (1 - decay)
-        fields |= {"tau": ones * np.float32(tau), "v_leak": 0 * ones}
-        fields["r"] = ones * np.float32(tau if node.leak_order == "before" else tau * decay)
-        return Entry("LIF", shape, shape, fields, neuron_facts(node))
+        return neuron_entry(node, shape, full, self.forms.get(node.id), self.dt)
 
     # -- the file's nodes ----------------------------------------------------------------------------------------
 
@@ -362,16 +382,11 @@ class _Writer:
         """Tell whether a name belongs to a layer that is written where it is read."""
         return isinstance(self.net[name], Convolution | TransposedConvolution | Linear)
 
-    def _float(self, values: Integers, what: str, unit: Reals | None = None) -> npt.NDArray[np.float32]:
+    def _float(self, values: Integers, what: str, unit: Reals | None = None) -> Floats:
         """Return integers [C, ...], times the unit [C] of each row, as float32 that tell the integers exactly."""
-        whole = np.asarray(values)
-        one = 1.0 if unit is None else unit.reshape(-1, *[1] * (whole.ndim - 1))
-        floats = (whole * one).astype(np.float32)
-        back = floats.astype(np.float64) / one
-        back = back if unit is None else np.rint(back)
-        if not np.array_equal(back, whole.astype(np.float64)) or (whole.size and int(np.abs(whole).max()) > 2**53):
-            worst = int(whole.reshape(-1)[np.argmax(np.abs(whole))])
-            self.refuse(f"{what} of {worst} is no number of 32 bits that floats hold exactly")
+        floats, lost = exact_floats(values, unit)
+        if lost is not None:
+            self.refuse(f"{what} of {lost} is no number of 32 bits that floats hold exactly")
         return floats
 
 

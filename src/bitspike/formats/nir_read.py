@@ -31,7 +31,7 @@ from bitspike.integer.network import (  # type: ignore[attr-defined]  # grids be
     window_shape,
 )
 
-READ = ("Input", "Output", "Conv1d", "Conv2d", "Affine", "Linear", "SumPool2d", "Flatten", "IF", "LIF")
+READ = ("Input", "Output", "Conv1d", "Conv2d", "Affine", "Linear", "SumPool2d", "Flatten", "IF", "LIF", "CubaLIF")
 """Classes of ``nir`` that come back."""
 
 
@@ -119,7 +119,7 @@ class _Reader:
         match kind:
             case "Input":
                 return self._input(node)
-            case "IF" | "LIF":
+            case "IF" | "LIF" | "CubaLIF":
                 return self._neuron(node, sources)
             case "Output":
                 return self._output(sources)
@@ -298,7 +298,7 @@ class _Reader:
     def _neuron(self, node: Any, sources: list[str]) -> Neuron:
         shape, found = _shape(node.v_threshold.shape), self.facts
         rows = shape[0]
-        leaks = type(node).__name__ == "LIF"
+        leaks = type(node).__name__ != "IF"
         if leaks and "snn.leak_numerator" not in found:
             raise ExportError(
                 f"{self.name}: an LIF without snn.leak_numerator and snn.leak_shift decays by a real number"
@@ -306,26 +306,33 @@ class _Reader:
         if not leaks and (np.asarray(node.r) != 1).any():
             raise ExportError(f"{self.name}: an IF with r other than 1 has no integer form")
         subtracts = text(found, "snn.reset", "to v_reset") == "subtract"
-        v0 = np.atleast_1d(np.asarray(found.get("snn.v0", 0))).astype(np.int64)
         reset = np.zeros(1, np.int64) if subtracts else self._by_channel(node.v_reset, "reset values")
+        ends = self._ends(sources, rows)
+        up, down = (whole_number(found, f"snn.current_{end}", 1) or 1 for end in ("numerator", "denominator"))
+        ends["bias"] = ends["bias"] + self._counts("snn.current_offset", rows)
         return Neuron(
             **self._head(rows),
             shape=shape,
-            **self._ends(sources, rows),
-            threshold=self._by_channel(node.v_threshold, "thresholds")[None],
-            initial=v0 if v0.size == 1 else np.repeat(v0, rows // v0.size),
-            unit=self._reals("snn.unit", rows),
+            **ends,
+            threshold=self._by_channel(node.v_threshold, "thresholds")[None] * up // down,
+            initial=self._counts("snn.v0", rows) * up // down,
+            unit=self._reals("snn.unit", rows) * down / up,
             fraction_bits=whole_number(found, "snn.k", 0) or 0,
             leak=Dyadic(
                 whole_number(found, "snn.leak_numerator", 1) or 0, whole_number(found, "snn.leak_shift", 0) or 0
             ),
             leak_order=_word(text(found, "snn.leak_order", "before")),
             reset="soft" if subtracts else "hard",
-            v_reset=reset,
+            v_reset=reset * up // down,
             fire=_word(text(found, "snn.compare", "gt")),
             floor=whole_number(found, "snn.v_min"),
             width=whole_number(found, "snn.width"),
         )
+
+    def _counts(self, key: str, rows: int) -> Integers:
+        """Return integers of the metadata, [1] or one per row; 0 where there are none."""
+        values = np.atleast_1d(np.asarray(self.facts.get(key, 0))).astype(np.int64)
+        return values if values.size == 1 else np.repeat(values, rows // values.size)
 
 
 def _word(word: str) -> Any:

@@ -182,3 +182,23 @@ def ungrouped(codes: Integers, groups: int) -> Integers:
         rows = slice(g * out // groups, (g + 1) * out // groups)
         wide[rows, g * per_group : (g + 1) * per_group] = codes[rows]
     return wide
+
+
+def squared(codes: Integers, padding: Shape, dilation: Shape) -> tuple[Integers, Shape] | None:
+    """Return the same convolution with a square kernel, zeros around it, and the padding that belongs to it.
+
+    nir 1.0.8 takes the first side of a Conv2d's kernel for both, and refuses the file where the shape that follows from
+    it does not fit. None where the sides differ by an odd number: zeros on both ends do not make them equal.
+
+    Example:
+        >>> found = squared(np.ones((1, 1, 3, 1), np.int64), (1, 0), (1, 1))
+        >>> assert found is not None
+        >>> found[0][0, 0].tolist(), found[1]
+        ([[0, 1, 0], [0, 1, 0], [0, 1, 0]], (1, 1))
+    """
+    sides = codes.shape[2:]
+    more = [max(sides) - side for side in sides]
+    if any(n % 2 for n in more):
+        return None
+    ends = [(0, 0), (0, 0), *((n // 2, n // 2) for n in more)]
+    return np.pad(codes, ends), tuple(p + n // 2 * d for p, n, d in zip(padding, more, dilation, strict=True))

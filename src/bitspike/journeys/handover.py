@@ -7,7 +7,7 @@ from typing import Literal, cast, get_args
 
 from bitspike.errors import ConstraintError
 from bitspike.formats.c import write_c
-from bitspike.formats.nir import Units, write_nir
+from bitspike.formats.nir import Reader, Units, write_nir
 from bitspike.formats.onnx import Mode, write_onnx
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.package import VECTORS, read_tensors
@@ -20,7 +20,14 @@ FORMS: dict[str, tuple[str, ...]] = {"c": (), "nir": get_args(Units), "onnx": ge
 """What a format can hold, the usual form first."""
 
 
-def export(network: IntegerNetwork | str | Path, format: str, out: str | Path, *, form: str | None = None) -> Path:
+def export(
+    network: IntegerNetwork | str | Path,
+    format: str,
+    out: str | Path,
+    *,
+    form: str | None = None,
+    reader: str | None = None,
+) -> Path:
     """Write a network as C, NIR or ONNX.
 
     C is a folder with a test bench of the golden vectors; NIR and ONNX are files, ONNX one that computes a time step.
@@ -32,12 +39,14 @@ def export(network: IntegerNetwork | str | Path, format: str, out: str | Path, *
         out: the folder or file.
         form: of ONNX ``step``, ``sequence``, ``count``, ``qonnx`` or ``qonnx-readouts``; of NIR ``integer`` or ``real``
             units; None is the first of them.
+        reader: of NIR, the program that is to run every spike of the file: ``norse``, ``sinabs``, ``snntorch`` or
+            ``spikingjelly``.
 
     Returns:
         the folder or file.
 
     Raises:
-        ConstraintError: an unknown format or form.
+        ConstraintError: an unknown format, form or reader.
         ExportError: the format cannot hold the network, or nothing can be written.
         PackageError: there is no network, or it cannot be read. RunError: the run has none yet.
 
@@ -54,11 +63,13 @@ def export(network: IntegerNetwork | str | Path, format: str, out: str | Path, *
         if not FORMS[format]:
             raise ConstraintError(f"format {format!r} has one form", fix="no --form")
         raise ConstraintError(f"form {form!r} of format {format!r}: allowed are {', '.join(FORMS[format])}")
+    if reader is not None and format != "nir":
+        raise ConstraintError(f"reader {reader!r} of format {format!r}: NIR files are for readers", fix="--format nir")
     net = network if isinstance(network, IntegerNetwork) else read_network(network)
     if format == "c":
         known = golden(net) if isinstance(network, IntegerNetwork) else read_tensors(saved(network), VECTORS)
         return write_c(net, out, vectors=known)
     form = form or FORMS[format][0]
     if format == "nir":
-        return write_nir(net, out, units=cast(Units, form))
+        return write_nir(net, out, units=cast(Units, form), reader=cast("Reader | None", reader))
     return write_onnx(net, out, mode=cast(Mode, form))
