@@ -374,7 +374,11 @@ def test_a_foreign_file_needs_its_steps_and_warns_of_what_is_assumed(tmp_path: P
     found = simulate(net, np.ones((3, 1, 2), np.int64))
     assert found.outputs["output"].tolist() == [[3, 3, 3]]
     with pytest.raises(ExportError, match="weights are real numbers"), pytest.warns(UserWarning, match="assumed"):
-        read_nir(foreign(path, weight=0.5), steps=3)
+        read_nir(foreign(path, weight=0.1), steps=3)
+    assert read_nir(foreign(path, weight=0.5), steps=3, fire="ge", reset="hard").notes == (
+        f"{path} was not written by bs.write_nir; assumed: codes of 0 and 1 at every step, potentials that start at 0, "
+        "fire at the threshold (given) and are set to v_reset (given)",
+    )
 
 
 def test_what_is_no_nir_file_is_said(tmp_path: Path) -> None:

@@ -21,11 +21,11 @@ from bitspike.errors import ConstraintError, ExportError
 from bitspike.formats.files import write_whole
 from bitspike.formats.nir_entries import Entry
 from bitspike.formats.nir_facts import Units, graph_facts
+from bitspike.formats.nir_network import network_of
 from bitspike.formats.nir_plan import plan
-from bitspike.formats.nir_read import network_of
 from bitspike.formats.nir_readers import READERS, Reader
 from bitspike.formats.refuse import optional, refuse
-from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.network import Fire, IntegerNetwork, Reset  # type: ignore[attr-defined]
 
 __all__ = ["Reader", "Units", "read_nir", "write_nir"]
 
@@ -83,20 +83,42 @@ def write_nir(
     return path
 
 
-def read_nir(path: str | os.PathLike[str], *, steps: int | None = None) -> IntegerNetwork:
+def read_nir(
+    path: str | os.PathLike[str],
+    *,
+    steps: int | None = None,
+    dt: float | None = None,
+    fire: Fire | None = None,
+    reset: Reset | None = None,
+) -> IntegerNetwork:
     """Read a network from a ``.nir`` file.
 
     Of files that :func:`write_nir` wrote, everything comes back that decides a spike; layers that were written in
     another form stay in it (a transposed convolution is a matrix, a concatenation a sum).
 
+    Files of other writers hold floats and do not say how they run. Weights and biases are read exactly where they lie
+    on a grid of a power of two (weights of up to 16 bits), thresholds too; the notes of the network say what was
+    assumed. SpikingJelly and sinabs fire at the threshold (``ge``), snnTorch and Norse above it; sinabs, and snnTorch
+    unless it is told otherwise, subtract (``soft``).
+
     Args:
         path: of the file.
-        steps: T, for a file of another writer, which does not say it. Its weights, biases and thresholds must be
-            integers, and a warning names what is assumed: reset to ``v_reset``, comparison ``>``, first potential 0.
+        steps: T, for a file of another writer, which does not say it.
+        dt: the length of a step in the file's unit of time, where an LIF or an IF with ``r`` other than 1 needs it;
+            SpikingJelly and snnTorch write 0.0001.
+        fire: comparison with the threshold, ``ge`` or ``gt``. None is NIR's text, ``gt``, with a warning.
+        reset: ``hard`` to ``v_reset``, or ``soft`` by subtraction. None is NIR's text, ``hard``, with a warning.
 
     Raises:
-        ExportError: the file cannot be read, holds a node that the integer form lacks, or real numbers.
+        ConstraintError: a comparison or reset that does not exist, or the file says itself what was given.
+        ExportError: the file cannot be read, does not say what is needed, holds a node that the integer form lacks, or
+            real numbers on no such grid.
     """
+    for name, word, kinds in (("fire", fire, Fire), ("reset", reset, Reset)):
+        if word is not None and word not in get_args(kinds):
+            raise ConstraintError(f"{name}={word!r}: allowed are {', '.join(get_args(kinds))}")
+    if dt is not None and not dt > 0:
+        raise ConstraintError(f"dt={dt}: a step is longer than 0")
     nir = optional("nir", extra="nir")
     path = Path(path)
     if not path.is_file():
@@ -105,7 +127,7 @@ def read_nir(path: str | os.PathLike[str], *, steps: int | None = None) -> Integ
         graph = nir.read(path, type_check=False)
     except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
         raise ExportError(f"{path} is no NIR file: {error}") from error
-    return network_of(graph, str(path), steps=steps)
+    return network_of(graph, str(path), steps=steps, dt=dt, fire=fire, reset=reset)
 
 
 def _way_out(net: IntegerNetwork, reader: Reader) -> str:

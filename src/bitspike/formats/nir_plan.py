@@ -25,6 +25,7 @@ from bitspike.formats.nir_terms import (
     Piece,
     Synapse,
     Term,
+    columns,
     dense,
     merged,
     merged_synapses,
@@ -264,7 +265,7 @@ class _Writer:
     def _image(self, synapse: Synapse, piece: Piece, bias: Integers, unit: Reals | None) -> Entry:
         layer = synapse.layer
         assert isinstance(layer, Convolution)
-        weight = _columns(ungrouped(layer.weight.codes, layer.groups), piece)
+        weight = columns(ungrouped(layer.weight.codes, layer.groups), piece)
         weight = weight * synapse.gain.reshape(-1, *[1] * (weight.ndim - 1))
         entry = self._convolution(
             weight, piece.shape, layer.shape, layer.stride, layer.padding, layer.dilation, bias, unit
@@ -283,7 +284,7 @@ class _Writer:
                 self.refuse(f"{layer.path} as a matrix has {entries} entries, more than {LARGEST_MATRIX}")
                 return None
             matrix = dense(layer, synapse.inside)
-        weight = _columns(matrix, piece) * np.repeat(synapse.gain, places)[:, None]
+        weight = columns(matrix, piece) * np.repeat(synapse.gain, places)[:, None]
         return self._matrix(weight, np.repeat(bias, places), None if unit is None else np.repeat(unit, places))
 
     def _matrix(self, weight: Integers, bias: Integers, unit: Reals | None) -> Entry:
@@ -393,12 +394,3 @@ class _Writer:
 def _unit_facts(unit: Reals | None) -> dict[str, Any]:
     """Say what one integer of a layer's weights and biases is worth, if they are real values."""
     return {} if unit is None else {"snn.unit": unit}
-
-
-def _columns(codes: Integers, piece: Piece) -> Integers:
-    """Return codes [C_out, C_in, ...] that read a piece's node instead of the wire."""
-    weight = np.zeros((len(codes), piece.shape[0], *codes.shape[2:]), np.int64)
-    count = piece.stop - piece.start
-    gain = piece.gain.reshape(-1, *[1] * (codes.ndim - 2))
-    weight[:, piece.start : piece.stop] = codes[:, piece.offset : piece.offset + count] * gain
-    return weight

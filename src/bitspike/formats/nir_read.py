@@ -1,23 +1,22 @@
-"""A NIR graph as an integer network: the other direction of ``nir_plan``."""
+"""The nodes of a NIR graph as those of an integer network: the other direction of ``nir_plan``."""
 
 from __future__ import annotations
 
 import math
 import re
-import warnings
 from typing import Any
 
 import numpy as np
 
-from bitspike.errors import BitspikeError, ExportError
-from bitspike.formats.nir_facts import FORMAT, VERSION, text, whole_number
+from bitspike.errors import ExportError
+from bitspike.formats.nir_facts import text, whole_number
+from bitspike.formats.nir_foreign import Given, compared, dynamics, exact_bits, fraction_bits, in_units
 from bitspike.integer.network import (  # type: ignore[attr-defined]  # grids belong to the nodes that hold them
     Add,
     Convolution,
     Dyadic,
     Grid,
     Input,
-    IntegerNetwork,
     Integers,
     Linear,
     Neuron,
@@ -31,71 +30,19 @@ from bitspike.integer.network import (  # type: ignore[attr-defined]  # grids be
     window_shape,
 )
 
-READ = ("Input", "Output", "Conv1d", "Conv2d", "Affine", "Linear", "SumPool2d", "Flatten", "IF", "LIF", "CubaLIF")
-"""Classes of ``nir`` that come back."""
+MOST_CODES = 1 << 15
+"""Weights of 16 bits are smaller."""
+CARRY = ("Flatten", "SumPool2d")
+"""Nodes that hand sums on in the unit in which they came."""
 
 
-def network_of(graph: Any, where: str, *, steps: int | None = None) -> IntegerNetwork:
-    """Return the integer network of a graph.
-
-    Args:
-        graph: a ``nir.NIRGraph``, or anything with its ``nodes``, ``edges`` and ``metadata``.
-        where: its file, for messages.
-        steps: T, if the metadata do not say it.
-
-    Raises:
-        ExportError: something in it has no integer form.
-    """
-    metadata = graph.metadata
-    ours = text(metadata, "snn.format") == FORMAT
-    if ours and whole_number(metadata, "snn.format_version") != VERSION:
-        raise ExportError(
-            f"{where} has format version {metadata.get('snn.format_version')}, this release reads {VERSION}"
-        )
-    if not ours and steps is None:
-        raise ExportError(
-            f"{where} was not written by bs.write_nir: it does not say how many steps it runs",
-            fix="read_nir(path, steps=T); its neurons are then read as NIR's text has them",
-        )
-    if unknown := [f"{name} ({type(n).__name__})" for name, n in graph.nodes.items() if type(n).__name__ not in READ]:
-        raise ExportError(f"{where}: no integer form has {', '.join(unknown)}", fix=f"a graph of {', '.join(READ)}")
-    if not ours:
-        warnings.warn(
-            f"{where} was not written by bs.write_nir; assumed: codes of 0 and 1 at every step, potentials that start "
-            "at 0, fire above the threshold and are set to v_reset",
-            UserWarning,
-            stacklevel=3,
-        )
-    reader = _Reader(graph)
-    try:
-        for name in _order(graph):
-            reader.read(name)
-        return IntegerNetwork(int(metadata["snn.T"]) if ours else int(steps or 1), tuple(reader.nodes))
-    except ExportError as error:
-        raise ExportError(f"{where}: {error.message}", fix=error.fix) from error
-    except (BitspikeError, KeyError) as error:
-        raise ExportError(f"{where} holds no network: {error}") from error
-
-
-def _order(graph: Any) -> list[str]:
-    """Return the names so that every source stands before its reader, otherwise as they were written."""
-    left = sorted(graph.nodes, key=lambda name: (whole_number(graph.nodes[name].metadata or {}, "snn.index", 0), name))
-    waits = {name: {a for a, b in graph.edges if b == name} for name in left}
-    found: list[str] = []
-    while left:
-        ready = next((name for name in left if not waits[name] - set(found)), None)
-        if ready is None:
-            raise ExportError(f"the nodes {', '.join(left)} feed themselves: loops have no integer form")
-        left.remove(ready)
-        found.append(ready)
-    return found
-
-
-class _Reader:
+class GraphReader:
     """Read node after node; what a synapse multiplies and adds waits for the neuron that it feeds."""
 
-    def __init__(self, graph: Any) -> None:
-        self.graph = graph
+    def __init__(self, graph: Any, given: Given | None) -> None:
+        self.graph, self.given = graph, given
+        self.notes: list[str] = []
+        self.bits: dict[str, int] = {}
         self.real = text(graph.metadata or {}, "snn.units", "integer") == "real"
         self.nodes: list[Node] = []
         self.shapes: dict[str, Shape] = {}
@@ -109,9 +56,16 @@ class _Reader:
         self.name, self.facts = name, dict(node.metadata or {})
         self.ids[name] = self._id(name)
         sources = [a for a, b in self.graph.edges if b == name]
-        made = self._node(node, type(node).__name__, sources)
+        kind = type(node).__name__
+        try:
+            made = self._node(node, kind, sources)
+        except ExportError as error:
+            named = error.message if error.message.startswith(f"{name}: ") else f"{name}: {error.message}"
+            raise ExportError(named, fix=error.fix) from error
         self.nodes.append(made)
         self.shapes[name] = made.shape
+        # Bits behind the point of a layer's sums; spikes and codes have none.
+        self.bits.setdefault(name, max((self.bits[s] for s in sources), default=0) if kind in CARRY else 0)
         self.gains.setdefault(name, np.ones((1, 1), np.int64))
         self.biases.setdefault(name, np.zeros((1, 1), np.int64))
 
@@ -175,6 +129,8 @@ class _Reader:
         """Return the one source of a layer, a sum where several edges meet."""
         if not sources:
             raise ExportError(f"{self.name}: no edge leads to it")
+        if len({self.bits[s] for s in sources}) > 1:
+            raise ExportError(f"{self.name}: layers of other grids meet in it, and only neurons and outputs can")
         if not carries and any((self.gains[s] != 1).any() or self.biases[s].any() for s in sources):
             raise ExportError(f"{self.name}: it reads a layer with a bias, and only neurons and outputs can")
         if len(sources) == 1:
@@ -184,7 +140,7 @@ class _Reader:
         one = np.ones((1, 1), np.int64)
         ids = tuple(self.ids[s] for s in sources)
         self.nodes.append(Add(id=self.ids[total], path=total, sources=ids, shape=shape, gains=(one,) * len(sources)))
-        self.shapes[total] = shape
+        self.shapes[total], self.bits[total] = shape, self.bits[sources[0]]
         self.gains[total], self.biases[total] = one, 0 * one
         return total
 
@@ -228,7 +184,7 @@ class _Reader:
         )
 
     def _linear(self, node: Any, source: str) -> Linear:
-        weight = self._weight(node.weight, getattr(node, "bias", None))
+        weight = self._weight(node.weight, getattr(node, "bias", None), source)
         rows = len(weight.codes)
         return Linear(**self._head(rows), sources=(self.ids[source],), shape=(rows,), weight=weight)
 
@@ -242,7 +198,7 @@ class _Reader:
                     for g, block in enumerate(np.split(stored, groups))
                 ]
             )
-        weight = self._weight(stored, node.bias)
+        weight = self._weight(stored, node.bias, source)
         kernel, inside = weight.codes.shape[2:], self.shapes[source][1:]
         padding = _pair(0 if isinstance(node.padding, str) and node.padding == "valid" else node.padding, len(kernel))
         stride, dilation = _pair(node.stride, len(kernel)), _pair(node.dilation, len(kernel))
@@ -252,8 +208,28 @@ class _Reader:
             padding=padding, dilation=dilation, groups=max(groups, int(node.groups)),
         )  # fmt: skip
 
-    def _weight(self, stored: Any, bias: Any) -> Weight:
+    def _foreign_weight(self, stored: Any, bias: Any, before: int) -> Weight:
+        """Return weights on a grid of a power of two; the sums count in the finest unit of them and the bias."""
+        bits = fraction_bits(stored, "weights")
+        fine = max(before + bits, 0 if bias is None else fraction_bits(bias, "biases"))
+        codes = in_units(stored, bits)
+        most = int(np.abs(codes).max(initial=0))
+        if most >= MOST_CODES:
+            raise ExportError(
+                f"its weights are real numbers of {most.bit_length()} bits, an integer network has up to 16",
+                fix="quantize the network first: bs.convert, or bs.attach and bs.lower",
+            )
+        self.bits[self.name] = fine
+        self.gains[self.name] = np.full((1, 1), 1 << fine - before - bits, np.int64)
+        if bias is not None:
+            self.biases[self.name] = in_units(bias, fine)[None]
+        low, high = (int(codes.min()), int(codes.max())) if codes.size else (0, 0)
+        return Weight(codes=codes, step=np.array([2.0**-bits]), bits=most.bit_length() + 1, low=low, high=high)
+
+    def _weight(self, stored: Any, bias: Any, source: str) -> Weight:
         """Return the codes: the stored weights without the gain, which waits for the neuron, as the bias does."""
+        if self.given is not None:
+            return self._foreign_weight(stored, bias, self.bits[source])
         whole = self._whole(stored, "weights")
         rows, found = len(whole), self.facts
         gain = np.atleast_1d(np.asarray(found.get("snn.gain", 1))).astype(np.int64)
@@ -277,34 +253,69 @@ class _Reader:
             scheme=text(found, "snn.scheme"),
         )
 
-    def _ends(self, sources: list[str], rows: int) -> dict[str, Any]:
-        """Return sources, gains and bias of a neuron or an output."""
+    def _ends(self, sources: list[str], rows: int, fine: int = 0) -> dict[str, Any]:
+        """Return sources, gains and bias of a neuron or an output, in units of 2**-fine."""
         if not sources:
             raise ExportError(f"{self.name}: no edge leads to it")
-        total = sum(np.broadcast_to(self.biases[s], (1, rows)) for s in sources)
+        finer = {s: 1 << fine - self.bits[s] if self.given is not None else 1 for s in sources}
+        total = sum(np.broadcast_to(self.biases[s] * finer[s], (1, rows)) for s in sources)
         bias = np.asarray(total, np.int64)
         bias = bias[:, :1] if (bias == bias[0, 0]).all() else bias
         return {
             "sources": tuple(self.ids[s] for s in sources),
-            "gains": tuple(self.gains[s] for s in sources),
+            "gains": tuple(self.gains[s] * finer[s] for s in sources),
             "bias": bias,
         }
 
     def _output(self, sources: list[str]) -> Readout:
         shape = self.shapes[sources[0]] if sources else ()
         rows = shape[0] if shape else 1
-        return Readout(**self._head(rows), shape=shape, **self._ends(sources, rows))
+        fine = max((self.bits[s] for s in sources), default=0)
+        head = self._head(rows) | ({} if self.given is None else {"scale": np.array([2.0**-fine])})
+        return Readout(**head, shape=shape, **self._ends(sources, rows, fine))
+
+    def _foreign(self, node: Any, sources: list[str], given: Given) -> Neuron:
+        """Return a neuron of another writer, in a unit so fine that all its numbers are whole."""
+        if type(node).__name__ == "CubaLIF":
+            raise ExportError("no integer form has a CubaLIF", fix="neurons of the kinds IF and LIF")
+        made = dynamics(node, type(node).__name__, given)  # type: ignore[arg-type]
+        shape = self.shapes[sources[0]] if sources else ()
+        soft, theta = given.reset == "soft", self._spread(node.v_threshold, shape)
+        reset = self._spread(getattr(node, "v_reset", None), shape)
+        held = fraction_bits(theta, "thresholds") if soft else fraction_bits(reset, "reset values")
+        fine = max(held, made.bits + max((self.bits[s] for s in sources), default=0))
+        room = exact_bits(made.leak, given.steps, fine)
+        fine += room
+        if made.leak.shift and not room:
+            self.notes.append(f"{self.name}: its leak rounds down, in units of 2**-{fine}")
+        ends = self._ends(sources, shape[0], fine - made.bits)
+        ends |= {"gains": tuple(g * made.gain for g in ends["gains"]), "bias": ends["bias"] * made.gain}
+        return Neuron(
+            **self._head(shape[0]),
+            shape=shape,
+            **ends,
+            threshold=self._by_channel(
+                in_units(theta, fine) if soft else compared(theta, fine, given.fire), "thresholds"
+            )[None],
+            initial=np.zeros(1, np.int64),
+            unit=np.array([2.0**-fine]),
+            fraction_bits=room,
+            leak=made.leak,
+            reset=given.reset,
+            v_reset=np.zeros(1, np.int64) if soft else self._by_channel(in_units(reset, fine), "reset values"),
+            fire=given.fire,
+        )
+
+    def _spread(self, values: Any, shape: Shape) -> Reals:
+        """Return parameters of a neuron [C, ...]; some writers give one for all."""
+        floats = np.zeros(1) if values is None else np.asarray(values, np.float64)
+        return np.broadcast_to(floats if floats.size > 1 else floats.reshape(()), shape)
 
     def _neuron(self, node: Any, sources: list[str]) -> Neuron:
+        if self.given is not None:
+            return self._foreign(node, sources, self.given)
         shape, found = _shape(node.v_threshold.shape), self.facts
         rows = shape[0]
-        leaks = type(node).__name__ != "IF"
-        if leaks and "snn.leak_numerator" not in found:
-            raise ExportError(
-                f"{self.name}: an LIF without snn.leak_numerator and snn.leak_shift decays by a real number"
-            )
-        if not leaks and (np.asarray(node.r) != 1).any():
-            raise ExportError(f"{self.name}: an IF with r other than 1 has no integer form")
         subtracts = text(found, "snn.reset", "to v_reset") == "subtract"
         reset = np.zeros(1, np.int64) if subtracts else self._by_channel(node.v_reset, "reset values")
         ends = self._ends(sources, rows)

@@ -34,7 +34,7 @@ HELD: Mapping[type[Node], str] = {
     Convolution: "Conv1d or Conv2d, always with a bias; groups as zeros",
     TransposedConvolution: f"Affine, a matrix of at most {LARGEST_MATRIX} entries",
     Linear: "Affine",
-    SumPool: "SumPool2d; in one dimension a Conv1d of ones",
+    SumPool: "SumPool2d; with padding a Conv2d, in one dimension a Conv1d of ones",
     Reshape: "Flatten; other shapes are refused",
     Add: "several edges into one node; gains in the weights",
     Concat: "slices of the weights that read it",

@@ -202,3 +202,12 @@ def squared(codes: Integers, padding: Shape, dilation: Shape) -> tuple[Integers,
         return None
     ends = [(0, 0), (0, 0), *((n // 2, n // 2) for n in more)]
     return np.pad(codes, ends), tuple(p + n // 2 * d for p, n, d in zip(padding, more, dilation, strict=True))
+
+
+def columns(codes: Integers, piece: Piece) -> Integers:
+    """Return codes [C_out, C_in, ...] that read a piece's node instead of the wire."""
+    weight = np.zeros((len(codes), piece.shape[0], *codes.shape[2:]), np.int64)
+    count = piece.stop - piece.start
+    gain = piece.gain.reshape(-1, *[1] * (codes.ndim - 2))
+    weight[:, piece.start : piece.stop] = codes[:, piece.offset : piece.offset + count] * gain
+    return weight
