@@ -22,7 +22,7 @@ import numpy as np
 import bitspike as bs
 from benchmarks import machine
 from benchmarks.nir_readers import FOR, PACKAGES, RUNNERS, Counts, Runner, quietly
-from benchmarks.reader_networks import FEATURES, STEPS, codes_for, feature_network
+from benchmarks.reader_networks import FEATURES, STEPS, firing
 from bitspike.errors import ExportError
 from bitspike.integer.network import IntegerNetwork, Integers
 
@@ -61,11 +61,7 @@ def measure(runs: Sequence[str] = (), *, networks: int = NETWORKS) -> Iterator[d
 
 def _feature(name: str, reader: str, networks: int, path: Path) -> dict[str, Any]:
     plain, made = Counter[str](), Counter[str]()
-    for seed in range(networks):
-        random = np.random.default_rng(seed)
-        net = feature_network(random, FEATURES[name])
-        codes = codes_for(random, net)
-        wanted = bs.simulate(net, codes).outputs["out"]
+    for net, codes, wanted in firing(name, networks):
         plain[_compare(RUNNERS[reader], bs.write_nir(net, path), codes, net, wanted)] += 1
         if reader in FOR:
             word, runner = FOR[reader]

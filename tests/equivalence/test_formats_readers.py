@@ -1,7 +1,8 @@
 """What other libraries make of our NIR files: equal spikes where NIR's text says all, and where it does not, not.
 
 The extra ``readers`` has the libraries that install beside ``nir`` 1.0.8, and ``bench`` has SpikingJelly. sinabs asks
-for a version that drops metadata, so it is in neither; ``pip install --no-deps sinabs pbr samna`` has it read them too.
+for nir <= 1.0.4, which cannot open these files, so it is in neither; ``pip install --no-deps sinabs pbr`` has it read
+them.
 """
 
 from __future__ import annotations
@@ -13,8 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from benchmarks.nir_readers import FOR, quietly
+from benchmarks.reader_networks import FEATURES, firing
 
+from bitspike.errors import ExportError
 from bitspike.formats.nir import write_nir
+from bitspike.formats.nir_plan import plan
 from bitspike.integer.network import Convolution, Input, IntegerNetwork, Linear, Neuron, Readout, Reshape, Weight
 from bitspike.integer.simulate import simulate
 from bitspike.ops.grids import Fire, Grid, Reset
@@ -105,6 +110,24 @@ def test_sinabs_gives_our_counts_where_a_step_has_one_spike_and_no_potential_is_
         spikes = model(IMAGES[:, None].expand(-1, net.steps, -1, -1, -1).flatten(0, 1))[0]
     counts = spikes.unflatten(0, (len(IMAGES), net.steps)).sum(1)
     assert np.array_equal(counts.numpy(), our_counts(net)) is same
+
+
+@pytest.mark.parametrize("name", list(FEATURES))
+@pytest.mark.parametrize(
+    ("title", "package"),
+    [("SpikingJelly", "spikingjelly"), ("snnTorch", "snntorch"), ("Norse", "norse"), ("sinabs", "sinabs")],
+)
+def test_a_file_for_a_reader_has_every_count_in_it(title: str, package: str, name: str, tmp_path: Path) -> None:
+    pytest.importorskip(package, reason="an optional reader of NIR, see above")
+    reader, run = FOR[title]
+    for net, codes, wanted in firing(name, 2, first=100):
+        path = tmp_path / "net.nir"
+        if plan(net, reader=reader).problems:  # type: ignore[arg-type]
+            with pytest.raises(ExportError, match=f"A NIR file for {title} cannot hold"):
+                write_nir(net, path, reader=reader)  # type: ignore[arg-type]
+            continue
+        write_nir(net, path, reader=reader)  # type: ignore[arg-type]
+        assert np.array_equal(quietly(run, path, codes, net.steps, seconds=60), wanted)
 
 
 def test_snntorch_reads_the_weights(tmp_path: Path) -> None:

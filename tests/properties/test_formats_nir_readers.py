@@ -24,9 +24,9 @@ from bitspike.ops.grids import Dyadic
 
 HOLDS = {
     "norse": {*FEATURES} - {"v0-hard", "shortcut"},
-    "sinabs": set[str](),
-    "snntorch": {*FEATURES} - {"soft-ge", "soft-gt", "v0-hard", "v0-soft", "leak-soft"},
-    "spikingjelly": {*FEATURES} - {"soft-ge", "soft-gt", "v0-hard", "v0-soft", "leak-soft"},
+    "sinabs": {"quiet"},
+    "snntorch": {*FEATURES} - {"soft-ge", "soft-gt", "quiet", "v0-hard", "v0-soft", "leak-soft"},
+    "spikingjelly": {*FEATURES} - {"soft-ge", "soft-gt", "quiet", "v0-hard", "v0-soft", "leak-soft"},
 }
 """The features that a file for a reader holds."""
 
