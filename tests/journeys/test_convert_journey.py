@@ -515,6 +515,16 @@ def test_export_writes_every_format(converted: Path, tmp_path: Path, bitspike: B
     for name, format, form in (("q.onnx", "onnx", "qonnx"), ("r.nir", "nir", "real")):
         code, _, err = bitspike("export", converted, "--format", format, "--form", form, "--out", tmp_path / name)
         assert (code, (tmp_path / name).is_file()) == (0, True), err
+    for reader, wanted in (("norse", 0), ("spikingjelly", 2)):
+        path = tmp_path / f"{reader}.nir"
+        code, _, err = bitspike("export", converted, "--format", "nir", "--for", reader, "--out", path)
+        assert code == wanted, err
+        assert path.exists() is (wanted == 0)
+    assert "it resets by subtraction, and SpikingJelly sets a neuron to a value" in err
+    assert "--for norse" in err
+    code, _, err = bitspike("export", converted, "--format", "onnx", "--for", "norse", "--out", tmp_path / "x")
+    assert code == 2
+    assert "NIR files are for readers" in err
     code, _, err = bitspike("export", converted, "--format", "nir", "--form", "step", "--out", tmp_path / "x")
     assert code == 2
     assert "allowed are integer, real" in err

@@ -113,7 +113,7 @@ def test_what_a_reader_runs_otherwise_is_refused_node_by_node_with_the_way_out(t
         ExportError, match=r"(?s)SpikingJelly cannot hold 2 of.*fire1  Neuron fire1: it resets by subtr"
     ) as e:
         write_nir(soft, tmp_path / "net.nir", reader="spikingjelly")
-    assert e.value.fix == 'reader="norse"'
+    assert e.value.fix == 'reader="norse" (--for norse)'
     write_nir(soft, tmp_path / "net.nir", reader="norse")
     with pytest.raises(ExportError, match="it starts at 30, and sinabs starts"):
         write_nir(soft, tmp_path / "net.nir", reader="sinabs")

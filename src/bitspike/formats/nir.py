@@ -133,7 +133,7 @@ def read_nir(
 def _way_out(net: IntegerNetwork, reader: Reader) -> str:
     """Name the readers that run the network, or say what is left."""
     if others := [name for name in get_args(Reader) if name != reader and not plan(net, reader=name).problems]:
-        return " or ".join(f'reader="{name}"' for name in others)
+        return " or ".join(f'reader="{name}" (--for {name})' for name in others)
     if plan(net).problems:
         return "bs.write_onnx(net, path), bs.write_c(net, folder) or bs.save(net, folder)"
     return (

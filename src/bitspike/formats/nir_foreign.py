@@ -148,7 +148,7 @@ def assumed(given: Given, *, said: Sequence[str]) -> str:
     """Say what was assumed of a file; ``said`` names what the caller gave.
 
     Example:
-        >>> assumed(Given(4, None, "ge", "hard"), said=["fire"])[56:]
+        >>> assumed(Given(4, None, "ge", "hard"), said=["fire"])[48:]
         'start at 0, fire at the threshold (given) and are set to v_reset'
     """
     fire = "at the threshold" if given.fire == "ge" else "above the threshold"
