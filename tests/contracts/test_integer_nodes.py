@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -156,6 +157,27 @@ def test_a_transposed_convolution_says_where_its_output_channels_are(tmp_path: P
         load(folder)
 
 
+def keys_of(value: object) -> set[str]:
+    """Return every key in plain values, at any depth."""
+    if isinstance(value, list):
+        return set().union(*map(keys_of, value))
+    return set(value).union(*map(keys_of, value.values())) if isinstance(value, dict) else set()
+
+
+def test_the_document_says_of_every_field_of_the_manifest_what_protects_it(tmp_path: Path) -> None:
+    manifest = json.loads((save(everything(), tmp_path / "network") / MANIFEST).read_text())
+    names = {"tensors": {}, "source": {}}  # whose keys are names of tensors, and anything
+    text = (Path(__file__).parents[2] / "docs" / "network-format.md").read_text(encoding="utf-8")
+    table = text.split("## What protects a field")[1].split("\n## ")[0]
+    told = {
+        name
+        for row in table.splitlines()
+        if row.startswith("| `")
+        for name in re.findall(r"`(\w+)`", row.split("|")[1])
+    }
+    assert keys_of(manifest | names) == told
+
+
 def test_every_node_runs_the_same_in_torch_and_numpy() -> None:
     net = everything()
     a, b = simulate(net, codes_of(net)), TorchEngine(net).run(codes_of(net))
@@ -198,7 +220,7 @@ def replaced(id: str, /, **changes: object) -> IntegerNetwork:
         ("part", {"start": 3}, "it makes nothing"),
         ("turned", {"axes": (0, 2, 2)}, "it makes nothing"),
         ("large", {"factors": (1,)}, "it makes nothing"),
-        ("large", {"factors": (1, 0)}, "it makes nothing"),
+        ("large", {"factors": (1, 0)}, "factors is 0; allowed are whole numbers from 1"),
         ("add", {"gains": (ONE,)}, "2 sources and 1 gains"),
         ("add", {"sources": ("sum", "in_0")}, "its sources have the shapes"),
         ("neuron", {"bias": np.zeros((2, 1), np.int64)}, r"its bias has the shape \[2, 1\]"),

@@ -16,7 +16,7 @@ from bitspike.integer.debug import convolution_and_pool, one_convolution
 from bitspike.integer.engine import Engine, Method, TorchEngine
 from bitspike.integer.host import decode, encode
 from bitspike.integer.network import Input, IntegerNetwork, Linear, Neuron, Readout, Weight
-from bitspike.integer.package import VECTORS, WEIGHTS, save, tensor_bytes
+from bitspike.integer.package import MANIFEST, VECTORS, WEIGHTS, save, tensor_bytes
 from bitspike.integer.simulate import Trace
 from bitspike.integer.verify import prove_codes, verify
 from bitspike.ops.grids import Grid
@@ -111,6 +111,7 @@ def test_a_certificate_is_plain_values(tmp_path: Path) -> None:
     assert json.loads(json.dumps(good.to_dict())) == {
         "equal": True, "samples": 6, "spikes_compared": 384, "membranes_compared": 384, "first_difference": None,
         "inputs_clipped": 0,
+        "digest": json.loads((folder / MANIFEST).read_text())["digest"], "digest_stated": True,
     }  # fmt: skip
     good.raise_if_failed()
     flip(folder, WEIGHTS, "neuron.theta", (0,), 7)

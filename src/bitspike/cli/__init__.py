@@ -14,7 +14,7 @@ import typer
 
 from bitspike.cli import runs, to_chip
 from bitspike.cli.app import app
-from bitspike.cli.guard import stop_at_termination
+from bitspike.cli.guard import plain_warnings, stop_at_termination
 
 __all__ = ["app", "main", "runs", "to_chip"]
 
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Threads that wait for each other sleep instead of spinning. With other programs on the same two cores an epoch of
     # the quickstart takes 0.9 s instead of 2 to 6 s. OpenMP reads this when torch is first imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    with stop_at_termination():
+    with stop_at_termination(), plain_warnings():
         try:
             app(args=None if argv is None else list(argv), prog_name="bitspike")
         except SystemExit as end:

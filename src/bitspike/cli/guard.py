@@ -7,9 +7,12 @@ import signal
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import typer
 
@@ -51,6 +54,24 @@ def _say(error: BaseException, word: str) -> None:
     text = str(error)
     place = f" (process {rank})" if rank else ""
     typer.echo(f"{word}{place}: {text}" if text else f"{word}{place}", err=True)
+
+
+@contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Say what bitspike warns of in one line, without a place in its source; other warnings are shown as ever."""
+    shown = warnings.showwarning
+
+    def say(message: Warning | str, category: type[Warning], filename: str, *place: Any, **more: Any) -> None:
+        if category is UserWarning and "bitspike" in Path(filename).parts:
+            typer.echo(f"warning: {message}", err=True)
+        else:
+            shown(message, category, filename, *place, **more)
+
+    warnings.showwarning = say
+    try:
+        yield
+    finally:
+        warnings.showwarning = shown
 
 
 @contextmanager

@@ -80,17 +80,21 @@ def evaluate(
 def verify(
     network: Annotated[Path, typer.Argument(help="The folder of a saved network, or of a run.")],
     engine: Annotated[bool, typer.Option("--engine", help="Prove the fast engine, in every way that it has.")] = False,
+    expect: Annotated[
+        str | None, typer.Option("--expect", metavar="DIGEST", help="The package must have this digest.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Replay a network's golden vectors with integers only and print the certificate."""
+    """Replay a network's golden vectors with integers only; print the certificate and the digest of the package."""
     with guarded():
         from bitspike.journeys.proof import verify as prove
 
-        certificate = prove(network, engine=engine)
+        certificate = prove(network, engine=engine, expect=expect)
         if as_json:
             print_json(certificate.to_dict())
         else:
             typer.echo(str(certificate))
+            typer.echo(f"digest: {certificate.digest}" + ("" if certificate.digest_stated else ", worked out just now"))
         if not certificate.equal:
             raise typer.Exit(1)
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from bitspike.errors import ConstraintError
 from bitspike.integer.network import Input, IntegerNetwork, Integers, Readout
+from bitspike.integer.values import worth
 from bitspike.ops.coding import bernoulli, even_rate
 from bitspike.ops.entering import Clipped, put
 from bitspike.ops.grids import Grid
@@ -86,4 +87,4 @@ def _drawn(source: Input, images: Tensor, steps: int, clipped: Clipped, generato
 
 def decode(output: Readout, value: Integers) -> npt.NDArray[np.float64]:
     """Return the real value of an output: ``scale * integers``, float64 [N, ...]."""
-    return value * output.scale.reshape(1, -1, *[1] * (value.ndim - 2))
+    return worth(output, value)

@@ -28,6 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitspike.errors import ConstraintError
+from bitspike.integer.limits import check_node, check_steps
 from bitspike.ops.grids import Dyadic, Fire, Grid, Leak, Reset
 
 Integers = npt.NDArray[np.int64]
@@ -297,8 +298,8 @@ class IntegerNetwork:
         source: where it came from (model class, versions, settings); no meaning for the arithmetic.
 
     Raises:
-        ConstraintError: an id is used twice or is not a plain word, a source does not stand before its reader, or
-            shapes do not fit.
+        ConstraintError: an id is used twice or is not a plain word, a source does not stand before its reader, shapes
+            do not fit, or a number lies outside its limits (:mod:`bitspike.integer.limits`).
     """
 
     steps: int
@@ -307,8 +308,7 @@ class IntegerNetwork:
     source: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ConstraintError(f"steps={self.steps}: at least 1 is needed")
+        check_steps(self.steps)
         seen: dict[str, Node] = {}
         for node in self.nodes:
             if not node.id.replace("_", "a").isalnum() or not node.id.isascii():
@@ -320,6 +320,7 @@ class IntegerNetwork:
                     raise ConstraintError(f"node {node.id!r} reads {source!r}, which does not stand before it")
                 if isinstance(seen[source], Readout):
                     raise ConstraintError(f"node {node.id!r} reads {source!r}, which leaves the network")
+            check_node(node)
             _check(node, [seen[s].shape for s in node.sources], self.steps)
             seen[node.id] = node
         if not self.inputs or not self.outputs:

@@ -20,6 +20,7 @@ from torch import Tensor
 from bitspike.errors import DataError
 from bitspike.integer.engine import Engine, Method, TorchEngine
 from bitspike.integer.host import counted_codes, is_timed
+from bitspike.integer.manifest import digest_of, read_manifest, states_digest
 from bitspike.integer.network import IntegerNetwork, Integers
 from bitspike.integer.package import load, save
 from bitspike.integer.replay import Certificate, Difference, first_difference, replay
@@ -108,7 +109,9 @@ def prove_codes(net: IntegerNetwork, folder: Path, batches: Iterable[Integers], 
             "there is nothing to prove: the images hold no sample; an iterator may have been read to its end before",
             fix="pass the loader itself, not iter(loader); or the images in one tensor",
         )
-    return Certificate(first is None, samples, spikes, membranes, first)
+    manifest = read_manifest(folder)
+    digest, stated = digest_of(manifest), states_digest(manifest)
+    return Certificate(first is None, samples, spikes, membranes, first, digest=digest, digest_stated=stated)
 
 
 def _engines(net: IntegerNetwork) -> list[Engine]:

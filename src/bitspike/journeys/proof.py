@@ -21,6 +21,7 @@ def verify(
     batch_size: int | None = None,
     folder: str | Path | None = None,
     engine: bool = False,
+    expect: str | None = None,
 ) -> Certificate:
     """Prove a network: every spike and every membrane, by integers only.
 
@@ -35,12 +36,14 @@ def verify(
             moment.
         engine: prove the fast engine instead: it takes the place of torch, or of NumPy in the replay of golden vectors,
             and runs every method that it has besides those that it would choose.
+        expect: the digest of the package that is meant, as an earlier certificate had it: any other is a difference.
 
     Returns:
-        the certificate; ``raise_if_failed()`` turns a difference into an error.
+        the certificate; its ``digest`` names the package, ``raise_if_failed()`` turns a difference into an error.
 
     Raises:
         PackageError: there is no network, or it cannot be read. RunError: the run has none yet.
+        ConstraintError: ``expect`` is no digest.
 
     Example:
         >>> from bitspike.integer.debug import one_convolution
@@ -48,4 +51,4 @@ def verify(
         certificate: 100% equal (384 spikes and 384 membranes of 6 samples)
     """
     found = network if isinstance(network, IntegerNetwork) else saved(network)
-    return prove(found, images, batch_size=batch_size, folder=folder, engine=engine)
+    return prove(found, images, batch_size=batch_size, folder=folder, engine=engine).expecting(expect)

@@ -1,0 +1,28 @@
+"""What integers are worth outside the network, in NumPy alone: real inputs to codes, integers of an output to reals."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bitspike.integer.network import Input, Integers, Readout, Reals
+
+
+def codes_of(source: Input, values: Reals) -> Integers:
+    """Return the codes of real values as the host makes them: the nearest, ties to the even one, inside the grid.
+
+    Args:
+        source: the input; its coder has run already.
+        values: finite, of any shape.
+
+    Example:
+        >>> from bitspike.integer.debug import one_convolution
+        >>> codes_of(one_convolution().input, np.array([-3.0, 0.5, 7.6]))
+        array([0, 0, 8])
+    """
+    return np.clip(np.rint(values / source.grid.scale), source.grid.low, source.grid.high).astype(np.int64)
+
+
+def worth(output: Readout, integers: Integers) -> Reals:
+    """Return the real values of a read-out's integers, ``scale * integers``, float64 [N, C, ...]."""
+    found: Reals = integers * output.scale.reshape(1, -1, *[1] * (integers.ndim - 2))
+    return found
