@@ -41,19 +41,20 @@ def of_values(values: Mapping[str, Any]) -> str:
     in the shortest form that reads back as the same number, as Python's ``repr`` writes them. So 1 and 1.0 differ. The
     entry ``digest`` at the top is left out: that is where the digest itself is kept.
 
-    Raises:
-        ValueError: a number is not finite.
-
     Example:
         >>> of_values({"b": 1, "a": 0.5}) == of_bytes(b'{"a":0.5,"b":1}') == of_values({"a": 0.5, "b": 1, "digest": ""})
         True
     """
     kept = {key: value for key, value in values.items() if key != "digest"}
-    return of_bytes(json.dumps(kept, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii"))
+    return of_bytes(json.dumps(kept, sort_keys=True, separators=(",", ":")).encode("ascii"))
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, *, finite: bool = True) -> Any:
     """Read a JSON file and refuse what JSON readers understand differently: a key given twice, NaN, overflowing floats.
+
+    Args:
+        path: of the file.
+        finite: False takes NaN and infinite numbers, which Python writes as words that are no JSON.
 
     Raises:
         ValueError: it is no such JSON, or it is nested too deeply.
@@ -61,6 +62,8 @@ def read_json(path: Path) -> Any:
     """
     text = path.read_text(encoding="utf-8")
     try:
+        if not finite:
+            return json.loads(text, object_pairs_hook=_once)
         return json.loads(text, object_pairs_hook=_once, parse_constant=_no_number, parse_float=_finite)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None

@@ -175,6 +175,66 @@ def test_a_full_disk_is_known_in_the_words_of_every_library(
     assert no_part_is_left(tmp_path / "run")
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EFBIG, "File too large"),
+        SafetensorError("Error while serializing: I/O error: File too large (os error 27)"),
+    ],
+)
+def test_a_limit_on_the_size_of_files_is_said_too(
+    tmp_path: Path, finished_run: Path, bitspike: Bitspike, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    words = ["run", "quickstart", "--out", tmp_path / "run", *sets(*SMALL)]
+
+    def fail(*args: object, **kwargs: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(whole, "save", fail)
+        code, out, err = bitspike(*words)
+    assert (code, out) == (2, "")
+    assert f"a file in {tmp_path / 'run'} would be larger than the system lets this process write" in err
+    assert "lift the limit (ulimit -f unlimited), then go on with: bitspike run" in err
+    assert "Traceback" not in err
+    assert bitspike(*words, "--resume")[0] == 0
+    weights = "model.safetensors"
+    assert (tmp_path / "run" / weights).read_bytes() == (finished_run / weights).read_bytes()
+
+
+def test_killed_before_its_first_file_it_starts_and_says_so(
+    tmp_path: Path, finished_run: Path, bitspike: Bitspike
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".recipe.yaml.partial").write_text("na")
+    code, _, err = bitspike("run", "quickstart", "--out", tmp_path / "run", *sets(*SMALL), "--resume")
+    assert code == 0
+    assert f"nothing was saved in {tmp_path / 'run'} yet: the run starts from the beginning" in err
+    weights = "model.safetensors"
+    assert (tmp_path / "run" / weights).read_bytes() == (finished_run / weights).read_bytes()
+
+
+def test_a_damaged_checkpoint_is_one_message(
+    tmp_path: Path, bitspike: Bitspike, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["run", "quickstart", "--out", tmp_path / "run", *sets(*SMALL)]
+
+    def stop(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(whole, "evaluate", stop)
+        bitspike(*words)
+    path = tmp_path / "run" / "checkpoints" / "last" / "model.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    code, out, err = bitspike(*words, "--resume")
+    assert (code, out) == (2, "")
+    assert f"error: {path} is not what was written: its digest is " in err
+    assert "Traceback" not in err
+
+
 def test_other_errors_are_not_called_a_full_disk(
     tmp_path: Path, bitspike: Bitspike, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,6 +53,9 @@ class Lines(Observer):
     def stage(self, name: str) -> None:
         self._say(_STAGES.get(name, name))
 
+    def note(self, text: str) -> None:
+        self._say(text)
+
     def epoch_done(self, record: EpochRecord) -> None:
         held = record.validation_accuracy
         said = _said("validation", held, 2)
@@ -80,6 +83,9 @@ class Bar(Observer):
         if self._task is not None:
             self._bar.remove_task(self._task)
         self._task = self._bar.add_task(_STAGES.get(name, name), total=None, numbers="")
+
+    def note(self, text: str) -> None:
+        self._bar.console.print(text, soft_wrap=True)
 
     def batch_done(self, record: BatchRecord) -> None:
         assert self._task is not None

@@ -5,7 +5,6 @@ What a profile leaves out is not limited. docs/chips.md explains every key.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from fractions import Fraction
@@ -14,8 +13,11 @@ from typing import Any, Literal
 
 from bitspike.errors import ConstraintError
 from bitspike.hardware.expression import Expression
+from bitspike.hardware.toml_file import read_toml, short
 
 FORMAT = 1
+MOST_BITS, LARGEST_LIMIT = 1024, 1e300
+_TOLD = 20
 PROFILES = Path(__file__).parent / "profiles"
 
 Kind = Literal["convolution", "transposed_convolution", "linear", "average_pool", "skip", "bias"]
@@ -81,6 +83,11 @@ class Rule:
             raise ConstraintError(f"rule {self.name!r}: applies_to={unknown}; allowed are {', '.join(KINDS)}")
         if not (self.code[:1] in ("E", "W") and self.code[1:].isdigit()):
             raise ConstraintError(f"rule {self.name!r}: code={self.code!r}; E and digits, or W and digits, are needed")
+        for value in (*(() if self.limit is None else (self.limit,)), *(self.allowed or ())):
+            if not -LARGEST_LIMIT <= value <= LARGEST_LIMIT:
+                raise ConstraintError(
+                    f"rule {self.name!r}: {short(value)} is no limit; finite numbers up to {LARGEST_LIMIT:g} are"
+                )
         self.expression()
 
     def expression(self) -> Expression:
@@ -178,11 +185,15 @@ class Chip:
             for key, (given, allowed) in words.items()
             if (wrong := [w for w in given if w not in allowed])
         ]
-        whole = ("wire_bits", "input_bits", "theta_bits", "bias_bits", "potential_bits")
-        problems += [f"{k} = {v}: at least 1" for k in whole if (v := getattr(self, k)) is not None and v < 1]
-        problems += [f"{k} = {v}: at least 0" for k in ("k_max", "right_shift") if (v := getattr(self, k) or 0) < 0]
-        if any(b < 1 for b in self.weight_bits):
-            problems.append(f"weight_bits = {list(self.weight_bits)}: at least 1 each")
+        whole = dict.fromkeys(("wire_bits", "input_bits", "theta_bits", "bias_bits", "potential_bits"), 1)
+        whole |= {"k_max": 0, "right_shift": 0}
+        problems += [
+            f"{key} = {short(value)}: {least} to {MOST_BITS} are possible"
+            for key, least in whole.items()
+            if (value := getattr(self, key)) is not None and not least <= value <= MOST_BITS
+        ]
+        if any(not 1 <= bits <= MOST_BITS for bits in self.weight_bits):
+            problems.append(f"weight_bits = {short(list(self.weight_bits))}: 1 to {MOST_BITS} are possible")
         if problems:
             raise ConstraintError("\n  ".join([f"chip {self.name!r}:", *problems]))
 
@@ -217,11 +228,7 @@ def load(chip: str | Path | Chip) -> Chip:
                 f"chip {str(chip)!r}: neither a profile nor a file; profiles are {', '.join(names())}",
                 fix=f"chip={names()[-1]!r}, or the path of a .toml file (docs/chips.md)",
             )
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise ConstraintError(f"chip {path}: cannot be read: {error}") from error
-    return parse(values, where=str(path))
+    return parse(read_toml(path, "chip"), where=str(path))
 
 
 def parse(values: Mapping[str, Any], *, where: str = "profile") -> Chip:
@@ -232,7 +239,7 @@ def parse(values: Mapping[str, Any], *, where: str = "profile") -> Chip:
     """
     values = dict(values)
     if (found := values.pop("format", None)) != FORMAT:
-        raise ConstraintError(f"chip {where}: format = {found!r}; this version reads format = {FORMAT}")
+        raise ConstraintError(f"chip {where}: format = {short(found)}; this version reads format = {FORMAT}")
     problems: list[str] = []
     given = _checked(Chip, {k: v for k, v in values.items() if k != "rules"}, problems, "")
     rules = values.get("rules", [])
@@ -241,7 +248,8 @@ def parse(values: Mapping[str, Any], *, where: str = "profile") -> Chip:
         rules = []
     tables = [_checked(Rule, rule, problems, f"rules[{i}].") for i, rule in enumerate(rules)]
     if problems:
-        raise ConstraintError("\n  ".join([f"chip {where}:", *problems]))
+        more = [f"and {len(problems) - _TOLD} more"] if len(problems) > _TOLD else []
+        raise ConstraintError("\n  ".join([f"chip {where}:", *problems[:_TOLD], *more]))
     try:
         return Chip(**given, rules=tuple(Rule(**table) for table in tables))
     except ConstraintError as error:
@@ -273,7 +281,7 @@ def _checked(into: type[Chip] | type[Rule], values: Mapping[str, Any], problems:
             types, wanted = _TYPES.get(kind, ((str,), "text"))
             fits = isinstance(value, types) and (bool in types or not isinstance(value, bool))
         if not fits:
-            problems.append(f"{at}{key} = {value!r}: {wanted} is needed")
+            problems.append(f"{at}{key} = {short(value)}: {wanted} is needed")
         else:
             result[key] = tuple(value) if isinstance(value, list) else value
     missing = [n for n in (("name",) if into is Chip else ("name", "cost")) if n not in values]

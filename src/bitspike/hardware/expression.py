@@ -45,7 +45,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "floor": math.floor,
     "log2": lambda x: Fraction(math.log2(x)),
 }
-_LONGEST, _LARGEST_POWER = 400, 64
+_LONGEST, _LARGEST_POWER, _MOST_BITS = 400, 64, 4096
 
 
 class Expression:
@@ -72,7 +72,7 @@ class Expression:
             raise ConstraintError(f"an expression of {len(text)} characters: at most {_LONGEST} are read")
         try:
             self._body = ast.parse(text.strip(), mode="eval").body
-        except (SyntaxError, ValueError, RecursionError) as error:
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             raise ConstraintError(f"{text!r} is no expression: {error}") from error
         found: set[str] = set()
         _collect(self._body, text, found)
@@ -135,7 +135,10 @@ def _value(node: ast.expr, values: Mapping[str, Any]) -> Any:
         case ast.BinOp(left=a, op=op, right=b):
             x, y = _value(a, values), _value(b, values)
             if isinstance(op, ast.Pow) and abs(y) > _LARGEST_POWER:
-                raise ValueError(f"a power of {y}")
+                raise ValueError(f"a power above {_LARGEST_POWER}")
+            # A power of powers grows without end, and so would the time that it takes.
+            if _bits(x) * (abs(y) if isinstance(op, ast.Pow) else 1) > _MOST_BITS or _bits(y) > _MOST_BITS:
+                raise ValueError(f"numbers of more than {_MOST_BITS} bits")
             return _BINARY[type(op)](x, y)
         case ast.UnaryOp(op=sign, operand=a):
             return _UNARY[type(sign)](_value(a, values))
@@ -152,3 +155,10 @@ def _value(node: ast.expr, values: Mapping[str, Any]) -> Any:
         case ast.Call(func=ast.Name(id=name), args=several):
             return _FUNCTIONS[name](*(_value(part, values) for part in several))
     raise AssertionError(ast.dump(node))
+
+
+def _bits(value: Any) -> int:
+    """Return how many bits a number takes; a float, as roots give it, always has the same."""
+    if isinstance(value, Fraction):
+        return value.numerator.bit_length() + value.denominator.bit_length()
+    return value.bit_length() if isinstance(value, int) else 0

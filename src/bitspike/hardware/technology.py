@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import itertools
 import math
-import tomllib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bitspike.errors import ConstraintError
+from bitspike.hardware.toml_file import read_toml, short
 
 TABLES = Path(__file__).parent / "tables"
 FORMAT = 1
+_MOST_PJ = 1e12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,12 +33,23 @@ class Memory:
         width: bits of one access.
         access_pj: energy of one access, pJ.
         bytes: capacity; None holds anything.
+
+    Raises:
+        ConstraintError: a size is not a whole number of at least 1, or the energy is not above 0.
     """
 
     name: str
     width: int
     access_pj: float
     bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        sizes = (self.width, 1 if self.bytes is None else self.bytes)
+        if not all(type(n) is int and n >= 1 for n in sizes) or not 0 < self.access_pj <= _MOST_PJ:
+            raise ConstraintError(
+                f"memory {self.name!r}: width {short(self.width)}, bytes {short(self.bytes)}, access_pj "
+                f"{short(self.access_pj)}; whole numbers of at least 1 and an energy up to {_MOST_PJ:g} pJ are needed"
+            )
 
     @property
     def bit_pj(self) -> float:
@@ -70,8 +83,12 @@ class Technology:
         for what, table in (("add_pj", self.add_pj), ("multiply_pj", self.multiply_pj)):
             if missing := [key for key in ("int8", "float32") if key not in table]:
                 raise ConstraintError(f"table {self.name!r}: {what} lacks {', '.join(missing)}")
-            if wrong := [key for key, value in table.items() if not value > 0]:
-                raise ConstraintError(f"table {self.name!r}: {what} of {', '.join(wrong)} must be above 0")
+            if wrong := [key for key, value in table.items() if not 0 < value <= _MOST_PJ]:
+                raise ConstraintError(
+                    f"table {self.name!r}: {what} of {', '.join(wrong)} must be above 0 and at most {_MOST_PJ:g}"
+                )
+            if odd := [key for key in table if key.startswith("int") and not re.fullmatch("int[1-9][0-9]{0,3}", key)]:
+                raise ConstraintError(f"table {self.name!r}: {what} has {odd[0]!r}; integers are int1 to int9999")
 
     def add(self, bits: int) -> float:
         """Return the energy of an integer addition of ``bits`` bits, pJ.
@@ -160,9 +177,12 @@ def load(table: str | Path | Technology) -> Technology:
                 f"table {str(table)!r}: neither a shipped table nor a file; there are {', '.join(names())}",
                 fix=f"table={names()[0]!r}",
             )
+    values = read_toml(path, "table")
     try:
-        return _parse(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError, TypeError, KeyError) as error:
+        return _parse(values)
+    except (TypeError, KeyError, AttributeError, ValueError, OverflowError) as error:
+        if isinstance(error, ConstraintError):
+            raise
         raise ConstraintError(f"table {path}: cannot be read: {error}") from error
 
 
@@ -171,7 +191,7 @@ def _parse(values: dict[str, Any]) -> Technology:
     if unknown := [key for key in values if key not in allowed]:
         raise ConstraintError(f"table: unknown {', '.join(unknown)}; allowed are {', '.join(allowed)}")
     if values.get("format") != FORMAT:
-        raise ConstraintError(f"table: format = {values.get('format')!r}; this version reads format = {FORMAT}")
+        raise ConstraintError(f"table: format = {short(values.get('format'))}; this version reads format = {FORMAT}")
     return Technology(
         name=values["name"],
         process=values.get("process", ""),

@@ -89,7 +89,7 @@ def _refuse_taken(folder: Path, names: Collection[str], recipe: AnyRecipe, *, re
             f"{folder} is not empty and no run of bitspike ({', '.join(sorted(names)[:3])}, ...)",
             fix="--out ANOTHER_FOLDER",
         )
-    elif resume:
+    elif resume and not folder.is_dir():  # an empty one was left by a run that was killed before its first file
         raise RunError(f"there is no run in {folder} to go on with", fix="leave --resume out to start one")
 
 
@@ -110,7 +110,7 @@ def _epochs(part: Path) -> str | None:
         try:
             state = json.loads((last / "state.json").read_text(encoding="utf-8"))
             return f"{state['epoch']} of {state['epochs']}"
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             continue
     return None
 
@@ -133,7 +133,9 @@ def opened(folder: Path) -> tuple[AnyRecipe, dict[str, Any]]:
     recipe = load(folder / RECIPE)
     try:
         report = json.loads((folder / REPORT).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        if not isinstance(report, dict):
+            raise ValueError("it is no mapping")
+    except (OSError, ValueError, RecursionError) as error:
         raise PackageError(f"{folder / REPORT} cannot be read: {error}") from error
     return recipe, report
 

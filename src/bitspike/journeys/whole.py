@@ -34,7 +34,7 @@ from bitspike.journeys.clock import Clock
 from bitspike.journeys.core import compare_core
 from bitspike.journeys.environment import environment
 from bitspike.journeys.factory import find_chip
-from bitspike.journeys.folder import REPORT, begun
+from bitspike.journeys.folder import RECIPE, REPORT, begun
 from bitspike.journeys.trouble import explained
 from bitspike.journeys.ways import Made, Way, way_of
 from bitspike.nn import Neuron
@@ -86,7 +86,10 @@ def run(
     observer = Observers(observer) if first else Observer()
     clock = Clock(observer)
     place = begun(folder, chosen, resume=resume, again=f"{again} --resume") if first else nullcontext()
+    nothing = first and resume and not (folder / RECIPE).exists()
     with explained(folder, again), place:
+        if nothing:
+            observer.note(f"nothing was saved in {folder} yet: the run starts from the beginning")
         with clock.stage("data"):
             data = b.build_data(chosen)
             way = way_of(chosen, data)

@@ -130,6 +130,8 @@ def _change(values: Any, change: str) -> tuple[Any, Place]:
         new = parse_value(value)
     except yaml.YAMLError:
         raise RecipeError(f"--set {change}: {value!r} is no YAML value") from None
+    except RecipeError as error:
+        raise RecipeError(f"--set {key}: {error.message}", fix=error.fix) from None
     place: list[str | int] = []
 
     def put(old: Any, rest: list[str]) -> Any:

@@ -10,6 +10,8 @@ import yaml
 
 from bitspike.errors import RecipeError
 
+_MOST_CHARACTERS, _MOST_PLACES, _DEEPEST = 1 << 16, 10_000, 24
+
 Place = tuple[str | int, ...]
 """The keys and list positions that lead to a value."""
 
@@ -29,10 +31,13 @@ class Text:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 reads ``1e-3`` as text; here it is the number that its writer meant."""
+    """YAML 1.1 reads ``1e-3`` as text and ``2024-01-01`` as a date; here they are what their writer meant."""
 
 
-_Loader.yaml_implicit_resolvers = {k: list(v) for k, v in yaml.SafeLoader.yaml_implicit_resolvers.items()}
+_Loader.yaml_implicit_resolvers = {
+    k: [(tag, pattern) for tag, pattern in v if tag != "tag:yaml.org,2002:timestamp"]
+    for k, v in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"),
@@ -55,15 +60,7 @@ def parse(text: str, source: str) -> Text:
         Text(values={'a': {'b': 0.001}}, lines={(): 1, ('a',): 1, ('a', 'b'): 2})
     """
     try:
-        loader = _Loader(text)
-        try:
-            node = loader.get_single_node()
-            lines: dict[Place, int] = {(): 1}
-            if node is not None:
-                _note_lines(node, (), lines, source)
-            values = loader.construct_document(node) if node is not None else None
-        finally:
-            loader.dispose()
+        values, lines = _read(text, source)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f", line {mark.line + 1}" if mark else ""
@@ -83,7 +80,55 @@ def parse_value(text: str) -> Any:
         >>> parse_value("1e-3"), parse_value("[1, 2]"), parse_value("null")
         (0.001, [1, 2], None)
     """
-    return yaml.load(text, Loader=_Loader)  # noqa: S506  a subclass of SafeLoader
+    return _read(text, "a value")[0]
+
+
+def _read(text: str, source: str) -> tuple[Any, dict[Place, int]]:
+    """Return the values of a document and the line of each; a small text never means endless work."""
+    if len(text) > _MOST_CHARACTERS:
+        raise RecipeError(f"{source}: {len(text):,} characters; a recipe has at most {_MOST_CHARACTERS:,}")
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None, {(): 1}
+        _refuse_endless(node, source)
+        lines: dict[Place, int] = {(): 1}
+        _note_lines(node, (), lines, source)
+        return loader.construct_document(node), lines
+    except RecursionError:
+        raise RecipeError(f"{source}: this is nested too deeply; at most {_DEEPEST} levels are read") from None
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        if isinstance(error, RecipeError):
+            raise
+        # What a tag such as !!int or !!timestamp promises, and the text does not keep.
+        raise RecipeError(f"{source}: a value cannot be read: {error}") from None
+    finally:
+        loader.dispose()
+
+
+def _refuse_endless(node: yaml.Node, source: str) -> None:
+    """Refuse nesting and aliases that grow beyond what a person writes: every place counts, also of an alias."""
+    level, count = [node], 0
+    for _ in range(_DEEPEST):
+        count += len(level)
+        if count > _MOST_PLACES:
+            line = level[0].start_mark.line + 1
+            raise RecipeError(
+                f"{source}, line {line}: more than {_MOST_PLACES:,} values, those of aliases included",
+                fix="a recipe holds a few dozen values",
+            )
+        level = [inner for outer in level for inner in _inside(outer)]
+        if not level:
+            return
+    line = level[0].start_mark.line + 1
+    raise RecipeError(f"{source}, line {line}: this is nested too deeply; at most {_DEEPEST} levels are read")
+
+
+def _inside(node: yaml.Node) -> list[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return [part for pair in node.value for part in pair]
+    return node.value if isinstance(node, yaml.SequenceNode) else []
 
 
 def dump(values: Any) -> str:

@@ -2,13 +2,15 @@
 
 ``last/`` holds ``model.safetensors`` (the whole state, masters of quantized weights included), ``optimizer.pt`` (read
 with ``weights_only=True`` only) and ``state.json`` (epoch, history, seed, versions). It is written beside the old one
-and takes its place by renaming, so a run that is killed at any moment finds a whole one.
+and takes its place by renaming, so a run that is killed at any moment finds a whole one. ``state.json`` holds the
+digests of the files and of itself: what is not what was written is refused before torch sees it.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +21,11 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from bitspike import digests
 from bitspike.errors import PackageError
 from bitspike.files import previous, whole_folder, write_whole
+
+MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.pt", "state.json"
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,7 @@ def state_of(model: nn.Module) -> dict[str, Tensor]:
 
 def write_weights(path: Path, state: Mapping[str, Tensor]) -> None:
     """Write a model's state as a safetensors file, whole or not at all."""
-    write_whole(path, safetensors.torch.save(dict(state), metadata={"format": "pt"}))
+    write_whole(path, _weights(state))
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -52,7 +57,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         return safetensors.torch.load_file(path)
     except FileNotFoundError:
         raise PackageError(f"{path}: no such file") from None
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, LookupError, ValueError, TypeError, RuntimeError, AttributeError) as error:
         raise PackageError(f"{path}: cannot be read as safetensors ({error})") from error
 
 
@@ -84,38 +89,116 @@ def save_last(folder: Path, snapshot: Snapshot) -> None:
     """Write ``folder/last`` anew; the old one stays until the new one is complete."""
     buffer = io.BytesIO()
     torch.save(snapshot.optimizer, buffer)
-    with whole_folder(folder / "last") as made:
-        write_weights(made / "model.safetensors", snapshot.model)
-        write_whole(made / "optimizer.pt", buffer.getvalue())
-        write_whole(made / "state.json", json.dumps(snapshot.state, indent=1))
+    _write(folder / "last", {MODEL: _weights(snapshot.model), OPTIMIZER: buffer.getvalue()}, snapshot.state)
 
 
 def load_last(folder: Path) -> Snapshot | None:
     """Read the newest whole checkpoint of ``folder``; None if there is none.
 
+    One of an earlier version holds no digests. It is read, with a warning that nothing tells damage in it.
+
     Raises:
-        PackageError: there is one, but it cannot be read.
+        PackageError: there is one, but it cannot be read, or is not what was written; the message names the file.
     """
     found = next((f for f in (folder / "last", previous(folder / "last")) if f.is_dir()), None)
     if found is None:
         return None
+    state = _state(found)
+    if "digest" not in state:
+        warnings.warn(
+            f"{found} holds no digests (earlier versions wrote none): nothing tells whether its weights and the state "
+            "of its optimizer are what was written; the next epoch writes them",
+            UserWarning,
+            stacklevel=2,
+        )
+    data = {name: _content(found / name, state) for name in (MODEL, OPTIMIZER)}
     try:
-        state = json.loads((found / "state.json").read_text())
-        optimizer = torch.load(found / "optimizer.pt", map_location="cpu", weights_only=True)
-    except Exception as error:
+        model = safetensors.torch.load(data[MODEL])
+        optimizer = torch.load(io.BytesIO(data[OPTIMIZER]), map_location="cpu", weights_only=True)
+    except Exception as error:  # zip, pickle, safetensors or torch, depending on what is damaged
         raise PackageError(
-            f"{found}: the checkpoint cannot be read ({type(error).__name__}: {error})",
-            fix="remove the run folder and start the run again",
+            f"{found}: the checkpoint cannot be read ({type(error).__name__}: {error})", fix=_from_the_start(folder)
         ) from error
-    return Snapshot(read_weights(found / "model.safetensors"), optimizer, state)
+    return Snapshot(model, optimizer, state)
 
 
-def save_best(folder: Path, state: Mapping[str, Tensor]) -> None:
-    """Write ``folder/best/model.safetensors``."""
-    (folder / "best").mkdir(parents=True, exist_ok=True)
-    write_weights(folder / "best" / "model.safetensors", state)
+def save_best(folder: Path, state: Mapping[str, Tensor], *, epoch: int) -> str:
+    """Write ``folder/best`` anew and return the digest of the weights in it."""
+    data = _weights(state)
+    _write(folder / "best", {MODEL: data}, {"epoch": epoch})
+    return digests.of_bytes(data)
 
 
-def load_best(folder: Path) -> dict[str, Tensor]:
-    """Read ``folder/best/model.safetensors``."""
-    return read_weights(folder / "best" / "model.safetensors")
+def load_best(folder: Path, *, digest: str | None, done: int) -> tuple[dict[str, Tensor], str]:
+    """Read the weights of ``folder/best``, and their digest.
+
+    Args:
+        folder: of the checkpoints.
+        digest: of the weights, as the last checkpoint noted it; None where it did not.
+        done: how many epochs the last checkpoint has. A run that was killed behind it may have written the best of the
+            next epoch, which it is going to repeat; these weights are taken too.
+
+    Raises:
+        PackageError: they cannot be read, or are none of these.
+    """
+    place = next((f for f in (folder / "best", previous(folder / "best")) if f.is_dir()), folder / "best")
+    if not (place / MODEL).is_file():
+        raise PackageError(f"{place / MODEL}: no such file", fix=_from_the_start(folder))
+    note = _state(place) if (place / STATE).exists() else {}
+    data = _content(place / MODEL, note)
+    found = digests.of_bytes(data)
+    if digest is not None and found != digest and note.get("epoch") != done + 1:
+        raise PackageError(
+            f"{place / MODEL} is not what was written: its digest is {found}, the last checkpoint noted {digest}",
+            fix=_from_the_start(folder),
+        )
+    return read_weights(place / MODEL), found
+
+
+def _weights(state: Mapping[str, Tensor]) -> bytes:
+    return safetensors.torch.save(dict(state), metadata={"format": "pt"})
+
+
+def _write(folder: Path, files: Mapping[str, bytes], state: dict[str, Any]) -> None:
+    """Write files and a state that holds their digests, and its own, as a folder that is whole or absent."""
+    noted = {**state, "files": {name: digests.of_bytes(data) for name, data in files.items()}}
+    with whole_folder(folder) as made:
+        for name, data in files.items():
+            write_whole(made / name, data)
+        write_whole(made / STATE, json.dumps({**noted, "digest": digests.of_values(noted)}, indent=1))
+
+
+def _state(folder: Path) -> dict[str, Any]:
+    """Read the state of a checkpoint and compare it with its own digest, if it has one."""
+    path = folder / STATE
+    try:
+        state = digests.read_json(path, finite=False)
+        if not isinstance(state, dict):
+            raise ValueError("it is no mapping")
+    except (OSError, ValueError) as error:
+        raise PackageError(f"{path} cannot be read: {error}", fix=_from_the_start(folder.parent)) from error
+    if "digest" in state and state["digest"] != (found := digests.of_values(state)):
+        raise PackageError(
+            f"{path} is not what was written: its digest is {found}, stated is {state['digest']!r}",
+            fix=_from_the_start(folder.parent),
+        )
+    return state
+
+
+def _content(path: Path, state: Mapping[str, Any]) -> bytes:
+    """Return the bytes of a file of a checkpoint, compared with the digest that its state holds, if there is one."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise PackageError(f"{path} cannot be read: {error}", fix=_from_the_start(path.parents[1])) from error
+    if "digest" in state and state.get("files", {}).get(path.name) != (found := digests.of_bytes(data)):
+        raise PackageError(
+            f"{path} is not what was written: its digest is {found}, the checkpoint states "
+            f"{state.get('files', {}).get(path.name)!r}",
+            fix=_from_the_start(path.parents[1]),
+        )
+    return data
+
+
+def _from_the_start(checkpoints: Path) -> str:
+    return f"put an undamaged copy there; or delete {checkpoints} and resume, which trains again from the first epoch"

@@ -100,11 +100,13 @@ def fit(
     workers = Workers(choose_precision(precision, place), place)
     wrapped, stepper = workers.setup(given if hasattr(given, "_orig_mod") else model, optimizer.build(model))
     progress = Progress(folder=None if folder is None else Path(folder), writes=workers.first, seed=seed, epochs=epochs)
+    hears = observer if observer is not None and workers.first else Observer()
     if resume:
         progress.go_on(model, stepper)
+        if not progress.done:
+            hears.note(f"{folder} holds no checkpoint yet: the training starts from its first epoch")
         shared = "the run folder must lie where every process can read it"
         workers.need_equal(progress.done, "found different numbers of finished epochs", fix=shared)
-    hears = observer if observer is not None and workers.first else Observer()
     batches = workers.agreed_length(train_loader)
 
     with torch.random.fork_rng(devices=[workers.device] if place == "cuda" else []):

@@ -92,6 +92,9 @@ class Observer:
     def stage(self, name: str) -> None:
         """Hear that a stage of a journey begins."""
 
+    def note(self, text: str) -> None:
+        """Hear a sentence that the user should read."""
+
     def batch_done(self, record: BatchRecord) -> None:
         """Hear that a training batch is done."""
 
@@ -108,6 +111,10 @@ class Observers(Observer):
     def stage(self, name: str) -> None:
         for o in self._observers:
             o.stage(name)
+
+    def note(self, text: str) -> None:
+        for o in self._observers:
+            o.note(text)
 
     def batch_done(self, record: BatchRecord) -> None:
         for o in self._observers:

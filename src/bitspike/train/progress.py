@@ -13,8 +13,20 @@ from torch import Tensor, nn
 from bitspike import __version__
 from bitspike.errors import RunError
 from bitspike.files import write_whole
-from bitspike.train.checkpoint import Snapshot, load_best, load_last, restore, save_best, save_last, state_of
+from bitspike.train.checkpoint import (
+    MODEL,
+    OPTIMIZER,
+    STATE,
+    Snapshot,
+    load_best,
+    load_last,
+    restore,
+    save_best,
+    save_last,
+    state_of,
+)
 from bitspike.train.observe import EpochRecord
+from bitspike.train.resuming import need_same_optimizer, need_same_tensors, records_of
 
 
 @dataclass
@@ -34,6 +46,7 @@ class Progress:
     records: list[EpochRecord] = field(default_factory=list)
     best_epoch: int | None = None
     best_state: dict[str, Tensor] | None = None
+    best_digest: str | None = None
 
     @property
     def done(self) -> int:
@@ -44,26 +57,32 @@ class Progress:
         """Restore model, optimizer and records from the newest checkpoint, if there is one.
 
         Raises:
-            RunError: the checkpoint was made with another seed or number of epochs.
-            PackageError: it cannot be read, or belongs to another model.
+            RunError: the checkpoint was made with another seed, number of epochs or optimizer.
+            PackageError: it cannot be read, is not what was written, or belongs to another model.
         """
         assert self.folder is not None
         checkpoints = self.folder / "checkpoints"
         snapshot = load_last(checkpoints)
         if snapshot is None:
             return
-        state = snapshot.state
+        state, last = snapshot.state, checkpoints / "last"
+        records = records_of(state, str(last / STATE))
         for name, mine in (("seed", self.seed), ("epochs", self.epochs)):
             if state[name] != mine:
                 raise RunError(
                     f"{checkpoints} was made with {name} {state[name]}, this run has {name} {mine}",
                     fix=f"go on with {name} {state[name]}, or start in another folder",
                 )
-        restore(model, snapshot.model, source=f"{checkpoints}/last")
+        restore(model, snapshot.model, source=str(last))
+        need_same_tensors(model.state_dict(), snapshot.model, str(last / MODEL))
+        best = state["best_epoch"]
+        if best is not None:
+            noted = state.get("best_digest")
+            self.best_state, self.best_digest = load_best(checkpoints, digest=noted, done=state["epoch"])
+            need_same_tensors(model.state_dict(), self.best_state, str(checkpoints / "best" / MODEL))
+        need_same_optimizer(stepper, snapshot.optimizer, str(last / OPTIMIZER))
         stepper.load_state_dict(snapshot.optimizer)
-        self.records = [EpochRecord(**row) for row in state["history"]]
-        self.best_epoch = state["best_epoch"]
-        self.best_state = None if self.best_epoch is None else load_best(checkpoints)
+        self.records, self.best_epoch = records, best
 
     def end_epoch(self, record: EpochRecord, model: nn.Module, stepper: Any) -> None:
         """Take in an epoch's record, keep its weights if none were better, and write the checkpoint."""
@@ -77,7 +96,7 @@ class Progress:
         checkpoints = self.folder / "checkpoints"
         # The best goes first: killed between the two, the run repeats this epoch and writes the same best again.
         if best:
-            save_best(checkpoints, state)
+            self.best_digest = save_best(checkpoints, state, epoch=record.epoch)
         rows = [asdict(r) for r in self.records]
         save_last(checkpoints, Snapshot(state, stepper.state_dict(), self._about(rows)))
         write_whole(self.folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
@@ -89,6 +108,7 @@ class Progress:
             "epochs": self.epochs,
             "seed": self.seed,
             "best_epoch": self.best_epoch,
+            "best_digest": self.best_digest,
             "history": rows,
             "versions": {"bitspike": __version__, "torch": str(torch.__version__)},
         }

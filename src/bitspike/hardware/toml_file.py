@@ -1,0 +1,53 @@
+"""A TOML file of a chip or a technology: read whole, of a size and depth that a person writes."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from bitspike.errors import ConstraintError
+
+_MOST_BYTES, _DEEPEST = 1 << 18, 8
+
+
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """Return the values of a TOML file.
+
+    Args:
+        path: of the file.
+        what: it describes, for messages.
+
+    Raises:
+        ConstraintError: it cannot be read, is no TOML, larger than 256 KiB, or nested more than 8 deep.
+    """
+    try:
+        data = path.read_bytes()
+        if len(data) > _MOST_BYTES:
+            raise ConstraintError(f"{what} {path}: it has {len(data):,} bytes, at most {_MOST_BYTES:,} are read")
+        values = tomllib.loads(data.decode("utf-8"))
+    except (ValueError, OSError, RecursionError) as error:
+        if isinstance(error, ConstraintError):
+            raise
+        raise ConstraintError(f"{what} {path}: cannot be read: {error}") from error
+    level: list[Any] = [values]
+    for _ in range(_DEEPEST):
+        level = [inner for value in level for inner in _inside(value)]
+    if level:
+        raise ConstraintError(f"{what} {path}: it is nested more than {_DEEPEST} deep")
+    return values
+
+
+def short(value: Any) -> str:
+    """Return a value as text of at most 60 characters.
+
+    Example:
+        >>> short("a" * 99)[-6:]
+        'aaa...'
+    """
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _inside(value: Any) -> list[Any]:
+    return list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []

@@ -1,0 +1,171 @@
+"""What a checkpoint must hold before a run goes on from it: every field, of its kind, and tensors of the right shape.
+
+torch takes the state of an optimizer as it is, and its fused updates do not look at shapes: a moment of another shape
+would be read beyond its end. So everything is compared here, before torch sees it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bitspike.errors import PackageError, RunError
+from bitspike.train.observe import EpochRecord
+
+_FIELDS: dict[str, type | tuple[type, ...]] = {
+    "epoch": int,
+    "epochs": int,
+    "seed": int,
+    "best_epoch": (int, type(None)),
+    "history": list,
+}
+_COMPARED = ("weight_decay", "momentum", "nesterov", "betas", "eps")
+"""Settings of an optimizer that a run keeps; the learning rate is set anew at every step."""
+
+
+def records_of(state: Mapping[str, Any], where: str) -> list[EpochRecord]:
+    """Return the records of the epochs that are done.
+
+    Args:
+        state: ``state.json`` of a checkpoint.
+        where: its path, for messages.
+
+    Raises:
+        PackageError: a field is missing or of another kind, or the fields contradict each other.
+    """
+    for name, kind in _FIELDS.items():
+        if name not in state:
+            raise PackageError(f"{where}: the field {name!r} is missing", fix=_ELSEWHERE)
+        if not isinstance(state[name], kind) or isinstance(state[name], bool):
+            raise PackageError(f"{where}: {name} is {state[name]!r}, which is of another kind", fix=_ELSEWHERE)
+    rows = [_record(row, f"{where}: history[{i}]") for i, row in enumerate(state["history"])]
+    best = state["best_epoch"]
+    if [row.epoch for row in rows] != list(range(1, state["epoch"] + 1)) or state["epoch"] > state["epochs"]:
+        raise PackageError(
+            f"{where}: epoch {state['epoch']} of {state['epochs']} is done, and the history holds {len(rows)} epochs",
+            fix=_ELSEWHERE,
+        )
+    if best is not None and not 1 <= best <= len(rows):
+        raise PackageError(f"{where}: best_epoch is {best}, and {len(rows)} epochs are done", fix=_ELSEWHERE)
+    return rows
+
+
+_ELSEWHERE = "put an undamaged copy there; or delete the folder checkpoints and resume: it trains from the first epoch"
+
+
+def _record(row: Any, where: str) -> EpochRecord:
+    known = {f.name: f for f in fields(EpochRecord)}
+    if not isinstance(row, dict) or (unknown := sorted(set(row) - set(known))):
+        raise PackageError(f"{where}: unknown {unknown if isinstance(row, dict) else row!r}", fix=_ELSEWHERE)
+    if missing := [n for n, f in known.items() if n not in row and f.default is MISSING]:
+        raise PackageError(f"{where}: {', '.join(missing)} is missing", fix=_ELSEWHERE)
+    for name, value in row.items():
+        kind: tuple[type, ...] = (int,) if name == "epoch" else (int, float)
+        empty = value is None and known[name].default is None
+        if not empty and (not isinstance(value, kind) or isinstance(value, bool)):
+            raise PackageError(f"{where}: {name} is {value!r}, a number was expected", fix=_ELSEWHERE)
+    return EpochRecord(**row)
+
+
+def need_same_tensors(mine: Mapping[str, Tensor], found: Mapping[str, Tensor], where: str) -> None:
+    """Refuse weights of other names, shapes or types than the model's, and weights that are not a number.
+
+    Raises:
+        PackageError: a tensor is missing, unknown, of another shape or type, or holds NaN.
+    """
+    if other := sorted(set(mine) ^ set(found)):
+        raise PackageError(f"{where} belongs to another model: {other[0]} is in one of both only", fix=_ELSEWHERE)
+    for name, tensor in found.items():
+        needed, there = ((t.dtype, list(t.shape)) for t in (mine[name], tensor))
+        if needed != there:
+            raise PackageError(
+                f"{where}: {name} is {there[0]} {there[1]}, the model's is {needed[0]} {needed[1]}", fix=_ELSEWHERE
+            )
+        if tensor.is_floating_point() and torch.isnan(tensor).any():
+            raise PackageError(f"{where}: {name} holds NaN", fix=_ELSEWHERE)
+
+
+def need_same_optimizer(optimizer: Any, state: Any, where: str) -> None:
+    """Refuse the state of another optimizer, or one that does not belong to these parameters.
+
+    Args:
+        optimizer: of torch, or one that wraps it.
+        state: what its ``state_dict()`` was.
+        where: its path, for messages.
+
+    Raises:
+        PackageError: it has other groups, parameters, names, shapes or types, or holds NaN.
+        RunError: it was made with other settings.
+    """
+    if problem := next(_structure(optimizer, state), None):
+        raise PackageError(f"{where} does not belong to this optimizer: {problem}", fix=_ELSEWHERE)
+    for mine, stated in zip(optimizer.param_groups, state["param_groups"], strict=True):
+        for name in _COMPARED:
+            if name in mine and _plain(mine[name]) != _plain(stated[name]):
+                raise RunError(
+                    f"{where} was made with {name} {_plain(stated[name])}, this run has {name} {_plain(mine[name])}",
+                    fix=f"go on with {name} {_plain(stated[name])}, or start in another folder",
+                )
+
+
+def _structure(optimizer: Any, state: Any) -> Iterator[str]:
+    """Yield what is wrong with groups, names and tensors."""
+    if not isinstance(state, dict) or set(state) != {"state", "param_groups"} or not isinstance(state["state"], dict):
+        yield "it is no mapping of state and param_groups"
+        return
+    groups, own = state["param_groups"], optimizer.param_groups
+    if not isinstance(groups, list) or not all(
+        isinstance(g, dict) and isinstance(g.get("params"), list) for g in groups
+    ):
+        yield "its groups are no list of mappings with params"
+        return
+    sizes = [len(g["params"]) for g in groups], [len(g["params"]) for g in own]
+    if sizes[0] != sizes[1]:
+        yield f"its groups have {sizes[0]} parameters, {sizes[1]} are needed"
+        return
+    for stated, mine in zip(groups, own, strict=True):
+        if missing := [name for name in _COMPARED if (name in mine) != (name in stated)]:
+            yield f"{', '.join(missing)} stands in one of both only"
+            return
+    numbers = [n for g in groups for n in g["params"]]
+    if numbers != list(range(len(numbers))):
+        yield "its parameters are not numbered from 0"
+        return
+    parameters = [p for g in own for p in g["params"]]
+    if numbers and not state["state"] and any(g.get("betas") or g.get("momentum") for g in own):
+        yield "it holds no moments"
+    for number, held in state["state"].items():
+        if not isinstance(held, dict) or number not in numbers or isinstance(number, bool):
+            yield f"it holds something for parameter {number!r}"
+            return
+        yield from _moments(parameters[number], held, number, adam="betas" in own[0])
+
+
+def _moments(parameter: Tensor, held: dict[Any, Any], number: int, *, adam: bool) -> Iterator[str]:
+    needed = {"step", "exp_avg", "exp_avg_sq"} if adam else {"momentum_buffer"}
+    if set(held) != needed:
+        yield f"parameter {number} has {', '.join(map(str, held)) or 'nothing'}, needed is {', '.join(sorted(needed))}"
+        return
+    for name, value in held.items():
+        if value is None and name == "momentum_buffer":
+            continue
+        if not isinstance(value, Tensor) or value.layout != torch.strided or not value.is_floating_point():
+            yield f"{name} of parameter {number} is no tensor of floats"
+            return
+        shape = torch.Size() if name == "step" else parameter.shape
+        if value.shape != shape or (name != "step" and value.dtype != parameter.dtype):
+            yield (
+                f"{name} of parameter {number} is {value.dtype} {list(value.shape)}, needed is {parameter.dtype} "
+                f"{list(shape)}"
+            )
+            return
+        if torch.isnan(value).any():
+            yield f"{name} of parameter {number} holds NaN"
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
