@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 import struct
-import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -126,9 +126,11 @@ def _list(root: Path, split: str) -> dict[str, list[Path]]:
 
 def _form(first: Path, size: int | tuple[int, int] | None, channels: int | None) -> Form:
     try:
-        with Image.open(first) as image:
+        with _opened(first) as image:
             width, height = _upright_size(image)
             found = 1 if image.mode in _GRAY else 3
+    except DataError:
+        raise
     except _DAMAGE as error:
         raise _unreadable(first, error) from None
     if size is not None:
@@ -138,18 +140,43 @@ def _form(first: Path, size: int | tuple[int, int] | None, channels: int | None)
     return Form(height, width, channels or found, resize=size is not None, convert=channels is not None)
 
 
-# What Pillow raises for broken files of its many formats.
-_DAMAGE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    IndexError,
-    KeyError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
+_DAMAGE = (Exception,)
+"""What Pillow and its codecs raise for broken files of their many formats: errors of nearly every kind."""
+_MOST_PIXELS = 1 << 26
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """Open an image whose header claims what a file of its size can hold; its pixels are not decoded yet.
+
+    Raises:
+        DataError: it claims more pixels than are read, or a chunk that is longer than the file.
+    """
+    if (claim := _claim(path)) is not None:
+        raise DataError(f"{path.absolute()} is damaged: {claim}", fix="replace the file, or delete it")
+    with Image.open(path) as image:
+        if image.width * image.height > _MOST_PIXELS:
+            raise DataError(
+                f"{path.absolute()} claims {image.width} x {image.height} pixels, at most {_MOST_PIXELS:,} are read",
+                fix="replace the file by a smaller one, or delete it",
+            )
+        yield image
+
+
+def _claim(path: Path) -> str | None:
+    """Return what a PNG file claims and cannot hold: a chunk that reaches beyond its end, before Pillow believes it."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        if file.read(8) != b"\x89PNG\r\n\x1a\n":
+            return None
+        while len(head := file.read(8)) == 8:
+            length, name = struct.unpack(">I4s", head)
+            if file.tell() + length + 4 > size:
+                return f"its chunk {name!r} claims {length:,} bytes, the file has {size:,}"
+            if name == b"IEND":
+                return None
+            file.seek(length + 4, os.SEEK_CUR)
+    return None
 
 
 def _unreadable(path: Path, error: BaseException) -> DataError:
@@ -163,12 +190,14 @@ def _decode_into(images: np.ndarray, paths: Sequence[Path], start: int, form: Fo
     for index in range(start, min(start + _CHUNK, len(paths))):
         path = paths[index]
         try:
-            with Image.open(path) as image:
+            with _opened(path) as image:
                 problem = _misfit(image, form)
                 if problem is None:
                     images[index] = _bring(image, form)
                 else:
                     problems.append((path, problem))
+        except DataError:
+            raise
         except _DAMAGE as error:
             raise _unreadable(path, error) from None
     return problems

@@ -17,9 +17,11 @@ from typing import Any, get_args
 
 import numpy as np
 
-from bitspike.errors import ConstraintError, ExportError
+from bitspike.errors import BitspikeError, ConstraintError, ExportError
 from bitspike.formats.files import write_whole
 from bitspike.formats.nir_entries import Entry
+from bitspike.formats.hdf5_guard import refuse_damage, sealed
+from bitspike.formats.nir_digest import KEY, digest_of
 from bitspike.formats.nir_facts import Units, graph_facts
 from bitspike.formats.nir_network import network_of
 from bitspike.formats.nir_plan import plan
@@ -75,11 +77,12 @@ def write_nir(
     known = graph_facts(net, units, reader=reader, dt=READERS[reader].dt if reader else 1.0)
     graph = nir.NIRGraph(nodes=nodes, edges=made.edges, metadata=known, type_check=False)
     graph.check_types()
+    graph.metadata[KEY] = digest_of(graph)
     path = Path(path)
     # HDF5 floods the screen where a disk is full, so it writes to memory.
     content = io.BytesIO()
     nir.write(content, graph)
-    write_whole(path, content.getvalue())
+    write_whole(path, sealed(content.getvalue()))
     return path
 
 
@@ -123,11 +126,18 @@ def read_nir(
     path = Path(path)
     if not path.is_file():
         raise ExportError(f"{path} does not exist")
+    refuse_damage(path)
     try:
         graph = nir.read(path, type_check=False)
-    except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
-        raise ExportError(f"{path} is no NIR file: {error}") from error
-    return network_of(graph, str(path), steps=steps, dt=dt, fire=fire, reset=reset)
+    except Exception as error:  # h5py and nir raise whatever the fields of a node run into
+        raise ExportError(f"{path} is no NIR file: {type(error).__name__}: {error}") from error
+    try:
+        return network_of(graph, str(path), steps=steps, dt=dt, fire=fire, reset=reset)
+    except (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError) as error:
+        if isinstance(error, BitspikeError):
+            raise
+        # A field or fact of another kind, shape or size than the reader works with.
+        raise ExportError(f"{path} holds no network: {type(error).__name__}: {error}") from error
 
 
 def _way_out(net: IntegerNetwork, reader: Reader) -> str:

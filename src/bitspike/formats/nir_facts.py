@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from bitspike.errors import ExportError
 from bitspike.integer.network import (
     Convolution,
     Input,
@@ -129,5 +130,30 @@ def text(found: Mapping[str, Any], key: str, otherwise: str = "") -> str:
 
 
 def whole_number(found: Mapping[str, Any], key: str, otherwise: int | None = None) -> int | None:
-    """Return an integer of the metadata."""
-    return int(found[key]) if key in found else otherwise
+    """Return an integer of the metadata.
+
+    Raises:
+        ExportError: it is no whole number.
+    """
+    if key not in found:
+        return otherwise
+    values = whole_numbers(found, key, 0)
+    if values.size != 1:
+        raise ExportError(f"{key} holds {values.size} numbers, one is needed")
+    return int(values[0])
+
+
+def whole_numbers(found: Mapping[str, Any], key: str, otherwise: int) -> Integers:
+    """Return integers of the metadata, int64 [1] or one per row.
+
+    Raises:
+        ExportError: they are no whole numbers.
+    """
+    values = np.atleast_1d(np.asarray(found.get(key, otherwise)))
+    if (
+        values.ndim != 1
+        or values.dtype.kind not in "iu"
+        or (values.size and int(values.max()) > np.iinfo(np.int64).max)
+    ):
+        raise ExportError(f"{key} is {values.dtype} {list(values.shape)}, whole numbers are needed")
+    return values.astype(np.int64)

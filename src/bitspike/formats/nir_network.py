@@ -6,6 +6,7 @@ import warnings
 from typing import Any
 
 from bitspike.errors import BitspikeError, ConstraintError, ExportError
+from bitspike.formats.nir_digest import refuse_changed
 from bitspike.formats.nir_facts import FORMAT, VERSION, text, whole_number
 from bitspike.formats.nir_foreign import Given, assumed
 from bitspike.formats.nir_read import GraphReader
@@ -36,6 +37,7 @@ def network_of(
         ExportError: something in it has no integer form.
     """
     metadata = graph.metadata
+    refuse_changed(graph, where)
     ours = text(metadata, "snn.format") == FORMAT
     if ours and whole_number(metadata, "snn.format_version") != VERSION:
         raise ExportError(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bitspike.errors import ExportError
-from bitspike.formats.nir_facts import text, whole_number
+from bitspike.formats.nir_facts import text, whole_number, whole_numbers
 from bitspike.formats.nir_foreign import Given, compared, dynamics, exact_bits, fraction_bits, in_units
 from bitspike.integer.network import (  # type: ignore[attr-defined]  # grids belong to the nodes that hold them
     Add,
@@ -30,6 +30,9 @@ from bitspike.integer.network import (  # type: ignore[attr-defined]  # grids be
     window_shape,
 )
 
+_LARGEST = 2.0**53
+"""Beyond it a float64 no longer tells one integer from the next."""
+_MOST_VALUES = 1 << 26
 MOST_CODES = 1 << 15
 """Weights of 16 bits are smaller."""
 CARRY = ("Flatten", "SumPool2d")
@@ -62,6 +65,8 @@ class GraphReader:
         except ExportError as error:
             named = error.message if error.message.startswith(f"{name}: ") else f"{name}: {error.message}"
             raise ExportError(named, fix=error.fix) from error
+        if math.prod(made.shape) > _MOST_VALUES:
+            raise ExportError(f"{name}: it claims {list(made.shape)} values per step, more than {_MOST_VALUES:,}")
         self.nodes.append(made)
         self.shapes[name] = made.shape
         # Bits behind the point of a layer's sums; spikes and codes have none.
@@ -110,7 +115,7 @@ class GraphReader:
             unit = np.broadcast_to(self._reals("snn.unit", rows), (rows,))
             # The writer made sure that float32 tells the integer.
             floats = np.rint(floats / unit.reshape(-1, *[1] * (floats.ndim - 1)))
-        if not np.array_equal(floats, np.floor(floats)):
+        if not np.array_equal(floats, np.floor(floats)) or np.abs(floats).max(initial=0) > _LARGEST:
             raise ExportError(
                 f"{self.name}: its {what} are real numbers, an integer network needs integers",
                 fix="quantize the network first: bs.convert, or bs.attach and bs.lower",
@@ -232,7 +237,7 @@ class GraphReader:
             return self._foreign_weight(stored, bias, self.bits[source])
         whole = self._whole(stored, "weights")
         rows, found = len(whole), self.facts
-        gain = np.atleast_1d(np.asarray(found.get("snn.gain", 1))).astype(np.int64)
+        gain = whole_numbers(found, "snn.gain", 1)
         gain = gain if gain.size == 1 else np.repeat(gain, rows // gain.size)
         divisor = np.where(gain == 0, 1, gain).reshape(-1, *[1] * (whole.ndim - 1))
         if (whole % divisor).any():
@@ -342,7 +347,7 @@ class GraphReader:
 
     def _counts(self, key: str, rows: int) -> Integers:
         """Return integers of the metadata, [1] or one per row; 0 where there are none."""
-        values = np.atleast_1d(np.asarray(self.facts.get(key, 0))).astype(np.int64)
+        values = whole_numbers(self.facts, key, 0)
         return values if values.size == 1 else np.repeat(values, rows // values.size)
 
 

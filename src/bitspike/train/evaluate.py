@@ -60,9 +60,9 @@ def evaluate(
         add_up: adds a tensor up over all processes, where each has its own share of the set.
 
     Raises:
-        DataError: there is no sample, or outputs and labels are not about
-            classes. ConstraintError: of a converted network, inputs that are none of its own, such as bytes for a network
-            of images in [0, 1]; :mod:`bitspike.ops.entering` has the rules.
+        DataError: there is no sample, or outputs and labels are not about classes.
+        ConstraintError: of a converted network, inputs that are none of its own, such as bytes for a network of images
+            in [0, 1]; :mod:`bitspike.ops.entering` has the rules.
 
     Example:
         >>> x, y = torch.eye(2), torch.tensor([0, 0])
