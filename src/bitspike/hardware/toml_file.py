@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
 
 from bitspike.errors import ConstraintError
 
-_MOST_BYTES, _DEEPEST = 1 << 18, 8
+_MOST_BYTES, _DEEPEST = 1 << 15, 8
+_LONG_KEY = re.compile(rb"""(?:\.[ \t]*[\w"'-]{1,64}[ \t]*){32}""")
 
 
 def read_toml(path: Path, what: str) -> dict[str, Any]:
@@ -19,12 +21,14 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
         what: it describes, for messages.
 
     Raises:
-        ConstraintError: it cannot be read, is no TOML, larger than 256 KiB, or nested more than 8 deep.
+        ConstraintError: it cannot be read, is no TOML, larger than 32 KiB, or nested more than 8 deep.
     """
     try:
         data = path.read_bytes()
         if len(data) > _MOST_BYTES:
             raise ConstraintError(f"{what} {path}: it has {len(data):,} bytes, at most {_MOST_BYTES:,} are read")
+        if _LONG_KEY.search(data):  # the parser's time grows with the square of its parts
+            raise ConstraintError(f"{what} {path}: it is nested more than {_DEEPEST} deep")
         values = tomllib.loads(data.decode("utf-8"))
     except (ValueError, OSError, RecursionError) as error:
         if isinstance(error, ConstraintError):
