@@ -1,4 +1,4 @@
-"""What is damaged and how it is read: packages, checkpoints, NIR files, recipes, chips, technologies, records, images."""
+"""What is damaged and how it is read: packages, checkpoints, NIR files, recipes, chips, tables, records, images."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Subject:
         """Return what became of one input, and a word about it."""
         shutil.rmtree(self.damaged, ignore_errors=True)
         shutil.copytree(self.original, self.damaged)
-        self.damage(self.damaged, random.Random(case.seed))  # noqa: S311  not for secrets
+        self.damage(self.damaged, random.Random(case.seed))
         try:
             found = self.read(self.damaged)
         except BitspikeError as error:
@@ -316,13 +316,20 @@ class Record(Subject):
         row = {"epoch": 1, "seconds": 1.0, "learning_rate": 0.1, "train_loss": 1.0, "train_accuracy": 0.5}
         row |= {"validation_loss": 1.0, "validation_accuracy": 0.5}
         report = {
-            "recipe": recipe.model_dump(mode="json"), "accuracy": {"test": 0.98, "by_step": [0.9, 0.98], "lowered": 0.98},
-            "certificate": replay(save(one_convolution(), folder / "network")).to_dict(), "bits": {"fc": 2},
-            "agreement": {"spikes": 1.0, "accuracy_difference": 0.0, "samples": 9}, "seconds": {"total": 3.0},
-            "bytes": {"weights_packed": 10, "weights_float32": 100, "package": 9}, "epochs": {"run": 2, "best": 1, "kept": 1},
-            "widths": [{"layer": "fc", "accumulator_bits": 4, "membrane_bits": 4}], "notes": [], "metrics": [row, row | {"epoch": 2}],
-            "activity": {"neuron": {"rate": 0.1, "silent": 0.0, "saturated": 0.0, "spikes": 3.0, "neurons": 4}}, "checks": [],
-        }  # fmt: skip
+            "recipe": recipe.model_dump(mode="json"),
+            "accuracy": {"test": 0.98, "by_step": [0.9, 0.98], "lowered": 0.98},
+            "certificate": replay(save(one_convolution(), folder / "network")).to_dict(),
+            "bits": {"fc": 2},
+            "agreement": {"spikes": 1.0, "accuracy_difference": 0.0, "samples": 9},
+            "seconds": {"total": 3.0},
+            "bytes": {"weights_packed": 10, "weights_float32": 100, "package": 9},
+            "epochs": {"run": 2, "best": 1, "kept": 1},
+            "widths": [{"layer": "fc", "accumulator_bits": 4, "membrane_bits": 4}],
+            "notes": [],
+            "metrics": [row, row | {"epoch": 2}],
+            "activity": {"neuron": {"rate": 0.1, "silent": 0.0, "saturated": 0.0, "spikes": 3.0, "neurons": 4}},
+            "checks": [],
+        }
         (folder / REPORT).write_text(json.dumps(report))
 
     def damage(self, folder: Path, r: random.Random) -> None:

@@ -24,8 +24,8 @@ from typing import Any
 from benchmarks.mutated import SUBJECTS, Case, cases
 
 BAD = ("raw error", "other meaning", "process ended", "no end", "slow")
-SECONDS, SLOW, MOST_MEMORY = 30.0, 2.0, 16 << 30
-"""Wall time after which an input counts as endless; processor time above which it counts as slow; bytes of a process."""
+SECONDS, SLOW, MOST_MEMORY = 60.0, 2.0, 16 << 30
+"""Wall time after which an input is endless; processor time above which it is slow; bytes of a process."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Seeded damage of files: JSON, text, safetensors, HDF5, torch's archives, and plain bytes.
 
-Every mutator takes a random generator and changes one place, as a slip of the hand, a faulty disk or another tool would.
+Every mutator takes a random generator and changes one place, as a slip of the hand, a faulty disk or another tool
+would.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from typing import Any
 Place = tuple[str | int, ...]
 
 NUMBERS: tuple[Any, ...] = (
-    0, 1, -1, 2, 3, 7, 0.5, -0.5, 1.5, 1e-300, 1e300, 1e308, -1e308, 2**31, 2**40, 2**62, 2**63, 2**64, 10**30, -(10**30),
-    10**400, 1.0, True, False, float("nan"), float("inf"),
+    0, 1, -1, 2, 3, 7, 0.5, -0.5, 1.5, 1e-300, 1e300, 1e308, -1e308, 2**31, 2**40, 2**62, 2**63, 2**64, 10**30,
+    -(10**30), 10**400, 1.0, True, False, float("nan"), float("inf"),
 )  # fmt: skip
 OTHERS: tuple[Any, ...] = (
     None, "", "x", "0", "1", [], {}, [[]], [0], {"a": 1}, ["a"], "é\u0000", "../../x", "a" * 300, [[[[[[[[1]]]]]]]],
@@ -124,17 +125,18 @@ def lines_of(text: str, r: random.Random, values: tuple[str, ...], sign: str) ->
 
 
 YAML: tuple[str, ...] = (
-    "2024-01-01", "2001-99-99", "!!timestamp 2001-99-99", "&a [*a]", "*a", "!!int x", "!!python/object:os.system x", "null",
-    "[]", "{}", "[[[[[[[[[[1]]]]]]]]]]", "[" * 400, "{a: " * 400, "1e999", ".nan", ".inf", "-1", "0", "1.5", "1e30",
-    "9" * 30, "9" * 5000, "'x'", "yes", "{kind: x}", "{kind: [1]}", "[1, 2, 3]", "!!binary zzz", "!!set {a, b}", "| x", "1:99:99",
-    "\0", "é", "{1: 2}", "{null: 1}", "<<", "../x", "auto", "cuda",
+    "2024-01-01", "2001-99-99", "!!timestamp 2001-99-99", "&a [*a]", "*a", "!!int x", "!!python/object:os.system x",
+    "null", "[]", "{}", "[[[[[[[[[[1]]]]]]]]]]", "[" * 400, "{a: " * 400, "1e999", ".nan", ".inf", "-1", "0", "1.5",
+    "1e30", "9" * 30, "9" * 5000, "'x'", "yes", "{kind: x}", "{kind: [1]}", "[1, 2, 3]", "!!binary zzz",
+    "!!set {a, b}", "| x", "1:99:99", "\0", "é", "{1: 2}", "{null: 1}", "<<", "../x", "auto", "cuda",
     "&b [&a [1,1,1,1,1,1,1,1], *a, *a, *a, *a, *a, *a, *a]",
 )  # fmt: skip
 TOML: tuple[str, ...] = (
-    "1979-05-27", "inf", "nan", "-1", "0", "1.5", "1e999", "9" * 30, "9" * 400, "9" * 5000, '"x"', '""', "[]", "[1]", '["x"]', "true",
-    "{a = 1}", "{a.b.c.d = 1}", "[" * 400, "[[[[[1]]]]]", '"9**9**9**9"', '"((9**64)**64)**64"', '"1/0"', '"log2(0)"',
-    '"bits ** bits ** bits"', '"-(-(-(-1)))"', '"' + "(" * 150 + "1" + ")" * 150 + '"', '"__import__"', '"a if b else c"',
-    '"min()"', '"max(1)"', '"abs(1, 2)"', '"ceil(2**0.5)"', '"(-8)**0.5"', '"bits and"', '"0**-1"', '"E1"', '"network"', '"layer"',
+    "1979-05-27", "inf", "nan", "-1", "0", "1.5", "1e999", "9" * 30, "9" * 400, "9" * 5000, '"x"', '""', "[]",
+    "[1]", '["x"]', "true", "{a = 1}", "{a.b.c.d = 1}", "[" * 400, "[[[[[1]]]]]", '"9**9**9**9"',
+    '"((9**64)**64)**64"', '"1/0"', '"log2(0)"', '"bits ** bits ** bits"', '"-(-(-(-1)))"',
+    '"' + "(" * 150 + "1" + ")" * 150 + '"', '"__import__"', '"a if b else c"', '"min()"', '"max(1)"',
+    '"abs(1, 2)"', '"ceil(2**0.5)"', '"(-8)**0.5"', '"bits and"', '"0**-1"', '"E1"', '"network"', '"layer"',
     '["convolution"]', "1_000", "0x", "'''", "1e300", "-1e300",
 )  # fmt: skip
 
@@ -162,7 +164,9 @@ def safetensors_of(data: bytes, r: random.Random) -> bytes:
             entry = entries[name]
             match r.randrange(5):
                 case 0:
-                    entry["dtype"] = r.choice(("I8", "U8", "I16", "I32", "I64", "U64", "F16", "BF16", "F32", "F64", "BOOL", "X"))
+                    entry["dtype"] = r.choice(
+                        ("I8", "U8", "I16", "I32", "I64", "U64", "F16", "BF16", "F32", "F64", "BOOL", "X")
+                    )
                 case 1:
                     entry["shape"] = r.choice(([], [0], [*entry["shape"], 1], entry["shape"][::-1], [2**62, 4], [-1]))
                 case 2:
@@ -200,11 +204,26 @@ def hdf5_of(path: Path, r: random.Random) -> None:
                 values = np.array(group[last][()])
                 flat = values.reshape(-1)
                 pool = (flat[0] + 1, -flat[0], 0, 2 * flat[0], 127)
-                flat[r.randrange(flat.size)] = r.choice(pool if values.dtype.kind != "f" else (*pool, np.nan, np.inf, 0.5))
+                flat[r.randrange(flat.size)] = r.choice(
+                    pool if values.dtype.kind != "f" else (*pool, np.nan, np.inf, 0.5)
+                )
                 group[last][...] = values
             case _:
                 kind = r.choice(
-                    (0, -1, 1.5, np.nan, np.inf, 10**15, "text", b"bytes", np.zeros((0,)), np.zeros((2, 2)), np.arange(3), np.full(2, "a"))
+                    (
+                        0,
+                        -1,
+                        1.5,
+                        np.nan,
+                        np.inf,
+                        10**15,
+                        "text",
+                        b"bytes",
+                        np.zeros((0,)),
+                        np.zeros((2, 2)),
+                        np.arange(3),
+                        np.full(2, "a"),
+                    )
                 )
                 del group[last]
                 if isinstance(kind, np.ndarray) and kind.dtype.kind == "U":
@@ -225,10 +244,15 @@ def torch_of(path: Path, r: random.Random) -> None:
     choices: list[Callable[[], Any]] = [lambda: r.choice(OTHERS), lambda: None, lambda: 3]
     if isinstance(old, torch.Tensor):
         choices += [
-            lambda: old.double(), lambda: old.reshape(-1)[:1].clone(), lambda: old * torch.nan, lambda: old + 1,
-            lambda: old.expand(3, *old.shape), lambda: old.to(torch.int32), lambda: old.to_sparse() if old.dim() else old,
+            old.double,
+            lambda: old.reshape(-1)[:1] * 1,
+            lambda: old * torch.nan,
+            lambda: old + 1,
+            lambda: old.expand(3, *old.shape),
+            lambda: old.to(torch.int32),
+            lambda: old.to_sparse() if old.dim() else old,
             lambda: torch.zeros(0),
-        ]  # fmt: skip
+        ]
     if r.random() < 0.15:
         del holder[key]
     else:

@@ -13,6 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+_DEEPEST = 64
+_TOO_DEEP = f"it is nested too deeply; at most {_DEEPEST} levels are read"
+
 
 def of_bytes(data: bytes) -> str:
     """Return the SHA-256 of bytes, 64 hexadecimal digits.
@@ -62,11 +65,20 @@ def read_json(path: Path, *, finite: bool = True) -> Any:
     """
     text = path.read_text(encoding="utf-8")
     try:
-        if not finite:
-            return json.loads(text, object_pairs_hook=_once)
-        return json.loads(text, object_pairs_hook=_once, parse_constant=_no_number, parse_float=_finite)
+        if finite:
+            value = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number, parse_float=_finite)
+        else:
+            value = json.loads(text, object_pairs_hook=_once)
     except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+        raise ValueError(_TOO_DEEP) from None
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [
+            part for v in level if isinstance(v, dict | list) for part in (v.values() if isinstance(v, dict) else v)
+        ]
+        if not level:
+            return value
+    raise ValueError(_TOO_DEEP)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

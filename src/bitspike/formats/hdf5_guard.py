@@ -18,14 +18,14 @@ from bitspike.errors import ExportError
 
 _MARK = b"\nbitspike sha256 "
 _LENGTH = len(_MARK) + 64
-_SECONDS = 10.0
+_SECONDS = 20.0
 
 
 def sealed(content: bytes) -> bytes:
     """Return the bytes of a file with their digest at the end.
 
     Example:
-        >>> sealed(b"abc")[:35]
+        >>> sealed(b"abc")[:36]
         b'abc\\nbitspike sha256 ba7816bf8f01cfea'
     """
     return content + _MARK + digests.of_bytes(content).encode("ascii")

@@ -82,8 +82,9 @@ def changed_files(manifest: dict[str, Any], folder: Path) -> list[tuple[str, str
         stated = {entry["name"]: str(entry["sha256"]) for entry in manifest["files"]}
     except (KeyError, TypeError) as error:
         raise PackageError(f"{folder / MANIFEST} is damaged: its list of files cannot be read") from error
-    if sorted(stated) != sorted((WEIGHTS, VECTORS)) or len(manifest["files"]) != 2:
-        raise PackageError(f"{folder / MANIFEST} is damaged: it states digests of {', '.join(stated) or 'no file'}")
+    if set(stated) != {WEIGHTS, VECTORS} or len(manifest["files"]) != 2:
+        names = ", ".join(map(str, stated)) or "no file"
+        raise PackageError(f"{folder / MANIFEST} is damaged: it states digests of {names}")
     wrong = []
     for name, digest in stated.items():
         if not (folder / name).is_file():

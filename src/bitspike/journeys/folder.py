@@ -6,12 +6,12 @@ first is a run, with both it is a finished one.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from bitspike.digests import read_json
 from bitspike.errors import BitspikeError, PackageError, RunError
 from bitspike.files import held, is_left_over, previous, remove_partial, write_whole
 from bitspike.recipe import AnyRecipe, dump, load
@@ -108,9 +108,9 @@ def progress(folder: Path) -> str:
 def _epochs(part: Path) -> str | None:
     for last in (part / "checkpoints" / "last", previous(part / "checkpoints" / "last")):
         try:
-            state = json.loads((last / "state.json").read_text(encoding="utf-8"))
+            state = read_json(last / "state.json", finite=False)
             return f"{state['epoch']} of {state['epochs']}"
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        except (OSError, ValueError, KeyError, TypeError):
             continue
     return None
 
@@ -132,10 +132,10 @@ def opened(folder: Path) -> tuple[AnyRecipe, dict[str, Any]]:
         )
     recipe = load(folder / RECIPE)
     try:
-        report = json.loads((folder / REPORT).read_text(encoding="utf-8"))
+        report = read_json(folder / REPORT, finite=False)
         if not isinstance(report, dict):
             raise ValueError("it is no mapping")
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise PackageError(f"{folder / REPORT} cannot be read: {error}") from error
     return recipe, report
 

@@ -87,7 +87,7 @@ def _read(text: str, source: str) -> tuple[Any, dict[Place, int]]:
     """Return the values of a document and the line of each; a small text never means endless work."""
     if len(text) > _MOST_CHARACTERS:
         raise RecipeError(f"{source}: {len(text):,} characters; a recipe has at most {_MOST_CHARACTERS:,}")
-    if re.search(r"(?:[\[{]\s*){%d}" % (_DEEPEST + 1), text):  # the scanner's time grows with the square of these
+    if re.search(rf"(?:[\[{{]\s*){{{_DEEPEST + 1}}}", text):  # the scanner's time grows with the square of these
         raise RecipeError(f"{source}: this is nested too deeply; at most {_DEEPEST} levels are read")
     loader = _Loader(text)
     try:
