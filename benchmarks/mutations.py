@@ -12,8 +12,10 @@ from __future__ import annotations
 import argparse
 import collections
 import multiprocessing
+import queue
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -37,9 +39,33 @@ class Outcome:
     detail: str = ""
 
 
-def run(count: int, seed: int, subjects: tuple[str, ...] = tuple(SUBJECTS)) -> Iterator[Outcome]:
-    """Yield the outcome of every input."""
-    left = collections.deque(cases(count, seed, subjects))
+def run(count: int, seed: int, subjects: tuple[str, ...] = tuple(SUBJECTS), *, jobs: int = 1) -> Iterator[Outcome]:
+    """Yield the outcome of every input, as they come from so many processes."""
+    every = list(cases(count, seed, subjects))
+    found: queue.SimpleQueue[Outcome | None] = queue.SimpleQueue()
+
+    def watch(some: list[Case]) -> None:
+        try:
+            for outcome in _watched(some, subjects):
+                found.put(outcome)
+        finally:
+            found.put(None)
+
+    threads = [threading.Thread(target=watch, args=(every[i::jobs],), daemon=True) for i in range(jobs)]
+    for thread in threads:
+        thread.start()
+    ended = 0
+    while ended < jobs:
+        outcome = found.get()
+        if outcome is None:
+            ended += 1
+        else:
+            yield outcome
+
+
+def _watched(some: list[Case], subjects: tuple[str, ...]) -> Iterator[Outcome]:
+    """Yield the outcome of some inputs, which a process of its own reads; where it ends, another one goes on."""
+    left = collections.deque(some)
     context = multiprocessing.get_context("spawn")
     while left:
         here, there = context.Pipe()
@@ -107,15 +133,18 @@ def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.mutations", description=__doc__)
     parser.add_argument("--count", type=int, default=10_000, help="how many inputs")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=1, help="how many processes read at once")
     parser.add_argument("--only", nargs="*", default=list(SUBJECTS), choices=list(SUBJECTS), help="subjects")
     args = parser.parse_args(words)
     outcomes = []
-    for outcome in run(args.count, args.seed, tuple(args.only)):
+    for outcome in run(args.count, args.seed, tuple(args.only), jobs=args.jobs):
         outcomes.append(outcome)
         if outcome.kind in BAD:
             print(f"{outcome.case}: {outcome.kind}: {outcome.detail}", file=sys.stderr, flush=True)
     print(table(outcomes))
-    return int(any(o.kind in BAD for o in outcomes))
+    if len(outcomes) < args.count:
+        print(f"only {len(outcomes)} of {args.count} inputs were read", file=sys.stderr)
+    return int(len(outcomes) < args.count or any(o.kind in BAD for o in outcomes))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ def test_damage_is_refused_and_nothing_damaged_is_taken_for_whole() -> None:
     outcomes = list(run(330, 0))
     wrong = [f"{o.case}: {o.kind}: {o.detail}" for o in outcomes if o.kind in BAD and o.kind != "slow"]
     assert not wrong, "\n".join([*wrong, table(outcomes)])
+    assert len(outcomes) == 330
     assert {o.case.subject for o in outcomes} == set(SUBJECTS)
     refused = {o.case.subject for o in outcomes if o.kind == "refused"}
     assert refused == set(SUBJECTS), "every reader was given something that it has to refuse"

@@ -161,6 +161,18 @@ DAMAGE: dict[str, tuple[Damage, str]] = {
     "a moment is lost": (moved(lambda s: s["state"][0].popitem()), "parameter 0 has "),
     "no moments": (moved(lambda s: s["state"].clear()), "it holds no moments"),
     "a group is lost": (moved(lambda s: s["param_groups"].pop()), "its groups have"),
+    "a setting of another kind": (
+        moved(lambda s: s["param_groups"][0].update(maximize=1)),
+        "maximize is 1, here it is False",
+    ),
+    "a setting that nobody chose": (
+        moved(lambda s: s["param_groups"][0].update(maximize=True)),
+        "maximize is True, here it is False",
+    ),
+    "a learning rate of another kind": (
+        moved(lambda s: s["param_groups"][0].update(lr="fast")),
+        "lr is 'fast', here it is 0.1",
+    ),
     "a parameter too many": (
         moved(lambda s: s["state"].update({9: s["state"][0]})),
         "it holds something for parameter 9",

@@ -81,6 +81,8 @@ def check_node(node: Any) -> None:
         if math.prod(node.shape) > MOST_VALUES:
             found.append(f"shape is {list(node.shape)}; at most {MOST_VALUES:,} integers per step are allowed")
         found += _lengths(node)
+    if getattr(node, "coding", "direct") != "direct" and node.constant:
+        found.append(f"coding is {node.coding!r} and constant is true; its spikes change from step to step")
     if found:
         raise ConstraintError(f"{type(node).__name__} {node.id!r}: {'; '.join(found)}")
 

@@ -6,6 +6,7 @@ would be read beyond its end. So everything is compared here, before torch sees 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields
 from typing import Any
@@ -25,6 +26,8 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
 }
 _COMPARED = ("weight_decay", "momentum", "nesterov", "betas", "eps")
 """Settings of an optimizer that a run keeps; the learning rate is set anew at every step."""
+_HOW = ("foreach", "fused", "capturable", "differentiable")
+"""How an optimizer computes, which depends on the device: true, false or null."""
 
 
 def records_of(state: Mapping[str, Any], where: str) -> list[EpochRecord]:
@@ -131,6 +134,9 @@ def _structure(optimizer: Any, state: Any) -> Iterator[str]:
         if missing := [name for name in _COMPARED if (name in mine) != (name in stated)]:
             yield f"{', '.join(missing)} stands in one of both only"
             return
+        if odd := [name for name in mine if name in stated and not _fits(name, mine[name], stated[name])]:
+            yield f"{odd[0]} is {stated[odd[0]]!r}, here it is {mine[odd[0]]!r}"
+            return
     numbers = [n for g in groups for n in g["params"]]
     if numbers != list(range(len(numbers))):
         yield "its parameters are not numbered from 0"
@@ -143,6 +149,17 @@ def _structure(optimizer: Any, state: Any) -> Iterator[str]:
             yield f"it holds something for parameter {number!r}"
             return
         yield from _moments(parameters[number], held, number, adam="betas" in own[0])
+
+
+def _fits(name: str, mine: Any, stated: Any) -> bool:
+    """Tell whether a setting of a group is of the same kind, and one that nobody chooses the same."""
+    if name in ("params", *_COMPARED):
+        return name == "params" or type(_plain(stated)) is type(_plain(mine))
+    if name in ("lr", "initial_lr"):
+        return isinstance(stated, int | float) and math.isfinite(stated)
+    if name in _HOW:
+        return stated is None or isinstance(stated, bool)
+    return type(stated) is type(mine) and bool(stated == mine)
 
 
 def _moments(parameter: Tensor, held: dict[Any, Any], number: int, *, adam: bool) -> Iterator[str]:
