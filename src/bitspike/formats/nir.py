@@ -19,9 +19,9 @@ import numpy as np
 
 from bitspike.errors import BitspikeError, ConstraintError, ExportError
 from bitspike.formats.files import write_whole
-from bitspike.formats.nir_entries import Entry
 from bitspike.formats.hdf5_guard import refuse_damage, sealed
 from bitspike.formats.nir_digest import KEY, digest_of
+from bitspike.formats.nir_entries import Entry
 from bitspike.formats.nir_facts import Units, graph_facts
 from bitspike.formats.nir_network import network_of
 from bitspike.formats.nir_plan import plan
