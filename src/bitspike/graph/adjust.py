@@ -3,34 +3,41 @@
     light      bias                       with thresholds of least squared error
     advanced   weights, then potential    with thresholds of least squared error
 
-Source of the two pipelines: Li et al., ICML 2021 (arXiv 2106.06984), section 4.
+Source of the two pipelines: Li et al., ICML 2021 (arXiv 2106.06984), section 4. What is done unasked is decided in
+:mod:`bitspike.graph.automatic`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, cast, get_args
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 from torch.func import functional_call
 
-from bitspike.errors import ConstraintError, ConversionError
-from bitspike.graph.built import Built, LayerReport, Shifts
+from bitspike.errors import ConstraintError
+from bitspike.graph.built import Branch, Built, Shifts
 from bitspike.graph.conversion import Conversion
 from bitspike.graph.correct import bias_delta, calibrate_weight, correct, error_of, potential_delta
 from bitspike.graph.feed import feed
 from bitspike.graph.flow import entries
 from bitspike.graph.ir import WEIGHTED, Op
+from bitspike.graph.least_squares import refit
+from bitspike.graph.pieces import Currents, Layer, Pieces
 from bitspike.graph.rebuild import expression, values
 from bitspike.graph.spiking import build
 from bitspike.graph.units import codes_of, steps_of
 from bitspike.weights.codes import along
 
-Kind = Literal["bias", "potential", "weights"]
-"""What is corrected: the bias of every step, the potential before the first one, the weights."""
+Kind = Literal["bias", "potential", "weights", "least_squares"]
+"""What is corrected: the bias of every step, the potential before the first one, the weights by gradient descent on the
+layer's rounded output, or weights and bias by least squares on what the layer adds up."""
+INACTIVE = 0.1
+"""What a value counts in the least squares where neither network fires: there it only has to stay below zero."""
 Pipeline = Literal["light", "advanced"]
 Corrections = Kind | Pipeline | Sequence[Kind]
 
@@ -76,17 +83,16 @@ def find_shifts(
     """
     inputs = list(feed(conversion.graph, batches, samples=samples))
     joined = tuple(torch.cat(parts)[:samples] for parts in zip(*inputs, strict=True))
-    found = conversion.entries(*joined)
-    walk = _Walk(conversion, found, tuple(kinds), passes, seed)
-    walk.run(*found)
+    walk = _Walk(conversion, conversion.entries(*joined), tuple(kinds), passes, seed)
+    walk.run()
     return walk.shifts
 
 
-class _Walk(fx.Interpreter):
-    """Runs a spiking network once; each neuron, when its current is there, is corrected before it fires for good.
+class _Walk:
+    """Goes through a spiking network once; each neuron is corrected before it fires for good.
 
-    All that a neuron adds up is emitted between the neuron before it and itself. When its weights have changed the
-    network is built again and these nodes run again; what lies behind them reads the new values of spikes.
+    When weights have changed the network is built again, and what lies between the neurons before and this one is
+    computed with the new modules; what lies behind it reads the new values of spikes.
     """
 
     def __init__(
@@ -96,34 +102,31 @@ class _Walk(fx.Interpreter):
         self.kinds, self.passes, self.seed = kinds, passes, seed
         self.shifts = Shifts(bias={}, initial={}, weights={})
         self.built = self._build()
-        super().__init__(self.built.network, garbage_collect_values=False)
+        self.pieces = Pieces(self.built.network, found, samples=len(found[0]), steps=conversion.settings.steps)
+        self.nodes = {n.name: n for n in self.built.network.graph.nodes}
         self.ids = {_word(id): id for id, report in self.built.layers.items() if report.kind == "neuron"}
         self.wanted = values(self.core, found, wanted=[self.built.layers[id].source for id in self.ids.values()])
         self.entering = entries(self.core)
-        self.since: list[fx.Node] = []
-        self.done: set[fx.Node] = set()
 
     def _build(self) -> Built:
         c = self.conversion
         return build(self.core, c.lambdas, c.grids, c.settings, replace(self.shifts, bias={}, initial={}))
 
-    def run_node(self, n: fx.Node) -> Any:
-        id = self.ids.get(str(n.target)) if n.op == "call_module" else None
-        if id is None:
-            self.since.append(n)
-            return super().run_node(n)
-        spikes = self._corrected(n, id)
-        self.done.update(self.since, [n])
-        self.since = []
-        for node in [node for node in self.env if node.users and self.done.issuperset(node.users)]:
-            del self.env[node]
-        return spikes
+    def run(self) -> None:
+        for n in self.pieces.sending:
+            id = self.ids.get(str(n.target))
+            self.pieces.hold(n, self._sent(n) if id is None else self._corrected(n, id))
+
+    def _sent(self, n: fx.Node) -> Tensor:
+        """Return the spikes of what is not corrected: random ones of the input, and neurons of pools."""
+        size = max(math.prod(op.shape) for op in self.core)
+        return torch.cat([part.to(torch.int8) for part in self.pieces.of(n, size)], 1)
 
     def _corrected(self, n: fx.Node, id: str) -> Tensor:
         layer = self._layer(n, id)
         for kind in self.kinds:
-            if kind == "weights":
-                layer = self._calibrated(n, id, layer)
+            if kind in ("weights", "least_squares"):
+                layer = self._changed(n, id, layer, kind)
                 continue
             layer.kind = kind
             delta = bias_delta if kind == "bias" else partial(potential_delta, steps=self.conversion.settings.steps)
@@ -133,46 +136,45 @@ class _Walk(fx.Interpreter):
                 cast(dict[str, Tensor], found)[id] = layer.shifts[kind]
         return layer.spikes()
 
-    def _layer(self, n: fx.Node, id: str) -> _Layer:
+    def _layer(self, n: fx.Node, id: str) -> Layer:
         """Return a neuron with its current as they stand."""
-        report, (current,) = self.built.layers[id], self.fetch_args_kwargs_from_env(n)[0]
-        s, reads = self.conversion.settings, {branch.op.inputs[0] for branch in self.built.charges[id].branches}
+        report, s = self.built.layers[id], self.conversion.settings
+        reads = {branch.op.inputs[0] for branch in self.built.charges[id].branches}
         parted = s.coding == "split" and not reads.isdisjoint(self.entering)
-        return _Layer(
-            self.fetch_attr(str(n.target)), report, current, self.wanted[report.source],
-            grain=2.0**-report.exponent / (s.steps if parted else 1), burst=s.schedule == "layerwise",
+        source = self.wanted[report.source]
+        return Layer(
+            self.pieces.modules[str(n.target)], report, Currents(self.pieces, n.all_input_nodes[0], source.shape),
+            source, grain=2.0**-report.exponent / (s.steps if parted else 1), burst=s.schedule == "layerwise",
         )  # fmt: skip
 
     # Weights
 
-    def _calibrated(self, n: fx.Node, id: str, layer: _Layer) -> _Layer:
-        """Calibrate the weights of each branch; those that bring the neuron no closer are not taken."""
+    def _changed(self, n: fx.Node, id: str, layer: Layer, kind: Kind) -> Layer:
+        """Change the weights of each branch; those that bring the neuron no closer are not taken."""
         for index, branch in enumerate(self.built.charges[id].branches):
             before, held = error_of(layer.wanted, layer.decoded()), self.shifts
-            found = self._weights(id, index, layer)
+            found, bias = (self._refitted if kind == "least_squares" else self._weights)(id, index, layer)
             self.shifts = replace(held, weights={**held.weights, branch.op.id: found})
-            layer = self._again(n, id, layer)
-            if not error_of(layer.wanted, layer.decoded()) <= before:
+            self._rebuild()
+            changed = self._layer(n, id)
+            changed.shifts = {**layer.shifts, "bias": layer.shifts["bias"] + bias}
+            if error_of(changed.wanted, changed.decoded()) <= before:
+                layer = changed
+            else:
                 self.shifts = held
-                layer = self._again(n, id, layer)
+                self._rebuild()
         return layer
 
-    def _again(self, n: fx.Node, id: str, layer: _Layer) -> _Layer:
-        """Build the network with the weights as they are now, and run again what leads to a neuron."""
+    def _rebuild(self) -> None:
+        """Build the network with the weights as they are now."""
         self.built = self._build()
-        self.module, self.submodules = self.built.network, dict(self.built.network.named_modules())
-        for node in self.since:
-            if node.op != "placeholder":
-                self.env[node] = super().run_node(node)
-        changed = self._layer(n, id)
-        changed.shifts = layer.shifts
-        return changed
+        self.pieces.modules = dict(self.built.network.named_modules())
 
-    def _weights(self, id: str, index: int, layer: _Layer) -> Tensor:
-        """Return better weights for one branch of a neuron; what else it adds up stays as it is."""
+    def _weights(self, id: str, index: int, layer: Layer) -> tuple[Tensor, Tensor]:
+        """Return better weights for one branch of a neuron, and nothing to add to its bias."""
         s, charge = self.conversion.settings, self.built.charges[id]
         branch, part, factor = charge.branches[index], charge.weighted[index], charge.factors[index]
-        module, weight = self.core.module_of(branch.op), self._weight(branch.op)
+        weight = self._weight(branch.op)
 
         def rounded(w: Tensor) -> Tensor:
             mine = replace(part, current=w.detach().double() * factor)
@@ -186,19 +188,41 @@ class _Walk(fx.Interpreter):
 
         def added(x: Tensor, w: Tensor, bias: Tensor | None) -> Tensor:
             del bias  # the module has its own
-            y = functional_call(module, {"weight": w}, (x,))
-            for op in branch.after:
-                function, args, kwargs = expression(op, [y])
-                y = function(*args, **kwargs)
-            return cast(Tensor, y * branch.sign)
+            return self._added(branch, x, {"weight": w})
 
         x = self._real(branch.op.inputs[0])
         beside = self._computed(self.core[layer.report.source]) - added(x, weight, None)
         beside = beside + layer.added("bias").to(beside)
-        return calibrate_weight(
+        found = calibrate_weight(
             weight, None, x, layer.wanted, added, threshold=layer.report.value, steps=s.steps, initial=s.initial,
             quantize=rounded, beside=beside, seed=self.seed,
         )  # fmt: skip
+        return found, torch.zeros_like(layer.shifts["bias"])
+
+    def _refitted(self, id: str, index: int, layer: Layer) -> tuple[Tensor, Tensor]:
+        """Return the weights of one branch with which the neuron's sum is closest to the float network's."""
+        branch, source = self.built.charges[id].branches[index], layer.report.source
+        x, weight, wanted = self._real(branch.op.inputs[0]), self._weight(branch.op), self.wanted[source]
+        now = self._computed(self.core[source])
+        now = now + layer.added("bias").to(now)
+        share = torch.where(torch.maximum(wanted, now) > 0, 1.0, INACTIVE)
+        bias = getattr(self.core.module_of(branch.op), "bias", None)
+        silent = {} if bias is None else {"bias": torch.zeros_like(bias)}
+        dw, db = refit(
+            weight,
+            wanted - now,
+            lambda w: self._added(branch, x, {"weight": w, **silent}),
+            share=share,
+        )
+        return weight + dw, db.double()
+
+    def _added(self, branch: Branch, x: Tensor, changed: dict[str, Tensor]) -> Tensor:
+        """Return what one branch adds to its neuron, with other parameters."""
+        y = functional_call(self.core.module_of(branch.op), changed, (x,))
+        for op in branch.after:
+            function, args, kwargs = expression(op, [y])
+            y = function(*args, **kwargs)
+        return cast(Tensor, y * branch.sign)
 
     def _weight(self, op: Op) -> Tensor:
         return self.shifts.weights.get(op.id, cast(Tensor, self.core.module_of(op).weight)).detach()
@@ -208,9 +232,9 @@ class _Walk(fx.Interpreter):
         if id not in self.built.wires:
             return self._computed(self.core[id])
         name, value = self.built.wires[id]
-        spikes = next(found for node, found in self.env.items() if node.name == name)
+        rate = self.pieces.mean(self.nodes[name], self.core[id].shape)
         parted = self.conversion.settings.coding == "split" and id in self.entering
-        return cast(Tensor, (spikes.sum(0) if parted else spikes.mean(0)) * value.to(spikes))
+        return (rate * self.conversion.settings.steps if parted else rate) * value.to(rate)
 
     def _computed(self, op: Op) -> Tensor:
         """Return what an operation computes of the real values in front of it."""
@@ -221,54 +245,6 @@ class _Walk(fx.Interpreter):
             function, args, kwargs = expression(op, sources)
             made = function(*args, **kwargs)
         return cast(Tensor, made)
-
-
-class _Layer:
-    """One neuron with the current that reaches it, as ``graph.correct`` measures and changes it.
-
-    ``grain`` is what one count of its synaptic sum is in the torch network; a ``burst`` brings all charge at once.
-    """
-
-    def __init__(
-        self, neuron: nn.Module, report: LayerReport, current: Tensor, source: Tensor, *, grain: float, burst: bool
-    ) -> None:
-        value = report.value.to(source)
-        top = value if value.numel() == 1 else value.view(-1, *[1] * (source.dim() - 2))
-        if source.shape != current.shape[1:]:
-            raise ConversionError(f"{report.id}: measures {list(source.shape)} against {list(current.shape[1:])}")
-        self.id, self.report, self.neuron, self.current = report.id, report, neuron, current
-        self.grain, self.burst = grain, burst
-        self.wanted, self.top = torch.minimum(source.clamp(min=0), top), top
-        self.shifts = {kind: torch.zeros(source.shape[1], dtype=torch.float64) for kind in ("bias", "potential")}
-        self.kind = "bias"
-
-    def added(self, kind: str) -> Tensor:
-        """Return a shift so that it broadcasts against samples, in real units."""
-        return self.shifts[kind].view(-1, *[1] * (self.current.dim() - 3))
-
-    def spikes(self) -> Tensor:
-        """Run the neuron with the shifts as they stand."""
-        real = self.grain / self.report.unit.view(-1, *[1] * (self.current.dim() - 3))
-        bias, initial = ((self.added(kind) * real).to(self.current) for kind in ("bias", "potential"))
-        current = self.current.clone()
-        if self.burst:
-            initial = initial + bias * len(current)
-        else:
-            current += bias
-        current[0] += initial  # given with the first current, it is there before the first comparison too
-        return self.neuron(current)  # type: ignore[no-any-return]
-
-    def reference(self) -> Tensor:
-        return self.wanted
-
-    def decoded(self) -> Tensor:
-        return self.spikes().mean(0) * self.top
-
-    def read(self) -> Tensor:
-        return self.shifts[self.kind]
-
-    def write(self, value: Tensor) -> None:
-        self.shifts = {**self.shifts, self.kind: value.clone()}
 
 
 def _word(id: str) -> str:

@@ -29,7 +29,7 @@ from bitspike.ops.wrappers import unwrapped
 Values = Tensor | npt.NDArray[Any]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Conversion:
     """Everything that a spiking network was made from, and what each of its layers became.
 
@@ -42,8 +42,9 @@ class Conversion:
         calibration: how lambdas were found, plain values.
         layers: what became of each relu and read-out.
         wires: by operation, the name of its node in the spiking network and the real value of one spike.
-        shifts: corrections of biases and initial potentials, by relu.
+        shifts: corrections of weights, biases and initial potentials, by operation.
         notes: warnings with their codes.
+        correction: what was corrected, on how many samples, and why, plain values.
     """
 
     graph: Graph
@@ -56,6 +57,20 @@ class Conversion:
     wires: Mapping[str, tuple[str, Tensor]] = field(default_factory=dict)
     shifts: Shifts = field(default_factory=Shifts)
     notes: tuple[str, ...] = ()
+    correction: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        s, found, done = self.settings, self.calibration, self.correction
+        read = f", of {found['samples']} samples" if "samples" in found else ""
+        made = f"{' and '.join(done['kinds'])} on {done['samples']} samples" if done.get("kinds") else "nothing"
+        rows = {
+            "network": f"{self.graph.model}, T = {s.steps}, {s.neuron.__name__}, {s.schedule}",
+            "threshold": f"{found.get('statistic', 'given')}{read}",
+            "corrected": made + (f" ({done['why']})" if "why" in done else ""),
+            "others": done.get("others", ""),
+            "notes": "; ".join(self.notes),
+        }
+        return "Conversion(" + "".join(f"\n  {name}: {said}" for name, said in rows.items() if said) + "\n)"
 
     @property
     def core(self) -> Graph:

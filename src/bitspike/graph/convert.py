@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.errors import ConstraintError
-from bitspike.graph.adjust import PIPELINES, Corrections, find_shifts, kinds_of
+from bitspike.graph.adjust import PIPELINES, Corrections, find_shifts
+from bitspike.graph.automatic import choose
 from bitspike.graph.calibrate import Calibration, Rules
 from bitspike.graph.calibrate import calibrate as find_lambdas
 from bitspike.graph.capture import capture
@@ -50,7 +51,7 @@ def convert(
     input_bits: int = 8,
     samples: int = 1024,
     seed: int = 0,
-    correct: Corrections | None = None,
+    correct: Corrections | Literal["auto"] | None = "auto",
     frontend: Frontend = "fx",
     concrete_args: Mapping[str, Any] | None = None,
     **choices: Any,
@@ -79,10 +80,13 @@ def convert(
         input_bits: of that grid, 2 to 16.
         samples, seed: of the calibration.
         correct: measure every layer against the float network, in the order of data flow, and correct what its spikes
-            lack: ``bias`` or ``potential`` on average, ``weights`` by a few hundred steps of gradient descent, or
-            several of them in turn, ``("weights", "potential")``. Two pipelines have names: ``light`` is thresholds of
-            least squared error and ``bias``, ``advanced`` the same thresholds, ``weights`` and ``potential``. None
-            leaves the layers as they are.
+            lack: ``bias`` or ``potential`` on average, weights and bias by ``least_squares``, ``weights`` by a few
+            hundred steps of gradient descent, or several of them in turn, ``("weights", "potential")``. Two pipelines
+            have names: ``light`` is thresholds of least squared error and ``bias``, ``advanced`` the same thresholds,
+            ``weights`` and ``potential``. ``auto`` is ``("least_squares", "bias")`` on at most 128 samples, fewer for
+            large networks, and nothing where values of spikes are given, where a layer waits for the one before, or
+            where there are too few samples; ``network.conversion`` says what was done and why. None leaves the layers
+            as they are.
         frontend: ``fx``, or ``export`` for models that branch on shapes.
         concrete_args: arguments of forward to be held fixed while it is followed.
         choices: of :class:`~bitspike.graph.settings.Settings`: steps, neuron, bits, first_bits, last_bits, per_channel,
@@ -145,7 +149,7 @@ def assemble(
     input_bits: int = 8,
     samples: int = 1024,
     seed: int = 0,
-    correct: Corrections | None = None,
+    correct: Corrections | Literal["auto"] | None = None,
     known: Mapping[str, Seen] | None = None,
     notes: tuple[str, ...] = (),
 ) -> nn.Module:
@@ -154,7 +158,6 @@ def assemble(
     ``data`` is what the input's grid and corrections are read from where ``calibrate`` holds values, and ``known`` what
     an earlier calibration saw of what enters; without either the example has to do, and a note says so.
     """
-    corrections = () if correct is None else kinds_of(correct)
     if threshold is None and isinstance(correct, str) and correct in PIPELINES:
         threshold = MSEThreshold(initial=settings.initial)
     chosen = _with_moves(graph, region(graph, include, exclude))
@@ -187,12 +190,15 @@ def assemble(
     grids, more = grids_of(graph, seen, settings, given=input_grid, bits=input_bits)
     notes += () if saved else (*(said if input_grid is None else ()), *more)
     grids |= saved
-    if alone and corrections:
+    choice = choose(correct, core, settings, given=given, samples=sum(batch[0].shape[0] for batch in batches))
+    notes += choice.notes
+    if alone and choice.kinds:
         notes += ("W206: corrections were measured on the example alone; data=loader would do better",)
-    made = Conversion(graph, frozenset(chosen), lambdas, grids, settings, record, notes=notes)
-    if corrections:
-        shifts = find_shifts(made, batches, kinds=corrections, samples=min(samples, 256), seed=seed)
-        made = replace(made, shifts=shifts)
+    made = Conversion(
+        graph, frozenset(chosen), lambdas, grids, settings, record, notes=notes, correction=choice.manifest()
+    )
+    if choice.kinds:
+        made = replace(made, shifts=find_shifts(made, batches, kinds=choice.kinds, samples=choice.samples, seed=seed))
     return made.assemble()
 
 

@@ -79,8 +79,8 @@ THRESHOLDS: dict[str, Any] = {
     "percentile": thresholds.PercentileThreshold,
     "mse": thresholds.MSEThreshold,
 }
-_NONE_SAYS = ("first_bits", "last_bits")
-"""Arguments of a conversion that None says something to: the width of all layers."""
+_NONE_SAYS = ("first_bits", "last_bits", "correct")
+"""Arguments of a conversion that None says something to: the width of all layers, or no correction."""
 CONVERTED: dict[str, Any] = {"if": spiking.IF, "signed_if": spiking.SignedIF}
 
 

@@ -107,8 +107,8 @@ def sketch(recipe: AnyRecipe, model: nn.Module | None = None) -> Sketch:
     choices = b.build_conversion(recipe.convert)
     if recipe.finetune is not None and recipe.finetune.quantized and recipe.finetune.bits is not None:
         choices["bits"] = recipe.finetune.bits
-    choices.pop("correct", None)
-    choices |= {"calibrate": example, "seed": recipe.seed}
+    # Of random images and weights there is nothing to learn.
+    choices |= {"calibrate": example, "seed": recipe.seed, "correct": None}
     grid = b.input_grid(recipe, grid)
     spiking = convert(model, example[:1], input_grid=grid, **choices)
     if grid is not None and not conversion_of(spiking).reads_input:  # as in the run of the recipe

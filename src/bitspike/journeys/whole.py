@@ -284,6 +284,7 @@ def describe_conversion(made: Made) -> dict[str, Any]:
     return {
         "settings": record.settings.to_dict(),
         "calibration": dict(record.calibration),
+        "correction": dict(record.correction),
         "neurons": sum(layer.kind != "readout" for layer in record.layers.values()),
         "partial": made.partial,
         "host": list(record.host),

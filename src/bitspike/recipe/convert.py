@@ -14,7 +14,7 @@ from bitspike.recipe.weights import Scale
 Bits = Annotated[int, Field(ge=1, le=16)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Patterns = tuple[str, ...]
-Correction = Literal["bias", "potential", "weights"]
+Correction = Literal["bias", "potential", "weights", "least_squares"]
 
 
 class Factory(Value):
@@ -86,7 +86,10 @@ Rules = Annotated[
 
 
 class Conversion(Value):
-    """What ``bs.convert`` is told; null leaves a choice to it. Patterns are over the network's module names."""
+    """What ``bs.convert`` is told; null leaves a choice to it. Patterns are over the network's module names.
+
+    ``correct: auto`` leaves the corrections to it, ``correct: null`` makes none.
+    """
 
     steps: PositiveInt = 16
     neuron: Literal["if", "signed_if"] = "if"
@@ -104,7 +107,7 @@ class Conversion(Value):
     schedule: Literal["synchronous", "layerwise"] = "synchronous"
     average_pool: Literal["sum", "neuron"] = "sum"
     initial: Share = 0.5
-    correct: Correction | Literal["light", "advanced"] | tuple[Correction, ...] | None = None
+    correct: Correction | Literal["light", "advanced", "auto"] | tuple[Correction, ...] | None = "auto"
     max_fraction_bits: NonNegativeInt = 8
     multiplier_bits: NonNegativeInt | None = None
     concat: Literal["tie", "fold"] = "tie"

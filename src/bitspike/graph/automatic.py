@@ -1,0 +1,122 @@
+"""What ``bs.convert`` corrects where it is asked for nothing: what was measured to be worth its time, or nothing.
+
+The measurements are in docs/conversion-results.md: plain IF neurons lose most by spikes that come unevenly, and least
+squares with a bias take most of that back at about the cost of the calibration itself.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from bitspike.errors import ConstraintError
+from bitspike.graph.adjust import Corrections, Kind, kinds_of
+from bitspike.graph.ir import Graph
+from bitspike.graph.settings import Settings
+from bitspike.nn import SignedIF
+
+CHOSEN: tuple[Kind, ...] = ("least_squares", "bias")
+SIGNED: tuple[Kind, ...] = ("bias",)
+"""For neurons that take spikes back, which leave nothing to weights."""
+MOST, LEAST = 128, 8
+"""Samples that corrections are measured on at most, and below how many nothing is corrected."""
+GIVEN = 256
+"""The same for corrections that were asked for."""
+WORK = 2**30
+"""Activations over all samples and steps that are measured at most."""
+OTHERS = (
+    'neuron=bs.SignedIF where spikes of -1 can be sent, schedule="layerwise" where latency matters little, '
+    'correct="advanced" where time matters little, correct=None for nothing'
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What is corrected, on how many samples, and why.
+
+    Args:
+        kinds: in order; empty for nothing.
+        samples: how many to measure on.
+        automatic: whether it was left to the conversion.
+        why: a clause without a full stop.
+        short: whether there was too little data, or too much work, for what would have been chosen.
+    """
+
+    kinds: tuple[Kind, ...] = ()
+    samples: int = 0
+    automatic: bool = True
+    why: str
+    short: bool = False
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return the warning W206 where nothing is corrected and something should be."""
+        return (f"W206: nothing is corrected: {self.why}",) if self.short else ()
+
+    def manifest(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        others = {"others": OTHERS} if self.automatic else {}
+        return {"kinds": list(self.kinds), "samples": self.samples, "chosen": self.automatic, "why": self.why, **others}
+
+    def __str__(self) -> str:
+        done = f"{' and '.join(self.kinds)} on {self.samples} samples" if self.kinds else "nothing"
+        return f"corrected: {done}, {'chosen' if self.automatic else 'as given'}: {self.why}"
+
+
+def choose(
+    asked: Corrections | Literal["auto"] | None, core: Graph, settings: Settings, *, given: bool, samples: int
+) -> Choice:
+    """Decide what is corrected.
+
+    Args:
+        asked: the argument ``correct``; what it names is done, and ``None`` is nothing.
+        core: the float graph of the spiking part.
+        settings: of the conversion.
+        given: whether the values of spikes were given, so that there is no calibration.
+        samples: how many there are to measure on.
+
+    Raises:
+        ConstraintError: there is no such correction, or none for this input.
+
+    Example:
+        >>> from bitspike.graph.ir import Op
+        >>> relu = Op(id="relu", kind="relu", path="relu", inputs=("x",), shape=(64, 32, 32), attrs={"clip": None})
+        >>> core = Graph((relu,), {})
+        >>> str(choose("auto", core, Settings(steps=32), given=False, samples=1024)).partition(",")[0]
+        'corrected: least_squares and bias on 128 samples'
+        >>> choose("auto", core, Settings(steps=32), given=False, samples=4).notes[0][:44]
+        'W206: nothing is corrected: there are 4 samp'
+        >>> choose(None, core, Settings(steps=32), given=False, samples=4).notes
+        ()
+    """
+    if asked is None:
+        return Choice(automatic=False, why="correct=None")
+    if asked != "auto":
+        if settings.coding == "events":
+            raise ConstraintError(
+                f"convert(coding='events', correct={asked!r}): corrections are measured on values of the input, and "
+                "events are no values",
+                fix="correct=None",
+            )
+        return Choice(kinds=kinds_of(asked), samples=min(samples, GIVEN), automatic=False, why=f"correct={asked!r}")
+    if given:
+        return Choice(why="the values of spikes are given, by hand or by fine-tuning, and stay as they are")
+    if settings.schedule == "layerwise":
+        return Choice(why="layer by layer no spike comes unevenly")
+    if settings.coding in ("bernoulli", "events"):
+        return Choice(why=f"coding={settings.coding!r} has no input that can be repeated to measure on")
+    values = sum(math.prod(op.shape) for op in core if op.kind == "relu") or 1
+    allowed = WORK // (values * settings.steps)
+    number = min(samples, MOST, allowed)
+    if samples < LEAST:
+        return Choice(why=f"there are {samples} samples to measure on, and {LEAST} are needed", short=True)
+    if number < LEAST:
+        return Choice(
+            why=f"{LEAST} samples of {values:,} activations over {settings.steps} steps take too long to do unasked; "
+            f"correct={CHOSEN!r} does it",
+            short=True,
+        )
+    if settings.neuron is SignedIF:
+        return Choice(kinds=SIGNED, samples=number, why="what spikes of -1 do not take back is a mean")
+    return Choice(kinds=CHOSEN, samples=number, why="IF neurons lose most by spikes that come unevenly")
