@@ -1,9 +1,10 @@
-"""What a pretrained network keeps of its accuracy when it is converted without training, by neuron, rule and T.
+"""What a trained network keeps of its accuracy when it is converted without training, by neuron, rule and T.
 
     python -m benchmarks.conversion run --weights resnet20-12fca82f.th --root DATA    appends a JSON line per result
+    python -m benchmarks.conversion defaults --network NAME --weights FILE --root DATA    the same, with the defaults
     python -m benchmarks.conversion table                                             writes document and figure
 What a line holds already is not measured again, so that a run that was stopped goes on where it stood.
-The network is the public ResNet-20 for CIFAR-10; the images are those that ``bs.data`` finds below ``--root``.
+The networks are those of :mod:`benchmarks.conversion_networks`; the images are what ``bs.data`` finds below ``--root``.
 """
 
 from __future__ import annotations
@@ -19,15 +20,16 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import machine
+from benchmarks.conversion_defaults import ORDER, cell, defaults, seeds
 from benchmarks.plots import PALETTE, svg
 from benchmarks.records import read
 from bitspike.recipe import load
 
 HERE = Path(__file__).parent
-LINES = HERE / "conversions" / "resnet20-cifar10.jsonl"
+FOLDER = HERE / "conversions"
+LINES = FOLDER / "resnet20-cifar10.jsonl"
 DOCUMENT = HERE.parent / "docs" / "conversion-results.md"
 FIGURE = HERE.parent / "docs" / "figures" / "conversion.svg"
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CALIBRATION = 1024
 TUNED = "resnet20-cifar10-w"
 """How the names of the recipes begin that fine-tune the network."""
@@ -46,6 +48,8 @@ class Way:
     @property
     def name(self) -> str:
         """What a line and a row of the table call it."""
+        if self.threshold == "default":
+            return "default" if self.correct else "default, correct=None"
         corrected = f", {' and '.join(self.correct)} corrected" if self.correct else ""
         return f"{self.neuron}, {_RULES[self.threshold]}{corrected}"
 
@@ -53,6 +57,8 @@ class Way:
         """Return the arguments of ``bs.convert``."""
         import bitspike as bs
 
+        if self.threshold == "default":
+            return {} if self.correct else {"correct": None}
         rules = {
             "max": bs.MaxThreshold(),
             "percentile": bs.PercentileThreshold(99.9),
@@ -72,6 +78,8 @@ _RULES = {
     "mse": "least squared error",
     "mse per channel": "least squared error per channel",
 }
+DEFAULTS = (Way("IF", "default", ("auto",)), Way("IF", "default"))
+"""``bs.convert`` with no argument but steps, and what it would be without a correction."""
 LIGHT, POTENTIAL, ADVANCED = ("bias",), ("potential",), ("weights", "potential")
 WAYS = tuple(
     Way(neuron, threshold, correct)
@@ -94,32 +102,27 @@ def wanted(only: str) -> list[Way]:
 
 
 def measured(
-    weights: Path, root: Path, todo: list[tuple[Way, int, int]], images: int | None = None
+    network: str, weights: Path, root: Path, todo: list[tuple[Way, int, int]], images: int = 1000
 ) -> Iterator[dict[str, Any]]:
     """Convert, lower, prove on 20 images and measure; one line for each way, T and seed."""
     import torch
 
     import bitspike as bs
-    from bitspike.data import Normalization, load
+    from benchmarks.conversion_networks import NETWORKS
     from bitspike.integer.host import decode
-    from bitspike.models.resnet_cifar import resnet_cifar
 
-    model = resnet_cifar(depth=20).eval()
-    state = torch.load(weights, weights_only=True, map_location="cpu")["state_dict"]
-    model.load_state_dict({key.removeprefix("module."): value for key, value in state.items()})
-    train, test = load("cifar10", "train", root=root), load("cifar10", "test", root=root)
-    inputs = Normalization(MEAN, STD)
-    tested, labels = inputs.to_input(test.images[:images]), test.labels[:images]
+    entry = NETWORKS[network]
+    model = entry.trained(weights)
+    tested, labels = entry.images(root, "test", slice(images))
     with torch.inference_mode():
         exact = torch.cat([model(part).argmax(1) for part in tested.split(250)])
     float_accuracy = float((exact == labels).double().mean())
     place = machine.describe()
     for way, t, seed in todo:
-        start = time.perf_counter()
-        chosen = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[:CALIBRATION]
-        data = inputs.to_input(train.images[chosen])
-        snn = bs.convert(model, data[:1], calibrate=data, steps=t, bits=8, seed=seed, **way.choices())
-        seconds = time.perf_counter() - start
+        start, busy = time.perf_counter(), time.process_time()
+        data = entry.calibration(root, CALIBRATION, seed)
+        snn = bs.convert(model, data[:1], calibrate=data, steps=t, seed=seed, **way.choices())
+        seconds, busy = time.perf_counter() - start, time.process_time() - busy
         net = bs.lower(snn, data[:1])
         engine, output = bs.Engine(net), net.outputs[0]
         certificate = bs.verify(net, tested[:20], engine=True)
@@ -130,7 +133,7 @@ def measured(
         accuracy = float((torch.cat(found) == labels).double().mean())
         yield {
             "run": datetime.now(UTC).isoformat(timespec="seconds"),
-            "network": "ResNet-20 (option A), pretrained",
+            "network": entry.title,
             "way": way.name,
             "steps": t,
             "seed": seed,
@@ -139,19 +142,26 @@ def measured(
             "float_accuracy": float_accuracy,
             "images": len(labels),
             "calibration_images": CALIBRATION,
+            "corrected": [*snn.conversion.correction["kinds"], snn.conversion.correction["samples"]],
             "certificate": certificate.equal,
             "lowering_notes": len(net.notes),
             "convert_seconds": round(seconds, 1),
+            "convert_cpu_seconds": round(busy, 1),
             "seconds": round(time.perf_counter() - start, 1),
             **{name: place[name] for name in ("hardware", "versions", "commit")},
         }
 
 
-def latest() -> list[dict[str, Any]]:
+def file_of(network: str) -> Path:
+    """Return where the lines of a network's defaults are kept."""
+    return FOLDER / f"defaults-{network}.jsonl"
+
+
+def latest(file: Path = LINES) -> list[dict[str, Any]]:
     """Return the kept lines, the last one of each way, T and seed."""
-    if not LINES.is_file():
+    if not file.is_file():
         return []
-    lines = [json.loads(text) for text in LINES.read_text(encoding="utf-8").splitlines()]
+    lines = [json.loads(text) for text in file.read_text(encoding="utf-8").splitlines()]
     order = {way.name: i for i, way in enumerate(WAYS)}
     last = {(line["way"], line["steps"], line["seed"]): line for line in lines}
     return sorted(last.values(), key=lambda x: (order.get(x["way"], len(WAYS)), x["steps"], x["seed"]))
@@ -172,7 +182,7 @@ def document(lines: list[dict[str, Any]]) -> str:
         f"{first['network']}, CIFAR-10, {first['images']:,} test images, {first['calibration_images']:,} training "
         f"images for calibration, {first['bits']}-bit weights. Float network: {first['float_accuracy']:.1%}. "
         "Accuracy in per cent, measured on the integers; every network was proven equal to the definition on 20 "
-        f"images, and lowering rounded nothing. Seeds choose the calibration images: {_seeds(lines)}. "
+        f"images, and lowering rounded nothing. Seeds choose the calibration images: {seeds(lines)}. "
         "One image is 0.1 points. "
         "Corrections (docs/conversion.md) are measured on 256 of the training images; bias corrected thresholds of "
         "least squared error are the light pipeline of SNN Calibration, weights and potential the advanced one (Li et "
@@ -182,7 +192,7 @@ def document(lines: list[dict[str, Any]]) -> str:
         "| --- |" + " ---: |" * len(steps),
     ]
     for way in dict.fromkeys(line["way"] for line in lines):
-        cells = [_cell([x for x in lines if (x["way"], x["steps"]) == (way, t)]) for t in steps]
+        cells = [cell([x for x in lines if (x["way"], x["steps"]) == (way, t)]) for t in steps]
         text.append(f"| {way} | " + " | ".join(cells) + " |")
     if any(missing.values()):
         parts = [f"{name} (T = {', '.join(map(str, at))})" for name, at in missing.items() if at]
@@ -204,6 +214,7 @@ def document(lines: list[dict[str, Any]]) -> str:
         "python -m benchmarks.conversion table",
         "```",
         "",
+        *defaults({name: latest(file_of(name)) for name in ORDER}),
         *tuned([entry for entry in read() if entry["name"].startswith(TUNED)]),
     ]
     return "\n".join(text)
@@ -252,25 +263,6 @@ def tuned(records: list[dict[str, Any]]) -> list[str]:
     ]
 
 
-def _seeds(lines: list[dict[str, Any]]) -> str:
-    """Say what the cells are made of."""
-    seeds = sorted({line["seed"] for line in lines})
-    if len(seeds) == 1:
-        return f"seed {seeds[0]} alone"
-    return f"mean ± standard deviation over {', '.join(map(str, seeds))}; without ±, seed {seeds[0]} alone"
-
-
-def _cell(lines: list[dict[str, Any]]) -> str:
-    values = [100 * line["accuracy"] for line in lines]
-    if not values:
-        return ""
-    mean = sum(values) / len(values)
-    if len(values) == 1:
-        return f"{mean:.1f}"
-    spread = (sum((v - mean) ** 2 for v in values) / (len(values) - 1)) ** 0.5
-    return f"{mean:.1f} ± {spread:.1f}"
-
-
 def figure(lines: list[dict[str, Any]]) -> str | None:
     """Draw accuracy over T, by way; one panel per neuron."""
     if not lines:
@@ -306,10 +298,11 @@ def figure(lines: list[dict[str, Any]]) -> str | None:
 def main(words: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.conversion", description=__doc__)
-    parser.add_argument("what", choices=["run", "table"])
+    parser.add_argument("what", choices=["run", "defaults", "table"])
+    parser.add_argument("--network", default="resnet20", choices=ORDER, help="for defaults")
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--root", type=Path)
-    parser.add_argument("--steps", type=int, nargs="+", default=[16, 32, 64])
+    parser.add_argument("--steps", type=int, nargs="+", help="[16 32 64], of defaults [4 8 16 32 64]")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the calibration images")
     parser.add_argument("--only", default="", help="one way, or those whose names begin with it")
     parser.add_argument("--images", type=int, help="the first so many test images, to try it; nothing is kept")
@@ -320,17 +313,22 @@ def main(words: list[str] | None = None) -> int:
         FIGURE.write_text(figure(latest()) or "", encoding="utf-8")
         return 0
     if args.weights is None or args.root is None:
-        parser.error("run needs --weights and --root")
-    kept = set() if args.again or args.images else {(x["way"], x["steps"], x["seed"]) for x in latest()}
-    todo = [(way, t, seed) for seed in args.seeds for way in wanted(args.only) for t in args.steps]
+        parser.error(f"{args.what} needs --weights and --root")
+    if args.what == "run":
+        network, file, ways, steps = "resnet20", LINES, wanted(args.only), [16, 32, 64]
+    else:
+        network, file, steps = args.network, file_of(args.network), [4, 8, 16, 32, 64]
+        ways = [way for way in DEFAULTS if args.only in ("", way.name)]
+    kept = set() if args.again or args.images else {(x["way"], x["steps"], x["seed"]) for x in latest(file)}
+    todo = [(way, t, seed) for seed in args.seeds for way in ways for t in args.steps or steps]
     todo = [(way, t, seed) for way, t, seed in todo if (way.name, t, seed) not in kept]
-    LINES.parent.mkdir(exist_ok=True)
-    for line in measured(args.weights, args.root, todo, args.images):
+    file.parent.mkdir(exist_ok=True)
+    for line in measured(network, args.weights, args.root, todo, args.images or 1000):
         text = json.dumps(line, ensure_ascii=False)
         print(text, flush=True)
         if not args.images:
-            with LINES.open("a", encoding="utf-8") as file:
-                file.write(text + "\n")
+            with file.open("a", encoding="utf-8") as kept_lines:
+                kept_lines.write(text + "\n")
     return 0
 
 

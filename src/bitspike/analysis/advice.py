@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from bitspike.analysis.errors import Gap, LayerErrors
+from bitspike.analysis.errors import Gap, LayerErrors, Part
 
 SMALL = 0.01
 """A relative gap below which nothing needs to be done."""
@@ -38,23 +39,31 @@ class Advice:
 
 
 def advise(
-    output: Gap, layers: Sequence[LayerErrors], settings: Facts, calibration: Facts, *, steps: int
+    output: Gap,
+    layers: Sequence[LayerErrors],
+    settings: Facts,
+    calibration: Facts,
+    *,
+    steps: int,
+    changed: tuple[int, int] | None = None,
 ) -> tuple[Advice, ...]:
     """Say what to change, the largest part of the gap first.
 
     Args:
         output: the gap of the network's outputs.
         layers: of the ledger; the layer with the largest part of its own is named.
-        settings: of the conversion: what is set already is not advised; ``fraction_bits``, the most that a neuron uses.
+        settings: of the conversion: what is set already is not advised; ``fraction_bits``, the most that a neuron uses,
+            and ``corrected``, the kinds of corrections that were made.
         calibration: how lambdas were found.
         steps: T.
+        changed: where there are labels, how many answers the spiking network lost and won against the float one.
 
     Returns:
-        nothing where the gap is below 1 %.
+        nothing where the gap is below 1 %, or where the answers that were lost are no more than chance explains.
     """
-    if output.rms < SMALL:
+    if output.rms < SMALL or (changed is not None and by_chance(*changed)):
         return ()
-    ranked = sorted(output.parts, key=lambda p: -p.share)
+    ranked = sorted(_together(output.parts), key=lambda p: -p.share)
     chosen = [p for n, p in enumerate(ranked) if p.share > 0 and (n == 0 or p.share >= WORTH)]
     facts = {**settings, "steps": steps, **{f"calibration.{k}": v for k, v in calibration.items()}}
     found: list[Advice] = []
@@ -67,6 +76,27 @@ def advise(
         options.sort(key=said.__contains__)  # what was advised already comes last
         found.append(Advice(term=part.term, share=part.share, layer=where, options=tuple(options), text=text))
     return tuple(found)
+
+
+def by_chance(lost: int, won: int) -> bool:
+    """Tell whether so many lost and won answers are what equally good networks show: within two standard errors.
+
+    Where either change is equally likely, lost - won has the variance lost + won (McNemar 1947).
+
+    Example:
+        >>> by_chance(5, 2), by_chance(12, 2)
+        (True, False)
+    """
+    return lost - won <= 2 * math.sqrt(lost + won)
+
+
+def _together(parts: Sequence[Part]) -> list[Part]:
+    """Add what a correction costs to the unevenness, which it is there to make up for and which comes a rung later."""
+    shares = {part.term: part.share for part in parts}
+    cost = shares.get("correction", 0.0)
+    if cost <= 0 or "unevenness" not in shares:
+        return list(parts)
+    return [replace(p, share=p.share + cost) if p.term == "unevenness" else p for p in parts if p.term != "correction"]
 
 
 def _own(layer: LayerErrors, term: str) -> float:
@@ -133,7 +163,12 @@ def _unevenness(facts: Facts) -> Said:
     options = [] if facts.get("schedule") == "layerwise" else ['schedule="layerwise"']
     if facts.get("neuron") != "SignedIF":
         options.append("neuron=bs.SignedIF")
-    options += ['correct="bias"', f"steps={2 * facts['steps']}"]
+    done, more = facts.get("corrected") or (), f"steps={2 * facts['steps']}"
+    if not done:
+        options.append('correct=("least_squares", "bias")')
+    elif "weights" not in done:
+        options.append('correct="advanced"')
+    options.append(more)
     return (
         options,
         "Spikes arrive unevenly in time, so that neurons fire on charge that is cancelled later, or get theirs too "
@@ -163,7 +198,7 @@ _SAYS: dict[str, Callable[[Facts], Said]] = {
     "truncation": _truncation,
     "correction": lambda _: (
         ["correct=None"],
-        "The corrections of biases or potentials make the gap larger on these samples.",
+        "The corrections make the gap larger on these samples.",
     ),
     "unevenness": _unevenness,
     "reset": lambda _: (

@@ -33,7 +33,7 @@ TERMS: dict[str, str] = {
     "weights": "weights and skips rounded to codes",
     "clipping": "activations above lambda",
     "truncation": "activations rounded to what T steps can say",
-    "correction": "corrected biases or initial potentials",
+    "correction": "corrected weights, biases or initial potentials",
     "unevenness": "spikes that come too early or too late for formula (*)",
     "reset": "time with a reset to zero: rounding, lost charge and unevenness in one",
     "integer": "thresholds, biases and initial potentials as integers",

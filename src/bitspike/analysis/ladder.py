@@ -9,8 +9,9 @@
     M6  + thresholds, biases and initial potentials rounded to integers: the spiking network
     M7  + potentials limited in width
 
-M1 to M4 are float graphs, written here; M5 to M7 run in :mod:`bitspike.analysis.ledger_spikes`. Corrections of biases
-or potentials stand between M4 and M5, as a rung of their own. *Local* rungs read M0's values in place of what the
+M1 to M4 are float graphs, written here; M5 to M7 run in :mod:`bitspike.analysis.ledger_spikes`. Corrections of weights,
+biases or potentials stand between M4 and M5, as a rung of their own: M2 to M4 have the codes of the weights as they
+were found. *Local* rungs read M0's values in place of what the
 layers before them would say, so that only the error of the layer itself is left.
 
 Source of (*): Bu et al., ICLR 2022 (arXiv 2303.04347), eq. 8; of the split into clipping, rounding and unevenness: the
@@ -116,8 +117,8 @@ def activation(conversion: Conversion, id: str, kind: Neurons) -> Activation:
 
 
 def corrected(conversion: Conversion) -> bool:
-    """Tell whether biases or initial potentials were corrected."""
-    return bool(conversion.shifts.bias or conversion.shifts.initial)
+    """Tell whether weights, biases or initial potentials were corrected."""
+    return bool(conversion.shifts.weights or conversion.shifts.bias or conversion.shifts.initial)
 
 
 @dataclass(frozen=True, eq=False)

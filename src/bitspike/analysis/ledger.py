@@ -19,6 +19,7 @@ from bitspike.analysis.ledger_curve import Curve, Whole, notes
 from bitspike.analysis.ledger_pictures import Collector
 from bitspike.analysis.ledger_spikes import Firing, Limits, Run, limits_of, listen
 from bitspike.errors import ConstraintError, DataError
+from bitspike.graph.built import Shifts
 from bitspike.graph.conversion import Conversion, conversion_of, spiking_part
 from bitspike.graph.cut import covers, replaced
 from bitspike.graph.feed import feed
@@ -137,6 +138,10 @@ class _Study:
         self.spiking = _at_home(spiking_part(network), conversion.graph)
         made = conversion.build(rounded=False)
         self.real, self.real_record = spiking_part(made), conversion_of(made)
+        self.plain, self.plain_record = self.real, self.real_record
+        if conversion.shifts.weights:  # corrected weights are part of the correction, not of the rounding to codes
+            made = replace(conversion, shifts=Shifts()).build(rounded=False)
+            self.plain, self.plain_record = spiking_part(made), conversion_of(made)
         self.limits: Mapping[str, Limits] = limits_of(limits, self.spiking, conversion) if limits is not None else {}
         self.lossy = conversion.settings.reset == "hard"
         self.corrected = corrected(conversion) and not self.lossy
@@ -151,27 +156,36 @@ class _Study:
         self.curve = Curve(conversion, self.spiking)
         self.whole = _whole(conversion)
         self.right: dict[str, int] = {}
+        self.changed = (0, 0)
         self.labelled = self.samples = 0
         self.measured = [[0.0, 0.0] for _ in self.exits]
         self.collector = Collector(conversion, self.spiking)
         self.tops = {id: by_place(conversion.layers[id].wanted, self.core[id].shape) for id in self.neurons}
         self.activations = {
-            id: [activation(self.real_record, id, kind) for kind in self._kinds()] for id in self.neurons
+            id: [activation(self._record(kind), id, kind) for kind in self._kinds()] for id in self.neurons
         }
         self._write_rungs()
 
     def _write_rungs(self) -> None:
-        known: dict[str, nn.Module] = {}
+        known: dict[Conversion, dict[str, nn.Module]] = {self.plain_record: {}, self.real_record: {}}
 
-        def made(*args: Any, **kwargs: Any) -> Rung:
-            found = rung(self.real_record, *args, **kwargs, known=known)
+        def made(record: Conversion, spiking: fx.GraphModule | None, **kwargs: Any) -> Rung:
+            found = rung(record, spiking, **kwargs, known=known[record])
             return replace(found, graph=_without_output(found.graph))
 
         # The codes of the network with real thresholds: where a skip or channels with values of their own meet weights,
         # rounding the thresholds may move a code, and that is part of what rounding them costs.
-        self.rounded = {kind: made(self.real, neurons=kind) for kind in self._kinds()}
-        self.float_alone = made(None, given=True)
-        self.codes_alone = made(self.real, given=True)
+        self.rounded = {
+            kind: made(self._record(kind), self.real if kind == "corrected" else self.plain, neurons=kind)
+            for kind in self._kinds()
+        }
+        self.float_alone = made(self.plain_record, None, given=True)
+        self.codes_alone = made(self.plain_record, self.plain, given=True)
+        self.corrected_alone = made(self.real_record, self.real, given=True)
+
+    def _record(self, kind: str) -> Conversion:
+        """Return the record of the network with real thresholds whose codes a rung has."""
+        return self.real_record if kind == "corrected" else self.plain_record
 
     def _kinds(self) -> tuple[Any, ...]:
         if self.lossy:
@@ -209,8 +223,11 @@ class _Study:
         handed = (*coded, *given.values())
         readouts = [id for id in self.conversion.layers if id not in given]
         first = values(self.float_alone.graph, handed, list(self.conversion.layers))
-        rectified = self.codes_alone.rectified
-        z = values(self.codes_alone.graph, handed, [*rectified.values(), *readouts])
+        alone = {kind: self.corrected_alone if kind == "corrected" else self.codes_alone for kind in self._kinds()}
+        z = {
+            found: values(found.graph, handed, [*found.rectified.values(), *readouts])
+            for found in dict.fromkeys(alone.values())
+        }
         runs = [
             listen(self.real, self.real_record, entries, given=given, trains=spikes.trains),
             listen(self.spiking, self.conversion, entries, given=given, trains=spikes.trains),
@@ -218,9 +235,12 @@ class _Study:
         runs.append(self._limited(entries, runs[-1], given))
         for id in self.conversion.layers:
             if id in given:
-                floats = [activate(z[rectified[id]]) for activate in self.activations[id]]
+                floats = [
+                    activate(z[found][found.rectified[id]])
+                    for found, activate in zip(alone.values(), self.activations[id], strict=True)
+                ]
             else:
-                floats = [z[id]] * len(self._kinds())
+                floats = [z[found][id] for found in alone.values()]
             self.local[id].add([truth[id], first[id], *floats, *(r.values[id] for r in runs)])
 
     def _limited(self, entries: tuple[Tensor, ...], spikes: Run, given: Values | None) -> Run:
@@ -251,6 +271,10 @@ class _Study:
             self.labelled += n
             for name, value in zip(self._names(), right, strict=True):
                 self.right[name] = self.right.get(name, 0) + cast(int, value)
+            ends = (self.whole(inputs, tuple(leaving[i])).argmax(1) == labels for i in (0, -1))
+            before, after = (end.cpu() for end in ends)
+            lost, won = int((before & ~after).sum()), int((after & ~before).sum())
+            self.changed = (self.changed[0] + lost, self.changed[1] + won)
 
     def _names(self) -> list[str]:
         numbers = {"relu": "M2", "clip": "M3", "counts": "M4", "corrected": "M4, corrected"}
@@ -287,13 +311,14 @@ class _Study:
             accuracy=accuracy,
             curve=curve,
             lossy=self.lossy,
-            notes=notes(output, curve, lossy=self.lossy),
+            notes=notes(output, curve, lossy=self.lossy, samples=self.labelled, changed=self.changed),
             advice=advise(
                 output,
                 layers,
-                {**settings, "fraction_bits": used},
+                {**settings, "fraction_bits": used, "corrected": tuple(self.conversion.correction.get("kinds", ()))},
                 self.conversion.calibration,
                 steps=self.conversion.settings.steps,
+                changed=self.changed if self.labelled else None,
             ),
             pictures=self.collector.pictures(),
         )

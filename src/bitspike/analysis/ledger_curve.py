@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from torch import Tensor, fx
 
+from bitspike.analysis.advice import by_chance
 from bitspike.analysis.errors import Gap, Point, accuracy_of
 from bitspike.analysis.ledger_spikes import listen
 from bitspike.graph.conversion import Conversion, conversion_of, spiking_part
@@ -68,13 +69,17 @@ class Curve:
         return tuple(found)
 
 
-def notes(output: Gap, curve: Sequence[Point], *, lossy: bool) -> tuple[str, ...]:
+def notes(
+    output: Gap, curve: Sequence[Point], *, lossy: bool, samples: int = 0, changed: tuple[int, int] = (0, 0)
+) -> tuple[str, ...]:
     """Say what a reader must not overlook.
 
     Args:
         output: the gap of the outputs.
         curve: the network after more and more steps.
         lossy: the neurons reset to zero.
+        samples: how many of them had labels.
+        changed: how many right answers the spiking network lost and won against the float one.
     """
     said = []
     if lossy:
@@ -87,11 +92,16 @@ def notes(output: Gap, curve: Sequence[Point], *, lossy: bool) -> tuple[str, ...
             f"weight rounding dominates: {output['weights'].share:.0%} of the gap. Fine-tune (bs.prepare, bs.finish) "
             "or use more bits; a larger T will not help."
         )
-    if (falls := rises_then_falls(curve)) is not None:
+    if (falls := rises_then_falls(curve, samples=samples)) is not None:
         best, last = falls
         said.append(
             f"rises then falls: best at T = {best.steps} ({_said(best)}), worse at T = {last.steps} ({_said(last)}). "
             "Lambda is too small for many steps: threshold=bs.PercentileThreshold(...) with a higher percentile."
+        )
+    if samples and by_chance(*changed):
+        said.append(
+            f"accuracy: {changed[0]} of {samples} right answers were lost and {changed[1]} won, which is within the "
+            "error of so small a sample; nothing is advised."
         )
     return tuple(said)
 
@@ -100,12 +110,15 @@ def _said(point: Point) -> str:
     return f"error {point.error:.2%}" if point.accuracy is None else f"accuracy {point.accuracy:.2%}"
 
 
-def rises_then_falls(curve: Sequence[Point], tolerance: float = 0.01) -> tuple[Point, Point] | None:
+def rises_then_falls(
+    curve: Sequence[Point], tolerance: float = 0.01, *, samples: int = 0
+) -> tuple[Point, Point] | None:
     """Return the best and the last point of a curve that has become worse again, or None.
 
     Args:
         curve: by number of steps, ascending.
         tolerance: by how much accuracy must have fallen, or the relative error have grown where there are no labels.
+        samples: that accuracy was measured on; a fall within two standard errors of them is none. 0 takes it as exact.
 
     Example:
         >>> points = [Point(steps=t, accuracy=a, error=0.1) for t, a in ((1, 0.5), (2, 0.9), (4, 0.8))]
@@ -118,7 +131,10 @@ def rises_then_falls(curve: Sequence[Point], tolerance: float = 0.01) -> tuple[P
     known = [p for p in curve if p.accuracy is not None]
     if len(known) == len(curve):
         best = max(known, key=lambda p: cast(float, p.accuracy))
-        fallen = cast(float, best.accuracy) - cast(float, last.accuracy)
+        high, low = cast(float, best.accuracy), cast(float, last.accuracy)
+        fallen = high - low
+        if samples:
+            tolerance = max(tolerance, 2 * ((high * (1 - high) + low * (1 - low)) / samples) ** 0.5)
     else:
         best = min(curve, key=lambda p: p.error)
         fallen = last.error - best.error
