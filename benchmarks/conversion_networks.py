@@ -98,7 +98,7 @@ def max_pool_vgg() -> nn.Module:
 NETWORKS = {
     "resnet20": Network(title="ResNet-20 (option A), pretrained", build=lambda: resnet_cifar(depth=20)),
     "resnet44": Network(
-        title="ResNet-44 (option A), 8 channels", build=lambda: resnet_cifar(depth=44, width=8), epochs=6
+        title="ResNet-44 (option A), 8 channels", build=lambda: resnet_cifar(depth=44, width=8), epochs=3
     ),
     "vgg11": Network(title="VGG11, half as wide", build=lambda: vgg11_ann(width=0.5), epochs=6),
     "vgg13-max": Network(title="VGG13 with maximum pools, a quarter as wide", build=max_pool_vgg, epochs=6),

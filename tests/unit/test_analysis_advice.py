@@ -55,6 +55,20 @@ def test_the_largest_term_comes_first_and_small_ones_not_at_all() -> None:
     assert [a.term for a in found] == ["truncation", "weights"]
 
 
+def test_what_a_correction_costs_is_judged_with_what_it_makes_up_for() -> None:
+    made_up = advise(gap(truncation=0.9, correction=0.7, unevenness=-0.6), (), SETTINGS, {}, steps=16)
+    assert [a.term for a in made_up] == ["truncation"]
+    (left,) = advise(gap(truncation=0.1, correction=0.7, unevenness=0.2), (), SETTINGS, {}, steps=16)
+    assert left.term == "unevenness"
+    assert left.share == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize(("lost", "won", "silent"), [(0, 0, True), (4, 0, True), (5, 0, False), (30, 20, True)])
+def test_within_the_error_of_the_sample_nothing_is_advised(lost: int, won: int, silent: bool) -> None:
+    found = advise(gap(weights=1.0), (), SETTINGS, {}, steps=16, changed=(lost, won))
+    assert (found == ()) is silent
+
+
 def test_what_is_set_already_is_not_advised() -> None:
     def options(term: str, **changes: object) -> tuple[str, ...]:
         calibration = changes.pop("calibration", {})
@@ -68,6 +82,9 @@ def test_what_is_set_already_is_not_advised() -> None:
     assert 'schedule="layerwise"' in options("unevenness")
     assert 'schedule="layerwise"' not in options("unevenness", schedule="layerwise")
     assert "neuron=bs.SignedIF" not in options("unevenness", neuron="SignedIF")
+    assert 'correct=("least_squares", "bias")' in options("unevenness")
+    assert 'correct="advanced"' in options("unevenness", corrected=("least_squares", "bias"))
+    assert not any("correct" in o for o in options("unevenness", corrected=("weights", "potential")))
     assert options("weights", per_channel=False)[0] == "per_channel=True"
     assert "bs.prepare" in options("weights", bits=2, per_channel=False)[0]
     assert options("integer", max_fraction_bits=0) == ("max_fraction_bits=8",)

@@ -85,6 +85,35 @@ def test_it_closes_with_corrections() -> None:
         assert kind == "potential" or ledger.output["correction"].rms > 0
 
 
+def test_corrected_weights_are_a_correction_and_not_the_rounding_of_codes() -> None:
+    x, model = images(64), Chain()
+    ledgers = [analyze(bs.convert(model, x[:2], calibrate=x, steps=3, correct=how), x) for how in (None, "auto")]
+    for ledger in ledgers:
+        closes(ledger)
+    plain, corrected = ledgers
+    for term in ("input", "weights", "clipping", "truncation"):
+        assert corrected.output[term].rms == pytest.approx(plain.output[term].rms, rel=1e-3, abs=1e-6), term
+        assert [layer.local[term].rms for layer in corrected.layers] == pytest.approx(
+            [layer.local[term].rms for layer in plain.layers], rel=1e-3, abs=1e-6
+        )
+    assert corrected.output["correction"].rms > 0
+    assert corrected.output.rms < plain.output.rms
+
+
+def test_nothing_is_advised_within_the_error_of_the_sample() -> None:
+    x, model = images(64), Chain()
+    right = model(x).argmax(1)
+    network = bs.convert(model, x[:2], calibrate=x, steps=3, correct=None)
+    lost = int((network(x).argmax(1) != right).sum())
+    ledger = analyze(network, [(x, right)])
+    assert ledger.output.rms > 0.01
+    assert bool(ledger.advice) is (lost > 2 * lost**0.5)
+    assert bool(ledger.advice) is not any("nothing is advised" in note for note in ledger.notes)
+    wrong = (right + 1) % model(x).shape[1]  # what nobody gets right cannot be lost
+    assert analyze(network, [(x, wrong)]).advice == ()
+    assert analyze(network, x).advice
+
+
 def test_few_bits_are_weight_errors_and_the_ledger_says_so() -> None:
     ledger = ledger_of(Chain(), bits=2, first_bits=2, last_bits=2, steps=64)
     assert ledger.dominant == "weights"
@@ -178,7 +207,7 @@ def test_accuracy_and_curve() -> None:
     ledger = analyze(network, [(x, labels)], samples=25)
     assert ledger.samples == 25
     assert [point.steps for point in ledger.curve] == [1, 2, 4, 6, 8, 12]
-    assert list(ledger.accuracy) == ["M0", "M1", "M2", "M3", "M4", "M5", "M6", "M7"]
+    assert list(ledger.accuracy) == ["M0", "M1", "M2", "M3", "M4", "M4, corrected", "M5", "M6", "M7"]
     (at,) = [point for point in ledger.curve if point.steps == 6]
     assert at.accuracy == ledger.accuracy["M6"]
     assert at.error == pytest.approx(ledger.measured, rel=1e-4)
@@ -192,6 +221,9 @@ def test_curves_that_fall() -> None:
     assert rises_then_falls(curve(0.5, 0.7, 0.9)) is None
     assert rises_then_falls(curve(0.5, 0.9, 0.895)) is None
     assert rises_then_falls(curve(0.5, 0.9, 0.85)) is not None
+    # Of 100 samples a fall of five points is within two standard errors, of 10,000 it is not.
+    assert rises_then_falls(curve(0.5, 0.9, 0.85), samples=100) is None
+    assert rises_then_falls(curve(0.5, 0.9, 0.85), samples=10_000) is not None
     errors = [Point(steps=t, accuracy=None, error=e) for t, e in ((1, 0.5), (2, 0.2), (4, 0.25))]
     assert rises_then_falls(errors) == (errors[1], errors[2])
 
