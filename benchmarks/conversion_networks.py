@@ -100,7 +100,7 @@ NETWORKS = {
     "resnet44": Network(
         title="ResNet-44 (option A), 8 channels", build=lambda: resnet_cifar(depth=44, width=8), epochs=3
     ),
-    "vgg11": Network(title="VGG11, half as wide", build=lambda: vgg11_ann(width=0.5), epochs=6),
+    "vgg11": Network(title="VGG11, a quarter as wide", build=lambda: vgg11_ann(width=0.25), epochs=6),
     "vgg13-max": Network(title="VGG13 with maximum pools, a quarter as wide", build=max_pool_vgg, epochs=6),
     "cnn": Network(title="plain CNN", build=plain_cnn, data="mnist", inputs=MNIST, epochs=2, flip=False),
 }

@@ -127,6 +127,40 @@ def test_a_loss_is_judged_by_the_images_that_tell_two_networks_apart() -> None:
     assert excess(before, before, 0.3) < 0
 
 
+class Deep(nn.Module):
+    """A stem and twelve residual blocks, deep enough for spikes that come unevenly to cost something."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8))
+        layers = [nn.Sequential(nn.Conv2d(8, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8)) for _ in range(24)]
+        self.layers = nn.ModuleList(layers)
+        self.last = nn.Linear(32, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = nn.functional.avg_pool2d(self.stem(x).relu(), 2)
+        for first, second in zip(self.layers[::2], self.layers[1::2], strict=True):
+            x = (second(first(x).relu()) + x).relu()
+        out: Tensor = self.last(nn.functional.avg_pool2d(x, 2).flatten(1))
+        return out
+
+
+def test_a_deep_network_keeps_with_no_argument_but_steps_what_it_loses_without_a_correction() -> None:
+    torch.manual_seed(0)
+    x, y = split("train")
+    held, labels = split("test")
+    deep = trained(Deep(), x, y, epochs=12, lr=3e-3)
+    plain = bs.convert(deep, x[:1], calibrate=x, steps=16, correct=None)
+    found = bs.convert(deep, x[:1], calibrate=x, steps=16)
+    with torch.no_grad():
+        lost, left = (float((snn(held) - deep(held)).square().mean()) for snn in (plain, found))
+    assert left < 0.6 * lost
+    assert accuracy(found, held, labels) > accuracy(plain, held, labels)
+    net = bs.lower(found, x[:1])
+    assert integers(net, held, labels) == accuracy(found, held, labels)
+    assert bs.verify(net, held[:20]).equal
+
+
 def test_convert_check_14_a_reset_to_zero_completes_and_is_lossy(network: nn.Module) -> None:
     x, _ = split("train")
     held, labels = split("test")

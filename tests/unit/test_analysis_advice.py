@@ -82,8 +82,8 @@ def test_what_is_set_already_is_not_advised() -> None:
     assert 'schedule="layerwise"' in options("unevenness")
     assert 'schedule="layerwise"' not in options("unevenness", schedule="layerwise")
     assert "neuron=bs.SignedIF" not in options("unevenness", neuron="SignedIF")
-    assert 'correct=("least_squares", "bias")' in options("unevenness")
-    assert 'correct="advanced"' in options("unevenness", corrected=("least_squares", "bias"))
+    assert 'correct=("least_squares", "potential")' in options("unevenness")
+    assert 'correct="advanced"' in options("unevenness", corrected=("least_squares", "potential"))
     assert not any("correct" in o for o in options("unevenness", corrected=("weights", "potential")))
     assert options("weights", per_channel=False)[0] == "per_channel=True"
     assert "bs.prepare" in options("weights", bits=2, per_channel=False)[0]

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 import bitspike as bs
 from bitspike.errors import ConstraintError
-from bitspike.graph import automatic
 from bitspike.graph.adjust import find_shifts
 from bitspike.graph.automatic import CHOSEN, LEAST, MOST, WORK, choose
 from bitspike.graph.conversion import conversion_of
@@ -58,11 +57,11 @@ def decide(asked: Any = "auto", *, values: int = 100, samples: int = 1024, given
 # ---- the choice --------------------------------------------------------------------------------------------------
 
 
-def test_unasked_weights_and_biases_are_corrected_on_some_samples() -> None:
+def test_unasked_weights_and_potentials_are_corrected_on_some_samples() -> None:
     choice = decide()
     assert (choice.kinds, choice.samples, choice.automatic, choice.notes) == (CHOSEN, MOST, True, ())
     assert decide(samples=20).samples == 20
-    assert decide(neuron=bs.SignedIF).kinds == ("bias",)
+    assert decide(neuron=bs.SignedIF).kinds == ("potential",)
 
 
 @pytest.mark.parametrize("steps", [1, 16, 64])
@@ -77,7 +76,7 @@ def test_what_is_asked_for_is_done_and_nothing_else() -> None:
     for asked, kinds in ((None, ()), ("light", ("bias",)), (("potential",), ("potential",))):
         choice = decide(asked, values=10**9, samples=3)
         assert (choice.kinds, choice.automatic, choice.notes) == (kinds, False, ())
-    assert decide("bias", samples=1024).samples == automatic.GIVEN
+    assert decide("bias", samples=1024).samples == MOST
 
 
 @pytest.mark.parametrize(
@@ -114,14 +113,20 @@ def test_the_default_is_what_the_record_says() -> None:
     assert found.correction["kinds"] == list(CHOSEN)
     assert found.correction["samples"] == 64
     assert found.shifts.weights
-    assert found.shifts.bias
+    assert found.shifts.initial
     same = record(x, correct=CHOSEN)
     assert same.shifts.weights.keys() == found.shifts.weights.keys()
     assert all(torch.equal(same.shifts.weights[id], w) for id, w in found.shifts.weights.items())
     said = repr(found)
-    for part in ("T = 4, IF", "mse, of 64 samples", "least_squares and bias on 64 samples", "SignedIF", "correct=None"):
+    for part in (
+        "T = 4, IF",
+        "mse, of 64 samples",
+        "least_squares and potential on 64 samples",
+        "SignedIF",
+        "correct=None",
+    ):
         assert part in said
-    assert "correct=('least_squares', 'bias')" in repr(same)
+    assert "correct=('least_squares', 'potential')" in repr(same)
 
 
 def test_explicit_choices_stay() -> None:

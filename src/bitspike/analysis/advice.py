@@ -165,7 +165,7 @@ def _unevenness(facts: Facts) -> Said:
         options.append("neuron=bs.SignedIF")
     done, more = facts.get("corrected") or (), f"steps={2 * facts['steps']}"
     if not done:
-        options.append('correct=("least_squares", "bias")')
+        options.append('correct=("least_squares", "potential")')
     elif "weights" not in done:
         options.append('correct="advanced"')
     options.append(more)

@@ -1,7 +1,7 @@
 """What ``bs.convert`` corrects where it is asked for nothing: what was measured to be worth its time, or nothing.
 
 The measurements are in docs/conversion-results.md: plain IF neurons lose most by spikes that come unevenly, and least
-squares with a bias take most of that back at about the cost of the calibration itself.
+squares and another initial potential take most of that back at about the cost of the calibration itself.
 """
 
 from __future__ import annotations
@@ -16,13 +16,11 @@ from bitspike.graph.ir import Graph
 from bitspike.graph.settings import Settings
 from bitspike.nn import SignedIF
 
-CHOSEN: tuple[Kind, ...] = ("least_squares", "bias")
-SIGNED: tuple[Kind, ...] = ("bias",)
+CHOSEN: tuple[Kind, ...] = ("least_squares", "potential")
+SIGNED: tuple[Kind, ...] = ("potential",)
 """For neurons that take spikes back, which leave nothing to weights."""
-MOST, LEAST = 128, 8
-"""Samples that corrections are measured on at most, and below how many nothing is corrected."""
-GIVEN = 256
-"""The same for corrections that were asked for."""
+MOST, LEAST = 256, 8
+"""Samples that corrections are measured on at most, and below how many nothing is corrected unasked."""
 WORK = 2**30
 """Activations over all samples and steps that are measured at most."""
 OTHERS = (
@@ -81,10 +79,10 @@ def choose(
 
     Example:
         >>> from bitspike.graph.ir import Op
-        >>> relu = Op(id="relu", kind="relu", path="relu", inputs=("x",), shape=(64, 32, 32), attrs={"clip": None})
+        >>> relu = Op(id="relu", kind="relu", path="relu", inputs=("x",), shape=(16, 32, 32), attrs={"clip": None})
         >>> core = Graph((relu,), {})
         >>> str(choose("auto", core, Settings(steps=32), given=False, samples=1024)).partition(",")[0]
-        'corrected: least_squares and bias on 128 samples'
+        'corrected: least_squares and potential on 256 samples'
         >>> choose("auto", core, Settings(steps=32), given=False, samples=4).notes[0][:44]
         'W206: nothing is corrected: there are 4 samp'
         >>> choose(None, core, Settings(steps=32), given=False, samples=4).notes
@@ -99,7 +97,7 @@ def choose(
                 "events are no values",
                 fix="correct=None",
             )
-        return Choice(kinds=kinds_of(asked), samples=min(samples, GIVEN), automatic=False, why=f"correct={asked!r}")
+        return Choice(kinds=kinds_of(asked), samples=min(samples, MOST), automatic=False, why=f"correct={asked!r}")
     if given:
         return Choice(why="the values of spikes are given, by hand or by fine-tuning, and stay as they are")
     if settings.schedule == "layerwise":

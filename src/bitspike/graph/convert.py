@@ -83,10 +83,10 @@ def convert(
             lack: ``bias`` or ``potential`` on average, weights and bias by ``least_squares``, ``weights`` by a few
             hundred steps of gradient descent, or several of them in turn, ``("weights", "potential")``. Two pipelines
             have names: ``light`` is thresholds of least squared error and ``bias``, ``advanced`` the same thresholds,
-            ``weights`` and ``potential``. ``auto`` is ``("least_squares", "bias")`` on at most 128 samples, fewer for
-            large networks, and nothing where values of spikes are given, where a layer waits for the one before, or
-            where there are too few samples; ``network.conversion`` says what was done and why. None leaves the layers
-            as they are.
+            ``weights`` and ``potential``. ``auto`` is ``("least_squares", "potential")`` on at most 256 samples, fewer
+            for large networks, and nothing where values of spikes are given, where a layer waits for the one before,
+            or where there are too few samples; ``network.conversion`` says what was done and why. None leaves the
+            layers as they are.
         frontend: ``fx``, or ``export`` for models that branch on shapes.
         concrete_args: arguments of forward to be held fixed while it is followed.
         choices: of :class:`~bitspike.graph.settings.Settings`: steps, neuron, bits, first_bits, last_bits, per_channel,
