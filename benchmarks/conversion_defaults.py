@@ -21,8 +21,9 @@ def defaults(lines: dict[str, list[dict[str, Any]]]) -> list[str]:
         "`bs.convert(model, example, calibrate=images, steps=T)`: IF neurons, 8-bit weights, thresholds of least "
         "squared error up to T = 32 and the percentile 99.9 beyond, weights corrected by least squares, "
         "then first potentials. In italics the same with `correct=None`. Accuracy in per cent on the first test "
-        "images, on the integers, proven as above. Seconds are of the processor, for calibration and corrections at T = 32, on one "
-        f"thread of a machine that had other work too. Seeds of the calibration images: {seeds(every)}.",
+        "images, on the integers, proven as above. Seconds are of the processor, for calibration and corrections "
+        "at T = 32, on one thread of a machine that had other work too. "
+        f"Seeds of the calibration images: {seeds(every)}.",
         "",
         "| network | images | float | " + " | ".join(f"T = {t}" for t in steps) + " | CPU seconds |",
         "| --- | ---: | ---: |" + " ---: |" * (len(steps) + 1),

@@ -38,7 +38,7 @@ def choices(seed: int) -> dict[str, Any]:
         made["reset"] = "hard"
     elif way == "layerwise":
         made["schedule"] = "layerwise"
-    made["correct"] = draw.choice([None, None, None, "bias", ("potential", "bias")])
+    made["correct"] = draw.choice([None, None, "auto", "bias", ("potential", "bias"), ("least_squares", "potential")])
     return made
 
 

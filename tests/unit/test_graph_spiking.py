@@ -82,7 +82,9 @@ def test_lowering_rounds_nothing() -> None:
 def test_convert_check_05_the_next_layer_reads_what_the_rounded_threshold_is_worth() -> None:
     x = images(8, 2, 8, 8)
     model = nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 2))
-    record = conversion_of(converted(model, x, bits=2, first_bits=2, per_channel=False, max_fraction_bits=2))
+    record = conversion_of(
+        converted(model, x, bits=2, first_bits=2, per_channel=False, max_fraction_bits=2, correct=None)
+    )
     first, second = record.layers["1"], record.layers["3"]
     assert float(first.value) != float(first.wanted)
     assert torch.equal(second.inputs["2"].reshape(-1), first.value)
