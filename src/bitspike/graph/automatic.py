@@ -22,7 +22,9 @@ SIGNED: tuple[Kind, ...] = ("potential",)
 MOST, LEAST = 256, 8
 """Samples that corrections are measured on at most, and below how many nothing is corrected unasked."""
 WORK = 2**30
-"""Activations over all samples and steps that are measured at most."""
+"""Activations over all samples and steps that are always measured; more only where the calibration took as long."""
+HELD = 2**29
+"""Bytes that the spikes of one layer may take where more than ``WORK`` is measured."""
 OTHERS = (
     'neuron=bs.SignedIF where spikes of -1 can be sent, schedule="layerwise" where latency matters little, '
     'correct="advanced" where time matters little, correct=None for nothing'
@@ -104,17 +106,31 @@ def choose(
         return Choice(why="layer by layer no spike comes unevenly")
     if settings.coding in ("bernoulli", "events"):
         return Choice(why=f"coding={settings.coding!r} has no input that can be repeated to measure on")
-    values = sum(math.prod(op.shape) for op in core if op.kind == "relu") or 1
-    allowed = WORK // (values * settings.steps)
-    number = min(samples, MOST, allowed)
+    number = min(samples, MOST, affordable(core, settings.steps, samples=samples))
     if samples < LEAST:
         return Choice(why=f"there are {samples} samples to measure on, and {LEAST} are needed", short=True)
     if number < LEAST:
         return Choice(
-            why=f"{LEAST} samples of {values:,} activations over {settings.steps} steps take too long to do unasked; "
+            why=f"over {settings.steps} steps so large a network takes too long, or too much memory, to do it unasked; "
             f"correct={CHOSEN!r} does it",
             short=True,
         )
     if settings.neuron is SignedIF:
         return Choice(kinds=SIGNED, samples=number, why="what spikes of -1 do not take back is a mean")
     return Choice(kinds=CHOSEN, samples=number, why="IF neurons lose most by spikes that come unevenly")
+
+
+def affordable(core: Graph, steps: int, *, samples: int) -> int:
+    """Return on how many samples corrections can be measured without taking much longer than the calibration.
+
+    Each sample runs T steps about three times. Small networks are measured on as many as ``WORK`` allows; large ones so
+    that this is at most 1.5 times what the calibration has run already, if the largest layer's spikes fit into ``HELD``.
+
+    Example:
+        >>> from bitspike.graph.ir import Op
+        >>> relu = Op(id="relu", kind="relu", path="relu", inputs=("x",), shape=(64, 112, 112), attrs={"clip": None})
+        >>> affordable(Graph((relu,), {}), 32, samples=1024), affordable(Graph((relu,), {}), 32, samples=64)
+        (41, 41)
+    """
+    sizes = [math.prod(op.shape) for op in core if op.kind == "relu"] or [1]
+    return max(WORK // (sum(sizes) * steps), min(samples // (2 * steps), HELD // (max(sizes) * steps)))
