@@ -123,8 +123,9 @@ def choose(
 def affordable(core: Graph, steps: int, *, samples: int) -> int:
     """Return on how many samples corrections can be measured without taking much longer than the calibration.
 
-    Each sample runs T steps about three times. Small networks are measured on as many as ``WORK`` allows; large ones so
-    that this is at most 1.5 times what the calibration has run already, if the largest layer's spikes fit into ``HELD``.
+    Each sample runs T steps about three times. Small networks are measured on as many as ``WORK`` allows; large ones
+    so that this is at most 1.5 times what the calibration has run already, if the largest layer's spikes fit into
+    ``HELD``.
 
     Example:
         >>> from bitspike.graph.ir import Op
