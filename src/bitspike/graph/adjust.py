@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any, Literal, cast, get_args
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 from torch.func import functional_call
 
 from bitspike.errors import ConstraintError
@@ -28,6 +28,7 @@ from bitspike.graph.flow import entries
 from bitspike.graph.ir import WEIGHTED, Op
 from bitspike.graph.least_squares import refit
 from bitspike.graph.pieces import Currents, Layer, Pieces
+from bitspike.graph.plain import like
 from bitspike.graph.rebuild import expression, values
 from bitspike.graph.spiking import build
 from bitspike.graph.units import codes_of, steps_of
@@ -218,11 +219,16 @@ class _Walk:
 
     def _added(self, branch: Branch, x: Tensor, changed: dict[str, Tensor]) -> Tensor:
         """Return what one branch adds to its neuron, with other parameters."""
-        y = functional_call(self.core.module_of(branch.op), changed, (x,))
+        y = functional_call(self._module(branch.op), changed, (x,))
         for op in branch.after:
             function, args, kwargs = expression(op, [y])
             y = function(*args, **kwargs)
         return cast(Tensor, y * branch.sign)
+
+    def _module(self, op: Op) -> nn.Module:
+        """Return a layer whose weight can be replaced; one that computes its own would do so again."""
+        layer: Any = self.core.module_of(op)
+        return layer if "weight" in layer._parameters else like(layer, layer.weight, layer.bias)
 
     def _weight(self, op: Op) -> Tensor:
         return self.shifts.weights.get(op.id, cast(Tensor, self.core.module_of(op).weight)).detach()
@@ -240,7 +246,7 @@ class _Walk:
         """Return what an operation computes of the real values in front of it."""
         sources = [self._real(i) for i in op.inputs]
         if op.kind in WEIGHTED:
-            made = functional_call(self.core.module_of(op), {"weight": self._weight(op)}, tuple(sources))
+            made = functional_call(self._module(op), {"weight": self._weight(op)}, tuple(sources))
         else:
             function, args, kwargs = expression(op, sources)
             made = function(*args, **kwargs)
