@@ -102,7 +102,7 @@ def test_nothing_is_corrected_where_it_would_be_wrong(said: str, choices: dict[s
 )
 def test_where_it_cannot_be_done_a_warning_says_why(said: str, choices: dict[str, int]) -> None:
     (note,) = decide(**choices).notes
-    assert note.startswith("W206")
+    assert note.startswith("W209")
     assert said in note
 
 
@@ -156,8 +156,8 @@ def test_a_network_that_was_fine_tuned_is_not_corrected() -> None:
 def test_a_few_samples_convert_without_a_correction_and_say_so() -> None:
     found = record(images(1, 2, 6, 6))
     assert not found.shifts.weights
-    assert any(note.startswith("W206: nothing is corrected: there are 1 samples") for note in found.notes)
-    assert "W206" in repr(found)
+    assert any(note.startswith("W209: nothing is corrected: there are 1 samples") for note in found.notes)
+    assert "W209" in repr(found)
 
 
 def test_events_have_nothing_to_measure_corrections_on() -> None:

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from bitspike import digests
 from bitspike.errors import ConstraintError, PackageError
 from bitspike.integer.debug import convolution_and_pool
 from bitspike.integer.manifest import digest_of, read_manifest
-from bitspike.integer.package import MANIFEST, VECTORS, WEIGHTS, load, save
+from bitspike.integer.package import MANIFEST, VECTORS, WEIGHTS, load, save, tensor_bytes
 from bitspike.integer.vectors import golden
 from bitspike.integer.verify import verify
 
@@ -41,7 +41,7 @@ def change(folder: Path, what: Change, *, digest: str = "kept") -> None:
 
 def rewrite(folder: Path, name: str, *, forge: bool = False, **tensors: np.ndarray | None) -> None:
     changed = {**load_file(folder / name), **tensors}
-    save_file({key: value for key, value in changed.items() if value is not None}, folder / name)
+    (folder / name).write_bytes(tensor_bytes({key: v for key, v in changed.items() if v is not None}))
     if forge:
         entry = {WEIGHTS: 0, VECTORS: 1}[name]
         sum_ = digests.of_file(folder / name)

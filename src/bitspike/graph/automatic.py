@@ -51,8 +51,8 @@ class Choice:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Return the warning W206 where nothing is corrected and something should be."""
-        return (f"W206: nothing is corrected: {self.why}",) if self.short else ()
+        """Return the warning W209 where nothing is corrected and something should be."""
+        return (f"W209: nothing is corrected: {self.why}",) if self.short else ()
 
     def manifest(self) -> dict[str, Any]:
         """Return it as plain values."""
@@ -86,7 +86,7 @@ def choose(
         >>> str(choose("auto", core, Settings(steps=32), given=False, samples=1024)).partition(",")[0]
         'corrected: least_squares and potential on 256 samples'
         >>> choose("auto", core, Settings(steps=32), given=False, samples=4).notes[0][:44]
-        'W206: nothing is corrected: there are 4 samp'
+        'W209: nothing is corrected: there are 4 samp'
         >>> choose(None, core, Settings(steps=32), given=False, samples=4).notes
         ()
     """
