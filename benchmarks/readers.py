@@ -199,6 +199,8 @@ def _score_row(line: Line) -> str:
             cells.append("")
         elif "refused" in found:
             cells.append(f"refused: {found['refused']}")
+        elif form == "real":  # outputs are logits there
+            cells.append(f"{found['accuracy']:.2f} %")
         else:
             every = "every output" if found["equal"] == line["images"] else f"{found['equal']} of {line['images']}"
             cells.append(f"{found['accuracy']:.2f} %, {every} equal")
