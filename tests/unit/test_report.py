@@ -57,6 +57,14 @@ class Outline(HTMLParser):
             self.headings[-1] += data
 
 
+def test_rows_of_another_kind_are_left_out() -> None:
+    row = {"epoch": 1, "train_loss": 1.0, "train_accuracy": 0.5}
+    whole = render({}, [row, {**row, "epoch": 2}])
+    assert render({}, [row, "loss", None, 3, ["epoch", 2], {**row, "epoch": 2}]) == whole  # type: ignore[list-item]
+    assert render({}, 7) == render({}, [])  # type: ignore[arg-type]
+    assert render({}, [{**row, "train_loss": 10**400}, {"epoch": []}])
+
+
 def test_a_full_report_has_every_section_and_needs_nothing_else() -> None:
     page = render(record(), metrics(), detail())
     outline = Outline(page)

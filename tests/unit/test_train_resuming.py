@@ -138,6 +138,7 @@ DAMAGE: dict[str, tuple[Damage, str]] = {
         for name in ("epoch", "epochs", "seed", "best_epoch", "history")
     },
     "an epoch too many": (stated(lambda s: s.update(epoch=3)), "the history holds 2 epochs"),
+    "an epoch beyond counting": (stated(lambda s: s.update(epoch=2**62, epochs=2**62)), "the history holds 2 epochs"),
     "epoch is text": (stated(lambda s: s.update(epoch="2")), "epoch is '2', which is of another kind"),
     "best of no epoch": (stated(lambda s: s.update(best_epoch=9)), "best_epoch is 9, and 2 epochs are done"),
     "a row of another kind": (

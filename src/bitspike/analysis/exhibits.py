@@ -11,7 +11,7 @@ from typing import Any
 from bitspike.analysis import marks, plots
 from bitspike.analysis.detail import ReportDetail
 from bitspike.analysis.markup import Html, html, join, section, table
-from bitspike.analysis.record import Facts, part
+from bitspike.analysis.record import Facts, part, rows_of
 from bitspike.analysis.words import count, known, percent, size
 
 Record = Mapping[str, Any]
@@ -217,7 +217,7 @@ def sizes(record: Record) -> Html | None:
 
 
 def _layers(record: Record) -> Html | None:
-    widths = [row for row in record.get("widths") or () if isinstance(row, Mapping)]
+    widths = rows_of(record, "widths")
     if not widths:
         return None
     rows = [

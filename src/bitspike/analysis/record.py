@@ -6,7 +6,7 @@ never an error, so a report can always be drawn.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,22 @@ def part(record: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     """
     value = record.get(key)
     return value if isinstance(value, Mapping) else {}
+
+
+def listed(record: Mapping[str, Any], key: str) -> Sequence[Any]:
+    """Return a list inside a record, empty where it is missing or something else.
+
+    Example:
+        >>> listed({"by_step": [0.9, 1.0]}, "by_step"), listed({"by_step": 3}, "by_step")
+        ([0.9, 1.0], ())
+    """
+    value = record.get(key)
+    return value if isinstance(value, list | tuple) else ()
+
+
+def rows_of(record: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
+    """Return the mappings in a list inside a record."""
+    return [row for row in listed(record, key) if isinstance(row, Mapping)]
 
 
 @dataclass(frozen=True)
@@ -87,7 +103,7 @@ def facts(record: Mapping[str, Any]) -> Facts:
     recipe, accuracy = part(record, "recipe"), part(record, "accuracy")
     published = part(record, "published") or part(recipe, "published")
     expected = part(record, "expected") or part(recipe, "expect")
-    by_step = tuple(known(value) for value in accuracy.get("by_step") or ())
+    by_step = tuple(known(value) for value in listed(accuracy, "by_step"))
     steps = known(part(recipe, "model").get("steps")) or len(by_step)
     said = [str(published[key]) for key in ("source", "setting") if published.get(key)]
     return Facts(

@@ -10,7 +10,7 @@ from bitspike.analysis import exhibits, verdict
 from bitspike.analysis.detail import ReportDetail
 from bitspike.analysis.markup import join
 from bitspike.analysis.page import page
-from bitspike.analysis.record import facts, part
+from bitspike.analysis.record import facts, listed, part
 from bitspike.analysis.words import against, count, known, percent, points, size, span
 from bitspike.errors import RunError
 from bitspike.files import write_whole
@@ -27,6 +27,7 @@ def render(report: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]], deta
         detail: pictures that the record is too small to keep.
     """
     found, shown = facts(report), detail or ReportDetail()
+    metrics = [row for row in metrics if isinstance(row, Mapping)] if isinstance(metrics, Sequence) else []
     parts = (
         verdict.header(report, found),
         verdict.answer(report, found, shown),
@@ -97,7 +98,7 @@ def summary(report: Mapping[str, Any]) -> str:
         lines.append(
             ("agreement", f"{percent(agreement.get('spikes'))} of the spikes equal those of the training graph{said}")
         )
-    host = part(report, "conversion").get("host") or ()
+    host = listed(part(report, "conversion"), "host")
     lines += [("stays real", text) for text in host[:3]]
     lines += [("stays real", f"and {len(host) - 3} operations more, in report.json")] * (len(host) > 3)
     stored = part(report, "bytes")

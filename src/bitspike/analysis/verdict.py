@@ -14,7 +14,7 @@ import yaml
 from bitspike.analysis import marks
 from bitspike.analysis.detail import ReportDetail
 from bitspike.analysis.markup import Html, html, join, section, table
-from bitspike.analysis.record import Facts, part
+from bitspike.analysis.record import Facts, listed, part, rows_of
 from bitspike.analysis.words import MISSING, against, count, known, percent, points, size, span
 
 Record = Mapping[str, Any]
@@ -189,7 +189,7 @@ def chip(record: Record) -> Html | None:
     found = part(record, "chip")
     if not found:
         return None
-    wrong = [v for v in found.get("violations") or () if isinstance(v, Mapping) and v.get("severity") == "error"]
+    wrong = [v for v in rows_of(found, "violations") if v.get("severity") == "error"]
     if found.get("passed") is True:
         text = html("<p>Every rule of chip <code>{chip}</code> is kept.</p>", chip=found.get("chip"))
         return section("It fits its chip", text, kind="good")
@@ -214,9 +214,9 @@ def ledger(record: Record) -> Html | None:
     found = part(record, "ledger")
     if not found:
         return None
-    advice = [a for a in found.get("advice") or () if isinstance(a, Mapping)]
+    advice = rows_of(found, "advice")
     rows = [
-        (str(a.get("term")), percent(a.get("share"), 0), " or ".join(map(str, a.get("options") or ()))) for a in advice
+        (str(a.get("term")), percent(a.get("share"), 0), " or ".join(map(str, listed(a, "options")))) for a in advice
     ]
     return section(
         "Where it loses",

@@ -12,12 +12,16 @@ def known(value: object) -> float | None:
     """Return a finite number as float, and None for everything else.
 
     Example:
-        >>> known(1), known(None), known(float("nan")), known(True)
-        (1.0, None, None, None)
+        >>> known(1), known(None), known(float("nan")), known(True), known(10**400)
+        (1.0, None, None, None, None)
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number that no float holds
+        return None
+    return number if math.isfinite(number) else None
 
 
 def percent(fraction: object, digits: int = 2) -> str:

@@ -45,7 +45,7 @@ WHOLE: dict[str, tuple[int, int]] = {
     "grid.high": (-_EXACT, _EXACT),
     "leak.numerator": (0, 1 << 32),
     "leak.shift": (0, 62),
-    "weight.bits": (1, 32),
+    "weight.bits": (1, 64),
     "weight.low": (-_EXACT, _EXACT),
     "weight.high": (-_EXACT, _EXACT),
     "weight.levels": (-_EXACT, _EXACT),
@@ -54,6 +54,11 @@ WHOLE: dict[str, tuple[int, int]] = {
 WORDS: dict[str, tuple[str, ...]] = {"coding": ("direct", "bernoulli", "rate")}
 FLAGS = ("constant", "signed")
 REALS = ("scale", "unit", "divisor", "grid.scale", "weight.step")
+SEVERAL = (
+    "shape", "kernel", "stride", "dilation", "padding", "output_padding", "factors", "before", "after", "axes",
+    "weight.levels", "scale", "unit", "weight.step",
+)  # fmt: skip
+"""Fields that hold one number per axis, level or channel; every other one holds a single number."""
 _OPTIONAL = ("floor", "width", "weight.levels")
 
 
@@ -112,12 +117,10 @@ def _fields(node: Any) -> Iterator[tuple[str, Any]]:
 def _problems(name: str, value: Any) -> Iterator[str]:
     if name in WHOLE and not (value is None and name in _OPTIONAL):
         low, high = WHOLE[name]
-        wrong = next((n for n in _each(value) if not _is_whole(n) or not low <= n <= high), None)
-        if wrong is not None or isinstance(value, str):
-            shown = _short(value if wrong is None or not isinstance(value, tuple) else wrong)
-            yield f"{name} is {shown}; allowed are whole numbers from {low:,} to {high:,}"
+        if wrong := [n for n in _each(name, value) if not _is_whole(n) or not low <= n <= high]:
+            yield f"{name} is {_short(wrong[0])}; allowed are whole numbers from {low:,} to {high:,}"
     elif name in REALS:
-        if off := [n for n in _each(value) if not (isinstance(n, float | int) and LEAST_REAL <= n <= MOST_REAL)]:
+        if off := [n for n in _each(name, value) if not (isinstance(n, float | int) and LEAST_REAL <= n <= MOST_REAL)]:
             yield f"{name} is {_short(off[0])}; allowed are finite numbers from {LEAST_REAL:g} to {MOST_REAL:g}"
     elif name in WORDS and value not in WORDS[name]:
         yield f"{name} is {_short(value)}; allowed are {', '.join(WORDS[name])}"
@@ -138,10 +141,11 @@ def _lengths(node: Any) -> Iterator[str]:
             yield f"{name} has the shape {list(value.shape)}; allowed are [1] and [{channels}], one per channel"
 
 
-def _each(value: Any) -> Iterable[Any]:
-    if isinstance(value, np.ndarray):
+def _each(name: str, value: Any) -> Iterable[Any]:
+    """Return the numbers of a field that holds several, and otherwise whatever it holds as the one number."""
+    if name in SEVERAL and isinstance(value, np.ndarray):
         return value.reshape(-1).tolist()
-    return value if isinstance(value, tuple | list) else (value,)
+    return value if name in SEVERAL and isinstance(value, tuple) else (value,)
 
 
 def _is_whole(value: Any) -> bool:

@@ -47,7 +47,8 @@ def records_of(state: Mapping[str, Any], where: str) -> list[EpochRecord]:
             raise PackageError(f"{where}: {name} is {state[name]!r}, which is of another kind", fix=_ELSEWHERE)
     rows = [_record(row, f"{where}: history[{i}]") for i, row in enumerate(state["history"])]
     best = state["best_epoch"]
-    if [row.epoch for row in rows] != list(range(1, state["epoch"] + 1)) or state["epoch"] > state["epochs"]:
+    numbers = [row.epoch for row in rows]
+    if len(rows) != state["epoch"] or numbers != list(range(1, len(rows) + 1)) or state["epoch"] > state["epochs"]:
         raise PackageError(
             f"{where}: epoch {state['epoch']} of {state['epochs']} is done, and the history holds {len(rows)} epochs",
             fix=_ELSEWHERE,
