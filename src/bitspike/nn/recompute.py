@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,9 +33,21 @@ def spikes_as_bits() -> AbstractContextManager[object]:
     Where somebody else looks after saved tensors already (moves them to the host, checkpoints the whole model), they
     stay as they are.
     """
-    if torch._C._autograd._top_saved_tensors_default_hooks(False) is not None:
-        return nullcontext()
-    return torch.autograd.graph.saved_tensors_hooks(kept, given_back)
+    return nullcontext() if _others_look_after() else torch.autograd.graph.saved_tensors_hooks(kept, given_back)
+
+
+def _others_look_after() -> bool:
+    ask = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
+    if ask is not None:
+        return ask(False) is not None
+    # The oldest torch that is supported cannot be asked, but it takes no second hooks for what is looked after already.
+    with torch.enable_grad():
+        product: Any = torch.ones(0, requires_grad=True) * torch.ones(0)
+    try:
+        product.grad_fn._raw_saved_other.register_hooks(lambda x: x, lambda x: x)
+    except RuntimeError:
+        return True
+    return False
 
 
 def recomputed(unit: Callable[[Tensor], Tensor], x: Tensor, parts: list[nn.Module]) -> Tensor:
