@@ -178,7 +178,7 @@ class _Walk:
         weight = self._weight(branch.op)
 
         def rounded(w: Tensor) -> Tensor:
-            mine = replace(part, current=w.detach().double() * factor)
+            mine = replace(part, current=w.detach().double().cpu() * factor)
             parts = [*charge.weighted[:index], mine, *charge.weighted[index + 1 :]]
             _, steps = steps_of(
                 parts, charge.skips, charge.wanted, per_channel=charge.per_channel, scale=s.scale,
@@ -215,7 +215,7 @@ class _Walk:
             lambda w: self._added(branch, x, {"weight": w, **silent}),
             share=share,
         )
-        return weight + dw, db.double()
+        return weight + dw, db.double().cpu()
 
     def _added(self, branch: Branch, x: Tensor, changed: dict[str, Tensor]) -> Tensor:
         """Return what one branch adds to its neuron, with other parameters."""

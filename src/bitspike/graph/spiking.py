@@ -88,14 +88,14 @@ class _Builder:
         self.readouts: dict[str, fx.Node] = {}
         self.sending, self.entering = spiking(graph), entries(graph)
         self.first = {op.id for op in graph if op.kind in WEIGHTED and op.inputs[0] in self.entering}
-        self.dtype = next((p.dtype for m in graph.modules.values() for p in m.parameters()), torch.float32)
+        self.like = next((p.detach() for m in graph.modules.values() for p in m.parameters()), torch.zeros(()))
 
     def run(self) -> Built:
         for op in self.graph:
             self._visit(op)
         network = fx.GraphModule(self.modules, self.fx, class_name=f"Spiking{self.graph.model or 'Network'}")
         wires = {id: (s.node.name, s.value) for id, s in self.spikes.items()}
-        return Built(network.eval(), self.reports, wires, self.charges)
+        return Built(network.to(self.like.device).eval(), self.reports, wires, self.charges)
 
     # ---- what becomes of an operation ------------------------------------------------------------------------------
 
@@ -151,7 +151,7 @@ class _Builder:
             gain = value.reshape(1) if value.numel() == 1 else gain
             if gain is None:
                 raise self._refused(op, "leaves the network with a scale of its own per place", "one scale per layer")
-            scaled = Gain(float(gain[0]) if gain.numel() == 1 else gain.to(self.dtype))
+            scaled = Gain(float(gain[0]) if gain.numel() == 1 else gain.to(self.like.dtype))
             node = self._module(f"{name}_value", scaled, node)
             self.readouts[op.id] = self._module(name, RateReadout(), node)
         else:
@@ -316,18 +316,19 @@ class _Builder:
         transposed, groups = is_transposed(layer), int(getattr(layer, "groups", 1))
         channels = weight.shape[1] * groups if transposed else weight.shape[0]
         bias = getattr(layer, "bias", None)
-        real = torch.zeros(channels, dtype=torch.float64) if bias is None else bias.detach().double()
+        real = torch.zeros(channels, dtype=torch.float64) if bias is None else bias.detach().double().cpu()
         bits = self.settings.bits_of(op.path, first=op.id in self.first, last=last)
         return Weighted(
             weight * self._factor(branch),
-            real.cpu() * branch.sign / branch.area,
+            real * branch.sign / branch.area,
             bits,
             axis=1 if transposed else 0,
             groups=groups if transposed else 1,
         )
 
     def _weight(self, op: Op) -> Tensor:
-        return self.shifts.weights.get(op.id, cast(Tensor, self.graph.module_of(op).weight)).detach().double()
+        """Return the weights of a layer in double precision, on the CPU: units and codes are worked out there."""
+        return self.shifts.weights.get(op.id, cast(Tensor, self.graph.module_of(op).weight)).detach().double().cpu()
 
     def _factor(self, branch: Branch) -> Tensor:
         """Return what a weight is multiplied by to be the current of one input spike, broadcastable against weights."""
@@ -393,7 +394,7 @@ class _Builder:
     def _skip_current(self, op: Op, branch: Branch, index: int, group: Group, grain: float) -> fx.Node:
         gain = group.gains[index].double() * grain
         name = f"{_word(op.id)}_skip{index or ''}"
-        made = Gain(float(gain[0]) if gain.numel() == 1 else gain.to(self.dtype))
+        made = Gain(float(gain[0]) if gain.numel() == 1 else gain.to(self.like.dtype))
         return self._module(name, made, self._after(branch, self.spikes[branch.op.id].node))
 
     def _readout(self, op: Op) -> fx.Node:
