@@ -59,7 +59,8 @@ def inner(id: str, key: str, **values: object) -> Change:
 # What is refused at load, with its place and its limits, whatever the digest says.
 REFUSED: dict[str, tuple[Change, str]] = {
     "scale below 0": (attrs("readout", scale=[-1.0]), r"Readout 'readout': scale is -1\.0; allowed are finite numbers"),
-    "scale 0": (attrs("conv", scale=[0.0]), r"Convolution 'conv': scale is 0\.0; allowed are finite numbers"),
+    "scale 0": (attrs("readout", scale=[0.0]), r"Readout 'readout': scale is 0\.0; allowed are finite numbers"),
+    "inner scale": (attrs("conv", scale=[-0.5]), r"Convolution 'conv': scale is -0\.5; allowed are finite numbers"),
     "scales too many": (attrs("readout", scale=[1.0] * 7), r"scale has the shape \[7\]; allowed are \[1\] and \[4\]"),
     "scale a text": (attrs("readout", scale="1"), "scale is '1'; a list is needed"),
     "scale texts": (attrs("readout", scale=["1"]), "scale holds something else than numbers"),

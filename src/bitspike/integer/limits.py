@@ -1,7 +1,8 @@
 """What the numbers of an integer network may be, by the name of their field.
 
 Whole numbers lie inside ranges that every machine can count in; what says the real worth of an integer is finite and
-above 0. Whether shapes fit each other is checked beside the nodes (:mod:`bitspike.integer.network`).
+above 0, or 0 for a channel inside the network that is worth nothing. Whether shapes fit each other is checked beside
+the nodes (:mod:`bitspike.integer.network`).
 """
 
 from __future__ import annotations
@@ -81,7 +82,9 @@ def check_node(node: Any) -> None:
     Raises:
         ConstraintError: a number is not whole, too small, too large or not finite, or there are too many of them.
     """
-    found = [text for name, value in _fields(node) for text in _problems(name, value)]
+    # A norm may multiply a channel by 0: inside the network its integers are then worth nothing.
+    zero = type(node).__name__ not in ("Input", "Readout")
+    found = [text for name, value in _fields(node) for text in _problems(name, value, zero=zero)]
     if not found and node.shape:
         if math.prod(node.shape) > MOST_VALUES:
             found.append(f"shape is {list(node.shape)}; at most {MOST_VALUES:,} integers per step are allowed")
@@ -114,13 +117,14 @@ def _fields(node: Any) -> Iterator[tuple[str, Any]]:
             yield field.name, value
 
 
-def _problems(name: str, value: Any) -> Iterator[str]:
+def _problems(name: str, value: Any, *, zero: bool) -> Iterator[str]:
     if name in WHOLE and not (value is None and name in _OPTIONAL):
         low, high = WHOLE[name]
         if wrong := [n for n in _each(name, value) if not _is_whole(n) or not low <= n <= high]:
             yield f"{name} is {_short(wrong[0])}; allowed are whole numbers from {low:,} to {high:,}"
     elif name in REALS:
-        if off := [n for n in _each(name, value) if not (isinstance(n, float | int) and LEAST_REAL <= n <= MOST_REAL)]:
+        numbers = [n for n in _each(name, value) if not (zero and name == "scale" and n == 0)]
+        if off := [n for n in numbers if not (isinstance(n, float | int) and LEAST_REAL <= n <= MOST_REAL)]:
             yield f"{name} is {_short(off[0])}; allowed are finite numbers from {LEAST_REAL:g} to {MOST_REAL:g}"
     elif name in WORDS and value not in WORDS[name]:
         yield f"{name} is {_short(value)}; allowed are {', '.join(WORDS[name])}"
