@@ -50,7 +50,7 @@ def test_the_folder_and_the_report_hold_what_was_promised(converted: Path) -> No
     assert names == {
         *("recipe.yaml", "metrics.jsonl", "model.safetensors", "report.json", "report.html"),
         *(f"checkpoints/last/{name}" for name in ("model.safetensors", "optimizer.pt", "state.json")),
-        "checkpoints/best/model.safetensors",
+        *(f"checkpoints/best/{name}" for name in ("model.safetensors", "state.json")),
         *(f"network/{name}" for name in ("manifest.json", "weights.safetensors", "vectors.safetensors")),
     }
     report = report_of(converted)

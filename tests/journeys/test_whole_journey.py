@@ -26,7 +26,7 @@ def test_the_folder_holds_what_was_promised(finished_run: Path) -> None:
         "checkpoints/last/model.safetensors",
         "checkpoints/last/optimizer.pt",
         "checkpoints/last/state.json",
-        "checkpoints/best/model.safetensors",
+        *(f"checkpoints/best/{name}" for name in ("model.safetensors", "state.json")),
         "model.safetensors",
         "network/manifest.json",
         "network/weights.safetensors",

@@ -26,7 +26,7 @@ def network() -> nn.Sequential:
 
 
 def converted(images: Tensor = X, **choices: Any) -> Any:
-    return bs.convert(network(), X[:1], calibrate=images, **{"steps": 8, **choices})
+    return bs.convert(network(), X[:1], calibrate=images, **{"steps": 8, "correct": None, **choices})
 
 
 WAYS: list[dict[str, Any]] = [
@@ -46,7 +46,7 @@ def test_a_state_of_other_images_is_refused_and_its_own_values_make_the_same_net
     with pytest.raises(RuntimeError, match="calibrate=state"):
         other.load_state_dict(state, strict=False)
     assert torch.equal(other(X), before)  # a refusal changes nothing
-    again = bs.convert(network(), X[:1], calibrate=state, **{"steps": 8, **choices})
+    again = bs.convert(network(), X[:1], calibrate=state, **{"steps": 8, "correct": None, **choices})
     again.load_state_dict(state)
     assert torch.equal(again(X), first(X))
 
@@ -65,7 +65,7 @@ def test_another_number_of_steps_is_another_network() -> None:
         converted(steps=4).load_state_dict(converted(steps=8).state_dict())
 
 
-@pytest.mark.parametrize("correct", ["light", "advanced", "potential"])
+@pytest.mark.parametrize("correct", ["auto", "light", "advanced", "potential"])
 def test_a_corrected_state_gives_its_own_outputs_or_is_refused(correct: Any) -> None:
     plain, corrected = converted(), converted(correct=correct)
     assert not torch.equal(plain(X), corrected(X))

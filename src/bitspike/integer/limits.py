@@ -39,7 +39,7 @@ WHOLE: dict[str, tuple[int, int]] = {
     "start": (0, MOST_VALUES),
     "stop": (1, MOST_VALUES),
     "fraction_bits": (0, 62),
-    "right_shift": (0, 62),
+    "right_shift": (0, 127),
     "floor": (-_WIDE, _WIDE),
     "width": (2, 63),
     "grid.low": (-_EXACT, _EXACT),
@@ -47,9 +47,9 @@ WHOLE: dict[str, tuple[int, int]] = {
     "leak.numerator": (0, 1 << 32),
     "leak.shift": (0, 62),
     "weight.bits": (1, 64),
-    "weight.low": (-_EXACT, _EXACT),
-    "weight.high": (-_EXACT, _EXACT),
-    "weight.levels": (-_EXACT, _EXACT),
+    "weight.low": (-_WIDE, _WIDE),
+    "weight.high": (-_WIDE, _WIDE),
+    "weight.levels": (-_WIDE, _WIDE),
 }
 """Smallest and largest whole number of every field that holds one or several."""
 WORDS: dict[str, tuple[str, ...]] = {"coding": ("direct", "bernoulli", "rate")}
