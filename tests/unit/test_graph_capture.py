@@ -243,15 +243,43 @@ SAME_FUNCTIONS: list[tuple[Any, list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("function", "expected"), SAME_FUNCTIONS, ids=range(len(SAME_FUNCTIONS)))
-def test_functions_and_modules_become_operations(function: Any, expected: list[str]) -> None:
-    assert caught(function)[0] == expected
+# What torch 2.6 cannot follow itself: parts joined in reverse; with a batch of any size, strided slices and pieces.
+NOT_EVERYWHERE = {"fx": {44}, "export": {40, 43}}
+
+
+def refused_by_torch(index: int, frontend: str) -> bool:
+    """Tell whether the torch at hand cannot follow a function, without us."""
+    if index not in NOT_EVERYWHERE[frontend]:
+        return False
+    model, x = Function(SAME_FUNCTIONS[index][0]), torch.randn(3, 4, 6, 6)
+    try:
+        if frontend == "fx":
+            torch.fx.symbolic_trace(SAME_FUNCTIONS[index][0])
+        else:
+            torch.export.export(model, (x,), dynamic_shapes={"inputs": ({0: torch.export.Dim("batch")},)}, strict=False)
+    except Exception:  # noqa: BLE001  (whatever it says)
+        return True
+    return False
+
+
+@pytest.mark.parametrize("index", range(len(SAME_FUNCTIONS)))
+def test_functions_and_modules_become_operations(index: int) -> None:
+    function, expected = SAME_FUNCTIONS[index]
+    if refused_by_torch(index, "fx"):
+        with pytest.raises(ConversionError, match="cannot be followed"):
+            caught(function)
+    else:
+        assert caught(function)[0] == expected
 
 
 @pytest.mark.parametrize("index", [0, 8, 22, 29, 31, 35, 40, 43, 47, 55, 60, 61, 63, 67, 71, 75], ids=str)
 def test_both_front_ends_make_the_same_operations(index: int) -> None:
     function, expected = SAME_FUNCTIONS[index]
     model, x = Function(function), torch.randn(3, 4, 6, 6)
+    if refused_by_torch(index, "export"):
+        with pytest.raises(ConversionError, match=r"torch\.export refuses"):
+            capture(model, x, frontend="export")
+        return
     graph = capture(model, x, frontend="export")
     assert kinds(graph)[1:-1] == expected
     assert agree(graph, model, x) <= 1e-6
