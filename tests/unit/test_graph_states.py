@@ -65,23 +65,30 @@ def test_another_number_of_steps_is_another_network() -> None:
         converted(steps=4).load_state_dict(converted(steps=8).state_dict())
 
 
-@pytest.mark.parametrize("correct", ["auto", "light", "advanced", "potential"])
-def test_a_corrected_state_gives_its_own_outputs_or_is_refused(correct: Any) -> None:
-    plain, corrected = converted(), converted(correct=correct)
-    assert not torch.equal(plain(X), corrected(X))
+@pytest.mark.parametrize("correct", ["auto", "light", "advanced", "potential", ("least_squares", "bias")])
+def test_a_corrected_state_makes_the_same_network_again_and_is_refused_by_others(correct: Any) -> None:
+    plain, first = converted(), converted(correct=correct)
     before = plain(X)
-    try:
-        plain.load_state_dict(corrected.state_dict())
-    except RuntimeError as error:
-        assert "repeat the call of then" in str(error)  # noqa: PT017  (both ends are right)
-        assert torch.equal(plain(X), before)
-    else:
-        assert torch.equal(plain(X), corrected(X))
-    again = converted(correct=correct)
-    with torch.no_grad():
-        next(again.parameters()).zero_()
-    again.load_state_dict(corrected.state_dict())
-    assert torch.equal(again(X), corrected(X))
+    assert not torch.equal(before, first(X))
+    state = first.state_dict()
+    with pytest.raises(RuntimeError, match="calibrate=state"):
+        plain.load_state_dict(state)
+    with pytest.raises(RuntimeError, match="calibrate=state"):
+        first.load_state_dict(plain.state_dict())
+    assert torch.equal(plain(X), before)
+    again = bs.convert(network(), X[:1], calibrate=state, steps=8)
+    assert torch.equal(again(X), first(X))  # from the float weights alone
+    again.load_state_dict(state)
+    assert torch.equal(again(X), first(X))
+    assert torch.equal(again.conversion.build(steps=4)(X), first.conversion.build(steps=4)(X))
+    assert "as the state holds them" in repr(again.conversion)
+    assert "W206" not in repr(again.conversion.notes)  # nothing was measured on the example
+
+
+def test_the_values_of_a_corrected_state_without_its_corrections() -> None:
+    state = converted(correct="potential").state_dict()
+    again = bs.convert(network(), X[:1], calibrate=state, steps=8, correct=None)
+    assert torch.equal(again(X), converted()(X))
 
 
 @pytest.mark.parametrize("strict", [True, False])

@@ -7,11 +7,16 @@ squares and another initial potential take most of that back at about the cost o
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from torch import Tensor
+
 from bitspike.errors import ConstraintError
 from bitspike.graph.adjust import Corrections, Kind, kinds_of
+from bitspike.graph.built import Shifts
+from bitspike.graph.conversion import corrected
 from bitspike.graph.ir import Graph
 from bitspike.graph.settings import Settings
 from bitspike.nn import SignedIF
@@ -37,7 +42,7 @@ class Choice:
 
     Args:
         kinds: in order; empty for nothing.
-        samples: how many to measure on.
+        samples: how many to measure on; 0 where the corrections are there already.
         automatic: whether it was left to the conversion.
         why: a clause without a full stop.
         short: whether there was too little data, or too much work, for what would have been chosen.
@@ -50,6 +55,11 @@ class Choice:
     short: bool = False
 
     @property
+    def measured(self) -> bool:
+        """Whether something is to be corrected still."""
+        return bool(self.kinds) and self.samples > 0
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """Return the warning W209 where nothing is corrected and something should be."""
         return (f"W209: nothing is corrected: {self.why}",) if self.short else ()
@@ -60,12 +70,17 @@ class Choice:
         return {"kinds": list(self.kinds), "samples": self.samples, "chosen": self.automatic, "why": self.why, **others}
 
     def __str__(self) -> str:
-        done = f"{' and '.join(self.kinds)} on {self.samples} samples" if self.kinds else "nothing"
-        return f"corrected: {done}, {'chosen' if self.automatic else 'as given'}: {self.why}"
+        return f"corrected: {corrected(self.manifest())}, {'chosen' if self.automatic else 'as given'}: {self.why}"
 
 
 def choose(
-    asked: Corrections | Literal["auto"] | None, core: Graph, settings: Settings, *, given: bool, samples: int
+    asked: Corrections | Literal["auto"] | None,
+    core: Graph,
+    settings: Settings,
+    *,
+    given: bool,
+    samples: int,
+    kept: Shifts | None = None,
 ) -> Choice:
     """Decide what is corrected.
 
@@ -75,6 +90,7 @@ def choose(
         settings: of the conversion.
         given: whether the values of spikes were given, so that there is no calibration.
         samples: how many there are to measure on.
+        kept: corrections that came with the values.
 
     Raises:
         ConstraintError: there is no such correction, or none for this input.
@@ -100,6 +116,8 @@ def choose(
                 fix="correct=None",
             )
         return Choice(kinds=kinds_of(asked), samples=min(samples, MOST), automatic=False, why=f"correct={asked!r}")
+    if found := [word for word, values in _words(kept) if values]:
+        return Choice(kinds=tuple(found), automatic=False, why="as the state holds them")
     if given:
         return Choice(why="the values of spikes are given, by hand or by fine-tuning, and stay as they are")
     if settings.schedule == "layerwise":
@@ -118,6 +136,11 @@ def choose(
     if settings.neuron is SignedIF:
         return Choice(kinds=SIGNED, samples=number, why="what spikes of -1 do not take back is a mean")
     return Choice(kinds=CHOSEN, samples=number, why="IF neurons lose most by spikes that come unevenly")
+
+
+def _words(kept: Shifts | None) -> list[tuple[Kind, Mapping[str, Tensor]]]:
+    """Return corrections by the words for them."""
+    return [] if kept is None else [("weights", kept.weights), ("bias", kept.bias), ("potential", kept.initial)]
 
 
 def affordable(core: Graph, steps: int, *, samples: int) -> int:

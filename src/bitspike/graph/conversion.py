@@ -62,11 +62,10 @@ class Conversion:
     def __repr__(self) -> str:
         s, found, done = self.settings, self.calibration, self.correction
         read = f", of {found['samples']} samples" if "samples" in found else ""
-        made = f"{' and '.join(done['kinds'])} on {done['samples']} samples" if done.get("kinds") else "nothing"
         rows = {
             "network": f"{self.graph.model}, T = {s.steps}, {s.neuron.__name__}, {s.schedule}",
             "threshold": f"{found.get('statistic', 'given')}{read}",
-            "corrected": made + (f" ({done['why']})" if "why" in done else ""),
+            "corrected": corrected(done) + (f" ({done['why']})" if "why" in done else ""),
             "others": done.get("others", ""),
             "notes": "; ".join(self.notes),
         }
@@ -174,6 +173,17 @@ class Conversion:
         outer = built.network if whole else rebuild(replaced(self.graph, self.region, built.network))
         network = Converted(outer, outer.graph, class_name=type(outer).__name__)
         return with_record(network, record, network if whole else built.network).eval()
+
+
+def corrected(correction: Mapping[str, Any]) -> str:
+    """Return in words what was corrected.
+
+    Example:
+        >>> corrected({"kinds": ["bias"], "samples": 64}), corrected({"kinds": []})
+        ('bias on 64 samples', 'nothing')
+    """
+    on = f" on {correction['samples']} samples" if correction.get("samples") else ""
+    return " and ".join(correction["kinds"]) + on if correction.get("kinds") else "nothing"
 
 
 def _refuse_other_coding(before: str, now: str, grids: Mapping[str, Grid]) -> None:

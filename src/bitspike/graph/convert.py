@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from bitspike.errors import ConstraintError
 from bitspike.graph.adjust import PIPELINES, Corrections, find_shifts
 from bitspike.graph.automatic import choose
+from bitspike.graph.built import Shifts
 from bitspike.graph.calibrate import Calibration, Rules
 from bitspike.graph.calibrate import calibrate as find_lambdas
 from bitspike.graph.capture import capture
 from bitspike.graph.conversion import Conversion, holds_input
-from bitspike.graph.converted import saved_grids, saved_values
+from bitspike.graph.converted import saved_grids, saved_shifts, saved_values
 from bitspike.graph.cut import core_of
 from bitspike.graph.entering import Rates, Seen, entering, grids_of
 from bitspike.graph.feed import feed
@@ -64,7 +65,7 @@ def convert(
         example: one or more inputs as the model takes them, batch first.
         calibrate: batches of training data, with or without labels (the first ``samples`` are read), one tensor of
             samples, or the values of spikes by operation that an earlier conversion found, as a mapping or as its
-            state_dict, which brings the grids too; a mapping leaves the input's grid to the example, which
+            state_dict, which brings the grids and corrections too; a mapping leaves the input's grid to the example, which
             ``conversion.notes`` say. For ``coding="events"`` rates [N, ...], or better frames [T, N, ...], which show
             the counts that the input's grid has to hold.
         threshold: how the value of a spike is read from the activations: ``bs.MSEThreshold()``,
@@ -169,8 +170,9 @@ def assemble(
     source = calibrate if not given else [inputs] if data is None else data
     rates = Rates(graph, settings.steps, source) if settings.coding == "events" and source is not None else None
     batches = list(feed(graph, source if rates is None else rates, samples=samples))  # read once, used three times
-    saved: dict[str, Grid] = {}
+    saved, kept = dict[str, Grid](), Shifts()
     if isinstance(calibrate, Mapping):
+        kept = saved_shifts(calibrate) if correct == "auto" else kept
         calibrate, saved = saved_values(calibrate), saved_grids(calibrate)
         missing = [id for id in at if id not in calibrate]
         if missing:
@@ -190,14 +192,15 @@ def assemble(
     grids, more = grids_of(graph, seen, settings, given=input_grid, bits=input_bits)
     notes += () if saved else (*(said if input_grid is None else ()), *more)
     grids |= saved
-    choice = choose(correct, core, settings, given=given, samples=sum(batch[0].shape[0] for batch in batches))
+    choice = choose(correct, core, settings, given=given, kept=kept, samples=sum(len(batch[0]) for batch in batches))
     notes += choice.notes
-    if alone and choice.kinds:
+    if alone and choice.measured:
         notes += ("W206: corrections were measured on the example alone; data=loader would do better",)
     made = Conversion(
-        graph, frozenset(chosen), lambdas, grids, settings, record, notes=notes, correction=choice.manifest()
-    )
-    if choice.kinds:
+        graph, frozenset(chosen), lambdas, grids, settings, record, shifts=kept, notes=notes,
+        correction=choice.manifest(),
+    )  # fmt: skip
+    if choice.measured:
         made = replace(made, shifts=find_shifts(made, batches, kinds=choice.kinds, samples=choice.samples, seed=seed))
     return made.assemble()
 

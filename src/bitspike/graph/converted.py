@@ -6,16 +6,20 @@ state_dict carries them, so that weights never run with the numbers of another c
     conversion.numbers      float64 [k]: every step, threshold, gain and grid that is no tensor, in the order of modules
     conversion.value.<id>   float64 [1] or [C]: the real value of a rate of 1, by operation
     conversion.grid.<id>    float64 [3]: scale, smallest and largest code of what enters, by entry
+    conversion.bias.<id>, conversion.initial.<id>, conversion.weights.<id>
+                            what corrections found: biases and first potentials by neuron, real weights by layer
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
+from bitspike.graph.built import Shifts
 from bitspike.nn import Encoder, Gain, Neuron, SignedIF
 from bitspike.nn.counts import Codes
 from bitspike.ops.grids import Grid
@@ -26,11 +30,10 @@ from bitspike.weights.schemes import FixedPoint
 
 _KEY = "conversion."
 _OTHER = (
-    "the state was saved by a conversion with other values of spikes, steps, thresholds or grids than this network "
-    "has, and its weights mean something only with those.\n\t  fix: make the network with those of the state: "
-    "bs.convert(model, example, calibrate=state, ...) with the float weights and the other choices of then; after a "
-    "correction (correct=...) repeat the call of then, with its data and seed. Or keep the integers: "
-    "bs.save(bs.lower(network, example), folder)"
+    "the state was saved by a conversion with other values of spikes, steps, thresholds, grids or corrections than "
+    "this network has, and its weights mean something only with those.\n\t  fix: make the network with those of the "
+    "state: bs.convert(model, example, calibrate=state, ...) with the float weights and the other choices of then, "
+    "correct left out. Or keep the integers: bs.save(bs.lower(network, example), folder)"
 )
 _FLOAT = (
     "the state has no conversion.numbers, so it is not that of a converted network.\n\t  fix: load it into the network "
@@ -70,13 +73,18 @@ class Converted(fx.GraphModule):
         for id, grid in record.grids.items():
             numbers = (grid.scale, grid.low, grid.high)
             destination[f"{prefix}{_KEY}grid.{id}"] = torch.tensor(numbers, dtype=torch.float64)
+        for name, value in _shift_entries(record.shifts).items():
+            destination[f"{prefix}{_KEY}{name}"] = value.detach().cpu().clone()
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, metadata: Any, strict: bool, missing_keys: list[str], *more: Any
     ) -> None:
         strip_prefixes(self._modules, state_dict, prefix)
         found = state_dict.get(f"{prefix}{_KEY}numbers")
-        if found is None or not torch.equal(found.cpu().double(), numbers_of(self.spiking)):
+        if found is None or not (
+            torch.equal(found.cpu().double(), numbers_of(self.spiking))
+            and _same(saved_shifts(state_dict, prefix=prefix), self.conversion.shifts)
+        ):
             more[-1].append(_OTHER if found is not None else _FLOAT)
             state_dict.clear()  # what is refused changes nothing
             state_dict.update(self.state_dict(prefix=prefix))
@@ -125,6 +133,35 @@ def saved_values(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     start = f"{_KEY}value."
     found = {key.removeprefix(start): value for key, value in state.items() if key.startswith(start)}
     return found or dict(state)
+
+
+def saved_shifts(state: Mapping[str, Tensor], *, prefix: str = "") -> Shifts:
+    """Return the corrections in the state_dict of a converted network; none for other mappings.
+
+    Example:
+        >>> saved_shifts({"conversion.bias.relu": torch.ones(1)}).bias, saved_shifts({}).weights
+        ({'relu': tensor([1.])}, {})
+    """
+    found = {
+        kind.name: {
+            key.removeprefix(start): value.detach().cpu()
+            for start in [f"{prefix}{_KEY}{kind.name}."]
+            for key, value in state.items()
+            if key.startswith(start)
+        }
+        for kind in fields(Shifts)
+    }
+    return Shifts(**found)
+
+
+def _shift_entries(shifts: Shifts) -> dict[str, Tensor]:
+    """Return corrections by their names in a state_dict."""
+    return {f"{kind.name}.{id}": x for kind in fields(Shifts) for id, x in getattr(shifts, kind.name).items()}
+
+
+def _same(a: Shifts, b: Shifts) -> bool:
+    one, other = _shift_entries(a), _shift_entries(b)
+    return one.keys() == other.keys() and all(torch.equal(x.cpu(), other[name].cpu()) for name, x in one.items())
 
 
 def saved_grids(state: Mapping[str, Tensor]) -> dict[str, Grid]:
