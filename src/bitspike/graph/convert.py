@@ -65,8 +65,8 @@ def convert(
         example: one or more inputs as the model takes them, batch first.
         calibrate: batches of training data, with or without labels (the first ``samples`` are read), one tensor of
             samples, or the values of spikes by operation that an earlier conversion found, as a mapping or as its
-            state_dict, which brings the grids and corrections too; a mapping leaves the input's grid to the example, which
-            ``conversion.notes`` say. For ``coding="events"`` rates [N, ...], or better frames [T, N, ...], which show
+            state_dict, which brings the grids and corrections too; a mapping leaves the input's grid to the example,
+            which ``conversion.notes`` say. For ``coding="events"`` rates [N, ...], or better frames [T, N, ...], which show
             the counts that the input's grid has to hold.
         threshold: how the value of a spike is read from the activations: ``bs.MSEThreshold()``,
             ``bs.PercentileThreshold(99.9)`` or ``bs.MaxThreshold()``; None takes the first up to T = 32, the second
