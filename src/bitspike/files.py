@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -29,6 +30,21 @@ def is_left_over(path: Path) -> bool:
         (True, False)
     """
     return path.name.startswith(".") and path.name.endswith((_PARTIAL, _PREVIOUS))
+
+
+def way_out(error: BaseException) -> str:
+    """Return what helps where a file could not be written.
+
+    Example:
+        >>> way_out(OSError(errno.EFBIG, "File too large"))
+        'lift the limit on the size of files (ulimit -f unlimited)'
+    """
+    number = error.errno if isinstance(error, OSError) else None
+    if number == errno.EFBIG:
+        return "lift the limit on the size of files (ulimit -f unlimited)"
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "a folder that you may write to"
+    return "a folder with room for it"
 
 
 def write_whole(path: Path, content: bytes | str) -> None:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import os
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
-from bitspike.errors import ConstraintError, ExportError
+from bitspike.errors import ConstraintError, ExportError, PackageError
+from bitspike.formats.c import write_c
 from bitspike.formats.nir import read_nir, write_nir
-from bitspike.formats.onnx import write_onnx
+from bitspike.formats.onnx import Mode, write_onnx
 from bitspike.integer.debug import one_convolution
 from bitspike.integer.network import Burst, IntegerNetwork, MaxPool, Node
+from bitspike.integer.package import save
 from bitspike.ops.grids import Dyadic
 
 
@@ -61,6 +66,57 @@ def test_counts_need_neurons_that_have_a_formula(values: dict[str, Any], reason:
     net = changed(one_convolution(), "neuron", **values)
     with pytest.raises(ExportError, match=rf"1 of 5 nodes\n  neuron  Neuron neuron: {reason}\n  fix:"):
         write_onnx(net, tmp_path / "net.onnx", mode="count")
+    assert not list(tmp_path.iterdir())
+
+
+LEAKS = changed(one_convolution(), "neuron", leak=Dyadic(1, 1))
+WIDE = changed(one_convolution(), "neuron", bias=np.full((1, 1), 2**52))
+
+
+@pytest.mark.parametrize(
+    ("net", "mode", "ways"),
+    [
+        (LEAKS, "count", ["step", "sequence"]),
+        (LEAKS, "qonnx", ["step", "sequence"]),
+        (LEAKS, "qonnx-readouts", ["step", "sequence"]),
+        (WIDE, "qonnx", ["count", "step"]),
+    ],
+)
+def test_the_modes_that_a_refusal_names_hold_the_network(
+    net: IntegerNetwork, mode: Mode, ways: list[str], tmp_path: Path
+) -> None:
+    with pytest.raises(ExportError) as refused:
+        write_onnx(net, tmp_path / "net.onnx", mode=mode)
+    assert re.findall(r"\(--form (\S+)\)", str(refused.value.fix)) == ways
+    for way in ways:
+        assert write_onnx(net, tmp_path / f"{way}.onnx", mode=cast(Mode, way)).is_file()
+
+
+@pytest.mark.parametrize(
+    ("number", "way"),
+    [
+        (errno.ENOSPC, "room"),
+        (errno.EFBIG, "ulimit -f unlimited"),
+        (errno.EACCES, "may write"),
+        (errno.EROFS, "may write"),
+    ],
+)
+def test_the_way_out_of_a_failed_write_fits_its_cause(
+    number: int, way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(handle: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("os.fsync", fails)
+    for write, error in (
+        (lambda net: write_nir(net, tmp_path / "net.nir"), ExportError),
+        (lambda net: write_onnx(net, tmp_path / "net.onnx"), ExportError),
+        (lambda net: write_c(net, tmp_path / "c"), ExportError),
+        (lambda net: save(net, tmp_path / "network"), PackageError),
+    ):
+        with pytest.raises(error, match="could not be written") as refused:
+            write(one_convolution())
+        assert way in str(refused.value.fix)
     assert not list(tmp_path.iterdir())
 
 

@@ -121,6 +121,28 @@ def lacking(name: str) -> Damage:
     return stated(lambda state: state.pop(name))
 
 
+def restated_files(files: object) -> Damage:
+    """Replace the digests of files by something else, with a digest that agrees."""
+
+    def damage(checkpoints: Path) -> None:
+        path = checkpoints / "last" / STATE
+        state = {**json.loads(path.read_text()), "files": files}
+        path.write_text(json.dumps({**state, "digest": digests.of_values(state)}))
+
+    return damage
+
+
+def undigested(names: tuple[str, ...]) -> Damage:
+    """Take the digest of a state away, and some of what came with it."""
+
+    def damage(checkpoints: Path) -> None:
+        path = checkpoints / "last" / STATE
+        state = json.loads(path.read_text())
+        path.write_text(json.dumps({key: value for key, value in state.items() if key not in ("digest", *names)}))
+
+    return damage
+
+
 def spoil_best(checkpoints: Path) -> None:
     shutil.copy(checkpoints / "last" / MODEL, checkpoints / "best" / MODEL)
     flip(checkpoints / "best" / MODEL, 0.9)
@@ -137,6 +159,12 @@ DAMAGE: dict[str, tuple[Damage, str]] = {
         f"no {name}": (lacking(name), f"the field '{name}' is missing")
         for name in ("epoch", "epochs", "seed", "best_epoch", "history")
     },
+    "no list of files": (restated_files([]), "its list of files is no mapping"),
+    "its digest is lost": (
+        undigested(()),
+        f"last/{STATE} cannot be read: it lacks its digest, and still has files and",
+    ),
+    "its digests of files are lost, too": (undigested(("files",)), "lacks its digest, and still has best_digest"),
     "an epoch too many": (stated(lambda s: s.update(epoch=3)), "the history holds 2 epochs"),
     "an epoch beyond counting": (stated(lambda s: s.update(epoch=2**62, epochs=2**62)), "the history holds 2 epochs"),
     "epoch is text": (stated(lambda s: s.update(epoch="2")), "epoch is '2', which is of another kind"),

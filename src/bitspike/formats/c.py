@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 from bitspike.errors import ExportError
-from bitspike.files import whole_folder
+from bitspike.files import way_out, whole_folder
 from bitspike.formats.c_bench import Vectors, bench_text, makefile_text, readme_text, vectors_text
 from bitspike.formats.c_program import MARK, CMemory, program
 from bitspike.integer.network import IntegerNetwork
@@ -97,7 +97,7 @@ def _write(folder: Path, files: dict[str, str]) -> Path:
             for file, text in files.items():
                 (made / file).write_bytes(text.encode("ascii"))
     except OSError as error:
-        raise ExportError(f"{folder} could not be written: {error}", fix="a folder with room for it") from error
+        raise ExportError(f"{folder} could not be written: {error}", fix=way_out(error)) from error
     return folder
 
 

@@ -26,4 +26,4 @@ def write_whole(path: Path, content: bytes) -> None:
     try:
         files.write_whole(path, content)
     except OSError as error:
-        raise ExportError(f"{path} could not be written: {error}", fix="a folder with room for it") from error
+        raise ExportError(f"{path} could not be written: {error}", fix=files.way_out(error)) from error

@@ -65,9 +65,13 @@ def write_nir(
     if units not in get_args(Units):
         raise ConstraintError(f"units={units!r}: allowed are {', '.join(get_args(Units))}")
     if reader is not None and reader not in get_args(Reader):
-        raise ConstraintError(f"reader={reader!r}: allowed are {', '.join(get_args(Reader))}", fix="reader=None")
+        raise ConstraintError(
+            f"reader={reader!r}: allowed are {', '.join(get_args(Reader))}", fix="leave reader (--for) away"
+        )
     if reader is not None and units != "integer":
-        raise ConstraintError(f"units={units!r}: a file for {reader} has integer units", fix='units="integer"')
+        raise ConstraintError(
+            f"units={units!r}: a file for {reader} has integer units", fix='units="integer" (--form integer)'
+        )
     made = plan(net, units=units, reader=reader)
     if reader is not None and made.problems:
         refuse(f"A NIR file for {READERS[reader].title}", net, made.problems, fix=_way_out(net, reader))
@@ -146,9 +150,7 @@ def _way_out(net: IntegerNetwork, reader: Reader) -> str:
         return " or ".join(f'reader="{name}" (--for {name})' for name in others)
     if plan(net).problems:
         return "bs.write_onnx(net, path), bs.write_c(net, folder) or bs.save(net, folder)"
-    return (
-        "no reader runs all of it; reader=None writes the network for readers that keep the metadata, or bs.write_onnx"
-    )
+    return "no reader runs all of it; leave reader (--for) away for a file that holds it with the metadata, or bs.write_onnx"
 
 
 def _node(nir: Any, entry: Entry) -> Any:

@@ -58,15 +58,6 @@ _PROBLEMS: Mapping[str, Callable[[IntegerNetwork], list[tuple[Node, str]]]] = {
     "qonnx-readouts": onnx_quant.problems,
 }
 _PARTS = {"step": onnx_step.parts, "count": onnx_count.parts, "sequence": onnx_sequence.parts}
-_WAYS_OUT = {
-    "step": 'write_onnx(net, path, mode="sequence")',
-    "count": 'write_onnx(net, path, mode="step"), or convert with IF neurons that reset by subtraction',
-    "sequence": "bs.save(net, folder)",
-    "qonnx": 'write_onnx(net, path, mode="count") or mode="step"',
-    "qonnx-readouts": 'write_onnx(net, path, mode="count") or mode="step"',
-}
-
-
 HELD: Mapping[type[Node], str] = {
     Input: "input; grid and coding in the metadata",
     Convolution: "ConvInteger of 8-bit digits",
@@ -159,7 +150,7 @@ def parts_of(net: IntegerNetwork, mode: Mode) -> tuple[Parts, str]:
     Raises:
         ExportError: a node cannot be written in this mode, or a number needs more than 63 bits.
     """
-    refuse(f"ONNX, mode {mode!r},", net, _PROBLEMS[mode](net), fix=_WAYS_OUT[mode])
+    refuse(f"ONNX, mode {mode!r},", net, _PROBLEMS[mode](net), fix=_way_out(net, mode))
     found = ranges(net, totals=mode not in ("step", "sequence"))
     if mode in ("qonnx", "qonnx-readouts"):
         return onnx_quant.parts(net, found, counts=mode == "qonnx"), "float32"
@@ -170,6 +161,14 @@ def parts_of(net: IntegerNetwork, mode: Mode) -> tuple[Parts, str]:
             fix="fewer steps, or weights and gains of fewer bits",
         )
     return _PARTS[mode](net, numbers, found), numbers.__name__
+
+
+def _way_out(net: IntegerNetwork, mode: Mode) -> str:
+    """Name the modes of integers that hold the network; there is one always."""
+    ways = [name for name in ("count", "step", "sequence") if name != mode and not _PROBLEMS[name](net)]
+    named = " or ".join(f'write_onnx(net, path, mode="{name}") (--form {name})' for name in ways[:2])
+    uncounted = mode not in ("step", "sequence") and "count" not in ways
+    return f"{named}; counts need IF neurons that reset by subtraction" if uncounted else named
 
 
 def problems_of(net: IntegerNetwork, mode: Mode) -> list[tuple[Node, str]]:

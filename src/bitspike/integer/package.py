@@ -22,7 +22,7 @@ from safetensors.numpy import save as _in_memory_order  # noqa: TID251  # tensor
 
 from bitspike import digests
 from bitspike.errors import BitspikeError, PackageError
-from bitspike.files import whole_folder
+from bitspike.files import way_out, whole_folder
 from bitspike.integer.entries import Arrays, node_of, smallest, tensors_of
 from bitspike.integer.manifest import (
     AGAIN,
@@ -85,7 +85,7 @@ def save(net: IntegerNetwork, folder: str | os.PathLike[str], *, vectors: Arrays
             manifest = manifest_of(net, {name: _tensor_digest(array) for name, array in tensors.items()}, files)
             (made / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     except (OSError, SafetensorError) as error:
-        raise PackageError(f"{folder} could not be written: {error}", fix="a folder with room for it") from error
+        raise PackageError(f"{folder} could not be written: {error}", fix=way_out(error)) from error
     return folder
 
 

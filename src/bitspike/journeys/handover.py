@@ -58,13 +58,17 @@ def export(
         ['Makefile', 'README.md', 'network.c', 'network.h', 'network_test.c', 'network_vectors.h']
     """
     if format not in get_args(Format):
-        raise ConstraintError(f"format {format!r}: allowed are {', '.join(get_args(Format))}", fix="--format c")
+        raise ConstraintError(
+            f"format {format!r}: allowed are {', '.join(get_args(Format))}", fix='format="c" (--format c)'
+        )
     if form is not None and form not in FORMS[format]:
         if not FORMS[format]:
-            raise ConstraintError(f"format {format!r} has one form", fix="no --form")
+            raise ConstraintError(f"format {format!r} has one form", fix="leave form (--form) away")
         raise ConstraintError(f"form {form!r} of format {format!r}: allowed are {', '.join(FORMS[format])}")
     if reader is not None and format != "nir":
-        raise ConstraintError(f"reader {reader!r} of format {format!r}: NIR files are for readers", fix="--format nir")
+        raise ConstraintError(
+            f"reader {reader!r} of format {format!r}: NIR files are for readers", fix='format="nir" (--format nir)'
+        )
     net = network if isinstance(network, IntegerNetwork) else read_network(network)
     if format == "c":
         known = golden(net) if isinstance(network, IntegerNetwork) else read_tensors(saved(network), VECTORS)

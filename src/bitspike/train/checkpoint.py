@@ -175,6 +175,10 @@ def _state(folder: Path) -> dict[str, Any]:
         state = digests.read_json(path, finite=False)
         if not isinstance(state, dict):
             raise ValueError("it is no mapping")
+        if not isinstance(state.get("files", {}), dict):
+            raise ValueError("its list of files is no mapping")
+        if "digest" not in state and (left := [name for name in ("files", "best_digest") if name in state]):
+            raise ValueError(f"it lacks its digest, and still has {' and '.join(left)}, so it is not what was written")
     except (OSError, ValueError) as error:
         raise PackageError(f"{path} cannot be read: {error}", fix=_from_the_start(folder.parent)) from error
     if "digest" in state and state["digest"] != (found := digests.of_values(state)):
