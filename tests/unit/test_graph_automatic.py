@@ -201,3 +201,24 @@ def test_corrections_do_not_depend_on_how_many_samples_are_computed_together(mon
     assert whole.bias.keys() == parted.bias.keys()
     for id, shift in whole.bias.items():
         torch.testing.assert_close(parted.bias[id], shift)
+
+
+def test_inference_mode_around_a_conversion_changes_nothing() -> None:
+    x = images(64, 2, 6, 6)
+    wanted = bs.convert(Block().eval(), x[:1], calibrate=x, steps=4)
+    with torch.inference_mode():
+        model, data = Block().eval(), images(64, 2, 6, 6)
+        found = bs.convert(model, data[:1], calibrate=data, steps=4)
+        tuned = bs.prepare(model, data[:1], calibrate=data, steps=4)
+        finished = bs.finish(tuned, data[:1], data=data, correct=("least_squares", "weights"))
+    assert torch.equal(found(x), wanted(x))
+    for network in (found, tuned, finished):  # what comes out can be trained
+        network(x).sum().backward()
+        assert any(p.grad is not None for p in network.parameters())
+
+
+@pytest.mark.parametrize("asked", [True, False, "Auto", ["auto"], ("light",), 3])
+def test_what_is_no_correction_is_told_what_is(asked: Any) -> None:
+    x = images(16, 2, 6, 6)
+    with pytest.raises(ConstraintError, match=r"(?s)is no correction.*'least_squares'.*'auto'.*None for nothing"):
+        bs.convert(Block().eval(), x[:1], calibrate=x, steps=4, correct=asked)

@@ -328,3 +328,29 @@ def test_large_counts_are_multiplied_where_that_is_cheaper() -> None:
     assert (line.kind, line.input_bits) == ("mac", 8)
     assert line.operations == 4 * (4 * 6 * 6) * (2 * 3 * 3)  # at every step: outputs times window
     assert line.operations * line.operation_pj < additions(frames) * 0.03
+
+
+@pytest.mark.parametrize(("own", "other"), [(torch.float32, torch.float64), (torch.float64, torch.float32)])
+def test_data_of_another_precision_than_the_weights_are_refused(own: torch.dtype, other: torch.dtype) -> None:
+    model, x = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)).to(own), torch.rand(16, 4)
+    for call in (bs.convert, bs.prepare):
+        with pytest.raises(DataError, match=f"data of {other}: the network computes in {own}"):
+            call(model, x[:1].to(own), calibrate=x.to(other), steps=4)
+    assert bs.convert(model, x[:1].to(own), calibrate=x.to(own), steps=4)(x.to(own)).dtype == own
+
+
+def test_one_batch_by_name_is_no_loader() -> None:
+    model, x = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), torch.rand(16, 4)
+    with pytest.raises(DataError, match=r"(?s)mapping with the keys 'input'.*\[batch\]"):
+        bs.prepare(model, x[:1], calibrate={"input": x}, steps=4)
+    assert bs.prepare(model, x[:1], calibrate=[{"input": x}], steps=4)(x).shape == (16, 2)
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.int64, torch.float16])
+def test_a_network_of_events_runs_counts_of_any_type(kind: torch.dtype) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16, 3)).eval()
+    frames = torch.randint(0, 4, (4, 8, 2, 4, 4))
+    snn = bs.convert(model, frames[0, :1].float(), calibrate=frames, steps=4, coding="events")
+    assert torch.equal(snn(frames.to(kind)), snn(frames.float()))
+    assert torch.equal(snn(frames > 0), snn((frames > 0).float()))

@@ -393,7 +393,7 @@ def test_several_inputs_may_be_one_that_is_cut_inside() -> None:
 
 def test_unknown_corrections_are_refused() -> None:
     x, model = images(4, 2, 8, 8), Residual().eval()
-    with pytest.raises(ConstraintError, match=r"'heavy' is no correction.*'weights', .*'light', 'advanced'"):
+    with pytest.raises(ConstraintError, match=r"(?s)'heavy' is no correction.*'weights', .*'light', 'advanced'"):
         bs.convert(model, x[:1], calibrate=x, correct="heavy")
 
 
@@ -504,3 +504,16 @@ def test_padded_shortcuts_run_natively() -> None:
     assert bs.verify(net, x, engine=True).equal
     with torch.no_grad():
         assert relative(snn(x), model(x)) < 0.05
+
+
+def test_the_way_out_of_values_that_differ_from_place_to_place_works() -> None:
+    torch.manual_seed(0)
+    x = torch.rand(32, 6)
+    model = nn.Sequential(
+        nn.Linear(6, 4 * 16), nn.Unflatten(1, (4, 4, 4)), nn.ReLU(), nn.Conv2d(4, 3, 3), nn.Flatten()
+    ).eval()  # fmt: skip
+    with pytest.raises(ConversionError, match="per_channel=False"):
+        bs.convert(model, x[:1], calibrate=x, steps=32)
+    snn = bs.convert(model, x[:1], calibrate=x, steps=32, per_channel=False)
+    with torch.no_grad():
+        assert float((snn(x) - model(x)).norm() / model(x).norm()) < 0.05

@@ -82,6 +82,8 @@ def test_a_corrected_state_makes_the_same_network_again_and_is_refused_by_others
     assert torch.equal(again(X), first(X))
     assert torch.equal(again.conversion.build(steps=4)(X), first.conversion.build(steps=4)(X))
     assert "as the state holds them" in repr(again.conversion)
+    behind = bs.convert(network(), X[:1], calibrate={f"module.{key}": x for key, x in state.items()}, steps=8)
+    assert torch.equal(behind(X), first(X))  # saved from inside DataParallel
     assert "W206" not in repr(again.conversion.notes)  # nothing was measured on the example
 
 

@@ -147,3 +147,90 @@ def test_integers_are_compared_with_soft_labels_too() -> None:
     assert bs.compare(snn, net, [(X, SOFT)]) == bs.compare(snn, net, [(X, Y)])
     with pytest.raises(DataError, match=r"labels\.squeeze\(1\)"):
         bs.compare(snn, net, [(X, Y[:, None])])
+
+
+class Sum(nn.Module):
+    """Two inputs that meet in one neuron."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.b, self.out = nn.Linear(16, 8), nn.Linear(4, 8), nn.Linear(8, 3)
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        return self.out(F.relu(self.a(a) + self.b(b)))  # type: ignore[no-any-return]
+
+
+def test_integers_of_several_inputs_are_compared_with_the_network_that_takes_them() -> None:
+    a, b = X.flatten(1), X[:, 0, 0]
+    snn = bs.convert(Sum().eval(), (a[:1], b[:1]), calibrate=[(a, b)], steps=8)
+    net = bs.lower(snn, (a[:1], b[:1]))
+    found = bs.compare(snn, net, [((a, b), Y)])
+    answers = snn(a, b).argmax(1)
+    assert (found.spikes, found.predictions, found.samples) == (1.0, 1.0, 16)
+    assert found.accuracy == found.lowered_accuracy == float((answers == Y).double().mean())
+
+
+@pytest.mark.parametrize("include", [["2", "3"], ["0", "1", "2", "3"]])
+def test_integers_of_a_part_are_compared_with_the_whole_network(include: list[str]) -> None:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16, 3)]
+    model = nn.Sequential(*layers, nn.Softmax(1)).eval()
+    snn = bs.convert(model, X[:1], calibrate=X, steps=4, include=include)
+    net = bs.lower(snn, X[:1])
+    found = bs.compare(snn, net, [(X[:7], Y[:7]), (X[7:], Y[7:])])
+    assert bs.verify(net, snn.conversion.packed(X)).equal
+    assert found.spikes == 1.0
+    with pytest.raises(DataError, match=r"gave \[16, 4, 2, 2\] for 16 labels"):
+        bs.compare(bs.spiking_part(snn), net, [(snn.conversion.packed(X), Y)])
+    assert found.accuracy == found.lowered_accuracy == float((snn(X).argmax(1) == Y).double().mean())
+    with torch.no_grad():  # integers of other weights are found out, behind the real layers too
+        model[5].weight.mul_(-1)
+    other = bs.convert(model, X[:1], calibrate=X, steps=4, include=include)
+    assert bs.compare(other, net, [(X, Y)]).accuracy == float((other(X).argmax(1) == Y).double().mean())
+
+
+@pytest.mark.parametrize(
+    ("batches", "said"),
+    [
+        ([X], r"a batch is a tensor \[16, 1, 4, 4\]"),
+        ([X[:2]], "a batch is a tensor"),  # two samples are no inputs and labels
+        ([{"x": X, "y": Y}], "a batch is a dict"),
+        ([(X, Y, Y)], r"a batch is a tuple of \[16, 1, 4, 4\], \[16\], \[16\]"),
+        ([((X, X), Y)], r"the inputs of a batch are a tuple of .*needed is a tensor"),
+        ([(X.numpy(), Y)], "torch.from_numpy"),
+        (X, r"tensor \[16, 1, 4, 4\] stands where batches"),
+    ],
+)
+def test_what_is_no_pair_of_inputs_and_labels_is_named(batches: Any, said: str) -> None:
+    snn = bs.convert(nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 3)), X[:1], calibrate=X)
+    net = bs.lower(snn, X[:1])
+    uses = [
+        lambda: bs.fit(classifier(), batches, epochs=1, **FAST),
+        lambda: evaluate(classifier(), batches),
+        lambda: bs.compare(snn, net, batches),
+    ]
+    for use in uses:
+        with pytest.raises(DataError, match=said):
+            use()
+
+
+def test_samples_of_event_frames_are_counted_and_not_their_steps() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        bs.TimeDistributed(nn.Flatten(), nn.Linear(16, 8)),
+        bs.IF(),
+        bs.TimeDistributed(nn.Linear(8, 3)),
+        bs.RateReadout(),
+    )
+    frames = torch.randint(0, 2, (5, 16, 1, 4, 4)).float()  # [T, N, C, H, W]
+    batches = [(frames[:, :10], Y[:10]), (frames[:, 10:], Y[10:])]
+    history = bs.fit(model, batches, epochs=1, **{**FAST, "optimizer": SGD(lr=1e-30)})
+    found = evaluate(model, batches)
+    with torch.no_grad():
+        out = model.eval()(frames)
+    right, loss = float((out.argmax(1) == Y).double().mean()), float(F.cross_entropy(out, Y))
+    assert (found.samples, found.accuracy) == (16, right)
+    assert found.loss == pytest.approx(loss, rel=1e-5)
+    assert history.epochs[0].train_accuracy == right
+    assert history.epochs[0].train_loss == pytest.approx(loss, rel=1e-5)

@@ -55,10 +55,15 @@ def kinds_of(given: Corrections) -> tuple[Kind, ...]:
         >>> kinds_of("advanced"), kinds_of("bias")
         (('weights', 'potential'), ('bias',))
     """
-    found = PIPELINES.get(given, (given,)) if isinstance(given, str) else tuple(given)
-    allowed = (*get_args(Kind), *PIPELINES)
+    several = isinstance(given, list | tuple)
+    found = tuple(given) if several else PIPELINES.get(str(given), (given,))
     if wrong := [kind for kind in found if kind not in get_args(Kind)]:
-        raise ConstraintError(f"convert(correct={given!r}): {wrong[0]!r} is no correction; there are {allowed}")
+        kinds = ", ".join(map(repr, get_args(Kind)))
+        raise ConstraintError(
+            f"convert(correct={given!r}): {wrong[0]!r} is no correction",
+            fix=f"one of {kinds}, or several of them in a tuple; alone also 'light', 'advanced', 'auto' for what is "
+            "chosen by itself, and None for nothing",
+        )
     return cast(tuple[Kind, ...], found)
 
 

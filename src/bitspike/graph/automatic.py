@@ -1,7 +1,8 @@
 """What ``bs.convert`` corrects where it is asked for nothing: what was measured to be worth its time, or nothing.
 
 The measurements are in docs/conversion-results.md: plain IF neurons lose most by spikes that come unevenly, and least
-squares and another initial potential take most of that back at about the cost of the calibration itself.
+squares and another initial potential take most of that back. Every sample that is measured costs about 3 T passes, so
+that small and middling networks spend more time here than in the calibration; ``WORK`` is the bound.
 """
 
 from __future__ import annotations

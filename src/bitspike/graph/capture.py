@@ -162,7 +162,7 @@ def _sound(model: nn.Module) -> None:
             fix="real numbers: layer.weight = nn.Parameter(layer.weight.dequantize()), of every such layer",
         )
     numbers = [*model.named_parameters(), *(b for b in model.named_buffers() if ".running_" in f".{b[0]}")]
-    if broken := [name for name, t in numbers if t.is_floating_point() and not bool(t.isfinite().all())]:
+    if broken := [name for name, t in numbers if t.is_floating_point() and not bool(t.detach().isfinite().all())]:
         raise ConversionError(
             f"{', '.join(broken[:3])} {'hold' if len(broken) > 1 else 'holds'} NaN or infinity",
             fix="a checkpoint of before the training diverged",

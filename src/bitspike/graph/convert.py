@@ -17,7 +17,7 @@ from bitspike.graph.calibrate import Calibration, Rules
 from bitspike.graph.calibrate import calibrate as find_lambdas
 from bitspike.graph.capture import capture
 from bitspike.graph.conversion import Conversion, holds_input
-from bitspike.graph.converted import saved_grids, saved_shifts, saved_values
+from bitspike.graph.converted import plain_names, saved_grids, saved_shifts, saved_values
 from bitspike.graph.cut import core_of
 from bitspike.graph.entering import Rates, Seen, entering, grids_of
 from bitspike.graph.feed import feed
@@ -39,6 +39,7 @@ Frontend = Literal["fx", "export"]
 _FINISHING = ("include", "exclude", "input_grid", "input_bits", "samples", "correct")
 
 
+@torch.inference_mode(False)  # corrections take gradients, and the result may be trained
 def convert(
     model: nn.Module,
     example: Tensor | tuple[Tensor, ...],
@@ -66,8 +67,8 @@ def convert(
         calibrate: batches of training data, with or without labels (the first ``samples`` are read), one tensor of
             samples, or the values of spikes by operation that an earlier conversion found, as a mapping or as its
             state_dict, which brings the grids and corrections too; a mapping leaves the input's grid to the example,
-            which ``conversion.notes`` say. For ``coding="events"`` rates [N, ...], or better frames [T, N, ...], which show
-            the counts that the input's grid has to hold.
+            which ``conversion.notes`` say. For ``coding="events"`` rates [N, ...], or better frames [T, N, ...], which
+            show the counts that the input's grid has to hold.
         threshold: how the value of a spike is read from the activations: ``bs.MSEThreshold()``,
             ``bs.PercentileThreshold(99.9)`` or ``bs.MaxThreshold()``; None takes the first up to T = 32, the second
             beyond. A mapping gives rules to patterns over the paths of ReLUs.
@@ -172,6 +173,7 @@ def assemble(
     batches = list(feed(graph, source if rates is None else rates, samples=samples))  # read once, used three times
     saved, kept = dict[str, Grid](), Shifts()
     if isinstance(calibrate, Mapping):
+        calibrate = plain_names(calibrate)
         kept = saved_shifts(calibrate) if correct == "auto" else kept
         calibrate, saved = saved_values(calibrate), saved_grids(calibrate)
         missing = [id for id in at if id not in calibrate]
@@ -225,6 +227,7 @@ def _patterns(patterns: str | Sequence[str] | None) -> tuple[str, ...] | None:
     return None if patterns is None else (patterns,) if isinstance(patterns, str) else tuple(patterns)
 
 
+@torch.inference_mode(False)
 def finish(prepared: Prepared, example: Tensor | tuple[Tensor, ...], *, data: Any = None, **choices: Any) -> nn.Module:
     """Convert a network that was fine-tuned with ``bs.prepare``: its weights are on their grids, its clips are learned.
 

@@ -44,7 +44,8 @@ _FLOAT = (
 class Converted(fx.GraphModule):
     """A converted network; ``conversion`` is its record, ``spiking`` the part that spikes.
 
-    Inputs of half precision are taken as the same numbers in single precision.
+    Inputs of half precision are taken as the same numbers in single precision, and so are events that are integers or
+    truth values.
     """
 
     conversion: Any
@@ -52,7 +53,9 @@ class Converted(fx.GraphModule):
 
     def __call__(self, *inputs: Any, **named: Any) -> Any:
         """Run the network."""
-        return super().__call__(*map(single, inputs), **{name: single(x) for name, x in named.items()})
+        events = self.conversion.settings.coding == "events"
+        read = _counted if events else single
+        return super().__call__(*map(read, inputs), **{name: read(x) for name, x in named.items()})
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Converted:
         memo[id(self.conversion)] = self.conversion  # frozen: the copy has the same
@@ -100,6 +103,12 @@ def with_record(network: Converted, conversion: Any, spiking: nn.Module) -> Conv
     return network
 
 
+def _counted(x: Any) -> Any:
+    """Return integers and truth values as the same numbers in single precision; the rest as :func:`single`."""
+    whole = isinstance(x, Tensor) and not x.is_floating_point() and not x.is_complex()
+    return x.float() if whole else single(x)
+
+
 def numbers_of(spiking: nn.Module) -> Tensor:
     """Return every number that a spiking network computes with and that is no tensor of its own, float64 [k]."""
     found = [float(n) for module in spiking.modules() for n in _numbers(module)]
@@ -121,6 +130,19 @@ def _numbers(module: nn.Module) -> Iterator[float]:
         yield from (module.grid.scale, module.grid.low, module.grid.high)
     elif isinstance(module, Encoder):
         yield module.steps
+
+
+def plain_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a state_dict without what wrappers put in front of its names.
+
+    Example:
+        >>> list(plain_names({"module.conversion.numbers": torch.zeros(1)}))
+        ['conversion.numbers']
+    """
+    found = dict(state)
+    if any(f".{_KEY}numbers" in f".{key}" for key in found):  # of a converted network; operations may be named so
+        strip_prefixes((), found, "")
+    return found
 
 
 def saved_values(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -6,10 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from bitspike.errors import ConstraintError, DataError
 from bitspike.graph.ir import Graph, Op
+from bitspike.ops.precision import single
 
 PIECE = 256
 """Samples that are looked at together where a batch holds more."""
@@ -33,17 +35,28 @@ def feed(
         most: the most samples that are handed on at a time; None hands on batches as they are.
 
     Raises:
-        ConstraintError: ``samples`` is below 1. DataError: there are no batches, or a batch does not hold the inputs.
+        ConstraintError: ``samples`` is below 1. DataError: there are no batches, or a batch does not hold the inputs,
+            or holds them in another precision than that of the weights.
     """
     inputs = [op for op in graph if op.kind == "input"]
-    home = next((p.device for m in graph.modules.values() for p in m.parameters()), None)
+    weights = [p for m in graph.modules.values() for p in m.parameters()]
+    home = weights[0].device if weights else None
+    computes = {p.dtype for p in weights if p.is_floating_point()}
     if samples < 1:
         raise ConstraintError(f"samples={samples}: at least 1 is needed")
     if batches is None:
         raise DataError("calibration needs data and got None", fix="calibrate=loader, with or without labels")
+    if isinstance(batches, Mapping):
+        raise DataError(
+            f"the calibration data are a mapping with the keys {', '.join(map(repr, list(batches)[:3]))}; needed are "
+            "batches",
+            fix="a list of such mappings, if it is one batch: [batch]",
+        )
     left = samples
     for batch in [batches] if isinstance(batches, Tensor) else batches:
         found = tuple(x[:left] if home is None else x[:left].to(home) for x in _inputs(batch, inputs))
+        for x in found:
+            _need_dtype(x, computes)
         n = found[0].shape[0]
         cuts = [*range(0, n, most or max(n, 1)), n]
         for start, stop in pairwise(cuts):
@@ -90,6 +103,17 @@ def _inputs(batch: Any, inputs: Sequence[Op]) -> list[Tensor]:
                 fix="the transforms of the training, such as ToTensor and Normalize",
             )
     return tensors
+
+
+def _need_dtype(x: Tensor, computes: set[torch.dtype]) -> None:
+    """Refuse what torch would not multiply with the weights; halves are read in single precision."""
+    kind = single(x).dtype
+    if len(computes) == 1 and kind not in computes:
+        (own,) = computes
+        raise DataError(
+            f"calibration data of {x.dtype}: the network computes in {own}",
+            fix="x.float(), here and wherever the network is run" if own == torch.float32 else f"x.to({own})",
+        )
 
 
 def _way_out(found: Sequence[Any], inputs: Sequence[Op]) -> str:

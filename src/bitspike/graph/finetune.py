@@ -132,6 +132,7 @@ class Prepared(nn.Module):
         return found
 
 
+@torch.inference_mode(False)  # what is prepared is trained
 def prepare(
     model: nn.Module,
     example: Tensor | tuple[Tensor, ...],

@@ -44,6 +44,8 @@ from bitspike.ops.grids import Grid
 from bitspike.weights.attach import attach
 from bitspike.weights.schemes import FixedPoint
 
+_ONE = "one value of a spike per layer: per_channel=False, and threshold rules without per_channel"
+
 
 def build(
     graph: Graph,
@@ -150,7 +152,7 @@ class _Builder:
             gain = value.reshape(-1) if value.dim() == len(op.shape) and value.numel() == op.shape[0] else None
             gain = value.reshape(1) if value.numel() == 1 else gain
             if gain is None:
-                raise self._refused(op, "leaves the network with a scale of its own per place", "one scale per layer")
+                raise self._refused(op, "leaves the network with a scale of its own per place", _ONE)
             scaled = Gain(float(gain[0]) if gain.numel() == 1 else gain.to(self.like.dtype))
             node = self._module(f"{name}_value", scaled, node)
             self.readouts[op.id] = self._module(name, RateReadout(), node)
@@ -192,7 +194,7 @@ class _Builder:
         pool = SumPool(op.attrs["kernel"], op.attrs["stride"], op.attrs["padding"])
         node = self._module(_word(op.id), pool, wire.node)
         if not is_by_channel(wire.value):
-            raise self._refused(op, "averages spikes whose value differs from place to place", "one scale per layer")
+            raise self._refused(op, "averages spikes whose value differs from place to place", _ONE)
         return Spikes(node, wire.value / area)
 
     def _pool_neuron(self, op: Op, wire: Spikes, area: int) -> Spikes:
@@ -211,7 +213,7 @@ class _Builder:
 
     def _max_pool(self, op: Op, wire: Spikes) -> Spikes:
         if not is_by_channel(wire.value):
-            raise self._refused(op, "compares spikes whose value differs from place to place", "one scale per layer")
+            raise self._refused(op, "compares spikes whose value differs from place to place", _ONE)
         pool = CountMaxPool(op.attrs["kernel"], op.attrs["stride"], op.attrs["padding"])
         return Spikes(self._module(_word(op.id), pool, wire.node), wire.value)
 
@@ -343,7 +345,7 @@ class _Builder:
         if value.numel() == 1:
             return value.reshape(())
         if not is_by_channel(value):
-            raise self._refused(op, "reads spikes whose value differs from place to place", "one scale per layer")
+            raise self._refused(op, "reads spikes whose value differs from place to place", _ONE)
         flat, kernel = value.reshape(-1), [1] * (weight.dim() - 2)
         if transposed:
             return flat.reshape(-1, 1, *kernel)
@@ -359,7 +361,7 @@ class _Builder:
             value = moved(op, value, shape) if moves(op) else value
             shape = op.shape
         if not is_by_channel(value):
-            raise self._refused(branch.op, "is a skip whose value differs from place to place", "one scale per layer")
+            raise self._refused(branch.op, "is a skip whose value differs from place to place", _ONE)
         return value.reshape(-1)
 
     def _current(self, branch: Branch, index: int, group: Group, grain: float, undivided: float) -> fx.Node:

@@ -13,14 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.errors import ConstraintError, DataError
+from bitspike.graph.conversion import Conversion, spiking_part
 from bitspike.graph.trace import evaluation
 from bitspike.integer.engine import TorchEngine
 from bitspike.integer.host import counted_codes, decode
 from bitspike.integer.network import IntegerNetwork
 from bitspike.nn import BernoulliCoder, Neuron
-from bitspike.ops.answers import need_classes, true_classes
+from bitspike.ops.answers import need_classes, pairs, true_classes
 from bitspike.ops.entering import Clipped
-from bitspike.ops.wrappers import bare
+from bitspike.ops.wrappers import bare, unwrapped
 
 Int8s = npt.NDArray[np.int8]
 
@@ -116,20 +117,23 @@ class Tally:
 
 @torch.no_grad()
 def compare(
-    model: nn.Module, net: IntegerNetwork, batches: Iterable[tuple[Tensor, Tensor]], *, seed: int = 0
+    model: nn.Module, net: IntegerNetwork, batches: Iterable[tuple[Any, Tensor]], *, seed: int = 0
 ) -> Agreement:
     """Run a float network and its integers side by side.
 
     Args:
-        model: what was lowered; it is run in evaluation mode and single precision.
+        model: what was lowered; it is run in evaluation mode and single precision. Of a network that was converted in
+            part, or takes several inputs, the host's parts stand around the integers.
         net: what :func:`bitspike.integer.lower.lower` made of it; one read-out of class scores.
-        batches: inputs and labels, whole numbers [N] or shares of classes [N, classes].
+        batches: inputs and labels, whole numbers [N] or shares of classes [N, classes]. Several inputs are a tuple of
+            tensors.
         seed: of the random coder, where the network has one; both sides see the same spikes.
 
     Raises:
         ConstraintError: the network has more than one read-out, or inputs are none of its own, as of ``bs.encode``.
-        DataError: there is no sample, or labels are no classes.
+        DataError: there is no sample, a batch is no pair, or labels are no classes.
     """
+    host = _host(model)
     if len(net.outputs) != 1:
         raise ConstraintError(f"the network has {len(net.outputs)} read-outs; class scores come from one")
     engine, output = TorchEngine(net), net.outputs[0]
@@ -138,18 +142,21 @@ def compare(
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     generators = [coder.generator for coder in coders]
     try:
-        for number, (x, y) in enumerate(batches):
+        for number, (x, y) in enumerate(pairs(batches, several=host is not None)):
             for coder in coders:
                 coder.generator = torch.Generator().manual_seed(seed + number)
-            codes = counted_codes(net, x, tally.clipped, generator=torch.Generator().manual_seed(seed + number))
-            x = x if x.is_floating_point() else x.float()  # counts, which are as good as real
-            with bare(model) as network, evaluation(network), recorded(network) as spikes:
-                logits = network(x.to(device))
+            given = tuple(part.to(device) for part in (x if isinstance(x, list | tuple) else (x,)))
+            enters = given[0] if host is None else host.pack(host.entries(*given), tally.clipped)
+            codes = counted_codes(net, enters, tally.clipped, generator=torch.Generator().manual_seed(seed + number))
+            given = tuple(x if x.is_floating_point() else x.float() for x in given)  # counts are as good as real
+            with bare(model) as network, evaluation(network), recorded(_part(network, host)) as spikes:
+                logits = network(*given)
             trace = engine.run(codes)
-            lowered = decode(output, trace.outputs[output.id]).argmax(1)
+            scores = decode(output, trace.outputs[output.id])
+            lowered = (scores if host is None else _scores(host.results(scores, *given))).argmax(1)
             tally.spikes(net, spikes, trace.spikes)
             true = true_classes(logits.cpu(), y.cpu())
-            if true is None and y.shape != logits.shape[:1]:
+            if true is None and (y.shape != logits.shape[:1] or logits.dim() != 2):
                 need_classes(logits, y)
             # One number per sample that is no class is no answer either.
             tally.answers(logits.argmax(1).cpu().numpy(), lowered, (y if true is None else true).cpu().numpy())
@@ -157,6 +164,28 @@ def compare(
         for coder, generator in zip(coders, generators, strict=True):
             coder.generator = generator
     return tally.result()
+
+
+def _host(model: nn.Module) -> Conversion | None:
+    """Return the record of a network whose integers do not take what it takes, or give what it gives."""
+    found = unwrapped(model).__dict__.get("conversion")
+    if not isinstance(found, Conversion):
+        return None
+    several = sum(op.kind == "input" for op in found.core) > 1
+    return found if several or spiking_part(model) is not unwrapped(model) else None
+
+
+def _part(network: nn.Module, host: Conversion | None) -> nn.Module:
+    return network if host is None else spiking_part(network)
+
+
+def _scores(result: Any) -> npt.NDArray[Any]:
+    if not isinstance(result, Tensor):
+        raise ConstraintError(
+            f"the network returns a {type(result).__name__}; class scores are one tensor [N, classes]",
+            fix="bs.verify(net, snn.conversion.packed(images)) compares spikes and membranes without classes",
+        )
+    return result.cpu().numpy()
 
 
 class recorded:

@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_map
 from bitspike.errors import DataError
 from bitspike.nn import Encoder, set_steps
 from bitspike.nn.entering import counted_inputs
-from bitspike.ops.answers import need_classes, true_classes
+from bitspike.ops.answers import need_classes, pairs, samples_in, true_classes
 from bitspike.train.losses import CrossEntropy, mean_loss
 
 Loss = Callable[[Any, Any], Tensor]
@@ -114,13 +114,14 @@ def measure(
     confusion = torch.zeros(0, 0, dtype=torch.int64, device=place)
     try:
         with _own_seed(seed, place), full_precision(), counted_inputs(model) as clipped:
-            for x, y in batches:
+            for x, y in pairs(batches):
                 x, y = x.to(place), tree_map(lambda t: t.to(place) if isinstance(t, Tensor) else t, y)
                 out = model(x)
                 if classes:
                     need_classes(out, y)
                 mean, true = mean_loss(loss, out, y).double(), true_classes(out, y)
-                total += torch.stack([mean * len(x), mean.new_tensor(len(x))]) if len(x) else 0.0
+                n = samples_in(x, out, y)
+                total += torch.stack([mean * n, mean.new_tensor(n)]) if n else 0.0
                 counts = counts and true is not None
                 if true is not None:
                     confusion = _counted(confusion, out, true)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from bitspike.errors import ConstraintError, DataError
+from bitspike.ops.answers import pairs, samples_in
 from bitspike.ops.wrappers import unwrapped
 from bitspike.train.checkpoint import restore
 from bitspike.train.evaluate import Batches, Loss, measure
@@ -76,7 +77,7 @@ def fit(
 
     Raises:
         ConstraintError: a value outside what is allowed.
-        DataError: the loader gives no batch, or a label that is no class of the model.
+        DataError: the loader gives no batch, something else than pairs, or a label that is no class of the model.
         RunError: the loss is not finite, the checkpoint belongs to another run, or the processes disagree.
 
     Example:
@@ -167,18 +168,18 @@ def _epoch(
     if hasattr(batches, "set_epoch"):
         batches.set_epoch(epoch)
     wrapped.train()
-    for batch, (x, y) in enumerate(batches):
+    for batch, (x, y) in enumerate(pairs(batches)):
         set_rate(batch)
         x, y = workers.place(x), tree_map(lambda t: workers.place(t) if isinstance(t, Tensor) else t, y)
         outputs = wrapped(x)
-        mean = mean_loss(loss, outputs, y)
+        mean, n = mean_loss(loss, outputs, y), samples_in(x, outputs, y)
         stepper.zero_grad()
-        workers.backward(mean * workers.share(len(x)) + penalties(model))
+        workers.backward(mean * workers.share(n) + penalties(model))
         if clip is not None:
             clip.apply(model.parameters())
         stepper.step()
         after_step(model)
-        tally.add(mean.detach(), outputs, y, len(x))
+        tally.add(mean.detach(), outputs, y, n)
     tally.read()
     if tally.batch == 0:
         raise DataError(f"the training loader gave no batch in epoch {epoch + 1}")
