@@ -153,3 +153,9 @@ def test_a_file_that_is_no_text(tmp_path: Path) -> None:
 def test_recipes_need_no_torch() -> None:
     code = "import sys, bitspike.journeys.listing as l; l.recipes(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=600).returncode == 0
+
+
+@pytest.mark.parametrize("given", [None, 3, {"name": "mine"}])
+def test_what_is_no_recipe_is_named(given: object) -> None:
+    with pytest.raises(RecipeError, match=rf"a {type(given).__name__} stands where a recipe is needed"):
+        load(given)  # type: ignore[arg-type]

@@ -100,6 +100,12 @@ def _read(recipe: str | Path | AnyRecipe) -> tuple[Text, str, Path | None]:
     """Return a recipe's values, its name in messages, and the folder that it lies in."""
     if isinstance(recipe, AnyRecipe):
         return Text(recipe.model_dump(mode="json"), {}), f"recipe {recipe.name!r}", None
+    if not isinstance(recipe, str | Path):
+        raise RecipeError(
+            f"a {type(recipe).__name__} stands where a recipe is needed",
+            fix="the name or file of a recipe, or a recipe that was loaded; of a network in memory bs.check(net, chip) "
+            "says what to change",
+        )
     known = shipped()
     if isinstance(recipe, str) and recipe in known:
         return parse(known[recipe], f"{recipe}.yaml"), f"{recipe}.yaml", None
