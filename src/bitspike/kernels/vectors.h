@@ -13,7 +13,8 @@ constexpr int64_t LANES = 4;
 
 using V = float __attribute__((vector_size(4 * LANES)));
 using I = int32_t __attribute__((vector_size(4 * LANES)));
-using LooseV = float __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+// A typedef: clang (14) keeps the alignment of the whole vector where `using` asks for less, and says nothing.
+typedef float LooseV __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
 INLINE V all(float x) { return V{} + x; }
 
