@@ -21,6 +21,7 @@ from bitspike.formats.onnx import Mode, write_onnx
 from bitspike.integer.debug import one_convolution
 from bitspike.integer.network import Burst, IntegerNetwork, MaxPool, Node
 from bitspike.integer.package import save
+from bitspike.journeys.handover import export
 from bitspike.ops.grids import Dyadic
 
 
@@ -67,6 +68,36 @@ def test_counts_need_neurons_that_have_a_formula(values: dict[str, Any], reason:
     with pytest.raises(ExportError, match=rf"1 of 5 nodes\n  neuron  Neuron neuron: {reason}\n  fix:"):
         write_onnx(net, tmp_path / "net.onnx", mode="count")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("format", "reader", "fix"),
+    [
+        ("ONNX", None, r"--format onnx"),
+        ("nri", None, r"--format nir"),
+        ("verilog", None, r"--format c"),
+        ("nir", "Norse", r"--for norse"),
+        ("nir", "snn-torch", r"--for snntorch"),
+        ("nir", "nengo", r"leave reader \(--for\) away"),
+        ("onnx", "norse", r"--format nir"),
+    ],
+)
+def test_a_word_that_does_not_exist_is_answered_by_the_nearest(
+    format: str, reader: str | None, fix: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConstraintError) as refused:
+        export(one_convolution(), format, tmp_path / "net", reader=reader)
+    assert re.search(fix, str(refused.value.fix))
+
+
+@pytest.mark.parametrize(("fire", "first", "starts"), [("ge", 3, 0), ("gt", 3, 1)])
+def test_a_first_potential_is_told_beside_that_of_the_reader(
+    fire: str, first: int, starts: int, tmp_path: Path
+) -> None:
+    """Over whole potentials, v > theta is v - 1 >= theta, so a reader that starts v - 1 at 0 starts v at 1."""
+    net = changed(one_convolution(), "neuron", fire=fire, initial=np.array([first]))
+    with pytest.raises(ExportError, match=rf"starts at {first}, and sinabs starts at {starts}\n"):
+        write_nir(net, tmp_path / "net.nir", reader="sinabs")
 
 
 LEAKS = changed(one_convolution(), "neuron", leak=Dyadic(1, 1))

@@ -10,6 +10,7 @@ other integers; time is counted in steps (dt = 1).
 
 from __future__ import annotations
 
+import difflib
 import io
 import os
 from pathlib import Path
@@ -65,8 +66,10 @@ def write_nir(
     if units not in get_args(Units):
         raise ConstraintError(f"units={units!r}: allowed are {', '.join(get_args(Units))}")
     if reader is not None and reader not in get_args(Reader):
+        near = difflib.get_close_matches(reader.lower(), get_args(Reader), n=1)
         raise ConstraintError(
-            f"reader={reader!r}: allowed are {', '.join(get_args(Reader))}", fix="leave reader (--for) away"
+            f"reader={reader!r}: allowed are {', '.join(get_args(Reader))}",
+            fix=f'reader="{near[0]}" (--for {near[0]})' if near else "leave reader (--for) away",
         )
     if reader is not None and units != "integer":
         raise ConstraintError(

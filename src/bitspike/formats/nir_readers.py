@@ -301,7 +301,7 @@ def _sinabs(node: Neuron, _net: IntegerNetwork) -> tuple[Neuron, Form] | str:
         return f"its leak is {node.leak.numerator}/{1 << node.leak.shift}, and sinabs decays by exp(-1 / tau)"
     ready = _compared(node, "ge")
     if ready.initial.any():
-        return f"it starts at {_list(node.initial)}, and sinabs starts where its comparison needs 0"
+        return f"it starts at {_list(node.initial)}, and sinabs starts at {_list(node.initial - ready.initial)}"
     return ready, Form("IF")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import Literal, cast, get_args
 
@@ -58,8 +59,10 @@ def export(
         ['Makefile', 'README.md', 'network.c', 'network.h', 'network_test.c', 'network_vectors.h']
     """
     if format not in get_args(Format):
+        near = difflib.get_close_matches(format.lower(), get_args(Format), n=1) or ["c"]
         raise ConstraintError(
-            f"format {format!r}: allowed are {', '.join(get_args(Format))}", fix='format="c" (--format c)'
+            f"format {format!r}: allowed are {', '.join(get_args(Format))}",
+            fix=f'format="{near[0]}" (--format {near[0]})',
         )
     if form is not None and form not in FORMS[format]:
         if not FORMS[format]:
