@@ -153,7 +153,7 @@ def _way_out(net: IntegerNetwork, reader: Reader) -> str:
         return " or ".join(f'reader="{name}" (--for {name})' for name in others)
     if plan(net).problems:
         return "bs.write_onnx(net, path), bs.write_c(net, folder) or bs.save(net, folder)"
-    return "no reader runs all of it; leave reader (--for) away for a file that holds it with the metadata, or bs.write_onnx"
+    return "no reader runs all of it; without reader (--for) the file and its metadata hold it, or bs.write_onnx"
 
 
 def _node(nir: Any, entry: Entry) -> Any:
