@@ -147,7 +147,7 @@ def test_what_is_no_recipe_at_all(tmp_path: Path, text: str, said: str) -> None:
 def test_a_file_that_is_no_text(tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
     path.write_bytes(b"\xff\xfe\x00")
-    assert "cannot be read" in message(path)
+    assert "is no recipe: it is no text in UTF-8\n  fix: a YAML file; a network is a folder" in message(path)
 
 
 def test_recipes_need_no_torch() -> None:

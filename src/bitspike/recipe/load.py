@@ -113,7 +113,12 @@ def _read(recipe: str | Path | AnyRecipe) -> tuple[Text, str, Path | None]:
     if path.is_file():
         try:
             return parse(path.read_text(encoding="utf-8"), str(path)), str(path), path.resolve().parent
-        except (OSError, UnicodeDecodeError) as error:
+        except UnicodeDecodeError:
+            raise RecipeError(
+                f"{path} is no recipe: it is no text in UTF-8",
+                fix="a YAML file; a network is a folder that bs.save or a run wrote",
+            ) from None
+        except OSError as error:
             raise RecipeError(f"{path} cannot be read: {error}") from None
     if path.suffix in (".yaml", ".yml") or path.parent != Path():
         raise RecipeError(
