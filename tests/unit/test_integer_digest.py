@@ -242,6 +242,15 @@ def test_a_package_without_a_digest_loads_with_one_line_that_says_what_is_not_pr
         assert not verify(folder).equal
 
 
+def test_a_digest_that_was_taken_away_is_missed(folder: Path) -> None:
+    change(folder, lambda m: None, digest="none")
+    with (
+        pytest.warns(UserWarning, match="states no digest"),
+        pytest.raises(PackageError, match="has lost its digest"),
+    ):
+        verify(folder)
+
+
 @pytest.mark.parametrize("text", ['{"a": 1, "a": 2}', '{"a": NaN}', '{"a": -Infinity}', '{"a": 1e999}', "[" * 100_000])
 def test_json_that_readers_understand_differently_is_refused(folder: Path, text: str) -> None:
     (folder / MANIFEST).write_text(text)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from bitspike.errors import CheckFailed, ConstraintError, PackageError
 from bitspike.integer.manifest import (
+    AGAIN,
     MANIFEST,
     VECTORS,
     WEIGHTS,
@@ -136,6 +137,11 @@ def replay(folder: Path, run: Run = simulate) -> Certificate:
     """
     manifest, tensors = read_manifest(folder), read_tensors(folder, WEIGHTS)
     net, vectors = load(folder, check=False), read_tensors(folder, VECTORS)
+    if "input_values" in vectors and not states_digest(manifest):
+        raise PackageError(
+            f"{folder / MANIFEST} has lost its digest: whoever writes golden vectors with real inputs states one",
+            fix=AGAIN,
+        )
     expected, codes, steps = _golden(net, vectors, folder)
     try:
         found = run(net, codes)
