@@ -354,3 +354,17 @@ def test_a_network_of_events_runs_counts_of_any_type(kind: torch.dtype) -> None:
     snn = bs.convert(model, frames[0, :1].float(), calibrate=frames, steps=4, coding="events")
     assert torch.equal(snn(frames.to(kind)), snn(frames.float()))
     assert torch.equal(snn(frames > 0), snn((frames > 0).float()))
+
+
+def test_events_are_not_given_to_layers_that_stay_real() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(2, 4, 3), nn.Tanh(), nn.Conv2d(4, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3)
+    ).eval()
+    frames = spikes()
+    with pytest.raises(ConstraintError, match="computed by layers that stay real") as caught:
+        bs.convert(net, frames[0, :1], calibrate=frames, steps=4, coding="events", exclude=["0"])
+    assert "coding='direct'" in str(caught.value)
+    summed = frames.sum(0)
+    snn = bs.convert(net, summed[:1], calibrate=summed, steps=4, exclude=["0"])  # the way out
+    assert snn(summed).shape == (64, 3)

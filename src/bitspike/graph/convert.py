@@ -19,7 +19,7 @@ from bitspike.graph.capture import capture
 from bitspike.graph.conversion import Conversion, holds_input
 from bitspike.graph.converted import plain_names, saved_grids, saved_shifts, saved_values
 from bitspike.graph.cut import core_of
-from bitspike.graph.entering import Rates, Seen, entering, grids_of
+from bitspike.graph.entering import Rates, Seen, entering, grids_of, refuse_real_layers_before
 from bitspike.graph.feed import feed
 from bitspike.graph.finetune import Prepared
 from bitspike.graph.flow import moves, neurons, ties
@@ -165,6 +165,8 @@ def assemble(
     chosen = _with_moves(graph, region(graph, include, exclude))
     raise_if(violations(graph, chosen))
     core = core_of(graph, chosen)
+    if settings.coding == "events":
+        refuse_real_layers_before(graph, core)
     at = neurons(core)
     record: dict[str, Any]
     given = isinstance(calibrate, Mapping)

@@ -180,6 +180,20 @@ def _moved_from(graph: Graph, id: str) -> str:
     return _moved_from(graph, graph[id].inputs[0]) if holds_input(graph, id) and graph[id].inputs else id
 
 
+def refuse_real_layers_before(graph: Graph, core: Graph) -> None:
+    """Refuse to give events, step by step, to layers that stay real and see one image.
+
+    Raises:
+        ConstraintError: what enters the spiking part is no value of the network's own input.
+    """
+    if computed := [op.id for op in core if op.kind == "input" and not holds_input(graph, op.id)]:
+        raise ConstraintError(
+            f"convert(coding='events'): spikes and counts are inputs of the network, and {', '.join(computed)}, which "
+            "enters the spiking part, is computed by layers that stay real",
+            fix="let the first layers spike too (include=None), or coding='direct' on frames that are summed over time",
+        )
+
+
 def grids_of(
     graph: Graph,
     seen: Mapping[str, Seen],

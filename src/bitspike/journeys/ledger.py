@@ -87,7 +87,7 @@ def analyze(
         >>> import bitspike as bs
         >>> ann = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
         >>> images = torch.rand(32, 4)
-        >>> ledger = analyze(bs.convert(ann, images[:1], calibrate=images, steps=8), images)
+        >>> ledger = analyze(bs.convert(ann, images[:1], calibrate=images, steps=8, correct=None), images)
         >>> ledger.terms, ledger.closure < 0.02
         (('input', 'weights', 'clipping', 'truncation', 'unevenness', 'integer', 'saturation'), True)
     """
