@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.numpy import load_file
 from torch import nn
 
 import bitspike as bs
@@ -28,7 +29,7 @@ from bitspike.hardware.energy import MemoryModel
 from bitspike.integer.debug import convolution_and_pool, one_convolution
 from bitspike.integer.entries import entry_of, tensors_of
 from bitspike.integer.network import IntegerNetwork
-from bitspike.integer.package import MANIFEST, VECTORS, WEIGHTS, load, save
+from bitspike.integer.package import MANIFEST, VECTORS, WEIGHTS, load, save, tensor_bytes
 from bitspike.integer.replay import replay
 from bitspike.integer.vectors import golden
 from bitspike.journeys.folder import REPORT, opened, progress
@@ -142,10 +143,18 @@ class OldPackage(Package):
 
     def make(self, folder: Path) -> None:
         super().make(folder)
-        path = folder / "network" / MANIFEST
-        manifest = json.loads(path.read_text())
-        del manifest["digest"]
-        path.write_text(json.dumps(manifest))
+        make_old(folder / "network")
+
+
+def make_old(folder: Path) -> None:
+    """Take out of a package what earlier versions did not write: real inputs, decoded outputs and the digest."""
+    arrays = load_file(folder / VECTORS)
+    kept = {name: a for name, a in arrays.items() if name != "input_values" and not name.endswith(".values")}
+    (folder / VECTORS).write_bytes(tensor_bytes(kept))
+    manifest = json.loads((folder / MANIFEST).read_text())
+    del manifest["digest"]
+    next(f for f in manifest["files"] if f["name"] == VECTORS)["sha256"] = digests.of_file(folder / VECTORS)
+    (folder / MANIFEST).write_text(json.dumps(manifest))
 
 
 class Model(nn.Sequential):

@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from bitspike.kernels import neuron, pool
 from bitspike.models import cifar_net, resnet20, vgg9, vgg11
 from bitspike.nn import LIF, QuantReLU
+from bitspike.ops import pixels_first
 from bitspike.weights import Uniform, attach
 
 COPIES = ("clone", "copy_", "contiguous", "_to_copy", "cat", "stack")
@@ -55,13 +56,21 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
 )
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("name", MODELS)
-def test_activations_stay_where_they_are(name: str, dtype: torch.dtype) -> None:
+def test_activations_stay_where_they_are(name: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     model = MODELS[name]().to(memory_format=torch.channels_last)
     x = torch.randn(2, 3, 32, 32).to(memory_format=torch.channels_last)
     features: set[torch.Size] = set()  # [C, H, W] in front of linear layers
     for module in model.modules():
         if isinstance(module, nn.Flatten):
             module.register_forward_hook(lambda module, inputs, output: features.add(inputs[0].shape[-3:]))
+    convolve = pixels_first.convolve
+
+    def told(x: Tensor, *others: Any) -> Tensor:
+        """Where pixels are chosen first, the gradient of the choice is copied into zeros of the input's size."""
+        features.add(x.shape[-3:])
+        return convolve(x, *others)
+
+    monkeypatch.setattr(pixels_first, "convolve", told)
     with Watch() as watch:
         with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
             loss = F.cross_entropy(model(x).float(), torch.tensor([0, 1]))

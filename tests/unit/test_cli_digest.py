@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+from benchmarks.mutated import make_old
 
 from bitspike.cli import main
 from bitspike.integer.debug import one_convolution
@@ -34,9 +35,7 @@ def test_another_package_is_exit_code_1(folder: Path, capsys: pytest.CaptureFixt
 
 
 def test_a_package_without_a_digest_is_one_line_more(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    manifest = json.loads((folder / MANIFEST).read_text())
-    del manifest["digest"]
-    (folder / MANIFEST).write_text(json.dumps(manifest))
+    make_old(folder)
     with warnings.catch_warnings():
         warnings.simplefilter("default")
         assert main(["verify", str(folder)]) == 0
