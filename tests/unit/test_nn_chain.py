@@ -274,6 +274,7 @@ def test_without_kernels_the_modules_run(monkeypatch: pytest.MonkeyPatch) -> Non
     assert all(torch.equal(a, b) for a, b in zip(fused.buffers(), plain.buffers(), strict=True))
 
 
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # of torch 2.6 about itself
 @pytest.mark.parametrize("case", ["LIF", "QuantReLU"])
 def test_a_compiler_follows_the_modules_without_a_word(case: str) -> None:
     build, neuron = CASES[case]
