@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 import bitspike as bs
-from benchmarks import machine
+from benchmarks import machine, markers
 from benchmarks.exported import CRun, OnnxRun, Spikes
 from bitspike.errors import ExportError
 from bitspike.formats.c import c_memory
@@ -344,13 +344,5 @@ def _made(lines: Iterable[Line]) -> str:
 
 
 def put(text: str, content: str) -> str:
-    """Return a document with the part between the two markers replaced.
-
-    Raises:
-        ValueError: the markers are not there, once each and in order.
-    """
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end) or BEGIN in after or END in after:
-        raise ValueError(f"the document needs one {BEGIN} and, behind it, one {END}")
-    return f"{before}{begin}\n{content}\n{end}{after}"
+    """Return a document with the part between this table's markers replaced."""
+    return markers.put(text, content, BEGIN, END)

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 import bitspike as bs
-from benchmarks import machine
+from benchmarks import machine, markers
 from benchmarks.nir_readers import FOR, PACKAGES, RUNNERS, Counts, Runner, quietly
 from benchmarks.reader_networks import FEATURES, STEPS, firing
 from bitspike.errors import ExportError
@@ -218,16 +218,8 @@ def _made(line: Line) -> str:
 
 
 def put(text: str, content: str) -> str:
-    """Return a document with the part between the two markers replaced.
-
-    Raises:
-        ValueError: the markers are not there, once each and in order.
-    """
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end) or BEGIN in after or END in after:
-        raise ValueError(f"the document needs one {BEGIN} and, behind it, one {END}")
-    return f"{before}{begin}\n{content}\n{end}{after}"
+    """Return a document with the part between this table's markers replaced."""
+    return markers.put(text, content, BEGIN, END)
 
 
 def main(runs: Sequence[str], *, quick: bool = False) -> int:
