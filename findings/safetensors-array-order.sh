@@ -3,7 +3,7 @@
 #
 # safetensors.numpy.save and save_file take an array that is not in C order, such as a transposed one, write its bytes in
 # memory order and say the shape as if they were in C order. What comes back has the right shape and other values, without
-# a warning. 0.4.5 to 0.7.0 copied such an array first. numpy.ascontiguousarray in front of the writer avoids it.
+# a warning. 0.4.5 to 0.7.0 copied such an array first. numpy.ascontiguousarray before the writer avoids it.
 #
 # Seen on Python 3.11, x86-64 Linux:
 #   written [[0, 3], [1, 4], [2, 5]]

@@ -44,7 +44,9 @@ def counts(net: IntegerNetwork) -> npt.NDArray[np.int64]:
 def test_a_file_of_spikingjelly_has_its_counts(
     kind: str, decay_input: bool, step: float, threshold: float, tmp_path: Path
 ) -> None:
-    sj = pytest.importorskip("spikingjelly.activation_based")
+    sj = pytest.importorskip(
+        "spikingjelly.activation_based", reason="SpikingJelly, which writes this file, comes with the extra bench"
+    )
     from spikingjelly.activation_based import functional, layer, neuron
     from spikingjelly.activation_based.nir_exchange import export_to_nir
 
@@ -79,7 +81,7 @@ def test_a_file_of_spikingjelly_has_its_counts(
 @pytest.mark.parametrize(("reset", "mechanism"), [("soft", "subtract"), ("hard", "zero")])
 @pytest.mark.parametrize("beta", [0.5, 0.75])
 def test_a_file_of_snntorch_has_its_counts(reset: str, mechanism: str, beta: float, tmp_path: Path) -> None:
-    snn = pytest.importorskip("snntorch", reason="the extra readers, with the other readers of NIR, is not installed")
+    snn = pytest.importorskip("snntorch", reason="snnTorch, which writes this file, comes with the extra readers")
     from snntorch import utils
     from snntorch.export_nir import export_to_nir
 

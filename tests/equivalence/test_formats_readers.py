@@ -27,6 +27,12 @@ from bitspike.ops.grids import Fire, Grid, Reset
 pytest.importorskip("nirtorch", reason="the extra readers, with the other readers of NIR, is not installed")
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the other libraries
 
+EXTRA = {
+    "SpikingJelly": "it comes with the extra bench",
+    "snnTorch": "it comes with the extra readers",
+    "Norse": "it comes with the extra readers",
+    "sinabs": "it asks for nir <= 1.0.4, which cannot open these files: pip install --no-deps sinabs pbr",
+}
 ONE = np.ones((1, 1), np.int64)
 CODES = np.random.default_rng(2).integers(0, 16, (1, 3, 2, 6, 6))
 IMAGES = torch.from_numpy(CODES[0]).float()
@@ -118,7 +124,7 @@ def test_sinabs_gives_our_counts_where_a_step_has_one_spike_and_no_potential_is_
     [("SpikingJelly", "spikingjelly"), ("snnTorch", "snntorch"), ("Norse", "norse"), ("sinabs", "sinabs")],
 )
 def test_a_file_for_a_reader_has_every_count_in_it(title: str, package: str, name: str, tmp_path: Path) -> None:
-    pytest.importorskip(package, reason="an optional reader of NIR, see above")
+    pytest.importorskip(package, reason=f"{title} reads this file; {EXTRA[title]}")
     reader, run = FOR[title]
     for net, codes, wanted in firing(name, 2, first=100):
         path = tmp_path / "net.nir"

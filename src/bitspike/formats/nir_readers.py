@@ -148,7 +148,7 @@ def _counted(node: Neuron, form: Form) -> Neuron:
 
 
 def _reduced(node: Neuron) -> Neuron:
-    """Write the leak with an odd numerator, and in front of the input: then it scales what arrives as well."""
+    """Write the leak with an odd numerator, and before the input: then it scales what arrives as well."""
     m, k = node.leak.numerator, node.leak.shift
     while k and m % 2 == 0:
         m, k = m // 2, k - 1
