@@ -12,7 +12,6 @@ from torchvision.models import resnet18, vgg11_bn
 
 import bitspike as bs
 from bitspike.errors import ConversionError
-from bitspike.journeys.core import compare_core
 
 
 def warmed(model: nn.Module, x: Tensor) -> nn.Module:
@@ -112,8 +111,34 @@ def test_a_region_that_a_skip_enters_too() -> None:
     net = bs.lower(snn, x[:1])
     assert net.source["host"].startswith("in front of the spikes: conv1 (convolution); ")
     labels = torch.zeros(6, dtype=torch.long)
-    agreement = compare_core(snn, net, [(x, labels)])
+    agreement = bs.compare(snn, net, [(x, labels)])
     assert (agreement.spikes, agreement.predictions, agreement.samples) == (1.0, 1.0, 6)
+
+
+class TwoVotes(nn.Module):
+    """Two read-outs whose scores the host adds up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten())
+        self.one, self.two = nn.Linear(144, 3), nn.Linear(144, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.body(x)
+        return self.one(x).softmax(1) + self.two(x).softmax(1)
+
+
+def test_scores_that_the_host_makes_of_two_read_outs_are_compared() -> None:
+    torch.manual_seed(0)
+    x, model = images(32, 1, 8, 8), TwoVotes().eval()
+    snn = bs.convert(model, x[:1], calibrate=x, steps=8)
+    net = bs.lower(snn, x[:1])
+    assert len(net.outputs) == 2
+    with torch.no_grad():
+        labels = snn(x).argmax(1)
+    labels[:8] = (labels[:8] + 1) % 3  # a quarter is wrong
+    found = bs.compare(snn, net, [(x[:20], labels[:20]), (x[20:], labels[20:])])
+    assert (found.spikes, found.predictions, found.accuracy, found.lowered_accuracy) == (1.0, 1.0, 0.75, 0.75)
 
 
 def test_torchvision_vgg11_bn() -> None:

@@ -134,9 +134,9 @@ def compare(
         DataError: there is no sample, a batch is no pair, or labels are no classes.
     """
     host = _host(model)
-    if len(net.outputs) != 1:
+    if host is None and len(net.outputs) != 1:
         raise ConstraintError(f"the network has {len(net.outputs)} read-outs; class scores come from one")
-    engine, output = TorchEngine(net), net.outputs[0]
+    engine = TorchEngine(net)
     tally = Tally()
     coders = [m for m in model.modules() if isinstance(m, BernoulliCoder)]
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
@@ -146,14 +146,16 @@ def compare(
             for coder in coders:
                 coder.generator = torch.Generator().manual_seed(seed + number)
             given = tuple(part.to(device) for part in (x if isinstance(x, list | tuple) else (x,)))
-            enters = given[0] if host is None else host.pack(host.entries(*given), tally.clipped)
-            codes = counted_codes(net, enters, tally.clipped, generator=torch.Generator().manual_seed(seed + number))
+            entries = given if host is None else host.entries(*given)
+            enters = entries[0] if host is None else host.pack(entries, tally.clipped)
+            count = tally.clipped if len(entries) == 1 else Clipped()  # a row holds codes, which were counted just now
+            codes = counted_codes(net, enters, count, generator=torch.Generator().manual_seed(seed + number))
             given = tuple(x if x.is_floating_point() else x.float() for x in given)  # counts are as good as real
             with bare(model) as network, evaluation(network), recorded(_part(network, host)) as spikes:
                 logits = network(*given)
             trace = engine.run(codes)
-            scores = decode(output, trace.outputs[output.id])
-            lowered = (scores if host is None else _scores(host.results(scores, *given))).argmax(1)
+            leaving = [decode(output, trace.outputs[output.id]) for output in net.outputs]
+            lowered = (leaving[0] if host is None else _scores(host.results(leaving, *given))).argmax(1)
             tally.spikes(net, spikes, trace.spikes)
             true = true_classes(logits.cpu(), y.cpu())
             if true is None and (y.shape != logits.shape[:1] or logits.dim() != 2):

@@ -31,7 +31,6 @@ from bitspike.integer.verify import verify
 from bitspike.integer.widths import widths
 from bitspike.journeys import build as b
 from bitspike.journeys.clock import Clock
-from bitspike.journeys.core import compare_core
 from bitspike.journeys.environment import environment
 from bitspike.journeys.factory import find_chip
 from bitspike.journeys.folder import RECIPE, REPORT, begun
@@ -192,7 +191,7 @@ def _measure(
     with clock.stage("verify"):
         certificate = verify(net, made.entered(proven), folder=folder / "network")
     with clock.stage("compare"):
-        agreement = (compare_core if made.partial else compare)(network, net, proven, seed=recipe.seed)
+        agreement = compare(network, net, proven, seed=recipe.seed)
     whole = proven.image_set is data.test
     layers = widths(net)
     report: dict[str, Any] = {
