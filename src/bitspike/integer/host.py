@@ -14,8 +14,7 @@ from bitspike.errors import ConstraintError
 from bitspike.integer.network import Input, IntegerNetwork, Integers, Readout
 from bitspike.integer.values import worth
 from bitspike.ops.coding import bernoulli, even_rate
-from bitspike.ops.entering import Clipped, put
-from bitspike.ops.grids import Grid
+from bitspike.ops.entering import Clipped, ends, put
 from bitspike.ops.precision import single
 
 
@@ -78,8 +77,8 @@ def is_timed(net: IntegerNetwork) -> bool:
 
 def _drawn(source: Input, images: Tensor, steps: int, clipped: Clipped, generator: torch.Generator | None) -> Tensor:
     """Return the spikes of real values, and count those that a coder cannot tell from its largest."""
-    signed, fine = source.coding == "bernoulli", 2**24  # so fine that only what lies beyond the ends is counted
-    put(images, Grid((source.divisor if signed else 1.0) / fine, -fine if signed else 0, fine), clipped)
+    signed = source.coding == "bernoulli"
+    put(images, ends(source.divisor if signed else 1.0, signed=signed), clipped)
     if signed:
         return bernoulli(images, steps, divisor=source.divisor, generator=generator)
     return even_rate(images, steps)

@@ -9,11 +9,8 @@ from torch import Tensor, nn
 
 from bitspike.nn.counts import Codes
 from bitspike.nn.time import RateCoder
-from bitspike.ops.entering import Clipped, put
+from bitspike.ops.entering import Clipped, ends, put
 from bitspike.ops.grids import Grid
-
-_RATES = Grid(2.0**-24, 0, 2**24)
-"""From 0 to 1, so fine that only what lies beyond is counted."""
 
 
 @contextmanager
@@ -40,7 +37,7 @@ def counted_inputs(model: nn.Module) -> Iterator[Clipped]:
         return lambda _module, inputs: _count(inputs[0], grid, clipped)
 
     entering = [m for m in model.modules() if isinstance(m, Codes | RateCoder)]
-    watched = [(m, m.grid if isinstance(m, Codes) else _RATES) for m in entering]
+    watched = [(m, m.grid if isinstance(m, Codes) else ends(1.0)) for m in entering]
     handles = [module.register_forward_pre_hook(counting(grid)) for module, grid in watched]
     try:
         yield clipped

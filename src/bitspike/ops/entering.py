@@ -65,6 +65,17 @@ class Clipped:
             )
 
 
+def ends(reach: float, *, signed: bool = False) -> Grid:
+    """Return a grid from 0, or from -reach, to reach, so fine that only what lies beyond its ends is counted.
+
+    Example:
+        >>> ends(1.0) == Grid(2.0**-24, 0, 2**24)
+        True
+    """
+    fine = 2**24
+    return Grid(reach / fine, -fine if signed else 0, fine)
+
+
 def holds_whole_numbers(grid: Grid) -> bool:
     """Tell whether a grid's codes are the real values themselves: counts, spikes, anything that is counted."""
     return grid.scale == 1.0
