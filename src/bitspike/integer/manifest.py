@@ -73,7 +73,9 @@ def states_digest(manifest: dict[str, Any]) -> bool:
 
 
 def changed_files(manifest: dict[str, Any], folder: Path) -> list[tuple[str, str, str]]:
-    """Return by name every tensor file that is not what was saved, with the digest that is stated and the one found.
+    """Return by name every file that is not what was saved, with the digest that is stated and the one found.
+
+    The manifest comes last, where it states a digest of its own.
 
     Raises:
         PackageError: the manifest does not state the digest of both, or a file is missing.
@@ -95,6 +97,8 @@ def changed_files(manifest: dict[str, Any], folder: Path) -> list[tuple[str, str
             raise PackageError(f"{folder / name} cannot be read: {error}") from error
         if found != digest:
             wrong.append((name, digest, found))
+    if states_digest(manifest) and (found := digest_of(manifest)) != manifest["digest"]:
+        wrong.append((MANIFEST, str(manifest["digest"]), found))
     return wrong
 
 

@@ -31,7 +31,6 @@ from bitspike.integer.manifest import (
     WEIGHTS,
     changed_files,
     contradictions,
-    digest_of,
     manifest_of,
     read_manifest,
     states_digest,
@@ -173,10 +172,6 @@ def _refuse_changed(manifest: dict[str, Any], net: IntegerNetwork, folder: Path)
         raise PackageError(f"{MANIFEST}: {where} is {stated}, from the nodes follows {follows}", fix=AGAIN)
     for name, stated, found in changed_files(manifest, folder):
         raise PackageError(f"{name} is not what was saved: its digest is {found}, stated is {stated}", fix=AGAIN)
-    if states_digest(manifest) and (found := digest_of(manifest)) != manifest["digest"]:
-        raise PackageError(
-            f"{MANIFEST} is not what was saved: its digest is {found}, stated is {manifest['digest']!r}", fix=AGAIN
-        )
 
 
 def read_tensors(folder: Path, name: str) -> Arrays:

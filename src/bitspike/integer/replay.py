@@ -253,8 +253,6 @@ def _first_change(manifest: dict[str, Any], tensors: Arrays, net: IntegerNetwork
         return Difference(layer, 0, (), "weights", f"the saved digest of {changed[0]}", "another tensor")
     for name, stated, found in changed_files(manifest, folder):
         return Difference(name, 0, (), "digest", stated, found)
-    if states_digest(manifest) and (now := digest_of(manifest)) != manifest["digest"]:
-        return Difference(MANIFEST, 0, (), "digest", str(manifest["digest"]), now)
     for what, follows, said in contradictions(manifest, net):
         return Difference(MANIFEST, 0, (), what, follows, said)
     return None
