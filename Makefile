@@ -6,7 +6,7 @@ VENV ?= .venv
 bin := $(VENV)/bin
 
 # What the native parts are compiled from. Compiled once, they are kept in build/native: another installation takes them from there.
-native := setup.py $(wildcard src/bitspike/kernels/*.cpp src/bitspike/kernels/*.h)
+native := setup.py $(wildcard src/bitspike/kernels/*/*.cpp src/bitspike/kernels/*/*.h)
 
 # pip downloads visibly and compiles silently, so what is about to happen is said before.
 say_environment = echo "bitspike: sets up $(VENV) with PyTorch (some 6 GB on Linux, where it brings CUDA; minutes, once), then compiles our C++ loops into src/bitspike/kernels"

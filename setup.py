@@ -28,7 +28,7 @@ from setuptools.errors import CompileError
 
 HERE = Path("src/bitspike/kernels")
 PARTS = ("neuron", "activation", "engine", "norm", "pool", "bits")  # the longest to compile first
-SOURCES = {"neuron": ("neuron_backward", "neuron")}  # of any other part: one, of its name
+SOURCES = {"engine": ("engine/engine",), "neuron": ("cpp/neuron_backward", "cpp/neuron")}  # of any other part: cpp/PART
 FLAGS = [
     "-std=c++17",
     "-O3",
@@ -190,8 +190,8 @@ if __name__ == "__main__":
         ext_modules=[
             Extension(
                 f"bitspike.kernels.{part}",
-                sources=[str(HERE / f"{source}.cpp") for source in SOURCES.get(part, (part,))],
-                depends=sorted(str(header) for header in HERE.glob("*.h")),
+                sources=[str(HERE / f"{source}.cpp") for source in SOURCES.get(part, (f"cpp/{part}",))],
+                depends=sorted(str(header) for header in HERE.glob("*/*.h")),
                 language="c++",
                 extra_compile_args=FLAGS,
                 extra_link_args=["-fopenmp"],

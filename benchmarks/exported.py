@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from bitspike.formats.c import write_c
+from bitspike.formats.c.write import write_c
 from bitspike.integer.network import IntegerNetwork, Integers
 
 Spikes = dict[str, npt.NDArray[Any]]

@@ -28,12 +28,12 @@ import bitspike as bs
 from benchmarks import machine, markers
 from benchmarks.exported import CRun, OnnxRun, Spikes
 from bitspike.errors import ExportError
-from bitspike.formats.c import c_memory
+from bitspike.formats.c.write import c_memory
 from bitspike.integer.network import IntegerNetwork, Integers
-from bitspike.journeys import build as b
-from bitspike.journeys.folder import RECIPE
-from bitspike.journeys.networks import read_network
 from bitspike.recipe import AnyRecipe, load, shipped
+from bitspike.runs.build import words as b
+from bitspike.runs.folder import RECIPE
+from bitspike.runs.sketch import read_network
 
 ROOT = Path(__file__).resolve().parents[1]
 LINES = Path(__file__).parent / "records" / "exports.jsonl"

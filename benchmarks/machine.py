@@ -13,7 +13,7 @@ import torchvision
 
 import bitspike
 from benchmarks import cuda, peers
-from bitspike.journeys.doctor import describe_cpu
+from bitspike.runs.machine import describe_cpu
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -24,8 +24,7 @@ def describe(device: str = "cpu") -> dict[str, Any]:
     Args:
         device: ``cuda`` names the device in the processor's stead.
     """
-    path = Path("/proc/cpuinfo")
-    cpu = describe_cpu(path.read_text(encoding="utf-8", errors="replace") if path.exists() else "")
+    cpu = describe_cpu()
     versions = {
         "bitspike": bitspike.__version__,
         "torch": str(torch.__version__),

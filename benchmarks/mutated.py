@@ -19,22 +19,23 @@ from torch import nn
 import bitspike as bs
 from benchmarks import mutators as m
 from bitspike import digests
-from bitspike.analysis.report import render, summary
-from bitspike.data.arrays import read_arrays
-from bitspike.data.folders import read_folders
+from bitspike.analysis.report.report import render, summary
+from bitspike.data.images.arrays import read_arrays
+from bitspike.data.images.folders import read_folders
 from bitspike.errors import BitspikeError
-from bitspike.formats.nir_digest import KEY
-from bitspike.hardware import chip, technology
-from bitspike.hardware.energy import MemoryModel
-from bitspike.integer.debug import convolution_and_pool, one_convolution
-from bitspike.integer.entries import entry_of, tensors_of
+from bitspike.formats.nir.digest import KEY
+from bitspike.hardware.chips import chip
+from bitspike.hardware.energy import technology
+from bitspike.hardware.energy.operations import MemoryModel
+from bitspike.integer.examples import convolution_and_pool, one_convolution
 from bitspike.integer.network import IntegerNetwork
-from bitspike.integer.package import MANIFEST, VECTORS, WEIGHTS, load, save, tensor_bytes
-from bitspike.integer.replay import replay
-from bitspike.integer.vectors import golden
-from bitspike.journeys.folder import REPORT, opened, progress
+from bitspike.integer.saved.entries import entry_of, tensors_of
+from bitspike.integer.saved.folder import MANIFEST, VECTORS, WEIGHTS, load, save, tensor_bytes
+from bitspike.integer.saved.replay import replay
+from bitspike.integer.saved.vectors import golden
 from bitspike.recipe import load as load_recipe
 from bitspike.recipe.load import shipped
+from bitspike.runs.folder import REPORT, opened, progress
 from bitspike.train import AdamW, Observer, fit
 from bitspike.train.checkpoint import MODEL, OPTIMIZER, STATE
 from bitspike.train.progress import Progress

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.lines import Line
-from bitspike.analysis.plots import PALETTE
+from bitspike.analysis.drawing.plots import PALETTE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

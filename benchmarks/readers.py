@@ -96,10 +96,10 @@ def _reason(error: ExportError) -> str:
 
 
 def _accuracies(run: str, path: Path) -> Iterator[dict[str, Any]]:
-    from bitspike.journeys import build as b
-    from bitspike.journeys.folder import RECIPE
-    from bitspike.journeys.networks import read_network
     from bitspike.recipe import load
+    from bitspike.runs.build import words as b
+    from bitspike.runs.folder import RECIPE
+    from bitspike.runs.sketch import read_network
 
     recipe, net = load(Path(run) / RECIPE), read_network(run)
     data = b.build_data(recipe)

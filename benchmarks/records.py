@@ -14,10 +14,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bitspike.analysis.words import percent
+from bitspike.analysis.drawing.words import percent
 from bitspike.errors import BitspikeError
-from bitspike.journeys.listing import steps_of
 from bitspike.recipe import AnyRecipe, ConvertRecipe, load, recipe_of, shipped
+from bitspike.verbs.recipes import steps_of
 
 RECORDS = Path(__file__).parent / "records"
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"

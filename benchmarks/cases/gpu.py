@@ -13,7 +13,7 @@ from benchmarks.case import Call, Case, Group, Target, Variant
 from benchmarks.cases import neuron
 from benchmarks.cases.training import BITS, FLOOR, PEER, Network, Step, theirs, timed, weighed
 from benchmarks.products import alone
-from bitspike.kernels import triton_support
+from bitspike.kernels.triton import support as triton_support
 from bitspike.models import MODELS
 from bitspike.train.evaluate import full_precision
 

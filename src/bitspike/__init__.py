@@ -12,6 +12,16 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from bitspike.conversion.calibrate.thresholds import MaxThreshold as MaxThreshold
+    from bitspike.conversion.calibrate.thresholds import MSEThreshold as MSEThreshold
+    from bitspike.conversion.calibrate.thresholds import PercentileThreshold as PercentileThreshold
+    from bitspike.conversion.convert import convert as convert
+    from bitspike.conversion.convert import finish as finish
+    from bitspike.conversion.finetune.over_time import over_time as over_time
+    from bitspike.conversion.finetune.prepare import prepare as prepare
+    from bitspike.conversion.result import Conversion as Conversion
+    from bitspike.conversion.result import conversion_of as conversion_of
+    from bitspike.conversion.result import spiking_part as spiking_part
     from bitspike.errors import BitspikeError as BitspikeError
     from bitspike.errors import CheckFailed as CheckFailed
     from bitspike.errors import ConstraintError as ConstraintError
@@ -22,44 +32,24 @@ if TYPE_CHECKING:
     from bitspike.errors import PackageError as PackageError
     from bitspike.errors import RecipeError as RecipeError
     from bitspike.errors import RunError as RunError
-    from bitspike.formats.c import write_c as write_c
-    from bitspike.formats.nir import read_nir as read_nir
-    from bitspike.formats.nir import write_nir as write_nir
-    from bitspike.formats.onnx import write_onnx as write_onnx
-    from bitspike.graph.conversion import Conversion as Conversion
-    from bitspike.graph.conversion import conversion_of as conversion_of
-    from bitspike.graph.conversion import spiking_part as spiking_part
-    from bitspike.graph.convert import convert as convert
-    from bitspike.graph.convert import finish as finish
-    from bitspike.graph.finetune import prepare as prepare
-    from bitspike.graph.over_time import over_time as over_time
-    from bitspike.graph.thresholds import MaxThreshold as MaxThreshold
-    from bitspike.graph.thresholds import MSEThreshold as MSEThreshold
-    from bitspike.graph.thresholds import PercentileThreshold as PercentileThreshold
-    from bitspike.integer.agreement import Agreement as Agreement
-    from bitspike.integer.agreement import compare as compare
+    from bitspike.formats.c.write import write_c as write_c
+    from bitspike.formats.nir.write import read_nir as read_nir
+    from bitspike.formats.nir.write import write_nir as write_nir
+    from bitspike.formats.onnx.write import write_onnx as write_onnx
+    from bitspike.integer.bounds.widths import widths as widths
+    from bitspike.integer.codes import decode as decode
+    from bitspike.integer.codes import encode as encode
     from bitspike.integer.count import count as count
     from bitspike.integer.engine import Engine as Engine
-    from bitspike.integer.fit_neuron import Precision as Precision
-    from bitspike.integer.host import decode as decode
-    from bitspike.integer.host import encode as encode
-    from bitspike.integer.lower import lower as lower
     from bitspike.integer.network import IntegerNetwork as IntegerNetwork
-    from bitspike.integer.package import load as load
-    from bitspike.integer.package import save as save
-    from bitspike.integer.replay import Certificate as Certificate
+    from bitspike.integer.saved.folder import load as load
+    from bitspike.integer.saved.folder import save as save
+    from bitspike.integer.saved.replay import Certificate as Certificate
     from bitspike.integer.simulate import simulate as simulate
-    from bitspike.integer.widths import widths as widths
-    from bitspike.journeys import analyze as analyze
-    from bitspike.journeys import check as check
-    from bitspike.journeys import energy as energy
-    from bitspike.journeys import evaluate as evaluate
-    from bitspike.journeys import export as export
-    from bitspike.journeys import fit as fit
-    from bitspike.journeys import recipes as recipes
-    from bitspike.journeys import run as run
-    from bitspike.journeys import verify as verify
-    from bitspike.journeys.doctor import doctor as doctor
+    from bitspike.lowering.agreement import Agreement as Agreement
+    from bitspike.lowering.agreement import compare as compare
+    from bitspike.lowering.fit_neuron import Precision as Precision
+    from bitspike.lowering.lower import lower as lower
     from bitspike.nn import IF as IF
     from bitspike.nn import LIF as LIF
     from bitspike.nn import PLIF as PLIF
@@ -85,6 +75,16 @@ if TYPE_CHECKING:
     from bitspike.ops.surrogate import Rectangle as Rectangle
     from bitspike.ops.surrogate import Sigmoid as Sigmoid
     from bitspike.ops.surrogate import Triangle as Triangle
+    from bitspike.verbs.analyze import analyze as analyze
+    from bitspike.verbs.check import check as check
+    from bitspike.verbs.doctor import doctor as doctor
+    from bitspike.verbs.energy import energy as energy
+    from bitspike.verbs.evaluate import evaluate as evaluate
+    from bitspike.verbs.export import export as export
+    from bitspike.verbs.fit import fit as fit
+    from bitspike.verbs.recipes import recipes as recipes
+    from bitspike.verbs.run import run as run
+    from bitspike.verbs.verify import verify as verify
     from bitspike.weights import APoT as APoT
     from bitspike.weights import Binary as Binary
     from bitspike.weights import DoReFa as DoReFa
@@ -137,11 +137,11 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "fuse",
         "set_steps",
     ),
-    "bitspike.graph.conversion": ("Conversion", "conversion_of", "spiking_part"),
-    "bitspike.graph.convert": ("convert", "finish"),
-    "bitspike.graph.finetune": ("prepare",),
-    "bitspike.graph.over_time": ("over_time",),
-    "bitspike.graph.thresholds": ("MSEThreshold", "MaxThreshold", "PercentileThreshold"),
+    "bitspike.conversion.result": ("Conversion", "conversion_of", "spiking_part"),
+    "bitspike.conversion.convert": ("convert", "finish"),
+    "bitspike.conversion.finetune.prepare": ("prepare",),
+    "bitspike.conversion.finetune.over_time": ("over_time",),
+    "bitspike.conversion.calibrate.thresholds": ("MSEThreshold", "MaxThreshold", "PercentileThreshold"),
     "bitspike.weights": (
         "APoT",
         "Binary",
@@ -159,31 +159,29 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "penalties",
     ),
     "bitspike.integer.count": ("count",),
-    "bitspike.formats.c": ("write_c",),
-    "bitspike.formats.nir": ("read_nir", "write_nir"),
-    "bitspike.formats.onnx": ("write_onnx",),
+    "bitspike.formats.c.write": ("write_c",),
+    "bitspike.formats.nir.write": ("read_nir", "write_nir"),
+    "bitspike.formats.onnx.write": ("write_onnx",),
     "bitspike.integer.engine": ("Engine",),
     "bitspike.integer.network": ("IntegerNetwork",),
-    "bitspike.integer.fit_neuron": ("Precision",),
-    "bitspike.integer.lower": ("lower",),
-    "bitspike.integer.host": ("decode", "encode"),
-    "bitspike.integer.package": ("load", "save"),
+    "bitspike.lowering.fit_neuron": ("Precision",),
+    "bitspike.lowering.lower": ("lower",),
+    "bitspike.integer.codes": ("decode", "encode"),
+    "bitspike.integer.saved.folder": ("load", "save"),
     "bitspike.integer.simulate": ("simulate",),
-    "bitspike.integer.replay": ("Certificate",),
-    "bitspike.integer.agreement": ("Agreement", "compare"),
-    "bitspike.integer.widths": ("widths",),
-    "bitspike.journeys": (
-        "analyze",
-        "check",
-        "energy",
-        "evaluate",
-        "export",
-        "fit",
-        "recipes",
-        "run",
-        "verify",
-    ),
-    "bitspike.journeys.doctor": ("doctor",),
+    "bitspike.integer.saved.replay": ("Certificate",),
+    "bitspike.lowering.agreement": ("Agreement", "compare"),
+    "bitspike.integer.bounds.widths": ("widths",),
+    "bitspike.verbs.analyze": ("analyze",),
+    "bitspike.verbs.check": ("check",),
+    "bitspike.verbs.energy": ("energy",),
+    "bitspike.verbs.evaluate": ("evaluate",),
+    "bitspike.verbs.export": ("export",),
+    "bitspike.verbs.fit": ("fit",),
+    "bitspike.verbs.recipes": ("recipes",),
+    "bitspike.verbs.run": ("run",),
+    "bitspike.verbs.verify": ("verify",),
+    "bitspike.verbs.doctor": ("doctor",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

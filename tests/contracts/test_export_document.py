@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from bitspike.formats.nir import write_nir
-from bitspike.formats.nir_facts import graph_facts, input_facts, neuron_facts, weight_facts
-from bitspike.formats.nir_support import HELD as NIR_HELD
-from bitspike.formats.nir_support import REFUSED as NIR_REFUSED
-from bitspike.formats.onnx import HELD as ONNX_HELD
-from bitspike.formats.onnx import LIMITS, write_onnx
-from bitspike.integer.debug import one_convolution
+from bitspike.formats.nir.facts import graph_facts, input_facts, neuron_facts, weight_facts
+from bitspike.formats.nir.support import HELD as NIR_HELD
+from bitspike.formats.nir.support import REFUSED as NIR_REFUSED
+from bitspike.formats.nir.write import write_nir
+from bitspike.formats.onnx.write import HELD as ONNX_HELD
+from bitspike.formats.onnx.write import LIMITS, write_onnx
+from bitspike.integer.examples import one_convolution
 from bitspike.integer.network import Convolution, Neuron, Node
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "export.md"

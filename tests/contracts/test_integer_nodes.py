@@ -12,6 +12,7 @@ import pytest
 
 from bitspike.errors import ConstraintError, PackageError
 from bitspike.integer import network as forms
+from bitspike.integer.bounds.widths import magnitudes
 from bitspike.integer.engine import TorchEngine
 from bitspike.integer.network import (
     Add,
@@ -35,10 +36,9 @@ from bitspike.integer.network import (
     Upsample,
     Weight,
 )
-from bitspike.integer.package import MANIFEST, load, save
-from bitspike.integer.replay import replay
+from bitspike.integer.saved.folder import MANIFEST, load, save
+from bitspike.integer.saved.replay import replay
 from bitspike.integer.simulate import simulate
-from bitspike.integer.widths import magnitudes
 from bitspike.ops.grids import Dyadic, Grid
 
 KINDS = sorted(

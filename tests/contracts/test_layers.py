@@ -46,7 +46,7 @@ def test_the_import_contract_can_be_broken(tmp_path: Path) -> None:
         "formats/c": "import bitspike.graph",
         "graph": "import onnx",
         "models": "import lightning_fabric",
-        "journeys": "import rich",
+        "verbs": "import rich",
         "attic": "",
     }
     for name, code in wrong.items():

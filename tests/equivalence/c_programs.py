@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bitspike.formats.c import write_c
+from bitspike.formats.c.write import write_c
 from bitspike.integer.network import IntegerNetwork, Integers
 from bitspike.integer.simulate import Trace
 

@@ -14,12 +14,11 @@ import numpy as np
 import pytest
 import torch
 
-from bitspike.formats.c import c_memory, write_c
-from bitspike.formats.c_plan import plan
-from bitspike.formats.c_types import held
+from bitspike.formats.c.plan import plan
+from bitspike.formats.c.types import held
+from bitspike.formats.c.write import c_memory, write_c
 from bitspike.integer import network as forms
-from bitspike.integer.debug import convolution_and_pool, one_convolution
-from bitspike.integer.lower import lower
+from bitspike.integer.examples import convolution_and_pool, one_convolution
 from bitspike.integer.network import (
     Add,
     Burst,
@@ -39,8 +38,9 @@ from bitspike.integer.network import (
     Weight,
     window_shape,
 )
+from bitspike.integer.saved.vectors import golden
 from bitspike.integer.simulate import Trace, simulate
-from bitspike.integer.vectors import golden
+from bitspike.lowering.lower import lower
 from bitspike.models import digits_net, resnet20
 from bitspike.ops.grids import Dyadic, Grid
 from bitspike.weights import Binary, Max, MeanAbs, Ternary, Uniform, attach

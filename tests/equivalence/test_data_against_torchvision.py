@@ -8,7 +8,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as V
 
 from bitspike.data import Batches, Flip, ImageSet, PixelGrid, Shift
-from bitspike.data.augment import choose
+from bitspike.data.images.augment import choose
 
 SHAPES = [(5, 28, 28, 1), (5, 32, 32, 3), (3, 7, 12, 3)]
 

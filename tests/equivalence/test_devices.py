@@ -21,7 +21,7 @@ from torch.nn import functional as F
 import bitspike as bs
 from bitspike.data import Batches, Flip, ImageSet, PixelGrid, Shift, load
 from bitspike.integer.engine import TorchEngine
-from bitspike.kernels import triton_support
+from bitspike.kernels.triton import support as triton_support
 from bitspike.models import digits_net, resnet, vgg9
 from bitspike.nn.clip_floor_shift import ClipFloorShift
 from bitspike.train import AdamW, evaluate, fit

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 import bitspike as bs
-from bitspike.graph.conversion import conversion_of
+from bitspike.conversion.result import conversion_of
 from bitspike.ops.grids import Grid
 
 GRID = Grid(1 / 15, 0, 15)

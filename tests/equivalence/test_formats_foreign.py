@@ -109,7 +109,7 @@ def test_a_file_of_snntorch_has_its_counts(reset: str, mechanism: str, beta: flo
 
 
 def test_what_a_file_says_itself_cannot_be_said_again(tmp_path: Path) -> None:
-    from bitspike.integer.debug import one_convolution
+    from bitspike.integer.examples import one_convolution
 
     path = bs.write_nir(one_convolution(), tmp_path / "net.nir")
     with pytest.raises(ConstraintError, match="says fire, reset itself"):

@@ -16,11 +16,11 @@ import torch
 from torch import nn
 
 from bitspike import models
-from bitspike.formats.onnx import write_onnx
-from bitspike.graph.convert import convert
+from bitspike.conversion.convert import convert
+from bitspike.formats.onnx.write import write_onnx
 from bitspike.integer.count import count
-from bitspike.integer.lower import lower
 from bitspike.integer.network import Integers
+from bitspike.lowering.lower import lower
 from bitspike.nn import IF
 from bitspike.weights import Binary, Uniform, attach
 

@@ -18,8 +18,8 @@ from benchmarks.nir_readers import FOR, quietly
 from benchmarks.reader_networks import FEATURES, firing
 
 from bitspike.errors import ExportError
-from bitspike.formats.nir import write_nir
-from bitspike.formats.nir_plan import plan
+from bitspike.formats.nir.plan import plan
+from bitspike.formats.nir.write import write_nir
 from bitspike.integer.network import Convolution, Input, IntegerNetwork, Linear, Neuron, Readout, Reshape, Weight
 from bitspike.integer.simulate import simulate
 from bitspike.ops.grids import Fire, Grid, Reset

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from bitspike.kernels import activation, bits, native, neuron, norm, pool
+from bitspike.kernels import activation, bits, neuron, norm, pool
+from bitspike.kernels.cpp import loader as native
 from bitspike.nn import LIF, QuantReLU, SignedIF
 from bitspike.nn.clip_floor_shift import ClipFloorShift
 
@@ -32,7 +33,7 @@ def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Return an empty folder in which libraries are looked for, as if for the first time."""
     monkeypatch.delenv(native.SWITCH, raising=False)
     monkeypatch.setattr(native, "_found", {})
-    monkeypatch.setattr(native, "__file__", str(tmp_path / "native.py"))
+    monkeypatch.setattr(native, "__file__", str(tmp_path / "cpp" / "loader.py"))
     return tmp_path
 
 
@@ -121,7 +122,9 @@ def test_one_part_without_the_others(folder: Path) -> None:
 
 
 def test_the_switch_leaves_every_library_unused() -> None:
-    code = "from bitspike.kernels.native import status; print({status(p) for p in ('neuron', 'norm', 'activation')})"
+    code = (
+        "from bitspike.kernels.cpp.loader import status; print({status(p) for p in ('neuron', 'norm', 'activation')})"
+    )
     environment = {**os.environ, native.SWITCH: "plain"}
     answer = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "{'plain torch: BITSPIKE_KERNELS=plain is set'}"

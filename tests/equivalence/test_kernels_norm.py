@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from bitspike.kernels import norm as norms
 from bitspike.kernels.activation import fused_quant_relu
-from bitspike.kernels.memory import dense, layer
+from bitspike.kernels.cpp.memory import dense, layer
 from bitspike.kernels.norm import Norm
 from bitspike.nn import IF, LIF, PLIF, Neuron, SignedIF
 from bitspike.ops.activation import quant_relu

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.errors import LoweringError
-from bitspike.integer.agreement import compare
-from bitspike.integer.fit_neuron import Precision
-from bitspike.integer.lower import lower
 from bitspike.integer.network import Convolution, IntegerNetwork, Neuron
 from bitspike.integer.verify import verify
+from bitspike.lowering.agreement import compare
+from bitspike.lowering.fit_neuron import Precision
+from bitspike.lowering.lower import lower
 from bitspike.models import resnet20, vgg9, vgg11
 from bitspike.nn import (
     IF,
@@ -449,7 +449,7 @@ def test_a_module_used_twice_and_several_read_outs() -> None:
     assert [(n.path, n.call) for n in net.neurons] == [("fire", 0), ("fire", 1)]
     assert [(n.path, n.call) for n in net.weighted] == [("mix.0", 0), ("mix.0", 1), ("head.0", 0)]
     assert len({n.id for n in net.nodes}) == len(net.nodes)
-    from bitspike.integer.host import decode, encode
+    from bitspike.integer.codes import decode, encode
     from bitspike.integer.simulate import simulate
 
     trace = simulate(net, encode(net, x))
@@ -537,7 +537,7 @@ def test_the_default_grid_is_that_of_8_bit_images() -> None:
 def test_convert_check_11_a_small_vgg_proves_itself_and_finds_a_flipped_code(tmp_path) -> None:
     from safetensors.numpy import load_file
 
-    from bitspike.integer.package import save, tensor_bytes
+    from bitspike.integer.saved.folder import save, tensor_bytes
 
     model = attach(vgg9(steps=2, num_classes=10, width=1 / 16), quantize=Uniform(bits=4))
     x = torch.randint(0, 256, (4, 3, 32, 32)) / 255

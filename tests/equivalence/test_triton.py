@@ -12,7 +12,10 @@ from typing import Any
 import pytest
 import torch
 
-from bitspike.kernels import activation, neuron, triton_activation, triton_neuron, triton_support
+from bitspike.kernels import activation, neuron
+from bitspike.kernels.triton import activation as triton_activation
+from bitspike.kernels.triton import neuron as triton_neuron
+from bitspike.kernels.triton import support as triton_support
 from bitspike.nn import LIF
 from bitspike.ops.dynamics import Rule
 
@@ -140,7 +143,7 @@ def test_other_devices_than_cuda_get_no_answer(fresh: pytest.MonkeyPatch) -> Non
 def test_triton_is_not_imported_before_a_tensor_on_cuda_asks_for_it() -> None:
     code = (
         "import sys, torch, bitspike as bs; from bitspike.kernels import triton_neuron, triton_activation as _; "
-        "from bitspike.kernels.triton_support import status; "
+        "from bitspike.kernels.triton.support import status; "
         "bs.LIF()(torch.ones(2, 1, 3)); status(); print('triton' in sys.modules)"
     )
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}

@@ -93,7 +93,9 @@ def assembly(kernel: Any, *, fused: bool, **constants: Any) -> str:
 def test_the_compiled_code_rounds_every_product(steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
-    from bitspike.kernels import triton_clip, triton_launch, triton_loop
+    from bitspike.kernels.triton import clip as triton_clip
+    from bitspike.kernels.triton import launch as triton_launch
+    from bitspike.kernels.triton import loop as triton_loop
 
     short = triton_launch.unrolled(steps)
     some: dict[str, Any] = {"LEAK": 1, "NORM": True, "BLOCK": triton_launch.BLOCK, "STEPS": steps}

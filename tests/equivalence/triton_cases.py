@@ -18,11 +18,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bitspike.kernels import triton_activation, triton_launch, triton_neuron, triton_support, triton_trial
 from bitspike.kernels.norm import Norm
-from bitspike.kernels.triton_activation import fused_quant_relu
-from bitspike.kernels.triton_launch import Loop, run_backward, run_forward
-from bitspike.kernels.triton_neuron import fused_neuron
+from bitspike.kernels.triton import activation as triton_activation
+from bitspike.kernels.triton import launch as triton_launch
+from bitspike.kernels.triton import neuron as triton_neuron
+from bitspike.kernels.triton import support as triton_support
+from bitspike.kernels.triton import trial as triton_trial
+from bitspike.kernels.triton.activation import fused_quant_relu
+from bitspike.kernels.triton.launch import Loop, run_backward, run_forward
+from bitspike.kernels.triton.neuron import fused_neuron
 from bitspike.nn import IF, LIF, PLIF, Neuron, QuantReLU, SignedIF
 from bitspike.ops.activation import quant_relu
 from bitspike.ops.surrogate import ArcTan, PiecewiseExponential, Rectangle, Sigmoid, Surrogate, Triangle

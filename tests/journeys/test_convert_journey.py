@@ -17,15 +17,16 @@ from test_stopped_runs import Full, no_part_is_left
 
 import bitspike as bs
 from bitspike import files
-from bitspike.analysis.report import summary
+from bitspike.analysis.report.report import summary
 from bitspike.errors import RunError
-from bitspike.hardware.energy import MemoryModel
-from bitspike.journeys import fits, whole
-from bitspike.journeys.factory import build_network
-from bitspike.journeys.fitting import fit as fit_to_chip
+from bitspike.hardware.energy.operations import MemoryModel
 from bitspike.recipe import ConvertRecipe, load
+from bitspike.runs.build.factory import build_network
 from bitspike.train import EpochRecord, Observer
 from bitspike.train import fit as fit_to_data
+from bitspike.verbs import fit as fits
+from bitspike.verbs import run as whole
+from bitspike.verbs.fit_to_chip import fit as fit_to_chip
 
 Bitspike = Callable[..., tuple[int, str, str]]
 SMALL = ("model.arguments={width: 0.5}", "data.limit=200", "finetune.epochs=2", "expect=null", "convert.samples=128")

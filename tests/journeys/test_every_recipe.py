@@ -12,8 +12,8 @@ import pytest
 from journey_parts import SMALL, sets
 
 import bitspike as bs
-from bitspike.journeys.factory import build_network
 from bitspike.recipe import ConvertRecipe, load, shipped
+from bitspike.runs.build.factory import build_network
 from bitspike.train.checkpoint import write_weights
 
 

@@ -16,8 +16,8 @@ from journey_parts import SMALL, sets
 from safetensors import SafetensorError
 
 from bitspike import files
-from bitspike.journeys import whole
 from bitspike.train import checkpoint
+from bitspike.verbs import run as whole
 
 Bitspike = Callable[..., tuple[int, str, str]]
 

@@ -12,7 +12,7 @@ from journey_parts import SMALL, sets
 from safetensors.numpy import load_file
 
 import bitspike as bs
-from bitspike.integer.package import tensor_bytes
+from bitspike.integer.saved.folder import tensor_bytes
 from bitspike.recipe import load
 
 Bitspike = Callable[..., tuple[int, str, str]]

@@ -10,7 +10,7 @@ import torch
 from random_models import RandomModel
 
 import bitspike as bs
-from bitspike.analysis.ledger import analyze
+from bitspike.analysis.ledger.analyze import analyze
 
 
 def choices(seed: int) -> dict[str, Any]:

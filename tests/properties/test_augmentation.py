@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bitspike.data import Batches, Compose, Flip, ImageSet, PixelGrid, Shift
-from bitspike.data.augment import choose
+from bitspike.data.images.augment import choose
 
 SHAPES = st.tuples(st.integers(1, 6), st.integers(1, 6), st.integers(1, 6), st.sampled_from([1, 3]))
 

@@ -11,8 +11,8 @@ from random_models import BROKEN, RandomModel
 from torch import Tensor, fx
 
 import bitspike as bs
+from bitspike.conversion.result import conversion_of, spiking_part
 from bitspike.errors import ConversionError
-from bitspike.graph.conversion import conversion_of, spiking_part
 
 GRAPHS, BATCHES = 500, 20
 REFUSED = 200

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bitspike.graph.capture import capture
-from bitspike.graph.fold import fold
+from bitspike.conversion.fold.fold import fold
+from bitspike.conversion.region.choose import detour, region
+from bitspike.graph.capture.from_module import capture
 from bitspike.graph.ir import Graph
 from bitspike.graph.rebuild import agree, evaluate, rebuild
-from bitspike.graph.region import detour, region
 from bitspike.graph.wires import wires
 
 

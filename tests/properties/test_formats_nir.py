@@ -13,10 +13,10 @@ from nir_runs import run_file
 from random_networks import Random, neuron, random_codes, random_network, weight
 
 from bitspike.errors import ConstraintError, ExportError
-from bitspike.formats.nir import read_nir, write_nir
-from bitspike.formats.nir_plan import plan
-from bitspike.formats.nir_support import HELD, REFUSED
-from bitspike.integer.debug import one_convolution
+from bitspike.formats.nir.plan import plan
+from bitspike.formats.nir.support import HELD, REFUSED
+from bitspike.formats.nir.write import read_nir, write_nir
+from bitspike.integer.examples import one_convolution
 from bitspike.integer.network import (
     Add,
     Concat,

@@ -13,11 +13,11 @@ from benchmarks.reader_networks import FEATURES, Feature, codes_for, feature_net
 from nir_runs import run_file
 
 from bitspike.errors import ConstraintError, ExportError
-from bitspike.formats.nir import read_nir, write_nir
-from bitspike.formats.nir_plan import plan
-from bitspike.formats.nir_readers import READERS, Reader, equal_network
-from bitspike.formats.nir_scale import equal_thresholds
-from bitspike.integer.debug import one_convolution
+from bitspike.formats.nir.plan import plan
+from bitspike.formats.nir.readers import READERS, Reader, equal_network
+from bitspike.formats.nir.scale import equal_thresholds
+from bitspike.formats.nir.write import read_nir, write_nir
+from bitspike.integer.examples import one_convolution
 from bitspike.integer.network import Convolution, IntegerNetwork, Neuron
 from bitspike.integer.simulate import Trace, simulate
 from bitspike.ops.grids import Dyadic

@@ -16,12 +16,11 @@ from random_networks import as_large_as, layerwise, random_codes, random_network
 
 from bitspike import models
 from bitspike.errors import ExportError
-from bitspike.formats.onnx import Mode, parts_of, problems_of, write_onnx
-from bitspike.formats.onnx_numbers import ranges
+from bitspike.formats.onnx.numbers import ranges
+from bitspike.formats.onnx.write import Mode, parts_of, problems_of, write_onnx
+from bitspike.integer.codes import encode
 from bitspike.integer.count import count
-from bitspike.integer.debug import one_convolution
-from bitspike.integer.host import encode
-from bitspike.integer.lower import lower
+from bitspike.integer.examples import one_convolution
 from bitspike.integer.network import (
     Burst,
     Convolution,
@@ -34,6 +33,7 @@ from bitspike.integer.network import (
     Weight,
 )
 from bitspike.integer.simulate import Trace, simulate
+from bitspike.lowering.lower import lower
 from bitspike.ops.grids import Grid
 from bitspike.weights import Uniform, attach
 

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from random_networks import random_codes, random_network
 
-from bitspike.hardware.activity import counts, dense_macs, fan_out
-from bitspike.hardware.check import check
-from bitspike.hardware.chip import Chip, names
-from bitspike.hardware.energy import MemoryModel, energy
-from bitspike.hardware.repair import plan
+from bitspike.hardware.chips.check import check
+from bitspike.hardware.chips.chip import Chip, names
+from bitspike.hardware.chips.plan_repairs import plan
+from bitspike.hardware.energy.activity import counts, dense_macs, fan_out
+from bitspike.hardware.energy.operations import MemoryModel, energy
+from bitspike.integer.bounds.widths import bounds
 from bitspike.integer.network import Convolution, Linear, SumPool, TransposedConvolution
 from bitspike.integer.simulate import simulate
-from bitspike.integer.widths import bounds
 
 
 @pytest.mark.parametrize("seed", range(40))

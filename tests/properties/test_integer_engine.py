@@ -11,8 +11,8 @@ from random_networks import random_codes, random_network
 
 from bitspike.errors import ConstraintError
 from bitspike.integer import arithmetic
-from bitspike.integer.debug import one_convolution
 from bitspike.integer.engine import TorchEngine
+from bitspike.integer.examples import one_convolution
 from bitspike.integer.network import Burst, Input, IntegerNetwork, Linear, Readout, Weight
 from bitspike.integer.simulate import Trace, simulate
 from bitspike.ops.grids import Grid

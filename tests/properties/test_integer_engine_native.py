@@ -18,9 +18,9 @@ from random_networks import (
 )
 
 from bitspike.errors import ConstraintError
-from bitspike.integer.debug import convolution_and_pool, one_convolution, transposed_and_upsample
 from bitspike.integer.engine import Engine, Method
 from bitspike.integer.engine.pack import methods
+from bitspike.integer.examples import convolution_and_pool, one_convolution, transposed_and_upsample
 from bitspike.integer.network import (
     Concat,
     Convolution,
@@ -41,8 +41,8 @@ from bitspike.integer.network import (
     window_shape,
 )
 from bitspike.integer.simulate import Trace, simulate
-from bitspike.kernels.engine import level, library
-from bitspike.kernels.native import SWITCH
+from bitspike.kernels.cpp.loader import SWITCH
+from bitspike.kernels.engine.structs import level, library
 from bitspike.ops.grids import Grid
 
 WAYS: list[Method | None] = [None, Method.DOT, Method.POPCOUNT, Method.EVENTS, Method.TABLE]

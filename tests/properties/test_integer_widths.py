@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from random_networks import layerwise, neuron, random_codes, random_network
 
 from bitspike.errors import ConstraintError
-from bitspike.integer import intervals
+from bitspike.integer.bounds import intervals
+from bitspike.integer.bounds.widths import Interval, bits_of, bounds, magnitudes, survey, widths
 from bitspike.integer.network import (
     Add,
     Burst,
@@ -32,7 +33,6 @@ from bitspike.integer.network import (
     per_channel,
 )
 from bitspike.integer.simulate import run_layer, run_neuron, simulate
-from bitspike.integer.widths import Interval, bits_of, bounds, magnitudes, survey, widths
 from bitspike.ops.grids import Dyadic, Grid
 
 ONE = np.ones((1, 1), np.int64)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bitspike.analysis.detail import ReportDetail
+from bitspike.analysis.report.detail import ReportDetail
 
 LAYERS = {"2": 256, "4": 128, "6": 10}
 

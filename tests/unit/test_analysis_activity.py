@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from bitspike.analysis.activity import LayerActivity, Recorder, measure, raster
+from bitspike.analysis.report.activity import LayerActivity, Recorder, measure, raster
 from bitspike.errors import ConstraintError
 from bitspike.nn import IF, LIF, RateReadout, Repeat, SignedIF, TimeDistributed
 

@@ -12,9 +12,9 @@ import torch
 from ledger_networks import Chain, images, on_grid
 
 import bitspike as bs
-from bitspike.analysis.advice import advise
-from bitspike.analysis.errors import TERMS, Gap, LayerErrors, Part
-from bitspike.graph.settings import Settings
+from bitspike.analysis.ledger.advice import advise
+from bitspike.analysis.ledger.ledger import TERMS, Gap, LayerErrors, Part
+from bitspike.conversion.settings import Settings
 
 SETTINGS = Settings().to_dict()
 

@@ -8,9 +8,9 @@ from ledger_networks import Chain, Residual, TwoHeads, images, on_grid
 from torch import Tensor, nn
 
 import bitspike as bs
-from bitspike.analysis.ladder import Counts, decoded, rung
-from bitspike.analysis.ledger_spikes import Limits, carrying, limited, limits_of, listen
-from bitspike.graph.conversion import Conversion, conversion_of, spiking_part
+from bitspike.analysis.ledger.ladder import Counts, decoded, rung
+from bitspike.analysis.ledger.spikes import Limits, carrying, limited, limits_of, listen
+from bitspike.conversion.result import Conversion, conversion_of, spiking_part
 from bitspike.graph.rebuild import values
 from bitspike.integer.network import Neuron as IntegerNeuron
 

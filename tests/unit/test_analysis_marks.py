@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bitspike.analysis import marks
+from bitspike.analysis.drawing import marks
 
 
 def test_a_raster_has_one_mark_per_spike() -> None:

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 from run_record import metrics
 
-from bitspike.analysis import plots
+from bitspike.analysis.drawing import plots
 
 
 def test_the_same_numbers_give_the_same_bytes() -> None:
@@ -54,7 +54,7 @@ def test_settings_of_matplotlib_are_kept_out_and_kept_whole() -> None:
 
 def test_matplotlib_is_imported_only_to_draw_and_pyplot_never() -> None:
     code = (
-        "import sys, bitspike.analysis.report as report; assert 'matplotlib' not in sys.modules\n"
+        "import sys, bitspike.analysis.report.report as report; assert 'matplotlib' not in sys.modules\n"
         "from bitspike.analysis import plots; plots.accuracy_by_step([.5, .9])\n"
         "assert 'matplotlib' in sys.modules and 'matplotlib.pyplot' not in sys.modules and 'torch' not in sys.modules"
     )

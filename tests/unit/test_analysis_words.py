@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bitspike.analysis.words import against, percent, points
+from bitspike.analysis.drawing.words import against, percent, points
 
 
 @given(st.floats(0, 1))

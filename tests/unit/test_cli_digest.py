@@ -10,8 +10,8 @@ import pytest
 from benchmarks.mutated import make_old
 
 from bitspike.cli import main
-from bitspike.integer.debug import one_convolution
-from bitspike.integer.package import MANIFEST, save
+from bitspike.integer.examples import one_convolution
+from bitspike.integer.saved.folder import MANIFEST, save
 
 
 @pytest.fixture

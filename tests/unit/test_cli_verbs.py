@@ -82,7 +82,7 @@ def test_doctor_answers_for_people_and_for_programs(
     assert main(["doctor", "--json"]) in (0, 1)
     found = json.loads(capsys.readouterr().out)
     assert found["bitspike"] == __version__
-    monkeypatch.setattr("bitspike.journeys.doctor.doctor", lambda: {**found, "problems": ["no torch"]})
+    monkeypatch.setattr("bitspike.verbs.doctor.doctor", lambda: {**found, "problems": ["no torch"]})
     assert main(["doctor"]) == 1
     assert "problems           no torch" in capsys.readouterr().out
 

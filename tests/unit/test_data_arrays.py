@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bitspike.data.arrays import read_arrays
+from bitspike.data.images.arrays import read_arrays
 from bitspike.errors import DataError
 
 

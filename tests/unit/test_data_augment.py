@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bitspike.data import Compose, Flip, Shift
-from bitspike.data.augment import choose
+from bitspike.data.images.augment import choose
 from bitspike.errors import ConstraintError
 
 IMAGE = torch.arange(1, 10, dtype=torch.uint8).view(1, 3, 3, 1)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from bitspike.data import DATASETS, describe, load
-from bitspike.data.places import download_place, places
+from bitspike.data.images.places import download_place, places
 from bitspike.errors import ConstraintError, DataError
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bitspike.data.folders import read_folders
+from bitspike.data.images.folders import read_folders
 from bitspike.errors import ConstraintError, DataError
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from bitspike.journeys.doctor import describe_cpu, describe_folder, doctor, measure_bf16
+from bitspike.runs.machine import describe_cpu
 from bitspike.train.launch import choose_precision
+from bitspike.verbs.doctor import describe_folder, doctor, measure_bf16
 
 
 def test_everything_is_json_and_this_machine_is_fine(tmp_path: Path) -> None:

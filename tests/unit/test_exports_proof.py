@@ -14,8 +14,8 @@ import pytest
 from benchmarks import exports
 
 import bitspike as bs
-from bitspike.journeys.networks import sketch
 from bitspike.recipe import dump, load
+from bitspike.runs.sketch import sketch
 
 pytestmark = pytest.mark.skipif(
     shutil.which("cc") is None and not os.environ.get("CI"), reason="there is no C compiler here"

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from bitspike.errors import ExportError
-from bitspike.formats.c import c_memory, write_c
-from bitspike.formats.c_plan import plan
-from bitspike.formats.c_text import Tables, array, integer, plain
-from bitspike.formats.c_types import held
-from bitspike.formats.c_weights import pack
-from bitspike.integer.debug import convolution_and_pool, one_convolution
+from bitspike.formats.c.plan import plan
+from bitspike.formats.c.text import Tables, array, integer, plain
+from bitspike.formats.c.types import held
+from bitspike.formats.c.weights import pack
+from bitspike.formats.c.write import c_memory, write_c
+from bitspike.integer.bounds.widths import widths
+from bitspike.integer.examples import convolution_and_pool, one_convolution
 from bitspike.integer.network import (
     Burst,
     Convolution,
@@ -29,9 +30,8 @@ from bitspike.integer.network import (
     Reshape,
     Weight,
 )
-from bitspike.integer.packing import unpack
-from bitspike.integer.vectors import golden
-from bitspike.integer.widths import widths
+from bitspike.integer.saved.packing import unpack
+from bitspike.integer.saved.vectors import golden
 from bitspike.ops.grids import Grid
 
 ONE = np.ones((1, 1), np.int64)

@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 
 from bitspike.errors import ConstraintError, ExportError, PackageError
-from bitspike.formats.c import write_c
-from bitspike.formats.nir import read_nir, write_nir
-from bitspike.formats.onnx import Mode, write_onnx
-from bitspike.integer.debug import one_convolution
+from bitspike.formats.c.write import write_c
+from bitspike.formats.nir.write import read_nir, write_nir
+from bitspike.formats.onnx.write import Mode, write_onnx
+from bitspike.integer.examples import one_convolution
 from bitspike.integer.network import Burst, IntegerNetwork, MaxPool, Node
-from bitspike.integer.package import save
-from bitspike.journeys.handover import export
+from bitspike.integer.saved.folder import save
 from bitspike.ops.grids import Dyadic
+from bitspike.verbs.export import export
 
 
 def changed(net: IntegerNetwork, id: str, **values: object) -> IntegerNetwork:

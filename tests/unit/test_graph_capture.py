@@ -12,9 +12,9 @@ import torchvision
 from ordinary_networks import Blend, Detector, Found, SmallResNet, SmallUNet, lived_in
 from torch import Tensor, nn
 
+from bitspike.conversion.fold.fold import fold
 from bitspike.errors import ConversionError
-from bitspike.graph.capture import capture
-from bitspike.graph.fold import fold
+from bitspike.graph.capture.from_module import capture
 from bitspike.graph.ir import Graph
 from bitspike.graph.rebuild import agree, rebuild, values
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 import bitspike as bs
-from bitspike.graph.capture import capture
-from bitspike.graph.fold import fold
+from bitspike.conversion.fold.fold import fold
+from bitspike.graph.capture.from_module import capture
 
 X = torch.rand(16, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 

@@ -15,8 +15,8 @@ from torch.optim.swa_utils import AveragedModel
 
 import bitspike as bs
 from bitspike.errors import ConversionError
-from bitspike.graph.capture import capture
-from bitspike.graph.quantized import float_layers, torch_quantized
+from bitspike.graph.capture.from_module import capture
+from bitspike.graph.capture.quantized import float_layers, torch_quantized
 from bitspike.graph.rebuild import rebuild
 from bitspike.ops.wrappers import unwrapped
 

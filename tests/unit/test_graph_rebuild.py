@@ -9,9 +9,9 @@ import torch
 from ordinary_networks import SmallResNet, lived_in
 from torch import Tensor, nn
 
+from bitspike.conversion.fold.fold import fold
 from bitspike.errors import ConversionError
-from bitspike.graph.capture import capture
-from bitspike.graph.fold import fold
+from bitspike.graph.capture.from_module import capture
 from bitspike.graph.rebuild import agree, evaluate, rebuild, values
 
 

@@ -9,9 +9,9 @@ import pytest
 from hardware_networks import ONE, Builder, one_layer
 
 from bitspike.errors import CheckFailed, ConstraintError
-from bitspike.hardware.check import check
-from bitspike.hardware.chip import Chip, Rule, load
-from bitspike.hardware.findings import CODES
+from bitspike.hardware.chips.check import check
+from bitspike.hardware.chips.chip import Chip, Rule, load
+from bitspike.hardware.chips.report import CODES
 from bitspike.integer.network import (
     Add,
     Concat,

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bitspike.errors import ConstraintError
-from bitspike.hardware.chip import PROFILES, Chip, Rule, load, names, parse
+from bitspike.hardware.chips.chip import PROFILES, Chip, Rule, load, names, parse
 
 
 @pytest.mark.parametrize("name", names())

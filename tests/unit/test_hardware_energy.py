@@ -12,9 +12,9 @@ import pytest
 from hardware_networks import ONE, Builder
 
 from bitspike.errors import ConstraintError
-from bitspike.hardware.activity import counts, dense_macs, fan_out
-from bitspike.hardware.energy import MemoryModel, energy
-from bitspike.hardware.technology import Technology, load, names
+from bitspike.hardware.energy.activity import counts, dense_macs, fan_out
+from bitspike.hardware.energy.operations import MemoryModel, energy
+from bitspike.hardware.energy.technology import Technology, load, names
 from bitspike.integer.network import (
     Convolution,
     CountMaxPool,

@@ -5,7 +5,7 @@ from fractions import Fraction
 import pytest
 
 from bitspike.errors import ConstraintError
-from bitspike.hardware.expression import Expression
+from bitspike.hardware.chips.expression import Expression
 
 
 @pytest.mark.parametrize(

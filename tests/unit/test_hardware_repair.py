@@ -9,9 +9,9 @@ import pytest
 from hardware_networks import Builder, one_layer
 
 from bitspike.errors import ConstraintError
-from bitspike.hardware.check import check
-from bitspike.hardware.chip import Chip, Rule, load
-from bitspike.hardware.repair import distortion, options, plan
+from bitspike.hardware.chips.check import check
+from bitspike.hardware.chips.chip import Chip, Rule, load
+from bitspike.hardware.chips.plan_repairs import distortion, options, plan
 from bitspike.integer.network import Convolution, IntegerNetwork, Weight
 
 V1 = "fanin1024-v1"

@@ -9,7 +9,7 @@ import pytest
 
 from bitspike.errors import ConstraintError
 from bitspike.integer.count import count, unevenness
-from bitspike.integer.debug import one_convolution
+from bitspike.integer.examples import one_convolution
 from bitspike.integer.network import (
     Add,
     Burst,

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import bitspike as bs
-from bitspike.analysis.activity import measure
+from bitspike.analysis.report.activity import measure
 from bitspike.errors import ConstraintError, DataError
-from bitspike.integer.debug import one_convolution
+from bitspike.integer.examples import one_convolution
 from bitspike.nn.entering import counted_inputs
 from bitspike.ops.entering import Clipped, put
 from bitspike.ops.grids import Grid
@@ -271,7 +271,7 @@ def test_an_activity_that_is_no_mean_is_refused() -> None:
 
 def test_golden_vectors_of_no_sample_prove_nothing(tmp_path) -> None:  # type: ignore[no-untyped-def]
     from bitspike.errors import PackageError
-    from bitspike.integer.vectors import golden
+    from bitspike.integer.saved.vectors import golden
 
     net = one_convolution()
     vectors = golden(net)

@@ -12,10 +12,10 @@ import pytest
 from safetensors.numpy import load_file
 
 from bitspike.errors import PackageError
-from bitspike.integer.debug import convolution_and_pool, one_convolution
-from bitspike.integer.package import MANIFEST, VECTORS, WEIGHTS, load, save, tensor_bytes
+from bitspike.integer.examples import convolution_and_pool, one_convolution
+from bitspike.integer.saved.folder import MANIFEST, VECTORS, WEIGHTS, load, save, tensor_bytes
+from bitspike.integer.saved.vectors import golden
 from bitspike.integer.simulate import simulate
-from bitspike.integer.vectors import golden
 from bitspike.integer.verify import verify
 
 
@@ -296,7 +296,7 @@ def test_a_saved_network_replays_where_there_is_no_torch(folder: Path) -> None:
     code = (
         "import sys; sys.modules['torch'] = None\n"
         "from pathlib import Path\n"
-        "from bitspike.integer.replay import replay\n"
+        "from bitspike.integer.saved.replay import replay\n"
         f"certificate = replay(Path({str(folder)!r}))\n"
         "print(certificate); certificate.raise_if_failed()"
     )

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bitspike.errors import LoweringError
-from bitspike.integer.fit_neuron import Precision
-from bitspike.integer.lower import lower
 from bitspike.integer.network import IntegerNetwork
+from bitspike.lowering.fit_neuron import Precision
+from bitspike.lowering.lower import lower
 from bitspike.nn import IF, LIF, BernoulliCoder, RateReadout, Repeat, ShiftBatchNorm, SumReadout, TimeDistributed
 from bitspike.ops.grids import Grid
 from bitspike.weights import Uniform, attach

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bitspike.integer.network import Add, Burst, Input, IntegerNetwork, Integers, Neuron, Node, Readout
-from bitspike.integer.package import MANIFEST, save
+from bitspike.integer.saved.folder import MANIFEST, save
 from bitspike.integer.schedule import schedule, timings
 from bitspike.ops.grids import Grid
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from bitspike.errors import ConstraintError
-from bitspike.integer.debug import one_convolution
 from bitspike.integer.engine import Engine, TorchEngine
+from bitspike.integer.examples import one_convolution
 from bitspike.integer.network import (
     Burst,
     Concat,

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, fx, nn
 
 import bitspike as bs
-from bitspike.graph.trace import trace
 from bitspike.models import resnet20, vgg9
 from bitspike.nn import (
     IF,
@@ -28,6 +27,7 @@ from bitspike.nn import (
     fuse,
 )
 from bitspike.nn import chain as chains
+from bitspike.nn.trace import trace
 
 Make = Callable[[], nn.Module]
 

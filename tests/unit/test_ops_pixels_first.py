@@ -12,12 +12,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import bitspike as bs
 from bitspike.data import Batches, PixelGrid, load
-from bitspike.journeys.doctor import doctor
 from bitspike.models import resnet20
 from bitspike.nn import over_time
 from bitspike.nn.layers import call
 from bitspike.ops import pixels_first
 from bitspike.train.launch import Workers
+from bitspike.verbs.doctor import doctor
 
 
 class Strides(TorchDispatchMode):

@@ -12,21 +12,21 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from bitspike.conversion.convert import convert
+from bitspike.conversion.correct.walk import PIPELINES, Kind
+from bitspike.conversion.settings import Settings
 from bitspike.data import Normalization
 from bitspike.errors import ConstraintError, PackageError, RecipeError
-from bitspike.graph.adjust import PIPELINES, Kind
-from bitspike.graph.convert import convert
-from bitspike.graph.settings import Settings
-from bitspike.journeys import build as b
-from bitspike.journeys.factory import build_network, find_chip, load_strictly, read_state
-from bitspike.journeys.listing import bits_of, recipes
-from bitspike.journeys.networks import blank, sketch
-from bitspike.journeys.ways import Converted
 from bitspike.models.digits_ann import digits_ann
 from bitspike.models.resnet_cifar import resnet_cifar
 from bitspike.ops.grids import Grid
 from bitspike.recipe import ConvertRecipe, Recipe, dump, load, shipped
-from bitspike.recipe.convert import Conversion
+from bitspike.recipe.kinds.convert import Conversion
+from bitspike.runs.build import words as b
+from bitspike.runs.build.factory import build_network, find_chip, load_strictly, read_state
+from bitspike.runs.kinds.way import Converted
+from bitspike.runs.sketch import blank, sketch
+from bitspike.verbs.recipes import bits_of, recipes
 
 NET = """
 from torch import nn
@@ -439,7 +439,7 @@ def test_repairs_are_made_when_the_weights_are_there(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["digits-convert", "resnet20-cifar10-convert", "mnist-stbp-w4"])
 def test_a_network_is_sketched_without_weights_and_images(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bitspike.journeys.build.load_images", lambda *a, **k: pytest.fail("images were read"))
+    monkeypatch.setattr("bitspike.runs.build.words.load_images", lambda *a, **k: pytest.fail("images were read"))
     small = ["model.arguments={depth: 8, width: 4}"] if "resnet" in name else []
     recipe = load(name, small)
     made = sketch(recipe)

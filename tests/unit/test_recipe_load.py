@@ -151,7 +151,7 @@ def test_a_file_that_is_no_text(tmp_path: Path) -> None:
 
 
 def test_recipes_need_no_torch() -> None:
-    code = "import sys, bitspike.journeys.listing as l; l.recipes(); sys.exit('torch' in sys.modules)"
+    code = "import sys, bitspike.verbs.recipes as l; l.recipes(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=600).returncode == 0
 
 

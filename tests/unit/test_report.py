@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from run_record import detail, metrics, record
 
-from bitspike.analysis.report import ReportDetail, render, summary, write_report
+from bitspike.analysis.report.report import ReportDetail, render, summary, write_report
 from bitspike.errors import RunError
 from bitspike.recipe import load
 

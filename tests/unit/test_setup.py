@@ -13,7 +13,7 @@ import pytest
 from setuptools import Distribution, Extension
 from setuptools.errors import CompileError
 
-from bitspike.kernels import native
+from bitspike.kernels.cpp import loader as native
 
 ROOT = Path(__file__).parents[2]
 KERNELS = ROOT / "src" / "bitspike" / "kernels"
@@ -145,7 +145,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., li
         monkeypatch.setattr(setup, "version_of", lambda _: version)
         monkeypatch.setattr(setup.Libraries, "compile", compile_part)
         parts = [
-            Extension(f"bitspike.kernels.{part}", [f"src/bitspike/kernels/{part}.cpp"], optional=True)
+            Extension(f"bitspike.kernels.{part}", [f"src/bitspike/kernels/cpp/{part}.cpp"], optional=True)
             for part in ("good", "other")
         ]
         settings = {"name": "x", "packages": ["bitspike.kernels"], "package_dir": {"": "src"}, "ext_modules": parts}

@@ -11,15 +11,16 @@ import h5py
 import numpy as np
 import pytest
 
-from bitspike.data.arrays import read_arrays
-from bitspike.data.folders import read_folders
+from bitspike.data.images.arrays import read_arrays
+from bitspike.data.images.folders import read_folders
 from bitspike.errors import BitspikeError, ConstraintError, DataError, ExportError, RecipeError
-from bitspike.formats.hdf5_guard import refuse_damage, sealed
-from bitspike.formats.hdf5_walk import walk
-from bitspike.formats.nir import read_nir, write_nir
-from bitspike.hardware import chip, technology
-from bitspike.hardware.expression import Expression
-from bitspike.integer.debug import convolution_and_pool
+from bitspike.formats.nir.hdf5_guard import refuse_damage, sealed
+from bitspike.formats.nir.hdf5_walk import walk
+from bitspike.formats.nir.write import read_nir, write_nir
+from bitspike.hardware.chips import chip
+from bitspike.hardware.chips.expression import Expression
+from bitspike.hardware.energy import technology
+from bitspike.integer.examples import convolution_and_pool
 from bitspike.recipe.load import load
 from bitspike.recipe.text import parse, parse_value
 

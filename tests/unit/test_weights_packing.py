@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from bitspike.errors import ConstraintError
-from bitspike.integer.packing import pack, unpack
+from bitspike.integer.saved.packing import pack, unpack
 from bitspike.weights import APoT, Binary, DoReFa, Midrise, PowerOfTwo, Scheme, Ternary, Uniform, attach, codes
 
 

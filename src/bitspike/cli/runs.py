@@ -25,9 +25,9 @@ def run(
         from bitspike.cli.progress import shown
 
         with shown(sys.stderr) as watching:
-            from bitspike.analysis.report import summary
-            from bitspike.journeys.whole import run as journey
+            from bitspike.analysis.report.report import summary
             from bitspike.train.allocator import keep_memory
+            from bitspike.verbs.run import run as journey
 
             keep_memory()
             report = journey(recipe, set=set or (), out=out, resume=resume, observer=watching)
@@ -45,7 +45,7 @@ def run(
 def recipes(as_json: Json = False) -> None:
     """List the shipped recipes, their papers and expected figures."""
     with guarded():
-        from bitspike.journeys.listing import recipes as listing
+        from bitspike.verbs.recipes import recipes as listing
 
         rows = listing()
         if as_json:
@@ -64,7 +64,7 @@ def evaluate(
 ) -> None:
     """Measure the accuracy of a finished run again, or of fewer of its time steps."""
     with guarded():
-        from bitspike.journeys.evaluation import evaluate as measure
+        from bitspike.verbs.evaluate import evaluate as measure
 
         found = measure(run, steps=steps, set=set or ())
         if as_json:
@@ -87,7 +87,7 @@ def verify(
 ) -> None:
     """Replay a network's golden vectors with integers only; print the certificate and the digest of the package."""
     with guarded():
-        from bitspike.journeys.proof import verify as prove
+        from bitspike.verbs.verify import verify as prove
 
         certificate = prove(network, engine=engine, expect=expect)
         if as_json:
@@ -103,7 +103,7 @@ def verify(
 def doctor(as_json: Json = False) -> None:
     """Say what this machine offers: devices, instruction sets, optional parts."""
     with guarded():
-        from bitspike.journeys.doctor import doctor as examine
+        from bitspike.verbs.doctor import doctor as examine
 
         found = examine()
         if as_json:

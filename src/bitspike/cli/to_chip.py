@@ -19,7 +19,7 @@ AnyNetwork = Annotated[
 def check(what: AnyNetwork, chip: OnChip, set: Sets = None, as_json: Json = False) -> None:
     """List every rule of a chip that a network breaks, with its way out; a recipe needs no weights and no images."""
     with guarded():
-        from bitspike.journeys.chips import check as examine
+        from bitspike.verbs.check import check as examine
 
         found = examine(what, chip, set=set or ())
         if as_json:
@@ -49,7 +49,7 @@ def fit(
 ) -> None:
     """Find the cheapest change that makes a recipe's network fit a chip, apply it, and check and prove the result."""
     with guarded():
-        from bitspike.journeys.fitting import fit as repair
+        from bitspike.verbs.fit_to_chip import fit as repair
 
         named: Any = [word.strip() for word in ways.split(",")]  # the verb itself says what is allowed
         found = repair(recipe, chip, ways=named, neuron_price=neuron_price, out=out, set=set or ())
@@ -86,7 +86,7 @@ def export(
 ) -> None:
     """Write a network as C, NIR or ONNX."""
     with guarded():
-        from bitspike.journeys.handover import export as write
+        from bitspike.verbs.export import export as write
 
         path = write(network, format, out, form=form, reader=reader)
         if as_json:
@@ -113,8 +113,8 @@ def energy(
 ) -> None:
     """Say what one inference costs, operation by operation, beside the same network without spikes."""
     with guarded():
-        from bitspike.hardware.energy import MemoryModel
-        from bitspike.journeys.bill import energy as bill
+        from bitspike.hardware.energy.operations import MemoryModel
+        from bitspike.verbs.energy import energy as bill
 
         report = bill(network, table=table, memory=MemoryModel() if memory else None, samples=samples, set=set or ())
         if as_json:
@@ -133,7 +133,7 @@ def analyze(
 ) -> None:
     """Say where a converted network loses: the error ledger per layer, its plots, and what to change."""
     with guarded():
-        from bitspike.journeys.ledger import analyze as account
+        from bitspike.verbs.analyze import analyze as account
 
         ledger = account(run, samples=samples, out=out, set=set or ())
         if as_json:

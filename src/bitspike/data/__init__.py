@@ -1,10 +1,10 @@
 """Images in memory: known sets, integer input grids, batched augmentation, batches."""
 
-from bitspike.data.augment import Augmentation, Compose, Flip, Shift
-from bitspike.data.batches import Batches
-from bitspike.data.datasets import DATASETS, DatasetInfo, describe, load
-from bitspike.data.images import ImageSet, validation_split
-from bitspike.data.pixels import Normalization, PixelGrid
+from bitspike.data.images.augment import Augmentation, Compose, Flip, Shift
+from bitspike.data.images.batches import Batches
+from bitspike.data.images.datasets import DATASETS, DatasetInfo, describe, load
+from bitspike.data.images.image_set import ImageSet, validation_split
+from bitspike.data.images.pixels import Normalization, PixelGrid
 
 __all__ = [
     "DATASETS",

@@ -17,7 +17,7 @@ def refuse(what: str, net: IntegerNetwork, problems: Sequence[tuple[Node, str]],
         ExportError: there is a problem.
 
     Example:
-        >>> from bitspike.integer.debug import one_convolution
+        >>> from bitspike.integer.examples import one_convolution
         >>> net = one_convolution()
         >>> refuse("NIR", net, [(net.nodes[1], "too wide")], fix="another format")
         Traceback (most recent call last):

@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from bitspike.errors import ConversionError
-from bitspike.graph.capture import prepared
+from bitspike.graph.capture.from_module import prepared
 from bitspike.graph.ir import Graph, Op
 from bitspike.ops.precision import single
 
@@ -64,12 +64,12 @@ def rebuild(graph: Graph, replace: Mapping[str, nn.Module] | None = None) -> fx.
     """Return a module that computes the graph; parameters stand at their original paths.
 
     Args:
-        graph: from :func:`~bitspike.graph.capture.capture` or a later pass.
+        graph: from :func:`~bitspike.graph.capture.from_module.capture` or a later pass.
         replace: modules by operation id that take an operation's place; each is called with what the operation reads
             and stands at the path that is the operation's id.
 
     Example:
-        >>> from bitspike.graph.capture import capture
+        >>> from bitspike.graph.capture.from_module import capture
         >>> model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
         >>> sorted(rebuild(capture(model, torch.zeros(1, 2))).state_dict())
         ['0.bias', '0.weight', '2.bias', '2.weight']

@@ -18,7 +18,7 @@ def wires(graph: Graph) -> dict[str, Wire]:
     Example:
         >>> import torch
         >>> from torch import nn
-        >>> from bitspike.graph.capture import capture
+        >>> from bitspike.graph.capture.from_module import capture
         >>> list(wires(capture(nn.Sequential(nn.Linear(2, 3), nn.ReLU()), torch.zeros(1, 2))).values())
         ['real', 'current', 'rectified', 'rectified']
     """

@@ -48,7 +48,7 @@ def count(net: IntegerNetwork, codes: Integers, *, steps: int | None = None) -> 
             them is named with what it would need.
 
     Example:
-        >>> from bitspike.integer.debug import one_convolution
+        >>> from bitspike.integer.examples import one_convolution
         >>> count(one_convolution(threshold=8), np.full((1, 1, 1, 4, 4), 5))["readout"][0, :3]  # floor(4 * 5 / 8)
         array([2, 2, 2])
     """
@@ -123,7 +123,7 @@ def unevenness(net: IntegerNetwork, trace: Trace) -> dict[str, Uneven]:
         ConstraintError: equation (*) does not hold for a neuron; it is named with what it would need.
 
     Example:
-        >>> from bitspike.integer.debug import one_convolution
+        >>> from bitspike.integer.examples import one_convolution
         >>> from bitspike.integer.simulate import simulate
         >>> net = one_convolution()
         >>> unevenness(net, simulate(net, np.full((1, 1, 1, 4, 4), 5)))["neuron"].share  # a constant current is even

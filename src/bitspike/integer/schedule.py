@@ -23,7 +23,7 @@ def schedule(net: IntegerNetwork) -> Schedule:
     sum; charge that spikes bring comes through a ``Burst``. ``mixed``: some neurons this way, some that way.
 
     Example:
-        >>> from bitspike.integer.debug import one_convolution
+        >>> from bitspike.integer.examples import one_convolution
         >>> schedule(one_convolution())
         'synchronous'
     """

@@ -15,7 +15,7 @@ def codes_of(source: Input, values: Reals) -> Integers:
         values: finite, of any shape.
 
     Example:
-        >>> from bitspike.integer.debug import one_convolution
+        >>> from bitspike.integer.examples import one_convolution
         >>> codes_of(one_convolution().input, np.array([-3.0, 0.5, 7.6]))
         array([0, 0, 8])
     """

@@ -2,7 +2,7 @@
 
 Two independent ways to run a network are compared, neuron by neuron and step by step: torch through the equations of
 training, and NumPy int64 that has read nothing but the saved folder. A folder alone is checked against its golden
-vectors (:mod:`bitspike.integer.replay`).
+vectors (:mod:`bitspike.integer.saved.replay`).
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import torch
 from torch import Tensor
 
 from bitspike.errors import DataError
+from bitspike.integer.codes import counted_codes, is_timed
 from bitspike.integer.engine import Engine, Method, TorchEngine
-from bitspike.integer.host import counted_codes, is_timed
-from bitspike.integer.manifest import digest_of, read_manifest, states_digest
 from bitspike.integer.network import IntegerNetwork, Integers
-from bitspike.integer.package import load, save
-from bitspike.integer.replay import Certificate, Difference, first_difference, replay
+from bitspike.integer.saved.folder import load, save
+from bitspike.integer.saved.manifest import digest_of, read_manifest, states_digest
+from bitspike.integer.saved.replay import Certificate, Difference, first_difference, replay
 from bitspike.integer.simulate import Trace, simulate
 from bitspike.ops.entering import Clipped
 
@@ -62,7 +62,7 @@ def verify(
         ConstraintError: the images are no inputs of the network, as of ``bs.encode``.
 
     Example:
-        >>> from bitspike.integer.debug import one_convolution
+        >>> from bitspike.integer.examples import one_convolution
         >>> print(verify(one_convolution()))
         certificate: 100% equal (384 spikes and 384 membranes of 6 samples)
     """

@@ -13,9 +13,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from bitspike.kernels import native, triton_activation, triton_support
 from bitspike.kernels import norm as norms
-from bitspike.kernels.memory import (
+from bitspike.kernels.cpp import loader as native
+from bitspike.kernels.cpp.memory import (
     AFFINE,
     LAYER,
     dense,
@@ -26,6 +26,8 @@ from bitspike.kernels.memory import (
     usable,
 )
 from bitspike.kernels.norm import Norm
+from bitspike.kernels.triton import activation as triton_activation
+from bitspike.kernels.triton import support as triton_support
 
 ABI = 3
 CHANNEL_AXIS = 1

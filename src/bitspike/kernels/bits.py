@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bitspike.kernels import native
-from bitspike.kernels.memory import usable
+from bitspike.kernels.cpp import loader as native
+from bitspike.kernels.cpp.memory import usable
 
 ABI = 2
 WORD = 32

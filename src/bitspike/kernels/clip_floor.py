@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bitspike.kernels.activation import CHANNEL_AXIS, ClipFloorStruct, library
-from bitspike.kernels.memory import dense, laid_as, layer, like, per_channel, pointer, usable
+from bitspike.kernels.cpp.memory import dense, laid_as, layer, like, per_channel, pointer, usable
 
 MOST_STEPS = 2**24
 """Beyond it single precision skips whole numbers."""

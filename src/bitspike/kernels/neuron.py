@@ -14,9 +14,9 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
-from bitspike.kernels import native, triton_neuron, triton_support
 from bitspike.kernels import norm as norms
-from bitspike.kernels.memory import (
+from bitspike.kernels.cpp import loader as native
+from bitspike.kernels.cpp.memory import (
     AFFINE,
     LAYER,
     dense,
@@ -28,6 +28,8 @@ from bitspike.kernels.memory import (
     usable,
 )
 from bitspike.kernels.norm import Norm
+from bitspike.kernels.triton import neuron as triton_neuron
+from bitspike.kernels.triton import support as triton_support
 from bitspike.ops.dynamics import Rule
 from bitspike.ops.surrogate import (
     ArcTan,

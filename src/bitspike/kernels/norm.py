@@ -16,8 +16,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bitspike.kernels import native
-from bitspike.kernels.memory import LAYER, AffineStruct, LayerStruct, per_channel
+from bitspike.kernels.cpp import loader as native
+from bitspike.kernels.cpp.memory import LAYER, AffineStruct, LayerStruct, per_channel
 
 ABI = 2
 

@@ -13,8 +13,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from bitspike.kernels import native
-from bitspike.kernels.memory import pointer, usable
+from bitspike.kernels.cpp import loader as native
+from bitspike.kernels.cpp.memory import pointer, usable
 
 ABI = 2
 LARGEST_KERNEL, LEAST_CHANNELS = 15, 16

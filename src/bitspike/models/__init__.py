@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 from torch import nn
 
-from bitspike.models.digits import digits_net
-from bitspike.models.resnet import resnet, resnet20
-from bitspike.models.stbp import cifar_net, mnist_net, stbp_lif
-from bitspike.models.vgg import vgg9, vgg11
+from bitspike.models.spiking.digits import digits_net
+from bitspike.models.spiking.resnet import resnet, resnet20
+from bitspike.models.spiking.stbp import cifar_net, mnist_net, stbp_lif
+from bitspike.models.spiking.vgg import vgg9, vgg11
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "cifar_net": cifar_net,

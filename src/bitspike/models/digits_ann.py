@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 from torch import nn
 
-from bitspike.models.blocks import widened
+from bitspike.models.spiking.blocks import widened
 
 
 def digits_ann(*, num_classes: int = 10, in_channels: int = 1, width: float = 1.0) -> nn.Module:

@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 from torch import nn
 
-from bitspike.models.blocks import initialize, sides, widened
+from bitspike.models.spiking.blocks import initialize, sides, widened
 
 LAYERS = ((64, 1), (128, 2), (256, 2), (256, 1), (512, 2), (512, 1), (512, 2), (512, 1))
 """Channels and stride of the convolutions: configuration A, the first layer behind each pool strides in its place."""

@@ -6,8 +6,7 @@ from bitspike.nn.chain import Chain, fire, fuse
 from bitspike.nn.checkpoint import checkpoint_layers
 from bitspike.nn.counts import Burst, Codes, CountMaxPool, Gain, SumPool
 from bitspike.nn.neuron import IF, LIF, PLIF, Neuron, SignedIF
-from bitspike.nn.norm import ShiftBatchNorm, ThresholdBatchNorm
-from bitspike.nn.over_time import OverTime, over_time
+from bitspike.nn.norms.shift import ShiftBatchNorm, ThresholdBatchNorm
 from bitspike.nn.time import (
     BernoulliCoder,
     Encoder,
@@ -18,6 +17,7 @@ from bitspike.nn.time import (
     TimeDistributed,
     set_steps,
 )
+from bitspike.nn.timed_layer import OverTime, over_time
 
 __all__ = [
     "IF",

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from bitspike.errors import ConstraintError
 from bitspike.nn.layers import call, plain
-from bitspike.nn.norm import ShiftBatchNorm, ThresholdBatchNorm
+from bitspike.nn.norms.shift import ShiftBatchNorm, ThresholdBatchNorm
 from bitspike.ops.coding import bernoulli, even_rate
 
 

@@ -1,11 +1,11 @@
 """Recipes: one paper result as one YAML file of values, checked as a whole before anything runs.
 
-This package knows words and numbers only, and imports no torch; :mod:`bitspike.journeys` builds what they stand for.
+This package knows words and numbers only, and imports no torch; :mod:`bitspike.verbs` builds what they stand for.
 """
 
-from bitspike.recipe.convert import ConvertRecipe
+from bitspike.recipe.kinds.convert import ConvertRecipe
+from bitspike.recipe.kinds.train import Recipe
 from bitspike.recipe.load import AnyRecipe, load, recipe_of, shipped
-from bitspike.recipe.schema import Recipe
 from bitspike.recipe.text import dump
 
 __all__ = ["AnyRecipe", "ConvertRecipe", "Recipe", "dump", "load", "recipe_of", "shipped"]

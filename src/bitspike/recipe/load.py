@@ -12,9 +12,9 @@ import yaml
 from pydantic import ValidationError
 
 from bitspike.errors import RecipeError
-from bitspike.recipe.convert import ConvertRecipe
+from bitspike.recipe.kinds.convert import ConvertRecipe
+from bitspike.recipe.kinds.train import Recipe
 from bitspike.recipe.problems import problems
-from bitspike.recipe.schema import Recipe
 from bitspike.recipe.text import Place, Text, parse, parse_value
 
 AnyRecipe = Recipe | ConvertRecipe

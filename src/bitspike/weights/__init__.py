@@ -11,8 +11,8 @@ from bitspike.weights.attach import (
     weight_codes,
 )
 from bitspike.weights.codes import WeightCodes
+from bitspike.weights.devices.lognormal import Lognormal
 from bitspike.weights.path import WeightPath
-from bitspike.weights.rram import Lognormal
 from bitspike.weights.scales import MSE, Coded, Constant, Dyadic, Max, MeanAbs, Percentile, ScaleRule
 from bitspike.weights.schemes import (
     APoT,

@@ -22,7 +22,7 @@ from bitspike.integer.engine.native import Weights, Workspace, run
 from bitspike.integer.engine.plan import Plan, Timing, choose, chosen, fixed, readers
 from bitspike.integer.network import IntegerNetwork, Integers
 from bitspike.integer.simulate import Trace, check_run
-from bitspike.kernels.engine import Method, OpStruct, library
+from bitspike.kernels.engine.structs import Method, OpStruct, library
 
 __all__ = ["Engine", "Method", "Timing", "TorchEngine"]
 
@@ -43,7 +43,7 @@ class Engine:
         chunk: samples that are run at once; larger batches are split.
 
     Example:
-        >>> from bitspike.integer.debug import one_convolution
+        >>> from bitspike.integer.examples import one_convolution
         >>> engine = Engine(one_convolution(threshold=8))
         >>> engine.predict(np.full((1, 2, 1, 4, 4), 4))["readout"][0, :3].tolist()
         [2, 2, 2]

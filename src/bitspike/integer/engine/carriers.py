@@ -1,7 +1,7 @@
 """An integer network run by torch, through the same neuron equations that training uses.
 
 Values are integers carried by floats, each layer in single or double precision as its proven bounds
-(:func:`bitspike.integer.widths.magnitudes`) say that the format holds every integer exactly. The definition is
+(:func:`bitspike.integer.bounds.widths.magnitudes`) say that the format holds every integer exactly. The definition is
 :mod:`bitspike.integer.simulate`; that both agree is what ``verify`` shows.
 """
 
@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from bitspike.errors import ConstraintError
 from bitspike.integer.arithmetic import Whole
+from bitspike.integer.bounds.widths import magnitudes
 from bitspike.integer.network import (
     Add,
     Burst,
@@ -39,7 +40,6 @@ from bitspike.integer.network import (
     per_channel,
 )
 from bitspike.integer.simulate import Trace, check_run
-from bitspike.integer.widths import magnitudes
 from bitspike.ops.dynamics import Rule, fire_and_reset, integrate, signed_fire_and_reset
 
 _CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitspike.errors import BitspikeError
+from bitspike.integer.bounds.widths import magnitudes
 from bitspike.integer.engine.moves import MOVES, Piece, image, places
 from bitspike.integer.network import (
     Add,
@@ -28,8 +29,7 @@ from bitspike.integer.network import (
     Shape,
     SumPool,
 )
-from bitspike.integer.widths import magnitudes
-from bitspike.kernels.engine import Layout
+from bitspike.kernels.engine.structs import Layout
 
 Pair = tuple[int, int]
 
@@ -146,7 +146,7 @@ def fuse(net: IntegerNetwork) -> Fused:
             has no fused step.
 
     Example:
-        >>> from bitspike.integer.debug import convolution_and_pool
+        >>> from bitspike.integer.examples import convolution_and_pool
         >>> [type(step).__name__ for step in fuse(convolution_and_pool()).steps]
         ['Fire', 'Pool', 'Fire', 'Out']
     """

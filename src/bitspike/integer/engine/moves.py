@@ -85,7 +85,7 @@ def image(net: IntegerNetwork, id: str, signals: Mapping[str, tuple[int, ...]]) 
     """Return a wire as whole channels of signals, or None where it is made of anything else.
 
     Example:
-        >>> from bitspike.integer.debug import one_convolution
+        >>> from bitspike.integer.examples import one_convolution
         >>> net = one_convolution()
         >>> [(piece.id, piece.channels.tolist()) for piece in image(net, "input", {"input": (1, 4, 4)}).pieces]
         [('input', [0])]

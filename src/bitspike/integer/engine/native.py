@@ -14,7 +14,7 @@ from bitspike.integer.arithmetic import Whole
 from bitspike.integer.engine.fuse import Fire, Fused, Layer, Out, Pool, Signal, Step, Term
 from bitspike.integer.engine.pack import SOURCE, Packed, aligned, pack, padded
 from bitspike.integer.network import Integers
-from bitspike.kernels.engine import (
+from bitspike.kernels.engine.structs import (
     Kind,
     Layout,
     Method,

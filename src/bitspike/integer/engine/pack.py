@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from bitspike.kernels.engine import Layout, Method, OpStruct, level, library, per_unit
+from bitspike.kernels.engine.structs import Layout, Method, OpStruct, level, library, per_unit
 
 Codes = npt.NDArray[np.int8]
 

@@ -9,7 +9,7 @@ from bitspike.integer.arithmetic import Whole
 from bitspike.integer.engine.fuse import Fire, Fused, Layer, Out, Signal
 from bitspike.integer.engine.native import Choice, Weights, Workspace, direct_layout, main_layer, run
 from bitspike.integer.engine.pack import SOURCE, bounds, methods
-from bitspike.kernels.engine import Layout, Method, OpStruct
+from bitspike.kernels.engine.structs import Layout, Method, OpStruct
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,213 @@
+"""Pictures made of cells, without axes: spike rasters, code histograms, confusion matrices, images.
+
+They are written as SVG by hand because a cell then costs ten bytes, takes the colors of the page and stretches
+with it; a network of forty layers still fits in a report.
+"""
+
+from __future__ import annotations
+
+import base64
+import struct
+import zlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitspike.analysis.drawing.markup import Html, html
+from bitspike.analysis.drawing.words import percent
+
+MOST_CLASSES = 100
+_SHADES = 12
+_SPIKES = 40_000  # some ten bytes each
+
+
+def raster(fired: NDArray[np.bool_], label: str) -> Html:
+    """Draw the spikes of one layer: a row per time step (first on top), a column per neuron.
+
+    Args:
+        fired: [T, neurons].
+
+    Example:
+        >>> "M1 0.5h.8" in raster(np.array([[False, True]]), "fc")
+        True
+    """
+    steps, neurons = fired.shape
+    path = "".join(f"M{n} {t}.5h.8" for t, n in np.argwhere(fired).tolist())
+    return html(
+        '<svg class="raster" viewBox="0 0 {n} {t}" preserveAspectRatio="none" role="img" aria-label="{label}"'
+        ' style="height:{height}px;max-width:{width}px"><path d="{path}"/></svg>',
+        n=max(neurons, 1),
+        t=max(steps, 1),
+        label=f"spikes of {label}",
+        width=16 * max(neurons, 1),
+        height=min(max(9 * steps, 18), 120),
+        path=path,
+    )
+
+
+def thinned(rasters: Mapping[str, NDArray[np.bool_]], most: int = _SPIKES) -> dict[str, NDArray[np.bool_]]:
+    """Leave out neurons of every layer, at even distances, until about ``most`` spikes remain in all.
+
+    Example:
+        >>> thinned({"fc": np.ones((2, 6), dtype=bool)}, most=4)["fc"].shape
+        (2, 2)
+    """
+    every = max(1, -(-sum(int(fired.sum()) for fired in rasters.values()) // most))
+    return {name: fired[:, ::every] for name, fired in rasters.items()}
+
+
+def histogram(counts: Mapping[int, int]) -> Html:
+    """Draw how often every weight code occurs; more than 64 codes are drawn in ranges of equal width.
+
+    Example:
+        >>> histogram({-1: 10, 0: 30, 1: 10}).count("<rect")
+        3
+    """
+    codes = np.array(sorted(counts), dtype=np.int64)
+    weights = np.array([counts[int(code)] for code in codes], dtype=np.float64)
+    low, high = int(codes[0]), int(codes[-1])
+    # Grids such as mid-rise hold only odd codes: bars stand side by side there too.
+    steps = int(np.gcd.reduce(np.diff(codes))) if len(codes) > 1 else 1
+    bins = min((high - low) // steps + 1, 64)
+    where = ((codes - low) // steps) * bins // ((high - low) // steps + 1)
+    shares = np.bincount(where, weights=weights, minlength=bins) / weights.sum()
+    width, tall = 240.0 / bins, 78.0
+    gap = min(width * 0.18, 8.0)
+    bars, labels = [], []
+    for index, share in enumerate(shares.tolist()):
+        height = tall * share / float(shares.max())
+        x = index * width
+        bars.append(
+            f'<rect x="{x + gap / 2:.2f}" y="{92 - height:.2f}" width="{width - gap:.2f}" height="{height:.2f}"/>'
+        )
+        if bins <= 5:
+            labels.append(_text(x + width / 2, 88 - height, percent(share, 0 if share >= 0.095 else 1), "soft"))
+        if bins <= 9:
+            labels.append(_text(x + width / 2, 107, str(low + index * steps), "ink"))
+    if bins > 9:
+        labels.append(_text(0, 107, str(low), "ink", "start"))
+        labels.append(_text(240, 107, str(high), "ink", "end"))
+        if low < 0 < high:
+            labels.append(_text((0.5 - low / steps) * 240 / ((high - low) / steps + 1), 107, "0", "ink"))
+    return Html(
+        '<svg class="bars" viewBox="0 0 240 112" role="img" aria-label="histogram of the weight codes">'
+        f'<path class="base" d="M0 92.5H240"/>{"".join(bars)}{"".join(labels)}</svg>'
+    )
+
+
+def _text(x: float, y: float, text: str, tone: str, anchor: str = "middle") -> str:
+    escaped = html("{t}", t=text)
+    return f'<text x="{x:.1f}" y="{y:.1f}" class="{tone}" text-anchor="{anchor}">{escaped}</text>'
+
+
+def confusion(matrix: NDArray[np.int64], classes: Sequence[str]) -> Html:
+    """Draw a confusion matrix: a row per true class, a column per predicted one, each row shaded by its shares.
+
+    Right answers take the accent color and errors the second one, so that few errors stay visible. Up to 20 classes
+    are labeled and the counts are written into the cells.
+
+    Args:
+        matrix: [true, predicted], up to ``MOST_CLASSES`` classes.
+        classes: their names.
+    """
+    size = len(matrix)
+    total = np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    shade = np.ceil(np.sqrt(matrix / total) * _SHADES).astype(np.int64)  # the root lets one error in a hundred be seen
+    right = np.eye(size, dtype=np.bool_)
+    marks = []
+    for level in range(1, _SHADES + 1):
+        for kind, mask in (("right", right), ("wrong", ~right)):
+            cells = np.argwhere((shade == level) & mask).tolist()
+            if cells:
+                d = "".join(f"M{c} {r}h1v1h-1z" for r, c in cells)
+                marks.append(f'<path class="{kind}" fill-opacity="{0.1 + 0.9 * level / _SHADES:.2f}" d="{d}"/>')
+    left = below = 0.02
+    if size <= 20:
+        names = [_name(classes, index)[:12] for index in range(size)]
+        longest = max(len(name) for name in names)
+        left = 0.3 + 0.27 * longest
+        below = 0.65 if longest <= 3 else left
+        for index, name in enumerate(names):
+            marks.append(html('<text x="-.2" y="{y}" class="axis end">{name}</text>', y=index + 0.65, name=name))
+            x = index + 0.5
+            upright = longest <= 3
+            turn = f"translate({x} {size + 0.5})" if upright else f"translate({x + 0.15} {size + 0.2}) rotate(-90)"
+            kind = "axis" if upright else "axis end"
+            marks.append(html('<text transform="{turn}" class="{kind}">{name}</text>', turn=turn, kind=kind, name=name))
+        for r, c in np.argwhere(matrix > 0).tolist():
+            tone = "on" if shade[r, c] > _SHADES * 0.6 else "ink"
+            font = 0.42 if matrix[r, c] < 1000 else 0.32
+            marks.append(f'<text x="{c + 0.5}" y="{r + 0.65}" class="{tone}" font-size="{font}">{matrix[r, c]}</text>')
+    return Html(
+        f'<svg class="confusion" role="img" aria-label="confusion matrix"'
+        f' viewBox="{-left:.2f} -0.02 {size + left + 0.02:.2f} {size + below + 0.02:.2f}">'
+        f'<rect class="frame" width="{size}" height="{size}"/>{"".join(marks)}</svg>'
+    )
+
+
+def confused(matrix: NDArray[np.int64], classes: Sequence[str], most: int = 8) -> list[tuple[str, str, int]]:
+    """Return the most frequent errors as (true class, predicted class, images), most frequent first.
+
+    Example:
+        >>> confused(np.array([[5, 2], [0, 9]]), ("cat", "dog"))
+        [('cat', 'dog', 2)]
+    """
+    errors = matrix - np.diag(np.diag(matrix))
+    order = np.argsort(-errors, axis=None, kind="stable")[:most]
+    pairs = [divmod(int(index), len(matrix)) for index in order]
+    return [(_name(classes, r), _name(classes, c), int(errors[r, c])) for r, c in pairs if errors[r, c] > 0]
+
+
+def _name(classes: Sequence[str], index: int) -> str:
+    return classes[index] if index < len(classes) else str(index)
+
+
+def picture(pixels: NDArray[np.uint8], label: str) -> Html:
+    """Put an image into the page as it is, pixel by pixel.
+
+    Args:
+        pixels: [H, W], [H, W, 1] or [H, W, 3]; larger sides than 256 are thinned.
+    """
+    thin = max(1, -(-max(pixels.shape[:2]) // 256))
+    data = base64.b64encode(png(pixels[::thin, ::thin])).decode("ascii")
+    return html('<img class="pixels" alt="{label}" src="data:image/png;base64,{data}">', label=label, data=data)
+
+
+def png(pixels: NDArray[np.uint8]) -> bytes:
+    r"""Write 8-bit gray or RGB pixels as a PNG file (ISO/IEC 15948).
+
+    Args:
+        pixels: [H, W], [H, W, 1] or [H, W, 3].
+
+    Example:
+        >>> png(np.zeros((2, 2), np.uint8))[:8]
+        b'\x89PNG\r\n\x1a\n'
+    """
+    gray = pixels.ndim == 2 or pixels.shape[2] == 1
+    height, width = pixels.shape[:2]
+    rows = np.ascontiguousarray(pixels, dtype=np.uint8).reshape(height, -1)
+    lines = np.concatenate([np.zeros((height, 1), np.uint8), rows], axis=1).tobytes()  # filter 0 in front of each row
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0 if gray else 2, 0, 0, 0)
+    parts = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines, 9)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + parts
+
+
+def meter(share: float, text: str) -> Html:
+    """Write a number in front of a bar of its share of the full width."""
+    width = f"{100 * min(max(share, 0.0), 1.0):.1f}"
+    return html('<span class="meter"><span>{t}</span><i><b style="width:{w}%"></b></i></span>', t=text, w=width)
+
+
+def ratio(part: float, whole: float) -> str:
+    """Say how many times smaller a part is.
+
+    Example:
+        >>> ratio(10, 160), ratio(0, 1)
+        ('16.0 times smaller', '')
+    """
+    return f"{whole / part:.1f} times smaller" if part > 0 and whole > part else ""

@@ -1,0 +1,164 @@
+"""Curves as SVG text: plain to read, the same bytes for the same numbers, legible on light and dark paper.
+
+matplotlib is imported only when something is drawn, and pyplot never: no window system, no figure registry. Colors
+are written as CSS variables with the light color as fallback, so a page can restyle them and a lone file still
+looks right. Text stays text: it takes the font of the page, can be searched and costs a few bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from bitspike.analysis.drawing.markup import escape
+from bitspike.analysis.drawing.words import known
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# CSS variable -> color on light paper. Blue and vermilion stay apart for every common form of color blindness
+# (Okabe and Ito, "Color Universal Design", 2008); lines differ in dash as well.
+PALETTE = {"ink": "#1c2127", "soft": "#5a6472", "line": "#dfe2e7", "accent": "#0069a6", "second": "#c44f00"}
+
+_SIZE = (4.6, 2.75)  # inches; 72 units each, so 11 pt text is still readable at the width of a phone
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "font.size": 11,
+    "axes.edgecolor": PALETTE["line"],
+    "axes.labelcolor": PALETTE["soft"],
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "grid.color": PALETTE["line"],
+    "grid.linewidth": 0.8,
+    "xtick.color": PALETTE["line"],
+    "ytick.color": PALETTE["line"],
+    "xtick.labelcolor": PALETTE["soft"],
+    "ytick.labelcolor": PALETTE["soft"],
+    "text.color": PALETTE["ink"],
+    "legend.frameon": False,
+    "lines.linewidth": 2.0,
+    "lines.solid_capstyle": "round",
+}
+
+
+def curves(metrics: Sequence[Mapping[str, Any]], quantity: str) -> str | None:
+    """Draw one quantity over the epochs, for training and validation.
+
+    Args:
+        metrics: one record per epoch with ``epoch``, ``train_<quantity>`` and ``validation_<quantity>``.
+        quantity: ``loss`` or ``accuracy``; accuracies are fractions and are drawn in percent.
+
+    Returns:
+        An ``<svg>`` element, or None where no record has the quantity.
+    """
+    scale = 100.0 if quantity == "accuracy" else 1.0
+    lines: list[tuple[str, list[float], list[float]]] = []
+    for part in ("train", "validation"):
+        found = [(known(row.get("epoch")), known(row.get(f"{part}_{quantity}"))) for row in metrics]
+        pairs = [(x, scale * y) for x, y in found if x is not None and y is not None]
+        if pairs:
+            lines.append((part, [x for x, _ in pairs], [y for _, y in pairs]))
+    if not lines:
+        return None
+
+    def draw(axes: Axes) -> None:
+        looks = {"train": (PALETTE["second"], "--"), "validation": (PALETTE["accent"], "-")}
+        names = {"train": "training", "validation": "validation"}
+        for part, x, y in lines:
+            color, dash = looks[part]
+            marker = "o" if len(x) <= 12 else ""
+            axes.plot(x, y, color=color, linestyle=dash, marker=marker, markersize=4, label=names[part])
+        axes.set_xlabel("epoch")
+        axes.set_ylabel("accuracy in %" if quantity == "accuracy" else quantity)
+        axes.legend(loc="best", labelcolor=PALETTE["ink"])
+
+    return drawn(draw, f"{quantity} over {len(metrics)} epochs", key=f"curves {quantity}")
+
+
+def accuracy_by_step(by_step: Sequence[float | None], published: float | None = None) -> str | None:
+    """Draw accuracy against the number of time steps; None for fewer than two steps, where there is no curve.
+
+    Args:
+        by_step: test accuracy as a fraction after 1, 2, ... steps.
+        published: a figure to compare with, drawn as a dashed line.
+    """
+    steps = [(t, known(value)) for t, value in enumerate(by_step, start=1)]
+    points = [(t, 100 * value) for t, value in steps if value is not None]
+    if len(points) < 2:
+        return None
+
+    def draw(axes: Axes) -> None:
+        few = len(points) <= 12
+        axes.plot(*zip(*points, strict=True), color=PALETTE["accent"], marker="o" if few else "", markersize=5)
+        if published is not None:
+            axes.axhline(100 * published, color=PALETTE["second"], linestyle="--", linewidth=1.5, label="published")
+            axes.legend(loc="lower right", labelcolor=PALETTE["ink"])
+        if few:
+            axes.set_xticks([t for t, _ in points])
+        axes.margins(y=0.12)
+        last = points[-1]
+        axes.annotate(f"{last[1]:.2f}", last, xytext=(0, 7), textcoords="offset points", ha="center")
+        axes.set_xlabel("time steps")
+        axes.set_ylabel("test accuracy in %")
+
+    return drawn(draw, f"test accuracy after 1 to {len(by_step)} time steps", key="by step")
+
+
+def drawn(draw: Callable[[Axes], None], label: str, *, key: str, size: tuple[float, float] = _SIZE) -> str:
+    """Return what a function draws as an ``<svg>`` element in the style of all figures.
+
+    Args:
+        draw: gets the axes.
+        label: says for those who do not see it what the figure shows.
+        key: of the figure's ids; figures of one page have different ones.
+        size: width and height in inches.
+    """
+    import matplotlib as mpl
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    with mpl.rc_context():
+        mpl.rcdefaults()  # the user's own style file must not reach a report
+        mpl.rcParams.update(_STYLE | {"svg.hashsalt": key})
+        figure = Figure(figsize=size, layout="constrained")
+        FigureCanvasSVG(figure)
+        axes = figure.subplots()
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True, min_n_ticks=1))
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=6))
+        draw(axes)
+        return _tidy(_written(figure), label)
+
+
+def _written(figure: Figure) -> str:
+    out = io.StringIO()
+    figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    return out.getvalue()
+
+
+def _tidy(svg: str, label: str) -> str:
+    """Make a matplotlib file an element of a page: no prolog, no page-wide ids, colors and font of the page."""
+    svg = svg[svg.index("<svg") :].strip()
+    box = re.search(r'viewBox="[^"]*"', svg)
+    assert box is not None
+    svg = re.sub(
+        r"<svg[^>]*>",
+        f'<svg xmlns="http://www.w3.org/2000/svg" {box[0]} role="img" aria-label="{escape(label)}">',
+        svg,
+        count=1,
+    )
+    svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # groups are never referred to; two figures would share their names
+    svg = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", svg)
+    svg = re.sub(r"font-family: [^;\"]*;? ?", "", svg)
+    svg = re.sub(r"xlink:href", "href", svg)
+    svg = re.sub(r"(\d+\.\d\d)\d+", r"\1", svg)  # a hundredth of a point is below every screen
+    for name, color in PALETTE.items():
+        svg = svg.replace(color, f"var(--{name}, {color})")
+    return re.sub(r"\n\s*", "\n", svg)

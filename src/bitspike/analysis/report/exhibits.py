@@ -1,0 +1,231 @@
+"""What a run looked like: learning, spikes, rates, weights, errors, sizes.
+
+One function per section of a report; None where there is nothing to show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bitspike.analysis.drawing import marks, plots
+from bitspike.analysis.drawing.markup import Html, html, join, section, table
+from bitspike.analysis.drawing.words import count, known, percent, size
+from bitspike.analysis.report.detail import ReportDetail
+from bitspike.analysis.report.facts import Facts, part, rows_of
+
+Record = Mapping[str, Any]
+_CODE = "<code>{name}</code>"
+
+
+def training(metrics: Sequence[Record], facts: Facts) -> Html | None:
+    """Draw the training curves and the accuracy against time steps."""
+    drawn = [
+        _figure(svg, f"{quantity} while training")
+        for quantity in ("accuracy", "loss")
+        if (svg := plots.curves(metrics, quantity)) is not None
+    ]
+    steps = [value for value in facts.by_step if value is not None]
+    if (svg := plots.accuracy_by_step(facts.by_step, facts.published)) is not None:
+        drawn.append(_figure(svg, "test accuracy when the network is stopped after so many time steps"))
+        drawn.append(_by_step(facts.by_step))
+    single = (
+        Html("<p>The network takes a single time step, so there is no curve over steps.</p>")
+        if len(steps) == 1
+        else Html("")
+    )
+    if not drawn and not single:
+        return None
+    return section(
+        "Learning, and accuracy against time", html('<div class="pair">{d}</div>{s}', d=join(drawn), s=single)
+    )
+
+
+def _by_step(accuracies: Sequence[float | None]) -> Html:
+    # A long run over time has its curve; thinned to twelve rows the table stays beside it.
+    every = -(-len(accuracies) // 12)
+    shown = [(t, percent(value)) for t, value in enumerate(accuracies, 1) if t % every == 0 or t == len(accuracies)]
+    return html("<div>{t}</div>", t=table(["time steps", "test accuracy"], shown, numbers=(1,)))
+
+
+def _figure(svg: str, caption: str) -> Html:
+    return html('<figure class="plot">{svg}<figcaption>{caption}</figcaption></figure>', svg=Html(svg), caption=caption)
+
+
+def raster(detail: ReportDetail) -> Html | None:
+    """Show the spikes of one test image beside the image."""
+    if not detail.raster:
+        return None
+    said = ""
+    if detail.raster_prediction:
+        right = detail.raster_prediction == detail.raster_label
+        said = f"The network sees “{detail.raster_prediction}”"
+        said += ", and that is right." if right else f"; it is “{detail.raster_label}”." if detail.raster_label else "."
+    image = (
+        marks.picture(detail.raster_image, f"test image, {detail.raster_label}")
+        if detail.raster_image is not None
+        else Html("")
+    )
+    rasters = marks.thinned(detail.raster)
+    steps = max(len(fired) for fired in rasters.values())
+    strips = [
+        html(
+            '<div class="strip"><p><code>{name}</code><span class="soft n">{n} neurons, {rate}</span></p>{svg}</div>',
+            name=name,
+            n=count(fired.shape[1]),
+            rate=percent(float(fired.mean()) if fired.size else None, 1),
+            svg=marks.raster(fired, name),
+        )
+        for name, fired in rasters.items()
+    ]
+    more = html("<details><summary>{n} more layers</summary>{s}</details>", n=len(strips) - 12, s=join(strips[12:]))
+
+    return section(
+        "One image, spike by spike",
+        html(
+            '<div class="shown">{image}<p>{said}</p></div><p class="soft">Every layer is a strip: a column per neuron,'
+            " a row per time step, from the first (top) to the last ({steps}). Of large layers only some neurons are"
+            " shown, at even distances.</p>{strips}{more}",
+            image=image,
+            said=said,
+            steps=steps,
+            strips=join(strips[:12]),
+            more=more if len(strips) > 12 else Html(""),
+        ),
+    )
+
+
+def activity(record: Record) -> Html | None:
+    """List how much every layer fires, and mark layers that are mostly silent or saturated."""
+    layers = {name: layer for name, layer in part(record, "activity").items() if isinstance(layer, Mapping)}
+    if not layers:
+        return None
+
+    def share(layer: Record, key: str, limit: float) -> Html:
+        value = known(layer.get(key))
+        return html(
+            "<span{c}>{v}</span>",
+            c=Html(' class="warn"' if value is not None and value >= limit else ""),
+            v=percent(value, 1),
+        )
+
+    rows = [
+        (
+            html(_CODE, name=name),
+            marks.meter(known(layer.get("rate")) or 0.0, percent(layer.get("rate"), 1)),
+            share(layer, "silent", 0.5),
+            share(layer, "saturated", 0.1),
+        )
+        for name, layer in layers.items()
+    ]
+    return section(
+        "Firing rates",
+        join(
+            [
+                table(["layer", "spikes per neuron and step", "silent", "saturated"], rows, numbers=(2, 3)),
+                Html(
+                    "<small>Silent neurons never fired on the images measured, saturated ones fired at every step of"
+                    " every image. Red marks a layer of which half is silent or a tenth is saturated.</small>"
+                ),
+            ]
+        ),
+    )
+
+
+def weights(record: Record, detail: ReportDetail) -> Html | None:
+    """Show how often every weight code is used."""
+    found = {name: counts for name, counts in detail.code_histograms.items() if counts}
+    widths = part(record, "bits")
+    if not found:
+        rows = [(html(_CODE, name=name), _bits(wide)) for name, wide in widths.items()]
+        return section("Weights", table(["layer", "width"], rows, numbers=(1,))) if rows else None
+
+    def one(name: str, counts: Mapping[int, int]) -> Html:
+        said = f"{count(sum(counts.values()))} weights, {count(len(counts))} codes"
+        wide = known(widths.get(name))
+        said = said if wide is None else f"{wide:.0f} bit, {said}"
+        return html(
+            "<figure><figcaption><code>{name}</code><br>{said}</figcaption>{svg}</figure>",
+            name=name,
+            said=said,
+            svg=marks.histogram(counts),
+        )
+
+    return section(
+        "Weight codes",
+        html(
+            '<p class="soft">Every weight is one of a few whole numbers times a scale. Below each bar stands the code,'
+            ' its height is its share.</p><div class="many">{all}</div>',
+            all=join(one(name, counts) for name, counts in found.items()),
+        ),
+    )
+
+
+def confusion(detail: ReportDetail) -> Html | None:
+    """Show which classes are taken for which."""
+    matrix = detail.confusion
+    if matrix is None or matrix.size == 0:
+        return None
+    wrong = int(matrix.sum() - matrix.trace())
+    errors = marks.confused(matrix, detail.classes)
+    drawn = len(matrix) <= marks.MOST_CLASSES
+    listed = table(["true", "taken for", "images"], errors, numbers=(2,)) if errors else Html("")
+    figure = html(
+        "<figure>{svg}<figcaption>rows: true class, columns: predicted class; blue is right, orange wrong, the stronger"
+        " the larger its share of the row</figcaption></figure>",
+        svg=marks.confusion(matrix, detail.classes) if drawn else Html(""),
+    )
+    said = (
+        "No test image is taken for another class."
+        if not wrong
+        else f"{count(wrong)} of {count(int(matrix.sum()))} test images are taken for another class."
+    )
+    return section(
+        "What is taken for what",
+        html(
+            '<p>{said}</p><div class="pair">{figure}{listed}</div>',
+            said=said,
+            figure=figure if drawn else Html(""),
+            listed=html("<div><h3>Most frequent errors</h3>{t}</div>", t=listed) if errors else Html(""),
+        ),
+    )
+
+
+def sizes(record: Record) -> Html | None:
+    """Show the bytes of the network and the worst-case widths of every layer."""
+    stored = part(record, "bytes")
+    names = {
+        "weights_float32": "weights as float32",
+        "weights_packed": "weights as packed codes",
+        "package": "whole package on disk",
+    }
+    bytes_found = {text: value for key, text in names.items() if (value := known(stored.get(key))) is not None}
+    most = max(bytes_found.values(), default=0.0) or 1.0
+    parts = []
+    if bytes_found:
+        rows = [(text, marks.meter(value / most, size(value))) for text, value in bytes_found.items()]
+        parts.append(table(["", "bytes"], rows))
+    if layers := _layers(record):
+        parts.append(
+            Html(
+                '<h3>Worst-case widths</h3><p class="soft">No input whatever needs more bits than these: they follow'
+                " from the weight codes and the largest possible inputs, not from the images seen.</p>"
+            )
+        )
+        parts.append(layers)
+    return section("Sizes", join(parts)) if parts else None
+
+
+def _layers(record: Record) -> Html | None:
+    widths = rows_of(record, "widths")
+    if not widths:
+        return None
+    rows = [
+        (html(_CODE, name=row.get("layer")), _bits(row.get("accumulator_bits")), _bits(row.get("membrane_bits")))
+        for row in widths
+    ]
+    return table(["layer", "accumulator", "membrane"], rows, numbers=(1, 2))
+
+
+def _bits(value: object) -> str:
+    return "-" if known(value) is None else f"{count(value)} bit"

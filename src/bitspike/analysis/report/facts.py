@@ -1,0 +1,122 @@
+"""Read the few facts of ``report.json`` that several parts of a report speak about.
+
+A record may come from an unfinished run, an older version or a hand: whatever is missing is None or empty here,
+never an error, so a report can always be drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bitspike.analysis.drawing.words import bits, known
+
+
+def part(record: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """Return a mapping inside a record, empty where it is missing.
+
+    Example:
+        >>> part({"bytes": None}, "bytes")
+        {}
+    """
+    value = record.get(key)
+    return value if isinstance(value, Mapping) else {}
+
+
+def listed(record: Mapping[str, Any], key: str) -> Sequence[Any]:
+    """Return a list inside a record, empty where it is missing or something else.
+
+    Example:
+        >>> listed({"by_step": [0.9, 1.0]}, "by_step"), listed({"by_step": 3}, "by_step")
+        ([0.9, 1.0], ())
+    """
+    value = record.get(key)
+    return value if isinstance(value, list | tuple) else ()
+
+
+def rows_of(record: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
+    """Return the mappings in a list inside a record."""
+    return [row for row in listed(record, key) if isinstance(row, Mapping)]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The result of a run in a few values.
+
+    Args:
+        name: name of the recipe.
+        question: what the recipe asks, in one sentence; may be empty.
+        test: test accuracy of the trained network as a fraction.
+        lowered: test accuracy of the integer network as a fraction.
+        by_step: test accuracy after 1, 2, ... time steps.
+        steps: how many time steps the network takes.
+        published: the figure of the paper as a fraction.
+        source: where that figure is printed, and its setting.
+        expected: the test accuracy that the recipe promises as a fraction.
+        weights: how wide the weights are, in words.
+        before: of a converted network, the test accuracy of the float network that it was made from.
+        finetuned: of a converted network, the test accuracy after fine-tuning, before it was made to spike.
+    """
+
+    name: str
+    question: str
+    test: float | None
+    lowered: float | None
+    by_step: tuple[float | None, ...]
+    steps: int | None
+    published: float | None
+    source: str
+    expected: float | None
+    weights: str
+    before: float | None = None
+    finetuned: float | None = None
+
+    @property
+    def setting(self) -> str:
+        """The weights and the time steps in words.
+
+        Example:
+            >>> facts({"recipe": {"model": {"steps": 1}}, "bits": {"fc": 2}}).setting
+            '2-bit weights and 1 time step'
+        """
+        if self.steps is None:
+            return self.weights
+        return f"{self.weights} and {self.steps} time step{'' if self.steps == 1 else 's'}"
+
+
+def _weights(recipe: Mapping[str, Any], widths: Mapping[str, Any]) -> str:
+    """Say how wide the weights are; those that no scheme quantizes are float, whatever their codes became."""
+    said = bits(int(width) for width in widths.values() if known(width) is not None)
+    trained_as_floats = "weights" in recipe and recipe["weights"] is None
+    return f"float weights ({said.removesuffix(' weights')} codes)" if trained_as_floats and widths else said
+
+
+def facts(record: Mapping[str, Any]) -> Facts:
+    """Collect the facts of one run record.
+
+    Example:
+        >>> found = facts({"recipe": {"name": "quickstart"}, "accuracy": {"test": 0.98}, "bits": {"fc": 2}})
+        >>> found.name, found.test, found.published, found.weights
+        ('quickstart', 0.98, None, '2-bit weights')
+    """
+    recipe, accuracy = part(record, "recipe"), part(record, "accuracy")
+    published = part(record, "published") or part(recipe, "published")
+    expected = part(record, "expected") or part(recipe, "expect")
+    by_step = tuple(known(value) for value in listed(accuracy, "by_step"))
+    steps = known(part(recipe, "model").get("steps")) or len(by_step)
+    said = [str(published[key]) for key in ("source", "setting") if published.get(key)]
+    return Facts(
+        name=str(recipe.get("name") or "run"),
+        question=str(recipe.get("question") or ""),
+        test=known(accuracy.get("test")),
+        lowered=known(accuracy.get("lowered")),
+        by_step=by_step,
+        steps=int(steps) or None,
+        published=known(published.get("value")),
+        source=", ".join(said),
+        expected=known(expected.get("test_accuracy")),
+        weights=_weights(recipe, part(record, "bits")),
+        before=known(accuracy.get("float")),
+        finetuned=known(accuracy.get("finetuned")),
+    )

@@ -1,0 +1,129 @@
+"""The report of a run: one HTML file that opens anywhere, and a few lines for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bitspike.analysis.drawing.markup import join
+from bitspike.analysis.drawing.page import page
+from bitspike.analysis.drawing.words import against, count, known, percent, points, size, span
+from bitspike.analysis.report import exhibits, verdict
+from bitspike.analysis.report.detail import ReportDetail
+from bitspike.analysis.report.facts import facts, listed, part
+from bitspike.errors import RunError
+from bitspike.files import write_whole
+
+__all__ = ["ReportDetail", "render", "summary", "write_report"]
+
+
+def render(report: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]], detail: ReportDetail | None = None) -> str:
+    """Return the report as one HTML document that needs nothing else; parts that are missing are left out.
+
+    Args:
+        report: the record of ``report.json``.
+        metrics: the records of ``metrics.jsonl``, one per epoch.
+        detail: pictures that the record is too small to keep.
+    """
+    found, shown = facts(report), detail or ReportDetail()
+    metrics = [row for row in metrics if isinstance(row, Mapping)] if isinstance(metrics, Sequence) else []
+    parts = (
+        verdict.header(report, found),
+        verdict.answer(report, found, shown),
+        verdict.certificate(report),
+        verdict.agreement(report, found),
+        verdict.chip(report),
+        verdict.ledger(report),
+        exhibits.training(metrics, found),
+        exhibits.raster(shown),
+        exhibits.activity(report),
+        exhibits.weights(report, shown),
+        exhibits.confusion(shown),
+        exhibits.sizes(report),
+        verdict.again(report),
+    )
+    return page(f"{found.name} · bitspike", join(part for part in parts if part is not None))
+
+
+def write_report(
+    folder: Path, report: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]], detail: ReportDetail | None = None
+) -> Path:
+    """Write ``report.html`` into a run folder, whole or not at all.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        RunError: the folder is missing or the disk is full; an older report stays as it was.
+    """
+    path = folder / "report.html"
+    try:
+        write_whole(path, render(report, metrics, detail))
+    except OSError as error:
+        raise RunError(
+            f"the report cannot be written to {path}: {error.strerror}",
+            fix="free some space there, or choose another folder with --out",
+        ) from error
+    return path
+
+
+def summary(report: Mapping[str, Any]) -> str:
+    """Return the result of a run as a few lines of plain text.
+
+    Example:
+        >>> print(summary({"recipe": {"name": "quickstart"}, "accuracy": {"test": 0.98, "by_step": [0.9, 0.98]},
+        ...     "bits": {"fc": 2}, "published": {"value": 0.975, "source": "a paper"}}))
+        quickstart: 2-bit weights and 2 time steps
+          test accuracy   98.00 %
+          published       97.50 % (a paper); this run is 0.50 points above
+          certificate     none: the network was not verified
+    """
+    found = facts(report)
+    lines = [("test accuracy", percent(found.test))]
+    if found.before is not None:
+        lines.append(("float network", f"{percent(found.before)}{_compared(found.test, found.before)}"))
+    if found.finetuned is not None:
+        lines.append(("fine-tuned", f"{percent(found.finetuned)}{_compared(found.test, found.finetuned)}"))
+    if found.published is not None:
+        source = f" ({found.source})" if found.source else ""
+        lines.append(("published", f"{percent(found.published)}{source}{_compared(found.test, found.published)}"))
+    if found.expected is not None:
+        lines.append(("expected", f"at least {percent(found.expected)}{_compared(found.test, found.expected)}"))
+    lines += [("certificate", line) for line in _certificate(part(report, "certificate"))]
+    agreement = part(report, "agreement")
+    if agreement:
+        difference = known(agreement.get("accuracy_difference"))
+        said = "" if difference is None else f", accuracy difference {points(difference)}"
+        lines.append(
+            ("agreement", f"{percent(agreement.get('spikes'))} of the spikes equal those of the training graph{said}")
+        )
+    host = listed(part(report, "conversion"), "host")
+    lines += [("stays real", text) for text in host[:3]]
+    lines += [("stays real", f"and {len(host) - 3} operations more, in report.json")] * (len(host) > 3)
+    stored = part(report, "bytes")
+    if known(stored.get("weights_packed")) is not None:
+        lines.append(("weights", f"{size(stored['weights_packed'])}, as float32 {size(stored.get('weights_float32'))}"))
+    total = part(report, "seconds").get("total")
+    if known(total) is not None:
+        lines.append(("time", span(total)))
+    return "\n".join([f"{found.name}: {found.setting}", *(f"  {name:<15} {text}" for name, text in lines)])
+
+
+def _compared(test: float | None, other: float) -> str:
+    return "" if test is None else f"; this run is {against(test, other)}".removesuffix(" to")
+
+
+def _certificate(found: Mapping[str, Any]) -> list[str]:
+    if not found:
+        return ["none: the network was not verified"]
+    compared = (
+        f"{count(found.get('spikes_compared'))} spikes and {count(found.get('membranes_compared'))} membranes"
+        f" of {count(found.get('samples'))} images"
+    )
+    if found.get("equal") is True:
+        return [f"100 % equal: {compared}"]
+    first = part(found, "first_difference")
+    where = ", ".join(f"{name} {first[name]}" for name in ("layer", "step", "index", "quantity") if name in first)
+    values = f": expected {first.get('expected')}, found {first.get('found')}" if "expected" in first else ""
+    return [f"NOT EQUAL among {compared}", *([f"first at {where}{values}"] if first else [])]

@@ -1,0 +1,259 @@
+"""What a run found, in words: the question, the answer, the proof, and how to get it again.
+
+One function per section of a report; None where there is nothing to say.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from bitspike.analysis.drawing import marks
+from bitspike.analysis.drawing.markup import Html, html, join, section, table
+from bitspike.analysis.drawing.words import MISSING, against, count, known, percent, points, size, span
+from bitspike.analysis.report.detail import ReportDetail
+from bitspike.analysis.report.facts import Facts, listed, part, rows_of
+
+Record = Mapping[str, Any]
+_CODE = "<code>{name}</code>"
+
+
+def header(record: Record, facts: Facts) -> Html:
+    """Say which run this is and what it asks."""
+    seed = record.get("seed")
+    said = [str(record["finished"])[:19].replace("T", " ")] if record.get("finished") else []
+    said += [f"seed {seed}"] if seed is not None else []
+    return html(
+        '<header><p class="kicker">{line}</p><h1>{name}</h1>{question}{paper}</header>',
+        line=" · ".join(["bitspike run report", *said]),
+        name=facts.name,
+        question=html('<p class="question">{q}</p>', q=facts.question) if facts.question else Html(""),
+        paper=_paper(part(part(record, "recipe"), "paper")),
+    )
+
+
+def _paper(paper: Record) -> Html:
+    if not paper:
+        return Html("")
+    url, title = str(paper.get("url") or ""), html("{t}", t=paper.get("title"))
+    # A link is followed only by a click; anything but a web address stays text.
+    named = html('<a href="{u}" rel="noreferrer">{t}</a>', u=url, t=title) if url.startswith("https://") else title
+    said = ", ".join(str(paper[key]) for key in ("authors", "venue") if paper.get(key))
+    return html('<p class="kicker">After <cite>{named}</cite>{said}</p>', named=named, said=f", {said}" if said else "")
+
+
+def answer(record: Record, facts: Facts, detail: ReportDetail) -> Html:
+    """Answer the question in one sentence, with the published and the expected figure beside it."""
+    if facts.test is None:
+        lead = Html("This run has no test accuracy.")
+    else:
+        images = (
+            "the test images" if detail.confusion is None else f"the {count(int(detail.confusion.sum()))} test images"
+        )
+        lead = html(
+            '<strong class="n">{test}</strong> of {images} are recognized with {setting}.{beside}',
+            test=percent(facts.test),
+            images=images,
+            setting=facts.setting,
+            beside=_beside(facts.test, facts),
+        )
+    tiles = [_tile("This run", percent(facts.test), "test accuracy", first=True)] if facts.test is not None else []
+    if facts.before is not None:
+        tiles.append(_tile("Float network", percent(facts.before), "what was converted"))
+    if facts.finetuned is not None:
+        tiles.append(_tile("Fine-tuned", percent(facts.finetuned), "before the conversion"))
+    if facts.published is not None:
+        tiles.append(_tile("Published", percent(facts.published), facts.source or "source not stated"))
+    if facts.expected is not None:
+        reached = "" if facts.test is None else "reached" if facts.test >= facts.expected else "not reached"
+        tiles.append(_tile("Expected at least", percent(facts.expected), reached))
+    stored = part(record, "bytes")
+    if (packed := known(stored.get("weights_packed"))) is not None:
+        tiles.append(_tile("Weights", size(packed), _smaller(stored)))
+    return section(
+        "The answer", html('<p class="lead">{lead}</p><dl class="tiles">{tiles}</dl>', lead=lead, tiles=join(tiles))
+    )
+
+
+def _beside(test: float, facts: Facts) -> Html:
+    said = []
+    if facts.published is not None:
+        said.append(f"{against(test, facts.published)} the published {percent(facts.published)}")
+    if facts.expected is not None:
+        said.append(f"{against(test, facts.expected)} the {percent(facts.expected)} that the recipe expects")
+    return html(" That is {said}.", said=" and ".join(said)) if said else Html(" No published figure is stated for it.")
+
+
+def _smaller(stored: Record) -> str:
+    packed, plain = known(stored.get("weights_packed")), known(stored.get("weights_float32"))
+    said = marks.ratio(packed, plain) if packed is not None and plain is not None else ""
+    return f"{said} than float32" if said else "as stored"
+
+
+def _tile(name: str, value: str, note: str, *, first: bool = False) -> Html:
+    kind = Html(' class="first"') if first else Html("")
+    return html("<div{k}><dt>{n}</dt><dd>{v} <small>{s}</small></dd></div>", k=kind, n=name, v=value, s=note)
+
+
+def certificate(record: Record) -> Html:
+    """Show the certificate: equal, the first difference, or none."""
+    found = part(record, "certificate")
+    if not found:
+        return section(
+            "No certificate",
+            Html(
+                "<p>This run was not lowered to integers and verified: nothing is claimed about what a chip would"
+                " compute.</p>"
+            ),
+        )
+    spikes, membranes = count(found.get("spikes_compared")), count(found.get("membranes_compared"))
+    compared = html(
+        '<b class="n">{s}</b> spikes and <b class="n">{m}</b> membrane potentials of <b class="n">{n}</b> images were'
+        " compared.",
+        s=spikes,
+        m=membranes,
+        n=count(found.get("samples")),
+    )
+    if found.get("equal") is True:
+        return section(
+            html("{mark}Certificate: 100 % equal", mark=Html('<span class="mark">✓</span>')),
+            html(
+                "<p>{compared} All are equal.</p><p>An interpreter that knows whole numbers only and reads nothing but"
+                " the saved network repeated every value, so any device that does this integer arithmetic gives the"
+                " same answers.</p>",
+                compared=compared,
+            ),
+            kind="good",
+        )
+    first = part(found, "first_difference")
+    names = ("layer", "step", "index", "quantity", "expected", "found")
+    rows = [(name, html(_CODE, name=first[name])) for name in names if name in first]
+    where = (
+        table(["first difference", ""], rows)
+        if rows
+        else Html("<p>The place of the first difference was not recorded.</p>")
+    )
+    return section(
+        html("{mark}Certificate: not equal", mark=Html('<span class="mark">✗</span>')),
+        html(
+            "<p>{compared} <strong>They differ.</strong> The saved network does not compute what was measured here:"
+            " do not put it on a device.</p>{where}",
+            compared=compared,
+            where=where,
+        ),
+        kind="bad",
+    )
+
+
+def agreement(record: Record, facts: Facts) -> Html | None:
+    """Say how far the integer network is from the float training graph."""
+    found = part(record, "agreement")
+    if not found:
+        return None
+    spikes, difference = known(found.get("spikes")), known(found.get("accuracy_difference"))
+    meaning = (
+        "Every spike is the same: lowering changed nothing."
+        if spikes == 1.0
+        else "Lowering rounds thresholds, biases and leaks to integers; this is the price of it."
+    )
+    over = f" over {count(found['samples'])} images" if known(found.get("samples")) is not None else ""
+    lowered = f" It reaches {percent(facts.lowered)} on the test images" if facts.lowered is not None else ""
+    trained = (
+        f", the trained network {percent(facts.test)}."
+        if lowered and facts.test is not None
+        else "."
+        if lowered
+        else ""
+    )
+    return section(
+        "Against the training graph",
+        html(
+            "<p>Separately from the certificate: the integer network and the floating-point training graph agree"
+            ' in <b class="n">{spikes}</b> of the spikes{over}; the accuracies differ by <b class="n">{difference}</b>.'
+            '{lowered}{trained}</p><p class="soft">{meaning}</p>',
+            spikes=percent(spikes),
+            over=over,
+            difference=MISSING if difference is None else points(difference),
+            lowered=lowered,
+            trained=trained,
+            meaning=meaning,
+        ),
+    )
+
+
+def chip(record: Record) -> Html | None:
+    """Say whether the network fits the chip that its recipe names, and list what does not."""
+    found = part(record, "chip")
+    if not found:
+        return None
+    wrong = [v for v in rows_of(found, "violations") if v.get("severity") == "error"]
+    if found.get("passed") is True:
+        text = html("<p>Every rule of chip <code>{chip}</code> is kept.</p>", chip=found.get("chip"))
+        return section("It fits its chip", text, kind="good")
+    rows = [
+        (html(_CODE, name=v.get("path")), str(v.get("code")), str(v.get("found")), str(v.get("rule"))) for v in wrong
+    ]
+    return section(
+        "It does not fit its chip",
+        html(
+            "<p>{n} violations of the rules of chip <code>{chip}</code>; <code>bitspike check</code> says what would"
+            " help.</p>{t}",
+            n=count(len(wrong)),
+            chip=found.get("chip"),
+            t=table(["layer", "code", "found", "rule"], rows),
+        ),
+        kind="bad",
+    )
+
+
+def ledger(record: Record) -> Html | None:
+    """Say where a converted network loses most, and where the whole ledger is."""
+    found = part(record, "ledger")
+    if not found:
+        return None
+    advice = rows_of(found, "advice")
+    rows = [
+        (str(a.get("term")), percent(a.get("share"), 0), " or ".join(map(str, listed(a, "options")))) for a in advice
+    ]
+    return section(
+        "Where it loses",
+        html(
+            '<p>Between the float network and this one the outputs differ by <b class="n">{gap}</b> of their size,'
+            ' on {n} images. <a href="ledger/ledger.html">The ledger</a> accounts for it layer by layer.</p>{t}',
+            gap=percent(known(found.get("measured"))),
+            n=count(found.get("samples")),
+            t=table(["cause", "share", "try"], rows, numbers=(1,)) if rows else Html(""),
+        ),
+    )
+
+
+def again(record: Record) -> Html:
+    """Say how to run it again, on what it ran, and with which values."""
+    command = str(record.get("command") or "bitspike run recipe.yaml")
+    recipe = json.loads(json.dumps(record.get("recipe"), default=str))  # plain values only, whatever came in
+    text = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
+    rows = [(name, str(value)) for name, value in part(record, "environment").items()]
+    times = [(name, span(value)) for name, value in part(record, "seconds").items() if known(value) is not None]
+    return section(
+        "Run it again",
+        join(
+            [
+                html(
+                    "<p>In the folder of this report:</p><pre>{command}{verify}</pre>"
+                    '<p class="soft">The recipe beside this file holds every value and the seed of this run.</p>',
+                    command=command,
+                    verify="\nbitspike verify network" if part(record, "certificate") else "",
+                ),
+                Html('<div class="pair">'),
+                html("<div><h3>Environment</h3>{t}</div>", t=table(["", ""], rows)) if rows else Html(""),
+                html("<div><h3>Time</h3>{t}</div>", t=table(["", ""], times, numbers=(1,))) if times else Html(""),
+                Html("</div>"),
+                html("<details><summary>The whole recipe</summary><pre>{text}</pre></details>", text=text)
+                if recipe
+                else Html(""),
+            ]
+        ),
+    )

@@ -1,0 +1,123 @@
+"""What a spiking network was built from and what became of it: records that other passes and the ledger read too."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor, fx
+
+from bitspike.conversion.build.units import Weighted
+from bitspike.graph.ir import Op
+
+
+@dataclass(frozen=True, eq=False)
+class LayerReport:
+    """What one neuron or read-out became.
+
+    Args:
+        id: of the relu or of the weighted operation.
+        path: module path.
+        kind: ``neuron``, ``pool`` (a neuron of an average pool) or ``readout``.
+        source: id of the operation whose value the neuron rectifies, or of the read-out's own.
+        weights: paths of the weighted layers that feed it.
+        wanted: lambda that calibration found, [1] or [C]; empty for a read-out.
+        value: lambda_eff, what a spike is worth.
+        unit: real value of one count of the synaptic sum.
+        threshold: in counts of ``unit / 2**fraction_bits``.
+        fraction_bits: k.
+        exponent: the torch network's potentials are counts times ``2**-exponent``.
+        inputs: by weighted layer the real value of its input spikes, broadcastable against one sample.
+        notes: codes W2xx.
+    """
+
+    id: str
+    path: str
+    kind: str
+    source: str
+    weights: tuple[str, ...]
+    wanted: Tensor
+    value: Tensor
+    unit: Tensor
+    threshold: Tensor
+    fraction_bits: int
+    exponent: int
+    inputs: Mapping[str, Tensor]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Spikes:
+    """A wire of spikes or codes: its node, and the real value of one of them, broadcastable against one sample."""
+
+    node: fx.Node
+    value: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Branch:
+    """One way into a neuron: a weighted operation or a skip, and what lies between it and the neuron."""
+
+    op: Op
+    sign: int
+    after: tuple[Op, ...]
+    weighted: bool
+
+    @property
+    def area(self) -> int:
+        """By how much sum pools on the way count too often."""
+        return math.prod(math.prod(o.attrs["kernel"]) for o in self.after if o.kind == "avg_pool")
+
+
+@dataclass(frozen=True, eq=False)
+class Charge:
+    """What one neuron adds up, in real values.
+
+    Args:
+        branches: the weighted ones.
+        weighted: what each of them adds.
+        factors: by weighted branch, what a weight is multiplied by to be the current of one input spike.
+        skips: real value of one spike of each skip, [1] or [C].
+        wanted: lambda, the wanted real value of an output spike, [1] or [C].
+        per_channel: whether every output channel has a unit of its own.
+    """
+
+    branches: tuple[Branch, ...]
+    weighted: tuple[Weighted, ...]
+    factors: tuple[Tensor, ...]
+    skips: tuple[Tensor, ...]
+    wanted: Tensor
+    per_channel: bool
+
+
+@dataclass
+class Built:
+    """A spiking network and how it came about.
+
+    Args:
+        network: the module.
+        layers: by id of relu or read-out.
+        wires: by operation, the spikes that stand for its value: fx node name and real value of one.
+        charges: by id of the relu, what its neuron adds up.
+    """
+
+    network: fx.GraphModule
+    layers: dict[str, LayerReport]
+    wires: dict[str, tuple[str, Tensor]]
+    charges: dict[str, Charge] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Shifts:
+    """Corrections, real values.
+
+    Args:
+        bias: by relu, float64 [C], added to the bias of every step.
+        initial: by relu, float64 [C], added to the first potential.
+        weights: by weighted operation, what takes the place of its weights.
+    """
+
+    bias: Mapping[str, Tensor] = field(default_factory=dict)
+    initial: Mapping[str, Tensor] = field(default_factory=dict)
+    weights: Mapping[str, Tensor] = field(default_factory=dict)

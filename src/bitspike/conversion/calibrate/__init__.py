@@ -1,0 +1,1 @@
+"""The real value of a spike of every neuron, read from activations."""

@@ -1,0 +1,161 @@
+"""What ``bs.convert`` corrects where it is asked for nothing: what was measured to be worth its time, or nothing.
+
+The measurements are in docs/conversion-results.md: plain IF neurons lose most by spikes that come unevenly, and least
+squares and another initial potential take most of that back. Every sample that is measured costs about 3 T passes, so
+that small and middling networks spend more time here than in the calibration; ``WORK`` is the bound.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import Tensor
+
+from bitspike.conversion.built import Shifts
+from bitspike.conversion.correct.walk import Corrections, Kind, kinds_of
+from bitspike.conversion.result import corrected
+from bitspike.conversion.settings import Settings
+from bitspike.errors import ConstraintError
+from bitspike.graph.ir import Graph
+from bitspike.nn import SignedIF
+
+CHOSEN: tuple[Kind, ...] = ("least_squares", "potential")
+SIGNED: tuple[Kind, ...] = ("potential",)
+"""For neurons that take spikes back, which leave nothing to weights."""
+MOST, LEAST = 256, 8
+"""Samples that corrections are measured on at most, and below how many nothing is corrected unasked."""
+WORK = 2**30
+"""Activations over all samples and steps that are always measured; more only where the calibration took as long."""
+HELD = 2**29
+"""Bytes that the spikes of one layer may take where more than ``WORK`` is measured."""
+OTHERS = (
+    'neuron=bs.SignedIF where spikes of -1 can be sent, schedule="layerwise" where latency matters little, '
+    'correct="advanced" where time matters little, correct=None for nothing'
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What is corrected, on how many samples, and why.
+
+    Args:
+        kinds: in order; empty for nothing.
+        samples: how many to measure on; 0 where the corrections are there already.
+        automatic: whether it was left to the conversion.
+        why: a clause without a full stop.
+        short: whether there was too little data, or too much work, for what would have been chosen.
+    """
+
+    kinds: tuple[Kind, ...] = ()
+    samples: int = 0
+    automatic: bool = True
+    why: str
+    short: bool = False
+
+    @property
+    def measured(self) -> bool:
+        """Whether something is to be corrected still."""
+        return bool(self.kinds) and self.samples > 0
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return the warning W209 where nothing is corrected and something should be."""
+        return (f"W209: nothing is corrected: {self.why}",) if self.short else ()
+
+    def manifest(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        others = {"others": OTHERS} if self.automatic else {}
+        return {"kinds": list(self.kinds), "samples": self.samples, "chosen": self.automatic, "why": self.why, **others}
+
+    def __str__(self) -> str:
+        return f"corrected: {corrected(self.manifest())}, {'chosen' if self.automatic else 'as given'}: {self.why}"
+
+
+def choose(
+    asked: Corrections | Literal["auto"] | None,
+    core: Graph,
+    settings: Settings,
+    *,
+    given: bool,
+    samples: int,
+    kept: Shifts | None = None,
+) -> Choice:
+    """Decide what is corrected.
+
+    Args:
+        asked: the argument ``correct``; what it names is done, and ``None`` is nothing.
+        core: the float graph of the spiking part.
+        settings: of the conversion.
+        given: whether the values of spikes were given, so that there is no calibration.
+        samples: how many there are to measure on.
+        kept: corrections that came with the values.
+
+    Raises:
+        ConstraintError: there is no such correction, or none for this input.
+
+    Example:
+        >>> from bitspike.graph.ir import Op
+        >>> relu = Op(id="relu", kind="relu", path="relu", inputs=("x",), shape=(16, 32, 32), attrs={"clip": None})
+        >>> core = Graph((relu,), {})
+        >>> str(choose("auto", core, Settings(steps=32), given=False, samples=1024)).partition(",")[0]
+        'corrected: least_squares and potential on 256 samples'
+        >>> choose("auto", core, Settings(steps=32), given=False, samples=4).notes[0][:44]
+        'W209: nothing is corrected: there are 4 samp'
+        >>> choose(None, core, Settings(steps=32), given=False, samples=4).notes
+        ()
+    """
+    if asked is None:
+        return Choice(automatic=False, why="correct=None")
+    if asked != "auto":
+        if settings.coding == "events":
+            raise ConstraintError(
+                f"convert(coding='events', correct={asked!r}): corrections are measured on values of the input, and "
+                "events are no values",
+                fix="correct=None",
+            )
+        return Choice(kinds=kinds_of(asked), samples=min(samples, MOST), automatic=False, why=f"correct={asked!r}")
+    if found := [word for word, values in _words(kept) if values]:
+        return Choice(kinds=tuple(found), automatic=False, why="as the state holds them")
+    if given:
+        return Choice(why="the values of spikes are given, by hand or by fine-tuning, and stay as they are")
+    if settings.schedule == "layerwise":
+        return Choice(why="layer by layer no spike comes unevenly")
+    if settings.coding in ("bernoulli", "events"):
+        return Choice(why=f"coding={settings.coding!r} has no input that can be repeated to measure on")
+    number = min(samples, MOST, affordable(core, settings.steps, samples=samples))
+    if samples < LEAST:
+        return Choice(why=f"there are {samples} samples to measure on, and {LEAST} are needed", short=True)
+    if number < LEAST:
+        return Choice(
+            why=f"over {settings.steps} steps so large a network takes too long, or too much memory, to do it unasked; "
+            f"correct={CHOSEN!r} does it",
+            short=True,
+        )
+    if settings.neuron is SignedIF:
+        return Choice(kinds=SIGNED, samples=number, why="what spikes of -1 do not take back is a mean")
+    return Choice(kinds=CHOSEN, samples=number, why="IF neurons lose most by spikes that come unevenly")
+
+
+def _words(kept: Shifts | None) -> list[tuple[Kind, Mapping[str, Tensor]]]:
+    """Return corrections by the words for them."""
+    return [] if kept is None else [("weights", kept.weights), ("bias", kept.bias), ("potential", kept.initial)]
+
+
+def affordable(core: Graph, steps: int, *, samples: int) -> int:
+    """Return on how many samples corrections can be measured without taking much longer than the calibration.
+
+    Each sample runs T steps about three times. Small networks are measured on as many as ``WORK`` allows; large ones
+    so that this is at most 1.5 times what the calibration has run already, if the largest layer's spikes fit into
+    ``HELD``.
+
+    Example:
+        >>> from bitspike.graph.ir import Op
+        >>> relu = Op(id="relu", kind="relu", path="relu", inputs=("x",), shape=(64, 112, 112), attrs={"clip": None})
+        >>> affordable(Graph((relu,), {}), 32, samples=1024), affordable(Graph((relu,), {}), 32, samples=64)
+        (41, 41)
+    """
+    sizes = [math.prod(op.shape) for op in core if op.kind == "relu"] or [1]
+    return max(WORK // (sum(sizes) * steps), min(samples // (2 * steps), HELD // (max(sizes) * steps)))

@@ -1,0 +1,262 @@
+"""Measure a spiking network layer by layer and find what its neurons lack: the corrections of ``graph.correct``.
+
+    light      bias                       with thresholds of least squared error
+    advanced   weights, then potential    with thresholds of least squared error
+
+Source of the two pipelines: Li et al., ICML 2021 (arXiv 2106.06984), section 4. What is done unasked is decided in
+:mod:`bitspike.conversion.correct.automatic`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, Literal, cast, get_args
+
+import torch
+from torch import Tensor, fx, nn
+from torch.func import functional_call
+
+from bitspike.conversion.build.network import build
+from bitspike.conversion.build.units import codes_of, steps_of
+from bitspike.conversion.built import Branch, Built, Shifts
+from bitspike.conversion.calibrate.feed import feed
+from bitspike.conversion.correct.corrections import bias_delta, calibrate_weight, correct, error_of, potential_delta
+from bitspike.conversion.correct.least_squares import refit
+from bitspike.conversion.correct.pieces import Currents, Layer, Pieces
+from bitspike.conversion.result import Conversion
+from bitspike.errors import ConstraintError
+from bitspike.graph.flow import entries
+from bitspike.graph.ir import WEIGHTED, Op
+from bitspike.graph.plain import like
+from bitspike.graph.rebuild import expression, values
+from bitspike.weights.codes import along
+
+Kind = Literal["bias", "potential", "weights", "least_squares"]
+"""What is corrected: the bias of every step, the potential before the first one, the weights by gradient descent on the
+layer's rounded output, or weights and bias by least squares on what the layer adds up."""
+INACTIVE = 0.1
+"""What a value counts in the least squares where neither network fires: there it only has to stay below zero."""
+Pipeline = Literal["light", "advanced"]
+Corrections = Kind | Pipeline | Sequence[Kind]
+
+PIPELINES: dict[str, tuple[Kind, ...]] = {"light": ("bias",), "advanced": ("weights", "potential")}
+
+
+def kinds_of(given: Corrections) -> tuple[Kind, ...]:
+    """Return what is corrected in each layer, in order.
+
+    Raises:
+        ConstraintError: there is no such correction.
+
+    Example:
+        >>> kinds_of("advanced"), kinds_of("bias")
+        (('weights', 'potential'), ('bias',))
+    """
+    several = isinstance(given, list | tuple)
+    found = tuple(given) if several else PIPELINES.get(str(given), (given,))
+    if wrong := [kind for kind in found if kind not in get_args(Kind)]:
+        kinds = ", ".join(map(repr, get_args(Kind)))
+        raise ConstraintError(
+            f"convert(correct={given!r}): {wrong[0]!r} is no correction",
+            fix=f"one of {kinds}, or several of them in a tuple; alone also 'light', 'advanced', 'auto' for what is "
+            "chosen by itself, and None for nothing",
+        )
+    return cast(tuple[Kind, ...], found)
+
+
+@torch.no_grad()
+def find_shifts(
+    conversion: Conversion, batches: Any, *, kinds: Sequence[Kind], samples: int = 256, passes: int = 2, seed: int = 0
+) -> Shifts:
+    """Find the corrections of all neurons in one walk through the network.
+
+    Every layer is measured with the corrected spikes of the layers before it, against the float network's activation,
+    clipped as the neuron clips. A correction that makes the layer's squared error larger is not taken.
+
+    Args:
+        conversion: of a network without corrections.
+        batches: training data, as for the calibration.
+        kinds: what to correct in each layer, in order.
+        samples: how many to measure on, at least 256 for reliable means.
+        passes: how often a bias or potential is corrected and measured again.
+        seed: of the order in which samples calibrate weights.
+
+    Returns:
+        the corrections, in real units.
+    """
+    inputs = list(feed(conversion.graph, batches, samples=samples))
+    joined = tuple(torch.cat(parts)[:samples] for parts in zip(*inputs, strict=True))
+    walk = _Walk(conversion, conversion.entries(*joined), tuple(kinds), passes, seed)
+    walk.run()
+    return walk.shifts
+
+
+class _Walk:
+    """Goes through a spiking network once; each neuron is corrected before it fires for good.
+
+    When weights have changed the network is built again, and what lies between the neurons before and this one is
+    computed with the new modules; what lies behind it reads the new values of spikes.
+    """
+
+    def __init__(
+        self, conversion: Conversion, found: tuple[Tensor, ...], kinds: tuple[Kind, ...], passes: int, seed: int
+    ) -> None:
+        self.conversion, self.core = conversion, conversion.core
+        self.kinds, self.passes, self.seed = kinds, passes, seed
+        self.shifts = Shifts(bias={}, initial={}, weights={})
+        self.built = self._build()
+        self.pieces = Pieces(self.built.network, found, samples=len(found[0]), steps=conversion.settings.steps)
+        self.nodes = {n.name: n for n in self.built.network.graph.nodes}
+        self.ids = {_word(id): id for id, report in self.built.layers.items() if report.kind == "neuron"}
+        self.wanted = values(self.core, found, wanted=[self.built.layers[id].source for id in self.ids.values()])
+        self.entering = entries(self.core)
+
+    def _build(self) -> Built:
+        c = self.conversion
+        return build(self.core, c.lambdas, c.grids, c.settings, replace(self.shifts, bias={}, initial={}))
+
+    def run(self) -> None:
+        for n in self.pieces.sending:
+            id = self.ids.get(str(n.target))
+            self.pieces.hold(n, self._sent(n) if id is None else self._corrected(n, id))
+
+    def _sent(self, n: fx.Node) -> Tensor:
+        """Return the spikes of what is not corrected: random ones of the input, and neurons of pools."""
+        size = max(math.prod(op.shape) for op in self.core)
+        return torch.cat([part.to(torch.int8) for part in self.pieces.of(n, size)], 1)
+
+    def _corrected(self, n: fx.Node, id: str) -> Tensor:
+        layer = self._layer(n, id)
+        for kind in self.kinds:
+            if kind in ("weights", "least_squares"):
+                layer = self._changed(n, id, layer, kind)
+                continue
+            layer.kind = kind
+            delta = bias_delta if kind == "bias" else partial(potential_delta, steps=self.conversion.settings.steps)
+            correct([layer], delta, passes=self.passes)
+        for found, kind in ((self.shifts.bias, "bias"), (self.shifts.initial, "potential")):
+            if bool(layer.shifts[kind].any()):
+                cast(dict[str, Tensor], found)[id] = layer.shifts[kind]
+        return layer.spikes()
+
+    def _layer(self, n: fx.Node, id: str) -> Layer:
+        """Return a neuron with its current as they stand."""
+        report, s = self.built.layers[id], self.conversion.settings
+        reads = {branch.op.inputs[0] for branch in self.built.charges[id].branches}
+        parted = s.coding == "split" and not reads.isdisjoint(self.entering)
+        source = self.wanted[report.source]
+        return Layer(
+            self.pieces.modules[str(n.target)], report, Currents(self.pieces, n.all_input_nodes[0], source.shape),
+            source, grain=2.0**-report.exponent / (s.steps if parted else 1), burst=s.schedule == "layerwise",
+        )  # fmt: skip
+
+    # Weights
+
+    def _changed(self, n: fx.Node, id: str, layer: Layer, kind: Kind) -> Layer:
+        """Change the weights of each branch; those that bring the neuron no closer are not taken."""
+        for index, branch in enumerate(self.built.charges[id].branches):
+            before, held = error_of(layer.wanted, layer.decoded()), self.shifts
+            found, bias = (self._refitted if kind == "least_squares" else self._weights)(id, index, layer)
+            self.shifts = replace(held, weights={**held.weights, branch.op.id: found})
+            self._rebuild()
+            changed = self._layer(n, id)
+            changed.shifts = {**layer.shifts, "bias": layer.shifts["bias"] + bias}
+            if error_of(changed.wanted, changed.decoded()) <= before:
+                layer = changed
+            else:
+                self.shifts = held
+                self._rebuild()
+        return layer
+
+    def _rebuild(self) -> None:
+        """Build the network with the weights as they are now."""
+        self.built = self._build()
+        self.pieces.modules = dict(self.built.network.named_modules())
+
+    def _weights(self, id: str, index: int, layer: Layer) -> tuple[Tensor, Tensor]:
+        """Return better weights for one branch of a neuron, and nothing to add to its bias."""
+        s, charge = self.conversion.settings, self.built.charges[id]
+        branch, part, factor = charge.branches[index], charge.weighted[index], charge.factors[index]
+        weight = self._weight(branch.op)
+
+        def rounded(w: Tensor) -> Tensor:
+            mine = replace(part, current=w.detach().double().cpu() * factor)
+            parts = [*charge.weighted[:index], mine, *charge.weighted[index + 1 :]]
+            _, steps = steps_of(
+                parts, charge.skips, charge.wanted, per_channel=charge.per_channel, scale=s.scale,
+                multiplier_bits=s.multiplier_bits,
+            )  # fmt: skip
+            real = codes_of(mine, steps[index]) * along(steps[index], part.axis, w.dim()) / factor
+            return w + (real.to(w) - w).detach()
+
+        def added(x: Tensor, w: Tensor, bias: Tensor | None) -> Tensor:
+            del bias  # the module has its own
+            return self._added(branch, x, {"weight": w})
+
+        x = self._real(branch.op.inputs[0])
+        beside = self._computed(self.core[layer.report.source]) - added(x, weight, None)
+        beside = beside + layer.added("bias").to(beside)
+        found = calibrate_weight(
+            weight, None, x, layer.wanted, added, threshold=layer.report.value, steps=s.steps, initial=s.initial,
+            quantize=rounded, beside=beside, seed=self.seed,
+        )  # fmt: skip
+        return found, torch.zeros_like(layer.shifts["bias"])
+
+    def _refitted(self, id: str, index: int, layer: Layer) -> tuple[Tensor, Tensor]:
+        """Return the weights of one branch with which the neuron's sum is closest to the float network's."""
+        branch, source = self.built.charges[id].branches[index], layer.report.source
+        x, weight, wanted = self._real(branch.op.inputs[0]), self._weight(branch.op), self.wanted[source]
+        now = self._computed(self.core[source])
+        now = now + layer.added("bias").to(now)
+        share = torch.where(torch.maximum(wanted, now) > 0, 1.0, INACTIVE)
+        bias = getattr(self.core.module_of(branch.op), "bias", None)
+        silent = {} if bias is None else {"bias": torch.zeros_like(bias)}
+        dw, db = refit(
+            weight,
+            wanted - now,
+            lambda w: self._added(branch, x, {"weight": w, **silent}),
+            share=share,
+        )
+        return weight + dw, db.double().cpu()
+
+    def _added(self, branch: Branch, x: Tensor, changed: dict[str, Tensor]) -> Tensor:
+        """Return what one branch adds to its neuron, with other parameters."""
+        y = functional_call(self._module(branch.op), changed, (x,))
+        for op in branch.after:
+            function, args, kwargs = expression(op, [y])
+            y = function(*args, **kwargs)
+        return cast(Tensor, y * branch.sign)
+
+    def _module(self, op: Op) -> nn.Module:
+        """Return a layer whose weight can be replaced; one that computes its own would do so again."""
+        layer: Any = self.core.module_of(op)
+        return layer if "weight" in layer._parameters else like(layer, layer.weight, layer.bias)
+
+    def _weight(self, op: Op) -> Tensor:
+        return self.shifts.weights.get(op.id, cast(Tensor, self.core.module_of(op).weight)).detach()
+
+    def _real(self, id: str) -> Tensor:
+        """Return the real value that an operation has in the spiking network."""
+        if id not in self.built.wires:
+            return self._computed(self.core[id])
+        name, value = self.built.wires[id]
+        rate = self.pieces.mean(self.nodes[name], self.core[id].shape)
+        parted = self.conversion.settings.coding == "split" and id in self.entering
+        return (rate * self.conversion.settings.steps if parted else rate) * value.to(rate)
+
+    def _computed(self, op: Op) -> Tensor:
+        """Return what an operation computes of the real values in front of it."""
+        sources = [self._real(i) for i in op.inputs]
+        if op.kind in WEIGHTED:
+            made = functional_call(self._module(op), {"weight": self._weight(op)}, tuple(sources))
+        else:
+            function, args, kwargs = expression(op, sources)
+            made = function(*args, **kwargs)
+        return cast(Tensor, made)
+
+
+def _word(id: str) -> str:
+    return id.replace("#", "_")

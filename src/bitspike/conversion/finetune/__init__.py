@@ -1,0 +1,1 @@
+"""Fine-tuning with the rounding in the loop: by levels, then over time."""

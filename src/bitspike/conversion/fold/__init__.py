@@ -1,0 +1,1 @@
+"""Norms, constants and borders folded into the layers around them, exactly."""

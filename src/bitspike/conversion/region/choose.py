@@ -1,0 +1,144 @@
+"""Which part of a network becomes spiking: from its first weights to its last, as far as neurons can carry it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Iterable, Sequence
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+
+from bitspike.errors import ConversionError
+from bitspike.graph.ir import WEIGHTED, Graph, Op
+from bitspike.graph.wires import wires
+
+_ALWAYS_REAL = ("input", "output")
+
+
+def region(graph: Graph, include: Sequence[str] | None = None, exclude: Sequence[str] = ()) -> frozenset[str]:
+    """Return the ids of the operations that become spiking.
+
+    Whatever has a relu behind it belongs, convertible or not; the rules name what is not. Behind the last relu, pools
+    and reshapes belong up to the weighted operations that read out: a classifier, the heads of a detector. What comes
+    before the first weights, and from the first operation on that no neuron feeds, stays real.
+
+    Args:
+        graph: with norms folded.
+        include: glob patterns of module paths or operation ids; a module brings all that is inside it.
+            Everything, if not given.
+        exclude: patterns of what stays real.
+
+    Raises:
+        ConversionError: a pattern matches nothing.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from bitspike.graph.capture.from_module import capture
+        >>> layers = [nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2), nn.Softmax(1)]
+        >>> sorted(region(capture(nn.Sequential(*layers), torch.zeros(1, 4))))
+        ['0', '1', '2']
+    """
+    inner = [op for op in graph if op.kind not in _ALWAYS_REAL]
+    chosen = {op.id for op in inner} if include is None else _matching(inner, include, "include")
+    chosen -= _matching(inner, exclude, "exclude")
+    return frozenset(_held(graph, chosen))
+
+
+def detour(graph: Graph, region: Collection[str]) -> tuple[tuple[str, ...], frozenset[str]]:
+    """Return a shortest way that leaves a region and comes back, and the smallest region that has none.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from bitspike.graph.capture.from_module import capture
+        >>> graph = capture(nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2)), torch.zeros(1, 2))
+        >>> detour(graph, {"0", "2"})[0]
+        ('0', '1', '2')
+    """
+    behind = graph.reach(region)
+    ahead = graph.reach(region, backwards=True)
+    between = frozenset(op.id for op in graph if op.id not in region and op.id in behind and op.id in ahead)
+    if not between:
+        return (), frozenset(region)
+    readers = graph.readers()
+    ways: deque[tuple[str, ...]] = deque((id,) for id in sorted(region))
+    seen: set[str] = set()
+    while ways:
+        way = ways.popleft()
+        for reader in readers[way[-1]]:
+            if reader.id in region and len(way) > 1:
+                return (*way, reader.id), frozenset(region) | between
+            if reader.id in between and reader.id not in seen:
+                seen.add(reader.id)
+                ways.append((*way, reader.id))
+    raise AssertionError("what lies between is on no way")
+
+
+def one_side(graph: Graph, path: str) -> tuple[str, ...]:
+    """Return the layers to exclude when one of them stays real, so that what can spike stays in one piece.
+
+    That is the layer and all in front of it, or all behind it, whichever are fewer.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from bitspike.graph.capture.from_module import capture
+        >>> layers = [kind(2, 2) for _ in range(4) for kind in (nn.Linear, nn.Threshold)]
+        >>> graph = capture(nn.Sequential(*layers), torch.zeros(1, 2))
+        >>> one_side(graph, "2"), one_side(graph, "4")
+        (('2', '0'), ('4', '6'))
+    """
+    at = {op.id for op in graph if op.path == path}
+    sides = (graph.reach(at, backwards=backwards) for backwards in (False, True))
+    layers = [[op.path for op in graph if op.id in side and op.kind in WEIGHTED] for side in sides]
+    return tuple(dict.fromkeys((path, *min(layers, key=len))))
+
+
+def _matching(ops: Iterable[Op], patterns: Sequence[str], what: str) -> set[str]:
+    """Return the ids of the operations whose module, an outer module or id matches a pattern."""
+    patterns = (patterns,) if isinstance(patterns, str) else patterns
+    names = {op.id: {op.id, *_outer(op.path)} for op in ops}
+    found: set[str] = set()
+    for pattern in patterns:
+        hits = {id for id, own in names.items() if any(fnmatchcase(name, pattern) for name in own)}
+        if not hits:
+            known = sorted({name for own in names.values() for name in own if name})
+            near = get_close_matches(pattern, known, n=3, cutoff=0.3) or known[:3]
+            raise ConversionError(
+                f"{what}: no operation matches {pattern!r}", fix=f"there are {', '.join(map(repr, near))}, ..."
+            )
+        found |= hits
+    return found
+
+
+def _outer(path: str) -> list[str]:
+    """Return a path and those of the modules around it."""
+    words = path.split(".")
+    return [".".join(words[:n]) for n in range(1, len(words) + 1)]
+
+
+def _held(graph: Graph, chosen: set[str]) -> set[str]:
+    """Return what of the chosen operations lies behind weights and in front of a relu or a readout."""
+    kinds, readers = wires(graph), graph.readers()
+    weighed: set[str] = set()  # chosen, and behind weights that are chosen
+    for op in graph:
+        if op.id in chosen and (op.kind in WEIGHTED or any(source in weighed for source in op.inputs)):
+            weighed.add(op.id)
+    before_relu: set[str] = set()
+    for op in reversed(graph.ops):
+        if op.id in weighed and (op.kind == "relu" or any(r.id in before_relu for r in readers[op.id])):
+            before_relu.add(op.id)
+    held: set[str] = set()
+    for op in graph:
+        if op.id not in weighed:
+            continue
+        fed = all(source in held or source not in weighed for source in op.inputs)
+        signed = op.kind in WEIGHTED and kinds[op.inputs[0]] == "current"
+        plain = op.kind not in ("host", "norm", "affine")
+        if op.id in before_relu or (fed and plain and not signed):
+            held.add(op.id)
+    ends: set[str] = set()
+    for op in reversed(graph.ops):
+        if op.id in held and (op.kind in (*WEIGHTED, "relu") or any(r.id in ends for r in readers[op.id])):
+            ends.add(op.id)
+    return ends

@@ -1,0 +1,265 @@
+"""The rules that a region must keep to become spiking, checked all at once.
+
+E101  every weighted operation feeds one relu or is a readout; no other activation; at least one relu
+E103  what runs between operations of the region is a spike, never a signed value
+E104  pools have whole windows of one size
+E105  norms and constants are folded into weights
+E106  operations are of a kind that the integer form has
+E107  no way leaves the region and comes back
+E109  nothing mixes or moves the batch, in which time is folded
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from bitspike.conversion.region.choose import detour
+from bitspike.errors import ConversionError
+from bitspike.graph.ir import WEIGHTED, Graph, Op
+from bitspike.graph.wires import Wire, wires
+
+Severity = Literal["error", "warning", "note"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Violation:
+    """One rule that one operation breaks.
+
+    Args:
+        code: E1xx stop a conversion, W2xx warn, N3xx are notes.
+        severity: what that means.
+        path: of the module, or of the module whose forward makes the call.
+        call: which call of it, from 0.
+        line: file and line of the user's code, where known.
+        rule: what must hold.
+        measured: what was found.
+        limit: what is allowed.
+        fixes: ways out.
+    """
+
+    code: str
+    severity: Severity = "error"
+    path: str = ""
+    call: int = 0
+    line: str = ""
+    rule: str = ""
+    measured: str = ""
+    limit: str = ""
+    fixes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        place = self.path + (f"#{self.call}" if self.call else "") or "(the network)"
+        at = f" ({self.line})" if self.line else ""
+        ways = f"\n        {'; or '.join(self.fixes)}" if self.fixes else ""
+        allowed = f"; {self.limit}" if self.limit else ""
+        return f"{self.code}  {place}{at}: {self.measured}{allowed}{ways}"
+
+
+def violations(graph: Graph, region: Collection[str]) -> list[Violation]:
+    """Return all that keeps a region from becoming spiking, in the order of data flow.
+
+    Args:
+        graph: with norms folded.
+        region: operation ids, from :func:`~bitspike.conversion.region.choose.region`.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from bitspike.graph.capture.from_module import capture
+        >>> from bitspike.conversion.region.choose import region
+        >>> graph = capture(nn.Sequential(nn.Linear(2, 2), nn.SiLU(), nn.Linear(2, 2)), torch.zeros(1, 2))
+        >>> [(v.code, v.path) for v in violations(graph, region(graph))]
+        [('E101', '1')]
+    """
+    check = _Check(graph, region)
+    found = [violation for op in graph if op.id in region for violation in check.of(op)]
+    return [*check.whole(), *found]
+
+
+def raise_if(found: Sequence[Violation]) -> None:
+    """Raise one error that lists every violation that is an error.
+
+    Raises:
+        ConversionError: there is one.
+
+    Example:
+        >>> raise_if([Violation(code="N301", severity="note", measured="the softmax stays real")])
+    """
+    wrong = [violation for violation in found if violation.severity == "error"]
+    if not wrong:
+        return
+    count = "1 rule is" if len(wrong) == 1 else f"{len(wrong)} rules are"
+    raise ConversionError("\n  ".join([f"the network cannot become spiking: {count} broken", *map(str, wrong)]))
+
+
+class _Check:
+    """The rules, one method each."""
+
+    def __init__(self, graph: Graph, region: Collection[str]) -> None:
+        self.graph = graph
+        self.region = region
+        self.wires: dict[str, Wire] = wires(graph)
+        self.readers = graph.readers()
+
+    def whole(self) -> Iterator[Violation]:
+        """Rules on the region as a whole."""
+        way, complete = detour(self.graph, self.region)
+        if way:
+            missing = [op.id for op in self.graph if op.id in complete and op.id not in self.region]
+            yield Violation(
+                code="E107",
+                path=self.graph[way[1]].path,
+                line=self.graph[way[1]].line,
+                rule="the region is convex",
+                measured=f"the way {' -> '.join(way)} leaves the region and comes back",
+                limit="no way may",
+                fixes=(f"take in {', '.join(map(repr, missing))} too", "convert one side of it only"),
+            )
+        if any(op.kind == "relu" and op.id in self.region for op in self.graph):
+            return
+        others = [
+            op for op in self.graph if op.id not in self.region and op.kind == "host" and self._could_have_spiked(op)
+        ]
+        yield from (self._host(op) for op in others)
+        if not others and not any(op.kind == "host" and op.id in self.region for op in self.graph):
+            yield Violation(
+                code="E101",
+                rule="the region has a relu",
+                measured="there is no relu between weights that could become a neuron",
+                fixes=("put nn.ReLU behind the weighted layers and train again",),
+            )
+
+    def of(self, op: Op) -> Iterator[Violation]:
+        """Rules on one operation of the region."""
+        if op.kind == "host":
+            yield self._host(op)
+        elif op.kind in ("norm", "affine"):
+            yield self._unfolded(op)
+        elif op.kind in ("avg_pool", "max_pool"):
+            yield from self._pool(op)
+        elif op.kind == "upsample" and op.attrs["mode"] != "nearest":
+            corners = op.attrs["align_corners"]
+            yield self._make(
+                "E106",
+                op,
+                f"it grows in mode {op.attrs['mode']!r} "
+                + ("with aligned corners" if corners else "what may be negative"),
+                "allowed are 'nearest', and 'bilinear' of rectified values with align_corners=False",
+                "align_corners=False and finetune" if corners else "put a relu in front of it and finetune",
+                'mode="nearest" and finetune',
+            )
+        if op.kind in WEIGHTED:
+            yield from self._feeds_one_relu(op)
+        yield from self._signed(op)
+
+    def _could_have_spiked(self, op: Op) -> bool:
+        """Tell whether an operation that is not understood stands where a neuron or its weights would."""
+        module = self.graph.modules.get(op.module or "")
+        weight = getattr(module, "weight", None)
+        if op.attrs["code"] == "E101" or (isinstance(weight, Tensor) and weight.ndim > 1):
+            return True
+        # A product or a shape that no layer has, in front of a relu that could have become a neuron.
+        return any(other.kind == "relu" for other in self.graph if other.id in self.graph.reach({op.id}))
+
+    def _make(self, code: str, op: Op, measured: str, limit: str, *fixes: str) -> Violation:
+        stay = f"leave it real: exclude=[{op.path or op.id!r}] with all on one side of it"
+        return Violation(
+            code=code,
+            path=op.path or op.id,
+            call=op.call,
+            line=op.line,
+            rule=_RULES[code],
+            measured=measured,
+            limit=limit,
+            fixes=(*fixes, stay),
+        )
+
+    def _host(self, op: Op) -> Violation:
+        code = str(op.attrs["code"])
+        fixes = {
+            "E101": ("put nn.ReLU in its place and finetune",),
+            "E104": ("choose an image size or a pool with whole windows",),
+            "E109": ("reshape with x.flatten(1) or x.view(x.size(0), -1)",),
+        }.get(code, ())
+        measured = f"{op.attrs['what']}: {op.attrs['cause']}"
+        return self._make(code, op, measured, "" if code == "E109" else _LIMITS.get(code, ""), *fixes)
+
+    def _unfolded(self, op: Op) -> Violation:
+        source = self.graph[op.inputs[0]]
+        what = "norm" if op.kind == "norm" else "constant"
+        measured = f"the {what} behind {source.id!r} ({source.kind}) can be folded into no weights"
+        if len(self.readers[source.id]) > 1:
+            measured += f", since {source.id!r} is read {len(self.readers[source.id])} times"
+        limit = "it must follow a weighted operation alone, or stand in front of one that pads nothing"
+        return self._make("E105", op, measured, limit, "put it right behind the weighted layer and train again")
+
+    def _pool(self, op: Op) -> Iterator[Violation]:
+        wrong = []
+        if op.attrs["ceil_mode"]:
+            wrong.append("ceil_mode makes windows that lie partly outside")
+        if op.kind == "avg_pool" and any(op.attrs["padding"]) and not op.attrs["count_include_pad"]:
+            wrong.append("count_include_pad=False makes windows of several sizes")
+        if op.kind == "max_pool" and set(op.attrs["dilation"]) != {1}:
+            wrong.append(f"dilation {op.attrs['dilation']}")
+        if wrong:
+            fixes = "ceil_mode=False", "count_include_pad=True", "dilation=1"
+            ways = [way for way, word in zip(fixes, ("ceil", "include", "dilation"), strict=True) if word in str(wrong)]
+            yield self._make(
+                "E104", op, " and ".join(wrong), "windows are whole, of one size and dense", ", ".join(ways)
+            )
+
+    def _feeds_one_relu(self, op: Op) -> Iterator[Violation]:
+        readers = self.readers[op.id]
+        if len(readers) > 1 and any(reader.id in self.region for reader in readers):
+            names = ", ".join(repr(reader.id) for reader in readers)
+            yield self._make(
+                "E101",
+                op,
+                f"its result is read {len(readers)} times, by {names}",
+                "it feeds one relu, or leaves the region",
+                "read the result of the relu behind it instead",
+            )
+
+    def _signed(self, op: Op) -> Iterator[Violation]:
+        """Signed values may go from weights to a relu, alone or as a sum, and nowhere else."""
+        currents = [s for s in op.inputs if self.wires[s] == "current" and s in self.region]
+        if op.kind == "add" and self.wires[op.id] != "rectified":
+            readers = self.readers[op.id]
+            fused = len(readers) == 1 and readers[0].id in self.region and readers[0].kind in ("relu", "add")
+            if not fused:
+                names = ", ".join(repr(reader.id) for reader in readers)
+                yield self._make(
+                    "E103",
+                    op,
+                    f"a sum of signed values is read by {names}",
+                    "one relu reads it, and nothing else",
+                    "put a relu behind the sum",
+                    "put a relu behind each of its parts",
+                )
+        elif currents and op.kind not in ("relu", "add", "host", "norm", "affine"):
+            yield self._make(
+                "E103",
+                op,
+                f"it reads the signed values of {', '.join(map(repr, currents))}",
+                "spikes are 0 or 1",
+                f"put a relu between {currents[0]!r} and {op.id!r}",
+            )
+
+
+_RULES = {
+    "E101": "every weighted operation feeds one relu; no other activation",
+    "E103": "no signed value on a spike wire",
+    "E104": "pools have whole windows of one size",
+    "E105": "norms and constants are folded into weights",
+    "E106": "only operations that the integer form has",
+    "E109": "nothing mixes or moves the batch",
+}
+_LIMITS = {
+    "E101": "a neuron computes ReLU, ReLU6 or a clip between 0 and a constant",
+    "E104": "windows are whole and of one size",
+    "E106": "the integer form has no such operation",
+}

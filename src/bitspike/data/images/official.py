@@ -1,0 +1,125 @@
+"""MNIST, CIFAR-10 and CIFAR-100 as their authors publish them, through torchvision."""
+
+from __future__ import annotations
+
+import math
+import sys
+import warnings
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bitspike.data.images.places import damaged, reason
+from bitspike.errors import DataError
+
+
+@dataclass(frozen=True)
+class Archive:
+    """An official archive: its class in ``torchvision.datasets``, the folder it unpacks to, and what it weighs."""
+
+    kind: str
+    folder: str
+    weight: str
+
+
+ARCHIVES = {
+    "mnist": Archive("MNIST", "MNIST/raw", "12 MB"),
+    "cifar10": Archive("CIFAR10", "cifar-10-batches-py", "170 MB"),
+    "cifar100": Archive("CIFAR100", "cifar-100-python", "169 MB"),
+}
+
+
+def read_official(name: str, root: Path, split: str) -> tuple[Tensor, Tensor]:
+    """Read one split of an unpacked official archive.
+
+    Every file is checked before torchvision opens it, so that a message can name the one at fault.
+
+    Args:
+        name: ``mnist``, ``cifar10`` or ``cifar100``.
+        root: the folder that holds the archive's folder.
+        split: ``train`` or ``test``.
+
+    Returns:
+        images uint8 [N, H, W, C], labels int64 [N].
+
+    Raises:
+        DataError: a file is missing or damaged.
+    """
+    kind = _dataset_class(name)
+    folder = root / ARCHIVES[name].folder
+    (_check_idx_files if name == "mnist" else _check_sums)(kind, folder)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the archives are older than today's NumPy, which nobody here can mend
+            dataset = kind(str(root), train=split == "train", download=False)
+    except (OSError, RuntimeError, ValueError, AssertionError, EOFError, KeyError) as error:
+        raise damaged(folder, reason(error), fix=_again(folder)) from None
+    images = torch.from_numpy(np.ascontiguousarray(dataset.data, dtype=np.uint8))
+    labels = torch.as_tensor(dataset.targets, dtype=torch.int64)
+    return images if images.dim() == 4 else images[..., None], labels
+
+
+def download_official(name: str, root: Path) -> None:
+    """Download and unpack an official archive into a folder; one that is there already is only unpacked.
+
+    Raises:
+        DataError: the network, the disk or the server said no.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with redirect_stdout(sys.stderr):  # stdout is for results
+            _dataset_class(name)(str(root), download=True)
+    except (OSError, RuntimeError) as error:
+        raise DataError(
+            f"{name} could not be downloaded to {root.absolute()}: {reason(error)}",
+            fix="try again, or copy the archive there by hand and pass download=True to have it unpacked",
+        ) from None
+
+
+def _dataset_class(name: str) -> Any:
+    import torchvision  # takes a second, and most sets do without
+
+    return getattr(torchvision.datasets, ARCHIVES[name].kind)
+
+
+def _again(path: Path) -> str:
+    return f"delete {path.name} and pass download=True to fetch it again"
+
+
+def _check_idx_files(kind: Any, folder: Path) -> None:
+    """Compare every file of MNIST with its own header: two zeros, 8 for bytes, the number of axes, their lengths."""
+    for url, _ in kind.resources:
+        path = folder / Path(url).stem
+        axes = 3 if "images" in path.name else 1
+        try:
+            with path.open("rb") as file:
+                head = file.read(4 + 4 * axes)
+                found = path.stat().st_size
+        except OSError as error:
+            raise damaged(path, reason(error), fix="pass download=True to fetch or unpack it") from None
+        if head[:4] != bytes([0, 0, 8, axes]) or len(head) < 4 + 4 * axes:
+            raise damaged(path, f"it does not begin like an IDX file with {axes} axes", fix=_again(path))
+        lengths = [int.from_bytes(head[4 * i : 4 * i + 4], "big") for i in range(1, axes + 1)]
+        expected = len(head) + math.prod(lengths)
+        if found != expected:
+            raise damaged(path, f"{found} bytes long, its header says {expected}", fix=_again(path))
+
+
+def _check_sums(kind: Any, folder: Path) -> None:
+    """Compare every file of CIFAR with its published MD5. It matters: the format is one that could run code."""
+    from torchvision.datasets.utils import check_integrity
+
+    for name, md5 in [*kind.train_list, *kind.test_list, [kind.meta["filename"], kind.meta["md5"]]]:
+        path = folder / name
+        try:
+            sound = check_integrity(str(path), md5)
+        except OSError as error:
+            raise damaged(path, reason(error), fix="make it readable") from None
+        if not sound:
+            why = "its MD5 sum differs from the published one" if path.is_file() else "No such file"
+            raise damaged(path, why, fix=f"delete the folder {folder.name} and pass download=True to fetch it again")

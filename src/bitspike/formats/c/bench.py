@@ -1,0 +1,285 @@
+"""The test bench of a C program: golden vectors, a program that compares every spike and output, a Makefile.
+
+Spikes are kept as bits, all of them, so that the first difference has a layer, a step and an index; spike counts follow
+from them. A signed neuron has a second set of bits for the spikes that it takes back.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bitspike.errors import ExportError
+from bitspike.formats.c.program import MARK, Program
+from bitspike.formats.c.text import array, plain
+from bitspike.integer.network import Input, IntegerNetwork, Node, Readout
+
+Vectors = Mapping[str, npt.NDArray[Any]]
+
+
+def vectors_text(net: IntegerNetwork, program: Program, vectors: Vectors) -> str:
+    """Return the golden vectors as C.
+
+    Args:
+        net: the network.
+        program: what was made of it.
+        vectors: ``input_codes`` [T or 1, N, ...], ``<neuron>.spikes`` [T, N, ...], ``<readout>.output`` [N, ...]; more
+            is left alone.
+
+    Raises:
+        ExportError: something is missing or has another shape; all of it is named.
+    """
+    samples = _check(net, vectors)
+    position = {node.id: i for i, node in enumerate(net.nodes)}
+    codes = np.moveaxis(vectors["input_codes"].astype(np.int64), 1, 0)
+    lead = "[samples][1 step]" if net.input.constant else "[samples][steps]"
+    texts = [
+        f"/* {MARK}: inputs of the network with every spike and output that belongs to them. Do not edit. */",
+        f"#define SAMPLES {samples}",
+        "",
+        array(program.input_type, "sample_codes", codes, f"codes {lead}{list(net.input.shape)}"),
+    ]
+    neurons, outputs = [], []
+    for node in net.neurons:
+        spikes = np.moveaxis(vectors[f"{node.id}.spikes"], 1, 0).reshape(samples, net.steps, -1)
+        row = -(-math.prod(node.shape) // 8)
+        name = f"spikes_{position[node.id]}"
+        note = f"{plain(node.path)}: spikes [samples][steps][{row} bytes], the lowest bit first"
+        texts.append(array("uint8_t", name, _bits(spikes > 0), note))
+        back = "0"
+        if node.signed:
+            back = f"back_{position[node.id]}"
+            texts.append(array("uint8_t", back, _bits(spikes < 0), f"{plain(node.path)}: spikes taken back"))
+        neurons.append(f"    {{{_layer(texts, node, position[node.id])}, {name}, {back}}}")
+    for output in net.outputs:
+        values = vectors[f"{output.id}.output"].astype(np.int64)
+        name = f"output_{position[output.id]}"
+        texts.append(array("int64_t", name, values, f"{plain(output.path)}: outputs [samples]{list(output.shape)}"))
+        outputs.append(f"    {{{_layer(texts, output, position[output.id])}, {name}}}")
+    rows = ",\n".join(neurons) if neurons else "    {0, 0, 0, 0, 0, 0, 0}"
+    texts += [
+        "struct neurons { const char *path; uint32_t position, axes; const uint32_t *shape; uint32_t size;",
+        "                 const uint8_t *spikes, *back; };",
+        f"static const struct neurons neurons[] = {{\n{rows}\n}};",
+        "struct outputs { const char *path; uint32_t position, axes; const uint32_t *shape; uint32_t size;",
+        "                 const int64_t *values; };",
+        "static const struct outputs outputs[] = {\n" + ",\n".join(outputs) + "\n};",
+        f"static const uint32_t neuron_layers = {len(neurons)};",
+        f"#define OUTPUTS {len(outputs)}",
+    ]
+    return "\n".join(texts) + "\n"
+
+
+def _bits(spikes: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
+    return np.packbits(spikes, axis=-1, bitorder="little")
+
+
+def _layer(texts: list[str], node: Node, position: int) -> str:
+    shape = f"shape_{position}"
+    texts.append(array("uint32_t", shape, np.array(node.shape), f"{plain(node.path)}: shape"))
+    return f'"{plain(node.path)}", {position}, {len(node.shape)}, {shape}, {math.prod(node.shape)}'
+
+
+def _check(net: IntegerNetwork, vectors: Vectors) -> int:
+    """Return the number of samples; refuse vectors that are not whole."""
+    codes = vectors.get("input_codes")
+    samples = codes.shape[1] if codes is not None and codes.ndim > 1 else 0
+    wanted: dict[str, tuple[int, ...]] = {}
+    for node in net.nodes:
+        if isinstance(node, Input):
+            wanted["input_codes"] = (1 if node.constant else net.steps, samples, *node.shape)
+    wanted |= {f"{n.id}.spikes": (net.steps, samples, *n.shape) for n in net.neurons}
+    wanted |= {f"{n.id}.output": (samples, *n.shape) for n in net.outputs}
+    problems = [f"{name} is missing" for name in wanted if name not in vectors]
+    problems += [
+        f"{name} has the shape {list(vectors[name].shape)}, needed is {list(shape)}"
+        for name, shape in wanted.items()
+        if name in vectors and vectors[name].shape != shape
+    ]
+    problems += [
+        f"{name} is {vectors[name].dtype}, needed are integers"
+        for name in wanted
+        if name in vectors and not np.issubdtype(vectors[name].dtype, np.integer)
+    ]
+    if not problems and samples == 0:
+        problems.append("there is no sample in them")
+    grid = net.input.grid
+    if not problems and codes is not None and (codes.min() < grid.low or codes.max() > grid.high):
+        problems.append(
+            f"input_codes reach from {codes.min()} to {codes.max()}, the grid from {grid.low} to {grid.high}"
+        )
+    if problems:
+        message = "\n  ".join(["these are no golden vectors of the network", *problems])
+        raise ExportError(message, fix="write_c(net, path, vectors=golden(net)), of bitspike.integer.saved.vectors")
+    return samples
+
+
+_TEST = r"""/* @MARK: runs @NAME on its golden vectors; exits with 1 and the first difference if there is one. */
+#include <stdio.h>
+#include <string.h>
+
+#include "@NAME.h"
+#include "@NAME_vectors.h"
+
+static @NAME_state state;
+static uint32_t sample; /* the one that runs */
+static int compares;    /* whether spikes are looked at */
+static unsigned long differences;
+
+/* The first difference: of the first layer, its first step, sample and index. */
+static struct {
+    const char *path, *what;
+    uint32_t position, step, sample, index, axes;
+    const uint32_t *shape;
+    int64_t expected, found;
+} first;
+
+static void differ(const char *path, uint32_t position, uint32_t axes, const uint32_t *shape, uint32_t step,
+                   uint32_t index, const char *what, int64_t expected, int64_t found)
+{
+    if (differences++ != 0 && (position > first.position || (position == first.position && step >= first.step))) return;
+    first.path = path;
+    first.what = what;
+    first.position = position;
+    first.step = step;
+    first.sample = sample;
+    first.index = index;
+    first.axes = axes;
+    first.shape = shape;
+    first.expected = expected;
+    first.found = found;
+}
+
+void @NAME_observer(uint32_t neuron, uint32_t step, const int8_t *spikes)
+{
+    const struct neurons *n = &neurons[neuron];
+    const size_t row = ((size_t)sample * @UPPER_STEPS + step) * ((n->size + 7) / 8);
+    uint32_t i;
+    if (!compares || neuron >= neuron_layers) return;
+    for (i = 0; i < n->size; i++) {
+        int expected = n->spikes[row + i / 8] >> (i % 8) & 1;
+        if (n->back) expected -= n->back[row + i / 8] >> (i % 8) & 1;
+        if (spikes[i] != expected)
+            differ(n->path, n->position, n->axes, n->shape, step, i, "spike", expected, spikes[i]);
+    }
+}
+
+static void compare(int64_t *const *found, const char *what)
+{
+    uint32_t o, i;
+    for (o = 0; o < OUTPUTS; o++) {
+        const struct outputs *g = &outputs[o];
+        for (i = 0; i < g->size; i++) {
+            const int64_t expected = g->values[(size_t)sample * g->size + i];
+            if (found[o][i] != expected)
+                differ(g->path, g->position, g->axes, g->shape, @UPPER_STEPS - 1, i, what, expected, found[o][i]);
+        }
+    }
+}
+
+static void print_index(uint32_t axis, uint32_t index)
+{
+    if (axis > 0) print_index(axis - 1, index / first.shape[axis]);
+    printf(", %lu", (unsigned long)(axis > 0 ? index % first.shape[axis] : index));
+}
+
+int main(void)
+{
+@OUTS
+    int64_t *const found[] = {@NAMES};
+    const uint32_t steps = @UPPER_INPUT_CONSTANT ? 1 : @UPPER_STEPS;
+    unsigned long spikes = 0;
+    uint32_t i;
+    for (sample = 0; sample < SAMPLES; sample++) {
+        const @NAME_input *input = sample_codes + (size_t)sample * steps * @UPPER_INPUT_SIZE;
+        memset(&state, 0x55, sizeof state); /* a run leaves nothing behind for the next one */
+        compares = 1;
+        @NAME_run(&state, input, @NAMES);
+        compare(found, "output");
+#if @UPPER_STEPWISE
+        compares = 0;
+        memset(&state, 0xaa, sizeof state);
+        @NAME_reset(&state);
+        for (i = 0; i < @UPPER_STEPS; i++) @NAME_step(&state, input + (steps > 1 ? i * @UPPER_INPUT_SIZE : 0));
+        @NAME_read(&state, @NAMES);
+        compare(found, "output of single steps");
+#endif
+    }
+    for (i = 0; i < neuron_layers; i++) spikes += (unsigned long)neurons[i].size * @UPPER_STEPS * SAMPLES;
+    printf("@NAME: %lu spikes of %lu samples compared; the state is %lu bytes\n", spikes, (unsigned long)SAMPLES,
+           (unsigned long)sizeof state);
+    if (differences == 0) {
+        printf("@NAME: all equal\n");
+        return 0;
+    }
+    printf("@NAME: %lu differences, the first: layer %s, step %lu, index [%lu", differences, first.path,
+           (unsigned long)first.step, (unsigned long)first.sample);
+    print_index(first.axes - 1, first.index);
+    printf("]: %s is %lld, expected %lld\n", first.what, (long long)first.found, (long long)first.expected);
+    return 1;
+}
+"""
+
+
+def bench_text(net: IntegerNetwork, program: Program) -> str:
+    """Return the program that compares every spike and output with the golden vectors."""
+    names = ", ".join(f"out_{n.id}" for n in net.outputs)
+    outs = "\n".join(f"    static int64_t out_{n.id}[{math.prod(n.shape)}];" for n in net.outputs)
+    filled = {"@MARK": MARK, "@NAMES": names, "@NAME": program.name, "@UPPER": program.name.upper(), "@OUTS": outs}
+    text = _TEST
+    for word, value in filled.items():
+        text = text.replace(word, value)
+    return text
+
+
+def makefile_text(program: Program, *, bench: bool) -> str:
+    """Return a Makefile that runs the test bench or, without one, compiles the program."""
+    name = program.name
+    head = [f"# {MARK}: make check compares the program with its golden vectors.", ""]
+    head.append("CFLAGS = -std=c99 -Wall -Wextra -pedantic -O2\n")
+    if not bench:
+        return "\n".join([*head, f"{name}.o: {name}.c {name}.h\n\t$(CC) $(CFLAGS) -c -o $@ {name}.c", ""])
+    return "\n".join([
+        *head,
+        f"check: {name}_test\n\t./{name}_test\n",
+        f"{name}_test: {name}_test.c {name}.c {name}.h {name}_vectors.h",
+        f"\t$(CC) $(CFLAGS) -D{name.upper()}_OBSERVER -o $@ {name}_test.c {name}.c\n",
+        f"clean:\n\trm -f {name}_test\n",
+        ".PHONY: check clean",
+        "",
+    ])  # fmt: skip
+
+
+def _worth(output: Readout) -> str:
+    one = f"{float(output.scale[0])!r}" if output.scale.size == 1 else "the network's scale of its channel"
+    return f"one is worth {one}"
+
+
+def readme_text(net: IntegerNetwork, program: Program, *, bench: bool) -> str:
+    """Return what somebody needs to know who finds the folder."""
+    name, entry = program.name, net.input
+    steps = "one step, used at all of them" if entry.constant else f"{net.steps} steps, one after the other"
+    outs = ", ".join(f"`{o.id}` {list(o.shape)}, {_worth(o)}" for o in net.outputs)
+    door = f"`{name}_reset`, `{name}_step`, `{name}_read` run it step by step."
+    if program.bursts:
+        door = f"There are no single steps: {', '.join(map(plain, program.bursts))} needs all of them at once."
+    check = f"`make check` compares every spike of the golden vectors in `{name}_vectors.h`."
+    if not bench:
+        check = "It was written without golden vectors, so there is no test bench."
+    return "\n".join([
+        f"<!-- {MARK} -->",
+        f"# {name}: a spiking network in C99, integers only",
+        "",
+        f"* A firmware needs `{name}.h` and `{name}.c`; they call nothing but memset and memcpy.",
+        f"* Input: codes {entry.grid.low} to {entry.grid.high}, {list(entry.shape)}, {steps}; "
+        f"one code is worth {entry.grid.scale!r}.",
+        f"* Outputs, int64_t: {outs}.",
+        f"* `{name}_run` runs all {net.steps} steps. {door}",
+        f"* Memory: {program.memory}.",
+        f"* {check}",
+        "",
+    ])  # fmt: skip

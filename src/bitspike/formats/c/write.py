@@ -1,0 +1,124 @@
+"""An integer network as a C99 program that a firmware can hold, with its own test bench.
+
+The program is two files: ``NAME.h`` and ``NAME.c``. Integer types come from proven bounds, weights lie packed in as
+many bits as they have, zeros of the input cost next to nothing, and all state is one struct that the caller owns.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from bitspike.errors import ExportError
+from bitspike.files import way_out, whole_folder
+from bitspike.formats.c.bench import Vectors, bench_text, makefile_text, readme_text, vectors_text
+from bitspike.formats.c.program import MARK, CMemory, program
+from bitspike.integer.network import IntegerNetwork
+
+_HEADERS = (
+    "assert", "complex", "ctype", "errno", "fenv", "float", "inttypes", "iso646", "limits", "locale", "math", "setjmp",
+    "signal", "stdarg", "stdbool", "stddef", "stdint", "stdio", "stdlib", "string", "tgmath", "time", "wchar", "wctype",
+)  # fmt: skip
+"""Headers of C's library: a file of such a name would be found in the place of one."""
+
+
+def write_c(
+    net: IntegerNetwork, path: str | os.PathLike[str], *, vectors: Vectors | None = None, name: str | None = None
+) -> Path:
+    """Write a network as C: ``NAME.h``, ``NAME.c``, a Makefile and a README, and the test bench of its vectors.
+
+    The folder appears whole or not at all, and the same network gives the same bytes.
+
+    Args:
+        net: the network; one input.
+        path: the folder. An older export in it is replaced, anything else is left alone and refused.
+        vectors: golden vectors as :func:`bitspike.integer.saved.vectors.golden` makes them: ``NAME_test.c`` compares
+            every spike and every output with them. None writes no test bench.
+        name: begins every name that leaves the files, a word of lower-case letters; None takes ``network``.
+
+    Returns:
+        the folder.
+
+    Raises:
+        ExportError: C cannot hold some nodes (all of them are named), the vectors do not belong to the network, the
+            name is no name in C, or the folder holds something else or cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> from bitspike.integer.examples import one_convolution
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     sorted(p.name for p in write_c(one_convolution(), folder + "/c").iterdir())
+        ['Makefile', 'README.md', 'network.c', 'network.h']
+    """
+    name = _checked("network" if name is None else name)
+    made = program(net, name)
+    bench = vectors is not None
+    files = {
+        f"{name}.h": made.header,
+        f"{name}.c": made.source,
+        "Makefile": makefile_text(made, bench=bench),
+        "README.md": readme_text(net, made, bench=bench),
+    }
+    if vectors is not None:
+        files[f"{name}_vectors.h"] = vectors_text(net, made, vectors)
+        files[f"{name}_test.c"] = bench_text(net, made)
+    return _write(Path(path).absolute(), files)
+
+
+def c_memory(net: IntegerNetwork) -> CMemory:
+    """Return the memory that the C program of a network needs, without writing it.
+
+    Raises:
+        ExportError: C cannot hold some nodes.
+
+    Example:
+        >>> from bitspike.integer.examples import one_convolution
+        >>> c_memory(one_convolution()).weights  # 9 codes of 2 bits, and a byte behind them
+        4
+    """
+    return program(net, "network").memory
+
+
+def _checked(name: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,30}", name) or name in _HEADERS:
+        raise ExportError(
+            f"name={name!r}: up to 31 lower-case letters, digits and underscores are possible, but no header of C",
+            fix=f"name={re.sub('[^a-z0-9_]', '_', 'net_' + name.lower())[:31]!r}",
+        )
+    return name
+
+
+def _write(folder: Path, files: dict[str, str]) -> Path:
+    """Put the files into a new folder and that in the place of an older export."""
+    _refuse_foreign(folder)
+    try:
+        with whole_folder(folder) as made:
+            for file, text in files.items():
+                (made / file).write_bytes(text.encode("ascii"))
+    except OSError as error:
+        raise ExportError(f"{folder} could not be written: {error}", fix=way_out(error)) from error
+    return folder
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Leave everything alone that this module did not write, apart from what its Makefile builds."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise ExportError(f"{folder} is a file; it was left alone", fix="another folder")
+    ours, built = set(), set()
+    for file in sorted(folder.iterdir()):
+        if file.is_file() and _is_ours(file):
+            ours.add(file.name)
+            built |= (
+                {file.name.removesuffix(".c"), file.name.removesuffix(".c") + ".o"} if file.suffix == ".c" else set()
+            )
+    foreign = sorted({file.name for file in folder.iterdir()} - ours - built)
+    if foreign:
+        raise ExportError(f"{folder} holds {', '.join(foreign[:3])}; it was left alone", fix="another folder")
+
+
+def _is_ours(file: Path) -> bool:
+    with file.open("rb") as opened:
+        return MARK.encode() in opened.readline(200)

@@ -1,0 +1,1 @@
+"""An integer network as a NIR graph, written and read."""

@@ -1,0 +1,86 @@
+"""A NIR graph as an integer network: whose file it is, what it does not say, and its nodes in order."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from bitspike.errors import BitspikeError, ConstraintError, ExportError
+from bitspike.formats.nir.digest import refuse_changed
+from bitspike.formats.nir.facts import FORMAT, VERSION, text, whole_number
+from bitspike.formats.nir.foreign import Given, assumed
+from bitspike.formats.nir.read import GraphReader
+from bitspike.integer.network import Fire, IntegerNetwork, Reset  # type: ignore[attr-defined]
+
+READ = ("Input", "Output", "Conv1d", "Conv2d", "Affine", "Linear", "SumPool2d", "Flatten", "IF", "LIF", "CubaLIF")
+"""Classes of ``nir`` that come back."""
+
+
+def network_of(
+    graph: Any,
+    where: str,
+    *,
+    steps: int | None = None,
+    dt: float | None = None,
+    fire: Fire | None = None,
+    reset: Reset | None = None,
+) -> IntegerNetwork:
+    """Return the integer network of a graph.
+
+    Args:
+        graph: a ``nir.NIRGraph``, or anything with its ``nodes``, ``edges`` and ``metadata``.
+        where: its file, for messages.
+        steps, dt, fire, reset: what the metadata of another writer do not say.
+
+    Raises:
+        ConstraintError: the file says itself what was given.
+        ExportError: something in it has no integer form.
+    """
+    metadata = graph.metadata
+    refuse_changed(graph, where)
+    ours = text(metadata, "snn.format") == FORMAT
+    if ours and whole_number(metadata, "snn.format_version") != VERSION:
+        raise ExportError(
+            f"{where} has format version {metadata.get('snn.format_version')}, this release reads {VERSION}"
+        )
+    choices = {"steps": steps, "dt": dt, "fire": fire, "reset": reset}
+    said = [name for name, value in choices.items() if value is not None]
+    if ours and said:
+        raise ConstraintError(f"{where} says {', '.join(said)} itself: bs.write_nir wrote it", fix="read_nir(path)")
+    if not ours and steps is None:
+        raise ExportError(
+            f"{where} was not written by bs.write_nir: it does not say how many steps it runs",
+            fix="read_nir(path, steps=T); its neurons are then read as NIR's text has them",
+        )
+    if unknown := [f"{name} ({type(n).__name__})" for name, n in graph.nodes.items() if type(n).__name__ not in READ]:
+        raise ExportError(f"{where}: no integer form has {', '.join(unknown)}", fix=f"a graph of {', '.join(READ)}")
+    given = None if ours else Given(int(steps or 1), dt, fire or "gt", reset or "hard")
+    notes: tuple[str, ...] = ()
+    if given is not None:
+        notes = (f"{where} was not written by bs.write_nir; assumed: {assumed(given, said=said)}",)
+        if fire is None or reset is None:
+            warnings.warn(notes[0], UserWarning, stacklevel=3)
+    reader = GraphReader(graph, given)
+    try:
+        for name in _order(graph):
+            reader.read(name)
+        steps = int(metadata["snn.T"]) if given is None else given.steps
+        return IntegerNetwork(steps, tuple(reader.nodes), notes=(*notes, *reader.notes))
+    except ExportError as error:
+        raise ExportError(f"{where}: {error.message}", fix=error.fix) from error
+    except (BitspikeError, KeyError) as error:
+        raise ExportError(f"{where} holds no network: {error}") from error
+
+
+def _order(graph: Any) -> list[str]:
+    """Return the names so that every source stands before its reader, otherwise as they were written."""
+    left = sorted(graph.nodes, key=lambda name: (whole_number(graph.nodes[name].metadata or {}, "snn.index", 0), name))
+    waits = {name: {a for a, b in graph.edges if b == name} for name in left}
+    found: list[str] = []
+    while left:
+        ready = next((name for name in left if not waits[name] - set(found)), None)
+        if ready is None:
+            raise ExportError(f"the nodes {', '.join(left)} feed themselves: loops have no integer form")
+        left.remove(ready)
+        found.append(ready)
+    return found

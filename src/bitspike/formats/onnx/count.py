@@ -1,0 +1,110 @@
+"""A network of counts as ONNX operators: the whole run of an integrate-and-fire network in one pass.
+
+A wire carries the sum of its integers over all T steps. A neuron that resets by subtraction, charged evenly or all at
+once, sends
+
+    N = clip(floor((v0 + Z) / theta), 0, T),   Z = sum over T of what arrives, bias included
+
+spikes; with "gt" in place of "ge" it is floor((v0 + Z - 1) / theta). It is the network of rates that the spiking one
+approximates, in integers, and equals it exactly where every neuron's current is constant or comes as one burst.
+Rueckauer et al. 2017, doi 10.3389/fnins.2017.00682, section 2.2.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bitspike.formats.onnx.layers import Layers, largest, layer, windows
+from bitspike.formats.onnx.neuron import combine
+from bitspike.formats.onnx.numbers import Ranges
+from bitspike.formats.onnx.parts import Parts, changes, steady, timed
+from bitspike.formats.onnx.tape import Numbers, Tape, parameter_table
+from bitspike.integer.network import (
+    Add,
+    Burst,
+    CountMaxPool,
+    Input,
+    IntegerNetwork,
+    Integers,
+    MaxPool,
+    Neuron,
+    Node,
+    Readout,
+    Shape,
+)
+
+
+def problems(net: IntegerNetwork) -> list[tuple[Node, str]]:
+    """Return the nodes whose count is no function of the counts that they read, with the reason."""
+    fixed = steady(net)
+    found: list[tuple[Node, str]] = []
+    for node in net.nodes:
+        if isinstance(node, MaxPool) and node.sources[0] not in fixed:
+            found.append((node, "the maximum of every step is no function of counts; CountMaxPool is"))
+        for name, values in timed(node):
+            if name != "bias" and changes(values):
+                found.append((node, f"its {name} changes over time"))
+        if isinstance(node, Neuron):
+            wrong = {
+                f"it leaks ({node.leak.numerator}/{1 << node.leak.shift} a step)": float(node.leak) != 1,
+                "it resets to a value": node.reset != "soft",
+                "it is signed": node.signed,
+                "it shifts what arrives": node.right_shift != 0,
+                "its potential has a floor": node.floor is not None,
+                "its potential saturates": node.width is not None,
+                "its threshold is 0": not node.threshold.all(),
+            }
+            found += [(node, reason) for reason, holds in wrong.items() if holds]
+    return found
+
+
+def parts(net: IntegerNetwork, numbers: Numbers, found: Ranges) -> Parts:
+    """Return the network of counts; :func:`problems` has nothing against it."""
+    made = Parts(Tape(numbers))
+    tape = made.tape
+    shapes: dict[str, Shape] = {}
+    wires: dict[str, str] = {}
+
+    def parameter(values: Integers, dims: int) -> str:
+        return tape.constant(parameter_table(values, dims)[0])
+
+    for node in net.nodes:
+        shapes[node.id] = node.shape
+        inputs = [wires[s] for s in node.sources]
+        match node:
+            case Input():
+                codes = made.take(node.id, node.shape)
+                wires[node.id] = tape.times(codes, net.steps) if node.constant else codes
+            case Add():
+                wires[node.id] = combine(tape, node, inputs, parameter)
+            case Neuron():
+                z = _charged(net, tape, node, combine(tape, node, inputs, parameter))
+                wires[node.id] = _fired(net, tape, node, z)
+                made.give(f"{node.id}.counts", wires[node.id], node.shape)
+            case CountMaxPool():
+                wires[node.id] = windows(tape, node, inputs[0], shapes[node.sources[0]], largest(tape), fill=0)
+            case Burst():
+                wires[node.id] = inputs[0]
+            case Readout():
+                z = _charged(net, tape, node, combine(tape, node, inputs, parameter))
+                made.give(f"{node.id}.sum", z, node.shape)
+            case _:
+                assert isinstance(node, Layers), node
+                wires[node.id] = layer(tape, node, inputs, shapes[node.sources[0]], found.of(node))
+    return made
+
+
+def _charged(net: IntegerNetwork, tape: Tape, node: Neuron | Readout, x: str) -> str:
+    """Add the bias of all steps, and a neuron's potential before the first."""
+    total = np.broadcast_to(node.bias, (net.steps, node.bias.shape[1])).sum(0)
+    if isinstance(node, Neuron):
+        total = total + node.initial - (node.fire == "gt")
+    return tape.add("Add", x, tape.constant(parameter_table(total[None], len(node.shape))[0])) if total.any() else x
+
+
+def _fired(net: IntegerNetwork, tape: Tape, node: Neuron, z: str) -> str:
+    """Divide what is above 0, where rounding towards 0 is rounding down."""
+    theta = tape.constant(parameter_table(node.threshold, len(node.shape))[0])
+    charged = tape.add("Max", z, tape.constant(0))
+    count = tape.add("Div", charged, theta)
+    return tape.add("Min", count, tape.constant(net.steps))

@@ -1,0 +1,138 @@
+"""The layers without memory, each as ONNX operators over wires [B, C, ...]; B is the batch, or all its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bitspike.formats.onnx.products import convolution, forward_codes, linear
+from bitspike.formats.onnx.tape import Tape
+from bitspike.integer.bounds.widths import Range
+from bitspike.integer.network import (
+    Concat,
+    Convolution,
+    CountMaxPool,
+    Linear,
+    MaxPool,
+    Node,
+    Pad,
+    Reshape,
+    Shape,
+    Slice,
+    SumPool,
+    Transpose,
+    TransposedConvolution,
+    Upsample,
+)
+
+Pool = SumPool | MaxPool | CountMaxPool
+Layers = (
+    Concat, Convolution, Linear, MaxPool, Pad, Reshape, Slice, SumPool, Transpose, TransposedConvolution, Upsample,
+)  # fmt: skip
+"""What :func:`layer` writes."""
+
+
+def layer(tape: Tape, node: Node, inputs: list[str], shape: Shape, wire: Range) -> str:
+    """Write one layer and return the name of its output.
+
+    Args:
+        tape: where the operators go.
+        node: one of ``Layers``.
+        inputs: names of what it reads.
+        shape: of one sample of the first input.
+        wire: bounds of the first input.
+    """
+    x = inputs[0]
+    match node:
+        case Convolution():
+            return convolution(
+                tape, node, node.weight.codes, x, wire, stride=node.stride, padding=node.padding,
+                dilation=node.dilation, groups=node.groups,
+            )  # fmt: skip
+        case TransposedConvolution():
+            return _transposed(tape, node, x, shape, wire)
+        case Linear():
+            return linear(tape, node, node.weight.codes, x, wire)
+        case Reshape():
+            return tape.reshaped(x, [0, *node.shape])
+        case SumPool():
+            return windows(tape, node, x, shape, tape.total, fill=0)
+        case MaxPool():
+            return windows(tape, node, x, shape, largest(tape), fill=tape.limits[0])
+        case Concat():
+            return tape.add("Concat", *inputs, axis=1)
+        case Slice():
+            return cut(tape, x, axis=1, start=node.start, stop=node.stop)
+        case Upsample():
+            return _repeat(tape, x, shape, node.factors)
+        case Pad():
+            return _pad(tape, x, shape, node.before, node.after)
+        case Transpose():
+            return tape.add("Transpose", x, perm=(0, *(axis + 1 for axis in node.axes)))
+    raise AssertionError(f"{type(node).__name__} is no layer without memory")
+
+
+def cut(tape: Tape, x: str, *, axis: int, start: int, stop: int, step: int = 1) -> str:
+    """Return ``x[start:stop:step]`` along an axis."""
+    return tape.add("Slice", x, *(tape.shape([value]) for value in (start, stop, axis, step)))
+
+
+def largest(tape: Tape) -> Callable[[list[str]], str]:
+    """Return what finds the largest of several tensors, place by place."""
+    return lambda rows: tape.add("Max", *rows) if len(rows) > 1 else rows[0]
+
+
+def windows(tape: Tape, node: Pool, x: str, shape: Shape, combine: Callable[[list[str]], str], *, fill: int) -> str:
+    """Combine every window, one axis after the other: k + k strided slices instead of k * k.
+
+    ONNX Runtime's own pools take floats and 8 bits only.
+    """
+    if any(node.padding):
+        ends = (0, 0, *node.padding)
+        x = tape.add("Pad", x, tape.shape([*ends, *ends]), tape.constant(fill))
+    for axis, (kernel, stride, count) in enumerate(zip(node.kernel, node.stride, node.shape[1:], strict=True), 2):
+        inside = shape[axis - 1] + 2 * node.padding[axis - 2]
+        if (kernel, stride, count) == (1, 1, inside):
+            continue
+        reach = stride * (count - 1) + 1
+        x = combine([cut(tape, x, axis=axis, start=i, stop=i + reach, step=stride) for i in range(kernel)])
+    return x
+
+
+def _pad(tape: Tape, x: str, shape: Shape, before: Shape, after: Shape) -> str:
+    """Add zeros and cut, in this order."""
+    starts, ends = ([max(n, 0) for n in side] for side in (before, after))
+    if any(starts) or any(ends):
+        x = tape.add("Pad", x, tape.shape([0, 0, *starts, 0, 0, *ends]), tape.constant(0))
+    for axis, (inside, first, last) in enumerate(zip(shape[1:], before, after, strict=True), 2):
+        if first < 0 or last < 0:
+            grown = inside + max(first, 0) + max(last, 0)
+            x = cut(tape, x, axis=axis, start=max(-first, 0), stop=grown - max(-last, 0))
+    return x
+
+
+def _repeat(tape: Tape, x: str, shape: Shape, factors: Shape) -> str:
+    """Repeat every value along the axes behind the channels."""
+    apart = [0, shape[0]] + [n for inside in shape[1:] for n in (inside, 1)]
+    times = [1, 1] + [n for factor in factors for n in (1, factor)]
+    x = tape.add("Tile", tape.reshaped(x, apart), tape.shape(times))
+    return tape.reshaped(x, [0, shape[0], *(n * f for n, f in zip(shape[1:], factors, strict=True))])
+
+
+def _transposed(tape: Tape, node: TransposedConvolution, x: str, shape: Shape, wire: Range) -> str:
+    """Spread the input with zeros between its places, then convolve with the mirrored kernel."""
+    inside, dims = shape[1:], len(shape) - 1
+    if any(s > 1 for s in node.stride):
+        x = tape.reshaped(x, [0, shape[0]] + [n for size in inside for n in (size, 1)])
+        ends = [n for s in node.stride for n in (0, s - 1)]
+        x = tape.add("Pad", x, tape.shape([0] * (2 + 2 * dims) + [0, 0, *ends]), tape.constant(0))
+        inside = tuple(n * s for n, s in zip(inside, node.stride, strict=True))
+        x = tape.reshaped(x, [0, shape[0], *inside])
+    reach = tuple(d * (k - 1) for d, k in zip(node.dilation, node.weight.codes.shape[2:], strict=True))
+    before = tuple(r - p for r, p in zip(reach, node.padding, strict=True))
+    # The spreading left stride - 1 zeros behind the last place.
+    after = tuple(b + o - (s - 1) for b, o, s in zip(before, node.output_padding, node.stride, strict=True))
+    x = _pad(tape, x, (shape[0], *inside), before, after)
+    one, none = (1,) * dims, (0,) * dims
+    return convolution(
+        tape, node, forward_codes(node), x, wire, stride=one, padding=none, dilation=node.dilation, groups=node.groups
+    )

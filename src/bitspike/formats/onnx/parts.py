@@ -1,0 +1,118 @@
+"""What a mode of the ONNX writer hands over: operators, borders and facts, before they become a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bitspike.formats.onnx.tape import Border, Numbers, Tape
+from bitspike.integer.network import (
+    Add,
+    Burst,
+    CountMaxPool,
+    Input,
+    IntegerNetwork,
+    Integers,
+    Neuron,
+    Node,
+    Readout,
+    Shape,
+)
+
+
+@dataclass(frozen=True)
+class State:
+    """What one step hands to the next.
+
+    Args:
+        reads, writes: names of the tensors that go in and come out.
+        shape: of one sample.
+        initial: value before the first step, [1 or C].
+    """
+
+    reads: str
+    writes: str
+    shape: Shape
+    initial: Integers
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A network as operators.
+
+    Args:
+        tape: the operators.
+        inputs, outputs: names and shapes at the border.
+        states: what has to be handed from step to step.
+        others: kinds of the tensors at the border that do not hold the tape's numbers, by name.
+    """
+
+    tape: Tape
+    inputs: list[Border] = field(default_factory=list)
+    outputs: list[Border] = field(default_factory=list)
+    states: list[State] = field(default_factory=list)
+    others: dict[str, Numbers | type[np.float64]] = field(default_factory=dict)
+
+    def take(self, name: str, shape: Shape, *, steps: int | None = None) -> str:
+        """Let a tensor [N, ...], or [steps, N, ...], in."""
+        self.inputs.append((name, _border(shape, steps)))
+        return name
+
+    def give(self, name: str, value: str, shape: Shape, *, steps: int | None = None) -> None:
+        """Let a tensor [N, ...], or [steps, N, ...], out under a name."""
+        self.tape.add("Identity", value, name=name)
+        self.outputs.append((name, _border(shape, steps)))
+
+    def hold(self, name: str, shape: Shape, initial: Integers | None = None) -> str:
+        """Let a state in; :meth:`keep` lets its next value out."""
+        self.take(name, shape)
+        self.states.append(State(name, f"{name}_next", shape, np.zeros(1, np.int64) if initial is None else initial))
+        return name
+
+    def keep(self, name: str, value: str, shape: Shape) -> None:
+        """Let the next value of a state out."""
+        self.give(f"{name}_next", value, shape)
+
+
+def _border(shape: Shape, steps: int | None) -> tuple[int | str, ...]:
+    return (*([] if steps is None else [steps]), "N", *shape)
+
+
+def steady(net: IntegerNetwork) -> set[str]:
+    """Return the ids of the wires that carry the same integers at every step.
+
+    Example:
+        >>> from bitspike.integer.examples import one_convolution
+        >>> sorted(steady(one_convolution()))
+        ['conv', 'input']
+    """
+    found: set[str] = set()
+    for node in net.nodes:
+        fixed = all(s in found for s in node.sources)
+        match node:
+            case Input():
+                fixed = node.constant
+            case Neuron() | CountMaxPool() | Burst() | Readout():
+                fixed = False
+            case Add():
+                fixed = fixed and not any(changes(gain) for gain in node.gains)
+        if fixed:
+            found.add(node.id)
+    return found
+
+
+def changes(values: Integers) -> bool:
+    """Tell whether [1 or T, 1 or C] values change over time."""
+    return bool((values != values[:1]).any())
+
+
+def timed(node: Node) -> Iterator[tuple[str, Integers]]:
+    """Yield the parameters of a node that may change over time, by name."""
+    if isinstance(node, Add | Neuron | Readout):
+        yield from ((f"gain {i}", gain) for i, gain in enumerate(node.gains))
+    if isinstance(node, Neuron | Readout):
+        yield "bias", node.bias
+    if isinstance(node, Neuron):
+        yield "threshold", node.threshold

@@ -1,0 +1,151 @@
+"""A whole run as ONNX operators: codes of all steps go in, the outputs and all spikes come out.
+
+Wires are [T, N, ...], or [1, N, ...] where nothing changes over time. Layers without memory see all steps as one batch;
+a neuron's steps are the body of a ``Scan``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from bitspike.formats.onnx.layers import Layers, cut, largest, layer, windows
+from bitspike.formats.onnx.neuron import combine, current, update
+from bitspike.formats.onnx.numbers import Ranges
+from bitspike.formats.onnx.parts import Parts, changes
+from bitspike.formats.onnx.tape import Body, Numbers, Op, Tape, parameter_table
+from bitspike.integer.network import (
+    Add,
+    Burst,
+    CountMaxPool,
+    Input,
+    IntegerNetwork,
+    Integers,
+    Neuron,
+    Node,
+    Readout,
+    per_channel,
+)
+
+
+def parts(net: IntegerNetwork, numbers: Numbers, found: Ranges) -> Parts:
+    """Return the whole run of a network."""
+    return _Run(net, numbers, found).parts()
+
+
+class _Run:
+    """Write the nodes one after the other, keeping how many steps each wire has."""
+
+    def __init__(self, net: IntegerNetwork, numbers: Numbers, found: Ranges) -> None:
+        self.net, self.found, self.tape = net, found, Tape(numbers)
+        self.made = Parts(self.tape)
+        self.wires: dict[str, str] = {}
+        self.lengths: dict[str, int] = {}
+
+    def parts(self) -> Parts:
+        for node in self.net.nodes:
+            inputs = [self.wires[s] for s in node.sources]
+            length = max([self.lengths[s] for s in node.sources], default=1)
+            if isinstance(node, Readout):
+                self._readout(node, inputs, length)
+            else:
+                self.wires[node.id], self.lengths[node.id] = self._node(node, inputs, length)
+        return self.made
+
+    def _node(self, node: Node, inputs: list[str], length: int) -> tuple[str, int]:
+        """Write a node; return its wire and the wire's steps."""
+        match node:
+            case Input():
+                length = 1 if node.constant else self.net.steps
+                return self.made.take(node.id, node.shape, steps=length), length
+            case Add():
+                many = any(len(gain) > 1 and not (gain == 1).all() for gain in node.gains)
+                return combine(self.tape, node, inputs, self._parameter), self.net.steps if many else length
+            case Neuron():
+                return self._neuron(node, inputs), self.net.steps
+            case CountMaxPool():
+                return self._count_max(node, self._all_steps(inputs[0], length, len(node.shape))), self.net.steps
+            case Burst():
+                return self._burst(node, inputs[0], length), self.net.steps
+        assert isinstance(node, Layers), node
+        shapes = [self.net[s].shape for s in node.sources]
+        same = [
+            x if self.lengths[s] == length else self._all_steps(x, 1, len(node.shape))
+            for x, s in zip(inputs, node.sources, strict=True)
+        ]  # fmt: skip
+        folded = [self.tape.reshaped(x, [-1, *shape]) for x, shape in zip(same, shapes, strict=True)]
+        out = layer(self.tape, node, folded, shapes[0], self.found.of(node))
+        return self.tape.reshaped(out, [length, -1, *node.shape]), length
+
+    def _parameter(self, values: Integers, dims: int) -> str:
+        return self.tape.constant(per_channel(values, dims))
+
+    def _all_steps(self, x: str, length: int, dims: int) -> str:
+        """Repeat a wire of one step for all steps."""
+        steps = self.net.steps
+        return x if length == steps else self.tape.add("Mul", x, self._parameter(np.ones((steps, 1), np.int64), dims))
+
+    def _summed(self, x: str, length: int) -> str:
+        """Return the sum over all steps, [N, ...]."""
+        one = self.tape.add("ReduceSum", x, self.tape.shape([0]), keepdims=0)
+        return one if length == self.net.steps else self.tape.times(one, self.net.steps)
+
+    def _readout(self, node: Readout, inputs: list[str], length: int) -> None:
+        many = any(len(gain) > 1 and not (gain == 1).all() for gain in node.gains)
+        total = self._summed(combine(self.tape, node, inputs, self._parameter), self.net.steps if many else length)
+        bias = np.broadcast_to(node.bias, (self.net.steps, node.bias.shape[1])).sum(0, keepdims=True)
+        if bias.any():
+            total = self.tape.add("Add", total, self.tape.constant(parameter_table(bias, len(node.shape))[0]))
+        self.made.give(f"{node.id}.sum", total, node.shape)
+
+    def _burst(self, node: Burst, x: str, length: int) -> str:
+        """All at the first step: the sum times 1, 0, 0, ..."""
+        first = np.zeros((self.net.steps, 1), np.int64)
+        first[0] = 1
+        return self.tape.add("Mul", self._summed(x, length), self._parameter(first, len(node.shape)))
+
+    def _count_max(self, node: CountMaxPool, x: str) -> str:
+        tape, steps, shape = self.tape, self.net.steps, self.net[node.sources[0]].shape
+        counts = tape.reshaped(tape.add("CumSum", x, tape.constant(0)), [-1, *shape])
+        highest = windows(tape, node, counts, shape, largest(tape), fill=0)
+        highest = tape.reshaped(highest, [steps, -1, *node.shape])
+        if steps == 1:
+            return highest
+        late = tape.add("Pad", highest, tape.shape([1] + [0] * (2 * len(node.shape) + 3)), tape.constant(0))
+        return tape.add("Sub", highest, cut(tape, late, axis=0, start=0, stop=steps))
+
+    def _neuron(self, node: Neuron, inputs: list[str]) -> str:
+        tape, steps, dims = self.tape, self.net.steps, len(node.shape)
+        i = current(tape, node, inputs, self._parameter)
+        # Also makes a current that is the same at all steps T steps long.
+        i = self._all_steps(i, 0, dims)
+        rest = tape.add("Mul", tape.add("Gather", i, tape.shape([0]), axis=0), tape.constant(0))
+        rest = tape.reshaped(rest, [-1, *node.shape])
+        start = tape.add("Add", rest, tape.constant(parameter_table(node.initial[None], dims)[0]))
+        body = Tape(tape.numbers, prefix=f"/{node.id}/")
+        states = [start, rest] if node.signed else [start]
+        rows: Sequence[str] = [i]
+        v, sent, now = "/v", "/sent" if node.signed else None, "/i"
+        names = [n for n in (v, sent) if n is not None]
+        theta = parameter_table(node.threshold, dims)
+        if changes(node.threshold):
+            rows, threshold = [i, tape.constant(theta)], f"/{node.id}/theta"
+        else:
+            threshold = body.constant(theta[0])
+        names = [f"/{node.id}{n}" for n in names]
+        entered = [f"/{node.id}{now}", *([threshold] if len(rows) > 1 else [])]
+        s, v_next, sent_next = update(body, node, entered[0], names[0], names[1] if node.signed else None, threshold)
+        ends = [v_next, *([sent_next] if sent_next is not None else []), s]
+        left = tuple(body.add("Identity", end, name=f"/{node.id}/end{k}") for k, end in enumerate(ends))
+        outputs = (*(f"/{node.id}/last{k}" for k in range(len(states))), f"/{node.id}/spikes")
+        tape.ops.append(
+            Op(
+                "Scan",
+                (*states, *rows),
+                outputs,
+                {"body": Body(body, (*names, *entered), left), "num_scan_inputs": len(rows)},
+            )
+        )
+        self.made.give(f"{node.id}.spikes", outputs[-1], node.shape, steps=steps)
+        return outputs[-1]

@@ -1,0 +1,107 @@
+"""One time step of a network as ONNX operators: everything that time hands on goes in and comes out.
+
+Tensors at the border, all of one integer type: the input's codes of this step, ``<neuron>.v`` (the potential after the
+reset), ``<neuron>.sent`` (signed neurons), ``<pool>.counts``, ``<readout>.sum``, each with its ``_next``; out come also
+``<neuron>.spikes``. ``time.step`` (0, 1, ...) goes in where a parameter changes over time.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bitspike.formats.onnx.layers import Layers, largest, layer, windows
+from bitspike.formats.onnx.neuron import Parameter, combine, current, update
+from bitspike.formats.onnx.numbers import Ranges
+from bitspike.formats.onnx.parts import Parts, changes, steady
+from bitspike.formats.onnx.tape import Numbers, Tape, parameter_table
+from bitspike.integer.network import (
+    Add,
+    Burst,
+    CountMaxPool,
+    Input,
+    IntegerNetwork,
+    Integers,
+    Neuron,
+    Node,
+    Readout,
+    Shape,
+)
+
+STEP = "time.step"
+
+
+def problems(net: IntegerNetwork) -> list[tuple[Node, str]]:
+    """Return the nodes that one step cannot compute, with the reason."""
+    fixed = steady(net)
+    why = "it gathers all steps at the first one, and a step does not know the later ones"
+    return [(n, why) for n in net.nodes if isinstance(n, Burst) and n.sources[0] not in fixed]
+
+
+def parts(net: IntegerNetwork, numbers: Numbers, found: Ranges) -> Parts:
+    """Return one step of a network; :func:`problems` has nothing against it."""
+    made = Parts(Tape(numbers))
+    shapes: dict[str, Shape] = {}
+    wires: dict[str, str] = {}
+
+    def parameter(values: Integers, dims: int) -> str:
+        return _row(made, values, dims)
+
+    for node in net.nodes:
+        shapes[node.id] = node.shape
+        inputs = [wires[s] for s in node.sources]
+        match node:
+            case Input():
+                wires[node.id] = made.take(node.id, node.shape)
+            case Add():
+                wires[node.id] = combine(made.tape, node, inputs, parameter)
+            case Neuron():
+                wires[node.id] = _neuron(made, node, inputs, parameter)
+            case CountMaxPool():
+                wires[node.id] = _count_max(made, node, inputs[0], shapes[node.sources[0]])
+            case Burst():
+                # What it reads is constant in time: T times as much at the first step.
+                times = np.zeros((net.steps, 1), np.int64)
+                times[0] = net.steps
+                wires[node.id] = made.tape.add("Mul", inputs[0], parameter(times, len(node.shape)))
+            case Readout():
+                total = made.hold(f"{node.id}.sum", node.shape)
+                terms = [total, combine(made.tape, node, inputs, parameter)]
+                bias = [parameter(node.bias, len(node.shape))] if node.bias.any() else []
+                made.keep(total, made.tape.total(terms + bias), node.shape)
+            case _:
+                assert isinstance(node, Layers), node
+                wires[node.id] = layer(made.tape, node, inputs, shapes[node.sources[0]], found.of(node))
+    return made
+
+
+def _row(made: Parts, values: Integers, dims: int) -> str:
+    """Return a parameter's values of this step, [1 or C, 1, ...]."""
+    table = parameter_table(values, dims)
+    if not changes(values):
+        return made.tape.constant(table[0])
+    if (STEP, ()) not in made.inputs:
+        made.inputs.append((STEP, ()))
+    return made.tape.add("Gather", made.tape.constant(table), STEP, axis=0)
+
+
+def _neuron(made: Parts, node: Neuron, inputs: list[str], parameter: Parameter) -> str:
+    shape = node.shape
+    i = current(made.tape, node, inputs, parameter)
+    v = made.hold(f"{node.id}.v", shape, node.initial)
+    sent = made.hold(f"{node.id}.sent", shape) if node.signed else None
+    s, v_next, sent_next = update(made.tape, node, i, v, sent, parameter(node.threshold, len(shape)))
+    made.give(f"{node.id}.spikes", s, shape)
+    made.keep(v, v_next, shape)
+    if sent is not None and sent_next is not None:
+        made.keep(sent, sent_next, shape)
+    return s
+
+
+def _count_max(made: Parts, node: CountMaxPool, x: str, shape: Shape) -> str:
+    """The largest count of every window now, less the largest count before this step."""
+    tape = made.tape
+    counts = made.hold(f"{node.id}.counts", shape)
+    grown = tape.add("Add", counts, x)
+    made.keep(counts, grown, shape)
+    now, before = (windows(tape, node, n, shape, largest(tape), fill=0) for n in (grown, counts))
+    return tape.add("Sub", now, before)

@@ -1,0 +1,1 @@
+"""A module is followed into a graph: by torch.fx or torch.export, operation by operation."""

@@ -1,0 +1,449 @@
+"""From the nodes of a trace to the operations of the canonical graph: one walk, shared by both front ends.
+
+A table of handlers (:mod:`bitspike.graph.capture.functions`, :mod:`bitspike.graph.capture.layers`) knows what a call
+means. What no handler takes becomes a ``host`` operation: a piece of the trace that runs as it is.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor, fx, nn
+from torch.utils._pytree import TreeSpec, tree_leaves
+
+from bitspike.graph.capture.observe import Seen, fetch, name_of, observe
+from bitspike.graph.ir import Graph, Kind, Op, Shape
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A tensor of the graph that is made; ``shape`` is that of one sample, None where it has no row per sample."""
+
+    id: str
+    shape: Shape | None
+
+    @property
+    def inside(self) -> Shape:
+        """The shape of one sample, channels first."""
+        assert self.shape is not None, self.id
+        return self.shape
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The results of a split along the channels, cut out where they are read."""
+
+    source: Ref
+    spans: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """A number that follows the batch; handlers that need it as a constant must refuse it."""
+
+    value: Any
+
+
+class NotUnderstood(Exception):
+    """No operation of the canonical graph says this; the message is the cause.
+
+    Args:
+        cause: why.
+        code: of the rule that such an operation breaks inside a region.
+    """
+
+    def __init__(self, cause: str, code: str = "E106") -> None:
+        super().__init__(cause)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a node comes from: the path of its module, whether the node is that module, the line of the user's code."""
+
+    path: str
+    is_module: bool
+    line: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trace:
+    """What a front end hands over.
+
+    Args:
+        graph: the traced nodes.
+        root: the module that they refer to.
+        place: where a node comes from.
+        structure: how the leaves of the trace's output are put together.
+        model: class name of the network.
+        inplace: paths of the modules that overwrite their input.
+        kept: paths of modules that the user keeps real.
+    """
+
+    graph: fx.Graph
+    root: nn.Module
+    place: Callable[[fx.Node], Place]
+    structure: TreeSpec
+    model: str
+    inplace: frozenset[str] = frozenset()
+    kept: frozenset[str] = frozenset()
+
+
+def canonical(trace: Trace, example: Sequence[Tensor]) -> Graph:
+    """Return the canonical graph of a trace.
+
+    Args:
+        trace: from a front end.
+        example: tensors [N, ...], one for each input.
+
+    Raises:
+        ConversionError: the model does not run on the example.
+    """
+    return _Builder(trace, observe(trace.graph, trace.root, example)).build()
+
+
+class Site:
+    """One call in the trace, as a handler sees it.
+
+    Args:
+        name: the plain name of what is called.
+        shape: of the result for one sample; () where it is no single tensor.
+        parts: the shapes of the results, batch included, where they are a tuple.
+    """
+
+    def __init__(self, builder: _Builder, node: fx.Node, seen: Seen) -> None:
+        self._builder = builder
+        self.node = node
+        self.name = name_of(node)
+        self.place = builder.trace.place(node)
+        self.shape: Shape = seen.shape[1:] if seen.shape is not None and seen.rows else ()
+        self.parts: tuple[Shape | None, ...] = seen.value if isinstance(seen.value, tuple) else ()
+
+    @property
+    def module(self) -> nn.Module:
+        """The module that is called."""
+        return self._builder.trace.root.get_submodule(str(self.node.target))
+
+    def emit(
+        self,
+        kind: Kind,
+        *inputs: Ref,
+        shape: Shape | None = None,
+        name: str = "",
+        module: str | None = None,
+        **attrs: Any,
+    ) -> Ref:
+        """Add an operation and return its result.
+
+        Args:
+            kind: what it computes.
+            inputs: what it reads.
+            shape: of its result where that is not the call's.
+            name: of the function in its id where that is not the call's.
+            module: key of its module.
+            attrs: parameters of the kind.
+        """
+        place = self.place
+        base = place.path if place.is_module and not name else ".".join(filter(None, [place.path, name or self.name]))
+        return self._builder.add(
+            Op(
+                id=base,
+                kind=kind,
+                path=place.path,
+                inputs=tuple(r.id for r in inputs),
+                shape=self.shape if shape is None else shape,
+                attrs=attrs,
+                module=module,
+                line=place.line,
+            ),
+            of_module=place.is_module and not name,
+        )
+
+    def layer(self, weight: Tensor, make: Callable[[], nn.Module]) -> str:
+        """Return the key of the module that holds a functional layer's parameters; make it at the first call.
+
+        Args:
+            weight: a parameter or a constant; where it is a module's, the layer takes that module's path.
+            make: builds the layer.
+        """
+        return self._builder.layer(self, weight, make)
+
+    def own(self) -> str:
+        """Keep the called module and return its key."""
+        key = str(self.node.target)
+        self._builder.modules.setdefault(key, self.module)
+        return key
+
+    def own_with(self, **attributes: Any) -> str:
+        """Keep the called module with other attributes, its parameters shared, and return its key."""
+        key = str(self.node.target)
+        if key not in self._builder.modules:
+            changed = copy(self.module)
+            vars(changed).update(attributes)
+            self._builder.modules[key] = changed
+        return key
+
+
+class _Builder:
+    """The walk over the trace."""
+
+    def __init__(self, trace: Trace, seen: Mapping[fx.Node, Seen]) -> None:
+        self.trace = trace
+        self.seen = seen
+        self.made: dict[fx.Node, Any] = {}  # Ref, Parts or a tuple of such
+        self.ops: list[Op] = []
+        self.modules: dict[str, nn.Module] = {}
+        self.weights: dict[tuple[int, str], str] = {}  # which layer was made of which weight
+        self.calls: Counter[str] = Counter()
+        self.ids: set[str] = set()
+        self.paths = {path for path, _ in trace.root.named_modules()}
+        self.names = {id(value): name for name, value in _tensors(trace.root)}
+
+    def build(self) -> Graph:
+        inputs = 0
+        for node in self.trace.graph.nodes:
+            if node.op == "placeholder":
+                op = Op(id=f"input{inputs or ''}", kind="input", path="", attrs={"index": inputs})
+                shape = self.seen[node].shape
+                assert shape is not None
+                self.made[node] = self.add(replace(op, shape=shape[1:]), of_module=False)
+                inputs += 1
+            elif node.op == "output":
+                self._output(node)
+            elif self.seen[node].what == "data" and (node.users or self._overwrites(node)):
+                self._step(node)
+        ops = _read(self.ops)
+        used = dict.fromkeys(op.module for op in ops if op.module is not None)
+        return Graph(ops, {key: self.modules[key] for key in used}, self.trace.model)
+
+    def add(self, op: Op, *, of_module: bool) -> Ref:
+        """Append an operation under an id that is not taken yet."""
+        base = op.id
+        if not of_module and base in self.paths and not self.calls[base]:
+            self.calls[base] = 1  # the plain word is a module's path
+        while True:
+            call = self.calls[base]
+            self.calls[base] += 1
+            name = f"{base}#{call}" if call else base
+            if name not in self.ids:
+                break
+        self.ids.add(name)
+        self.ops.append(replace(op, id=name, call=call))
+        return Ref(name, op.shape)
+
+    def layer(self, site: Site, weight: Tensor, make: Callable[[], nn.Module]) -> str:
+        layer = make()
+        if not isinstance(weight, nn.Parameter):
+            layer.requires_grad_(self._trains(site.node))
+        known = (id(weight), repr(layer))
+        if known not in self.weights:
+            owner, _, _ = self.names.get(id(weight), "").rpartition(".")
+            free = owner and owner not in self.modules
+            key = (
+                owner
+                if free
+                else site.place.path
+                if site.place.is_module
+                else f"{site.place.path}.{site.name}".strip(".")
+            )
+            while key in self.modules:
+                key += "_"
+            self.modules[key] = layer
+            self.weights[known] = key
+        return self.weights[known]
+
+    def _trains(self, node: fx.Node) -> bool:
+        """Tell whether a parameter that trains stands behind the constants that a call reads."""
+        if node.op == "get_attr":
+            return isinstance(value := self.seen[node].value, nn.Parameter) and value.requires_grad
+        return any(self._trains(n) for n in node.all_input_nodes if self.seen[n].what == "constant")
+
+    def _step(self, node: fx.Node) -> None:
+        seen = self.seen[node]
+        site = Site(self, node, seen)
+        try:
+            args, kwargs = self._resolve(node.args), self._resolve(node.kwargs)
+            result = self._understand(site, seen, args, kwargs)
+        except NotUnderstood as why:
+            result = self._host(site, seen, str(why), why.code)
+        self.made[node] = result
+        if self._overwrites(node) and isinstance(node.args[0], fx.Node):
+            self.made[node.args[0]] = result
+
+    def _understand(self, site: Site, seen: Seen, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        node = site.node
+        if node.op == "call_module" and str(node.target) in self.trace.kept:
+            raise NotUnderstood("it is kept real, as asked")
+        if site.name == "getitem" and isinstance(args[0], Parts | tuple):
+            return _part(site, args[0], args[1])
+        read = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Ref)]
+        if any(ref.shape is None for ref in read):
+            raise NotUnderstood("it reads a value that has no row per sample")
+        if seen.breaks:
+            raise NotUnderstood("it works for the example's batch only: a size of the batch is written into it", "E109")
+        if seen.shape is not None and not seen.rows:
+            raise NotUnderstood("it mixes or moves the batch: its result has no row per sample", "E109")
+        if seen.same is not None and not self._overwrites(node):
+            return self.made[seen.same]
+        return _handle(site, args, kwargs)
+
+    def _overwrites(self, node: fx.Node) -> bool:
+        """Tell whether a call changes the tensor it reads."""
+        if node.op == "call_module":
+            return str(node.target) in self.trace.inplace
+        if node.op == "get_attr" or not node.args:
+            return False
+        name = str(node.target if isinstance(node.target, str) else getattr(node.target, "__name__", ""))
+        return (name.endswith("_") and not name.endswith("__")) or node.kwargs.get("inplace") is True
+
+    def _resolve(self, value: Any) -> Any:
+        """Replace the nodes in a call's arguments by what they stand for; lists stay lists, tuples tuples."""
+        if isinstance(value, fx.Node):
+            seen = self.seen[value]
+            if seen.what == "data":
+                return self.made[value]
+            return seen.value if seen.what == "constant" else Scalar(seen.value)
+        if isinstance(value, tuple):
+            return tuple(self._resolve(v) for v in value)
+        if isinstance(value, list):
+            return [self._resolve(v) for v in value]
+        if isinstance(value, dict):
+            return {k: self._resolve(v) for k, v in value.items()}
+        if isinstance(value, slice):
+            return slice(*(self._resolve(v) for v in (value.start, value.stop, value.step)))
+        return value
+
+    def _host(self, site: Site, seen: Seen, cause: str, code: str) -> Ref:
+        node = site.node
+        made = [self.made.get(n) for n in node.args if isinstance(n, fx.Node)]
+        refs = [ref for ref in made if isinstance(ref, Ref)]
+        if node.op == "call_module" and not node.kwargs and len(refs) == len(node.args):
+            call, key = site.module, site.own()
+        else:
+            (call, refs), key = self._piece(node), None
+        what = type(site.module).__name__ if node.op == "call_module" else site.name
+        result = site.emit("host", *refs, module=key, call=call, what=what, cause=cause, code=code)
+        return result if seen.rows else Ref(result.id, None)
+
+    def _piece(self, node: fx.Node) -> tuple[nn.Module, list[Ref]]:
+        """Cut one call out of the trace, with all that leads to its arguments from operations that exist."""
+        graph = fx.Graph()
+        copies: dict[fx.Node, Any] = {}
+        inputs: dict[Ref, fx.Node] = {}
+
+        def need(source: fx.Node) -> Any:
+            seen, made = self.seen[source], self.made.get(source)
+            if seen.what == "data" and isinstance(made, Ref):
+                if made not in inputs:
+                    inputs[made] = graph.placeholder(f"input{len(inputs)}")
+                return inputs[made]
+            if seen.what == "constant" and isinstance(seen.value, int | float | bool | str | None):
+                return seen.value
+            return replay(source)
+
+        def replay(source: fx.Node) -> Any:
+            if source not in copies:
+                fx.node.map_arg((source.args, source.kwargs), need)  # placeholders come first
+                copied = graph.node_copy(source, need)
+                if self._overwrites(source):  # the operation must not change what others read
+                    with graph.inserting_before(copied):
+                        copied.args = (graph.call_method("clone", (copied.args[0],)), *copied.args[1:])
+                copies[source] = copied
+            return copies[source]
+
+        graph.output(replay(node))
+        _placeholders_first(graph)
+        return fx.GraphModule(_parts_of(self.trace.root, graph), graph, site_name(node)), list(inputs)
+
+    def _output(self, node: fx.Node) -> None:
+        leaves = node.args[0]
+        assert isinstance(leaves, list | tuple)
+        refs = [self._leaf(leaf, index) for index, leaf in enumerate(leaves)]
+        op = Op(id="output", kind="output", path="", attrs={"structure": self.trace.structure})
+        self.add(replace(op, inputs=tuple(r.id for r in refs)), of_module=False)
+
+    def _leaf(self, leaf: Any, index: int) -> Ref:
+        """Return one result of the model; what is no operation yet becomes one."""
+        made = self.made.get(leaf) if isinstance(leaf, fx.Node) else None
+        if isinstance(made, Ref):
+            return made
+        graph = fx.Graph()
+        if isinstance(leaf, fx.Node):
+            call, refs = self._piece(leaf)
+        else:
+            graph.output(leaf)
+            call, refs = fx.GraphModule(nn.Module(), graph), []
+        seen = self.seen.get(leaf) if isinstance(leaf, fx.Node) else None
+        attrs = {"call": call, "what": "result", "cause": "a part of the result that no layer makes", "code": "E106"}
+        shape = seen.shape[1:] if seen is not None and seen.shape and seen.rows else ()
+        op = Op(id=f"result{index or ''}", kind="host", path="", shape=shape, attrs=attrs)
+        return self.add(replace(op, inputs=tuple(r.id for r in refs)), of_module=False)
+
+
+def site_name(node: fx.Node) -> str:
+    """Return a class name for the piece of a trace that ends in a node."""
+    return "".join(word.capitalize() for word in name_of(node).replace(".", "_").split("_")) or "Piece"
+
+
+def _handle(site: Site, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    from bitspike.graph.capture.functions import handler_of  # they use this module's types
+    from bitspike.graph.capture.layers import layer_handler_of
+
+    if site.node.op == "call_module":
+        handler, args = layer_handler_of(site.module), (site.module, *args)
+    else:
+        handler = handler_of(site.node)
+    try:
+        bound = inspect.signature(handler).bind(site, *args, **kwargs)
+    except TypeError as error:
+        raise NotUnderstood(f"it is called in a way that is not understood ({error})") from None
+    return handler(*bound.args, **bound.kwargs)
+
+
+def _part(site: Site, whole: Parts | tuple[Any, ...], index: Any) -> Any:
+    """Return one result of a call that has several."""
+    count = len(whole) if isinstance(whole, tuple) else len(whole.spans)
+    if isinstance(index, slice):
+        return tuple(_part(site, whole, i) for i in range(count)[index])
+    if not isinstance(index, int):
+        raise NotUnderstood("which part it reads is no constant")
+    if isinstance(whole, tuple):
+        if not isinstance(whole[index], Ref):
+            raise NotUnderstood("this result of the call is not understood")
+        return whole[index]
+    start, stop = whole.spans[index]
+    if stop - start == whole.source.inside[0]:
+        return whole.source
+    shape = (stop - start, *whole.source.inside[1:])
+    return site.emit("slice", whole.source, shape=shape, name="slice", start=start, stop=stop)
+
+
+def _placeholders_first(graph: fx.Graph) -> None:
+    first = next(n for n in graph.nodes if n.op != "placeholder")
+    for node in [n for n in graph.nodes if n.op == "placeholder"]:
+        first.prepend(node)
+
+
+def _parts_of(root: nn.Module, graph: fx.Graph) -> dict[str, Any]:
+    """Return the modules and tensors that a piece of a trace refers to."""
+    return {str(n.target): fetch(root, str(n.target)) for n in graph.nodes if n.op in ("call_module", "get_attr")}
+
+
+def _tensors(root: nn.Module) -> list[tuple[str, Tensor]]:
+    return [*root.named_buffers(), *root.named_parameters()]
+
+
+def _read(ops: list[Op]) -> tuple[Op, ...]:
+    """Drop what nobody reads, the inputs excepted."""
+    needed: set[str] = set()
+    kept = []
+    for op in reversed(ops):
+        if op.kind in ("input", "output") or op.id in needed:
+            needed.update(op.inputs)
+            kept.append(op)
+    return tuple(reversed(kept))

@@ -1,0 +1,339 @@
+"""What torch's own modules mean, and functional layers whose weights are parameters or constants.
+
+A module with parameters stays the one it is and keeps its path; a functional layer becomes a fresh module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bitspike.graph.capture import functions as f
+from bitspike.graph.capture import products as _products  # noqa: F401  enters its handlers
+from bitspike.graph.capture import shapes as s
+from bitspike.graph.capture import windows as w
+from bitspike.graph.capture.canonical import NotUnderstood, Ref, Site
+from bitspike.graph.capture.functions import Handler, handles, sizes
+from bitspike.graph.ir import Shape
+from bitspike.graph.plain import CONVOLUTIONS, TRANSPOSED, layer_of
+
+NORMS: dict[int, type[Any]] = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+
+
+def is_layer(module: nn.Module) -> bool:
+    """Tell whether a module computes what one of torch's layers does, be it of a class made on the fly."""
+    return any(isinstance(module, kind) and type(module).forward is kind.forward for kind in LAYERS)
+
+
+def layer_handler_of(module: nn.Module) -> Handler:
+    """Return the handler of a module.
+
+    Raises:
+        NotUnderstood: there is none.
+    """
+    for kind, handler in LAYERS.items():
+        if isinstance(module, kind) and type(module).forward is kind.forward:
+            return handler
+    name = type(module).__name__
+    if any(name.lower() == word.replace("_", "") for word in f.ACTIVATIONS) or name == "Softmax2d":
+        raise NotUnderstood("it is an activation that no neuron computes", "E101")
+    raise NotUnderstood("it is not understood")
+
+
+# Layers with weights
+
+
+def convolution(site: Site, module: Any, input: Any) -> Ref:
+    """A convolution; padding by words becomes numbers."""
+    n = module.weight.ndim - 2
+    f.need_image(input, n)
+    if module.padding_mode != "zeros":
+        raise NotUnderstood(f"it pads in mode {module.padding_mode!r}; allowed are zeros")
+    if isinstance(module.padding, str):
+        before, after = _same(module.padding, module.kernel_size, module.dilation)
+        even = before == after
+        key = site.own_with(padding=before if even else (0,) * n)
+        # An even kernel has one row more behind than in front.
+        return site.emit("convolution", input if even else s.padded(site, input, before, after, "pad"), module=key)
+    return site.emit("convolution", input, module=site.own())
+
+
+def transposed(site: Site, module: Any, input: Any, output_size: Any = None) -> Ref:
+    """A transposed convolution."""
+    f.need_image(input, module.weight.ndim - 2)
+    if output_size is not None:
+        raise NotUnderstood("its output_size comes with the call; give the layer an output_padding")
+    return site.emit("convolution", input, module=site.own())
+
+
+def linear_layer(site: Site, module: Any, input: Any) -> Ref:
+    """A linear layer on a vector."""
+    _need_vector(input)
+    del module
+    return site.emit("linear", input, module=site.own())
+
+
+def norm(site: Site, module: Any, input: Any) -> Ref:
+    """A batch norm with its running statistics."""
+    if module.running_mean is None or module.running_var is None:
+        raise NotUnderstood("it has no running statistics; every batch has its own")
+    return site.emit("norm", f.data(input), module=site.own())
+
+
+def _need_vector(input: Any) -> None:
+    if len(f.data(input).inside) != 1:
+        raise NotUnderstood(f"it reads the last axis of {list(input.inside)}; a linear layer reads vectors")
+
+
+def _same(words: str, kernel: Shape, dilation: Shape) -> tuple[Shape, Shape]:
+    """Return the padding in front and behind that "same" and "valid" mean."""
+    total = [d * (k - 1) if words == "same" else 0 for k, d in zip(kernel, dilation, strict=True)]
+    return tuple(t // 2 for t in total), tuple(t - t // 2 for t in total)
+
+
+# The same, with the weights as arguments
+
+
+def functional_convolution(
+    site: Site,
+    input: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Ref:
+    """A convolution whose weights are arguments."""
+    n = _weights(weight, bias).ndim - 2
+    f.need_image(input, n)
+    kernel, stride, dilation = tuple(weight.shape[2:]), sizes(stride, n), sizes(dilation, n)
+    if isinstance(padding, str):
+        before, after = _same(padding, kernel, dilation)
+        if before != after:
+            input, before = s.padded(site, input, before, after, "pad"), (0,) * n
+        padding = before
+    options = {"stride": stride, "padding": sizes(padding, n), "dilation": dilation, "groups": groups}
+    channels = (weight.shape[1] * groups, weight.shape[0])
+    make = _maker(CONVOLUTIONS[n], weight, bias, *channels, kernel, **options)
+    return site.emit("convolution", input, module=site.layer(weight, make))
+
+
+def functional_transposed(
+    site: Site,
+    input: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+) -> Ref:
+    """A transposed convolution whose weights are arguments."""
+    n = _weights(weight, bias).ndim - 2
+    f.need_image(input, n)
+    names = ("stride", "padding", "output_padding", "dilation")
+    values = (stride, padding, output_padding, dilation)
+    options = {name: sizes(value, n) for name, value in zip(names, values, strict=True)}
+    channels = (weight.shape[0], weight.shape[1] * groups)
+    make = _maker(TRANSPOSED[n], weight, bias, *channels, tuple(weight.shape[2:]), groups=groups, **options)
+    return site.emit("convolution", input, module=site.layer(weight, make))
+
+
+def aten_convolution(
+    site: Site,
+    input: Any,
+    weight: Any,
+    bias: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    turned: bool,
+    output_padding: Any,
+    groups: int,
+) -> Ref:
+    """ATen's one convolution for both kinds."""
+    if turned:
+        return functional_transposed(site, input, weight, bias, stride, padding, output_padding, groups, dilation)
+    return functional_convolution(site, input, weight, bias, stride, padding, dilation, groups)
+
+
+@handles("linear")
+def functional_linear(site: Site, input: Any, weight: Any, bias: Any = None) -> Ref:
+    """A linear layer whose weights are arguments."""
+    _need_vector(input)
+    features = (_weights(weight, bias).shape[1], weight.shape[0])
+    return site.emit("linear", input, module=site.layer(weight, _maker(nn.Linear, weight, bias, *features)))
+
+
+@handles("batch_norm")
+def functional_norm(
+    site: Site,
+    input: Any,
+    running_mean: Any,
+    running_var: Any,
+    weight: Any = None,
+    bias: Any = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Ref:
+    """A batch norm whose statistics are arguments."""
+    if training or not isinstance(running_mean, Tensor) or not isinstance(running_var, Tensor):
+        raise NotUnderstood("it has no running statistics; every batch has its own")
+    del momentum
+
+    def make() -> nn.Module:
+        kind = NORMS[max(1, len(input.inside) - 1)]
+        layer: nn.Module = kind(len(running_mean), eps=eps, affine=weight is not None)
+        state = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
+        with torch.no_grad():
+            for name, value in state.items():
+                if value is not None:
+                    getattr(layer, name).copy_(value)
+        return layer.to(running_mean.device, running_mean.dtype).eval()
+
+    return site.emit("norm", f.data(input), module=site.layer(running_mean, make))
+
+
+@handles("aten.batch_norm", "aten.batch_norm_with_update")
+def aten_norm(
+    site: Site,
+    input: Any,
+    weight: Any,
+    bias: Any,
+    mean: Any,
+    var: Any,
+    training: bool,
+    momentum: float,
+    eps: float,
+    *more: Any,
+) -> Ref:
+    """ATen's batch norm, which has its arguments in another order."""
+    del more
+    return functional_norm(site, input, mean, var, weight, bias, training, momentum, eps)
+
+
+@handles("aten.native_batch_norm_legit_no_training")
+def aten_norm_in_evaluation(
+    site: Site, input: Any, weight: Any, bias: Any, mean: Any, var: Any, momentum: float, eps: float
+) -> tuple[Ref, None, None]:
+    """ATen's batch norm in evaluation, which also returns what nobody reads."""
+    first = site.parts[0]
+    assert first is not None, site.name
+    site.shape = first[1:]
+    return functional_norm(site, input, mean, var, weight, bias, False, momentum, eps), None, None
+
+
+f.HANDLERS.update({f"conv{n}d": functional_convolution for n in (1, 2, 3)})
+f.HANDLERS.update({f"conv_transpose{n}d": functional_transposed for n in (1, 2, 3)})
+f.HANDLERS["aten.convolution"] = aten_convolution
+
+
+def _weights(weight: Any, bias: Any) -> Tensor:
+    if not isinstance(weight, Tensor) or not (bias is None or isinstance(bias, Tensor)):
+        raise NotUnderstood("its weights follow from the data")
+    return weight
+
+
+def _maker(kind: type[Any], weight: Tensor, bias: Tensor | None, *args: Any, **options: Any) -> Callable[[], nn.Module]:
+    """Return a function that builds a layer with given weights."""
+
+    def make() -> nn.Module:
+        return layer_of(kind, weight, bias, *args, **options)
+
+    return make
+
+
+# Layers without weights
+
+
+def _pool(kind: Callable[..., Ref], n: int, *names: str) -> Handler:
+    """Return the handler of a pool's module, whose options are attributes."""
+
+    def handler(site: Site, module: Any, input: Any) -> Ref:
+        return kind(n, site, input, **{name: getattr(module, name) for name in names})
+
+    return handler
+
+
+def _adaptive(kind: str, n: int) -> Handler:
+    def handler(site: Site, module: Any, input: Any) -> Ref:
+        indices = getattr(module, "return_indices", False)
+        return w.adaptive_pool(n, kind, site, input, module.output_size, indices)
+
+    return handler
+
+
+def _call(function: Handler, *names: str) -> Handler:
+    """Return the handler of a module that only calls a function with its attributes."""
+
+    def handler(site: Site, module: Any, input: Any) -> Any:
+        return function(site, input, **{name: getattr(module, name) for name in names})
+
+    return handler
+
+
+def _flatten(site: Site, module: nn.Module, input: Any) -> Ref:
+    del module
+    return s.reshape(site, input)
+
+
+def _identity(site: Site, module: nn.Module, input: Any, *more: Any) -> Ref:
+    return f.identity(site, input, module, *more)
+
+
+def _constant_pad(site: Site, module: Any, input: Any) -> Ref:
+    return w.pad(site, input, module.padding, "constant", module.value)
+
+
+_AVG = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad")
+_MAX = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
+_UPSAMPLE = ("size", "scale_factor", "mode", "align_corners")
+
+LAYERS: dict[type[nn.Module], Handler] = {
+    **dict.fromkeys(CONVOLUTIONS.values(), convolution),
+    **dict.fromkeys(TRANSPOSED.values(), transposed),
+    nn.Linear: linear_layer,
+    **dict.fromkeys(NORMS.values(), norm),
+    nn.SyncBatchNorm: norm,
+    nn.ReLU: _call(f.relu),
+    nn.ReLU6: _call(f.hardtanh, "min_val", "max_val"),
+    nn.Hardtanh: _call(f.hardtanh, "min_val", "max_val"),
+    nn.Threshold: _call(f.threshold, "threshold", "value"),
+    nn.LeakyReLU: _call(f.leaky_relu, "negative_slope"),
+    nn.AvgPool1d: _pool(w.avg_pool, 1, *_AVG),
+    nn.AvgPool2d: _pool(w.avg_pool, 2, *_AVG, "divisor_override"),
+    nn.AvgPool3d: _pool(w.avg_pool, 3, *_AVG, "divisor_override"),
+    nn.MaxPool1d: _pool(w.max_pool, 1, *_MAX),
+    nn.MaxPool2d: _pool(w.max_pool, 2, *_MAX),
+    nn.MaxPool3d: _pool(w.max_pool, 3, *_MAX),
+    nn.AdaptiveAvgPool1d: _adaptive("avg", 1),
+    nn.AdaptiveAvgPool2d: _adaptive("avg", 2),
+    nn.AdaptiveAvgPool3d: _adaptive("avg", 3),
+    nn.AdaptiveMaxPool1d: _adaptive("max", 1),
+    nn.AdaptiveMaxPool2d: _adaptive("max", 2),
+    nn.AdaptiveMaxPool3d: _adaptive("max", 3),
+    nn.Upsample: _call(w.interpolate, *_UPSAMPLE),
+    nn.UpsamplingNearest2d: _call(w.interpolate, *_UPSAMPLE),
+    nn.UpsamplingBilinear2d: _call(w.interpolate, *_UPSAMPLE),
+    nn.Flatten: _flatten,
+    nn.Unflatten: _flatten,
+    nn.PixelShuffle: _call(s.pixel_shuffle, "upscale_factor"),
+    nn.PixelUnshuffle: _call(s.pixel_unshuffle, "downscale_factor"),
+    nn.ChannelShuffle: _call(s.channel_shuffle, "groups"),
+    nn.ZeroPad1d: _constant_pad,
+    nn.ZeroPad2d: _constant_pad,
+    nn.ZeroPad3d: _constant_pad,
+    nn.ConstantPad1d: _constant_pad,
+    nn.ConstantPad2d: _constant_pad,
+    nn.ConstantPad3d: _constant_pad,
+    **dict.fromkeys(
+        (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout),
+        _identity,
+    ),
+}

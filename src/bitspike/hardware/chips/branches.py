@@ -1,0 +1,305 @@
+"""What one neuron reads: its branches, followed back from the potential to the spikes.
+
+Every neuron of a layer reads the same kinds of synapses. A branch is one layer with weights, one pool, or spikes that
+arrive with a gain; several branches of one neuron are a fused addition. Where a concatenation of sums stands in front,
+different channels read different branches, and each such choice is a bundle of its own.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from bitspike.hardware.chips.chip import Chip, Kind
+from bitspike.integer.network import (
+    Add,
+    Burst,
+    Concat,
+    Convolution,
+    CountMaxPool,
+    Input,
+    IntegerNetwork,
+    Integers,
+    Linear,
+    MaxPool,
+    Neuron,
+    Node,
+    Pad,
+    Readout,
+    Reshape,
+    Slice,
+    SumPool,
+    Transpose,
+    TransposedConvolution,
+    Upsample,
+    Weighted,
+)
+
+_CARRIES = (Reshape, Transpose, Slice, Pad, Upsample, Burst)
+"""Nodes that move integers and change none (a burst moves them in time)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Branch:
+    """One branch of one neuron, in the numbers that a rule may use.
+
+    Args:
+        kind: what the neuron reads.
+        node: the layer, pool, neuron or input at its end.
+        bits: width of one weight; of a skip, of its gain; of a pool, 1.
+        taps: inputs per input channel: the kernel's area; of a transposed convolution ceil(k / s) along each axis.
+        inputs, groups, outputs: channels and groups.
+        kernel, stride, dilation, padding: the largest along any axis.
+        merged: pools that widened the window, by path.
+    """
+
+    kind: Kind
+    node: Node
+    bits: int
+    taps: int = 1
+    inputs: int = 1
+    groups: int = 1
+    outputs: int = 1
+    kernel: int = 1
+    stride: int = 1
+    dilation: int = 1
+    padding: int = 0
+    merged: tuple[str, ...] = ()
+
+    def variables(self) -> dict[str, int]:
+        """Return the variables of a rule ``per = "neuron"``."""
+        names = ("bits", "taps", "inputs", "groups", "outputs", "kernel", "stride", "dilation", "padding")
+        return {name: getattr(self, name) for name in names}
+
+    def describe(self) -> str:
+        """Return the branch in a few words."""
+        wide = f", with {', '.join(self.merged)} merged: {self.taps} taps" if self.merged else ""
+        match self.node:
+            case Convolution() | TransposedConvolution():
+                kernel = "x".join(map(str, self.node.weight.codes.shape[2:]))
+                word = "Convolution" if isinstance(self.node, Convolution) else "TransposedConvolution"
+                groups = f", {self.groups} groups" if self.groups > 1 else ""
+                return f"{word} {kernel}, {self.inputs} inputs{groups}, {self.bits}-bit{wide}"
+            case Linear():
+                return f"Linear, {self.inputs} inputs, {self.bits}-bit{wide}"
+            case SumPool():
+                return f"average pool {'x'.join(map(str, self.node.kernel))}"
+        return (
+            f"skip from {self.node.path}, {self.bits}-bit gain"
+            if self.kind == "skip"
+            else f"bias of {self.bits}-bit cells"
+        )
+
+
+Bundle = tuple[Branch, ...]
+
+
+def gain_bits(gain: Integers) -> int:
+    """Return the width of the widest gain, with a sign where one is negative.
+
+    Example:
+        >>> gain_bits(np.array([[1, 12]])), gain_bits(np.array([[-1]]))
+        (4, 2)
+    """
+    return max(1, int(np.abs(gain).max()).bit_length()) + int(gain.min() < 0)
+
+
+def _worst(gain: Integers) -> Integers:
+    """Return the gain of the largest magnitude, [1, 1]: behind a change of channels nobody knows whose it was."""
+    flat = gain.reshape(-1)
+    at = int(np.abs(flat).argmax())
+    return flat[at : at + 1].reshape(1, 1)
+
+
+def transposed_taps(kernel: int, stride: int, dilation: int = 1) -> int:
+    """Return how many taps of a transposed convolution meet in one output along one axis: ceil(k / s) at dilation 1.
+
+    Example:
+        >>> transposed_taps(4, 2), transposed_taps(3, 2), transposed_taps(2, 2)
+        (2, 2, 1)
+    """
+    phases = [(i * dilation) % stride for i in range(kernel)]
+    return max(phases.count(r) for r in phases)
+
+
+class Reader:
+    """Follow the branches of a network's neurons.
+
+    Args:
+        net: the network.
+        merge: count a pool without neurons as part of the layer behind it.
+    """
+
+    def __init__(self, net: IntegerNetwork, *, merge: bool) -> None:
+        self.nodes = {node.id: node for node in net.nodes}
+        self.merge = merge
+
+    def bundles(self, node: Neuron | Readout, *, chip: Chip | None = None) -> list[Bundle]:
+        """Return the branches of one neuron, once per choice that a concatenation in front of it makes."""
+        found = [
+            tuple(itertools.chain.from_iterable(choice))
+            for choice in itertools.product(
+                *(self._back(s, gain, _Window()) for s, gain in zip(node.sources, node.gains, strict=True))
+            )
+        ]
+        if chip is not None and chip.bias == "axon" and node.bias.any():
+            found = [(*bundle, _bias_cells(bundle, node)) for bundle in found]
+        return found
+
+    def ends(self, node: Neuron | Readout) -> list[Node]:
+        """Return the layers, pools, neurons and inputs that a neuron reads."""
+        return list({b.node.id: b.node for bundle in self.bundles(node) for b in bundle}.values())
+
+    def behind(self, id: str) -> list[Node]:
+        """Return where the integers on a wire were made, seen through nodes that only move them."""
+        node = self.nodes[id]
+        if isinstance(node, _CARRIES):
+            return self.behind(node.sources[0])
+        if isinstance(node, Concat):
+            return [origin for s in node.sources for origin in self.behind(s)]
+        return [node]
+
+    def _back(self, id: str, gain: Integers, window: _Window) -> list[Bundle]:
+        node = self.nodes[id]
+        match node:
+            case Convolution():
+                window = window.through(node.weight.codes.shape[2:], node.stride, node.dilation)
+                out, per_group = node.weight.codes.shape[:2]
+                return [(self._merged(node, window, inputs=per_group * node.groups, outputs=out),)]
+            case TransposedConvolution():
+                into, per_group = node.weight.codes.shape[:2]
+                window = window.spread(node)
+                return [(self._merged(node, window, inputs=into, outputs=per_group * node.groups),)]
+            case Linear():
+                out, into = node.weight.codes.shape
+                return [(self._merged(node, window.flat(), inputs=into, outputs=out),)]
+            case Add():
+                parts = [self._back(s, gain * g, window) for s, g in zip(node.sources, node.gains, strict=True)]
+                return [tuple(itertools.chain.from_iterable(choice)) for choice in itertools.product(*parts)]
+            case Concat():
+                return [bundle for s in node.sources for bundle in self._back(s, _worst(gain), window)]
+            case SumPool():
+                ones = (1,) * len(node.kernel)
+                wider = window.through(node.kernel, node.stride, ones)
+                if any(isinstance(origin, Weighted) for origin in self.behind(node.sources[0])):
+                    return self._back(node.sources[0], gain, wider.noting(node.path))
+                channels = node.shape[0]
+                branch = Branch(
+                    kind="average_pool", node=node, bits=gain_bits(gain), taps=wider.taps, inputs=channels,
+                    groups=channels, outputs=channels, kernel=max(node.kernel), stride=max(node.stride),
+                    padding=max(node.padding),
+                )  # fmt: skip
+                return [(branch,)]
+            case MaxPool() if any(isinstance(origin, Weighted) for origin in self.behind(node.sources[0])):
+                return self._back(node.sources[0], gain, window.flat())
+            case Neuron() | Input() | MaxPool() | CountMaxPool():
+                channels = node.shape[0]
+                skip = Branch(
+                    kind="skip", node=node, bits=gain_bits(gain), taps=window.taps, inputs=channels, groups=channels,
+                    outputs=channels,
+                )  # fmt: skip
+                return [(skip,)]
+        moved = window.flat() if isinstance(node, Reshape | Transpose | Upsample) else window
+        return self._back(
+            node.sources[0], _worst(gain) if isinstance(node, Slice | Reshape | Transpose) else gain, moved
+        )
+
+    def _merged(
+        self, node: Convolution | TransposedConvolution | Linear, window: _Window, *, inputs: int, outputs: int
+    ) -> Branch:
+        """Return the branch of a layer, its window widened by the pools in front of it where they have no neurons."""
+        kinds: dict[type, Kind] = {
+            Convolution: "convolution", TransposedConvolution: "transposed_convolution", Linear: "linear",
+        }  # fmt: skip
+        branch = Branch(
+            kind=kinds[type(node)], node=node, bits=node.weight.bits, groups=getattr(node, "groups", 1), inputs=inputs,
+            outputs=outputs,
+        )  # fmt: skip
+        if not isinstance(node, Linear):
+            branch = replace(
+                branch, kernel=max(node.weight.codes.shape[2:]), stride=max(node.stride), dilation=max(node.dilation),
+                padding=max(node.padding),
+            )  # fmt: skip
+        if self.merge:
+            widest = window
+            for origin in self._pools(node.sources[0], window):
+                widest = max(widest, origin, key=lambda w: w.taps)
+            window = widest
+        return replace(branch, taps=window.taps, merged=window.pools)
+
+    def _pools(self, id: str, window: _Window) -> list[_Window]:
+        """Return the window as it is at the spikes behind a wire, one per origin."""
+        node = self.nodes[id]
+        if (unpadded := self._before_extra_channels(node)) is not None:
+            return self._pools(unpadded, window)
+        match node:
+            case SumPool():
+                wider = window.through(node.kernel, node.stride, (1,) * len(node.kernel)).noting(node.path)
+                return self._pools(node.sources[0], wider)
+            case Concat() | Add():
+                return [w for s in node.sources for w in self._pools(s, window)]
+            case Reshape() | Transpose() | Upsample():
+                return self._pools(node.sources[0], window.flat())
+            case Slice() | Pad() | Burst():
+                return self._pools(node.sources[0], window)
+        return [window]
+
+    def _before_extra_channels(self, node: Node) -> str | None:
+        """Return what whole channels of zeros were put beside (reshape to one channel, pad, reshape), or None."""
+        if isinstance(node, Reshape) and isinstance(pad := self.nodes[node.sources[0]], Pad):
+            line = self.nodes[pad.sources[0]]
+            if isinstance(line, Reshape) and len(line.shape) == 2 and line.shape[0] == 1:
+                source = self.nodes[line.sources[0]]
+                each = math.prod(node.shape[1:])
+                if source.shape[1:] == node.shape[1:] and not any(n % each for n in (*pad.before, *pad.after)):
+                    return source.id
+        return None
+
+
+@dataclass(frozen=True)
+class _Window:
+    """Which places of a wire one output reads, as offsets along each axis.
+
+    ``factor`` counts what has no offsets any more, behind a reshape.
+    """
+
+    offsets: tuple[tuple[int, ...], ...] = ()
+    factor: int = 1
+    pools: tuple[str, ...] = ()
+
+    @property
+    def taps(self) -> int:
+        return self.factor * math.prod(len(axis) for axis in self.offsets)
+
+    def through(self, kernel: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]) -> _Window:
+        """Return the window in front of a convolution or pool: offsets s * o + d * i, each counted once."""
+        known = self if len(self.offsets) == len(kernel) else self.flat()
+        before = known.offsets or ((0,),) * len(kernel)
+        axes = zip(before, kernel, stride, dilation, strict=True)
+        offsets = tuple(tuple(sorted({s * o + d * i for o in places for i in range(k)})) for places, k, s, d in axes)
+        return replace(known, offsets=offsets)
+
+    def spread(self, node: TransposedConvolution) -> _Window:
+        """Return the window in front of a transposed convolution."""
+        kernel = node.weight.codes.shape[2:]
+        taps = [transposed_taps(k, s, d) for k, s, d in zip(kernel, node.stride, node.dilation, strict=True)]
+        return replace(self.flat(), offsets=tuple(tuple(range(n)) for n in taps))
+
+    def flat(self) -> _Window:
+        """Return the window without offsets: only the number of places is kept."""
+        return _Window((), self.taps, self.pools)
+
+    def noting(self, pool: str) -> _Window:
+        return replace(self, pools=(*self.pools, pool))
+
+
+def _bias_cells(bundle: Bundle, node: Neuron | Readout) -> Branch:
+    """Return the cells of an input that is always on: ceil(max|bias| / largest code) weights of the layer's width."""
+    layers = [b for b in bundle if isinstance(b.node, Weighted)]
+    bits = max((b.bits for b in layers), default=1)
+    largest = max((b.node.weight.high for b in layers if isinstance(b.node, Weighted)), default=1)
+    cells = -(-int(np.abs(node.bias).max()) // max(1, largest))
+    return Branch(kind="bias", node=node, bits=bits, inputs=cells)

@@ -1,0 +1,110 @@
+"""What a chip's neuron can hold and do, against what a network's neuron needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from bitspike.hardware.chips.chip import Chip
+from bitspike.hardware.chips.report import NeuronWidths, Violation, say
+from bitspike.integer.bounds.widths import Bounds, bits_of
+from bitspike.integer.network import Integers, Neuron
+
+
+def neuron_violations(node: Neuron, found: Bounds, chip: Chip, *, gains: list[Integers]) -> Iterator[Violation]:
+    """Yield everything about a neuron that does not fit.
+
+    Args:
+        node: the neuron.
+        found: its ranges in the worst case.
+        chip: the profile.
+        gains: of the branches that have weights.
+    """
+    yield from _widths(node, neuron_widths(node, found), chip)
+    yield from _features(node, chip, gains)
+    alone = np.abs(node.bias.mean(0)) > node.threshold.min(0)
+    if alone.any():
+        text = f"{np.broadcast_to(alone, (node.shape[0],)).mean():.0%} of the channels"
+        yield say(node, "N302", text, "a bias per step beyond the threshold decides alone at the start of a run")
+
+
+def neuron_widths(node: Neuron, found: Bounds) -> NeuronWidths:
+    """Return the widths that a layer of neurons needs."""
+    return NeuronWidths(
+        path=node.path,
+        call=node.call,
+        theta_bits=max(int(node.threshold.max()).bit_length(), 1),
+        bias_bits=bits_of(int(node.bias.min()), int(node.bias.max())) if node.bias.any() else 0,
+        potential=found.membrane,
+        potential_bits=bits_of(*found.membrane),
+    )
+
+
+def _widths(node: Neuron, found: NeuronWidths, chip: Chip) -> Iterator[Violation]:
+    potential = "from {} to {}".format(*found.potential)
+    smaller = "fewer bits of weights or fraction, which make all numbers smaller"
+    widths: tuple[tuple[str, int, int | None, str, tuple[str, ...]], ...] = (
+        ("thresholds", found.theta_bits, chip.theta_bits, f"reach {node.threshold.max()}", (smaller,)),
+        ("biases", found.bias_bits, chip.bias_bits, f"lie from {node.bias.min()} to {node.bias.max()}", (smaller,)),
+        (
+            "potentials", found.potential_bits, chip.potential_bits, f"may lie {potential}",
+            ("a neuron that saturates there, which is simulated", smaller),
+        ),
+    )  # fmt: skip
+    for what, bits, limit, text, ways in widths:
+        if limit is not None and bits > limit:
+            words = f"{what} {text}: {bits} bits, {bits - limit} too many"
+            yield say(node, "E108", words, f"{what} have at most {limit} bits", measured=bits, limit=limit, fixes=ways)
+    shifts = (("fraction bits", node.fraction_bits, chip.k_max), ("right shift", node.right_shift, chip.right_shift))
+    for what, bits, limit in shifts:
+        if limit is not None and bits > limit:
+            rule = f"{what}: at most {limit}"
+            yield say(node, "E108", f"{what}: {bits}, {bits - limit} too many", rule, measured=bits, limit=limit)
+
+
+def _features(node: Neuron, chip: Chip, gains: list[Integers]) -> Iterator[Violation]:
+    """Say what the chip's neuron cannot do."""
+    odd = sorted({int(g) for gain in gains for g in np.unique(np.abs(gain)) if int(g) & (int(g) - 1)})
+    theta = node.threshold[0]
+    half = bool(((node.initial == theta // 2) | (node.initial == (theta + 1) // 2)).all())
+    starts = {"zero": not node.initial.any(), "half": half, "any": True}
+    by_channel = bool(np.ptp(node.threshold, axis=1).any())
+    theta_moves, bias_moves = (bool(np.ptp(x, axis=0).any()) for x in (node.threshold, node.bias))
+    fire = {"ge": "potential >= threshold", "gt": "potential > threshold"}
+    problems: tuple[tuple[bool, str, str, tuple[str, ...]], ...] = (
+        (node.fire not in chip.fire, f"fires at {fire[node.fire]}", f"comparisons are {listed(chip.fire)}",
+         tuple(f"fire={f!r}" for f in chip.fire)),
+        (node.reset not in chip.reset, f"{node.reset} reset", f"resets are {listed(chip.reset)}",
+         tuple(f"reset={r!r}" for r in chip.reset)),
+        (float(node.leak) != 1 and not chip.leak, f"leaks by {node.leak.numerator}/2**{node.leak.shift}",
+         "potentials do not leak", ("bs.IF, or decay=1.0",)),
+        (node.floor is not None and not chip.floor, f"is clamped below at {node.floor}",
+         "potentials have no lower clamp", ()),
+        (by_channel and not chip.theta_per_channel, "has a threshold per channel", "a layer has one threshold",
+         ("weights with one scale per layer (per_channel=False)",)),
+        (theta_moves and not chip.theta_over_time, "has thresholds that change over time", "thresholds are constant",
+         ()),
+        (bool(node.bias.any()) and chip.bias == "none", "has a bias", "there are no biases", ("bias=False",)),
+        (bias_moves and not chip.bias_over_time, "has a bias that changes over time", "biases are constant",
+         ("the synchronous schedule",)),
+        (not any(starts[v] for v in chip.v0), f"starts at {listed(np.unique(node.initial)[:4])}",
+         f"potentials start at {listed(chip.v0)}", ()),
+        (bool(odd) and not chip.multipliers, f"multiplies a branch by {listed(odd[:4])}", "gains are powers of two",
+         ("a norm folded into the weights before they are quantized", "ShiftBatchNorm")),
+    )  # fmt: skip
+    for wrong, text, rule, ways in problems:
+        if wrong:
+            yield say(node, "E110", text, rule, fixes=ways)
+    if node.signed and not chip.signed_spikes:
+        yield say(node, "E103", "sends signed spikes", "spikes are 0 or 1", fixes=("bs.IF, which sends no -1",))
+
+
+def listed(values: Iterable[object]) -> str:
+    """Write some values beside each other.
+
+    Example:
+        >>> listed((1, 2)), listed(())
+        ('1, 2', 'none')
+    """
+    return ", ".join(str(v) for v in values) or "none"

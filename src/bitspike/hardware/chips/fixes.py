@@ -1,0 +1,126 @@
+"""Ways out of a broken rule, found by evaluating the rule itself: fewer bits, groups, fewer input channels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from fractions import Fraction
+
+from bitspike.hardware.chips.branches import Branch, Bundle
+from bitspike.hardware.chips.chip import Chip, Rule
+from bitspike.hardware.chips.report import number
+
+LAYERS = ("convolution", "transposed_convolution", "linear")
+"""Kinds of branch whose weights can be changed."""
+Cost = Callable[[Sequence[Branch]], Fraction]
+
+
+def cost_of(rule: Rule) -> Cost:
+    """Return the function that adds a rule up over the branches of one neuron."""
+    expression = rule.expression()
+
+    def cost(bundle: Sequence[Branch]) -> Fraction:
+        parts = (expression(**b.variables()) for b in bundle if b.kind in rule.applies_to)
+        return sum(parts, Fraction(0))
+
+    return cost
+
+
+def heaviest(bundle: Sequence[Branch], cost: Cost) -> Branch:
+    """Return the layer that costs most, or the dearest branch where none has weights."""
+    layers = [b for b in bundle if b.kind in LAYERS]
+    return max(layers or bundle, key=lambda b: cost([b]))
+
+
+def widths_below(chip: Chip, bits: int) -> list[int]:
+    """Return the weight widths that the chip has and that are smaller, the widest first."""
+    return sorted((b for b in chip.weight_bits or range(1, 17) if b < bits), reverse=True)
+
+
+def with_bits(bundle: Sequence[Branch], bits: int) -> Bundle:
+    """Return the bundle with no layer of more bits: branches of one addition share the unit of their neuron."""
+    return tuple(replace(b, bits=min(b.bits, bits)) if b.kind in LAYERS else b for b in bundle)
+
+
+def with_groups(bundle: Sequence[Branch], target: Branch, groups: int) -> Bundle:
+    """Return the bundle with one layer split into groups."""
+    return tuple(replace(b, groups=groups) if b is target else b for b in bundle)
+
+
+def with_inputs(bundle: Sequence[Branch], target: Branch, inputs: int) -> Bundle:
+    """Return the bundle with one layer reading fewer channels."""
+    return tuple(replace(b, inputs=inputs) if b is target else b for b in bundle)
+
+
+def possible_groups(branch: Branch) -> Iterator[int]:
+    """Yield numbers of groups larger than the layer's own that divide its channels, the fewest first."""
+    shared = math.gcd(branch.inputs, branch.outputs)
+    for groups in range(branch.groups + 1, shared + 1):
+        if shared % groups == 0 and groups % branch.groups == 0:
+            yield groups
+
+
+def fewest_groups(bundle: Sequence[Branch], target: Branch, fits: Callable[[Bundle], bool]) -> int | None:
+    """Return the fewest groups with which the neuron fits, or None."""
+    if target.kind == "linear":
+        return None
+    return next((g for g in possible_groups(target) if fits(with_groups(bundle, target, g))), None)
+
+
+def most_inputs(bundle: Sequence[Branch], target: Branch, fits: Callable[[Bundle], bool]) -> int | None:
+    """Return the most input channels, fewer than now, with which the neuron fits, or None.
+
+    A cost that falls with the number of inputs is assumed, so the search may halve; what it finds does fit.
+    """
+    low, high = 0, target.inputs // target.groups  # low fits or is 0, high does not
+    while high - low > 1:
+        middle = (low + high) // 2
+        if fits(with_inputs(bundle, target, middle * target.groups)):
+            low = middle
+        else:
+            high = middle
+    return low * target.groups or None
+
+
+def fixes(bundle: Bundle, rule: Rule, chip: Chip) -> tuple[str, ...]:
+    """Return every single change that makes a neuron fit, in words and with its cost.
+
+    Example:
+        >>> from bitspike.integer.examples import one_convolution
+        >>> layer = Branch(
+        ...     kind="convolution", node=one_convolution()["conv"], bits=4, taps=9, inputs=64, outputs=64
+        ... )
+        >>> from bitspike.hardware.chips.chip import load
+        >>> chip = load("fanin1024-v1")
+        >>> for fix in fixes((layer,), chip.rules[0], chip):
+        ...     print(fix)
+        1 bit (576; 2 bit would still need 1152)
+        groups = 4 (576)
+        at most 28 input channels
+        keep this module real
+    """
+    cost = cost_of(rule)
+
+    def fits(changed: Bundle) -> bool:
+        return rule.fits(cost(changed))
+
+    target = heaviest(bundle, cost)
+    if target.kind not in LAYERS:
+        return ("a smaller window",) if target.kind == "average_pool" else ("a smaller gain, that is, another unit",)
+    found = []
+    wider = None
+    for bits in widths_below(chip, max(b.bits for b in bundle if b.kind in LAYERS)):
+        changed = with_bits(bundle, bits)
+        if fits(changed):
+            text = number(cost(changed))
+            if wider is not None:
+                text += f"; {wider} bit would still need {number(cost(with_bits(bundle, wider)))}"
+            found.append(f"{bits} bit ({text})")
+            break
+        wider = bits
+    if (groups := fewest_groups(bundle, target, fits)) is not None:
+        found.append(f"groups = {groups} ({number(cost(with_groups(bundle, target, groups)))})")
+    if (inputs := most_inputs(bundle, target, fits)) is not None:
+        found.append(f"at most {inputs} input {'features' if target.kind == 'linear' else 'channels'}")
+    return (*found, "keep this module real")

@@ -1,0 +1,216 @@
+"""What a check found: violations with their way out, layers with their cost, and both as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from fractions import Fraction
+from typing import Any, Literal
+
+from bitspike.errors import CheckFailed
+from bitspike.integer.network import Node
+
+Severity = Literal["error", "warning", "note"]
+SEVERITIES: dict[str, Severity] = {"E": "error", "W": "warning", "N": "note"}
+
+CODES = {
+    "E101": "two layers with weights and no neuron between them",
+    "E102": "the fan-in of a neuron is too large",
+    "E103": "a signed value, or one of several bits, on a wire that carries spikes",
+    "E106": "the chip has no such operation",
+    "E108": "a number needs more bits than the chip has",
+    "E110": "the chip's neuron cannot do this",
+    "E111": "another limit of the chip",
+    "W203": "a branch of an addition uses fewer than half of its levels",
+    "W210": "a linear layer breaks a rule that the chip states for convolutions only",
+    "N301": "computed by the host",
+    "N302": "neurons that the bias alone makes fire or keeps silent",
+}
+"""What each code means."""
+
+
+def number(value: Fraction | float) -> str:
+    """Write a whole number as one, another with three digits.
+
+    Example:
+        >>> number(Fraction(1152)), number(Fraction(1, 3))
+        ('1152', '0.333')
+    """
+    return str(int(value)) if value == int(value) else f"{float(value):.3g}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Violation:
+    """One thing that does not fit.
+
+    Args:
+        code: of :data:`CODES`, or the code of a user's rule.
+        path: of the module.
+        call: which call of it.
+        node: id of the integer node.
+        found: what stands there, in words.
+        rule: what is demanded.
+        measured, limit: as numbers, where there are numbers.
+        fixes: ways out; each of them satisfies the rule.
+    """
+
+    code: str
+    path: str
+    call: int = 0
+    node: str = ""
+    found: str
+    rule: str
+    measured: float | None = None
+    limit: float | None = None
+    fixes: tuple[str, ...] = ()
+
+    @property
+    def severity(self) -> Severity:
+        """``error``, ``warning`` or ``note``, by the first letter of the code."""
+        return SEVERITIES[self.code[0]]
+
+    @property
+    def where(self) -> str:
+        """The module, and the call where there are several."""
+        return self.path if self.call == 0 else f"{self.path}#{self.call}"
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.where}  {self.found}"
+
+
+def say(
+    node: Node,
+    code: str,
+    found: str,
+    rule: str,
+    *,
+    measured: float | None = None,
+    limit: float | None = None,
+    fixes: tuple[str, ...] = (),
+) -> Violation:
+    """Return what is wrong with a node."""
+    return Violation(
+        code=code, path=node.path, call=node.call, node=node.id, found=found, rule=rule, measured=measured, limit=limit,
+        fixes=fixes,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What one neuron of a layer costs under one rule."""
+
+    path: str
+    call: int
+    rule: str
+    cost: float
+    limit: float | None
+    found: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeuronWidths:
+    """The widths that a layer of neurons needs, in the worst case, whether the chip limits them or not.
+
+    Args:
+        path, call: of the module.
+        theta_bits: of the largest threshold.
+        bias_bits: of the biases, with their sign; 0 without any.
+        potential: smallest and largest potential that any input can cause.
+        potential_bits: of both, with their sign.
+    """
+
+    path: str
+    call: int
+    theta_bits: int
+    bias_bits: int
+    potential: tuple[int, int]
+    potential_bits: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What :func:`bitspike.hardware.chips.check.check` found on one chip.
+
+    Args:
+        chip: its name.
+        layers: how many layers of neurons were checked.
+        failed: how many of them have an error, in the neuron or in what it reads.
+        violations: errors, warnings and notes, in the order of data flow.
+        costs: what every neuron costs under every rule that counts neurons, whether it fits or not.
+        widths: what every layer of neurons needs.
+    """
+
+    chip: str
+    layers: int
+    failed: int = 0
+    violations: tuple[Violation, ...] = ()
+    costs: tuple[Cost, ...] = field(default=())
+    widths: tuple[NeuronWidths, ...] = field(default=())
+
+    @property
+    def passed(self) -> bool:
+        """True where there is no error; warnings and notes pass."""
+        return not self.errors
+
+    @property
+    def errors(self) -> tuple[Violation, ...]:
+        """The violations that fail the check."""
+        return tuple(v for v in self.violations if v.severity == "error")
+
+    @property
+    def warnings(self) -> tuple[Violation, ...]:
+        """The violations that do not."""
+        return tuple(v for v in self.violations if v.severity == "warning")
+
+    @property
+    def notes(self) -> tuple[Violation, ...]:
+        """What is merely said."""
+        return tuple(v for v in self.violations if v.severity == "note")
+
+    def raise_if_failed(self) -> Report:
+        """Return the report itself, or raise with all violations at once.
+
+        Raises:
+            CheckFailed: there is at least one error.
+        """
+        if not self.passed:
+            raise CheckFailed(str(self))
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {
+            "chip": self.chip,
+            "passed": self.passed,
+            "layers": self.layers,
+            "failed": self.failed,
+            "violations": [{"severity": v.severity, **asdict(v), "fixes": list(v.fixes)} for v in self.violations],
+            "costs": [asdict(cost) for cost in self.costs],
+            "widths": [asdict(width) | {"potential": list(width.potential)} for width in self.widths],
+        }
+
+    def __str__(self) -> str:
+        return "\n".join(self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        if self.passed:
+            yield f"chip {self.chip!r}: {_of(self.layers)} fit{'s' * (self.layers == 1)}"
+        elif not self.failed:
+            yield f"chip {self.chip!r}: the network does not fit"
+        else:
+            verb = "does" if self.failed == 1 else "do"
+            yield f"chip {self.chip!r}: {self.failed} of {_of(self.layers)} {verb} not fit"
+        for severity, title in (("error", ""), ("warning", "warning, "), ("note", "note, ")):
+            chosen = [v for v in self.violations if v.severity == severity]
+            for rule in dict.fromkeys(v.rule for v in chosen):
+                yield f"  {title}{rule}"
+                group = [v for v in chosen if v.rule == rule]
+                width = max(len(v.where) for v in group)
+                for v in group:
+                    yield f"    {v.code} {v.where:<{width}}  {v.found}"
+                    if v.fixes:
+                        yield f"    {'':<{len(v.code) + width + 1}}  fix: {', or '.join(v.fixes)}"
+
+
+def _of(layers: int) -> str:
+    return f"{layers} layer{'s' * (layers != 1)}"

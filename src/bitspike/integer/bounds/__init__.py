@@ -1,0 +1,1 @@
+"""Intervals of every integer, and the widths that they prove."""

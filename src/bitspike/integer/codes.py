@@ -1,0 +1,89 @@
+"""The host's side of an integer network: real inputs to codes, integer outputs to real values.
+
+What leaves the grid of the input is refused, or clipped and counted: :mod:`bitspike.ops.entering` has the rules.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from bitspike.errors import ConstraintError
+from bitspike.integer.network import Input, IntegerNetwork, Integers, Readout
+from bitspike.integer.values import worth
+from bitspike.ops.coding import bernoulli, even_rate
+from bitspike.ops.entering import Clipped, ends, put
+from bitspike.ops.precision import single
+
+
+def encode(net: IntegerNetwork, images: Tensor, *, generator: torch.Generator | None = None) -> Integers:
+    """Turn real inputs into the codes that a network reads.
+
+    Args:
+        net: the network; one input.
+        images: [N, ...] as the trained network takes them, or [T, N, ...] for a network without an encoder; floating.
+            Where the grid holds whole numbers (spikes, counts), integers and truth values as well.
+        generator: source of the random numbers of a Bernoulli coder.
+
+    Returns:
+        int64 [1 or T, N, ...]. Values beyond a grid of real numbers are clipped to it; more than 1 in 1,000 of them
+        are said in one warning.
+
+    Raises:
+        ConstraintError: the shape is not the network's; a value is not finite; integers, such as bytes, for a grid of
+            real numbers; a value that a grid of whole numbers does not hold; or values of another unit: more than 1 %
+            of them beyond the grid by more than it is wide.
+
+    Example:
+        >>> from bitspike.integer.examples import one_convolution  # whole numbers from 0 to 8 enter
+        >>> encode(one_convolution(), torch.full((1, 1, 4, 4), 3.0))[0, 0, 0, 0].tolist()
+        [3, 3, 3, 3]
+    """
+    clipped = Clipped()
+    codes = counted_codes(net, images, clipped, generator=generator)
+    clipped.warn()
+    return codes
+
+
+def counted_codes(
+    net: IntegerNetwork, images: Tensor, clipped: Clipped, *, generator: torch.Generator | None = None
+) -> Integers:
+    """Do what :func:`encode` does for one of many batches, and count in ``clipped`` instead of warning."""
+    source, timed = net.input, is_timed(net)
+    if not isinstance(images, Tensor):
+        raise ConstraintError(
+            f"inputs are a {type(images).__name__}, needed is a tensor of real values", fix="torch.from_numpy(x)"
+        )
+    images = single(images)
+    if tuple(images.shape[2 if timed else 1 :]) != source.shape or (timed and len(images) != net.steps):
+        wanted = [*(["T"] if timed else []), "N", *source.shape]
+        raise ConstraintError(
+            f"inputs have the shape {list(images.shape)}, needed is [{', '.join(map(str, wanted))}]",
+            fix="where a real part stands before the spiking one, what that gives: snn.conversion.packed(images)",
+        )
+    if source.coding in ("bernoulli", "rate"):
+        images = _drawn(source, images, net.steps, clipped, generator)
+        clipped = Clipped()  # spikes are on their grid
+    codes = put(images, source.grid, clipped).cpu().numpy()
+    return codes[None] if source.constant else codes
+
+
+def is_timed(net: IntegerNetwork) -> bool:
+    """Tell whether inputs come with a time axis of their own, [T, N, ...]."""
+    return net.input.coding == "direct" and not net.input.constant
+
+
+def _drawn(source: Input, images: Tensor, steps: int, clipped: Clipped, generator: torch.Generator | None) -> Tensor:
+    """Return the spikes of real values, and count those that a coder cannot tell from its largest."""
+    signed = source.coding == "bernoulli"
+    put(images, ends(source.divisor if signed else 1.0, signed=signed), clipped)
+    if signed:
+        return bernoulli(images, steps, divisor=source.divisor, generator=generator)
+    return even_rate(images, steps)
+
+
+def decode(output: Readout, value: Integers) -> npt.NDArray[np.float64]:
+    """Return the real value of an output: ``scale * integers``, float64 [N, ...]."""
+    return worth(output, value)

@@ -1,0 +1,1 @@
+"""The integer network as a folder, with its golden vectors and their replay."""

@@ -1,0 +1,295 @@
+"""Replay the golden vectors of a saved network with nothing but NumPy integers, and say where they differ first."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bitspike.errors import CheckFailed, ConstraintError, PackageError
+from bitspike.integer.network import IntegerNetwork, Integers
+from bitspike.integer.saved.folder import Arrays, changed_tensors, load, read_tensors
+from bitspike.integer.saved.manifest import (
+    AGAIN,
+    MANIFEST,
+    VECTORS,
+    WEIGHTS,
+    changed_files,
+    contradictions,
+    digest_of,
+    read_manifest,
+    states_digest,
+)
+from bitspike.integer.simulate import Trace, simulate
+from bitspike.integer.values import codes_of, worth
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The first place where two runs differ.
+
+    Args:
+        layer: module path of the input, neuron or read-out; the name of a file where its digest differs.
+        step: from 0.
+        index: position in [N, ...].
+        quantity: ``code`` of an input, ``spike``, ``membrane``, ``count``, ``output`` or its ``value``; ``weights`` if
+            a tensor changed that no vector excites; ``digest`` of a file; or what the manifest states wrongly.
+        expected, found: the two values.
+    """
+
+    layer: str
+    step: int
+    index: tuple[int, ...]
+    quantity: str
+    expected: int | float | str
+    found: int | float | str
+
+    def __str__(self) -> str:
+        if self.layer in (MANIFEST, WEIGHTS, VECTORS):
+            return f"{self.layer}: {self.quantity} is {self.found}, expected {self.expected}"
+        where = f"layer {self.layer}" + (f", step {self.step}, index {list(self.index)}" if self.index else "")
+        return f"{where}: {self.quantity} is {self.found}, expected {self.expected}"
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What was compared and whether all of it is equal.
+
+    Args:
+        equal: True if nothing differs.
+        samples: inputs that were run.
+        spikes_compared, membranes_compared: values that were compared.
+        first_difference: None if there is none.
+        inputs_clipped: input values that lay beyond the grid of the input and were clipped to it.
+        digest: of the package that was proved: SHA-256 of its manifest, which holds those of both tensor files.
+        digest_stated: the package states a digest itself. Where it does not (earlier versions wrote none), nothing
+            tells whether what the golden vectors do not show is what was saved: inner scales, coding, widths of codes.
+    """
+
+    equal: bool
+    samples: int
+    spikes_compared: int
+    membranes_compared: int
+    first_difference: Difference | None = None
+    inputs_clipped: int = 0
+    digest: str | None = None
+    digest_stated: bool = True
+
+    def expecting(self, digest: str | None) -> Certificate:
+        """Return the certificate of a package that is known by its digest: not equal if this is another one.
+
+        Args:
+            digest: 64 hexadecimal digits, as an earlier certificate had them; None expects nothing.
+
+        Raises:
+            ConstraintError: it is no such digest.
+        """
+        if digest is None:
+            return self
+        if not re.fullmatch(r"[0-9a-f]{64}", wanted := digest.strip().lower()):
+            raise ConstraintError(
+                f"the expected digest is {digest!r}: 64 hexadecimal digits are needed",
+                fix="the digest that bitspike verify printed for the package that you trust",
+            )
+        if self.first_difference is not None or wanted == self.digest:
+            return self
+        other = Difference(MANIFEST, 0, (), "digest", wanted, str(self.digest))
+        return replace(self, equal=False, first_difference=other)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self)
+
+    def raise_if_failed(self) -> None:
+        """Raise :class:`CheckFailed` with the first difference, if there is one."""
+        if not self.equal:
+            raise CheckFailed(str(self))
+
+    def __str__(self) -> str:
+        compared = (
+            f"{self.spikes_compared:,} spikes and {self.membranes_compared:,} membranes of {self.samples:,} samples"
+        )
+        if self.inputs_clipped:
+            compared += f"; {self.inputs_clipped:,} input values clipped to their grid"
+        if self.equal:
+            return f"certificate: 100% equal ({compared})"
+        return f"certificate: NOT equal\n  first difference: {self.first_difference}\n  compared: {compared}"
+
+
+Run = Callable[[IntegerNetwork, Integers], Trace]
+"""Runs a network on codes: the definition, or anything that claims to equal it."""
+
+
+def replay(folder: Path, run: Run = simulate) -> Certificate:
+    """Check a saved network against its own golden vectors, and everything in its folder against their digests.
+
+    Args:
+        folder: of the saved network.
+        run: what runs it.
+
+    Raises:
+        PackageError: the folder cannot be read, or its vectors are no evidence.
+    """
+    manifest, tensors = read_manifest(folder), read_tensors(folder, WEIGHTS)
+    net, vectors = load(folder, check=False), read_tensors(folder, VECTORS)
+    if "input_values" in vectors and not states_digest(manifest):
+        raise PackageError(
+            f"{folder / MANIFEST} has lost its digest: whoever writes golden vectors with real inputs states one",
+            fix=AGAIN,
+        )
+    expected, codes, steps = _golden(net, vectors, folder)
+    try:
+        found = run(net, codes)
+    except ConstraintError as error:
+        raise PackageError(f"{folder / VECTORS}: {error.message}", fix=error.fix) from error
+    first = (
+        _first_code(net, vectors, codes)
+        or first_difference(net, expected, found, steps)
+        or _first_result(net, vectors, found)
+        or _first_change(manifest, tensors, net, folder)
+    )
+    return Certificate(
+        equal=first is None,
+        samples=codes.shape[1],
+        spikes_compared=sum(s.size for s in expected.spikes.values()),
+        membranes_compared=sum(h.size for h in expected.potentials.values()),
+        first_difference=first,
+        digest=digest_of(manifest),
+        digest_stated=states_digest(manifest),
+    )
+
+
+def _golden(net: IntegerNetwork, vectors: Arrays, folder: Path) -> tuple[Trace, Integers, list[int]]:
+    """Return the golden run, its codes and the steps whose potentials it holds; refuse what is no evidence."""
+    where = folder / VECTORS
+
+    def whole(name: str) -> Integers:
+        if name not in vectors:
+            raise PackageError(f"{where} lacks {name!r}, so there is nothing to compare it with")
+        if not np.issubdtype(vectors[name].dtype, np.integer) or vectors[name].dtype == np.uint64:
+            raise PackageError(f"{where}: {name!r} is {vectors[name].dtype}, integers were expected")
+        return vectors[name].astype(np.int64)
+
+    codes, steps = whole("input_codes"), whole("potential_steps").reshape(-1).tolist()
+    samples = codes.shape[1] if codes.ndim > 1 else 0
+    if samples == 0 or not steps:
+        raise PackageError(
+            f"{where} holds {samples} samples and the potentials of {len(steps)} steps: that is no evidence",
+            fix="save the network again: bs.save makes golden vectors",
+        )
+    if steps != sorted(set(steps)) or not 0 <= steps[0] <= steps[-1] < net.steps:
+        raise PackageError(f"{where}: potential_steps are {steps}; ascending steps of 0 to {net.steps - 1} are needed")
+    needed = {"input_codes": (1 if net.input.constant else net.steps, samples, *net.input.shape)}
+    for node in net.neurons:
+        needed[f"{node.id}.spikes"] = (net.steps, samples, *node.shape)
+        needed[f"{node.id}.potentials"] = (len(steps), samples, *node.shape)
+    needed |= {f"{node.id}.output": (samples, *node.shape) for node in net.outputs}
+    optional = {"labels": (samples,), "input_values": needed["input_codes"]}
+    optional |= {f"{node.id}.counts": (samples, *node.shape) for node in net.neurons}
+    optional |= {f"{node.id}.values": (samples, *node.shape) for node in net.outputs}
+    needed |= {name: shape for name, shape in optional.items() if name in vectors}
+    for name, shape in needed.items():
+        if name in vectors and vectors[name].shape != shape:
+            there = list(vectors[name].shape)
+            raise PackageError(f"{where}: {name!r} has the shape {there}, needed is {list(shape)}")
+    for name in ("input_values", *(f"{node.id}.values" for node in net.outputs)):
+        if name in vectors and not (vectors[name].dtype == np.float64 and np.isfinite(vectors[name]).all()):
+            raise PackageError(f"{where}: {name!r} holds something else than finite float64 numbers")
+    _refuse_labels(net, whole("labels") if "labels" in vectors else None, where)
+    spikes: dict[str, npt.NDArray[Any]] = {n.id: whole(f"{n.id}.spikes") for n in net.neurons}
+    potentials = {n.id: whole(f"{n.id}.potentials") for n in net.neurons}
+    return Trace(spikes, potentials, {n.id: whole(f"{n.id}.output") for n in net.outputs}), codes, steps
+
+
+def _refuse_labels(net: IntegerNetwork, labels: Integers | None, where: Path) -> None:
+    if labels is None:
+        return
+    classes = max(output.shape[0] for output in net.outputs)
+    if labels.min() < -1 or labels.max() >= classes:
+        raise PackageError(
+            f"{where}: labels reach from {labels.min()} to {labels.max()}, allowed are -1 to {classes - 1}"
+        )
+
+
+def _first_code(net: IntegerNetwork, vectors: Arrays, codes: Integers) -> Difference | None:
+    """Return where real inputs do not give the golden codes."""
+    if "input_values" not in vectors:  # earlier versions wrote none
+        return None
+    made = codes_of(net.input, vectors["input_values"])
+    if np.array_equal(codes, made):
+        return None
+    step, *index = (int(i) for i in np.argwhere(codes != made)[0])
+    place = (step, *index)
+    return Difference(net.input.path, step, tuple(index), "code", int(codes[place]), int(made[place]))
+
+
+def _first_result(net: IntegerNetwork, vectors: Arrays, found: Trace) -> Difference | None:
+    """Return where spike counts, or the real values of outputs, are not the golden ones."""
+    last = net.steps - 1
+    for node in net.neurons:
+        if f"{node.id}.counts" in vectors:
+            golden, counts = vectors[f"{node.id}.counts"], found.spikes[node.id].sum(0, dtype=np.int64)
+            if not np.array_equal(golden, counts):
+                at = tuple(int(i) for i in np.argwhere(golden != counts)[0])
+                return Difference(node.path, last, at, "count", int(golden[at]), int(counts[at]))
+    for output in net.outputs:
+        if f"{output.id}.values" in vectors:
+            golden, values = vectors[f"{output.id}.values"], worth(output, found.outputs[output.id])
+            if not np.array_equal(golden, values):
+                at = tuple(int(i) for i in np.argwhere(golden != values)[0])
+                return Difference(output.path, last, at, "value", float(golden[at]), float(values[at]))
+    return None
+
+
+def _first_change(manifest: dict[str, Any], tensors: Arrays, net: IntegerNetwork, folder: Path) -> Difference | None:
+    """Return what is not as it was saved although no vector shows it: by its digest, or by what follows from nodes."""
+    if changed := changed_tensors(manifest, tensors):
+        layer = next((n.path for n in net.nodes if n.id == changed[0].split(".")[0]), changed[0])
+        return Difference(layer, 0, (), "weights", f"the saved digest of {changed[0]}", "another tensor")
+    for name, stated, found in changed_files(manifest, folder):
+        return Difference(name, 0, (), "digest", stated, found)
+    for what, follows, said in contradictions(manifest, net):
+        return Difference(MANIFEST, 0, (), what, follows, said)
+    return None
+
+
+def first_difference(net: IntegerNetwork, expected: Trace, found: Trace, kept: Iterable[int]) -> Difference | None:
+    """Return the first difference of two traces in the order of data flow, then of steps; None if they are equal.
+
+    Args:
+        net: the network of both.
+        expected: its potentials hold the steps ``kept`` only.
+        found: a full trace.
+        kept: the steps whose potentials are compared.
+    """
+    steps = list(kept)
+    everything = steps == list(range(net.steps))
+    for node in net.nodes:
+        if node.id in found.spikes:
+            a, b = expected.spikes[node.id], found.spikes[node.id]
+            u, v = expected.potentials[node.id], found.potentials[node.id]
+            v = v if everything else v[steps]
+            if np.array_equal(a, b) and np.array_equal(u, v):
+                continue
+            spike, membrane = _where(a, b, list(range(len(a)))), _where(u, v, steps)
+            # At one step the membrane comes first: it is what the spike follows from.
+            at, name = min((w, n) for w, n in ((membrane, "membrane"), (spike, "spike")) if w is not None)
+            step, index = at[0], at[1:]
+            pair = (u[steps.index(step)], v[steps.index(step)]) if name == "membrane" else (a[step], b[step])
+            return Difference(node.path, step, index, name, int(pair[0][index]), int(pair[1][index]))
+        if node.id in found.outputs:
+            e, f = expected.outputs[node.id], found.outputs[node.id]
+            if not np.array_equal(e, f):
+                index = tuple(int(i) for i in np.argwhere(e != f)[0])
+                return Difference(node.path, net.steps - 1, index, "output", int(e[index]), int(f[index]))
+    return None
+
+
+def _where(a: npt.NDArray[Any], b: npt.NDArray[Any], steps: list[int]) -> tuple[int, ...] | None:
+    wrong = np.argwhere(a != b)
+    return None if len(wrong) == 0 else (steps[int(wrong[0][0])], *(int(i) for i in wrong[0][1:]))

@@ -1,0 +1,167 @@
+"""The fused time loop on CUDA: IF, LIF, PLIF and the signed neuron, alone or behind a batch norm and a residual.
+
+Spikes equal those of the plain loop bit for bit in single precision; gradients equal it to rounding. Only the input,
+and a residual where there is one, are kept for the backward pass, which computes the potentials again. A learned decay
+and all statistics stay on the device: nothing waits for it, but the comparison at the first use of each kind of layer.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from bitspike.kernels.norm import Norm
+from bitspike.kernels.triton.launch import Loop, dense, like, run_backward, run_forward, surrogate_numbers
+from bitspike.kernels.triton.norm import Statistics, affine, norm_backward, norm_fits, statistics, update
+from bitspike.kernels.triton.support import attempt, available
+from bitspike.kernels.triton.trial import passed, plain_gradients
+from bitspike.ops.dynamics import Rule
+
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+def fused_neuron(
+    x: Tensor,
+    *,
+    threshold: float | Tensor,
+    decay: float | Tensor | None,
+    rule: Rule,
+    initial: float | Tensor,
+    retract: float | None = None,
+    norm: Norm | None = None,
+    residual: Tensor | None = None,
+) -> Tensor | None:
+    """Run a neuron over all steps from rest, or return None where the plain loop has to do it.
+
+    Args:
+        x: [T, N, ...] currents in float32, bfloat16 or float16; any dense layout of [N, ...] is taken as it is, steps
+            any distance apart; other memory is copied.
+        threshold: one number, or [C] for the channels of axis 2, without gradient.
+        decay: a number, a learned scalar in float32, or None for a neuron without a leak.
+        rule: comparison, reset, leak, surrogate; a resolution has to be a power of two.
+        initial: potential before the first step, one number or [C].
+        retract: given for the signed neuron.
+        norm: the batch norm between ``x`` and the neuron; in training its running statistics are updated.
+        residual: [T, N, ...], added behind the norm.
+
+    Returns:
+        spikes [T, N, ...] in the dtype and layout of ``x``.
+    """
+    if not (
+        available(x.device)
+        and _plain_tensor(x)
+        and x.dtype in DTYPES
+        and x.dim() >= 2
+        and x.numel() > 0
+        and not torch.compiler.is_compiling()
+        and surrogate_numbers(rule.surrogate) is not None
+        and _resolved(rule.resolution)
+        and (retract is None or (decay is None and rule.reset == "soft"))
+        and (norm is None or norm_fits(x, norm, axis=2))
+        and (residual is None or residual_fits(x, residual))
+    ):
+        return None
+    if isinstance(decay, Tensor) and not (decay.numel() == 1 and decay.dtype == torch.float32 and _near(x, decay)):
+        return None
+    numbers = _spread(x, threshold), _spread(x, initial)
+    if numbers[0] is None or numbers[1] is None:
+        return None
+    x = dense(x)
+    if residual is not None and residual.stride()[1:] != x.stride()[1:]:
+        residual = like(x).to(residual.dtype).copy_(residual)
+    loop = Loop(
+        rule,
+        numbers[0],
+        numbers[1],
+        decay.reshape(()) if isinstance(decay, Tensor) else decay,
+        retract,
+        None if norm is None else (x.new_empty(()),) * 3,
+        residual,
+    )
+    return attempt(lambda: _run(x, loop, norm)) if passed(x, loop) else None
+
+
+def _run(x: Tensor, loop: Loop, norm: Norm | None) -> Tensor:
+    seen = None
+    if norm is not None:
+        with torch.no_grad():
+            seen = statistics(x.flatten(0, 1), norm)
+    gain, shift = (None, None) if norm is None else norm[:2]
+    out = cast(Tensor, _Fused.apply(x, loop.decay, loop.residual, gain, shift, loop, norm, seen))
+    if norm is not None and seen is not None:
+        update(x.flatten(0, 1), norm, seen)  # not before the kernel has run: the plain path would do it again
+    return out
+
+
+class _Fused(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        decay: Tensor | float | None,
+        residual: Tensor | None,
+        gain: Tensor | None,
+        shift: Tensor | None,
+        loop: Loop,
+        norm: Norm | None,
+        seen: Statistics | None,
+    ) -> Tensor:
+        if norm is not None and seen is not None:
+            loop = loop._replace(affine=affine(norm, seen))
+        learned = decay if isinstance(decay, Tensor) else None
+        ctx.save_for_backward(x, learned, residual, gain, *(loop.affine or (None,) * 3), *(seen or (None,) * 3))
+        # Tensors are held where autograd sees them change and lets them go.
+        ctx.loop = loop._replace(decay=loop.decay if learned is None else None, affine=None, residual=None)
+        ctx.norm = None if norm is None else norm._replace(gain=None, shift=None)
+        return run_forward(x, loop)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, decay, residual, gain, mean, scale, shift, *seen = ctx.saved_tensors
+        loop = ctx.loop._replace(
+            decay=ctx.loop.decay if decay is None else decay,
+            affine=None if mean is None else (mean, scale, shift),
+            residual=residual,
+        )
+        # The gradient is owed, whatever has become of Triton since the forward pass.
+        dx, ddecay = attempt(lambda: run_backward(x, grads[0], loop)) or plain_gradients(x, grads[0], loop)
+        dresidual = None if residual is None else dx.to(residual.dtype)
+        dgain = dshift = None
+        if ctx.norm is not None:
+            flat, dgain, dshift = norm_backward(dx.flatten(0, 1), x.flatten(0, 1), gain, Statistics(*seen), ctx.norm)
+            dx = flat.view(x.shape)
+        all_ = (dx, None if ddecay is None else ddecay.to(decay.dtype), dresidual, dgain, dshift)
+        return *(g if n else None for g, n in zip(all_, ctx.needs_input_grad, strict=False)), None, None, None
+
+
+def _plain_tensor(x: Tensor) -> bool:
+    """Tell whether ``x`` is no subclass with an arithmetic of its own."""
+    return type(x) in (Tensor, torch.nn.Parameter)
+
+
+def _near(x: Tensor, other: Tensor) -> bool:
+    return _plain_tensor(other) and other.device == x.device
+
+
+def _resolved(resolution: float | None) -> bool:
+    """Tell whether dividing by the resolution is exact: torch divides on CUDA by multiplying with the inverse."""
+    return resolution is None or (abs(math.log2(resolution)) <= 100 and math.frexp(resolution)[0] == 0.5)
+
+
+def residual_fits(x: Tensor, residual: Tensor) -> bool:
+    """Tell whether a residual is of the shape of ``x`` and beside it."""
+    return residual.shape == x.shape and residual.dtype in DTYPES and _near(x, residual)
+
+
+def _spread(x: Tensor, value: float | Tensor) -> float | Tensor | None:
+    """Return a number, or one for each channel [C] in single precision; None for what does not fit."""
+    if not isinstance(value, Tensor):
+        return float(value)
+    channels = x.shape[2] if x.dim() > 2 else 1
+    if value.requires_grad or value.dim() > 1 or value.numel() not in (1, channels) or not _near(x, value):
+        return None
+    return value.to(torch.float32).expand(channels).contiguous()

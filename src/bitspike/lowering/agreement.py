@@ -1,0 +1,211 @@
+"""How far a lowered network is from the float network that was trained; measured, beside the certificate."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from bitspike.conversion.result import Conversion, spiking_part
+from bitspike.errors import ConstraintError, DataError
+from bitspike.integer.codes import counted_codes, decode
+from bitspike.integer.engine import TorchEngine
+from bitspike.integer.network import IntegerNetwork
+from bitspike.nn import BernoulliCoder, Neuron
+from bitspike.nn.trace import evaluation
+from bitspike.ops.answers import need_classes, pairs, true_classes
+from bitspike.ops.entering import Clipped
+from bitspike.ops.wrappers import bare, unwrapped
+
+Int8s = npt.NDArray[np.int8]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Float network against integer network on the same inputs.
+
+    Args:
+        spikes: share of equal spikes over all neurons, steps and samples, 0 to 1.
+        layers: the same share by layer.
+        predictions: share of samples with the same predicted class.
+        accuracy: of the float network, 0 to 1.
+        lowered_accuracy: of the integer network.
+        samples: inputs compared.
+        inputs_clipped: input values that lay beyond the grid of the input and were clipped to it, on both sides.
+    """
+
+    spikes: float
+    layers: dict[str, float]
+    predictions: float
+    accuracy: float
+    lowered_accuracy: float
+    samples: int
+    inputs_clipped: int = 0
+
+    @property
+    def accuracy_difference(self) -> float:
+        """Accuracy of the integers minus that of the float network."""
+        return self.lowered_accuracy - self.accuracy
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {**asdict(self), "accuracy_difference": self.accuracy_difference}
+
+
+@dataclass
+class Tally:
+    """Equal spikes and right answers, counted batch by batch."""
+
+    equal: Counter[str] = field(default_factory=Counter)
+    total: Counter[str] = field(default_factory=Counter)
+    samples: int = 0
+    same: int = 0
+    right: int = 0
+    right_lowered: int = 0
+    clipped: Clipped = field(default_factory=Clipped)
+
+    def spikes(self, net: IntegerNetwork, floats: Mapping[str, Sequence[Int8s]], integers: Mapping[str, Int8s]) -> None:
+        """Count the spikes of one batch.
+
+        Args:
+            net: whose neurons they are of.
+            floats: what :class:`recorded` kept of the float network.
+            integers: what each neuron of the integer network sent, by its id.
+        """
+        for node in net.neurons:
+            a, b = floats[node.path][node.call], integers[node.id]
+            self.equal[node.path] += int((a == b).sum())
+            self.total[node.path] += b.size
+
+    def answers(self, floats: npt.NDArray[Any], integers: npt.NDArray[Any], labels: npt.NDArray[Any]) -> None:
+        """Count the predicted classes of one batch; [N] each."""
+        self.samples += len(labels)
+        self.same += int((floats == integers).sum())
+        self.right += int((floats == labels).sum())
+        self.right_lowered += int((integers == labels).sum())
+
+    def result(self) -> Agreement:
+        """Return the shares, and say what was clipped.
+
+        Raises:
+            DataError: no sample was counted.
+        """
+        samples = self.samples
+        if samples == 0:
+            raise DataError(
+                "there is nothing to compare: the batches hold no sample; an iterator may have been read to its end "
+                "before",
+                fix="pass the loader itself, not iter(loader)",
+            )
+        self.clipped.warn(stacklevel=3)
+        return Agreement(
+            spikes=self.equal.total() / max(1, self.total.total()),
+            layers={path: self.equal[path] / count for path, count in self.total.items()},
+            predictions=self.same / samples,
+            accuracy=self.right / samples,
+            lowered_accuracy=self.right_lowered / samples,
+            samples=samples,
+            inputs_clipped=self.clipped.values,
+        )
+
+
+@torch.no_grad()
+def compare(
+    model: nn.Module, net: IntegerNetwork, batches: Iterable[tuple[Any, Tensor]], *, seed: int = 0
+) -> Agreement:
+    """Run a float network and its integers side by side.
+
+    Args:
+        model: what was lowered; it is run in evaluation mode and single precision. Of a network that was converted in
+            part, or takes several inputs, the host's parts stand around the integers.
+        net: what :func:`bitspike.lowering.lower.lower` made of it; one read-out of class scores.
+        batches: inputs and labels, whole numbers [N] or shares of classes [N, classes]. Several inputs are a tuple of
+            tensors.
+        seed: of the random coder, where the network has one; both sides see the same spikes.
+
+    Raises:
+        ConstraintError: the network has more than one read-out, or inputs are none of its own, as of ``bs.encode``.
+        DataError: there is no sample, a batch is no pair, or labels are no classes.
+    """
+    host = _host(model)
+    if host is None and len(net.outputs) != 1:
+        raise ConstraintError(f"the network has {len(net.outputs)} read-outs; class scores come from one")
+    engine = TorchEngine(net)
+    tally = Tally()
+    coders = [m for m in model.modules() if isinstance(m, BernoulliCoder)]
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    generators = [coder.generator for coder in coders]
+    try:
+        for number, (x, y) in enumerate(pairs(batches, several=host is not None)):
+            for coder in coders:
+                coder.generator = torch.Generator().manual_seed(seed + number)
+            given = tuple(part.to(device) for part in (x if isinstance(x, list | tuple) else (x,)))
+            entries = given if host is None else host.entries(*given)
+            enters = entries[0] if host is None else host.pack(entries, tally.clipped)
+            count = tally.clipped if len(entries) == 1 else Clipped()  # a row holds codes, which were counted just now
+            codes = counted_codes(net, enters, count, generator=torch.Generator().manual_seed(seed + number))
+            given = tuple(x if x.is_floating_point() else x.float() for x in given)  # counts are as good as real
+            with bare(model) as network, evaluation(network), recorded(_part(network, host)) as spikes:
+                logits = network(*given)
+            trace = engine.run(codes)
+            leaving = [decode(output, trace.outputs[output.id]) for output in net.outputs]
+            lowered = (leaving[0] if host is None else _scores(host.results(leaving, *given))).argmax(1)
+            tally.spikes(net, spikes, trace.spikes)
+            true = true_classes(logits.cpu(), y.cpu())
+            if true is None and (y.shape != logits.shape[:1] or logits.dim() != 2):
+                need_classes(logits, y)
+            # One number per sample that is no class is no answer either.
+            tally.answers(logits.argmax(1).cpu().numpy(), lowered, (y if true is None else true).cpu().numpy())
+    finally:
+        for coder, generator in zip(coders, generators, strict=True):
+            coder.generator = generator
+    return tally.result()
+
+
+def _host(model: nn.Module) -> Conversion | None:
+    """Return the record of a network whose integers do not take what it takes, or give what it gives."""
+    found = unwrapped(model).__dict__.get("conversion")
+    if not isinstance(found, Conversion):
+        return None
+    several = sum(op.kind == "input" for op in found.core) > 1
+    return found if several or spiking_part(model) is not unwrapped(model) else None
+
+
+def _part(network: nn.Module, host: Conversion | None) -> nn.Module:
+    return network if host is None else spiking_part(network)
+
+
+def _scores(result: Any) -> npt.NDArray[Any]:
+    if not isinstance(result, Tensor):
+        raise ConstraintError(
+            f"the network returns a {type(result).__name__}; class scores are one tensor [N, classes]",
+            fix="bs.verify(net, snn.conversion.packed(images)) compares spikes and membranes without classes",
+        )
+    return result.cpu().numpy()
+
+
+class recorded:
+    """Keep what every neuron of a model sends while a block runs: path to one int8 [T, N, ...] per call."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.spikes: dict[str, list[Int8s]] = defaultdict(list)
+
+    def __enter__(self) -> dict[str, list[Int8s]]:
+        def keep(path: str) -> Any:
+            return lambda _module, _inputs, out: self.spikes[path].append(out.to(torch.int8).cpu().numpy())
+
+        self.handles = [
+            m.register_forward_hook(keep(path)) for path, m in self.model.named_modules() if isinstance(m, Neuron)
+        ]
+        return self.spikes
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self.handles:
+            handle.remove()

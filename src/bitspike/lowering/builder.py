@@ -1,0 +1,149 @@
+"""A network of integers under construction: its nodes, their ids, and the wires between them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from bitspike.errors import LoweringError
+from bitspike.integer.network import Add, Node, Readout, Reals, Shape, TransposedConvolution, Weight, Weighted
+from bitspike.integer.network import Neuron as NeuronNode
+from bitspike.lowering.wires import Branch, Wire, put_on_grid, smallest_scale
+
+
+class Builder:
+    """Collects the nodes of a network in the order of its data flow, and what had to be rounded on the way.
+
+    Args:
+        steps: time steps of the network.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        self.nodes: list[Node] = []
+        self.notes: list[str] = []
+        self._calls: Counter[str] = Counter()
+
+    def id(self, path: str) -> str:
+        """Return a fresh id for a module path; a second call of the same module gets a number."""
+        call = self._calls[path]
+        self._calls[path] += 1
+        word = "".join(c if c.isalnum() and c.isascii() else "_" for c in path)
+        word = word if call == 0 else f"{word}_call{call}"
+        taken = {n.id for n in self.nodes}
+        while word in taken:
+            word += "_"
+        return word
+
+    def call(self, path: str) -> int:
+        """Return which call of a module the last id was for, from 0."""
+        return self._calls[path] - 1
+
+    def add(self, node: Node) -> str:
+        """Keep a node and return its id."""
+        self.nodes.append(node)
+        return node.id
+
+    def wire(self, node: Node, scale: Reals, *, timed: bool) -> Wire:
+        """Keep a node and return the wire that leaves it."""
+        return Wire((Branch(self.add(node), np.asarray(scale)),), np.zeros(1), node.shape, timed)
+
+    def each(
+        self,
+        kind: type[Node],
+        path: str,
+        wire: Wire,
+        shape: Shape,
+        scaled: Callable[[Reals], Reals] = lambda scale: scale,
+        **fields: Any,
+    ) -> tuple[Branch, ...]:
+        """Put a node of its own behind every branch of a wire, and return the branches that leave them.
+
+        Args:
+            kind: of the nodes.
+            path: of their module.
+            wire: what they read.
+            shape: of what they send.
+            scaled: from the scale of a branch to the scale of what leaves its node.
+            fields: what else the nodes are made of.
+        """
+        branches = []
+        for branch in wire.branches:
+            scale = scaled(branch.scale)
+            node = kind(id=self.id(path), path=path, sources=(branch.node,), shape=shape, scale=np.abs(scale), **fields)
+            branches.append(Branch(self.add(node), scale))
+        return tuple(branches)
+
+    def plain(self, path: str, wire: Wire) -> Wire:
+        """Make a wire that layers can read: a sum of branches gets a node of its own."""
+        if wire.plain:
+            return wire
+        if wire.offset.any():
+            raise LoweringError(
+                f"{path} reads real values with an offset (a bias or batch norm without a neuron behind it)",
+                fix="put a neuron between them, or drop the bias",
+            )
+        unit = np.full(1, smallest_scale(wire).min())
+        on_grid = put_on_grid(wire, unit, 0, reference=unit)
+        if on_grid.worst > 0:
+            raise LoweringError(
+                f"{path} reads channels or branches whose scales are no whole multiples of one another",
+                fix="put a neuron between them; it brings every channel back to one scale",
+            )
+        sources = tuple(b.node for b in wire.branches)
+        node = Add(
+            id=self.id(f"{path}.sum"), path=path, sources=sources, shape=wire.shape, scale=unit, gains=on_grid.gains
+        )
+        return self.wire(node, unit, timed=wire.timed)
+
+    def rising(self, path: str, wire: Wire) -> Wire:
+        """Make every integer grow with its real value, which is what a maximum needs; scales and offsets may stay."""
+        if len(wire.branches) > 1:
+            return replace(self.plain(path, replace(wire, offset=np.zeros(1))), offset=wire.offset)
+        (branch,) = wire.branches
+        if (branch.scale >= 0).all():
+            return wire
+        sign, scale = np.where(branch.scale < 0, -1, 1), np.abs(branch.scale)
+        node = Add(
+            id=self.id(f"{path}.sign"), path=path, sources=(branch.node,), shape=wire.shape, scale=scale,
+            gains=(sign[None],),
+        )  # fmt: skip
+        return replace(wire, branches=(Branch(self.add(node), scale),))
+
+    def finished(self) -> tuple[Node, ...]:
+        """Return the nodes, with signs where they cost nothing."""
+        return tuple(_orient(self.nodes))
+
+
+def _orient(nodes: list[Node]) -> list[Node]:
+    """Turn negative gains into negated weight codes where the codes have no other reader."""
+    readers = Counter(s for n in nodes for s in n.sources)
+    by_id = {n.id: i for i, n in enumerate(nodes)}
+    nodes = list(nodes)
+    for i, reader in enumerate(nodes):
+        if not isinstance(reader, NeuronNode | Readout):
+            continue
+        gains = list(reader.gains)
+        for g, (gain, source) in enumerate(zip(reader.gains, reader.sources, strict=True)):
+            node = nodes[by_id[source]]
+            if not isinstance(node, Weighted) or readers[source] > 1 or not _mirrored(node.weight):
+                continue
+            sign = np.where((gain < 0).all(0), -1, 1)
+            if (sign > 0).all() or isinstance(node, TransposedConvolution):
+                continue
+            gains[g] = gain * sign
+            channels = np.broadcast_to(sign, (len(node.weight.codes),)).reshape(-1, *[1] * (node.weight.codes.ndim - 1))
+            weight = replace(node.weight, codes=node.weight.codes * channels)
+            nodes[by_id[source]] = replace(node, weight=weight)
+        nodes[i] = replace(reader, gains=tuple(gains))
+    return nodes
+
+
+def _mirrored(weight: Weight) -> bool:
+    """Tell whether a grid of codes holds the negative of each of its codes."""
+    levels = weight.levels or (weight.low, weight.high)
+    return set(levels) == {-level for level in levels}

@@ -1,0 +1,189 @@
+"""Choose the integers of a neuron or read-out: unit, fraction bits, threshold, bias, leak."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from bitspike.errors import ConstraintError, LoweringError
+from bitspike.integer.network import Integers, Reals
+from bitspike.lowering.wires import OnGrid, Wire, integers, natural_unit, put_on_grid, whole, without_dead
+from bitspike.nn.neuron import LIF, PLIF, Neuron, SignedIF
+from bitspike.ops.grids import Dyadic, dyadic
+
+
+@dataclass(frozen=True)
+class Precision:
+    """How fine the integers are.
+
+    Args:
+        tolerance: the largest relative error of a threshold, gain or bias that is accepted when no choice is exact.
+        fraction_bits: bits of the potential below one count of the synaptic sum; None takes the fewest that are
+            exact, or that keep the tolerance.
+        max_fraction_bits: the most that are tried.
+        leak_bits: width of the leak's numerator.
+        float_bits: width of the codes of a weight that no scheme quantises.
+    """
+
+    tolerance: float = 2.0**-12
+    fraction_bits: int | None = None
+    max_fraction_bits: int = 20
+    leak_bits: int = 8
+    float_bits: int = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """The integers of a neuron as arguments of :class:`bitspike.integer.network.Neuron`, and what was rounded."""
+
+    arguments: dict[str, Any]
+    notes: tuple[str, ...]
+
+
+def leak_of(neuron: Neuron, precision: Precision) -> tuple[float, Dyadic]:
+    """Return the decay of a neuron and the m / 2**k that stands for it."""
+    decay = neuron.decay if isinstance(neuron, LIF | PLIF) else 1.0
+    return decay, dyadic(decay, bits=precision.leak_bits)
+
+
+def fit_neuron(wire: Wire, neuron: Neuron, *, steps: int, precision: Precision, path: str) -> Fitted:
+    """Choose the integers of a spiking neuron that reads ``wire``.
+
+    With a hard reset the threshold is only compared, never subtracted, so rounding it up (``ge``) or down (``gt``) to
+    the next integer changes no spike. A leak of m / 2**k is exact while every product keeps its bits: all that enters
+    the potential ends in k zeros for every step, or a ``resolution`` rounds in training as the integers do.
+    """
+    rule, notes = neuron.rule, []
+    decay, leak = leak_of(neuron, precision)
+    if float(leak) != decay:
+        notes.append(f"{path}: decay {decay:.6g} became {leak.numerator}/2**{leak.shift}")
+    if rule.decay_input:
+        wire = wire.affine(np.asarray(1 - decay), np.zeros(1))
+    theta = torch.as_tensor(neuron.threshold, dtype=torch.float64).reshape(-1).cpu().numpy()
+    if len(theta) not in (1, wire.shape[0]):
+        raise LoweringError(f"{path}: has {len(theta)} thresholds and gets {list(wire.shape)} per sample")
+    wire, dead = without_dead(wire, theta)
+    if dead:
+        notes.append(f"{path}: {dead} channels whose gain is as good as 0 were switched off")
+    if isinstance(neuron, SignedIF) and neuron.half_threshold:
+        initial = theta / 2
+    else:
+        initial = torch.as_tensor(neuron.initial, dtype=torch.float64).reshape(-1).cpu().numpy()
+    unit = np.full(1, rule.resolution) if rule.resolution is not None else natural_unit(wire, theta, np.abs(initial))
+    unit, theta = np.broadcast_arrays(unit, theta)
+
+    def at(k: int) -> tuple[OnGrid, dict[str, Any], float]:
+        grid = put_on_grid(wire, unit, k, reference=theta)
+        step = unit / 2.0**k
+        exact = whole(theta / step)
+        worst = grid.worst
+        if rule.reset == "hard":
+            threshold = np.ceil(exact) if rule.fire == "ge" else np.floor(exact)
+        else:
+            threshold = np.round(exact)
+            worst = max(worst, float(np.abs(threshold / exact - 1).max()))
+        start, after = whole(initial / step), whole(np.full(1, rule.v_reset) / step)
+        for value in (start, after):
+            worst = max(worst, float((np.abs(np.round(value) - value) / exact).max()))
+        values: dict[str, Any] = {
+            "threshold": integers(np.maximum(threshold, 1 if rule.fire == "ge" else 0))[None],
+            "initial": integers(np.round(start)),
+            "v_reset": integers(np.round(after)),
+        }
+        # A declared resolution rounds in training as the integers do. Otherwise a leak that runs out of bits loses
+        # less than one count per step, and that loss leaks away like the rest.
+        if rule.resolution is None and leak.shift:
+            entering = [*grid.gains, grid.bias, values["initial"]]
+            entering.append(values["threshold"] if rule.reset == "soft" else values["v_reset"])
+            products = steps - 1 + int(rule.leak == "after" or bool(values["initial"].any()))
+            if leak.shift * products > min(_zeros_at_end(x) for x in entering):
+                worst = max(worst, sum(float(leak) ** i for i in range(products)) * float((1 / exact).max()))
+        if isinstance(neuron, SignedIF):
+            values |= {"signed": True, "retract": integers(np.ceil(whole(neuron.retract / step)))}
+        return grid, values, worst
+
+    k, (grid, values, worst) = _fewest(at, precision, fixed=0 if rule.resolution is not None else None)
+    if worst > 0:
+        notes.append(f"{path}: rounded within {worst:.2g} of the threshold, with {k} fraction bits")
+    arguments = {
+        **values,
+        "gains": grid.gains,
+        "bias": at_once(grid.bias, steps) if wire.burst else grid.bias,
+        "unit": np.asarray(unit / 2.0**k),
+        "fraction_bits": k,
+        "leak": leak,
+        "leak_order": rule.leak,
+        "reset": rule.reset,
+        "fire": rule.fire,
+    }
+    return Fitted(arguments, tuple(notes))
+
+
+def at_once(bias: Integers, steps: int) -> Integers:
+    """Return a bias [1, C] of every step as one that arrives at the first step alone, [T, C].
+
+    Example:
+        >>> at_once(np.array([[3]]), steps=2).tolist()
+        [[6], [0]]
+    """
+    return np.concatenate([bias * steps, np.zeros((steps - 1, bias.shape[1]), np.int64)])
+
+
+def _zeros_at_end(values: Integers) -> int:
+    """Return how often all of the values can be halved; 64 if all are 0.
+
+    Example:
+        >>> _zeros_at_end(np.array([12, 8, 0])), _zeros_at_end(np.array([0]))
+        (2, 64)
+    """
+    bits = int(np.bitwise_or.reduce(values, axis=None))
+    return (bits & -bits).bit_length() - 1 if bits else 64
+
+
+def fit_readout(
+    wire: Wire, *, precision: Precision, path: str, rates: bool = False
+) -> tuple[tuple[Integers, ...], Integers, Reals, tuple[str, ...]]:
+    """Choose the integers of a read-out; returns gains, bias, the real value of one count, and notes.
+
+    One unit serves all classes, so the largest count is the answer without any multiplication. Only ``rates``,
+    spikes that leave a network without a layer in between, may be worth different values by channel, units [C] then.
+    """
+    largest = np.max([np.abs(b.scale).max() for b in wire.branches], keepdims=True)
+    wire, dead = without_dead(wire, largest)
+    unit = np.full(1, natural_unit(wire).min())
+
+    def at(k: int) -> tuple[OnGrid, None, float]:
+        grid = put_on_grid(wire, unit, k, reference=unit)
+        return grid, None, grid.worst
+
+    k, (grid, _, worst) = _fewest(at, precision, fixed=None)
+    single = wire.branches[0].scale if len(wire.branches) == 1 else np.zeros(1)
+    if rates and worst > 0 and (single > 0).all() and not wire.offset.any():
+        # Counts of one source need no common unit: each channel's count has its own real value.
+        return (np.ones((1, 1), np.int64),), np.zeros((1, 1), np.int64), single, ()
+    notes = [f"{path}: {dead} channels whose gain is as good as 0 were switched off"] if dead else []
+    if worst > 0:
+        notes.append(f"{path}: rounded within {worst:.2g} of one count, with {k} fraction bits")
+    return grid.gains, grid.bias, unit / 2.0**k, tuple(notes)
+
+
+def _fewest(at: Any, precision: Precision, *, fixed: int | None) -> tuple[int, Any]:
+    """Return the fewest fraction bits that are exact; else the fewest that keep the tolerance; else the best."""
+    if fixed is not None or precision.fraction_bits is not None:
+        k = fixed if fixed is not None else precision.fraction_bits
+        assert k is not None
+        return k, at(k)
+    tried = [at(0)]
+    while tried[-1][2] > 0 and len(tried) <= precision.max_fraction_bits:
+        try:
+            tried.append(at(len(tried)))
+        except ConstraintError:  # numbers of more than 53 bits
+            break
+    errors = [found[2] for found in tried]
+    if errors[-1] == 0:
+        return len(tried) - 1, tried[-1]
+    k = next((k for k, error in enumerate(errors) if error <= precision.tolerance), int(np.argmin(errors)))
+    return k, tried[k]

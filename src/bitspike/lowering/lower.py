@@ -1,0 +1,270 @@
+"""Turn a trained or converted network into integers.
+
+The model's data flow is followed once. Layers with weights become integer codes; batch norms, pools and biases become
+scales and offsets of a wire; a neuron turns them into an integer threshold, bias and gain on one grid. What the integer
+form cannot hold is refused by name.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+
+from bitspike.conversion.result import conversion_of
+from bitspike.errors import ConstraintError, LoweringError
+from bitspike.graph.capture.guests import halves
+from bitspike.integer.network import Concat, Input, IntegerNetwork, Readout, Reshape, Slice
+from bitspike.lowering.builder import Builder
+from bitspike.lowering.fit_neuron import Precision
+from bitspike.lowering.modules import Modules
+from bitspike.lowering.wires import Branch, Wire
+from bitspike.nn import BernoulliCoder, Codes, Encoder, RateCoder, Repeat
+from bitspike.nn.trace import evaluation, trace
+from bitspike.ops.grids import Grid
+from bitspike.ops.wrappers import bare, wrappers
+
+_SUMS = (operator.add, operator.iadd, torch.add)
+
+
+def lower(
+    model: nn.Module,
+    example: Tensor | tuple[Tensor, ...],
+    *,
+    grid: Grid | None = None,
+    precision: Precision | None = None,
+) -> IntegerNetwork:
+    """Lower a network to integers.
+
+    Args:
+        model: a network of :mod:`bitspike.nn` modules and torch layers that ends in a read-out. It is lowered as it
+            stands in evaluation mode; the model itself is not changed. Of a network that was converted in part the
+            spiking part is lowered; it reads ``model.conversion.packed(images)``.
+        example: one or more inputs as the model takes them, [N, ...], or [T, N, ...] for a model without an encoder. Of
+            a converted network of several inputs a tuple; its integers read all of them side by side,
+            ``model.conversion.packed(a, b)``.
+        grid: integer grid of the input. None is the grid that a conversion found. Of other networks it means 8-bit
+            images in [0, 1], that is ``Grid(1/255, 0, 255)``, or, where the model has no encoder and the example holds
+            0 and 1 only, spikes, ``Grid(1.0, 0, 1)``; any other input is refused.
+        precision: tolerances and widths; see :class:`Precision`.
+
+    Returns:
+        the integer network. Its ``notes`` say everything that had to be rounded; none means that the integers do
+        exactly what the network does in evaluation.
+
+    Raises:
+        LoweringError: the model holds something that the integer form cannot express; the message names it.
+
+    Example:
+        >>> from bitspike.nn import LIF, RateReadout, Repeat, TimeDistributed
+        >>> model = nn.Sequential(Repeat(steps=2), TimeDistributed(nn.Linear(4, 3)), LIF(0.5), RateReadout())
+        >>> [type(n).__name__ for n in lower(model, torch.zeros(1, 4)).nodes]
+        ['Input', 'Linear', 'Neuron', 'Readout']
+    """
+    around, host, examples = wrappers(model), "", example if isinstance(example, tuple) else (example,)
+    with bare(model) as network:
+        grid = _event_grid(network) if grid is None else grid
+        part = network.__dict__.get("spiking")
+        if isinstance(part, nn.Module) and part is not network:
+            conversion = conversion_of(network)
+            network, examples, host = part, conversion.entries(*examples), "; ".join(conversion.host)
+        with evaluation(network), torch.no_grad():
+            net = _Lowering(network, examples, grid, precision or Precision()).run()
+    if kinds := halves(model):
+        name = str(kinds[0]).removeprefix("torch.")
+        said = f"the network computes in {name}, which rounds its sums; the integers do what model.float() does"
+        net = replace(net, notes=(said, *net.notes))
+    more = {name: words for name, words in (("host", host), ("around", ", ".join(around))) if words}
+    return replace(net, source={**net.source, **more})
+
+
+def _event_grid(model: nn.Module) -> Grid | None:
+    """Return the grid that a conversion found for spikes or counts that are given; no module holds it."""
+    if "conversion" not in model.__dict__ or conversion_of(model).settings.coding != "events":
+        return None
+    grids = conversion_of(model).grids.values()
+    return next(iter(grids)) if len(grids) == 1 else None
+
+
+class _Lowering:
+    """One pass over one model."""
+
+    def __init__(self, model: nn.Module, examples: tuple[Tensor, ...], grid: Grid | None, precision: Precision) -> None:
+        self.model, self.examples, self.given = model, examples, grid
+        self.modules = dict(model.named_modules())
+        encoders = [m for m in self.modules.values() if isinstance(m, Encoder)]
+        if len(encoders) > 1 and not (len(examples) > 1 and all(type(e) is Repeat for e in encoders)):
+            raise LoweringError(
+                f"the model has {len(encoders)} encoders; the integer form holds one input",
+                fix="of a converted network with coding='direct' all inputs, example=(a, b); or one tensor that holds "
+                "them side by side, cut inside the network: a, b = x[:, :3], x[:, 3:]",
+            )
+        self.encoder = encoders[0] if encoders else None
+        self.steps = self.encoder.steps if self.encoder else int(examples[0].shape[0])
+        self.made = Builder(self.steps)
+        self.grids: dict[str, Grid] = {}
+        self.module = Modules(self.made, self.grids, precision)
+
+    def run(self) -> IntegerNetwork:
+        graph = trace(self.model)
+        wires = self._enter([node for node in graph.nodes if node.op == "placeholder"])
+        for node in graph.nodes:
+            if node not in wires:
+                wires[node] = self._visit(node, wires)
+        source = {"model": type(self.model).__name__, "torch": torch.__version__}
+        return IntegerNetwork(self.steps, self.made.finished(), tuple(self.made.notes), source)
+
+    def _visit(self, node: fx.Node, wires: dict[fx.Node, Any]) -> Any:
+        args = fx.node.map_arg(node.args, lambda n: wires[n])
+        kwargs = fx.node.map_arg(node.kwargs, lambda n: wires[n])
+        if node.op == "output":
+            return self._leave(args[0])
+        if node.op == "call_module":
+            if len(args) != 1 or kwargs:
+                raise LoweringError(f"{node.target}: is called with more than one tensor", fix="module(x)")
+            try:
+                return self.module(str(node.target), self.modules[str(node.target)], args[0])
+            except ConstraintError as error:
+                raise LoweringError(f"{node.target}: {error.message}", fix=error.fix) from error
+        if node.op == "get_attr":
+            raise LoweringError(f"{node.target}: a tensor of the model enters the data flow outside any layer")
+        return self._function(node, args, kwargs)
+
+    def _enter(self, entries: list[fx.Node]) -> dict[fx.Node, Any]:
+        """Return the wires that leave the input, one for each argument of the model."""
+        if len(entries) != len(self.examples):
+            count = f"{len(self.examples)} example{'s' * (len(self.examples) != 1)}"
+            raise LoweringError(f"the model has {len(entries)} inputs, and {count} came", fix="example=(a, b)")
+        if len(entries) > 1:
+            return self._enter_side_by_side(entries)
+        (node,), (example,) = entries, self.examples
+        declared = next((m.grid for m in self.modules.values() if isinstance(m, Codes)), None)
+        grid = self._input_grid(example, self.given or declared)
+        untimed = self.encoder is not None
+        shape = tuple(example.shape[1:] if untimed else example.shape[2:])
+        coding, divisor = "direct", 1.0
+        if isinstance(self.encoder, BernoulliCoder):
+            coding, divisor = "bernoulli", self.encoder.divisor
+        elif isinstance(self.encoder, RateCoder):
+            coding = "rate"
+        scale = np.full(1, grid.scale)
+        constant = isinstance(self.encoder, Repeat)
+        entry = Input(
+            id="input", path="input", shape=shape, scale=scale, grid=grid, constant=constant, coding=coding,
+            divisor=divisor,
+        )  # fmt: skip
+        self.grids[entry.id] = grid
+        return {node: self.made.wire(entry, scale, timed=not untimed)}
+
+    def _enter_side_by_side(self, entries: list[fx.Node]) -> dict[fx.Node, Any]:
+        """Return the wires of several inputs whose codes, each on a grid of its own, lie in one row."""
+        if self.encoder is None:
+            raise LoweringError(f"the model has {len(entries)} inputs without an encoder", fix="coding='direct'")
+        grids = [self._input_grid(x, self._grid_of(n)) for n, x in zip(entries, self.examples, strict=True)]
+        sizes = [math.prod(x.shape[1:]) for x in self.examples]
+        row = Grid(1.0, min(g.low for g in grids), max(g.high for g in grids))
+        entry = Input(id="input", path="input", shape=(sum(sizes),), scale=np.ones(1), grid=row, constant=True)
+        wire, wires, start = self.made.wire(entry, np.ones(1), timed=False), {}, 0
+        for node, example, grid, size in zip(entries, self.examples, grids, sizes, strict=True):
+            path, shape = str(node.target), tuple(example.shape[1:])
+            branches = self.made.each(Slice, path, wire, (size,), start=start, stop=start + size)
+            found = replace(wire, branches=branches, shape=(size,)).affine(np.full(1, grid.scale), np.zeros(1))
+            if len(shape) > 1:
+                found = replace(found, branches=self.made.each(Reshape, path, found, shape), shape=shape)
+            self.grids[found.branches[0].node] = grid
+            wires[node] = found
+            start += size
+        return wires
+
+    def _grid_of(self, node: fx.Node) -> Grid | None:
+        """Return the grid that the model itself puts an input on."""
+        readers = [self.modules[str(user.target)] for user in node.users if user.op == "call_module"]
+        return next((reader.grid for reader in readers if isinstance(reader, Codes)), None)
+
+    def _leave(self, result: Any) -> None:
+        results = result if isinstance(result, tuple | list) else [result]
+        for r in results:
+            if isinstance(r, Wire):
+                raise LoweringError(
+                    f"the model's output is no read-out: {list(r.shape)} per sample{' and step' * r.timed}",
+                    fix="end it with bs.RateReadout() or bs.SumReadout()",
+                )
+        if not any(isinstance(r, Readout) for r in results):
+            raise LoweringError(
+                f"the model returns a {type(result).__name__}; a read-out or a tuple of them is needed",
+                fix="end it with bs.RateReadout() or bs.SumReadout()",
+            )
+
+    def _function(self, node: fx.Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        target = node.target
+        wires = [a for a in args if isinstance(a, Wire)]
+        if target in _SUMS and len(wires) == 2 and len(args) == 2 and not kwargs:
+            if wires[0].shape != wires[1].shape:
+                raise LoweringError(f"{node.name}: adds {wires[0].shape} to {wires[1].shape}; equal shapes are needed")
+            return wires[0].plus(wires[1])
+        if (
+            target in (torch.flatten, "flatten")
+            and wires
+            and tuple(args[1:]) == ((2,) if wires[0].timed else (1,))
+            and not kwargs
+        ):
+            return self.module.flatten(node.name, wires[0])
+        if target in (torch.cat, torch.concat) and args and not isinstance(args[0], Wire):
+            axis = args[1] if len(args) > 1 else kwargs.get("dim", 0)
+            return self._concat(node.name, list(args[0]), axis)
+        name = target if isinstance(target, str) else getattr(target, "__name__", str(target))
+        raise LoweringError(
+            f"{node.name}: the integer form has no {name!r}",
+            fix="a module of torch.nn inside bs.TimeDistributed, or + for a residual sum",
+        )
+
+    def _concat(self, path: str, wires: list[Wire], axis: int) -> Wire:
+        channels = 2 if wires[0].timed else 1
+        dims = channels + len(wires[0].shape)
+        if axis % dims != channels or len({(w.shape[1:], w.timed, w.burst) for w in wires}) > 1:
+            shapes = ", ".join(str(list(w.shape)) for w in wires)
+            raise LoweringError(f"{path}: joins {shapes} along axis {axis}; channels, axis {channels}, can be joined")
+        wires = [w if len(w.branches) == 1 else self.made.plain(path, w) for w in wires]
+
+        def joined(parts: list[Any]) -> Any:
+            return np.concatenate([np.broadcast_to(p, (w.shape[0],)) for p, w in zip(parts, wires, strict=True)])
+
+        scale = joined([w.branches[0].scale for w in wires])
+        node = Concat(
+            id=self.made.id(path), path=path, sources=tuple(w.branches[0].node for w in wires),
+            shape=(sum(w.shape[0] for w in wires), *wires[0].shape[1:]), scale=np.abs(scale),
+        )  # fmt: skip
+        return replace(
+            wires[0],
+            branches=(Branch(self.made.add(node), scale),),
+            offset=joined([w.offset for w in wires]),
+            shape=node.shape,
+        )
+
+    def _input_grid(self, example: Tensor, grid: Grid | None) -> Grid:
+        x = example.detach().double().cpu()
+        if isinstance(self.encoder, BernoulliCoder | RateCoder):
+            return Grid(1.0, -1 if isinstance(self.encoder, BernoulliCoder) else 0, 1)
+        if grid is not None:
+            return grid
+        low, high = (float(x.min()), float(x.max())) if x.numel() else (0.0, 1.0)
+        whole = self.encoder is None and bool((x == x.round()).all())
+        if whole and (low, high) == (0, 1):
+            return Grid(1.0, 0, 1)  # spikes, step by step
+        if low >= 0 and high <= 1:  # false for NaN
+            return Grid(1 / 255, 0, 255)
+        bound = max(abs(low), abs(high))
+        wanted = f"bs.Grid(scale={bound / 127:.6g}, low=-127, high=127)"
+        if whole:  # counts, step by step
+            wanted = f"bs.Grid(scale=1.0, low={min(0, low):.0f}, high={max(1, high):.0f})"
+        raise LoweringError(
+            f"the example reaches from {low:.4g} to {high:.4g}; without a declared grid only 8-bit images "
+            "in [0, 1] are taken",
+            fix=f"bs.lower(model, example, grid={wanted}), or the grid on which your inputs lie",
+        )

@@ -1,0 +1,1 @@
+"""Spiking networks of the papers, each from one definition."""

@@ -1,0 +1,149 @@
+"""The two plain networks of the STBP line of work.
+
+Source: the repository STBP-train-and-compression (MNISTNet, CifarNet), after Wu et al., AAAI 2019, arXiv 1809.05793.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from bitspike.models.spiking.blocks import Make, MakeEncoder, MakeNorm, named, norm_before, over_time, sides, widened
+from bitspike.nn import LIF, RateReadout, Repeat, ThresholdBatchNorm
+from bitspike.ops.surrogate import Rectangle
+
+
+def stbp_lif() -> LIF:
+    """Make the neuron of these networks: decay 0.25, threshold 0.4, hard reset, fires strictly above the threshold.
+
+    The surrogate is 1 within 0.5 of the threshold, and gradients pass through the reset.
+
+    Example:
+        >>> import torch
+        >>> stbp_lif()(torch.tensor([[0.3], [0.3], [0.4]])).flatten().tolist()
+        [0.0, 0.0, 1.0]
+    """
+    return LIF(decay=0.25, threshold=0.4, surrogate=Rectangle(width=1.0), reset="hard", fire="gt")
+
+
+def mnist_net(
+    *,
+    steps: int = 2,
+    num_classes: int = 10,
+    in_channels: int = 1,
+    image_size: int | tuple[int, int] = 28,
+    neuron: Make = stbp_lif,
+    norm: MakeNorm | None = None,
+    readout: Make = RateReadout,
+    encoder: MakeEncoder = Repeat,
+    bias: bool = True,
+    width: float = 1.0,
+) -> nn.Module:
+    """Build MNISTNet: conv 15 - pool - conv 40 - pool - linear 300 - linear K, a neuron behind every layer and pool.
+
+    Convolutions are 5x5 with padding 2, without a bias; pools average 2x2; the output is the firing rate.
+
+    Args:
+        steps: T.
+        num_classes: K.
+        in_channels: C of the images.
+        image_size: height and width, multiples of 4.
+        neuron: makes each of the 6 neurons.
+        norm: makes a norm behind each convolution, from its channels; None for none, as published.
+        readout: makes what turns [T, N, K] into [N, K].
+        encoder: makes what turns [N, C, H, W] into [T, N, C, H, W], from T.
+        bias: give the linear layers a bias.
+        width: multiplies the channels and the hidden features.
+
+    Shape: [N, C, H, W] to [N, K].
+
+    Raises:
+        ConstraintError: the image size does not fit, or a value is not allowed.
+
+    Example:
+        >>> sum(p.numel() for p in mnist_net().parameters())
+        606685
+    """
+    height, columns = sides("mnist_net", image_size, multiple=4)
+    first, second, hidden = (widened(n, width) for n in (15, 40, 300))
+    features = second * (height // 4) * (columns // 4)
+    return named(
+        encoder=encoder(steps),
+        layer1=over_time(
+            conv=nn.Conv2d(in_channels, first, 5, padding=2, bias=False), norm=norm_before(neuron, norm, first)
+        ),
+        neuron1=neuron(),
+        pool1=over_time(pool=nn.AvgPool2d(2)),
+        neuron2=neuron(),
+        layer2=over_time(
+            conv=nn.Conv2d(first, second, 5, padding=2, bias=False), norm=norm_before(neuron, norm, second)
+        ),
+        neuron3=neuron(),
+        pool2=over_time(pool=nn.AvgPool2d(2)),
+        neuron4=neuron(),
+        layer3=over_time(flatten=nn.Flatten(), linear=nn.Linear(features, hidden, bias=bias)),
+        neuron5=neuron(),
+        layer4=over_time(linear=nn.Linear(hidden, num_classes, bias=bias)),
+        neuron6=neuron(),
+        readout=readout(),
+    )
+
+
+def cifar_net(
+    *,
+    steps: int = 2,
+    num_classes: int = 10,
+    in_channels: int = 3,
+    image_size: int | tuple[int, int] = 32,
+    neuron: Make = stbp_lif,
+    norm: MakeNorm | None = ThresholdBatchNorm,
+    readout: Make = RateReadout,
+    encoder: MakeEncoder = Repeat,
+    bias: bool = True,
+    width: float = 1.0,
+) -> nn.Module:
+    """Build CifarNet: conv 128, 256, pool, 512, pool, 1024, 512, linear 1024, 512, K, a neuron behind each.
+
+    Convolutions are 3x3 with padding 1, without a bias; pools average 2x2; the output is the firing rate.
+
+    Args:
+        steps: T.
+        num_classes: K.
+        in_channels: C of the images.
+        image_size: height and width, multiples of 4.
+        neuron: makes each of the 10 neurons.
+        norm: makes a norm behind each convolution, from its channels; the bare class ThresholdBatchNorm takes the
+            threshold of the neuron; None for none.
+        readout: makes what turns [T, N, K] into [N, K].
+        encoder: makes what turns [N, C, H, W] into [T, N, C, H, W], from T.
+        bias: give the linear layers a bias.
+        width: multiplies the channels and the hidden features.
+
+    Shape: [N, C, H, W] to [N, K].
+
+    Raises:
+        ConstraintError: the image size does not fit, or a value is not allowed.
+
+    Example:
+        >>> sum(p.numel() for p in cifar_net(width=1 / 32).parameters())
+        44414
+    """
+    height, columns = sides("cifar_net", image_size, multiple=4)
+    layers: dict[str, nn.Module] = {"encoder": encoder(steps)}
+    channels = in_channels
+    for number, out in enumerate((128, 256, 512, 1024, 512), start=1):
+        out = widened(out, width)
+        layers[f"layer{number}"] = over_time(
+            conv=nn.Conv2d(channels, out, 3, padding=1, bias=False), norm=norm_before(neuron, norm, out)
+        )
+        layers[f"neuron{number}"] = neuron()
+        if number in (2, 3):
+            layers[f"pool{number}"] = over_time(pool=nn.AvgPool2d(2))
+            layers[f"pool{number}_neuron"] = neuron()
+        channels = out
+    features = channels * (height // 4) * (columns // 4)
+    for number, out in enumerate((widened(1024, width), widened(512, width), num_classes), start=6):
+        flatten = nn.Flatten() if number == 6 else None
+        layers[f"layer{number}"] = over_time(flatten=flatten, linear=nn.Linear(features, out, bias=bias))
+        layers[f"neuron{number}"] = neuron()
+        features = out
+    return named(**layers, readout=readout())

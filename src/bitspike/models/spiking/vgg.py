@@ -1,0 +1,170 @@
+"""VGG-like networks of 3x3 convolutions.
+
+Sources: VGG9 of Kim and Panda, Frontiers in Neuroscience 15 (2021), arXiv 2010.01729; VGG11 of Hu et al. 2023
+(Fast-SNN), arXiv 2305.19868.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from bitspike.models.spiking.blocks import (
+    Make,
+    MakeEncoder,
+    MakeNorm,
+    initialize,
+    named,
+    norm_before,
+    over_time,
+    sides,
+    stack,
+    widened,
+)
+from bitspike.nn import IF, LIF, RateReadout, Repeat, ThresholdBatchNorm
+
+STAGES_9 = ((64, 64), (128, 128), (256, 256, 256))
+"""Channels of the convolutions of VGG9; a pool behind every stage."""
+
+LAYERS_11 = ((64, 1), (128, 2), (256, 1), (256, 2), (512, 1), (512, 2), (512, 1), (512, 2))
+"""Channels and stride of the convolutions of VGG11."""
+
+
+def average_pool() -> nn.AvgPool2d:
+    """Make the pool of these networks: the mean over 2x2."""
+    return nn.AvgPool2d(2)
+
+
+def vgg9(
+    *,
+    steps: int = 4,
+    num_classes: int = 10,
+    in_channels: int = 3,
+    image_size: int | tuple[int, int] = 32,
+    neuron: Make = LIF,
+    norm: MakeNorm | None = ThresholdBatchNorm,
+    pool: Make = average_pool,
+    readout: Make = RateReadout,
+    encoder: MakeEncoder = Repeat,
+    width: float = 1.0,
+) -> nn.Module:
+    """Build VGG9: conv 64, 64, pool, 128, 128, pool, 256, 256, 256, pool, linear 1024, linear K.
+
+    Convolutions are 3x3 with padding 1. No layer has a bias. A norm and a neuron stand behind every layer but the last,
+    whose currents are the logits. Pools take spikes and hand on their means.
+
+    Args:
+        steps: T.
+        num_classes: K.
+        in_channels: C of the images.
+        image_size: height and width, multiples of 8.
+        neuron: makes each of the 8 neurons.
+        norm: makes a norm behind each layer but the last, from its channels; the bare class ThresholdBatchNorm takes
+            the threshold of the neuron; None for none.
+        pool: makes each of the 3 pools, which halve height and width.
+        readout: makes what turns [T, N, K] into [N, K].
+        encoder: makes what turns [N, C, H, W] into [T, N, C, H, W], from T.
+        width: multiplies the channels and the hidden features.
+
+    Shape: [N, C, H, W] to [N, K].
+
+    Raises:
+        ConstraintError: the image size does not fit, or a value is not allowed.
+
+    Example:
+        >>> net = vgg9(width=1 / 16)
+        >>> sum(m.weight.numel() for m in net.modules() if isinstance(m, nn.Conv2d | nn.Linear))
+        23900
+    """
+    height, columns = sides("vgg9", image_size, multiple=2 ** len(STAGES_9))
+    layers: dict[str, nn.Module] = {"encoder": encoder(steps)}
+    channels, number = in_channels, 0
+    for stage, outs in enumerate(STAGES_9):
+        for place, out in enumerate(outs):
+            out, number = widened(out, width), number + 1
+            layers[f"layer{number}"] = over_time(
+                pool=pool() if stage > 0 and place == 0 else None,
+                conv=nn.Conv2d(channels, out, 3, padding=1, bias=False),
+                norm=norm_before(neuron, norm, out),
+            )
+            layers[f"neuron{number}"] = neuron()
+            channels = out
+    features = channels * (height // 8) * (columns // 8)
+    hidden = widened(1024, width)
+    layers["layer8"] = over_time(
+        pool=pool(),
+        flatten=nn.Flatten(),
+        linear=nn.Linear(features, hidden, bias=False),
+        norm=norm_before(neuron, norm, hidden, flat=True),
+    )
+    layers["neuron8"] = neuron()
+    layers["layer9"] = over_time(linear=nn.Linear(hidden, num_classes, bias=False))
+    return named(**layers, readout=readout())
+
+
+def vgg11(
+    *,
+    steps: int | None = 4,
+    num_classes: int = 10,
+    in_channels: int = 3,
+    image_size: int | tuple[int, int] = 32,
+    neuron: Make = IF,
+    norm: MakeNorm | None = nn.BatchNorm2d,
+    readout: Make = RateReadout,
+    encoder: MakeEncoder = Repeat,
+    width: float = 1.0,
+) -> nn.Module:
+    """Build VGG11: eight 3x3 convolutions, 64 to 512 channels, linear 4096, 4096, K; every second one strides by 2.
+
+    Nothing is pooled, which keeps the network convertible. A norm and a neuron stand behind every layer but the last,
+    whose currents are the logits and which alone has a bias. One definition makes the spiking network and the
+    networks without time, ``vgg11(steps=None, neuron=nn.ReLU)`` and ``neuron=lambda: QuantReLU(bits=4)``: weights and
+    norms have the same names in all three, and the clip of ``neuron5`` belongs to what stands at ``neuron5`` elsewhere.
+
+    Args:
+        steps: T; None for a network without time, whose encoder and read-out fall away.
+        num_classes: K.
+        in_channels: C of the images.
+        image_size: height and width, multiples of 16.
+        neuron: makes each of the 10 neurons, or the activations of a network without time.
+        norm: makes a norm behind each layer but the last, from its channels; the bare class ThresholdBatchNorm takes
+            the threshold of the neuron; None for none.
+        readout: makes what turns [T, N, K] into [N, K].
+        encoder: makes what turns [N, C, H, W] into [T, N, C, H, W], from T.
+        width: multiplies the channels and the hidden features.
+
+    Shape: [N, C, H, W] to [N, K].
+
+    Raises:
+        ConstraintError: the image size does not fit, or a value is not allowed.
+
+    Example:
+        >>> net = vgg11(steps=None, neuron=nn.ReLU, width=1 / 16)
+        >>> sum(m.weight.numel() for m in net.modules() if isinstance(m, nn.Conv2d | nn.Linear))
+        136972
+    """
+    height, columns = sides("vgg11", image_size, multiple=16)
+    layers: dict[str, nn.Module | None] = {"encoder": None if steps is None else encoder(steps)}
+    channels = in_channels
+    for number, (out, stride) in enumerate(LAYERS_11, start=1):
+        out = widened(out, width)
+        layers[f"layer{number}"] = stack(
+            steps,
+            conv=nn.Conv2d(channels, out, 3, stride, padding=1, bias=False),
+            norm=norm_before(neuron, norm, out),
+        )
+        layers[f"neuron{number}"] = neuron()
+        channels = out
+    features, hidden = channels * (height // 16) * (columns // 16), widened(4096, width)
+    for number in (9, 10):
+        layers[f"layer{number}"] = stack(
+            steps,
+            flatten=nn.Flatten() if number == 9 else None,
+            linear=nn.Linear(features, hidden, bias=False),
+            norm=norm_before(neuron, norm, hidden, flat=True),
+        )
+        layers[f"neuron{number}"] = neuron()
+        features = hidden
+    layers["layer11"] = stack(steps, linear=nn.Linear(hidden, num_classes))
+    net = named(**layers, readout=None if steps is None else readout())
+    initialize(net)
+    return net

@@ -1,0 +1,1 @@
+"""Norms whose gain and shift move into the neuron after them."""

@@ -1,0 +1,76 @@
+"""Follow the data through a model: a torch.fx graph whose leaves are the modules that Bitspike understands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import fx, nn
+
+from bitspike.errors import LoweringError
+from bitspike.nn import Encoder, Neuron, OverTime, QuantReLU, RateReadout, SumReadout, TimeDistributed
+from bitspike.nn.arrange import Pad, Permute, Reshape, Slice, Upsample
+from bitspike.nn.counts import Burst, Codes, CountMaxPool, Gain, SumPool
+from bitspike.nn.loops import time_in_forward
+from bitspike.nn.norms.shift import ShiftBatchNorm, ThresholdBatchNorm
+
+LEAVES = (
+    Encoder, Neuron, QuantReLU, TimeDistributed, RateReadout, SumReadout, ThresholdBatchNorm, ShiftBatchNorm, OverTime,
+    Pad, Permute, Reshape, Slice, Upsample, Burst, Codes, CountMaxPool, Gain, SumPool,
+)  # fmt: skip
+
+
+class Tracer(fx.Tracer):
+    """Stops at torch's own layers and at the modules of :mod:`bitspike.nn`; looks into everything else."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Tell whether a module is one node of the graph."""
+        plain = m.__module__.startswith("torch.nn") and not isinstance(m, nn.Sequential)
+        # A layer whose weight has a path is of a class made on the fly; it still is the layer.
+        layer = isinstance(m, nn.modules.conv._ConvNd | nn.Linear)
+        return plain or layer or isinstance(m, LEAVES)
+
+
+@contextmanager
+def evaluation(model: nn.Module) -> Iterator[None]:
+    """Put a model into evaluation mode for the length of a block; afterwards every module has its own mode back.
+
+    Example:
+        >>> model = nn.Sequential(nn.Dropout(), nn.Dropout().eval())
+        >>> with evaluation(model):
+        ...     [m.training for m in model]
+        [False, False]
+        >>> [m.training for m in model]
+        [True, False]
+    """
+    before = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in before.items():
+            module.training = training
+
+
+def trace(model: nn.Module) -> fx.Graph:
+    """Return the graph of a model.
+
+    Args:
+        model: its forward must not branch on the values or shapes of tensors.
+
+    Raises:
+        LoweringError: the model cannot be followed; the message has the reason and the way out.
+
+    Example:
+        >>> [n.op for n in trace(nn.Sequential(nn.Flatten())).nodes]
+        ['placeholder', 'call_module', 'output']
+    """
+    try:
+        return Tracer().trace(model)
+    except (fx.proxy.TraceError, TypeError, RuntimeError, ValueError, NameError, AttributeError) as error:
+        if (told := time_in_forward(model, error, converts=False)) is not None:
+            raise LoweringError(f"{type(model).__name__} cannot be followed: {told[0]}", fix=told[1]) from error
+        raise LoweringError(
+            f"{type(model).__name__} cannot be followed: {error}",
+            fix="keep branches on tensors out of forward, or move them in front of or behind the network",
+        ) from error

@@ -1,0 +1,1 @@
+"""The kinds of recipes: what is trained, and what is converted."""

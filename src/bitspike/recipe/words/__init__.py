@@ -1,0 +1,1 @@
+"""The sections that every kind of recipe is made of."""

@@ -1,0 +1,134 @@
+"""The weight path of a recipe: schemes and the rules of their scales, each a word (``kind``) and its numbers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveFloat
+
+from bitspike.recipe.words.value import Value
+
+Bits = Annotated[int, Field(ge=1, le=8)]
+
+
+# Scale rules --------------------------------------------------------------------------------------------------------
+
+
+class Max(Value):
+    kind: Literal["max"]
+    factor: PositiveFloat = 1.0
+
+
+class MeanAbs(Value):
+    kind: Literal["mean_abs"]
+    factor: PositiveFloat = 1.0
+
+
+class Percentile(Value):
+    kind: Literal["percentile"]
+    p: Annotated[float, Field(gt=0, le=100)] = 99.9
+
+
+class MSE(Value):
+    kind: Literal["mse"]
+    candidates: Annotated[int, Field(ge=2)] = 50
+    smallest: Annotated[float, Field(gt=0, lt=1)] = 0.1
+
+
+class Constant(Value):
+    kind: Literal["constant"]
+    value: PositiveFloat
+
+
+Rule = Annotated[Max | MeanAbs | Percentile | MSE | Constant, Field(discriminator="kind")]
+
+
+class Dyadic(Value):
+    """Round the step of ``rule`` to a power of two."""
+
+    kind: Literal["dyadic"]
+    rule: Rule = Max(kind="max")
+
+
+class Coded(Value):
+    """Keep the codes of weights that were trained as codes; ``rule`` is for those that were not."""
+
+    kind: Literal["coded"]
+    rule: Rule = Max(kind="max")
+    tolerance: Annotated[float, Field(gt=0, lt=0.5)] = 1e-3
+
+
+Scale = Annotated[Max | MeanAbs | Percentile | MSE | Constant | Dyadic | Coded, Field(discriminator="kind")]
+
+
+# Schemes ------------------------------------------------------------------------------------------------------------
+
+
+class Uniform(Value):
+    kind: Literal["uniform"]
+    bits: Bits
+    per_channel: bool = False
+    scale: Scale = Max(kind="max")
+    clip_gradient: bool = False
+
+
+class Midrise(Value):
+    kind: Literal["midrise"]
+    bits: Bits
+    clamp: bool = True
+
+
+class DoReFa(Value):
+    kind: Literal["dorefa"]
+    bits: Bits
+
+
+class Ternary(Value):
+    kind: Literal["ternary"]
+    threshold: Scale = MeanAbs(kind="mean_abs", factor=0.7)
+    per_channel: bool = False
+    scale: Scale = MeanAbs(kind="mean_abs")
+    window: PositiveFloat | None = None
+
+
+class Binary(Value):
+    kind: Literal["binary"]
+    per_channel: bool = False
+    scale: Scale = MeanAbs(kind="mean_abs")
+
+
+class PowerOfTwo(Value):
+    kind: Literal["power_of_two"]
+    bits: Bits
+    per_channel: bool = False
+    scale: Scale = Max(kind="max")
+
+
+class APoT(Value):
+    kind: Literal["apot"]
+    bits: Bits
+    per_channel: bool = False
+    scale: Scale = Max(kind="max")
+    normalize: bool = False
+    eps: PositiveFloat = 1e-8
+    clip_gradient: bool = False
+
+
+class FixedPoint(Value):
+    kind: Literal["fixed_point"]
+    step: PositiveFloat
+    bits: Annotated[int, Field(ge=1, le=24)] = 16
+
+
+Scheme = Annotated[
+    Uniform | Midrise | DoReFa | Ternary | Binary | PowerOfTwo | APoT | FixedPoint, Field(discriminator="kind")
+]
+
+
+class Weights(Value):
+    """What ``bs.attach`` is told; patterns are over the names of the model's layers, as in file names."""
+
+    quantize: Scheme
+    bias: Scheme | None = None
+    include: Annotated[tuple[str, ...], Field(min_length=1)] = ("*",)
+    skip: tuple[str, ...] = ()

@@ -1,0 +1,1 @@
+"""One run of a recipe: its folder, its stages, what was measured and where."""

@@ -1,0 +1,1 @@
+"""How each kind of recipe runs: training, and conversion."""

@@ -1,0 +1,54 @@
+"""The proof of a network: in memory, saved in a folder, or in that of its run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from torch import Tensor
+
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.saved.replay import Certificate
+from bitspike.integer.verify import Batch
+from bitspike.integer.verify import verify as prove
+from bitspike.runs.sketch import saved
+
+
+def verify(
+    network: IntegerNetwork | str | Path,
+    images: Tensor | Iterable[Batch] | None = None,
+    *,
+    batch_size: int | None = None,
+    folder: str | Path | None = None,
+    engine: bool = False,
+    expect: str | None = None,
+) -> Certificate:
+    """Prove a network: every spike and every membrane, by integers only.
+
+    Args:
+        network: an integer network, or the folder of a saved one, or of a run that holds one.
+        images: inputs [N, ...], or batches of them (labels are ignored). Given, every spike and membrane of torch is
+            compared with NumPy int64 reading the saved folder alone. Not given, the folder's golden vectors are
+            replayed.
+        batch_size: samples that are run at once; None takes as many as keep their spikes and membranes within 1 GiB, at
+            most 250.
+        folder: where a network in memory has been saved, so that this very package is proved; None saves it for the
+            moment.
+        engine: prove the fast engine instead: it takes the place of torch, or of NumPy in the replay of golden vectors,
+            and runs every method that it has besides those that it would choose.
+        expect: the digest of the package that is meant, as an earlier certificate had it: any other is a difference.
+
+    Returns:
+        the certificate; its ``digest`` names the package, ``raise_if_failed()`` turns a difference into an error.
+
+    Raises:
+        PackageError: there is no network, or it cannot be read. RunError: the run has none yet.
+        ConstraintError: ``expect`` is no digest.
+
+    Example:
+        >>> from bitspike.integer.examples import one_convolution
+        >>> print(verify(one_convolution()))
+        certificate: 100% equal (384 spikes and 384 membranes of 6 samples)
+    """
+    found = network if isinstance(network, IntegerNetwork) else saved(network)
+    return prove(found, images, batch_size=batch_size, folder=folder, engine=engine).expecting(expect)

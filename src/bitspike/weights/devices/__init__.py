@@ -1,0 +1,1 @@
+"""Models of memory devices that hold weights."""

@@ -1,0 +1,187 @@
+"""Every word of a recipe stands for a class whose arguments and defaults are the recipe's."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import pytest
+import torch
+from pydantic import BaseModel
+from torch import nn
+
+from bitspike.data import DATASETS
+from bitspike.errors import ConstraintError
+from bitspike.models import MODELS
+from bitspike.nn import BernoulliCoder, SumReadout, ThresholdBatchNorm
+from bitspike.recipe import load
+from bitspike.recipe.kinds import convert
+from bitspike.recipe.kinds import train as schema
+from bitspike.recipe.words import value as values
+from bitspike.recipe.words import weights
+from bitspike.runs.build import words as b
+from bitspike.verbs.recipes import bits_of, recipes
+
+TABLES: list[tuple[dict[str, Any], Any]] = [
+    (b.SURROGATES, values.Surrogate),
+    (b.NEURONS, values.Neuron),
+    (b.NORMS, values.Norm),
+    (b.ENCODERS, values.Encoder),
+    (b.READOUTS, values.Readout),
+    (b.AUGMENTATIONS, values.Augmentation),
+    (b.OPTIMIZERS, values.Optimizer),
+    (b.SCHEDULES, values.Schedule),
+    (b.LOSSES, values.Loss),
+    (b.CLIPS, values.Clip),
+    (b.SCALES, weights.Scale),
+    (b.SCHEMES, weights.Scheme),
+    (b.THRESHOLDS, convert.Threshold),
+]
+
+
+def members(union: Any) -> dict[str, type[BaseModel]]:
+    """Return the models of an annotated union by their kind."""
+    models = union.__origin__.__args__
+    return {m.model_fields["kind"].annotation.__args__[0]: m for m in models}
+
+
+CASES = [
+    pytest.param(table[kind], model, id=f"{model.__module__.rsplit('.', 1)[-1]}.{model.__name__}")
+    for table, union in TABLES
+    for kind, model in members(union).items()
+]
+
+
+@pytest.mark.parametrize(("table", "union"), TABLES)
+def test_every_kind_has_a_class_and_every_class_a_kind(table: dict[str, Any], union: Any) -> None:
+    assert table
+    assert set(table) == set(members(union))
+
+
+@pytest.mark.parametrize(("made", "model"), CASES)
+def test_names_and_defaults_are_those_of_the_class(made: type, model: type[BaseModel]) -> None:
+    arguments = inspect.signature(made).parameters
+    for name, field in model.model_fields.items():
+        if name == "kind":
+            continue
+        assert name in arguments, f"{made.__name__} has no argument {name}"
+        default = arguments[name].default
+        if isinstance(field.default, BaseModel) or field.is_required() or "factory" in repr(default):
+            continue
+        if made is ThresholdBatchNorm and name == "threshold":  # null takes the neuron's
+            continue
+        assert field.default == default, f"{made.__name__}({name})"
+
+
+@pytest.mark.parametrize("kind", list(members(schema.Data)))
+def test_data_kinds_and_their_pixels_are_those_of_the_package(kind: str) -> None:
+    model = members(schema.Data)[kind]
+    assert set(members(schema.Data)) == set(DATASETS)
+    pixels = model.model_fields["pixels"].default
+    assert (pixels.scale, pixels.offset) == (DATASETS[kind].pixel_grid.scale, DATASETS[kind].pixel_grid.offset)
+
+
+def test_model_kinds_are_those_of_the_package() -> None:
+    assert set(members(schema.Model)) == set(MODELS)
+
+
+@pytest.mark.parametrize("neuron", ["{kind: if}", "{kind: lif, decay: 0.25}", "{kind: plif}", "{kind: signed_if}"])
+@pytest.mark.parametrize("norm", ["null", "{kind: batch}", "{kind: threshold}", "{kind: shift}"])
+def test_every_neuron_and_norm_builds(neuron: str, norm: str) -> None:
+    recipe = load("quickstart", [f"neuron={neuron}", f"norm={norm}", "model.width=0.25"])
+    data = b.build_data(recipe)
+    net = b.build_model(recipe, data.train)
+    out = net(next(iter(b.training_batches(recipe, data)))[0])
+    assert out.shape == (recipe.training.batch_size, 10)
+    kinds = {type(m) for m in net.modules()}
+    assert b.NEURONS[recipe.neuron.kind] in kinds
+    assert recipe.norm is None or b.NORMS[recipe.norm.kind] in kinds
+
+
+@pytest.mark.parametrize(
+    "scheme",
+    [
+        "{kind: uniform, bits: 3, scale: {kind: dyadic, rule: {kind: percentile, p: 99}}}",
+        "{kind: midrise, bits: 2}",
+        "{kind: dorefa, bits: 4}",
+        "{kind: ternary, scale: {kind: dyadic}}",
+        "{kind: binary, scale: {kind: max}}",
+        "{kind: power_of_two, bits: 4}",
+        "{kind: apot, bits: 4}",
+        "{kind: fixed_point, step: 0.125, bits: 4}",
+        "{kind: uniform, bits: 1, scale: {kind: constant, value: 0.5}}",
+    ],
+)
+def test_every_scheme_builds_and_quantizes(scheme: str) -> None:
+    recipe = load("quickstart", [f"weights.quantize={scheme}", "model.width=0.25"])
+    data = b.build_data(recipe)
+    found = b.schemes.codes(b.build_model(recipe, data.train))
+    assert set(found) == {"layer1.conv", "layer2.conv", "layer3.linear"}
+    wanted = b.build_scheme(recipe.weights.quantize)  # type: ignore[union-attr]
+    assert {c.bits for c in found.values()} == {wanted.bits}
+    assert bits_of(recipe) == wanted.bits
+
+
+def test_initial_weights_depend_on_the_seed_alone() -> None:
+    recipe = load("quickstart", ["model.width=0.25"])
+    data = b.build_data(recipe)
+    torch.manual_seed(1)
+    one = b.build_model(recipe, data.train)
+    before = torch.get_rng_state()
+    two = b.build_model(recipe, data.train)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(x, y) for x, y in zip(one.parameters(), two.parameters(), strict=True))
+    other = b.build_model(load(recipe, ["seed=1"]), data.train)
+    assert not all(torch.equal(x, y) for x, y in zip(one.parameters(), other.parameters(), strict=True))
+
+
+def test_data_is_parted_without_overlap_and_limited_by_class() -> None:
+    data = b.build_data(load("quickstart"))
+    assert (len(data.train), len(data.test)) == (1294, 359)
+    assert data.validation is not None
+    assert len(data.validation) == 144
+    assert (data.grid.low, data.grid.high) == (0, 16)
+    small = b.build_data(load("quickstart", ["data.limit=50", "data.validation=10"]))
+    assert (len(small.train), len(small.test)) == (40, 50)
+    assert min(small.test.counts()) >= 4
+    assert b.build_data(load("quickstart", ["data.validation=0", "training.keep=last"])).validation is None
+
+
+def test_encoder_read_out_and_bias_reach_the_model() -> None:
+    changes = ["model.encoder={kind: bernoulli, divisor: 2}", "model.readout={kind: sum}"]
+    recipe = load("quickstart", changes)
+    net = b.build_model(recipe, b.build_data(recipe).train)
+    assert isinstance(net.encoder, BernoulliCoder)
+    assert net.encoder.divisor == 2
+    assert isinstance(net.readout, SumReadout)
+
+
+def test_a_batch_is_that_of_all_processes() -> None:
+    recipe = load("quickstart", ["training.batch_size=64"])
+    data = b.build_data(recipe)
+    assert b.training_batches(recipe, data, rank=1, world_size=4).batch_size == 16
+    with pytest.raises(ConstraintError, match=r"64, which 3 processes cannot share evenly[\s\S]*batch_size=66"):
+        b.training_batches(recipe, data, world_size=3)
+
+
+def test_the_listing_names_papers_and_figures() -> None:
+    rows = {row["name"]: row for row in recipes()}
+    assert rows["mnist-stbp-w4"]["published"]["value"] == 0.9756
+    assert rows["mnist-stbp-w8"]["published"]["value"] == 0.9757
+    assert rows["mnist-stbp-fp32"]["published"]["value"] == 0.9796
+    assert [rows[f"mnist-stbp-{k}"]["bits"] for k in ("fp32", "w8", "w4")] == [32, 8, 4]
+    assert all(rows[f"mnist-stbp-{k}"]["steps"] == 2 for k in ("fp32", "w8", "w4"))
+    assert (rows["quickstart"]["bits"], rows["quickstart"]["steps"], rows["quickstart"]["expected"]) == (2, 4, 0.97)
+
+
+def test_a_pattern_that_matches_nothing_is_an_error() -> None:
+    recipe = load("quickstart", ["weights.skip=[head]"])
+    with pytest.raises(ConstraintError, match="no layer has such a name"):
+        b.build_model(recipe, b.build_data(recipe).train)
+
+
+def test_float_weights_stay_float() -> None:
+    recipe = load("quickstart", ["weights=null"])
+    net = b.build_model(recipe, b.build_data(recipe).train)
+    assert not b.schemes.codes(net)
+    assert isinstance(net.get_submodule("layer1.conv"), nn.Conv2d)
