@@ -1,0 +1,297 @@
+"""What enters the integers: the range that calibration saw, and the integer grid that is made of it."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bitspike.errors import ConstraintError, DataError
+from bitspike.conversion.result import holds_input
+from bitspike.conversion.calibrate.feed import PIECE, Batches, feed
+from bitspike.graph.ir import Graph
+from bitspike.graph.rebuild import values
+from bitspike.conversion.settings import Settings
+from bitspike.ops.entering import holds_whole_numbers
+from bitspike.ops.grids import Grid
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The values of one tensor over all samples that were looked at.
+
+    Args:
+        low, high: the smallest and the largest.
+        whole: whether all of them are whole numbers.
+        frames: of events, whether these are values of single steps; else they are means over the steps.
+    """
+
+    low: float
+    high: float
+    whole: bool
+    frames: bool = False
+
+    def and_(self, other: Seen) -> Seen:
+        """Return what was seen of both."""
+        whole, frames = self.whole and other.whole, self.frames and other.frames
+        return Seen(min(self.low, other.low), max(self.high, other.high), whole, frames)
+
+
+def seen_of(x: Tensor, *, frames: bool = False) -> Seen:
+    """Look at one batch.
+
+    Example:
+        >>> seen_of(torch.tensor([0.0, 3.0]))
+        Seen(low=0.0, high=3.0, whole=True, frames=False)
+    """
+    low, high = (float(v) for v in torch.aminmax(x.detach()))
+    return Seen(low, high, bool((x == x.round()).all()), frames)
+
+
+@torch.no_grad()
+def look(graph: Graph, batches: Batches, at: Iterable[str], *, samples: int = 1024) -> dict[str, Seen]:
+    """Return what was seen of some operations over the first samples, by id, for their grids.
+
+    Args:
+        graph: in real numbers.
+        batches: as for :func:`bitspike.conversion.calibrate.feed.feed`.
+        at: ids of operations, such as inputs or whatever enters a spiking part.
+        samples: how many are read.
+
+    Raises:
+        DataError: as :func:`~bitspike.conversion.calibrate.feed.feed`.
+
+    Example:
+        >>> from bitspike.graph.ir import Op
+        >>> graph = Graph((Op(id="x", kind="input", path="", shape=(2,), attrs={"index": 0}),), {})
+        >>> look(graph, [torch.tensor([[0.0, 0.5]]), (torch.tensor([[0.25, 1.0]]), "label")], ["x"])
+        {'x': Seen(low=0.0, high=1.0, whole=False, frames=False)}
+    """
+    ids, found = list(at), dict[str, Seen]()
+    for xs in feed(graph, batches, samples=samples, most=PIECE):
+        for id, x in values(graph, xs, ids).items():
+            found[id] = seen_of(x) if id not in found else found[id].and_(seen_of(x))
+    return found
+
+
+@dataclass
+class Rates:
+    """Batches of event frames [T, N, ...] as their rates [N, ...], with what was seen of the frames.
+
+    A batch that holds rates already is handed on as it is.
+
+    Args:
+        graph: its inputs say which shape one sample has.
+        steps: T.
+        batches: as for :func:`bitspike.conversion.calibrate.feed.feed`; frames may be floats, integers or truth values.
+
+    Raises:
+        DataError: while they are read, frames of another number of steps or of no sample.
+    """
+
+    graph: Graph
+    steps: int
+    batches: Batches
+    seen: dict[str, Seen] = field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[Any]:
+        for batch in [self.batches] if isinstance(self.batches, Tensor) else self.batches:
+            yield self._rates(batch)
+
+    def _rates(self, batch: Any) -> Any:
+        if isinstance(batch, Tensor):
+            return self._mean(batch)
+        if isinstance(batch, Mapping):
+            return {name: self._mean(x) for name, x in batch.items()}
+        return [self._mean(x) for x in batch] if isinstance(batch, list | tuple) else batch
+
+    def _mean(self, x: Any) -> Any:
+        inputs = [op for op in self.graph if op.kind == "input"]
+        of = next((op for op in inputs if isinstance(x, Tensor) and x.shape[2:] == op.shape), None)
+        if of is None or x.dim() != len(of.shape) + 2:
+            return x
+        if len(x) != self.steps or not x.numel():
+            raise DataError(
+                f"event frames of the calibration data are {list(x.shape)}, and the network runs {self.steps} steps; "
+                f"needed is [T, N, ...] with T = {self.steps} and at least one sample",
+                fix=f"steps={len(x)}, or frames of other lengths" if x.numel() else "pass the loader itself",
+            )
+        frames = x if x.is_floating_point() else x.float()
+        found = seen_of(frames, frames=True)
+        self.seen[of.id] = found if of.id not in self.seen else self.seen[of.id].and_(found)
+        return frames.mean(0)
+
+
+def entering(
+    graph: Graph,
+    core: Graph,
+    batches: Batches,
+    inputs: tuple[Tensor, ...],
+    *,
+    rates: Rates | None = None,
+    known: Mapping[str, Seen] | None = None,
+    alone: bool = False,
+) -> tuple[dict[str, Seen], tuple[str, ...]]:
+    """Return what is known of the values that enter the spiking part, by entry, and notes on what little there was.
+
+    Args:
+        graph, core: whole, and its spiking part.
+        batches: that were calibrated with; or the example.
+        inputs: the example.
+        rates: of event frames, after they were read.
+        known: what an earlier calibration saw, by entry or input.
+        alone: whether ``batches`` hold the example and nothing else.
+    """
+    seen, notes = look(graph, batches, [op.id for op in core if op.kind == "input"], samples=sys.maxsize), list[str]()
+    if rates is not None:
+        seen |= {id: s for id, s in rates.seen.items() if id in seen}
+        shown = {op.id: seen_of(inputs[op.attrs["index"]], frames=True) for op in graph if op.kind == "input"}
+        # A frame as an example may hold counts that no rate tells of; rates as an example tell nothing more.
+        seen |= {id: seen[id].and_(s) for id, s in shown.items() if id in seen and s.whole}
+    notes += [
+        f"W206: calibration saw one value of {id} only, {s.low:.4g}; what lies beyond its grid is clipped and counted"
+        for id, s in seen.items()
+        if s.low == s.high and not alone
+    ]
+    for id in seen if alone else ():
+        before = (known or {}).get(_moved_from(graph, id), (known or {}).get(id))
+        if before is None:
+            notes.append(
+                f"W206: the grid of {id} was read from the example alone; what lies beyond is clipped and counted. "
+                "input_grid=..., or calibration data, would tell its range"
+            )
+            continue
+        seen[id] = before.and_(seen[id])
+        if not holds_input(graph, id):
+            notes.append(
+                f"W206: {id} is computed by real layers, and its range is that of the calibration before they were "
+                "trained; where they were, data=loader would tell it"
+            )
+    return seen, tuple(notes)
+
+
+def _moved_from(graph: Graph, id: str) -> str:
+    """Return the input whose values an operation moves; the operation itself where it computes."""
+    return _moved_from(graph, graph[id].inputs[0]) if holds_input(graph, id) and graph[id].inputs else id
+
+
+def refuse_real_layers_before(graph: Graph, core: Graph) -> None:
+    """Refuse to give events, step by step, to layers that stay real and see one image.
+
+    Raises:
+        ConstraintError: what enters the spiking part is no value of the network's own input.
+    """
+    if computed := [op.id for op in core if op.kind == "input" and not holds_input(graph, op.id)]:
+        raise ConstraintError(
+            f"convert(coding='events'): spikes and counts are inputs of the network, and {', '.join(computed)}, which "
+            "enters the spiking part, is computed by layers that stay real",
+            fix="let the first layers spike too (include=None), or coding='direct' on frames that are summed over time",
+        )
+
+
+def grids_of(
+    graph: Graph,
+    seen: Mapping[str, Seen],
+    settings: Settings,
+    *,
+    given: Grid | None = None,
+    bits: int = 8,
+) -> tuple[dict[str, Grid], tuple[str, ...]]:
+    """Return the integer grid of what enters the spiking part, by entry, and notes.
+
+    Args:
+        graph: whole.
+        seen: by entry, what its values were.
+        settings: coding and steps.
+        given: takes the place of what would be read from the values.
+        bits: of a code, 2 to 16.
+
+    Raises:
+        ConstraintError: the values or the given grid do not fit the coding, or ``bits`` is out of range.
+    """
+    events, notes = settings.coding == "events", list[str]()
+    if given is not None:
+        if events and not holds_whole_numbers(given):
+            raise ConstraintError(
+                f"convert(coding='events', input_grid={given}): spikes and counts are whole numbers",
+                fix="bs.Grid(1.0, 0, 1) for spikes, bs.Grid(1.0, 0, MOST) for counts",
+            )
+        return dict.fromkeys(seen, given), ()
+    if not 2 <= bits <= 16:
+        raise ConstraintError(f"convert(input_bits={bits}): 2 to 16 bits are allowed")
+    grids = {}
+    for id, values_ in seen.items():
+        if settings.coding in ("rate", "bernoulli") and not (values_.low >= 0 and values_.high <= 1 + 1e-6):
+            raise ConstraintError(
+                f"convert(coding={settings.coding!r}): rates go from 0 to 1, and {id} from {values_.low:.3g} to "
+                f"{values_.high:.3g}",
+                fix="coding='direct', or images in [0, 1] and their normalization inside the model, where it is folded",
+            )
+        if events:
+            grids[id], note = event_grid(values_, settings.steps, id)
+            notes += [note] if note else []
+        else:
+            grids[id] = grid_of(values_, bits, image=holds_input(graph, id))
+            if values_.whole and not holds_whole_numbers(grids[id]) and max(-values_.low, values_.high) > 1:
+                notes.append(
+                    f"W207: {id} holds whole numbers from {values_.low:g} to {values_.high:g}, which {bits} bits round "
+                    f"to multiples of {grids[id].scale:.4g}; input_bits={_needed(values_)} would hold them exactly"
+                )
+    return grids, tuple(notes)
+
+
+def grid_of(seen: Seen, bits: int, *, image: bool) -> Grid:
+    """Return the grid that reaches from the smallest to the largest value: whole numbers stay what they are.
+
+    Example:
+        >>> grid_of(Seen(0.0, 1.0, False), 8, image=True).high, grid_of(Seen(-2.0, 1.0, False), 8, image=True).low
+        (255, -127)
+        >>> grid_of(Seen(0.0, 9.0, True), 8, image=True)
+        Grid(scale=1.0, low=0, high=255)
+    """
+    low, high = seen.low, seen.high
+    if image and low >= 0 and high <= 1:
+        return Grid(1 / (2**bits - 1), 0, 2**bits - 1)
+    reach = max(-low, high) or 1.0
+    codes = 2**bits - 1 if low >= 0 else 2 ** (bits - 1) - 1
+    exact = seen.whole and 1 < reach <= codes
+    return Grid(1.0 if exact else reach / codes, 0 if low >= 0 else -codes, codes)
+
+
+def event_grid(seen: Seen, steps: int, id: str = "the input") -> tuple[Grid, str]:
+    """Return the grid of spikes that are given step by step, or of their counts, and a note where it is guessed.
+
+    Spikes are 0 and 1 (-1 where negative ones were seen). Counts reach as far as the bits of the largest one; of rates
+    above 1 that is bounded by all of the run at one step.
+
+    Example:
+        >>> event_grid(Seen(0.0, 1.0, True, frames=True), 4), event_grid(Seen(0.0, 5.0, True, frames=True), 4)[0]
+        ((Grid(scale=1.0, low=0, high=1), ''), Grid(scale=1.0, low=0, high=7))
+    """
+    reach = max(-seen.low, seen.high)
+    if seen.frames and not seen.whole:
+        raise ConstraintError(
+            f"convert(coding='events'): spikes and counts are whole numbers, and {id} holds others, from "
+            f"{seen.low:.4g} to {seen.high:.4g}",
+            fix="frames of counts [T, N, ...]; or real values with coding='direct'",
+        )
+    most = math.ceil(reach) if seen.frames or reach <= 1 + 1e-6 else math.ceil(reach * steps - 1e-6)
+    top = 1 if most <= 1 or reach <= 1 + 1e-6 else 2 ** most.bit_length() - 1
+    grid = Grid(1.0, -top if seen.low < 0 else 0, top)
+    if seen.frames:
+        return grid, "" if top == 1 else f"W208: {id} reached {most} in calibration; its grid holds {grid.low} to {top}"
+    said = "at most 1" if top == 1 else f"up to {reach:.3g}, so counts up to {most}"
+    return grid, (
+        f"W208: {id} was calibrated with rates of {said}; its grid holds whole numbers from {grid.low} to {top}. "
+        "Frames [T, N, ...] as calibration data would tell the counts themselves, or input_grid=bs.Grid(1.0, 0, MOST)"
+    )
+
+
+def _needed(seen: Seen) -> int:
+    """Return the bits that hold whole numbers up to the largest that was seen."""
+    return math.ceil(max(-seen.low, seen.high)).bit_length() + (seen.low < 0)

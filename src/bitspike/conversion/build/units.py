@@ -1,0 +1,213 @@
+"""The integers of one spiking neuron: one unit for all that it adds up, codes, gains, bias and threshold in that unit.
+
+Several weighted branches and skips may meet in one neuron. With V_i = W_i * lambda_i the current of branch i per input
+spike, m_j the value of one spike of skip j, and lambda the value of an output spike:
+
+    unit       U = max over branches of reach(V_i) / (2**(bits_i - 1) - 1);  without a branch: max m_j / 127
+    codes      round(V_i / U), clipped to their bits                     gain of a skip   round(m_j / U)
+    threshold  max(1, round(lambda / U * 2**k))                          bias             round(b_i / U * 2**k)
+    effective  lambda_eff = threshold * U / 2**k
+
+``lambda_eff`` is what a spike of the neuron is worth from here on: the rounding of the threshold moves the clip point
+and is not carried into the next layer. An identity skip never sets the unit, because a convolution's weights would
+collapse to 0 and 1 beside it. Source of the threshold algebra: Rueckauer et al. 2017, doi 10.3389/fnins.2017.00682.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bitspike.weights.codes import along
+from bitspike.weights.scales import Max, ScaleRule
+from bitspike.weights.schemes import Uniform
+
+SKIP_CODES = 127
+"""The largest gain of a neuron that adds spikes without any weights: 8-bit codes."""
+FINEST = 2.0**-20
+"""The smallest unit as a share of the threshold."""
+TOLERANCE = 0.01
+"""Rounding beyond this is noted."""
+
+
+@dataclass(frozen=True, eq=False)
+class Weighted:
+    """One weighted branch in real values.
+
+    Args:
+        current: float64, of the shape of the weight: what one input spike adds to each output.
+        bias: float64 [C_out], added at every step.
+        bits: of a code, 1 to 16.
+        axis: along which the output channels lie: 0, or 1 for a transposed convolution.
+        groups: of a transposed convolution; its channels do not lie along one axis where it has several.
+    """
+
+    current: Tensor
+    bias: Tensor
+    bits: int
+    axis: int = 0
+    groups: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """The integers of one neuron.
+
+    Args:
+        unit: float64 [1] or [C]: real value of one count of the synaptic sum.
+        codes: int64, by weighted branch.
+        multipliers: by weighted branch, how many units one of its codes is worth; 1 unless branches keep their steps.
+        gains: int64 [1] or [C], by skip.
+        biases: int64 [C], by weighted branch, in units of ``unit / 2**fraction_bits``.
+        threshold: int64 [1] or [C], in the same units.
+        fraction_bits: k.
+        value: float64 [1] or [C]: lambda_eff, the real value of an output spike.
+        notes: what was rounded by more than the tolerance.
+    """
+
+    unit: Tensor
+    codes: tuple[Tensor, ...]
+    multipliers: tuple[Tensor, ...]
+    gains: tuple[Tensor, ...]
+    biases: tuple[Tensor, ...]
+    threshold: Tensor
+    fraction_bits: int
+    value: Tensor
+    notes: tuple[str, ...]
+
+
+def shared_unit(
+    branches: Sequence[Weighted], skips: Sequence[Tensor], *, per_channel: bool, scale: ScaleRule | None = None
+) -> Tensor:
+    """Return the real value of one count, [1] or [C_out], that all branches and skips of a neuron share.
+
+    Args:
+        branches: its weighted branches.
+        skips: real value of one spike of each skip, [1] or [C].
+        per_channel: one unit per output channel; ignored for grouped transposed convolutions and pure skips.
+        scale: reads the reach of the weights; None is the largest magnitude.
+
+    Example:
+        >>> shared_unit([Weighted(torch.tensor([[0.7, -1.4]]).double(), torch.zeros(1), 4)], [], per_channel=False)
+        tensor([0.2000], dtype=torch.float64)
+    """
+    if not branches:
+        return torch.cat([s.reshape(-1) for s in skips]).max().reshape(1) / SKIP_CODES
+    steps = []
+    for branch in branches:
+        split = per_channel and all(b.axis == 0 or b.groups == 1 for b in branches)
+        scheme = Uniform(branch.bits, per_channel=split, scale=scale or Max())
+        steps.append(scheme.encode(branch.current, branch.axis)[1])
+    return torch.stack(_alike(steps)).amax(0)
+
+
+def _alike(values: Sequence[Tensor]) -> list[Tensor]:
+    """Return values [1] and [C] all as [C]."""
+    size = max(len(v) for v in values)
+    return [v.expand(size) for v in values]
+
+
+def steps_of(
+    branches: Sequence[Weighted],
+    skips: Sequence[Tensor],
+    value: Tensor,
+    *,
+    per_channel: bool,
+    scale: ScaleRule | None = None,
+    multiplier_bits: int | None = None,
+) -> tuple[Tensor, list[Tensor]]:
+    """Return the unit of a neuron and the real value of one code of each branch, [1] or [C]; see :func:`fit_group`."""
+    unit = shared_unit(branches, [s.abs() for s in skips], per_channel=per_channel, scale=scale)
+    # A channel that a norm has switched off has weights of next to nothing; counts finer than this decide no spike.
+    unit = torch.maximum(unit, value * FINEST)
+    if multiplier_bits is None or len(branches) < 2:
+        return unit, [unit] * len(branches)
+    own = [shared_unit([b], [], per_channel=per_channel, scale=scale) for b in branches]
+    unit = torch.stack(_alike(own)).amin(0) / 2.0**multiplier_bits
+    return unit, [(o / unit).round() * unit for o in own]
+
+
+def codes_of(branch: Weighted, step: Tensor) -> Tensor:
+    """Return the codes of a branch where one of them is worth ``step``, whole numbers in float64.
+
+    Example:
+        >>> codes_of(Weighted(torch.tensor([[0.7, -1.5]]).double(), torch.zeros(1), 4), torch.tensor([0.2]).double())
+        tensor([[ 3., -7.]], dtype=torch.float64)
+    """
+    if branch.bits == 1:
+        return torch.where(branch.current < 0, -1.0, 1.0).double()
+    high = 2 ** (branch.bits - 1) - 1
+    return (branch.current / along(step, branch.axis, branch.current.dim())).round().clamp(-high, high)
+
+
+def fit_group(
+    branches: Sequence[Weighted],
+    skips: Sequence[Tensor],
+    value: Tensor,
+    *,
+    per_channel: bool,
+    scale: ScaleRule | None = None,
+    max_fraction_bits: int = 8,
+    multiplier_bits: int | None = None,
+    tolerance: float = TOLERANCE,
+    rounded: bool = True,
+) -> Group:
+    """Choose the integers of a neuron.
+
+    Args:
+        branches: its weighted branches.
+        skips: real value of one spike of each skip, negative where it is subtracted, [1] or [C].
+        value: lambda, the wanted real value of an output spike, [1] or [C].
+        per_channel: one unit per output channel.
+        scale: reads the reach of the weights.
+        max_fraction_bits: the most fraction bits; 0 for chips without a shifter.
+        multiplier_bits: f, for chips with a multiplier behind each branch: every branch keeps the step U_i of its own
+            weights, and the sum is M_1 S_1 + M_2 S_2 in units of min U_i / 2**f, M_i = round(U_i / unit). None shares
+            one step.
+        tolerance: how far a threshold, and a bias against it, may be rounded before a fraction bit is added.
+        rounded: False keeps threshold and bias at 2**-30 of a count, as good as real, to measure what rounding costs.
+
+    Returns:
+        the integers; their ``notes`` hold the codes W202 (rounding beyond 1 %) and W203 (a branch that uses fewer than
+        half of its levels).
+    """
+    unit, steps = steps_of(
+        branches, skips, value, per_channel=per_channel, scale=scale, multiplier_bits=multiplier_bits
+    )
+    notes = []
+    codes, biases = [], []
+    for branch, step in zip(branches, steps, strict=True):
+        high, found = 2 ** (branch.bits - 1) - 1, codes_of(branch, step)
+        codes.append(found.long())
+        if len(branches) > 1 and branch.bits > 1 and int(found.abs().max()) < high / 2:
+            notes.append(
+                f"W203: a branch of the sum uses {int(found.abs().max())} of {high} levels; more bits for it, or "
+                "fine-tuning with the shared step, would help"
+            )
+    gains = tuple((s / unit).round().long() for s in skips)
+    ks = range(max_fraction_bits + 1) if rounded else (30,)
+    for k in ks:
+        exact = value / unit * 2.0**k
+        threshold = exact.round().clamp(min=1)
+        biases = [(b.bias / unit * 2.0**k).round() for b in branches]
+        off = float((threshold / exact - 1).abs().max())
+        biased = any(bool((b.bias != 0).any()) for b in branches)
+        off_bias = 0.5 / float(threshold.min()) if biased else 0.0
+        if max(off, off_bias) <= tolerance:
+            break
+    if rounded and max(off, off_bias) > TOLERANCE:
+        notes.append(f"W202: the threshold is {off:.1%} off, a bias up to {off_bias:.1%} of it, with {k} fraction bits")
+    return Group(
+        unit=unit,
+        codes=tuple(codes),
+        multipliers=tuple((s / unit).round().long() for s in steps),
+        gains=gains,
+        biases=tuple(b.long() for b in biases),
+        threshold=threshold.long(),
+        fraction_bits=k,
+        value=threshold * unit / 2.0**k,
+        notes=tuple(notes),
+    )

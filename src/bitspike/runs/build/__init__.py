@@ -1,0 +1,1 @@
+"""What a recipe names, built: data, model, weights, optimizer."""
