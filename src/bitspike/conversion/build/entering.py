@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bitspike.errors import ConstraintError, DataError
-from bitspike.conversion.result import holds_input
 from bitspike.conversion.calibrate.feed import PIECE, Batches, feed
+from bitspike.conversion.result import holds_input
+from bitspike.conversion.settings import Settings
+from bitspike.errors import ConstraintError, DataError
 from bitspike.graph.ir import Graph
 from bitspike.graph.rebuild import values
-from bitspike.conversion.settings import Settings
 from bitspike.ops.entering import holds_whole_numbers
 from bitspike.ops.grids import Grid
 

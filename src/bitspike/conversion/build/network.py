@@ -17,15 +17,15 @@ from typing import cast
 import torch
 from torch import Tensor, fx, nn
 
-from bitspike.errors import ConversionError
+from bitspike.conversion.build.spike_values import carried, compact, is_by_channel, moved, movers, spread
+from bitspike.conversion.build.units import Group, Weighted, codes_of, fit_group, shared_unit
 from bitspike.conversion.built import Branch, Built, Charge, LayerReport, Shifts, Spikes
+from bitspike.conversion.settings import Settings
+from bitspike.errors import ConversionError
 from bitspike.graph.flow import entries, moves
 from bitspike.graph.flow import spikes as spiking
 from bitspike.graph.ir import WEIGHTED, Graph, Op
 from bitspike.graph.plain import is_transposed, like
-from bitspike.conversion.settings import Settings
-from bitspike.conversion.build.spike_values import carried, compact, is_by_channel, moved, movers, spread
-from bitspike.conversion.build.units import Group, Weighted, codes_of, fit_group, shared_unit
 from bitspike.nn import (
     IF,
     BernoulliCoder,

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.errors import ConstraintError, PackageError, RecipeError
-from bitspike.surgery.apply import apply
 from bitspike.hardware.chips.plan_repairs import Repair as Planned
 from bitspike.ops.wrappers import unwrapped
 from bitspike.recipe import ConvertRecipe
 from bitspike.recipe.kinds.train import Normalization, Repair
+from bitspike.surgery.apply import apply
 from bitspike.train.checkpoint import read_weights
 from bitspike.weights import detach
 

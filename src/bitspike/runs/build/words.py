@@ -11,18 +11,18 @@ from torch import nn
 
 from bitspike import nn as spiking
 from bitspike import weights as schemes
+from bitspike.conversion.calibrate import thresholds
 from bitspike.data import Batches, Flip, ImageSet, Normalization, PixelGrid, Shift, describe
 from bitspike.data import load as load_images
 from bitspike.errors import ConstraintError
-from bitspike.conversion.calibrate import thresholds
 from bitspike.lowering.fit_neuron import Precision
-from bitspike.runs.build.factory import repaired
 from bitspike.models import MODELS
 from bitspike.ops import surrogate
 from bitspike.ops.grids import Grid
 from bitspike.recipe import AnyRecipe, Recipe
 from bitspike.recipe.kinds.convert import Conversion, ConvertRecipe
 from bitspike.recipe.kinds.train import Pixels, Training
+from bitspike.runs.build.factory import repaired
 from bitspike.train import losses, optimizers, schedules
 from bitspike.weights import scales
 
