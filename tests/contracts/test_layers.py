@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -35,10 +37,11 @@ def test_the_import_contract_is_kept() -> None:
 
 
 def test_the_import_contract_can_be_broken(tmp_path: Path) -> None:
-    wrong = {
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    rooms = {room.strip(" ()"): "" for row in contracts[0]["layers"] for room in re.split(r"[|:]", row)}
+    del rooms["formats"]  # a folder below
+    wrong = rooms | {
         "__init__": "",
-        "__main__": "",
-        "errors": "",
         "ops": "import bitspike.nn",
         "nn": "import matplotlib",
         "weights": "import pydantic",
