@@ -21,7 +21,7 @@ from bitspike.models.digits_ann import digits_ann
 from bitspike.models.resnet_cifar import resnet_cifar
 from bitspike.ops.grids import Grid
 from bitspike.recipe import ConvertRecipe, Recipe, dump, load, shipped
-from bitspike.recipe.kinds.convert import Conversion
+from bitspike.recipe.words.conversion import Conversion
 from bitspike.runs.build import words as b
 from bitspike.runs.build.factory import build_network, find_chip, load_strictly, read_state
 from bitspike.runs.kinds.way import Converted

@@ -15,10 +15,10 @@ from bitspike.errors import ConstraintError
 from bitspike.models import MODELS
 from bitspike.nn import BernoulliCoder, SumReadout, ThresholdBatchNorm
 from bitspike.recipe import load
-from bitspike.recipe.kinds import convert
-from bitspike.recipe.kinds import train as schema
+from bitspike.recipe.words import conversion, weights
 from bitspike.recipe.words import value as values
-from bitspike.recipe.words import weights
+from bitspike.recipe.words.data import Data
+from bitspike.recipe.words.models import Model
 from bitspike.runs.build import words as b
 from bitspike.verbs.recipes import bits_of, recipes
 
@@ -35,7 +35,7 @@ TABLES: list[tuple[dict[str, Any], Any]] = [
     (b.CLIPS, values.Clip),
     (b.SCALES, weights.Scale),
     (b.SCHEMES, weights.Scheme),
-    (b.THRESHOLDS, convert.Threshold),
+    (b.THRESHOLDS, conversion.Threshold),
 ]
 
 
@@ -73,16 +73,16 @@ def test_names_and_defaults_are_those_of_the_class(made: type, model: type[BaseM
         assert field.default == default, f"{made.__name__}({name})"
 
 
-@pytest.mark.parametrize("kind", list(members(schema.Data)))
+@pytest.mark.parametrize("kind", list(members(Data)))
 def test_data_kinds_and_their_pixels_are_those_of_the_package(kind: str) -> None:
-    model = members(schema.Data)[kind]
-    assert set(members(schema.Data)) == set(DATASETS)
+    model = members(Data)[kind]
+    assert set(members(Data)) == set(DATASETS)
     pixels = model.model_fields["pixels"].default
     assert (pixels.scale, pixels.offset) == (DATASETS[kind].pixel_grid.scale, DATASETS[kind].pixel_grid.offset)
 
 
 def test_model_kinds_are_those_of_the_package() -> None:
-    assert set(members(schema.Model)) == set(MODELS)
+    assert set(members(Model)) == set(MODELS)
 
 
 @pytest.mark.parametrize("neuron", ["{kind: if}", "{kind: lif, decay: 0.25}", "{kind: plif}", "{kind: signed_if}"])

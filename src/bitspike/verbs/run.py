@@ -31,7 +31,7 @@ from bitspike.lowering.agreement import compare
 from bitspike.lowering.lower import lower
 from bitspike.nn import Neuron
 from bitspike.recipe import AnyRecipe, ConvertRecipe, load
-from bitspike.recipe.kinds.train import Training
+from bitspike.recipe.words.training import Training
 from bitspike.runs.build import words as b
 from bitspike.runs.build.factory import find_chip
 from bitspike.runs.environment import environment

@@ -2,120 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any, Literal, Self
+from typing import Literal, Self
 
-from pydantic import Discriminator, Field, NonNegativeInt, PositiveInt, Tag, field_validator, model_validator
+from pydantic import PositiveInt, model_validator
 
-from bitspike.recipe.kinds.train import Evaluation, Experiment, Repair, Training, best_needs_validation
+from bitspike.recipe.kinds.experiment import Evaluation, Experiment, best_needs_validation
+from bitspike.recipe.words.conversion import Bits, Conversion
+from bitspike.recipe.words.models import Factory
+from bitspike.recipe.words.training import Training
 from bitspike.recipe.words.value import Value
-from bitspike.recipe.words.weights import Scale
-
-Bits = Annotated[int, Field(ge=1, le=16)]
-Share = Annotated[float, Field(ge=0, lt=1)]
-Patterns = tuple[str, ...]
-Correction = Literal["bias", "potential", "weights", "least_squares"]
-
-
-class Factory(Value):
-    """A network that a function makes, and the file of its trained weights.
-
-    ``factory`` is ``module:function`` or ``file.py:function``; modules and files are looked for beside the recipe
-    (``folder``, filled in on load), then in the working directory, then among the installed ones. ``weights`` is a
-    safetensors file or one that torch saved; ``key`` names the entry of the latter that holds the state, ``prefix`` is
-    taken off its names. ``weights: null`` leaves those that the factory gives it: its own, or initial ones that are
-    drawn from the recipe's seed. ``repairs`` are made to the loaded network, or with ``repaired: true`` before the
-    weights are loaded: these are then of an earlier run with the same repairs.
-    """
-
-    kind: Literal["factory"]
-    factory: str
-    folder: str | None = None
-    arguments: dict[str, Any] = Field(default_factory=dict)
-    weights: str | None = None
-    key: str | None = None
-    prefix: str = ""
-    repairs: tuple[Repair, ...] = ()
-    repaired: bool = False
-
-    @field_validator("factory")
-    @classmethod
-    def _names_a_function(cls, value: str) -> str:
-        if not re.fullmatch(r"[^:]+:[A-Za-z_][A-Za-z0-9_.]*", value):
-            raise ValueError(f"found {value!r}, needed is module:function or file.py:function")
-        return value
-
-
-# Threshold rules ----------------------------------------------------------------------------------------------------
-
-
-class MaxThreshold(Value):
-    kind: Literal["max"]
-    per_channel: bool = False
-
-
-class PercentileThreshold(Value):
-    kind: Literal["percentile"]
-    percentile: Annotated[float, Field(gt=0, le=100)] = 99.9
-    population: Literal["all", "nonzero"] = "all"
-    per_channel: bool = False
-
-
-class MSEThreshold(Value):
-    kind: Literal["mse"]
-    candidates: Annotated[int, Field(ge=2)] = 100
-    smallest: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    initial: Share = 0.5
-    per_channel: bool = False
-
-
-Threshold = Annotated[MaxThreshold | PercentileThreshold | MSEThreshold, Field(discriminator="kind")]
-
-
-def _which_rules(value: Any) -> str:
-    return "one" if isinstance(value, Value) or (isinstance(value, dict) and "kind" in value) else "patterns"
-
-
-Rules = Annotated[
-    Annotated[Threshold, Tag("one")] | Annotated[dict[str, Threshold], Tag("patterns")], Discriminator(_which_rules)
-]
-"""One rule, or rules by patterns over the paths of ReLUs."""
-
-
-# Sections -----------------------------------------------------------------------------------------------------------
-
-
-class Conversion(Value):
-    """What ``bs.convert`` is told; null leaves a choice to it. Patterns are over the network's module names.
-
-    ``correct: auto`` leaves the corrections to it, ``correct: null`` makes none.
-    """
-
-    steps: PositiveInt = 16
-    neuron: Literal["if", "signed_if"] = "if"
-    bits: Bits | dict[str, Bits] = 8
-    first_bits: Bits | None = 8
-    last_bits: Bits | None = 8
-    per_channel: bool = True
-    scale: Scale | None = None
-    threshold: Rules | None = None
-    samples: PositiveInt = 1024
-    input_bits: Annotated[int, Field(ge=2, le=16)] = 8
-    coding: Literal["direct", "split", "rate", "bernoulli"] = "direct"
-    reset: Literal["soft", "hard"] = "soft"
-    fire: Literal["ge", "gt"] = "ge"
-    schedule: Literal["synchronous", "layerwise"] = "synchronous"
-    average_pool: Literal["sum", "neuron"] = "sum"
-    initial: Share = 0.5
-    correct: Correction | Literal["light", "advanced", "auto"] | tuple[Correction, ...] | None = "auto"
-    max_fraction_bits: NonNegativeInt = 8
-    multiplier_bits: NonNegativeInt | None = None
-    concat: Literal["tie", "fold"] = "tie"
-    tolerance: Annotated[float, Field(gt=0, lt=1)] | None = None
-    include: Patterns | None = None
-    exclude: Patterns = ()
-    keep_real: Patterns = ()
-    frontend: Literal["fx", "export"] = "fx"
 
 
 class FineTuning(Training):

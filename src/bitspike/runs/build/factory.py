@@ -19,7 +19,8 @@ from bitspike.errors import ConstraintError, PackageError, RecipeError
 from bitspike.hardware.chips.plan_repairs import Repair as Planned
 from bitspike.ops.wrappers import unwrapped
 from bitspike.recipe import ConvertRecipe
-from bitspike.recipe.kinds.train import Normalization, Repair
+from bitspike.recipe.words.data import Normalization
+from bitspike.recipe.words.models import Repair
 from bitspike.surgery.apply import apply
 from bitspike.train.checkpoint import read_weights
 from bitspike.weights import detach

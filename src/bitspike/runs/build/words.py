@@ -20,8 +20,10 @@ from bitspike.models import MODELS
 from bitspike.ops import surrogate
 from bitspike.ops.grids import Grid
 from bitspike.recipe import AnyRecipe, Recipe
-from bitspike.recipe.kinds.convert import Conversion, ConvertRecipe
-from bitspike.recipe.kinds.train import Pixels, Training
+from bitspike.recipe.kinds.convert import ConvertRecipe
+from bitspike.recipe.words.conversion import Conversion
+from bitspike.recipe.words.data import Pixels
+from bitspike.recipe.words.training import Training
 from bitspike.runs.build.factory import repaired
 from bitspike.train import losses, optimizers, schedules
 from bitspike.weights import scales

@@ -1,0 +1,96 @@
+"""The section ``model``: a network of the package, or one that a function of the user makes."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
+
+from bitspike.recipe.words.value import Encoder, RateReadout, Readout, Repeat, Value
+
+
+class Repair(Value):
+    """A change of one layer that makes it fit a chip, made to the new network; ``bitspike fit`` writes these.
+
+    ``groups`` parts a convolution into so many groups, ``split`` its input channels into ``parts`` partial sums, and
+    ``prune`` keeps the input channels ``keep``.
+    """
+
+    kind: Literal["groups", "split", "prune"]
+    path: str
+    groups: PositiveInt = 1
+    parts: PositiveInt = 1
+    keep: tuple[NonNegativeInt, ...] = ()
+    source_shape: tuple[PositiveInt, ...] = ()
+
+
+class _Model(Value):
+    """A model of the package; the numbers of classes and channels and the image size come from the data."""
+
+    steps: PositiveInt
+    width: PositiveFloat = 1.0
+    encoder: Encoder = Repeat(kind="repeat")
+    readout: Readout = RateReadout(kind="rate")
+    repairs: tuple[Repair, ...] = ()
+
+
+class DigitsNet(_Model):
+    kind: Literal["digits_net"]
+
+
+class MNISTNet(_Model):
+    kind: Literal["mnist_net"]
+    bias: bool = True
+
+
+class CifarNet(_Model):
+    kind: Literal["cifar_net"]
+    bias: bool = True
+
+
+class VGG9(_Model):
+    kind: Literal["vgg9"]
+
+
+class VGG11(_Model):
+    kind: Literal["vgg11"]
+
+
+class ResNet(_Model):
+    """``depth`` is 6n + 2: 20, 32, 44, 56 or 110, for instance."""
+
+    kind: Literal["resnet"]
+    depth: Annotated[int, Field(ge=8)] = 20
+
+
+Model = Annotated[DigitsNet | MNISTNet | CifarNet | VGG9 | VGG11 | ResNet, Field(discriminator="kind")]
+
+
+class Factory(Value):
+    """A network that a function makes, and the file of its trained weights.
+
+    ``factory`` is ``module:function`` or ``file.py:function``; modules and files are looked for beside the recipe
+    (``folder``, filled in on load), then in the working directory, then among the installed ones. ``weights`` is a
+    safetensors file or one that torch saved; ``key`` names the entry of the latter that holds the state, ``prefix`` is
+    taken off its names. ``weights: null`` leaves those that the factory gives it: its own, or initial ones that are
+    drawn from the recipe's seed. ``repairs`` are made to the loaded network, or with ``repaired: true`` before the
+    weights are loaded: these are then of an earlier run with the same repairs.
+    """
+
+    kind: Literal["factory"]
+    factory: str
+    folder: str | None = None
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    weights: str | None = None
+    key: str | None = None
+    prefix: str = ""
+    repairs: tuple[Repair, ...] = ()
+    repaired: bool = False
+
+    @field_validator("factory")
+    @classmethod
+    def _names_a_function(cls, value: str) -> str:
+        if not re.fullmatch(r"[^:]+:[A-Za-z_][A-Za-z0-9_.]*", value):
+            raise ValueError(f"found {value!r}, needed is module:function or file.py:function")
+        return value
