@@ -13,7 +13,7 @@ _PARTIAL, _PREVIOUS = ".partial", ".previous"
 
 
 def partial(path: Path) -> Path:
-    """Return where a file or folder is written: hidden beside it, so that it is no name of a user's."""
+    """Return where a file or folder is written: a hidden name in the same folder, which no user takes."""
     return path.with_name(f".{path.name}{_PARTIAL}")
 
 
@@ -61,15 +61,15 @@ def write_whole(path: Path, content: bytes | str) -> None:
         ['net.onnx']
     """
     data = content.encode() if isinstance(content, str) else content
-    made = partial(path)
+    part = partial(path)
     try:
-        with made.open("wb") as file:
+        with part.open("wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
-        made.replace(path)
+            os.fsync(file.fileno())  # on the disk before the name is: a crash between the two leaves the old file
+        part.replace(path)
     except BaseException:
-        made.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise
 
 
@@ -85,36 +85,36 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as place:
-        ...     with whole_folder(Path(place) / "network") as made:
-        ...         _ = (made / "manifest.json").write_text("{}")
+        ...     with whole_folder(Path(place) / "network") as fresh:
+        ...         _ = (fresh / "manifest.json").write_text("{}")
         ...     [str(path.relative_to(place)) for path in Path(place).rglob("*.json")]
         ['network/manifest.json']
     """
-    made, older = partial(folder), previous(folder)
+    fresh, older = partial(folder), previous(folder)
     try:
-        shutil.rmtree(made, ignore_errors=True)
-        made.mkdir(parents=True)
-        yield made
-        _flush(made)
-        if folder.exists():
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(parents=True)
+        yield fresh
+        _flush(fresh)
+        if folder.exists():  # a folder cannot be renamed onto one that is not empty
             shutil.rmtree(older, ignore_errors=True)
             folder.rename(older)
-        made.rename(folder)
+        fresh.rename(folder)
     except BaseException:
-        shutil.rmtree(made, ignore_errors=True)
+        shutil.rmtree(fresh, ignore_errors=True)
         raise
     shutil.rmtree(older, ignore_errors=True)
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[bool]:
-    """Keep a folder to this process for the length of a block; the system lets go of it when the process ends.
+def locked(folder: Path) -> Iterator[bool]:
+    """Lock a folder for this process while a block runs; the system releases the lock if the process ends.
 
-    Gives False, at once, where another process has it. Where folders cannot be locked, nobody is kept out.
+    Gives True, or at once False where another process holds the lock. Where folders cannot be locked, it gives True.
 
     Example:
         >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as place, held(Path(place)) as mine, held(Path(place)) as again:
+        >>> with tempfile.TemporaryDirectory() as place, locked(Path(place)) as mine, locked(Path(place)) as again:
         ...     mine, again
         (True, False)
     """

@@ -13,7 +13,7 @@ from typing import Any
 
 from bitspike.digests import read_json
 from bitspike.errors import BitspikeError, PackageError, RunError
-from bitspike.files import held, is_left_over, previous, remove_partial, write_whole
+from bitspike.files import is_left_over, locked, previous, remove_partial, write_whole
 from bitspike.recipe import AnyRecipe, dump, load
 
 RECIPE, REPORT = "recipe.yaml", "report.json"
@@ -39,7 +39,7 @@ def begun(folder: Path, recipe: AnyRecipe, *, resume: bool, again: str) -> Itera
     _refuse_taken(folder, names, recipe, resume=resume, again=again)
     with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    with held(folder) as mine:
+    with locked(folder) as mine:
         if not mine:
             raise RunError(
                 f"another process is at work in {folder}: {progress(folder)}",
