@@ -55,7 +55,7 @@ def test_settings_of_matplotlib_are_kept_out_and_kept_whole() -> None:
 def test_matplotlib_is_imported_only_to_draw_and_pyplot_never() -> None:
     code = (
         "import sys, bitspike.analysis.report.report as report; assert 'matplotlib' not in sys.modules\n"
-        "from bitspike.analysis import plots; plots.accuracy_by_step([.5, .9])\n"
+        "from bitspike.analysis.drawing import plots; plots.accuracy_by_step([.5, .9])\n"
         "assert 'matplotlib' in sys.modules and 'matplotlib.pyplot' not in sys.modules and 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -32,7 +32,7 @@ setup = load()
 
 
 def sources(part: str) -> tuple[str, ...]:
-    return setup.SOURCES.get(part, (part,))
+    return setup.SOURCES.get(part, (f"cpp/{part}",))
 
 
 # ---------------------------------------------------------------- what is compiled
@@ -47,9 +47,9 @@ def test_every_part_is_compiled_and_looked_for() -> None:
 
 def test_every_source_belongs_to_one_part_and_every_header_to_some() -> None:
     every = [source for part in setup.PARTS for source in sources(part)]
-    assert sorted(every) == sorted(path.stem for path in KERNELS.glob("*.cpp"))
+    assert sorted(every) == sorted(str(path.relative_to(KERNELS).with_suffix("")) for path in KERNELS.glob("*/*.cpp"))
     read = {path for source in every for path in setup.sources_of(KERNELS / f"{source}.cpp")}
-    assert read == {*KERNELS.glob("*.cpp"), *KERNELS.glob("*.h")}
+    assert read == {*KERNELS.glob("*/*.cpp"), *KERNELS.glob("*/*.h")}
 
 
 def test_headers_are_found_through_headers_and_through_macros(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., li
         monkeypatch.setattr(setup, "version_of", lambda _: version)
         monkeypatch.setattr(setup.Libraries, "compile", compile_part)
         parts = [
-            Extension(f"bitspike.kernels.{part}", [f"src/bitspike/kernels/cpp/{part}.cpp"], optional=True)
+            Extension(f"bitspike.kernels.{part}", [f"src/bitspike/kernels/{part}.cpp"], optional=True)
             for part in ("good", "other")
         ]
         settings = {"name": "x", "packages": ["bitspike.kernels"], "package_dir": {"": "src"}, "ext_modules": parts}
@@ -199,9 +199,9 @@ def test_a_part_that_fails_takes_no_other_away_and_leaves_no_old_one(
 
 def test_vectors_at_any_address_are_typedefs() -> None:
     """Where a `using` asks for less than a vector's alignment, clang 14 keeps all of it; a load then crashes."""
-    text = {path.name: path.read_text() for path in sorted([*KERNELS.glob("*.h"), *KERNELS.glob("*.cpp")])}
+    text = {path.name: path.read_text() for path in sorted([*KERNELS.glob("*/*.h"), *KERNELS.glob("*/*.cpp")])}
     loose = {name: re.findall(r"(\w+) [^;\n]*__attribute__\(\([^;\n]*\baligned\(", code) for name, code in text.items()}
     assert {name: words for name, words in loose.items() if words} == {
-        "engine_loops.h": ["typedef", "typedef"],
+        "loops.h": ["typedef", "typedef"],
         "vectors.h": ["typedef"],
     }
