@@ -13,7 +13,7 @@ from ledger_networks import Chain, images, on_grid
 
 import bitspike as bs
 from bitspike.analysis.ledger.advice import advise
-from bitspike.analysis.ledger.ledger import TERMS, Gap, LayerErrors, Part
+from bitspike.analysis.ledger.parts import TERMS, Gap, LayerErrors, Part
 from bitspike.conversion.settings import Settings
 
 SETTINGS = Settings().to_dict()

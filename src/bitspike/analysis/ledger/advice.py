@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bitspike.analysis.ledger.ledger import Gap, LayerErrors, Part
+from bitspike.analysis.ledger.parts import Gap, LayerErrors, Part
 
 SMALL = 0.01
 """A relative gap below which nothing needs to be done."""

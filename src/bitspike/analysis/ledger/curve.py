@@ -9,7 +9,7 @@ from typing import Any, cast
 from torch import Tensor, fx
 
 from bitspike.analysis.ledger.advice import by_chance
-from bitspike.analysis.ledger.ledger import Gap, Point, accuracy_of
+from bitspike.analysis.ledger.parts import Gap, Point, accuracy_of
 from bitspike.analysis.ledger.spikes import listen
 from bitspike.conversion.result import Conversion, conversion_of, spiking_part
 from bitspike.nn import set_steps

@@ -12,7 +12,7 @@ from bitspike.analysis.drawing.markup import Html, html, join, section, table
 from bitspike.analysis.drawing.page import page
 from bitspike.analysis.drawing.words import count, percent
 from bitspike.analysis.ledger import plots as ledger_plots
-from bitspike.analysis.ledger.ledger import TERMS, Gap, Ledger
+from bitspike.analysis.ledger.parts import TERMS, Gap, Ledger
 from bitspike.analysis.ledger.plots import Figure
 from bitspike.errors import RunError
 from bitspike.files import write_whole

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bitspike.analysis.drawing import marks
 from bitspike.analysis.drawing.plots import PALETTE, drawn
-from bitspike.analysis.ledger.ledger import Gap, Ledger
+from bitspike.analysis.ledger.parts import Gap, Ledger
 from bitspike.analysis.ledger.pictures import BINS, REACH, Histogram
 
 if TYPE_CHECKING:

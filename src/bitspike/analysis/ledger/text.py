@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bitspike.analysis.drawing.words import percent
-from bitspike.analysis.ledger.ledger import Gap, Ledger
+from bitspike.analysis.ledger.parts import Gap, Ledger
 
 
 def text(ledger: Ledger) -> str:
