@@ -16,7 +16,8 @@ from torch import nn
 import bitspike as bs
 from bitspike.analysis.ledger.analyze import analyze
 from bitspike.analysis.ledger.curve import rises_then_falls
-from bitspike.analysis.ledger.parts import Ledger, Point, Sums
+from bitspike.analysis.ledger.ledger import Ledger
+from bitspike.analysis.ledger.parts import Point, Sums
 from bitspike.conversion.result import conversion_of
 from bitspike.errors import ConstraintError, DataError
 from bitspike.integer.network import Neuron as IntegerNeuron

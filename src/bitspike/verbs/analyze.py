@@ -10,7 +10,7 @@ from torch import nn
 
 from bitspike.analysis.ledger.analyze import Batches
 from bitspike.analysis.ledger.analyze import analyze as account
-from bitspike.analysis.ledger.parts import Ledger
+from bitspike.analysis.ledger.ledger import Ledger
 from bitspike.errors import ConstraintError, DataError, RunError
 from bitspike.integer.network import IntegerNetwork
 from bitspike.recipe import ConvertRecipe, load

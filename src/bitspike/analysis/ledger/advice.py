@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from bitspike.analysis.ledger.parts import Gap, LayerErrors, Part
+from bitspike.analysis.ledger.parts import Advice, Gap, LayerErrors, Part
 
 SMALL = 0.01
 """A relative gap below which nothing needs to be done."""
@@ -17,25 +17,6 @@ WORTH = 0.2
 Facts = Mapping[str, Any]
 """Settings of the conversion, how lambdas were found, and the layer that is meant: what advice depends on."""
 Said = tuple[list[str], str]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Advice:
-    """One thing to change.
-
-    Args:
-        term: the part of the gap that it makes smaller.
-        share: of the gap.
-        layer: where that part is largest on its own; empty for a whole network.
-        options: arguments of ``bs.convert`` (or calls) to try, the best first.
-        text: why, in a sentence or two.
-    """
-
-    term: str
-    share: float
-    layer: str
-    options: tuple[str, ...]
-    text: str
 
 
 def advise(

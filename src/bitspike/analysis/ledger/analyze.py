@@ -15,7 +15,8 @@ from torch import Tensor, fx, nn
 from bitspike.analysis.ledger.advice import advise
 from bitspike.analysis.ledger.curve import Curve, Whole, notes
 from bitspike.analysis.ledger.ladder import Rung, activation, by_place, corrected, rung
-from bitspike.analysis.ledger.parts import LayerErrors, Ledger, Sums, accuracy_of
+from bitspike.analysis.ledger.ledger import Ledger
+from bitspike.analysis.ledger.parts import LayerErrors, Sums, accuracy_of
 from bitspike.analysis.ledger.pictures import Collector
 from bitspike.analysis.ledger.spikes import Firing, Limits, Run, limits_of, listen
 from bitspike.conversion.built import Shifts

@@ -12,13 +12,13 @@ from bitspike.analysis.drawing.markup import Html, html, join, section, table
 from bitspike.analysis.drawing.page import page
 from bitspike.analysis.drawing.words import count, percent
 from bitspike.analysis.ledger import plots as ledger_plots
-from bitspike.analysis.ledger.parts import TERMS, Gap, Ledger
+from bitspike.analysis.ledger.parts import TERMS, Account, Gap
 from bitspike.analysis.ledger.plots import Figure
 from bitspike.errors import RunError
 from bitspike.files import write_whole
 
 
-def write(ledger: Ledger, folder: Path) -> Path:
+def write(ledger: Account, folder: Path) -> Path:
     """Write everything into a folder, which is made where it is missing; returns the path of the page.
 
     Raises:
@@ -53,7 +53,7 @@ def comma_separated(rows: Sequence[Sequence[object]]) -> str:
     return out.getvalue()
 
 
-def layer_rows(ledger: Ledger) -> list[Sequence[object]]:
+def layer_rows(ledger: Account) -> list[Sequence[object]]:
     """Return every number of every layer: a row per layer, kind of input and term."""
     rows: list[Sequence[object]] = [
         (
@@ -73,7 +73,7 @@ def layer_rows(ledger: Ledger) -> list[Sequence[object]]:
     return rows
 
 
-def render(ledger: Ledger, whole: Sequence[Figure], layers: dict[str, list[Figure]], codes: Sequence[Figure]) -> str:
+def render(ledger: Account, whole: Sequence[Figure], layers: dict[str, list[Figure]], codes: Sequence[Figure]) -> str:
     """Return the page as one HTML document that needs nothing else."""
     parts = [
         _header(ledger),
@@ -88,7 +88,7 @@ def render(ledger: Ledger, whole: Sequence[Figure], layers: dict[str, list[Figur
     return page(f"error ledger of {ledger.model} · bitspike", join(part for part in parts if part is not None))
 
 
-def _header(ledger: Ledger) -> Html:
+def _header(ledger: Account) -> Html:
     said = f"T = {ledger.steps} · {count(ledger.samples)} samples"
     return html(
         '<header><p class="kicker">bitspike error ledger · {said}</p><h1>{name}</h1></header>',
@@ -97,7 +97,7 @@ def _header(ledger: Ledger) -> Html:
     )
 
 
-def _answer(ledger: Ledger) -> Html:
+def _answer(ledger: Account) -> Html:
     largest = f" The largest part is {ledger.dominant}: {TERMS[ledger.dominant]}." if ledger.dominant else ""
     rows = [
         (p.term, TERMS[p.term], percent(p.part) if p.part >= 0 else f"-{percent(-p.part)}", f"{p.share:.1%}",
@@ -119,7 +119,7 @@ def _answer(ledger: Ledger) -> Html:
     return section("The gap", body)
 
 
-def _advice(ledger: Ledger) -> Html:
+def _advice(ledger: Account) -> Html:
     if not ledger.advice:
         return section("What to do", Html("<p>The gap is below 1 %: nothing needs to be done.</p>"))
     said = [
@@ -140,11 +140,11 @@ def _call(option: str) -> str:
     return option if option.startswith("bs.") else f"bs.convert(..., {option})"
 
 
-def _layers(ledger: Ledger) -> Html:
+def _layers(ledger: Account) -> Html:
     return _parts_table(ledger, [(layer.id, layer.cumulative) for layer in ledger.layers])
 
 
-def _parts_table(ledger: Ledger, gaps: Sequence[tuple[str, Gap]]) -> Html:
+def _parts_table(ledger: Account, gaps: Sequence[tuple[str, Gap]]) -> Html:
     terms = [t for t in ledger.terms if any(gap[t].rms for _, gap in gaps)]
     rows = [
         (
@@ -159,7 +159,7 @@ def _parts_table(ledger: Ledger, gaps: Sequence[tuple[str, Gap]]) -> Html:
     return table(head, rows, numbers=range(1, len(head)))
 
 
-def _accuracy(ledger: Ledger) -> Html | None:
+def _accuracy(ledger: Account) -> Html | None:
     if not ledger.accuracy:
         return None
     names = {
@@ -170,7 +170,7 @@ def _accuracy(ledger: Ledger) -> Html | None:
     return section("Accuracy of every rung", table(["rung", "", "accuracy"], rows, numbers=(2,)))
 
 
-def _local(ledger: Ledger) -> Html:
+def _local(ledger: Account) -> Html:
     rows = [
         (
             html("<code>{n}</code>", n=layer.id), layer.kind, percent(layer.local.rms), _percent(layer.clipped),

@@ -1,4 +1,4 @@
-"""The error ledger: what every layer's gap to the float network is made of, in parts that add up.
+"""The values of an error ledger: what every layer's gap to the float network is made of, in parts that add up.
 
 With a_i the activation on rung i of the ladder, e_i = a_i - a_0 is the error so far and d_i = a_i - a_(i-1) what rung i
 changes. The gap is g = e_last, the sum of all d_i, element by element. Two numbers per rung add up too:
@@ -19,14 +19,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from bitspike.analysis.ledger.advice import Advice
-    from bitspike.analysis.ledger.pictures import Pictures
+from bitspike.analysis.ledger.pictures import Pictures
 
 TERMS: dict[str, str] = {
     "input": "the input on its grid, or as spikes",
@@ -142,8 +139,27 @@ class Point:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ledger:
-    """What :func:`~bitspike.analysis.ledger.analyze.analyze` found.
+class Advice:
+    """One thing to change.
+
+    Args:
+        term: the part of the gap that it makes smaller.
+        share: of the gap.
+        layer: where that part is largest on its own; empty for a whole network.
+        options: arguments of ``bs.convert`` (or calls) to try, the best first.
+        text: why, in a sentence or two.
+    """
+
+    term: str
+    share: float
+    layer: str
+    options: tuple[str, ...]
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """All values of a ledger; page, figures and text read them, and know nothing of each other.
 
     Args:
         model: class of the network.
@@ -202,21 +218,6 @@ class Ledger:
         found |= {"closure": self.closure, "dominant": self.dominant}
         plain: dict[str, Any] = json.loads(json.dumps(found, default=list))
         return plain
-
-    def write(self, folder: str | Path) -> Path:
-        """Write ``ledger.json``, ``ledger.html``, and every figure as SVG with its numbers as CSV.
-
-        Returns:
-            the path of ``ledger.html``.
-        """
-        from bitspike.analysis.ledger.page import write
-
-        return write(self, Path(folder))
-
-    def __str__(self) -> str:
-        from bitspike.analysis.ledger.text import text
-
-        return text(self)
 
 
 class Sums:

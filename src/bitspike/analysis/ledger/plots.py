@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bitspike.analysis.drawing import marks
 from bitspike.analysis.drawing.plots import PALETTE, drawn
-from bitspike.analysis.ledger.parts import Gap, Ledger
+from bitspike.analysis.ledger.parts import Account, Gap
 from bitspike.analysis.ledger.pictures import BINS, REACH, Histogram
 
 if TYPE_CHECKING:
@@ -52,12 +52,12 @@ class Figure:
     rows: tuple[Row, ...]
 
 
-def whole(ledger: Ledger) -> list[Figure]:
+def whole(ledger: Account) -> list[Figure]:
     """Return the figures of the network: parts per layer, own and with what comes before, rates, accuracy over T."""
     return [_stacked(ledger, "cumulative"), _stacked(ledger, "local"), *_rates(ledger), _curve(ledger)]
 
 
-def of_layer(ledger: Ledger, id: str) -> list[Figure]:
+def of_layer(ledger: Account, id: str) -> list[Figure]:
     """Return the figures of one layer: activations with lambda, decoded against float, codes of its weights."""
     pictures, word = ledger.pictures, file_word(id)
     if pictures is None:
@@ -70,7 +70,7 @@ def of_layer(ledger: Ledger, id: str) -> list[Figure]:
     return found
 
 
-def codes(ledger: Ledger) -> list[Figure]:
+def codes(ledger: Account) -> list[Figure]:
     """Return one histogram of weight codes per weighted layer."""
     counts = {} if ledger.pictures is None else ledger.pictures.codes
     return [
@@ -96,7 +96,7 @@ def file_word(id: str) -> str:
     return "".join(c if c.isalnum() or c in "._-" else "_" for c in id)
 
 
-def _stacked(ledger: Ledger, kind: str) -> Figure:
+def _stacked(ledger: Account, kind: str) -> Figure:
     gaps: list[tuple[str, Gap]] = [(layer.id, getattr(layer, kind)) for layer in ledger.layers]
     terms = [t for t in ledger.terms if any(gap[t].part for _, gap in gaps)]
 
@@ -130,7 +130,7 @@ def _name_layers(axes: Axes, names: Sequence[str]) -> None:
     axes.set_xticklabels([names[i] for i in shown], rotation=0 if flat else 90, fontsize=8)
 
 
-def _rates(ledger: Ledger) -> list[Figure]:
+def _rates(ledger: Account) -> list[Figure]:
     layers = [(layer.id, layer.rate) for layer in ledger.layers if layer.rate is not None]
     if not layers:
         return []
@@ -147,7 +147,7 @@ def _rates(ledger: Ledger) -> list[Figure]:
     return [Figure("rates", caption, drawn(draw, caption, key="rates", size=(wide, 3.0)), rows)]
 
 
-def _curve(ledger: Ledger) -> Figure:
+def _curve(ledger: Account) -> Figure:
     by_accuracy = all(p.accuracy is not None for p in ledger.curve) and bool(ledger.curve)
 
     def draw(axes: Axes) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bitspike.analysis.drawing.words import percent
-from bitspike.analysis.ledger.parts import Gap, Ledger
+from bitspike.analysis.ledger.parts import Account, Gap
 
 
-def text(ledger: Ledger) -> str:
+def text(ledger: Account) -> str:
     """Return the ledger as a table: the parts of every layer's gap, what to do, accuracy."""
     lines = [
         f"{ledger.model or 'network'}: gap to the float network {percent(ledger.output.rms)} of the outputs' RMS "
