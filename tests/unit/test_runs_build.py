@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from pkgutil import resolve_name
 
 import pytest
 import torch
@@ -15,47 +15,28 @@ from bitspike.errors import ConstraintError
 from bitspike.models import MODELS
 from bitspike.nn import BernoulliCoder, SumReadout, ThresholdBatchNorm
 from bitspike.recipe import load
-from bitspike.recipe.words import conversion, weights
-from bitspike.recipe.words import value as values
-from bitspike.recipe.words.data import Data
-from bitspike.recipe.words.models import Model
+from bitspike.recipe.words import conversion, data, layers, models, neurons, training, weights
+from bitspike.recipe.words.value import words_of
 from bitspike.runs.build import words as b
 from bitspike.verbs.recipes import bits_of, recipes
+from bitspike.weights import codes
 
-TABLES: list[tuple[dict[str, Any], Any]] = [
-    (b.SURROGATES, values.Surrogate),
-    (b.NEURONS, values.Neuron),
-    (b.NORMS, values.Norm),
-    (b.ENCODERS, values.Encoder),
-    (b.READOUTS, values.Readout),
-    (b.AUGMENTATIONS, values.Augmentation),
-    (b.OPTIMIZERS, values.Optimizer),
-    (b.SCHEDULES, values.Schedule),
-    (b.LOSSES, values.Loss),
-    (b.CLIPS, values.Clip),
-    (b.SCALES, weights.Scale),
-    (b.SCHEMES, weights.Scheme),
-    (b.THRESHOLDS, conversion.Threshold),
-]
-
-
-def members(union: Any) -> dict[str, type[BaseModel]]:
-    """Return the models of an annotated union by their kind."""
-    models = union.__origin__.__args__
-    return {m.model_fields["kind"].annotation.__args__[0]: m for m in models}
-
+UNIONS = [
+    neurons.Surrogate, neurons.Neuron, layers.Norm, layers.Encoder, layers.Readout, data.Augmentation,
+    training.Optimizer, training.Schedule, training.Loss, training.Clip, weights.Scale, weights.Scheme,
+    conversion.Threshold,
+]  # fmt: skip
 
 CASES = [
-    pytest.param(table[kind], model, id=f"{model.__module__.rsplit('.', 1)[-1]}.{model.__name__}")
-    for table, union in TABLES
-    for kind, model in members(union).items()
+    pytest.param(resolve_name(word.makes), word, id=f"{word.__module__.rsplit('.', 1)[-1]}.{word.__name__}")
+    for union in UNIONS
+    for word in words_of(union).values()
 ]
 
 
-@pytest.mark.parametrize(("table", "union"), TABLES)
-def test_every_kind_has_a_class_and_every_class_a_kind(table: dict[str, Any], union: Any) -> None:
-    assert table
-    assert set(table) == set(members(union))
+def test_no_two_words_stand_for_one_class() -> None:
+    named = [word.makes for union in [*UNIONS, models.Model] for word in words_of(union).values()]
+    assert len(named) == len(set(named)) > 40
 
 
 @pytest.mark.parametrize(("made", "model"), CASES)
@@ -73,16 +54,16 @@ def test_names_and_defaults_are_those_of_the_class(made: type, model: type[BaseM
         assert field.default == default, f"{made.__name__}({name})"
 
 
-@pytest.mark.parametrize("kind", list(members(Data)))
+@pytest.mark.parametrize("kind", list(words_of(data.Data)))
 def test_data_kinds_and_their_pixels_are_those_of_the_package(kind: str) -> None:
-    model = members(Data)[kind]
-    assert set(members(Data)) == set(DATASETS)
+    model = words_of(data.Data)[kind]
+    assert set(words_of(data.Data)) == set(DATASETS)
     pixels = model.model_fields["pixels"].default
     assert (pixels.scale, pixels.offset) == (DATASETS[kind].pixel_grid.scale, DATASETS[kind].pixel_grid.offset)
 
 
 def test_model_kinds_are_those_of_the_package() -> None:
-    assert set(members(Model)) == set(MODELS)
+    assert {kind: resolve_name(word.makes) for kind, word in words_of(models.Model).items()} == MODELS
 
 
 @pytest.mark.parametrize("neuron", ["{kind: if}", "{kind: lif, decay: 0.25}", "{kind: plif}", "{kind: signed_if}"])
@@ -94,8 +75,8 @@ def test_every_neuron_and_norm_builds(neuron: str, norm: str) -> None:
     out = net(next(iter(b.training_batches(recipe, data)))[0])
     assert out.shape == (recipe.training.batch_size, 10)
     kinds = {type(m) for m in net.modules()}
-    assert b.NEURONS[recipe.neuron.kind] in kinds
-    assert recipe.norm is None or b.NORMS[recipe.norm.kind] in kinds
+    assert resolve_name(recipe.neuron.makes) in kinds
+    assert recipe.norm is None or resolve_name(recipe.norm.makes) in kinds
 
 
 @pytest.mark.parametrize(
@@ -115,9 +96,9 @@ def test_every_neuron_and_norm_builds(neuron: str, norm: str) -> None:
 def test_every_scheme_builds_and_quantizes(scheme: str) -> None:
     recipe = load("quickstart", [f"weights.quantize={scheme}", "model.width=0.25"])
     data = b.build_data(recipe)
-    found = b.schemes.codes(b.build_model(recipe, data.train))
+    found = codes(b.build_model(recipe, data.train))
     assert set(found) == {"layer1.conv", "layer2.conv", "layer3.linear"}
-    wanted = b.build_scheme(recipe.weights.quantize)  # type: ignore[union-attr]
+    wanted = b.build(recipe.weights.quantize)  # type: ignore[union-attr]
     assert {c.bits for c in found.values()} == {wanted.bits}
     assert bits_of(recipe) == wanted.bits
 
@@ -183,5 +164,5 @@ def test_a_pattern_that_matches_nothing_is_an_error() -> None:
 def test_float_weights_stay_float() -> None:
     recipe = load("quickstart", ["weights=null"])
     net = b.build_model(recipe, b.build_data(recipe).train)
-    assert not b.schemes.codes(net)
+    assert not codes(net)
     assert isinstance(net.get_submodule("layer1.conv"), nn.Conv2d)

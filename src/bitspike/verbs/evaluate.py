@@ -44,7 +44,7 @@ def evaluate(run: str | Path, *, steps: int | None = None, set: Iterable[str] = 
     made, training = way.finish(model), b.training_of(recipe)
     with nullcontext(made.network) if steps is None else way.at_steps(made, steps) as network:
         network.to(choose_device(recipe.device))
-        loss = None if training is None else b.build(b.LOSSES, training.loss)
+        loss = None if training is None else b.build(training.loss)
         found = measure(network, b.evaluation_batches(recipe, data, data.test), loss=loss, seed=recipe.seed)
     return {
         "run": str(folder),

@@ -140,10 +140,10 @@ def _train(
         epochs=t.epochs,
         seed=recipe.seed,
         validation=None if held is None else b.evaluation_batches(recipe, data, held, **share),
-        optimizer=b.build(b.OPTIMIZERS, t.optimizer),
-        schedule=b.build(b.SCHEDULES, t.schedule),
-        loss=b.build(b.LOSSES, t.loss),
-        clip_gradient=b.build(b.CLIPS, t.clip_gradient),
+        optimizer=b.build(t.optimizer),
+        schedule=b.build(t.schedule),
+        loss=b.build(t.loss),
+        clip_gradient=b.build(t.clip_gradient),
         precision=t.precision,
         device=t.device,
         keep=t.keep,
@@ -174,7 +174,7 @@ def _measure(
     network = made.network
     with clock.stage("evaluate"):
         network.to(device)
-        loss = None if training is None else b.build(b.LOSSES, training.loss)
+        loss = None if training is None else b.build(training.loss)
         with Recorder(network) as recorder, way.watched(made) as heard:
             tested = evaluate(network, test, loss=loss, seed=recipe.seed)
         steps = way.by_step(made, test, tested, None if heard is None else heard.accuracies(data.test.labels))

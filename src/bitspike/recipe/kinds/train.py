@@ -8,9 +8,11 @@ from pydantic import Field, PositiveFloat, model_validator
 
 from bitspike.recipe.kinds.experiment import Evaluation, Experiment, best_needs_validation
 from bitspike.recipe.words.data import Normalization
+from bitspike.recipe.words.layers import Norm
 from bitspike.recipe.words.models import Model
+from bitspike.recipe.words.neurons import Neuron
 from bitspike.recipe.words.training import Training
-from bitspike.recipe.words.value import Neuron, Norm, Value
+from bitspike.recipe.words.value import Value
 from bitspike.recipe.words.weights import Weights
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, NonNegativeInt, PositiveInt, Tag
 
@@ -15,11 +15,13 @@ Correction = Literal["bias", "potential", "weights", "least_squares"]
 
 
 class MaxThreshold(Value):
+    makes: ClassVar[str] = "bitspike.conversion.calibrate.thresholds:MaxThreshold"
     kind: Literal["max"]
     per_channel: bool = False
 
 
 class PercentileThreshold(Value):
+    makes: ClassVar[str] = "bitspike.conversion.calibrate.thresholds:PercentileThreshold"
     kind: Literal["percentile"]
     percentile: Annotated[float, Field(gt=0, le=100)] = 99.9
     population: Literal["all", "nonzero"] = "all"
@@ -27,6 +29,7 @@ class PercentileThreshold(Value):
 
 
 class MSEThreshold(Value):
+    makes: ClassVar[str] = "bitspike.conversion.calibrate.thresholds:MSEThreshold"
     kind: Literal["mse"]
     candidates: Annotated[int, Field(ge=2)] = 100
     smallest: Annotated[float, Field(gt=0, lt=1)] = 0.2

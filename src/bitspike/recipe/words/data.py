@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, PositiveFloat, PositiveInt, Tag
 
-from bitspike.recipe.words.value import Augmentation, Pixel, Value
+from bitspike.recipe.words.value import Pixel, Value
 
 Held = Annotated[int, Field(ge=0)] | Annotated[float, Field(gt=0, lt=1)]
 """Images held out: a whole number, or a fraction."""
@@ -39,6 +39,21 @@ def _which_pixels(value: Any) -> str:
 AnyPixels = Annotated[
     Annotated[Pixels, Tag("grid")] | Annotated[Normalization, Tag("normalization")], Discriminator(_which_pixels)
 ]
+
+
+class Shift(Value):
+    makes: ClassVar[str] = "bitspike.data:Shift"
+    kind: Literal["shift"]
+    pixels: PositiveInt
+    fill: Pixel | tuple[Pixel, ...] | None = None
+
+
+class Flip(Value):
+    makes: ClassVar[str] = "bitspike.data:Flip"
+    kind: Literal["flip"]
+
+
+Augmentation = Annotated[Shift | Flip, Field(discriminator="kind")]
 
 
 class _Data(Value):

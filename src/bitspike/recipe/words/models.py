@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
-from bitspike.recipe.words.value import Encoder, RateReadout, Readout, Repeat, Value
+from bitspike.recipe.words.layers import Encoder, RateReadout, Readout, Repeat
+from bitspike.recipe.words.value import Value
 
 
 class Repair(Value):
@@ -36,30 +37,36 @@ class _Model(Value):
 
 
 class DigitsNet(_Model):
+    makes: ClassVar[str] = "bitspike.models:digits_net"
     kind: Literal["digits_net"]
 
 
 class MNISTNet(_Model):
+    makes: ClassVar[str] = "bitspike.models:mnist_net"
     kind: Literal["mnist_net"]
     bias: bool = True
 
 
 class CifarNet(_Model):
+    makes: ClassVar[str] = "bitspike.models:cifar_net"
     kind: Literal["cifar_net"]
     bias: bool = True
 
 
 class VGG9(_Model):
+    makes: ClassVar[str] = "bitspike.models:vgg9"
     kind: Literal["vgg9"]
 
 
 class VGG11(_Model):
+    makes: ClassVar[str] = "bitspike.models:vgg11"
     kind: Literal["vgg11"]
 
 
 class ResNet(_Model):
     """``depth`` is 6n + 2: 20, 32, 44, 56 or 110, for instance."""
 
+    makes: ClassVar[str] = "bitspike.models:resnet"
     kind: Literal["resnet"]
     depth: Annotated[int, Field(ge=8)] = 20
 

@@ -1,12 +1,87 @@
-"""The sections of epochs: how many, and how the weights are changed in them."""
+"""The sections of epochs: how many, and by which optimizer, schedule, loss and gradient clip."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
-from bitspike.recipe.words.value import Clip, CrossEntropy, Loss, Optimizer, Schedule, Value
+from bitspike.recipe.words.value import Fraction, Share, Value
+
+
+class SGD(Value):
+    makes: ClassVar[str] = "bitspike.train.optimizers:SGD"
+    kind: Literal["sgd"]
+    lr: PositiveFloat = 0.1
+    momentum: Share = 0.9
+    weight_decay: NonNegativeFloat = 0.0
+    nesterov: bool = False
+
+
+class AdamW(Value):
+    makes: ClassVar[str] = "bitspike.train.optimizers:AdamW"
+    kind: Literal["adamw"]
+    lr: PositiveFloat = 1e-3
+    betas: tuple[Share, Share] = (0.9, 0.999)
+    eps: PositiveFloat = 1e-8
+    weight_decay: NonNegativeFloat = 0.01
+
+
+Optimizer = Annotated[SGD | AdamW, Field(discriminator="kind")]
+
+
+class Constant(Value):
+    makes: ClassVar[str] = "bitspike.train.schedules:Constant"
+    kind: Literal["constant"]
+    warmup_epochs: NonNegativeFloat = 0.0
+
+
+class Cosine(Value):
+    makes: ClassVar[str] = "bitspike.train.schedules:Cosine"
+    kind: Literal["cosine"]
+    warmup_epochs: NonNegativeFloat = 0.0
+    floor: Fraction = 0.0
+
+
+class Steps(Value):
+    makes: ClassVar[str] = "bitspike.train.schedules:Steps"
+    kind: Literal["steps"]
+    warmup_epochs: NonNegativeFloat = 0.0
+    milestones: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]
+    gain: Annotated[float, Field(gt=0, le=1)] = 0.1
+
+
+Schedule = Annotated[Constant | Cosine | Steps, Field(discriminator="kind")]
+
+
+class CrossEntropy(Value):
+    makes: ClassVar[str] = "bitspike.train.losses:CrossEntropy"
+    kind: Literal["cross_entropy"]
+    label_smoothing: Share = 0.0
+    scale: PositiveFloat = 1.0
+
+
+class MeanSquare(Value):
+    makes: ClassVar[str] = "bitspike.train.losses:MeanSquare"
+    kind: Literal["mean_square"]
+
+
+Loss = Annotated[CrossEntropy | MeanSquare, Field(discriminator="kind")]
+
+
+class ClipNorm(Value):
+    makes: ClassVar[str] = "bitspike.train.optimizers:ClipNorm"
+    kind: Literal["norm"]
+    limit: PositiveFloat
+
+
+class ClipValue(Value):
+    makes: ClassVar[str] = "bitspike.train.optimizers:ClipValue"
+    kind: Literal["value"]
+    limit: PositiveFloat
+
+
+Clip = Annotated[ClipNorm | ClipValue, Field(discriminator="kind")]
 
 
 class Training(Value):

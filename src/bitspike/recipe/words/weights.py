@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat
 
@@ -15,27 +15,32 @@ Bits = Annotated[int, Field(ge=1, le=8)]
 
 
 class Max(Value):
+    makes: ClassVar[str] = "bitspike.weights.scales:Max"
     kind: Literal["max"]
     factor: PositiveFloat = 1.0
 
 
 class MeanAbs(Value):
+    makes: ClassVar[str] = "bitspike.weights.scales:MeanAbs"
     kind: Literal["mean_abs"]
     factor: PositiveFloat = 1.0
 
 
 class Percentile(Value):
+    makes: ClassVar[str] = "bitspike.weights.scales:Percentile"
     kind: Literal["percentile"]
     p: Annotated[float, Field(gt=0, le=100)] = 99.9
 
 
 class MSE(Value):
+    makes: ClassVar[str] = "bitspike.weights.scales:MSE"
     kind: Literal["mse"]
     candidates: Annotated[int, Field(ge=2)] = 50
     smallest: Annotated[float, Field(gt=0, lt=1)] = 0.1
 
 
 class Constant(Value):
+    makes: ClassVar[str] = "bitspike.weights.scales:Constant"
     kind: Literal["constant"]
     value: PositiveFloat
 
@@ -46,6 +51,7 @@ Rule = Annotated[Max | MeanAbs | Percentile | MSE | Constant, Field(discriminato
 class Dyadic(Value):
     """Round the step of ``rule`` to a power of two."""
 
+    makes: ClassVar[str] = "bitspike.weights.scales:Dyadic"
     kind: Literal["dyadic"]
     rule: Rule = Max(kind="max")
 
@@ -53,6 +59,7 @@ class Dyadic(Value):
 class Coded(Value):
     """Keep the codes of weights that were trained as codes; ``rule`` is for those that were not."""
 
+    makes: ClassVar[str] = "bitspike.weights.scales:Coded"
     kind: Literal["coded"]
     rule: Rule = Max(kind="max")
     tolerance: Annotated[float, Field(gt=0, lt=0.5)] = 1e-3
@@ -65,6 +72,7 @@ Scale = Annotated[Max | MeanAbs | Percentile | MSE | Constant | Dyadic | Coded, 
 
 
 class Uniform(Value):
+    makes: ClassVar[str] = "bitspike.weights:Uniform"
     kind: Literal["uniform"]
     bits: Bits
     per_channel: bool = False
@@ -73,17 +81,20 @@ class Uniform(Value):
 
 
 class Midrise(Value):
+    makes: ClassVar[str] = "bitspike.weights:Midrise"
     kind: Literal["midrise"]
     bits: Bits
     clamp: bool = True
 
 
 class DoReFa(Value):
+    makes: ClassVar[str] = "bitspike.weights:DoReFa"
     kind: Literal["dorefa"]
     bits: Bits
 
 
 class Ternary(Value):
+    makes: ClassVar[str] = "bitspike.weights:Ternary"
     kind: Literal["ternary"]
     threshold: Scale = MeanAbs(kind="mean_abs", factor=0.7)
     per_channel: bool = False
@@ -92,12 +103,14 @@ class Ternary(Value):
 
 
 class Binary(Value):
+    makes: ClassVar[str] = "bitspike.weights:Binary"
     kind: Literal["binary"]
     per_channel: bool = False
     scale: Scale = MeanAbs(kind="mean_abs")
 
 
 class PowerOfTwo(Value):
+    makes: ClassVar[str] = "bitspike.weights:PowerOfTwo"
     kind: Literal["power_of_two"]
     bits: Bits
     per_channel: bool = False
@@ -105,6 +118,7 @@ class PowerOfTwo(Value):
 
 
 class APoT(Value):
+    makes: ClassVar[str] = "bitspike.weights:APoT"
     kind: Literal["apot"]
     bits: Bits
     per_channel: bool = False
@@ -115,6 +129,7 @@ class APoT(Value):
 
 
 class FixedPoint(Value):
+    makes: ClassVar[str] = "bitspike.weights:FixedPoint"
     kind: Literal["fixed_point"]
     step: PositiveFloat
     bits: Annotated[int, Field(ge=1, le=24)] = 16

@@ -4,86 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pkgutil import resolve_name
 from typing import Any
 
 import torch
 from torch import nn
 
-from bitspike import nn as spiking
-from bitspike import weights as schemes
-from bitspike.conversion.calibrate import thresholds
-from bitspike.data import Batches, Flip, ImageSet, Normalization, PixelGrid, Shift, describe
+from bitspike.data import Batches, ImageSet, Normalization, PixelGrid, describe
 from bitspike.data import load as load_images
 from bitspike.errors import ConstraintError
 from bitspike.lowering.fit_neuron import Precision
-from bitspike.models import MODELS
-from bitspike.ops import surrogate
 from bitspike.ops.grids import Grid
 from bitspike.recipe import AnyRecipe, Recipe
 from bitspike.recipe.kinds.convert import ConvertRecipe
 from bitspike.recipe.words.conversion import Conversion
 from bitspike.recipe.words.data import Pixels
+from bitspike.recipe.words.neurons import Neuron
 from bitspike.recipe.words.training import Training
+from bitspike.recipe.words.value import Value, words_of
 from bitspike.runs.build.factory import repaired
-from bitspike.train import losses, optimizers, schedules
-from bitspike.weights import scales
+from bitspike.weights import attach
 
-SURROGATES: dict[str, Any] = {
-    "rectangle": surrogate.Rectangle,
-    "triangle": surrogate.Triangle,
-    "arctan": surrogate.ArcTan,
-    "sigmoid": surrogate.Sigmoid,
-    "piecewise_exponential": surrogate.PiecewiseExponential,
-}
-NEURONS: dict[str, Any] = {
-    "if": spiking.IF,
-    "lif": spiking.LIF,
-    "plif": spiking.PLIF,
-    "signed_if": spiking.SignedIF,
-}
-NORMS: dict[str, Any] = {
-    "batch": nn.BatchNorm2d,
-    "threshold": spiking.ThresholdBatchNorm,
-    "shift": spiking.ShiftBatchNorm,
-}
-ENCODERS: dict[str, Any] = {
-    "repeat": spiking.Repeat,
-    "bernoulli": spiking.BernoulliCoder,
-    "rate": spiking.RateCoder,
-}
-READOUTS: dict[str, Any] = {"rate": spiking.RateReadout, "sum": spiking.SumReadout}
-AUGMENTATIONS: dict[str, Any] = {"shift": Shift, "flip": Flip}
-OPTIMIZERS: dict[str, Any] = {"sgd": optimizers.SGD, "adamw": optimizers.AdamW}
-SCHEDULES: dict[str, Any] = {"constant": schedules.Constant, "cosine": schedules.Cosine, "steps": schedules.Steps}
-LOSSES: dict[str, Any] = {"cross_entropy": losses.CrossEntropy, "mean_square": losses.MeanSquare}
-CLIPS: dict[str, Any] = {"norm": optimizers.ClipNorm, "value": optimizers.ClipValue}
-SCALES: dict[str, Any] = {
-    "max": scales.Max,
-    "mean_abs": scales.MeanAbs,
-    "percentile": scales.Percentile,
-    "mse": scales.MSE,
-    "constant": scales.Constant,
-    "dyadic": scales.Dyadic,
-    "coded": scales.Coded,
-}
-SCHEMES: dict[str, Any] = {
-    "uniform": schemes.Uniform,
-    "midrise": schemes.Midrise,
-    "dorefa": schemes.DoReFa,
-    "ternary": schemes.Ternary,
-    "binary": schemes.Binary,
-    "power_of_two": schemes.PowerOfTwo,
-    "apot": schemes.APoT,
-    "fixed_point": schemes.FixedPoint,
-}
-THRESHOLDS: dict[str, Any] = {
-    "max": thresholds.MaxThreshold,
-    "percentile": thresholds.PercentileThreshold,
-    "mse": thresholds.MSEThreshold,
-}
 _NONE_SAYS = ("first_bits", "last_bits", "correct")
 """Arguments of a conversion that None says something to: the width of all layers, or no correction."""
-CONVERTED: dict[str, Any] = {"if": spiking.IF, "signed_if": spiking.SignedIF}
 
 
 @dataclass(frozen=True)
@@ -100,41 +43,28 @@ class Data:
     grid: Grid | None
 
 
-def build(classes: dict[str, Any], value: Any, **more: Any) -> Any:
-    """Build the object that a value of a recipe stands for; None stays None.
+def build(value: Any, **more: Any) -> Any:
+    """Build the object that a word of a recipe stands for; None stays None.
 
     Args:
-        classes: what each kind stands for.
-        value: from the recipe.
-        more: arguments that are objects themselves, or come from elsewhere.
+        value: a word; its numbers are the arguments of the class that it names, and a word among them is built first.
+        more: arguments that do not stand in the recipe, or replace what does.
 
     Example:
-        >>> from bitspike.recipe.words.value import Triangle
-        >>> build(SURROGATES, Triangle(kind="triangle", width=2.0))
+        >>> from bitspike.recipe.words.neurons import Triangle
+        >>> build(Triangle(kind="triangle", width=2.0))
         Triangle(center=0.0, width=2.0, height=None)
     """
     if value is None:
         return None
     numbers = {name: getattr(value, name) for name in type(value).model_fields if name != "kind"}
-    return classes[value.kind](**{**numbers, **more})
-
-
-def build_scheme(value: Any) -> Any:
-    """Build a weight scheme with its scale rules; None stays None."""
-    rules = {name: build_scale(getattr(value, name)) for name in ("scale", "threshold") if hasattr(value, name)}
-    return build(SCHEMES, value, **rules)
-
-
-def build_scale(value: Any) -> Any:
-    """Build a scale rule; None stays None."""
-    return build(SCALES, value, **({"rule": build_scale(value.rule)} if hasattr(value, "rule") else {}))
+    built = {name: build(part) if isinstance(part, Value) else part for name, part in numbers.items()}
+    return resolve_name(value.makes)(**{**built, **more})
 
 
 def build_threshold(value: Any) -> Any:
     """Build a threshold rule, or rules by pattern; None stays None."""
-    if isinstance(value, dict):
-        return {pattern: build(THRESHOLDS, rule) for pattern, rule in value.items()}
-    return build(THRESHOLDS, value)
+    return {pattern: build(rule) for pattern, rule in value.items()} if isinstance(value, dict) else build(value)
 
 
 def build_conversion(value: Conversion) -> dict[str, Any]:
@@ -145,9 +75,9 @@ def build_conversion(value: Conversion) -> dict[str, Any]:
         [('average_pool', 'sum'), ('bits', 8)]
     """
     built: dict[str, Any] = {
-        "neuron": CONVERTED[value.neuron],
+        "neuron": resolve_name(words_of(Neuron)[value.neuron].makes),
         "threshold": build_threshold(value.threshold),
-        "scale": build_scale(value.scale),
+        "scale": build(value.scale),
     }
     named = {name: getattr(value, name) for name in type(value).model_fields}
     return {name: part for name, part in {**named, **built}.items() if part is not None or name in _NONE_SAYS}
@@ -155,8 +85,7 @@ def build_conversion(value: Conversion) -> dict[str, Any]:
 
 def build_neuron(recipe: Recipe) -> Callable[[], nn.Module]:
     """Return what makes the recipe's neuron."""
-    gradient = build(SURROGATES, recipe.neuron.surrogate)
-    return lambda: build(NEURONS, recipe.neuron, surrogate=gradient)
+    return lambda: build(recipe.neuron)
 
 
 def build_norm(recipe: Recipe) -> Callable[[int], nn.Module] | None:
@@ -164,10 +93,7 @@ def build_norm(recipe: Recipe) -> Callable[[int], nn.Module] | None:
     norm = recipe.norm
     if norm is None:
         return None
-    if norm.kind == "batch":
-        return lambda channels: build(NORMS, norm, num_features=channels)
-    known = {"threshold": norm.threshold or recipe.neuron.threshold} if norm.kind == "threshold" else {}
-    return lambda channels: build(NORMS, norm, channels=channels, **known)
+    return lambda channels: build(norm, **norm.arguments(channels, recipe.neuron.threshold))
 
 
 def build_model(recipe: Recipe, images: ImageSet) -> nn.Module:
@@ -184,24 +110,22 @@ def build_model(recipe: Recipe, images: ImageSet) -> nn.Module:
     more = {name: getattr(model, name) for name in ("bias", "depth") if hasattr(model, name)}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        net = MODELS[model.kind](
+        net = resolve_name(model.makes)(
             steps=model.steps,
             num_classes=len(images.classes),
             in_channels=channels,
             image_size=(height, width),
             neuron=build_neuron(recipe),
             norm=build_norm(recipe),
-            readout=lambda: build(READOUTS, model.readout),
-            encoder=lambda steps: build(ENCODERS, model.encoder, steps=steps),
+            readout=lambda: build(model.readout),
+            encoder=lambda steps: build(model.encoder, steps=steps),
             width=model.width,
             **more,
         )
         net = repaired(net, model.repairs)
     if recipe.weights is not None:
         w = recipe.weights
-        schemes.attach(
-            net, quantize=build_scheme(w.quantize), bias=build_scheme(w.bias), include=w.include, skip=w.skip
-        )
+        attach(net, quantize=build(w.quantize), bias=build(w.bias), include=w.include, skip=w.skip)
     return net
 
 
@@ -281,7 +205,7 @@ def training_batches(
         data.train,
         batch // world_size,
         pixel_grid=data.pixels,
-        augment=[build(AUGMENTATIONS, a) for a in recipe.data.augment] or None,
+        augment=[build(a) for a in recipe.data.augment] or None,
         shuffle=True,
         seed=recipe.seed,
         rank=rank,

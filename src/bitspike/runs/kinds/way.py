@@ -212,7 +212,7 @@ class Converted:
             include=c.include,
             exclude=c.exclude,
             rule=None if isinstance(c.threshold, dict) else b.build_threshold(c.threshold),
-            scale=b.build_scale(c.scale),
+            scale=b.build(c.scale),
             samples=c.samples,
             seed=self.recipe.seed,
         )
@@ -227,7 +227,7 @@ class Converted:
 
     def _over_time(self, model: nn.Module) -> nn.Module:
         assert isinstance(model, Prepared)
-        return over_time(model, neuron=b.CONVERTED[self.recipe.convert.neuron])
+        return over_time(model, neuron=b.build_conversion(self.recipe.convert)["neuron"])
 
     def beside(self, model: nn.Module, test: Batches, clock: Clock) -> dict[str, float | None]:
         """Measure the float network, and what fine-tuning made of it.
@@ -323,7 +323,7 @@ def _coded(network: nn.Module, prepared: Prepared, recipe: ConvertRecipe) -> nn.
         if path not in bits or not isinstance(module, nn.modules.conv._ConvNd | nn.Linear):
             continue
         apart = c.per_channel and not isinstance(module, nn.modules.conv._ConvTransposeNd)
-        rule = default_scale(bits[path]) if c.scale is None else Within(b.build_scale(c.scale))
+        rule = default_scale(bits[path]) if c.scale is None else Within(b.build(c.scale))
         attach(module, quantize=Uniform(bits[path], per_channel=apart, scale=rule))
     return result
 

@@ -1,0 +1,87 @@
+"""The norms, encoders and read-outs of a recipe."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, PositiveFloat
+
+from bitspike.recipe.words.value import Fraction, Value
+
+
+class _Norm(Value):
+    def arguments(self, channels: int, threshold: float) -> dict[str, Any]:
+        """Return what a recipe does not say: the channels of the layer, and what depends on the neuron's threshold."""
+        del threshold
+        return {"channels": channels}
+
+
+class BatchNorm(_Norm):
+    makes: ClassVar[str] = "torch.nn:BatchNorm2d"
+    kind: Literal["batch"]
+    eps: PositiveFloat = 1e-5
+    momentum: Fraction = 0.1
+
+    def arguments(self, channels: int, threshold: float) -> dict[str, Any]:
+        """As of every norm, by the name that torch gives it."""
+        del threshold
+        return {"num_features": channels}
+
+
+class ThresholdBatchNorm(_Norm):
+    """``threshold: null`` takes the neuron's."""
+
+    makes: ClassVar[str] = "bitspike.nn:ThresholdBatchNorm"
+    kind: Literal["threshold"]
+    threshold: PositiveFloat | None = None
+    alpha: PositiveFloat = 1.0
+    eps: PositiveFloat = 1e-5
+    momentum: Fraction = 0.1
+
+    def arguments(self, channels: int, threshold: float) -> dict[str, Any]:
+        """As of every norm, and the threshold."""
+        return {"channels": channels, "threshold": self.threshold or threshold}
+
+
+class ShiftBatchNorm(_Norm):
+    makes: ClassVar[str] = "bitspike.nn:ShiftBatchNorm"
+    kind: Literal["shift"]
+    gain: PositiveFloat = 1.0
+    grid: PositiveFloat = 2**-8
+    eps: PositiveFloat = 1e-5
+    momentum: Fraction = 0.1
+
+
+Norm = Annotated[BatchNorm | ThresholdBatchNorm | ShiftBatchNorm, Field(discriminator="kind")]
+
+
+class Repeat(Value):
+    makes: ClassVar[str] = "bitspike.nn:Repeat"
+    kind: Literal["repeat"]
+
+
+class BernoulliCoder(Value):
+    makes: ClassVar[str] = "bitspike.nn:BernoulliCoder"
+    kind: Literal["bernoulli"]
+    divisor: PositiveFloat = 1.0
+
+
+class RateCoder(Value):
+    makes: ClassVar[str] = "bitspike.nn:RateCoder"
+    kind: Literal["rate"]
+
+
+Encoder = Annotated[Repeat | BernoulliCoder | RateCoder, Field(discriminator="kind")]
+
+
+class RateReadout(Value):
+    makes: ClassVar[str] = "bitspike.nn:RateReadout"
+    kind: Literal["rate"]
+
+
+class SumReadout(Value):
+    makes: ClassVar[str] = "bitspike.nn:SumReadout"
+    kind: Literal["sum"]
+
+
+Readout = Annotated[RateReadout | SumReadout, Field(discriminator="kind")]

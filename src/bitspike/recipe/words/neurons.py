@@ -1,0 +1,97 @@
+"""The neurons of a recipe, with their surrogate gradients."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat
+
+from bitspike.recipe.words.value import Fraction, Value
+
+
+class Rectangle(Value):
+    makes: ClassVar[str] = "bitspike.ops.surrogate:Rectangle"
+    kind: Literal["rectangle"]
+    width: PositiveFloat = 1.0
+    center: float = 0.0
+
+
+class Triangle(Value):
+    makes: ClassVar[str] = "bitspike.ops.surrogate:Triangle"
+    kind: Literal["triangle"]
+    width: PositiveFloat = 1.0
+    height: PositiveFloat | None = None
+    center: float = 0.0
+
+
+class ArcTan(Value):
+    makes: ClassVar[str] = "bitspike.ops.surrogate:ArcTan"
+    kind: Literal["arctan"]
+    alpha: PositiveFloat = 2.0
+    center: float = 0.0
+
+
+class Sigmoid(Value):
+    makes: ClassVar[str] = "bitspike.ops.surrogate:Sigmoid"
+    kind: Literal["sigmoid"]
+    alpha: PositiveFloat = 4.0
+    center: float = 0.0
+
+
+class PiecewiseExponential(Value):
+    makes: ClassVar[str] = "bitspike.ops.surrogate:PiecewiseExponential"
+    kind: Literal["piecewise_exponential"]
+    alpha: PositiveFloat = 2.0
+    center: float = 0.0
+
+
+Surrogate = Annotated[Rectangle | Triangle | ArcTan | Sigmoid | PiecewiseExponential, Field(discriminator="kind")]
+
+
+class _Neuron(Value):
+    threshold: PositiveFloat = 1.0
+    surrogate: Surrogate = ArcTan(kind="arctan")
+    fire: Literal["ge", "gt"] = "ge"
+    detach_reset: bool = False
+
+
+class IF(_Neuron):
+    makes: ClassVar[str] = "bitspike.nn:IF"
+    kind: Literal["if"]
+    reset: Literal["soft", "hard"] = "soft"
+    v_reset: float = 0.0
+    initial: float = 0.0
+
+
+class LIF(_Neuron):
+    makes: ClassVar[str] = "bitspike.nn:LIF"
+    kind: Literal["lif"]
+    decay: Fraction = 0.5
+    reset: Literal["soft", "hard"] = "soft"
+    leak: Literal["before", "after"] = "before"
+    decay_input: bool = False
+    v_reset: float = 0.0
+    initial: float = 0.0
+    resolution: PositiveFloat | None = None
+
+
+class PLIF(_Neuron):
+    makes: ClassVar[str] = "bitspike.nn:PLIF"
+    kind: Literal["plif"]
+    tau: Annotated[float, Field(gt=1)] = 2.0
+    reset: Literal["soft", "hard"] = "hard"
+    leak: Literal["before", "after"] = "before"
+    decay_input: bool = True
+    detach_reset: bool = True
+    v_reset: float = 0.0
+    initial: float = 0.0
+
+
+class SignedIF(_Neuron):
+    makes: ClassVar[str] = "bitspike.nn:SignedIF"
+    kind: Literal["signed_if"]
+    initial: float | None = None
+    retract: NonNegativeFloat = 1e-3
+
+
+Neuron = Annotated[IF | LIF | PLIF | SignedIF, Field(discriminator="kind")]
