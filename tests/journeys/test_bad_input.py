@@ -39,7 +39,7 @@ def refused(bitspike: Bitspike) -> Refused:
         ("data={kind: mnist, root: nowhere}", "the data set 'mnist' was not found; looked in"),
         ("data={kind: folder, root: nowhere}", "nowhere"),
         ("training", "needed is key=value"),
-        ("weights.skip=[head]", "no layer has such a name"),
+        ("weights.skip=[head]", "no layer matches 'head'"),
         ("data.validation=5000", "cannot be held out of"),
         ("training.device=cuda", "no CUDA device"),
         ("model={kind: digits_net, steps: 2, width: 0.0}", "model.width: found 0.0"),

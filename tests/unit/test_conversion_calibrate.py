@@ -76,7 +76,8 @@ def test_rules_by_pattern_hold_where_they_match() -> None:
     assert found["relu"].tolist() == calibrate(graph, X, PercentileThreshold(90.0), steps=4)["relu"].tolist()
     assert len(found["relu2"]) == 2
     assert found.manifest()["patterns"] == {"relu2": MaxThreshold(per_channel=True).manifest()}
-    assert calibrate(graph, X, {"nothing": MaxThreshold()}, steps=4)["relu"].tolist() == plain["relu"].tolist()
+    first = calibrate(graph, X, {"relu2": MaxThreshold()}, steps=4)["relu"]  # no pattern matches it
+    assert first.tolist() == plain["relu"].tolist()
     assert "patterns" not in plain.manifest()
 
 

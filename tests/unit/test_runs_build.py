@@ -157,7 +157,7 @@ def test_the_listing_names_papers_and_figures() -> None:
 
 def test_a_pattern_that_matches_nothing_is_an_error() -> None:
     recipe = load("quickstart", ["weights.skip=[head]"])
-    with pytest.raises(ConstraintError, match="no layer has such a name"):
+    with pytest.raises(ConstraintError, match="no layer matches 'head'"):
         b.build_model(recipe, b.build_data(recipe).train)
 
 

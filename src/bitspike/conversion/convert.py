@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -29,11 +29,12 @@ from bitspike.errors import ConstraintError
 from bitspike.graph.capture.from_module import capture
 from bitspike.graph.capture.guests import notes_on
 from bitspike.graph.flow import moves, neurons, ties
-from bitspike.graph.ir import Graph
+from bitspike.graph.ir import WEIGHTED, Graph
 from bitspike.graph.rebuild import agree
 from bitspike.nn.trace import evaluation
 from bitspike.ops.grids import Grid
 from bitspike.ops.wrappers import unwrapped
+from bitspike.patterns import Patterns
 
 Frontend = Literal["fx", "export"]
 _FINISHING = ("include", "exclude", "input_grid", "input_bits", "samples", "correct")
@@ -46,9 +47,9 @@ def convert(
     *,
     calibrate: Iterable[Any] | Tensor | Mapping[str, Tensor],
     threshold: Rules | None = None,
-    include: str | Sequence[str] | None = None,
-    exclude: str | Sequence[str] = (),
-    keep_real: str | Sequence[str] = (),
+    include: Patterns | None = None,
+    exclude: Patterns = (),
+    keep_real: Patterns = (),
     input_grid: Grid | None = None,
     input_bits: int = 8,
     samples: int = 1024,
@@ -113,9 +114,7 @@ def convert(
     """
     settings = Settings(**choices)
     inputs = example if isinstance(example, tuple) else (example,)
-    captured = capture(
-        model, example, frontend=frontend, concrete_args=concrete_args, keep_real=_patterns(keep_real) or ()
-    )
+    captured = capture(model, example, frontend=frontend, concrete_args=concrete_args, keep_real=keep_real)
     with evaluation(model), torch.no_grad():
         agree(captured, model, example)
     graph = fold(captured)
@@ -125,8 +124,8 @@ def convert(
         settings,
         calibrate=calibrate,
         threshold=threshold,
-        include=_patterns(include),
-        exclude=_patterns(exclude) or (),
+        include=include,
+        exclude=exclude,
         input_grid=input_grid,
         input_bits=input_bits,
         samples=samples,
@@ -145,8 +144,8 @@ def assemble(
     calibrate: Iterable[Any] | Tensor | Mapping[str, Tensor],
     data: Any = None,
     threshold: Rules | None = None,
-    include: Sequence[str] | None = None,
-    exclude: Sequence[str] = (),
+    include: Patterns | None = None,
+    exclude: Patterns = (),
     input_grid: Grid | None = None,
     input_bits: int = 8,
     samples: int = 1024,
@@ -162,6 +161,7 @@ def assemble(
     """
     if threshold is None and isinstance(correct, str) and correct in PIPELINES:
         threshold = MSEThreshold(initial=settings.initial)
+    settings.refuse_idle_patterns(op.path for op in graph if op.kind in WEIGHTED)
     chosen = _with_moves(graph, region(graph, include, exclude))
     raise_if(violations(graph, chosen))
     core = core_of(graph, chosen)
@@ -225,10 +225,6 @@ def _with_moves(graph: Graph, region: Collection[str]) -> frozenset[str]:
     return frozenset(region if several and len(before) > 1 else taken)
 
 
-def _patterns(patterns: str | Sequence[str] | None) -> tuple[str, ...] | None:
-    return None if patterns is None else (patterns,) if isinstance(patterns, str) else tuple(patterns)
-
-
 @torch.inference_mode(False)
 def finish(prepared: Prepared, example: Tensor | tuple[Tensor, ...], *, data: Any = None, **choices: Any) -> nn.Module:
     """Convert a network that was fine-tuned with ``bs.prepare``: its weights are on their grids, its clips are learned.
@@ -268,8 +264,6 @@ def finish(prepared: Prepared, example: Tensor | tuple[Tensor, ...], *, data: An
             calibrate=prepared.lambdas(),
             data=data,
             known=prepared.entering,
-            include=_patterns(other.pop("include", None)),
-            exclude=_patterns(other.pop("exclude", ())) or (),
             notes=prepared.brought,
             **other,
         )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from typing import Any, Literal, get_args
 
 from bitspike.errors import ConstraintError
 from bitspike.nn import IF, Neuron, SignedIF
 from bitspike.ops.grids import Fire, Reset
+from bitspike.patterns import last_match, matching
 from bitspike.weights.scales import Max, ScaleRule
 
 Coding = Literal["direct", "split", "rate", "bernoulli", "events"]
@@ -109,12 +109,17 @@ class Settings:
                 "convert(schedule='layerwise', reset='hard'): a hard reset would lose the whole burst"
             )
 
+    def refuse_idle_patterns(self, paths: Iterable[str]) -> None:
+        """Refuse a pattern of ``bits`` that matches none of the layers at these paths."""
+        if isinstance(self.bits, Mapping):
+            matching([p for p in self.bits if p != "*"], paths, argument="bits")
+
     def bits_of(self, path: str, *, first: bool, last: bool) -> int:
         """Return the bits of the weights of one layer."""
         chosen = {"*": self.bits} if isinstance(self.bits, int) else dict(self.bits)
-        named = [n for pattern, n in chosen.items() if pattern != "*" and fnmatchcase(path, pattern)]
-        if named:
-            return named[-1]
+        named = last_match({pattern: n for pattern, n in chosen.items() if pattern != "*"}, path)
+        if named is not None:
+            return named
         if first and self.first_bits is not None:
             return self.first_bits
         if last and self.last_bits is not None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Iterator, Mapping
 from typing import Literal, TypeVar, cast
 
 import torch
@@ -13,6 +12,7 @@ from torch.nn.utils import parametrize
 
 from bitspike.errors import ConstraintError
 from bitspike.ops.wrappers import read_wrapped_states, unwrapped
+from bitspike.patterns import Patterns, matching
 from bitspike.weights.codes import WeightCodes
 from bitspike.weights.loading import take_float_states
 from bitspike.weights.path import SLOTS, WeightPath, path_of
@@ -31,8 +31,8 @@ def attach(
     recover: Choice | None = None,
     prune: Choice | None = None,
     bias: Scheme | None = None,
-    include: str | Sequence[str] = ("*",),
-    skip: str | Sequence[str] = (),
+    include: Patterns = ("*",),
+    skip: Patterns = (),
 ) -> M:
     """Put stages into the weight paths of a model's layers, in place, and return the model.
 
@@ -185,7 +185,7 @@ def _check_choice(slot: str, choice: object) -> None:
         raise ConstraintError(f"attach({slot}={choice!r}): {wanted} is needed")
 
 
-def _matched(model: nn.Module, include: str | Sequence[str], skip: str | Sequence[str]) -> dict[str, nn.Conv2d]:
+def _matched(model: nn.Module, include: Patterns, skip: Patterns) -> dict[str, nn.Conv2d]:
     """Return the layers that are meant, by name; a pattern that matches none of the layers is a mistake."""
     # The cast names one of the types that share weight, bias and groups; Linear has no groups and is asked for none.
     layers = {
@@ -193,20 +193,10 @@ def _matched(model: nn.Module, include: str | Sequence[str], skip: str | Sequenc
         for name, module in model.named_modules()
         if isinstance(module, _ConvNd | nn.Linear)
     }
-    include, skip = ([p] if isinstance(p, str) else list(p) for p in (include, skip))
-    for argument, patterns in (("include", include), ("skip", skip)):
-        for pattern in patterns:
-            if not any(fnmatchcase(name, pattern) for name in layers):
-                children = [n for n in layers if n.startswith(f"{pattern}.")]
-                fix = f"{argument}={pattern + '.*'!r}" if children else None
-                raise ConstraintError(
-                    f"attach({argument}={pattern!r}): no layer has such a name; there are {_listed(layers)}", fix=fix
-                )
-    chosen = {
-        name: layer
-        for name, layer in layers.items()
-        if any(fnmatchcase(name, p) for p in include) and not any(fnmatchcase(name, p) for p in skip)
-    }
+    # A model without layers gets its own message below, not one about the pattern "*".
+    names = list(layers)
+    kept, left_out = (names and matching(p, names, argument=a) for a, p in (("include", include), ("skip", skip)))
+    chosen = {name: layers[name] for name in kept if name not in left_out}
     if not chosen:
         raise ConstraintError(f"attach(include={include}, skip={skip}): no layer is left; there are {_listed(layers)}")
     return chosen

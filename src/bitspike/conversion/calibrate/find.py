@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
@@ -19,6 +18,7 @@ from bitspike.errors import ConstraintError, DataError
 from bitspike.graph.flow import merged, neurons
 from bitspike.graph.ir import Graph, Op
 from bitspike.graph.rebuild import values
+from bitspike.patterns import last_match, matching
 
 Rules = ThresholdRule | Mapping[str, ThresholdRule]
 """One rule for all neurons, or rules by patterns over the paths of their operations, the last match holding."""
@@ -115,8 +115,9 @@ def calibrate(
     patterns = {p: r for p, r in rule.items() if p != "*"} if isinstance(rule, Mapping) else {}
     whole = rule.get("*") if isinstance(rule, Mapping) else rule
     base = default_rule(steps) if whole is None else whole
+    matching(tuple(patterns), [op.path for op in graph if op.path], argument="threshold", noun="module")
     ops = _chosen(graph, at, ties)
-    rules = {op.id: _rule_of(op.path, patterns, base) for op in ops}
+    rules = {op.id: last_match(patterns, op.path) or base for op in ops}
     inputs = [op.id for op in graph if op.kind == "input"]
     reservoirs = {
         op.id: Reservoir(per_channel=rules[op.id].per_channel, capacity=capacity, seed=(seed, i))
@@ -142,10 +143,6 @@ def calibrate(
             notes.append(_dead_note(op, silent, len(sample.maximum), float(lambdas[op.id][silent[0]])))
     notes += _tie(graph, lambdas, ties)
     return Calibration(lambdas, base, steps, n, seed, ranges, dead, tuple(notes), patterns)
-
-
-def _rule_of(path: str, patterns: Mapping[str, ThresholdRule], base: ThresholdRule) -> ThresholdRule:
-    return next((rule for pattern, rule in reversed(list(patterns.items())) if fnmatchcase(path, pattern)), base)
 
 
 def _chosen(graph: Graph, at: Iterable[str] | None, ties: Collection[Collection[str]]) -> list[Op]:

@@ -37,11 +37,10 @@ from bitspike.graph.rebuild import rebuild
 from bitspike.nn.clip_floor_shift import ClipFloorShift
 from bitspike.ops.precision import single
 from bitspike.ops.wrappers import strip_prefixes, unwrapped
+from bitspike.patterns import Patterns
 from bitspike.weights import Uniform, WeightCodes, attach, detach, weight_codes
 from bitspike.weights.path import path_of
 from bitspike.weights.scales import ScaleRule
-
-Patterns = str | Sequence[str]
 
 
 class Prepared(nn.Module):
@@ -74,8 +73,8 @@ class Prepared(nn.Module):
         region: Collection[str],
         sums: Mapping[str, nn.Module],
         entering: Mapping[str, Seen],
-        include: tuple[str, ...] | None = None,
-        exclude: tuple[str, ...] = (),
+        include: Patterns | None = None,
+        exclude: Patterns = (),
     ) -> None:
         super().__init__()
         self.network = network
@@ -215,7 +214,8 @@ def prepare_graph(
             "rounded, while it trains",
             fix="per_channel=False for the clips; the weight steps may be per channel",
         )
-    chosen = region(graph, _patterns(include), _patterns(exclude) or ())
+    settings.refuse_idle_patterns(op.path for op in graph if op.kind in WEIGHTED)
+    chosen = region(graph, include, exclude)
     raise_if(violations(graph, chosen))
     weighted = [op for op in graph if op.kind in WEIGHTED and op.id in chosen]
     graph = Graph(graph.ops, _copied(graph, weighted), graph.model)
@@ -248,13 +248,9 @@ def prepare_graph(
         region=chosen,
         sums=sums,
         entering=entering,
-        include=_patterns(include),
-        exclude=_patterns(exclude) or (),
+        include=include,
+        exclude=exclude,
     )
-
-
-def _patterns(patterns: Patterns | None) -> tuple[str, ...] | None:
-    return None if patterns is None else (patterns,) if isinstance(patterns, str) else tuple(patterns)
 
 
 class ClippedSum(nn.Module):

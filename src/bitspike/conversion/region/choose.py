@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Sequence
-from difflib import get_close_matches
-from fnmatch import fnmatchcase
+from collections.abc import Collection, Iterable
 
 from bitspike.errors import ConversionError
 from bitspike.graph.ir import WEIGHTED, Graph, Op
 from bitspike.graph.wires import wires
+from bitspike.patterns import Patterns, matching
 
 _ALWAYS_REAL = ("input", "output")
 
 
-def region(graph: Graph, include: Sequence[str] | None = None, exclude: Sequence[str] = ()) -> frozenset[str]:
+def region(graph: Graph, include: Patterns | None = None, exclude: Patterns = ()) -> frozenset[str]:
     """Return the ids of the operations that become spiking.
 
     Whatever has a relu behind it belongs, convertible or not; the rules name what is not. Behind the last relu, pools
@@ -94,21 +93,10 @@ def one_side(graph: Graph, path: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((path, *min(layers, key=len))))
 
 
-def _matching(ops: Iterable[Op], patterns: Sequence[str], what: str) -> set[str]:
+def _matching(ops: Iterable[Op], patterns: Patterns, argument: str) -> set[str]:
     """Return the ids of the operations whose module, an outer module or id matches a pattern."""
-    patterns = (patterns,) if isinstance(patterns, str) else patterns
-    names = {op.id: {op.id, *_outer(op.path)} for op in ops}
-    found: set[str] = set()
-    for pattern in patterns:
-        hits = {id for id, own in names.items() if any(fnmatchcase(name, pattern) for name in own)}
-        if not hits:
-            known = sorted({name for own in names.values() for name in own if name})
-            near = get_close_matches(pattern, known, n=3, cutoff=0.3) or known[:3]
-            raise ConversionError(
-                f"{what}: no operation matches {pattern!r}", fix=f"there are {', '.join(map(repr, near))}, ..."
-            )
-        found |= hits
-    return found
+    names = {op.id: {op.id: None, **dict.fromkeys(_outer(op.path))} for op in ops}
+    return set(matching(patterns, names, argument=argument, noun="operation", error=ConversionError))
 
 
 def _outer(path: str) -> list[str]:

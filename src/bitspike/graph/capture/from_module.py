@@ -14,8 +14,6 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from difflib import get_close_matches
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +30,7 @@ from bitspike.graph.ir import Graph
 from bitspike.nn.loops import time_in_forward
 from bitspike.ops.precision import single
 from bitspike.ops.wrappers import unwrapped
+from bitspike.patterns import Patterns, matching
 
 _TORCH = str(Path(torch.__file__).parent) + os.sep
 # While fx traces, torch.nn.Module itself is patched; two traces at once would undo each other's patches.
@@ -55,7 +54,7 @@ def capture(
     *,
     frontend: Literal["fx", "export"] = "fx",
     concrete_args: Mapping[str, Any] | None = None,
-    keep_real: Sequence[str] = (),
+    keep_real: Patterns = (),
 ) -> Graph:
     """Return the canonical graph of a network in evaluation mode; the network itself is not touched.
 
@@ -81,7 +80,7 @@ def capture(
 
 
 def _captured(
-    model: nn.Module, inputs: tuple[Tensor, ...], frontend: str, arguments: Mapping[str, Any], keep_real: Sequence[str]
+    model: nn.Module, inputs: tuple[Tensor, ...], frontend: str, arguments: Mapping[str, Any], keep_real: Patterns
 ) -> Graph:
     copied, inplace = prepared(model)
     if frontend == "export":
@@ -95,8 +94,9 @@ def _captured(
         return canonical(exported(copied, inputs, arguments), inputs)
     if frontend != "fx":
         raise ConversionError(f"frontend={frontend!r}: allowed are 'fx' and 'export'", fix='frontend="fx"')
-    kept = matching(keep_real, [path for path, _ in copied.named_modules() if path], "keep_real")
-    return canonical(_traced(copied, inputs, arguments, kept, inplace), inputs)
+    paths = [path for path, _ in copied.named_modules() if path]
+    kept = matching(keep_real, paths, argument="keep_real", noun="module", error=ConversionError)
+    return canonical(_traced(copied, inputs, arguments, frozenset(kept), inplace), inputs)
 
 
 def prepared(model: nn.Module, *, overwrite: bool = False) -> tuple[nn.Module, frozenset[str]]:
@@ -167,28 +167,6 @@ def _sound(model: nn.Module) -> None:
             f"{', '.join(broken[:3])} {'hold' if len(broken) > 1 else 'holds'} NaN or infinity",
             fix="a checkpoint of before the training diverged",
         )
-
-
-def matching(patterns: Sequence[str], paths: Sequence[str], what: str) -> frozenset[str]:
-    """Return the paths that match one of several glob patterns.
-
-    Raises:
-        ConversionError: a pattern matches nothing.
-
-    Example:
-        >>> sorted(matching(["layer1.*"], ["conv1", "layer1.0", "layer1.1"], "include"))
-        ['layer1.0', 'layer1.1']
-    """
-    if isinstance(patterns, str):
-        patterns = (patterns,)
-    found = {pattern: [path for path in paths if fnmatchcase(path, pattern)] for pattern in patterns}
-    if missing := [pattern for pattern, hits in found.items() if not hits]:
-        near = get_close_matches(missing[0], paths, n=3, cutoff=0.3) or list(paths[:3])
-        raise ConversionError(
-            f"{what}: no module matches {', '.join(map(repr, missing))}",
-            fix=f"paths are those of named_modules(), such as {', '.join(map(repr, near))}",
-        )
-    return frozenset(path for hits in found.values() for path in hits)
 
 
 def _checked(example: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
