@@ -18,7 +18,8 @@ import numpy.typing as npt
 import torch
 
 from bitspike.formats.c.write import write_c
-from bitspike.integer.network import IntegerNetwork, Integers
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import Integers
 
 Spikes = dict[str, npt.NDArray[Any]]
 

@@ -29,7 +29,8 @@ from benchmarks import machine, markers
 from benchmarks.exported import CRun, OnnxRun, Spikes
 from bitspike.errors import ExportError
 from bitspike.formats.c.write import c_memory
-from bitspike.integer.network import IntegerNetwork, Integers
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import Integers
 from bitspike.recipe import AnyRecipe, load, shipped
 from bitspike.runs.build import words as b
 from bitspike.runs.folder import RECIPE

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bitspike.integer.network import Convolution, Input, IntegerNetwork, Linear, Neuron, Readout, Reshape, SumPool
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import Convolution, Input, Linear, Neuron, Readout, Reshape, SumPool
 
 MakeNeuron = Callable[[float, Tensor], nn.Module]
 """Makes an IF neuron with soft reset over [T, N, ...] from its threshold and its start, a tensor [C, 1, 1] or [C]."""

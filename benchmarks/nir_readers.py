@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from bitspike.integer.network import Integers
+from bitspike.integer.nodes import Integers
 
 Counts = npt.NDArray[np.float64]
 Runner = Callable[[Path, Integers, int], Counts]

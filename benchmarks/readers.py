@@ -24,7 +24,8 @@ from benchmarks import machine, markers
 from benchmarks.nir_readers import FOR, PACKAGES, RUNNERS, Counts, Runner, quietly
 from benchmarks.reader_networks import FEATURES, STEPS, firing
 from bitspike.errors import ExportError
-from bitspike.integer.network import IntegerNetwork, Integers
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import Integers
 
 LINES = Path(__file__).parent / "records" / "readers.jsonl"
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "export.md"

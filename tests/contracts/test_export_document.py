@@ -18,21 +18,16 @@ from bitspike.formats.nir.write import write_nir
 from bitspike.formats.onnx.write import HELD as ONNX_HELD
 from bitspike.formats.onnx.write import LIMITS, write_onnx
 from bitspike.integer.examples import one_convolution
-from bitspike.integer.network import Convolution, Neuron, Node
+from bitspike.integer.nodes import KINDS, Convolution, Neuron, Node
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "export.md"
 BLOCK = re.compile(r"(<!-- support: [^\n]* -->\n)(.*?)(<!-- /support -->)", re.DOTALL)
 
 
-def kinds() -> list[type[Node]]:
-    """Return the kinds of nodes, in the order of their definition."""
-    return [kind for kind in Node.__subclasses__() if kind.__module__ == Node.__module__]
-
-
 def support() -> str:
     """Return the tables."""
     rows = ["| node | NIR | ONNX |", "| --- | --- | --- |"]
-    for kind in kinds():
+    for kind in KINDS.values():
         nir = NIR_HELD.get(kind) or f"refused: {NIR_REFUSED[kind]}"
         rows.append(f"| `{kind.__name__}` | {nir} | {ONNX_HELD[kind]} |")
     rows += ["", "| mode of `write_onnx` | holds only in part |", "| --- | --- |"]
@@ -50,7 +45,7 @@ def test_the_support_tables_are_those_of_the_code() -> None:
 
 
 def test_every_kind_of_node_is_held_or_refused_by_every_format() -> None:
-    assert set(NIR_HELD) | set(NIR_REFUSED) == set(ONNX_HELD) == set(kinds())
+    assert set(NIR_HELD) | set(NIR_REFUSED) == set(ONNX_HELD) == set(KINDS.values())
     assert not set(NIR_HELD) & set(NIR_REFUSED)
 
 

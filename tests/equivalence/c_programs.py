@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from bitspike.formats.c.write import write_c
-from bitspike.integer.network import IntegerNetwork, Integers
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import Integers
 from bitspike.integer.simulate import Trace
 
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 import bitspike as bs
 from bitspike.errors import ExportError
-from bitspike.integer.network import IntegerNetwork, Integers
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import Integers
 
 
 class Residual(nn.Module):

@@ -19,7 +19,7 @@ from bitspike import models
 from bitspike.conversion.convert import convert
 from bitspike.formats.onnx.write import write_onnx
 from bitspike.integer.count import count
-from bitspike.integer.network import Integers
+from bitspike.integer.nodes import Integers
 from bitspike.lowering.lower import lower
 from bitspike.nn import IF
 from bitspike.weights import Binary, Uniform, attach

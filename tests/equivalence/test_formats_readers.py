@@ -20,7 +20,8 @@ from benchmarks.reader_networks import FEATURES, firing
 from bitspike.errors import ExportError
 from bitspike.formats.nir.plan import plan
 from bitspike.formats.nir.write import write_nir
-from bitspike.integer.network import Convolution, Input, IntegerNetwork, Linear, Neuron, Readout, Reshape, Weight
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import Convolution, Input, Linear, Neuron, Readout, Reshape, Weight
 from bitspike.integer.simulate import simulate
 from bitspike.ops.grids import Fire, Grid, Reset
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.errors import LoweringError
-from bitspike.integer.network import Convolution, IntegerNetwork, Neuron
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import Convolution, Neuron
 from bitspike.integer.verify import verify
 from bitspike.lowering.agreement import compare
 from bitspike.lowering.fit_neuron import Precision

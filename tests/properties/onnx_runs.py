@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from bitspike.integer.network import Integers
+from bitspike.integer.nodes import Integers
 
 Arrays = dict[str, npt.NDArray[np.integer]]
 

@@ -18,7 +18,8 @@ from bitspike.formats.nir.readers import READERS, Reader, equal_network
 from bitspike.formats.nir.scale import equal_thresholds
 from bitspike.formats.nir.write import read_nir, write_nir
 from bitspike.integer.examples import one_convolution
-from bitspike.integer.network import Convolution, IntegerNetwork, Neuron
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import Convolution, Neuron
 from bitspike.integer.simulate import Trace, simulate
 from bitspike.ops.grids import Dyadic
 

@@ -21,17 +21,8 @@ from bitspike.formats.onnx.write import Mode, parts_of, problems_of, write_onnx
 from bitspike.integer.codes import encode
 from bitspike.integer.count import count
 from bitspike.integer.examples import one_convolution
-from bitspike.integer.network import (
-    Burst,
-    Convolution,
-    Input,
-    IntegerNetwork,
-    Linear,
-    Neuron,
-    Readout,
-    Slice,
-    Weight,
-)
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import Burst, Convolution, Input, Linear, Neuron, Readout, Slice, Weight
 from bitspike.integer.simulate import Trace, simulate
 from bitspike.lowering.lower import lower
 from bitspike.ops.grids import Grid

@@ -12,7 +12,7 @@ from bitspike.hardware.chips.plan_repairs import plan
 from bitspike.hardware.energy.activity import counts, dense_macs, fan_out
 from bitspike.hardware.energy.operations import MemoryModel, energy
 from bitspike.integer.bounds.widths import bounds
-from bitspike.integer.network import Convolution, Linear, SumPool, TransposedConvolution
+from bitspike.integer.nodes import Convolution, Linear, SumPool, TransposedConvolution
 from bitspike.integer.simulate import simulate
 
 

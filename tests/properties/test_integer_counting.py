@@ -10,7 +10,7 @@ from random_networks import layerwise, random_codes, random_network
 
 from bitspike.integer.count import count, unevenness
 from bitspike.integer.engine import TorchEngine
-from bitspike.integer.network import Burst
+from bitspike.integer.nodes import Burst
 from bitspike.integer.schedule import schedule
 from bitspike.integer.simulate import simulate
 

@@ -13,7 +13,8 @@ from bitspike.errors import ConstraintError
 from bitspike.integer import arithmetic
 from bitspike.integer.engine import TorchEngine
 from bitspike.integer.examples import one_convolution
-from bitspike.integer.network import Burst, Input, IntegerNetwork, Linear, Readout, Weight
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import Burst, Input, Linear, Readout, Weight
 from bitspike.integer.simulate import Trace, simulate
 from bitspike.ops.grids import Grid
 

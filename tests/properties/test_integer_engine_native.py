@@ -21,12 +21,12 @@ from bitspike.errors import ConstraintError
 from bitspike.integer.engine import Engine, Method
 from bitspike.integer.engine.pack import methods
 from bitspike.integer.examples import convolution_and_pool, one_convolution, transposed_and_upsample
-from bitspike.integer.network import (
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import (
     Concat,
     Convolution,
     CountMaxPool,
     Input,
-    IntegerNetwork,
     Linear,
     MaxPool,
     Node,

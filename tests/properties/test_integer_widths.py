@@ -14,14 +14,14 @@ from random_networks import layerwise, neuron, random_codes, random_network
 from bitspike.errors import ConstraintError
 from bitspike.integer.bounds import intervals
 from bitspike.integer.bounds.widths import Interval, bits_of, bounds, magnitudes, survey, widths
-from bitspike.integer.network import (
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import (
     Add,
     Burst,
     Concat,
     Convolution,
     CountMaxPool,
     Input,
-    IntegerNetwork,
     Integers,
     Linear,
     Neuron,

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from bitspike.integer.network import (
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import (
     Convolution,
     Input,
-    IntegerNetwork,
     Integers,
     Linear,
     Neuron,

@@ -12,7 +12,7 @@ from bitspike.analysis.ledger.ladder import Counts, decoded, rung
 from bitspike.analysis.ledger.spikes import Limits, carrying, limited, limits_of, listen
 from bitspike.conversion.result import Conversion, conversion_of, spiking_part
 from bitspike.graph.rebuild import values
-from bitspike.integer.network import Neuron as IntegerNeuron
+from bitspike.integer.nodes import Neuron as IntegerNeuron
 
 NETWORKS = [Chain, Residual, TwoHeads]
 

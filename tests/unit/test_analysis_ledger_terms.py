@@ -20,7 +20,7 @@ from bitspike.analysis.ledger.ledger import Ledger
 from bitspike.analysis.ledger.parts import Point, Sums
 from bitspike.conversion.result import conversion_of
 from bitspike.errors import ConstraintError, DataError
-from bitspike.integer.network import Neuron as IntegerNeuron
+from bitspike.integer.nodes import Neuron as IntegerNeuron
 
 CHOICES: list[dict[str, object]] = [
     {},

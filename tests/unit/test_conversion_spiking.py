@@ -17,7 +17,7 @@ from bitspike.conversion.result import conversion_of, spiking_part
 from bitspike.errors import ConstraintError, ConversionError, LoweringError
 from bitspike.graph.capture.from_module import capture
 from bitspike.graph.rebuild import values
-from bitspike.integer.network import Concat, CountMaxPool
+from bitspike.integer.nodes import Concat, CountMaxPool
 from bitspike.nn import CountMaxPool as CountMaxPoolModule
 
 

@@ -17,19 +17,8 @@ from bitspike.formats.c.weights import pack
 from bitspike.formats.c.write import c_memory, write_c
 from bitspike.integer.bounds.widths import widths
 from bitspike.integer.examples import convolution_and_pool, one_convolution
-from bitspike.integer.network import (
-    Burst,
-    Convolution,
-    Input,
-    IntegerNetwork,
-    Linear,
-    MaxPool,
-    Neuron,
-    Node,
-    Readout,
-    Reshape,
-    Weight,
-)
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import Burst, Convolution, Input, Linear, MaxPool, Neuron, Node, Readout, Reshape, Weight
 from bitspike.integer.saved.packing import unpack
 from bitspike.integer.saved.vectors import golden
 from bitspike.ops.grids import Grid

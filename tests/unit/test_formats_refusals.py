@@ -19,7 +19,8 @@ from bitspike.formats.c.write import write_c
 from bitspike.formats.nir.write import read_nir, write_nir
 from bitspike.formats.onnx.write import Mode, write_onnx
 from bitspike.integer.examples import one_convolution
-from bitspike.integer.network import Burst, IntegerNetwork, MaxPool, Node
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import Burst, MaxPool, Node
 from bitspike.integer.saved.folder import save
 from bitspike.ops.grids import Dyadic
 from bitspike.verbs.export import export

@@ -12,15 +12,8 @@ from bitspike.errors import CheckFailed, ConstraintError
 from bitspike.hardware.chips.check import check
 from bitspike.hardware.chips.chip import Chip, Rule, load
 from bitspike.hardware.chips.report import CODES
-from bitspike.integer.network import (
-    Add,
-    Concat,
-    CountMaxPool,
-    IntegerNetwork,
-    Linear,
-    Readout,
-    Weight,
-)
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import Add, Concat, CountMaxPool, Linear, Readout, Weight
 from bitspike.ops.grids import Dyadic
 
 V1 = "fanin1024-v1"

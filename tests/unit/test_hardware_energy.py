@@ -15,11 +15,11 @@ from bitspike.errors import ConstraintError
 from bitspike.hardware.energy.activity import counts, dense_macs, fan_out
 from bitspike.hardware.energy.operations import MemoryModel, energy
 from bitspike.hardware.energy.technology import Technology, load, names
-from bitspike.integer.network import (
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import (
     Convolution,
     CountMaxPool,
     Input,
-    IntegerNetwork,
     Integers,
     Linear,
     Neuron,

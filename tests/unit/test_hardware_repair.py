@@ -12,7 +12,8 @@ from bitspike.errors import ConstraintError
 from bitspike.hardware.chips.check import check
 from bitspike.hardware.chips.chip import Chip, Rule, load
 from bitspike.hardware.chips.plan_repairs import distortion, options, plan
-from bitspike.integer.network import Convolution, IntegerNetwork, Weight
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import Convolution, Weight
 
 V1 = "fanin1024-v1"
 

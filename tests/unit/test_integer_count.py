@@ -10,19 +10,8 @@ import pytest
 from bitspike.errors import ConstraintError
 from bitspike.integer.count import count, unevenness
 from bitspike.integer.examples import one_convolution
-from bitspike.integer.network import (
-    Add,
-    Burst,
-    CountMaxPool,
-    Input,
-    IntegerNetwork,
-    Integers,
-    MaxPool,
-    Neuron,
-    Node,
-    Readout,
-    Shape,
-)
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import Add, Burst, CountMaxPool, Input, Integers, MaxPool, Neuron, Node, Readout, Shape
 from bitspike.integer.simulate import simulate
 from bitspike.ops.grids import Dyadic, Grid
 

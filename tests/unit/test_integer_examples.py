@@ -14,7 +14,8 @@ from safetensors.numpy import load_file
 from bitspike.integer.count import count, unevenness
 from bitspike.integer.engine import Engine, TorchEngine
 from bitspike.integer.examples import convolution_and_pool, one_convolution, transposed_and_upsample, two_branches
-from bitspike.integer.network import IntegerNetwork, Integers
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import Integers
 from bitspike.integer.saved.folder import WEIGHTS, save, tensor_bytes
 from bitspike.integer.saved.replay import replay
 from bitspike.integer.simulate import simulate

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bitspike.integer.network import Add, Burst, Input, IntegerNetwork, Integers, Neuron, Node, Readout
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import Add, Burst, Input, Integers, Neuron, Node, Readout
 from bitspike.integer.saved.folder import MANIFEST, save
 from bitspike.integer.schedule import schedule, timings
 from bitspike.ops.grids import Grid

@@ -11,7 +11,7 @@ import torch
 from bitspike.errors import ConstraintError
 from bitspike.integer.engine import Engine, TorchEngine
 from bitspike.integer.examples import one_convolution
-from bitspike.integer.network import (
+from bitspike.integer.nodes import (
     Burst,
     Concat,
     Convolution,

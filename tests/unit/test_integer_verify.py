@@ -15,7 +15,8 @@ from bitspike.errors import CheckFailed, ConstraintError, DataError
 from bitspike.integer.codes import decode, encode
 from bitspike.integer.engine import Engine, Method, TorchEngine
 from bitspike.integer.examples import convolution_and_pool, one_convolution
-from bitspike.integer.network import Input, IntegerNetwork, Linear, Neuron, Readout, Weight
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import Input, Linear, Neuron, Readout, Weight
 from bitspike.integer.saved.folder import MANIFEST, VECTORS, WEIGHTS, save, tensor_bytes
 from bitspike.integer.simulate import Trace
 from bitspike.integer.verify import prove_codes, verify

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from bitspike.errors import ExportError
-from bitspike.integer.network import IntegerNetwork, Node
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import Node
 
 
 def refuse(what: str, net: IntegerNetwork, problems: Sequence[tuple[Node, str]], *, fix: str) -> None:

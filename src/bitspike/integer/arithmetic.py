@@ -14,16 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from bitspike.errors import ConstraintError
-from bitspike.integer.network import (
-    Convolution,
-    CountMaxPool,
-    Integers,
-    MaxPool,
-    Shape,
-    SumPool,
-    TransposedConvolution,
-)
 
+Integers = npt.NDArray[np.int64]
+Reals = npt.NDArray[np.float64]
+Shape = tuple[int, ...]
 Whole = npt.NDArray[np.signedinteger[Any]]
 """Integers of any width: spikes stay int8, sums are int64."""
 Numbers = npt.NDArray[Any]
@@ -36,13 +30,12 @@ def multiply(x: Whole, w: Integers) -> Integers:
     return np.asarray(x.astype(numbers) @ w.astype(numbers)).astype(np.int64)
 
 
-def convolve(x: Whole, node: Convolution) -> Integers:
-    """Convolve [N, C_in, ...] to [N, C_out, ...]."""
-    codes, groups = node.weight.codes, node.groups
+def convolve(x: Whole, codes: Integers, *, stride: Shape, padding: Shape, dilation: Shape, groups: int) -> Integers:
+    """Convolve [N, C_in, ...] with codes [C_out, C_in/groups, *kernel] to [N, C_out, ...]."""
     kernel = codes.shape[2:]
     n, dims = x.shape[0], len(kernel)
     numbers = exact_format(x, codes.reshape(len(codes), -1).T)
-    windows = _windows(_pad(x.astype(numbers), node.padding, 0), kernel, node.stride, node.dilation)
+    windows = _windows(_pad(x.astype(numbers), padding, 0), kernel, stride, dilation)
     out = windows.shape[2 : 2 + dims]
     results = []
     for x_g, w_g in zip(np.split(windows, groups, axis=1), np.split(codes, groups, axis=0), strict=True):
@@ -52,42 +45,77 @@ def convolve(x: Whole, node: Convolution) -> Integers:
     return np.ascontiguousarray(by_channel, dtype=np.int64)
 
 
-def convolve_transposed(x: Whole, node: TransposedConvolution) -> Integers:
-    """Spread [N, C_in, ...] over the kernel to [N, C_out, ...]: the integer at i adds x * w[k] at i * s + k * d - p."""
-    codes, groups = node.weight.codes, node.groups
+def convolve_transposed(
+    x: Whole,
+    codes: Integers,
+    *,
+    stride: Shape,
+    padding: Shape,
+    output_padding: Shape,
+    dilation: Shape,
+    groups: int,
+) -> Integers:
+    """Spread [N, C_in, ...] over the kernel to [N, C_out, ...]: the integer at i adds x * w[k] at i * s + k * d - p.
+
+    The codes are [C_in, C_out/groups, *kernel].
+    """
     kernel, inside = codes.shape[2:], x.shape[2:]
     parts = np.split(codes, groups, axis=0)
     numbers = exact_format(x, np.concatenate([np.moveaxis(w, 1, -1).reshape(-1, w.shape[1]) for w in parts], axis=1))
-    axes = zip(inside, node.stride, kernel, node.dilation, node.output_padding, strict=True)
+    axes = zip(inside, stride, kernel, dilation, output_padding, strict=True)
     whole = tuple((n - 1) * s + (k - 1) * d + 1 + o for n, s, k, d, o in axes)
     sums = np.zeros((len(x), codes.shape[1] * groups, *whole), np.int64)
     by_group = np.split(np.moveaxis(x, 1, -1).astype(numbers), groups, axis=-1)
     for tap in np.ndindex(*kernel):
         products = [x_g @ w_g[(..., *tap)].astype(numbers) for x_g, w_g in zip(by_group, parts, strict=True)]
-        axes_of_tap = zip(tap, node.dilation, inside, node.stride, strict=True)
+        axes_of_tap = zip(tap, dilation, inside, stride, strict=True)
         places = tuple(slice(k * d, k * d + (n - 1) * s + 1, s) for k, d, n, s in axes_of_tap)
         sums[(slice(None), slice(None), *places)] += np.moveaxis(np.concatenate(products, -1), -1, 1).astype(np.int64)
-    kept = tuple(slice(p, n - p) for p, n in zip(node.padding, whole, strict=True))
+    kept = tuple(slice(p, n - p) for p, n in zip(padding, whole, strict=True))
     return np.ascontiguousarray(sums[(slice(None), slice(None), *kept)])
 
 
 def over_windows(
-    combine: np.ufunc, x: Whole, node: SumPool | MaxPool | CountMaxPool, *, start: int, padded: int
+    combine: np.ufunc, x: Whole, *, kernel: Shape, stride: Shape, padding: Shape, start: int, padded: int
 ) -> Integers:
     """Combine the values of every window of [N, C, ...], one place of the window after the other.
 
     Args:
         combine: two values to one.
         x: the values.
-        node: its windows.
+        kernel, stride, padding: of the windows.
         start: what the first value is combined with.
         padded: the value of a padded place.
     """
-    places = _windows(_pad(x.astype(np.int64), node.padding, padded), node.kernel, node.stride)
+    places = _windows(_pad(x.astype(np.int64), padding, padded), kernel, stride)
     result = np.full(places.shape[: x.ndim], start, np.int64)
-    for place in np.ndindex(*node.kernel):
+    for place in np.ndindex(*kernel):
         combine(result, places[(..., *place)], out=result)
     return result
+
+
+def window_shape(inside: Shape, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape) -> Shape:
+    """Return how many windows fit along each axis: floor((n + 2 p - d (k - 1) - 1) / s) + 1.
+
+    Example:
+        >>> window_shape((28, 28), kernel=(5, 5), stride=(2, 2), padding=(2, 2), dilation=(1, 1))
+        (14, 14)
+    """
+    axes = zip(inside, kernel, stride, padding, dilation, strict=True)
+    return tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in axes)
+
+
+def per_channel(values: Integers, dims: int) -> Integers:
+    """Reshape [.., C] parameters so that they broadcast against [.., N, C, ...] with ``dims`` axes after the batch.
+
+    [1 or T, 1 or C] becomes [1 or T, 1, 1 or C, 1, ...]; [1 or C] becomes [1, 1 or C, 1, ...].
+
+    Example:
+        >>> per_channel(np.zeros((1, 8), np.int64), dims=3).shape
+        (1, 1, 8, 1, 1)
+    """
+    lead = values.shape[:-1]
+    return values.reshape(*lead, 1, values.shape[-1], *[1] * (dims - 1))
 
 
 def exact_format(x: Whole, w: Integers) -> type[np.float32 | np.float64 | np.int64]:

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from bitspike.errors import ConstraintError
-from bitspike.integer.network import Input, IntegerNetwork, Integers, Readout
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import Input, Integers, Readout
 from bitspike.integer.values import worth
 from bitspike.ops.coding import bernoulli, even_rate
 from bitspike.ops.entering import Clipped, ends, put

@@ -27,7 +27,8 @@ import numpy.typing as npt
 
 from bitspike.errors import ConstraintError
 from bitspike.integer.arithmetic import Whole
-from bitspike.integer.network import Add, Input, IntegerNetwork, Integers, MaxPool, Neuron, Node, Readout, per_channel
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import Add, Input, Integers, MaxPool, Neuron, Node, Readout, per_channel
 from bitspike.integer.schedule import still, timings
 from bitspike.integer.simulate import Trace, check_run, combine, over_time, run_layer
 

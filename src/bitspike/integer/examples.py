@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from bitspike.integer.network import (
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import (
     Concat,
     Convolution,
     Input,
-    IntegerNetwork,
     Neuron,
     Readout,
     Reshape,

@@ -2,19 +2,7 @@
 
 A network is a list of nodes in the order of data flow. A wire carries integers [T, N, ...], or [1, N, ...] where
 nothing changes over time. Each node says what one of its integers is worth (``scale``), so real values can be read
-back; nothing that decides a spike uses it.
-
-The neuron, step by step, all integers (m / 2**k is the leak, >> an arithmetic shift, that is, rounding down):
-
-    current   i = (sum over sources of gain * source) >> right_shift, plus bias
-    leak      h = ((v * m) >> k) + i          leak "before" the input
-              h = ((v + i) * m) >> k          leak "after" the input
-    limits    h = max(h, floor) where there is one;  h saturates at ``width`` bits where there is one
-    fire      s = 1 where h >= threshold ("ge") or h > threshold ("gt"), else 0
-              signed: s = -1 where h <= -retract and the spikes sent so far add up to more than 0
-    reset     v = h - threshold * s ("soft");  v = v_reset where s = 1, else h ("hard")
-
-``gain``, ``bias`` and ``threshold`` may change per step and per channel: they are arrays [1 or T, 1 or C].
+back; nothing that decides a spike uses it. The nodes and their equations are in :mod:`bitspike.integer.nodes`.
 """
 
 from __future__ import annotations
@@ -22,269 +10,34 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import get_args
-
-import numpy as np
-import numpy.typing as npt
 
 from bitspike.errors import ConstraintError
 from bitspike.integer.limits import check_node, check_steps
-from bitspike.ops.grids import Dyadic, Fire, Grid, Leak, Reset
-
-Integers = npt.NDArray[np.int64]
-Reals = npt.NDArray[np.float64]
-Shape = tuple[int, ...]
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Node:
-    """The base of all nodes.
-
-    Args:
-        id: unique, made of letters, digits and underscores; names the node's tensors in files.
-        path: the module of the trained network that it came from.
-        call: which call of that module, from 0.
-        sources: ids of the nodes it reads.
-        shape: of its output for one sample and one step.
-        scale: real value of one output integer, [1] or [C].
-    """
-
-    id: str
-    path: str
-    call: int = 0
-    sources: tuple[str, ...] = ()
-    shape: Shape
-    scale: Reals = field(default_factory=lambda: np.ones(1))
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Input(Node):
-    """Where codes enter. ``coding`` says how the host makes them from real values: ``direct``, ``bernoulli``, ``rate``.
-
-    Args:
-        grid: the integer grid of the codes.
-        constant: the same codes at every step, so the wire is [1, N, ...].
-        divisor: of the Bernoulli coder.
-    """
-
-    grid: Grid
-    constant: bool = True
-    coding: str = "direct"
-    divisor: float = 1.0
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Weight:
-    """Integer weight codes and what one of them is worth.
-
-    Args:
-        codes: int64; a convolution's [C_out, C_in/groups, *kernel], a linear layer's [C_out, C_in].
-        step: real value of one code, [1] or [C_out].
-        bits: width of one stored code.
-        low, high: the range that the scheme allows.
-        levels: the allowed codes where not every integer of the range is one.
-        scheme: the name of the quantiser.
-    """
-
-    codes: Integers
-    step: Reals
-    bits: int
-    low: int
-    high: int
-    levels: tuple[int, ...] | None = None
-    scheme: str = ""
-
-    def __post_init__(self) -> None:
-        if self.codes.size and (self.codes.min() < self.low or self.codes.max() > self.high):
-            raise ConstraintError(
-                f"weight codes reach from {self.codes.min()} to {self.codes.max()}, "
-                f"the grid {self.scheme!r} from {self.low} to {self.high}"
-            )
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Convolution(Node):
-    """A convolution of one, two or three dimensions; zero padding."""
-
-    weight: Weight
-    stride: Shape
-    padding: Shape
-    dilation: Shape
-    groups: int = 1
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class TransposedConvolution(Node):
-    """A transposed convolution of one, two or three dimensions; codes are [C_in, C_out/groups, *kernel].
-
-    The weight's ``step`` is [1] or [C_out]. Every input integer is spread over the kernel with the given stride;
-    ``padding`` cuts that much off every side and ``output_padding`` adds rows at the end.
-    """
-
-    weight: Weight
-    stride: Shape
-    padding: Shape
-    output_padding: Shape
-    dilation: Shape
-    groups: int = 1
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Linear(Node):
-    """A matrix product over the last axis."""
-
-    weight: Weight
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class SumPool(Node):
-    """The sum over a window; an average pool whose division went into ``scale``."""
-
-    kernel: Shape
-    stride: Shape
-    padding: Shape
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class MaxPool(Node):
-    """The largest value of a window at each step."""
-
-    kernel: Shape
-    stride: Shape
-    padding: Shape
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class CountMaxPool(Node):
-    """The maximum of a window's running counts, as it grows: ``max_i N_i[t] - max_i N_i[t-1]``, N_i from 0.
-
-    For spikes of 0 and 1 the output is 0 or 1 at every step, and its count is at the end the largest count of the
-    window: max pooling of rates, exactly. A padded place counts 0.
-    """
-
-    kernel: Shape
-    stride: Shape
-    padding: Shape
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Burst(Node):
-    """All that arrives over time, at once: the sum over all steps at the first step, 0 at every other.
-
-    In front of a neuron it makes the schedule layer by layer: the neuron fires when its whole input is there.
-    """
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Concat(Node):
-    """Its sources side by side along the channels; other axes are equal."""
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Slice(Node):
-    """Channels ``start`` to ``stop`` (not included) of its source."""
-
-    start: int
-    stop: int
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Upsample(Node):
-    """Every integer repeated ``factors`` times along each axis behind the channels (nearest neighbour)."""
-
-    factors: Shape
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Pad(Node):
-    """Zeros around its source, ``before`` and ``after`` along each axis behind the channels; negative numbers cut."""
-
-    before: Shape
-    after: Shape
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Transpose(Node):
-    """The axes of a sample in another order, channels counted as axis 0; batch and time stay.
-
-    Args:
-        axes: axis i of the output is axis ``axes[i]`` of the source.
-    """
-
-    axes: Shape
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Reshape(Node):
-    """The same integers in another shape; batch and time stay."""
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Add(Node):
-    """The sum of gain * source over all sources, on one grid. ``gains`` holds one [1 or T, 1 or C] per source."""
-
-    gains: tuple[Integers, ...]
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Neuron(Node):
-    """A spiking neuron; the module's docstring has its equations.
-
-    Args:
-        gains: one [1 or T, 1 or C] per source.
-        bias: [1 or T, 1 or C], added at every step.
-        threshold: [1 or T, 1 or C].
-        initial: potential before the first step, [1 or C].
-        unit: real value of one count of the potential, [1] or [C].
-        fraction_bits: k, how many bits of the potential lie below one count of the synaptic sum.
-        leak: m / 2**k.
-        floor: lower clamp of the potential, or None.
-        width: bits at which the potential saturates, or None.
-    """
-
-    gains: tuple[Integers, ...]
-    bias: Integers
-    threshold: Integers
-    initial: Integers
-    unit: Reals
-    fraction_bits: int = 0
-    right_shift: int = 0
-    leak: Dyadic = Dyadic(1, 0)
-    leak_order: Leak = "before"
-    reset: Reset = "soft"
-    v_reset: Integers = field(default_factory=lambda: np.zeros(1, np.int64))
-    fire: Fire = "ge"
-    signed: bool = False
-    retract: Integers = field(default_factory=lambda: np.ones(1, np.int64))
-    floor: int | None = None
-    width: int | None = None
-
-    def __post_init__(self) -> None:
-        least = 1 if self.fire == "ge" else 0
-        problems = {
-            f"fire={self.fire!r}: allowed are {get_args(Fire)}": self.fire not in get_args(Fire),
-            f"reset={self.reset!r}: allowed are {get_args(Reset)}": self.reset not in get_args(Reset),
-            f"leak_order={self.leak_order!r}: allowed are {get_args(Leak)}": self.leak_order not in get_args(Leak),
-            "a signed neuron resets by subtraction": self.signed and self.reset != "soft",
-            f"a threshold below {least} for {self.fire!r}": bool((self.threshold < least).any()),
-            "retract below 0": bool((self.retract < 0).any()),
-            "a negative shift": min(self.right_shift, self.fraction_bits, self.leak.shift, self.leak.numerator) < 0,
-            f"width={self.width}: at least 2 bits": self.width is not None and self.width < 2,
-        }
-        if found := [text for text, wrong in problems.items() if wrong]:
-            raise ConstraintError(f"neuron {self.id!r}: {'; '.join(found)}")
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Readout(Node):
-    """What leaves the network: the sum over all steps of gain * source, plus bias. [N, ...], without a time axis."""
-
-    gains: tuple[Integers, ...]
-    bias: Integers
-
-
-Weighted = (Convolution, TransposedConvolution, Linear)
-Gained = (Add, Neuron, Readout)
+from bitspike.integer.nodes import (
+    Burst,
+    Concat,
+    Convolution,
+    CountMaxPool,
+    Gained,
+    Input,
+    Integers,
+    Linear,
+    MaxPool,
+    Neuron,
+    Node,
+    Pad,
+    Readout,
+    Reshape,
+    Shape,
+    Slice,
+    SumPool,
+    Transpose,
+    TransposedConvolution,
+    Upsample,
+    Weighted,
+    window_shape,
+)
+from bitspike.ops.grids import Grid
 
 
 @dataclass(frozen=True, eq=False)
@@ -362,7 +115,7 @@ class IntegerNetwork:
         return tuple(n for n in self.nodes if isinstance(n, Neuron))
 
     @property
-    def weighted(self) -> tuple[Convolution | TransposedConvolution | Linear, ...]:
+    def weighted(self) -> tuple[Weighted, ...]:
         """The nodes that hold weight codes."""
         return tuple(n for n in self.nodes if isinstance(n, Weighted))
 
@@ -377,17 +130,6 @@ class IntegerNetwork:
     def weight_count(self) -> int:
         """Return how many weights there are."""
         return sum(n.weight.codes.size for n in self.weighted)
-
-
-def window_shape(inside: Shape, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape) -> Shape:
-    """Return how many windows fit along each axis: floor((n + 2 p - d (k - 1) - 1) / s) + 1.
-
-    Example:
-        >>> window_shape((28, 28), kernel=(5, 5), stride=(2, 2), padding=(2, 2), dilation=(1, 1))
-        (14, 14)
-    """
-    axes = zip(inside, kernel, stride, padding, dilation, strict=True)
-    return tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in axes)
 
 
 def _check(node: Node, inputs: list[Shape], steps: int) -> None:
@@ -420,7 +162,7 @@ def _check(node: Node, inputs: list[Shape], steps: int) -> None:
         need(node.shape == made, f"it makes {list(made) if made else 'nothing'} of {list(inputs[0])}")
 
 
-def _parameters(node: Add | Neuron | Readout) -> Iterator[tuple[str, Integers, bool]]:
+def _parameters(node: Gained) -> Iterator[tuple[str, Integers, bool]]:
     """Yield name and value of a node's parameters, and whether they may change over time."""
     yield from ((f"gain {i}", gain, True) for i, gain in enumerate(node.gains))
     if isinstance(node, Neuron | Readout):
@@ -463,16 +205,3 @@ def _shape_made(node: Node, shape: Shape) -> Shape | None:
         case Transpose() if sorted(node.axes) == list(range(len(shape))):
             return tuple(shape[axis] for axis in node.axes)
     return None
-
-
-def per_channel(values: Integers, dims: int) -> Integers:
-    """Reshape [.., C] parameters so that they broadcast against [.., N, C, ...] with ``dims`` axes after the batch.
-
-    [1 or T, 1 or C] becomes [1 or T, 1, 1 or C, 1, ...]; [1 or C] becomes [1, 1 or C, 1, ...].
-
-    Example:
-        >>> per_channel(np.zeros((1, 8), np.int64), dims=3).shape
-        (1, 1, 8, 1, 1)
-    """
-    lead = values.shape[:-1]
-    return values.reshape(*lead, 1, values.shape[-1], *[1] * (dims - 1))

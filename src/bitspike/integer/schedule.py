@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
-from bitspike.integer.network import Add, Burst, Input, IntegerNetwork, Integers, Neuron, Readout
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import Add, Burst, Input, Integers, Neuron, Readout
 
 Timing = Literal["constant", "first", "changing"]
 Schedule = Literal["synchronous", "layerwise", "mixed"]

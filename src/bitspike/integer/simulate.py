@@ -14,20 +14,21 @@ import numpy.typing as npt
 
 from bitspike.errors import ConstraintError
 from bitspike.integer.arithmetic import LEAST, Whole, convolve, convolve_transposed, multiply, over_windows
-from bitspike.integer.network import (
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import (
     Add,
     Burst,
     Concat,
     Convolution,
     CountMaxPool,
     Input,
-    IntegerNetwork,
     Integers,
     Linear,
     MaxPool,
     Neuron,
     Node,
     Pad,
+    Pool,
     Readout,
     Reshape,
     Slice,
@@ -132,13 +133,50 @@ def run_layer(node: Node, inputs: list[Whole], steps: int) -> Whole:
         case Linear():
             return _fold(inputs[0], lambda x: multiply(x, node.weight.codes.T))
         case Convolution():
-            return _fold(inputs[0], lambda x: convolve(x, node))
+            return _fold(
+                inputs[0],
+                lambda x: convolve(
+                    x,
+                    node.weight.codes,
+                    stride=node.stride,
+                    padding=node.padding,
+                    dilation=node.dilation,
+                    groups=node.groups,
+                ),
+            )
         case TransposedConvolution():
-            return _fold(inputs[0], lambda x: convolve_transposed(x, node))
+            return _fold(
+                inputs[0],
+                lambda x: convolve_transposed(
+                    x,
+                    node.weight.codes,
+                    stride=node.stride,
+                    padding=node.padding,
+                    output_padding=node.output_padding,
+                    dilation=node.dilation,
+                    groups=node.groups,
+                ),
+            )
         case SumPool():
-            return _fold(inputs[0], lambda x: over_windows(np.add, x, node, start=0, padded=0))
+            return _fold(
+                inputs[0],
+                lambda x: over_windows(
+                    np.add, x, kernel=node.kernel, stride=node.stride, padding=node.padding, start=0, padded=0
+                ),
+            )
         case MaxPool():
-            return _fold(inputs[0], lambda x: over_windows(np.maximum, x, node, start=LEAST, padded=LEAST))
+            return _fold(
+                inputs[0],
+                lambda x: over_windows(
+                    np.maximum,
+                    x,
+                    kernel=node.kernel,
+                    stride=node.stride,
+                    padding=node.padding,
+                    start=LEAST,
+                    padded=LEAST,
+                ),
+            )
         case CountMaxPool():
             return _largest_count(inputs[0], node)
         case Burst():
@@ -148,13 +186,25 @@ def run_layer(node: Node, inputs: list[Whole], steps: int) -> Whole:
     raise ConstraintError(f"node {node.id!r}: this version cannot run a {type(node).__name__}")
 
 
+def _pool(combine: np.ufunc, x: Whole, node: Pool, *, start: int, padded: int) -> Integers:
+    """Combine the values of every window of [N, C, ...]."""
+    return over_windows(
+        combine, x, kernel=node.kernel, stride=node.stride, padding=node.padding, start=start, padded=padded
+    )
+
+
 def _largest_count(x: Whole, node: CountMaxPool) -> Integers:
     """Emit what the largest count of each window grows by.
 
     Of a constant wire every count grows by the same integer at each step, and so does the largest: it stays constant.
     """
     counts = np.cumsum(x, axis=0, dtype=np.int64)
-    largest = _fold(counts, lambda c: over_windows(np.maximum, c, node, start=LEAST, padded=0))
+    largest = _fold(
+        counts,
+        lambda c: over_windows(
+            np.maximum, c, kernel=node.kernel, stride=node.stride, padding=node.padding, start=LEAST, padded=0
+        ),
+    )
     return np.diff(largest, axis=0, prepend=0)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bitspike.integer.network import Input, Integers, Readout, Reals
+from bitspike.integer.nodes import Input, Integers, Readout, Reals
 
 
 def codes_of(source: Input, values: Reals) -> Integers:

@@ -20,7 +20,8 @@ from torch import Tensor
 from bitspike.errors import DataError
 from bitspike.integer.codes import counted_codes, is_timed
 from bitspike.integer.engine import Engine, Method, TorchEngine
-from bitspike.integer.network import IntegerNetwork, Integers
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import Integers
 from bitspike.integer.saved.folder import load, save
 from bitspike.integer.saved.manifest import digest_of, read_manifest, states_digest
 from bitspike.integer.saved.replay import Certificate, Difference, first_difference, replay

@@ -9,7 +9,7 @@ import numpy as np
 from torch import nn
 
 from bitspike.errors import LoweringError
-from bitspike.integer.network import Node, Pad, Reals, Reshape, Shape, Slice, Transpose, Upsample
+from bitspike.integer.nodes import Node, Pad, Reals, Reshape, Shape, Slice, Transpose, Upsample
 from bitspike.nn import arrange as modules
 
 Arrangement = tuple[type[Node], Shape, dict[str, Any]]

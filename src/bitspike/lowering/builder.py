@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from bitspike.errors import LoweringError
-from bitspike.integer.network import Add, Node, Readout, Reals, Shape, TransposedConvolution, Weight, Weighted
-from bitspike.integer.network import Neuron as NeuronNode
+from bitspike.integer.nodes import Add, Node, Readout, Reals, Shape, TransposedConvolution, Weight, Weighted
+from bitspike.integer.nodes import Neuron as NeuronNode
 from bitspike.lowering.wires import Branch, Wire, put_on_grid, smallest_scale
 
 

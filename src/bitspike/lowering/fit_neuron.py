@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from bitspike.errors import ConstraintError, LoweringError
-from bitspike.integer.network import Integers, Reals
+from bitspike.integer.nodes import Integers, Reals
 from bitspike.lowering.wires import OnGrid, Wire, integers, natural_unit, put_on_grid, whole, without_dead
 from bitspike.nn.neuron import LIF, PLIF, Neuron, SignedIF
 from bitspike.ops.grids import Dyadic, dyadic

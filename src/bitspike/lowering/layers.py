@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from bitspike.errors import ConstraintError, LoweringError
-from bitspike.integer.network import Convolution, Linear, Reals, Shape, TransposedConvolution, Weight, window_shape
+from bitspike.integer.nodes import Convolution, Linear, Reals, Shape, TransposedConvolution, Weight, window_shape
 from bitspike.lowering.wires import finite
 from bitspike.nn import ShiftBatchNorm, ThresholdBatchNorm
 from bitspike.weights import weight_codes

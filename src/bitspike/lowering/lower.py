@@ -20,7 +20,8 @@ from torch import Tensor, fx, nn
 from bitspike.conversion.result import conversion_of
 from bitspike.errors import ConstraintError, LoweringError
 from bitspike.graph.capture.guests import halves
-from bitspike.integer.network import Concat, Input, IntegerNetwork, Readout, Reshape, Slice
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import Concat, Input, Readout, Reshape, Slice
 from bitspike.lowering.builder import Builder
 from bitspike.lowering.fit_neuron import Precision
 from bitspike.lowering.modules import Modules

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from bitspike.errors import LoweringError
-from bitspike.integer.network import (
+from bitspike.integer.nodes import (
     Burst,
     CountMaxPool,
     MaxPool,
@@ -24,7 +24,7 @@ from bitspike.integer.network import (
     Weighted,
     window_shape,
 )
-from bitspike.integer.network import Neuron as NeuronNode
+from bitspike.integer.nodes import Neuron as NeuronNode
 from bitspike.lowering.arrangements import MODULES, arrangement, carried
 from bitspike.lowering.builder import Builder
 from bitspike.lowering.fit_neuron import Precision, fit_neuron, fit_readout

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bitspike.errors import ConstraintError, LoweringError
-from bitspike.integer.network import Integers, Reals, Shape
+from bitspike.integer.nodes import Integers, Reals, Shape
 
 _MULTIPLES = 2**16
 """How many units the smallest scale of a sum may be before they count as unrelated."""

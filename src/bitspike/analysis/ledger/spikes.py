@@ -20,7 +20,7 @@ from torch import Tensor, fx
 from bitspike.analysis.ledger.ladder import by_place, neuron_node
 from bitspike.conversion.result import Conversion
 from bitspike.integer.network import IntegerNetwork
-from bitspike.integer.network import Neuron as IntegerNeuron
+from bitspike.integer.nodes import Neuron as IntegerNeuron
 from bitspike.nn import Neuron, RateReadout, SignedIF
 from bitspike.ops.dynamics import SignedState, fire_and_reset, signed_fire_and_reset
 

@@ -16,7 +16,8 @@ import numpy.typing as npt
 from bitspike.errors import ExportError
 from bitspike.formats.c.program import MARK, Program
 from bitspike.formats.c.text import array, plain
-from bitspike.integer.network import Input, IntegerNetwork, Node, Readout
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import Input, Node, Readout
 
 Vectors = Mapping[str, npt.NDArray[Any]]
 

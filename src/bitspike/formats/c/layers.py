@@ -12,7 +12,7 @@ from bitspike.formats.c.parts import Parts, function, loops, title
 from bitspike.formats.c.plan import Action
 from bitspike.formats.c.text import integer, plain
 from bitspike.formats.c.types import work_bits
-from bitspike.integer.network import (
+from bitspike.integer.nodes import (
     Burst,
     Concat,
     Convolution,

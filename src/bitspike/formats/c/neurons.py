@@ -9,7 +9,7 @@ from bitspike.formats.c.parts import Parts, by_channel, function, parameter
 from bitspike.formats.c.text import integer, plain
 from bitspike.formats.c.types import work_bits
 from bitspike.integer.bounds.widths import Range
-from bitspike.integer.network import Add, Neuron, Readout
+from bitspike.integer.nodes import Add, Neuron, Readout
 
 
 def neuron(parts: Parts, node: Neuron) -> list[str]:

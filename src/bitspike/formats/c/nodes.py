@@ -6,7 +6,7 @@ from bitspike.formats.c.layers import burst, concat, convolution, linear, moved,
 from bitspike.formats.c.neurons import add, neuron, readout
 from bitspike.formats.c.parts import Parts
 from bitspike.formats.c.plan import Action
-from bitspike.integer.network import (
+from bitspike.integer.nodes import (
     Add,
     Burst,
     Concat,

@@ -16,7 +16,8 @@ from bitspike.formats.c.text import Tables, integer, plain
 from bitspike.formats.c.types import type_bits
 from bitspike.formats.c.weights import Packed
 from bitspike.integer.bounds.widths import Bounds, Range
-from bitspike.integer.network import IntegerNetwork, Integers, Node
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import Integers, Node
 
 
 @dataclass(frozen=True)

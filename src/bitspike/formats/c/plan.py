@@ -15,18 +15,8 @@ from typing import Literal
 
 from bitspike.formats.c.types import type_bits
 from bitspike.integer.bounds.widths import Bounds
-from bitspike.integer.network import (
-    Add,
-    Burst,
-    CountMaxPool,
-    Input,
-    IntegerNetwork,
-    Neuron,
-    Node,
-    Readout,
-    Reshape,
-    Slice,
-)
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import Add, Burst, CountMaxPool, Input, Neuron, Node, Readout, Reshape, Slice
 
 Kind = Literal["run", "gather", "clear", "emit"]
 

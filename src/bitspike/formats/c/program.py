@@ -15,14 +15,14 @@ from bitspike.formats.c.types import held, type_bits
 from bitspike.formats.c.weights import Packed, pack
 from bitspike.formats.refuse import refuse
 from bitspike.integer.bounds.widths import Bounds
-from bitspike.integer.network import (
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import (
     Add,
     Burst,
     Concat,
     Convolution,
     CountMaxPool,
     Input,
-    IntegerNetwork,
     Integers,
     Linear,
     MaxPool,
@@ -36,6 +36,7 @@ from bitspike.integer.network import (
     Transpose,
     TransposedConvolution,
     Upsample,
+    Weighted,
 )
 
 MARK = "Written by Bitspike"
@@ -110,7 +111,7 @@ def program(net: IntegerNetwork, name: str) -> Program:
     return Program(name, header, _source(parts, phases, memory, bursts), memory, parts.input_type, bursts)
 
 
-def _order(node: Linear | Convolution | TransposedConvolution) -> Integers:
+def _order(node: Weighted) -> Integers:
     """Return a node's codes in the order in which they are stored: what one input meets lies together."""
     return node.weight.codes.T if isinstance(node, Linear) else node.weight.codes
 

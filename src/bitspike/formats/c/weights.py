@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bitspike.integer.network import Integers, Weight
+from bitspike.integer.nodes import Integers, Weight
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 
-from bitspike.integer.network import IntegerNetwork, Node, Pad, Reshape
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import Node, Pad, Reshape
 
 
 def channel_pads(net: IntegerNetwork) -> dict[str, int]:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from bitspike.formats.nir.facts import form_facts, neuron_facts
 from bitspike.formats.nir.readers import Form
-from bitspike.integer.network import Integers, Neuron, Reals, Shape
+from bitspike.integer.nodes import Integers, Neuron, Reals, Shape
 
 Floats = npt.NDArray[np.float32]
 

@@ -11,10 +11,10 @@ from typing import Any, Literal
 import numpy as np
 
 from bitspike.errors import ExportError
-from bitspike.integer.network import (
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import (
     Convolution,
     Input,
-    IntegerNetwork,
     Integers,
     Linear,
     Neuron,

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from bitspike.errors import ExportError
-from bitspike.integer.network import Dyadic, Fire, Integers, Reset  # type: ignore[attr-defined]
+from bitspike.integer.nodes import Dyadic, Fire, Integers, Reset
 
 MOST_BITS = 40
 """Of a fraction; with numbers of 20 bits in front of it, 63 bits hold the sums."""

@@ -10,7 +10,8 @@ from bitspike.formats.nir.digest import refuse_changed
 from bitspike.formats.nir.facts import FORMAT, VERSION, text, whole_number
 from bitspike.formats.nir.foreign import Given, assumed
 from bitspike.formats.nir.read import GraphReader
-from bitspike.integer.network import Fire, IntegerNetwork, Reset  # type: ignore[attr-defined]
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import Fire, Reset
 
 READ = ("Input", "Output", "Conv1d", "Conv2d", "Affine", "Linear", "SumPool2d", "Flatten", "IF", "LIF", "CubaLIF")
 """Classes of ``nir`` that come back."""

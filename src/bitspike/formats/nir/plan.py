@@ -36,12 +36,12 @@ from bitspike.formats.nir.terms import (
     ungrouped,
     whole,
 )
-from bitspike.integer.network import (
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import (
     Add,
     Concat,
     Convolution,
     Input,
-    IntegerNetwork,
     Integers,
     Linear,
     Neuron,

@@ -11,7 +11,7 @@ import numpy as np
 from bitspike.errors import ExportError
 from bitspike.formats.nir.facts import text, whole_number, whole_numbers
 from bitspike.formats.nir.foreign import Given, compared, dynamics, exact_bits, fraction_bits, in_units
-from bitspike.integer.network import (  # type: ignore[attr-defined]  # grids belong to the nodes that hold them
+from bitspike.integer.nodes import (
     Add,
     Convolution,
     Dyadic,

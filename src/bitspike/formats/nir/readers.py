@@ -27,7 +27,8 @@ import numpy as np
 from bitspike.formats.nir.scale import finer, grain, zero_bits
 from bitspike.formats.nir.support import reasons
 from bitspike.integer.bounds.widths import Bounds, survey
-from bitspike.integer.network import Dyadic, IntegerNetwork, Integers, Neuron, Node, Readout  # type: ignore[attr-defined]
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import Dyadic, Integers, Neuron, Node, Readout
 
 Reader = Literal["norse", "sinabs", "snntorch", "spikingjelly"]
 """Programs that read NIR."""

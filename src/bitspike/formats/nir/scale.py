@@ -11,7 +11,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from bitspike.integer.network import IntegerNetwork, Integers, Neuron
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import Integers, Neuron
 
 ENDLESS = 63
 """Zero bits at the end of 0."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bitspike.integer.network import (
+from bitspike.integer.nodes import (
     Add,
     Burst,
     Concat,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bitspike.integer.network import Convolution, Integers, Linear, Shape, TransposedConvolution
+from bitspike.integer.nodes import Convolution, Integers, Linear, Shape, TransposedConvolution
 
 Weighted = Convolution | TransposedConvolution | Linear
 

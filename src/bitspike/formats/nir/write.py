@@ -28,7 +28,8 @@ from bitspike.formats.nir.network import network_of
 from bitspike.formats.nir.plan import plan
 from bitspike.formats.nir.readers import READERS, Reader
 from bitspike.formats.refuse import optional, refuse
-from bitspike.integer.network import Fire, IntegerNetwork, Reset  # type: ignore[attr-defined]
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import Fire, Reset
 
 __all__ = ["Reader", "Units", "read_nir", "write_nir"]
 

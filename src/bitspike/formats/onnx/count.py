@@ -19,19 +19,8 @@ from bitspike.formats.onnx.neuron import combine
 from bitspike.formats.onnx.numbers import Ranges
 from bitspike.formats.onnx.parts import Parts, changes, steady, timed
 from bitspike.formats.onnx.tape import Numbers, Tape, parameter_table
-from bitspike.integer.network import (
-    Add,
-    Burst,
-    CountMaxPool,
-    Input,
-    IntegerNetwork,
-    Integers,
-    MaxPool,
-    Neuron,
-    Node,
-    Readout,
-    Shape,
-)
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import Add, Burst, CountMaxPool, Input, Integers, MaxPool, Neuron, Node, Readout, Shape
 
 
 def problems(net: IntegerNetwork) -> list[tuple[Node, str]]:

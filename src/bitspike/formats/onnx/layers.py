@@ -7,7 +7,7 @@ from collections.abc import Callable
 from bitspike.formats.onnx.products import convolution, forward_codes, linear
 from bitspike.formats.onnx.tape import Tape
 from bitspike.integer.bounds.widths import Range
-from bitspike.integer.network import (
+from bitspike.integer.nodes import (
     Concat,
     Convolution,
     CountMaxPool,

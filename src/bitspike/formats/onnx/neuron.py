@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bitspike.formats.onnx.tape import Tape, parameter_table
-from bitspike.integer.network import Add, Integers, Neuron, Readout
+from bitspike.integer.nodes import Add, Integers, Neuron, Readout
 
 Parameter = Callable[[Integers, int], str]
 """Make [1 or T, 1 or C] values into a tensor that lies against a wire of so many axes behind the batch."""

@@ -13,16 +13,8 @@ import numpy as np
 
 from bitspike.formats.onnx.products import largest_product
 from bitspike.integer.bounds.widths import Bounds, Range, survey
-from bitspike.integer.network import (
-    Add,
-    Convolution,
-    IntegerNetwork,
-    Linear,
-    Neuron,
-    Node,
-    Readout,
-    TransposedConvolution,
-)
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import Add, Convolution, Linear, Neuron, Node, Readout, TransposedConvolution
 
 
 @dataclass(frozen=True)

@@ -8,18 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bitspike.formats.onnx.tape import Border, Numbers, Tape
-from bitspike.integer.network import (
-    Add,
-    Burst,
-    CountMaxPool,
-    Input,
-    IntegerNetwork,
-    Integers,
-    Neuron,
-    Node,
-    Readout,
-    Shape,
-)
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import Add, Burst, CountMaxPool, Input, Integers, Neuron, Node, Readout, Shape
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import numpy as np
 from bitspike.errors import ExportError
 from bitspike.formats.onnx.tape import Tape
 from bitspike.integer.bounds.widths import Range
-from bitspike.integer.network import Convolution, Integers, Linear, Node, Shape, TransposedConvolution
+from bitspike.integer.nodes import Convolution, Integers, Linear, Node, Shape, TransposedConvolution
 
 Digit = tuple[str, int, int]
 """Name of a uint8 tensor, its zero point, and the power of 256 that it is worth."""

@@ -25,13 +25,13 @@ from bitspike.formats.onnx.numbers import Ranges, magnitude, ranges
 from bitspike.formats.onnx.parts import Parts
 from bitspike.formats.onnx.tape import CARRIED, Op, Tape, parameter_table
 from bitspike.integer.bounds.widths import bits_of
-from bitspike.integer.network import (
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import (
     Add,
     Burst,
     Convolution,
     CountMaxPool,
     Input,
-    IntegerNetwork,
     Integers,
     Linear,
     MaxPool,

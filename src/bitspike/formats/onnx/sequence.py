@@ -15,18 +15,8 @@ from bitspike.formats.onnx.neuron import combine, current, update
 from bitspike.formats.onnx.numbers import Ranges
 from bitspike.formats.onnx.parts import Parts, changes
 from bitspike.formats.onnx.tape import Body, Numbers, Op, Tape, parameter_table
-from bitspike.integer.network import (
-    Add,
-    Burst,
-    CountMaxPool,
-    Input,
-    IntegerNetwork,
-    Integers,
-    Neuron,
-    Node,
-    Readout,
-    per_channel,
-)
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import Add, Burst, CountMaxPool, Input, Integers, Neuron, Node, Readout, per_channel
 
 
 def parts(net: IntegerNetwork, numbers: Numbers, found: Ranges) -> Parts:

@@ -14,18 +14,8 @@ from bitspike.formats.onnx.neuron import Parameter, combine, current, update
 from bitspike.formats.onnx.numbers import Ranges
 from bitspike.formats.onnx.parts import Parts, changes, steady
 from bitspike.formats.onnx.tape import Numbers, Tape, parameter_table
-from bitspike.integer.network import (
-    Add,
-    Burst,
-    CountMaxPool,
-    Input,
-    IntegerNetwork,
-    Integers,
-    Neuron,
-    Node,
-    Readout,
-    Shape,
-)
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import Add, Burst, CountMaxPool, Input, Integers, Neuron, Node, Readout, Shape
 
 STEP = "time.step"
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitspike.formats.refuse import optional
-from bitspike.integer.network import Integers, Shape
+from bitspike.integer.nodes import Integers, Shape
 
 OPSET = 17
 IR_VERSION = 8

@@ -25,14 +25,14 @@ from bitspike.formats.onnx.numbers import numbers_of, ranges
 from bitspike.formats.onnx.parts import Parts
 from bitspike.formats.onnx.tape import model_of
 from bitspike.formats.refuse import optional, refuse
-from bitspike.integer.network import (
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import (
     Add,
     Burst,
     Concat,
     Convolution,
     CountMaxPool,
     Input,
-    IntegerNetwork,
     Linear,
     MaxPool,
     Neuron,

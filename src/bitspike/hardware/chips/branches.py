@@ -14,14 +14,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bitspike.hardware.chips.chip import Chip, Kind
-from bitspike.integer.network import (
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import (
     Add,
     Burst,
     Concat,
     Convolution,
     CountMaxPool,
     Input,
-    IntegerNetwork,
     Integers,
     Linear,
     MaxPool,

@@ -16,14 +16,14 @@ from bitspike.hardware.chips.chip import Chip, Rule, load
 from bitspike.hardware.chips.fixes import cost_of, fixes, heaviest, widths_below
 from bitspike.hardware.chips.report import Cost, Report, Violation, number, say
 from bitspike.integer.bounds.widths import bounds
-from bitspike.integer.network import (
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import (
     Add,
     Burst,
     Concat,
     Convolution,
     CountMaxPool,
     Input,
-    IntegerNetwork,
     Integers,
     Linear,
     MaxPool,
@@ -147,7 +147,7 @@ class _Check:
             fix = _INSTEAD.get(op, ("keep this module real",))
             yield say(node, "E106", op.replace("_", " "), rule, fixes=fix)
 
-    def _wires(self, node: Convolution | TransposedConvolution | Linear) -> Iterator[Violation]:
+    def _wires(self, node: Weighted) -> Iterator[Violation]:
         """Look at what reaches a layer with weights."""
         for origin in self._origins(node.sources[0]):
             if isinstance(origin, Weighted):
@@ -176,7 +176,7 @@ class _Check:
 
     # ---- widths ----------------------------------------------------------------------------------------------------
 
-    def _weights(self, node: Convolution | TransposedConvolution | Linear) -> Iterator[Violation]:
+    def _weights(self, node: Weighted) -> Iterator[Violation]:
         allowed, bits = self.chip.weight_bits, node.weight.bits
         if allowed and bits not in allowed:
             below = widths_below(self.chip, bits)

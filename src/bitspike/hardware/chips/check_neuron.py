@@ -9,7 +9,7 @@ import numpy as np
 from bitspike.hardware.chips.chip import Chip
 from bitspike.hardware.chips.report import NeuronWidths, Violation, say
 from bitspike.integer.bounds.widths import Bounds, bits_of
-from bitspike.integer.network import Integers, Neuron
+from bitspike.integer.nodes import Integers, Neuron
 
 
 def neuron_violations(node: Neuron, found: Bounds, chip: Chip, *, gains: list[Integers]) -> Iterator[Violation]:

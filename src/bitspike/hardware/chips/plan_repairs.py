@@ -39,7 +39,8 @@ from bitspike.hardware.chips.fixes import (
     with_groups,
     with_inputs,
 )
-from bitspike.integer.network import Convolution, IntegerNetwork, Neuron, Shape, TransposedConvolution, Weighted
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import Convolution, Neuron, Shape, TransposedConvolution, Weighted
 
 Way = Literal["bits", "groups", "split", "prune", "real"]
 WAYS: tuple[Way, ...] = ("bits", "groups", "split", "prune", "real")

@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any, Literal
 
 from bitspike.errors import CheckFailed
-from bitspike.integer.network import Node
+from bitspike.integer.nodes import Node
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: dict[str, Severity] = {"E": "error", "W": "warning", "N": "note"}

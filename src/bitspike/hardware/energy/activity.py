@@ -15,14 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from bitspike.errors import ConstraintError, DataError
-from bitspike.integer.network import (
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import (
     Add,
     Burst,
     Concat,
     Convolution,
     CountMaxPool,
     Input,
-    IntegerNetwork,
     Linear,
     MaxPool,
     Neuron,
@@ -84,7 +84,7 @@ def counts(net: IntegerNetwork, trace: HasSpikes, *, codes: Numbers | None = Non
         elif isinstance(node, Input) and codes is not None and is_spiking(node):
             full = np.asarray(codes)
             full = np.broadcast_to(full, (steps, *full.shape[1:])) if len(full) == 1 else full
-        elif node.id in pooled and not isinstance(node, (Input, *Weighted)) and all(s in wires for s in node.sources):
+        elif node.id in pooled and not isinstance(node, Input | Weighted) and all(s in wires for s in node.sources):
             full = _moved(node, [wires[s] for s in node.sources])
         if full is None:
             continue

@@ -17,12 +17,12 @@ from bitspike.hardware.energy.activity import HasSpikes, Numbers, Wires, counts,
 from bitspike.hardware.energy.report import Ann, EnergyReport, LayerEnergy, NeuronEnergy
 from bitspike.hardware.energy.technology import Technology, load
 from bitspike.integer.bounds.widths import Bounds, bits_of, bounds
-from bitspike.integer.network import (
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import (
     Burst,
     Convolution,
     CountMaxPool,
     Input,
-    IntegerNetwork,
     Linear,
     Neuron,
     Node,
@@ -223,7 +223,7 @@ class _Bill:
             approximate=rate * self.net.steps * macs, operation_pj=unit, operation_high_pj=unit_high, memory_pj=fetch,
         )  # fmt: skip
 
-    def _weights_bit_pj(self, node: Convolution | TransposedConvolution | Linear) -> float:
+    def _weights_bit_pj(self, node: Weighted) -> float:
         assert self.memory is not None
         return self._bit_pj(self.memory.weights, node.weight.codes.size * node.weight.bits)
 

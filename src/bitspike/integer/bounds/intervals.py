@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitspike.errors import ConstraintError
-from bitspike.integer.network import (
+from bitspike.integer.nodes import (
     Add,
     Burst,
     Concat,

@@ -16,7 +16,8 @@ import numpy as np
 
 from bitspike.errors import ConstraintError
 from bitspike.integer.bounds.intervals import Interval, Range, Whole, constant, ends, gained, layer, roomy, union
-from bitspike.integer.network import CountMaxPool, Input, IntegerNetwork, Neuron, Node, Readout
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import CountMaxPool, Input, Neuron, Node, Readout
 
 __all__ = ["Bounds", "Interval", "LayerWidths", "Range", "bits_of", "bounds", "magnitudes", "survey", "widths"]
 

@@ -20,7 +20,8 @@ from bitspike.integer.engine.carriers import TorchEngine
 from bitspike.integer.engine.fuse import Fused, Unfit, fuse
 from bitspike.integer.engine.native import Weights, Workspace, run
 from bitspike.integer.engine.plan import Plan, Timing, choose, chosen, fixed, readers
-from bitspike.integer.network import IntegerNetwork, Integers
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import Integers
 from bitspike.integer.simulate import Trace, check_run
 from bitspike.kernels.engine.structs import Method, OpStruct, library
 

@@ -17,13 +17,13 @@ from torch.nn import functional as F
 from bitspike.errors import ConstraintError
 from bitspike.integer.arithmetic import Whole
 from bitspike.integer.bounds.widths import magnitudes
-from bitspike.integer.network import (
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import (
     Add,
     Burst,
     Concat,
     Convolution,
     CountMaxPool,
-    IntegerNetwork,
     Integers,
     Linear,
     MaxPool,

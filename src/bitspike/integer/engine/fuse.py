@@ -13,12 +13,12 @@ import numpy.typing as npt
 from bitspike.errors import BitspikeError
 from bitspike.integer.bounds.widths import magnitudes
 from bitspike.integer.engine.moves import MOVES, Piece, image, places
-from bitspike.integer.network import (
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import (
     Add,
     Convolution,
     CountMaxPool,
     Input,
-    IntegerNetwork,
     Integers,
     Linear,
     MaxPool,

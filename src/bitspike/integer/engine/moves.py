@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bitspike.integer.arithmetic import Whole
-from bitspike.integer.network import Concat, IntegerNetwork, Node, Pad, Reshape, Slice, Transpose, Upsample
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import Concat, Node, Pad, Reshape, Slice, Transpose, Upsample
 from bitspike.integer.simulate import arrange
 
 MOVES = (Concat, Pad, Reshape, Slice, Transpose, Upsample)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from bitspike.integer.arithmetic import Whole
 from bitspike.integer.engine.fuse import Fire, Fused, Layer, Out, Pool, Signal, Step, Term
 from bitspike.integer.engine.pack import SOURCE, Packed, aligned, pack, padded
-from bitspike.integer.network import Integers
+from bitspike.integer.nodes import Integers
 from bitspike.kernels.engine.structs import (
     Kind,
     Layout,

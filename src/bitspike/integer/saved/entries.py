@@ -11,16 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from bitspike.errors import PackageError
-from bitspike.integer import network as forms
 from bitspike.integer.limits import codes_problems
-from bitspike.integer.network import Node, TransposedConvolution, Weight
+from bitspike.integer.nodes import KINDS, Integers, Node, Reals, TransposedConvolution, Weight
 from bitspike.ops.grids import Dyadic, Grid
 
 Arrays = dict[str, npt.NDArray[Any]]
 
-_NODES: dict[str, type[Node]] = {
-    c.__name__: c for c in vars(forms).values() if isinstance(c, type) and issubclass(c, Node) and c is not Node
-}
 # What chip tools call these tensors.
 _KEYS = {"threshold": "theta", "initial": "v0"}
 
@@ -119,9 +115,9 @@ def node_of(entry: dict[str, Any], tensors: Arrays, *, check: bool) -> Node:
         PackageError: a tensor is missing or holds no integers, or the release does not know the node.
         ConstraintError: a value is not allowed. KeyError, TypeError, ValueError, AttributeError: it has another form.
     """
-    if entry["op"] not in _NODES:
+    if entry["op"] not in KINDS:
         raise PackageError(f"node {entry['id']!r} is a {entry['op']}, which this release does not know")
-    kind = _NODES[entry["op"]]
+    kind = KINDS[entry["op"]]
     hints = typing.get_type_hints(kind)
     attrs = entry["attrs"]
     values: dict[str, Any] = {
@@ -137,9 +133,9 @@ def node_of(entry: dict[str, Any], tensors: Arrays, *, check: bool) -> Node:
         raw, hint = attrs[field.name], hints[field.name]
         if hint is Weight:
             values[field.name] = _weight(raw, entry["id"], kind, tensors, check=check)
-        elif hint == forms.Integers:
+        elif hint == Integers:
             values[field.name] = _parameter(tensors, raw, timed=field.name in ("bias", "threshold"))
-        elif hint == forms.Reals:
+        elif hint == Reals:
             values[field.name] = _reals(raw, entry["id"], field.name)
         elif field.name == "gains":
             values[field.name] = tuple(_parameter(tensors, g, timed=True) for g in raw)
@@ -187,7 +183,7 @@ def _reals(raw: Any, id: str, name: str) -> npt.NDArray[np.float64]:
     return np.asarray(numbers, np.float64)
 
 
-def _parameter(tensors: Arrays, raw: dict[str, Any], *, timed: bool) -> forms.Integers:
+def _parameter(tensors: Arrays, raw: dict[str, Any], *, timed: bool) -> Integers:
     array = _take(tensors, raw["key"]).astype(np.int64)
     if not isinstance(raw["steps"], bool):
         raise PackageError(f"the tensor {raw['key']!r}: steps is {raw['steps']!r}; allowed are true and false")

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bitspike.errors import CheckFailed, ConstraintError, PackageError
-from bitspike.integer.network import IntegerNetwork, Integers
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import Integers
 from bitspike.integer.saved.folder import Arrays, changed_tensors, load, read_tensors
 from bitspike.integer.saved.manifest import (
     AGAIN,

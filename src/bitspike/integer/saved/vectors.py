@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from bitspike.integer.network import Input, IntegerNetwork, Integers, Reals
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import Input, Integers, Reals
 from bitspike.integer.saved.entries import Arrays, smallest
 from bitspike.integer.simulate import simulate
 from bitspike.integer.values import worth

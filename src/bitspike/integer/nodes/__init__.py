@@ -1,0 +1,57 @@
+"""The kinds of nodes that an integer network is made of, one file a family."""
+
+from bitspike.integer.arithmetic import Integers, Reals, Shape, per_channel, window_shape
+from bitspike.integer.nodes.base import Gained, Node
+from bitspike.integer.nodes.border import Input, Readout
+from bitspike.integer.nodes.moves import Concat, Move, Pad, Reshape, Slice, Transpose, Upsample
+from bitspike.integer.nodes.neuron import Neuron
+from bitspike.integer.nodes.pools import CountMaxPool, MaxPool, Pool, SumPool
+from bitspike.integer.nodes.sums import Add, Burst
+from bitspike.integer.nodes.weighted import Convolution, Linear, TransposedConvolution, Weight, Weighted
+from bitspike.ops.grids import Dyadic, Fire, Grid, Leak, Reset
+
+KINDS: dict[str, type[Node]] = {
+    kind.__name__: kind
+    for kind in (
+        Input, Convolution, TransposedConvolution, Linear, SumPool, MaxPool, CountMaxPool, Burst, Concat, Slice,
+        Upsample, Pad, Transpose, Reshape, Add, Neuron, Readout,
+    )
+}  # fmt: skip
+"""Every kind of node by its name, which is also its name in a saved package."""
+
+__all__ = [
+    "KINDS",
+    "Add",
+    "Burst",
+    "Concat",
+    "Convolution",
+    "CountMaxPool",
+    "Dyadic",
+    "Fire",
+    "Gained",
+    "Grid",
+    "Input",
+    "Integers",
+    "Leak",
+    "Linear",
+    "MaxPool",
+    "Move",
+    "Neuron",
+    "Node",
+    "Pad",
+    "Pool",
+    "Readout",
+    "Reals",
+    "Reset",
+    "Reshape",
+    "Shape",
+    "Slice",
+    "SumPool",
+    "Transpose",
+    "TransposedConvolution",
+    "Upsample",
+    "Weight",
+    "Weighted",
+    "per_channel",
+    "window_shape",
+]
