@@ -34,7 +34,7 @@ from bitspike.integer.nodes import Integers
 from bitspike.recipe import AnyRecipe, load, shipped
 from bitspike.runs.build import words as b
 from bitspike.runs.folder import RECIPE
-from bitspike.runs.sketch import read_network
+from bitspike.runs.saved import read_network
 
 ROOT = Path(__file__).resolve().parents[1]
 LINES = Path(__file__).parent / "records" / "exports.jsonl"

@@ -100,7 +100,7 @@ def _accuracies(run: str, path: Path) -> Iterator[dict[str, Any]]:
     from bitspike.recipe import load
     from bitspike.runs.build import words as b
     from bitspike.runs.folder import RECIPE
-    from bitspike.runs.sketch import read_network
+    from bitspike.runs.saved import read_network
 
     recipe, net = load(Path(run) / RECIPE), read_network(run)
     data = b.build_data(recipe)

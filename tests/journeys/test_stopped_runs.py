@@ -16,17 +16,20 @@ from journey_parts import SMALL, sets
 from safetensors import SafetensorError
 
 from bitspike import files
+from bitspike.runs import measure
 from bitspike.train import checkpoint
-from bitspike.verbs import run as whole
 
 Bitspike = Callable[..., tuple[int, str, str]]
+MEASURED = ("evaluate", "lower", "save", "verify", "compare")
+STAGES = ("verbs.run.fit", *(f"runs.measure.{name}" for name in MEASURED), "verbs.run.write_report")
+"""Calls in the order of a run; each is stopped once."""
 
 
 def no_part_is_left(folder: Path) -> bool:
     return not list(folder.rglob("*.partial")) and not (folder / "report.json").exists()
 
 
-@pytest.mark.parametrize("stage", ["fit", "evaluate", "lower", "save", "verify", "compare", "write_report"])
+@pytest.mark.parametrize("stage", STAGES)
 def test_interrupted_anywhere_it_goes_on_to_the_same_end(
     tmp_path: Path, finished_run: Path, bitspike: Bitspike, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
@@ -36,10 +39,10 @@ def test_interrupted_anywhere_it_goes_on_to_the_same_end(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(whole, stage, stop)
+        patch.setattr(f"bitspike.{stage}", stop)
         code, out, err = bitspike(*words)
     assert (code, out) == (2, "")
-    done = "no epoch is done yet" if stage == "fit" else "2 of 2 epochs are done"
+    done = "no epoch is done yet" if stage.endswith("fit") else "2 of 2 epochs are done"
     assert f"interrupted: {done}, saved in {tmp_path / 'run'}" in err
     assert f"--out {tmp_path / 'run'} --resume" in err
     assert "Traceback" not in err
@@ -61,7 +64,7 @@ def test_signals_interrupt(
     before = signal.getsignal(signal.SIGTERM)
     # Under nohup, or in the background of a script, the tests are started with SIGINT ignored.
     ignored = signal.signal(signal.SIGINT, signal.default_int_handler)
-    monkeypatch.setattr(whole, "lower", hit)
+    monkeypatch.setattr(measure, "lower", hit)
     try:
         code, _, err = bitspike("run", "quickstart", "--out", tmp_path / "run", *sets(*SMALL))
     finally:
@@ -98,7 +101,7 @@ def test_a_folder_that_another_process_works_in_is_left_alone(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(whole, "evaluate", stop)
+        patch.setattr(measure, "evaluate", stop)
         bitspike(*words)
     (tmp_path / "run" / ".being-written.partial").write_text("")
     with files.held(tmp_path / "run") as mine:
@@ -167,7 +170,7 @@ def test_a_full_disk_is_known_in_the_words_of_every_library(
         (tmp_path / "run" / ".network.partial").mkdir()
         raise error
 
-    monkeypatch.setattr(whole, "save", fail)
+    monkeypatch.setattr(measure, "save", fail)
     code, _, err = bitspike("run", "quickstart", "--out", tmp_path / "run", *sets(*SMALL))
     assert code == 2
     assert "the disk is full" in err
@@ -191,7 +194,7 @@ def test_a_limit_on_the_size_of_files_is_said_too(
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(whole, "save", fail)
+        patch.setattr(measure, "save", fail)
         code, out, err = bitspike(*words)
     assert (code, out) == (2, "")
     assert f"a file in {tmp_path / 'run'} would be larger than the system lets this process write" in err
@@ -223,7 +226,7 @@ def test_a_damaged_checkpoint_is_one_message(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(whole, "evaluate", stop)
+        patch.setattr(measure, "evaluate", stop)
         bitspike(*words)
     path = tmp_path / "run" / "checkpoints" / "last" / "model.safetensors"
     data = bytearray(path.read_bytes())

@@ -23,8 +23,9 @@ from bitspike.ops.grids import Grid
 from bitspike.recipe import ConvertRecipe, Recipe, dump, load, shipped
 from bitspike.recipe.words.conversion import Conversion
 from bitspike.runs.build import words as b
-from bitspike.runs.build.factory import build_network, find_chip, load_strictly, read_state
-from bitspike.runs.kinds.way import Converted
+from bitspike.runs.build.factory import build_network
+from bitspike.runs.build.weights_file import find_chip, load_strictly, read_state
+from bitspike.runs.kinds.convert import Converted
 from bitspike.runs.sketch import blank, sketch
 from bitspike.verbs.recipes import bits_of, recipes
 

@@ -1,9 +1,8 @@
-"""Where a network of integers comes from: a saved folder, a run, or a recipe that is built without being trained."""
+"""The integers of a recipe that was not run: built with initial weights, for rules that ask for shapes and widths."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -12,57 +11,16 @@ from bitspike.conversion.convert import convert
 from bitspike.conversion.result import conversion_of
 from bitspike.data import ImageSet, describe
 from bitspike.data.images.places import places
-from bitspike.errors import ConstraintError, RecipeError, RunError
+from bitspike.errors import RecipeError
 from bitspike.graph.ir import Graph
 from bitspike.integer.network import IntegerNetwork
-from bitspike.integer.saved.folder import load as read
 from bitspike.lowering.lower import lower
 from bitspike.recipe import AnyRecipe, ConvertRecipe, Recipe
 from bitspike.runs.build import words as b
 from bitspike.runs.build.factory import build_network
-from bitspike.runs.folder import RECIPE, progress
 
 SAMPLES = 32
 """Random images that stand for the data of a network that is only looked at."""
-
-
-def saved(network: str | Path) -> Path:
-    """Return the folder of a saved network: the folder itself, or ``network/`` of a run.
-
-    Raises:
-        RunError: it is a run without a network yet. ConstraintError: it is a module of torch.
-    """
-    refuse_module(network)
-    folder = Path(network)
-    if (folder / RECIPE).is_file() and not (folder / "manifest.json").exists():
-        if not (folder / "network").is_dir():
-            raise RunError(
-                f"the run in {folder} has no network yet: {progress(folder)}", fix="bitspike run RECIPE --resume"
-            )
-        return folder / "network"
-    return folder
-
-
-def refuse_module(network: object) -> None:
-    """Raise where a network in memory has not been lowered.
-
-    Raises:
-        ConstraintError: it is a module of torch.
-    """
-    if isinstance(network, nn.Module):
-        raise ConstraintError(
-            f"{type(network).__name__}: a module of torch has no integers yet",
-            fix="pass bs.lower(model, example=images[:1])",
-        )
-
-
-def read_network(network: str | Path) -> IntegerNetwork:
-    """Read a saved network, or that of a run.
-
-    Raises:
-        PackageError: there is no network, or it cannot be read. RunError: the run has none yet.
-    """
-    return read(saved(network))
 
 
 @dataclass(frozen=True, eq=False)

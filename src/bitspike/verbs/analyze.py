@@ -16,7 +16,7 @@ from bitspike.integer.network import IntegerNetwork
 from bitspike.recipe import ConvertRecipe, load
 from bitspike.runs.build import words as b
 from bitspike.runs.folder import opened
-from bitspike.runs.kinds.way import way_of
+from bitspike.runs.kinds.choose import way_of
 from bitspike.train.checkpoint import load_weights
 
 

@@ -10,7 +10,8 @@ from bitspike.hardware.chips.chip import Chip
 from bitspike.hardware.chips.report import Report
 from bitspike.integer.network import IntegerNetwork
 from bitspike.recipe import AnyRecipe, load
-from bitspike.runs.sketch import read_network, refuse_module, sketch
+from bitspike.runs.saved import read_network, refuse_module
+from bitspike.runs.sketch import sketch
 
 
 def check(what: IntegerNetwork | str | Path | AnyRecipe, chip: str | Path | Chip, *, set: Iterable[str] = ()) -> Report:

@@ -25,7 +25,7 @@ from bitspike.ops.entering import Clipped
 from bitspike.recipe import load
 from bitspike.runs.build import words as b
 from bitspike.runs.folder import RECIPE, opened
-from bitspike.runs.sketch import read_network, saved
+from bitspike.runs.saved import read_network, saved
 
 
 @overload

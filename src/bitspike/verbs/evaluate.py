@@ -10,7 +10,7 @@ from typing import Any
 from bitspike.recipe import load
 from bitspike.runs.build import words as b
 from bitspike.runs.folder import opened
-from bitspike.runs.kinds.way import way_of
+from bitspike.runs.kinds.choose import way_of
 from bitspike.train import evaluate as measure
 from bitspike.train.checkpoint import load_weights
 from bitspike.train.launch import choose_device

@@ -13,7 +13,7 @@ from bitspike.formats.onnx.write import Mode, write_onnx
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.saved.folder import VECTORS, read_tensors
 from bitspike.integer.saved.vectors import golden
-from bitspike.runs.sketch import read_network, saved
+from bitspike.runs.saved import read_network, saved
 
 Format = Literal["c", "nir", "onnx"]
 

@@ -11,7 +11,7 @@ from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.saved.replay import Certificate
 from bitspike.integer.verify import Batch
 from bitspike.integer.verify import verify as prove
-from bitspike.runs.sketch import saved
+from bitspike.runs.saved import saved
 
 
 def verify(

@@ -1,13 +1,12 @@
-"""A network that a function of the user's makes, with the weights of a file."""
+"""The network that a function of the user returns, with the weights of a file."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib
 import importlib.util
-import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,20 +14,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bitspike.errors import ConstraintError, PackageError, RecipeError
+from bitspike.errors import ConstraintError, RecipeError
 from bitspike.hardware.chips.plan_repairs import Repair as Planned
 from bitspike.ops.wrappers import unwrapped
 from bitspike.recipe import ConvertRecipe
 from bitspike.recipe.words.data import Normalization
 from bitspike.recipe.words.models import Repair
+from bitspike.runs.build.weights_file import find_file, load_strictly, places, read_state, some
 from bitspike.surgery.apply import apply
-from bitspike.train.checkpoint import read_weights
 from bitspike.weights import detach
 
 _WIDTH = 8
 """Of the quantizers that repairs bring along; they are taken off again."""
-_SHOWN = 8
-"""Names of weights that a message lists at most of each sort."""
 
 
 def build_network(recipe: ConvertRecipe, *, weights: bool = True) -> nn.Module:
@@ -96,7 +93,7 @@ def comes_trained(recipe: ConvertRecipe) -> bool:
 def _called(recipe: ConvertRecipe, seed: int) -> nn.Module:
     """Return what a factory makes when torch's generator starts from a seed."""
     chosen = recipe.model
-    make = _function(chosen.factory, _places(chosen.folder))
+    make = _function(chosen.factory, places(chosen.folder))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
@@ -131,113 +128,6 @@ def repaired(network: nn.Module, repairs: Sequence[Repair]) -> nn.Module:
     return detach(changed, keep="latent")  # repairs quantize; here the conversion does
 
 
-def find_file(name: str, folder: str | None, what: str) -> Path:
-    """Return a file that lies beside the recipe or in the working directory.
-
-    Raises:
-        RecipeError: it is in neither.
-    """
-    looked = [place / name for place in _places(folder)]
-    found = next((path for path in looked if path.is_file()), None)
-    if found is None:
-        places = " and ".join(dict.fromkeys(str(path) for path in looked))
-        raise RecipeError(f"{what}: there is no file {places}", fix=f"--set {what}=FILE")
-    return found
-
-
-def find_chip(chip: str, folder: str | None) -> str | Path:
-    """Return the file of a chip that lies beside the recipe or in the working directory, or else its name."""
-    return next((place / chip for place in _places(folder) if (place / chip).is_file()), chip)
-
-
-def read_state(path: Path, *, key: str | None = None, prefix: str = "") -> dict[str, Tensor]:
-    """Read the state of a network from a safetensors file, or from one that torch saved; nothing in it is executed.
-
-    Of a weight that was trained as codes the float master is read.
-
-    Args:
-        path: ``.safetensors``, or anything that ``torch.load(weights_only=True)`` reads.
-        key: the entry that holds the state, where the file holds more.
-        prefix: taken off the names that begin with it, such as ``module.``.
-
-    Raises:
-        PackageError: the file cannot be read, or does not hold a state there.
-    """
-    if path.suffix == ".safetensors":
-        state: Any = read_weights(path)
-    else:
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # a zip, pickle or system error, depending on what the file is
-            said = next(iter(str(error).splitlines()), type(error).__name__)
-            raise PackageError(
-                f"{path} cannot be read as weights: {said}",
-                fix="save the state alone: torch.save(model.state_dict(), FILE), or a .safetensors file",
-            ) from error
-    if key is not None:
-        if not isinstance(state, Mapping) or key not in state:
-            raise PackageError(f"{path} has no entry {key!r}; it has {_listed(state)}", fix="--set model.key=ENTRY")
-        state = state[key]
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        within = [k for k, v in state.items() if isinstance(v, Mapping)] if isinstance(state, Mapping) else []
-        fix = f"--set model.key={within[0]}" if within else "a file of torch.save(model.state_dict(), FILE)"
-        raise PackageError(f"{path} holds no state of tensors by name but {_listed(state)}", fix=fix)
-    return {_plain(name.removeprefix(prefix)): value for name, value in state.items()}
-
-
-def _plain(name: str) -> str:
-    """Return a parameter's name without its weight path: of ``a.parametrizations.weight.original``, ``a.weight``."""
-    return re.sub(r"(^|\.)parametrizations\.(\w+)\.original$", r"\1\2", name)
-
-
-def load_strictly(network: nn.Module, state: Mapping[str, Tensor], *, source: str) -> None:
-    """Load a state whose names and shapes all agree.
-
-    Raises:
-        PackageError: they do not; everything that is missing, unexpected or of another shape is listed.
-    """
-    wanted = network.state_dict()
-    # Checkpoints of old versions of torch do not count the batches of a norm.
-    missing = [name for name in wanted if name not in state and not name.endswith("num_batches_tracked")]
-    unexpected = [name for name in state if name not in wanted]
-    shapes = [
-        f"{name} {list(state[name].shape)} for {list(wanted[name].shape)}"
-        for name in wanted
-        if name in state and state[name].shape != wanted[name].shape
-    ]
-    found = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
-    if any(found.values()):
-        lines = [f"  {word}: {_some(names)}" for word, names in found.items() if names]
-        raise PackageError(
-            "\n".join([f"{source} does not fit {type(network).__name__}", *lines]), fix=_hint(missing, unexpected)
-        )
-    network.load_state_dict({**{name: wanted[name] for name in wanted if name not in state}, **state})
-
-
-def _hint(missing: list[str], unexpected: list[str]) -> str:
-    """Find the prefix that would explain the difference."""
-    for name in unexpected:
-        for end in missing:
-            if name.endswith(f".{end}"):
-                return f"--set model.prefix={name.removesuffix(end)}"
-    return "the factory and arguments with which the weights were trained"
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
-
-
-def _listed(value: Any) -> str:
-    return (
-        _some([repr(key) for key in value]) or "nothing" if isinstance(value, Mapping) else f"a {type(value).__name__}"
-    )
-
-
-def _places(folder: str | None) -> list[Path]:
-    return [*([] if folder is None else [Path(folder)]), Path()]
-
-
 def _function(factory: str, places: list[Path]) -> Callable[..., Any]:
     """Return the function that ``module:function`` names."""
     name, _, attributes = factory.partition(":")
@@ -246,7 +136,7 @@ def _function(factory: str, places: list[Path]) -> Callable[..., Any]:
     for attribute in attributes.split("."):
         if not hasattr(found, attribute):
             there = [n for n, value in vars(module).items() if callable(value) and not n.startswith("_")]
-            raise RecipeError(f"model.factory {factory}: {name} has no {attributes!r}; it has {_some(there)}")
+            raise RecipeError(f"model.factory {factory}: {name} has no {attributes!r}; it has {some(there)}")
         found = getattr(found, attribute)
     if not callable(found):
         raise RecipeError(f"model.factory {factory}: {attributes} is a {type(found).__name__} and cannot be called")

@@ -1,0 +1,51 @@
+"""The integers of a saved network, or of the run that has them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from bitspike.errors import ConstraintError, RunError
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.saved.folder import load as read
+from bitspike.runs.folder import RECIPE, progress
+
+
+def saved(network: str | Path) -> Path:
+    """Return the folder of a saved network: the folder itself, or ``network/`` of a run.
+
+    Raises:
+        RunError: it is a run without a network yet. ConstraintError: it is a module of torch.
+    """
+    refuse_module(network)
+    folder = Path(network)
+    if (folder / RECIPE).is_file() and not (folder / "manifest.json").exists():
+        if not (folder / "network").is_dir():
+            raise RunError(
+                f"the run in {folder} has no network yet: {progress(folder)}", fix="bitspike run RECIPE --resume"
+            )
+        return folder / "network"
+    return folder
+
+
+def refuse_module(network: object) -> None:
+    """Raise where a network in memory has not been lowered.
+
+    Raises:
+        ConstraintError: it is a module of torch.
+    """
+    if isinstance(network, nn.Module):
+        raise ConstraintError(
+            f"{type(network).__name__}: a module of torch has no integers yet",
+            fix="pass bs.lower(model, example=images[:1])",
+        )
+
+
+def read_network(network: str | Path) -> IntegerNetwork:
+    """Read a saved network, or that of a run.
+
+    Raises:
+        PackageError: there is no network, or it cannot be read. RunError: the run has none yet.
+    """
+    return read(saved(network))
