@@ -19,9 +19,9 @@ from bitspike.integer.engine import TorchEngine
 from bitspike.integer.network import IntegerNetwork
 from bitspike.nn import BernoulliCoder, Neuron
 from bitspike.nn.trace import evaluation
-from bitspike.ops.answers import need_classes, pairs, true_classes
 from bitspike.ops.entering import Clipped
 from bitspike.ops.wrappers import bare, unwrapped
+from bitspike.tasks.classify import need_classes, pairs, true_classes
 
 Int8s = npt.NDArray[np.int8]
 

@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_map
 from bitspike.errors import DataError
 from bitspike.nn import Encoder, set_steps
 from bitspike.nn.entering import counted_inputs
-from bitspike.ops.answers import need_classes, pairs, samples_in, true_classes
+from bitspike.tasks.classify import need_classes, pairs, samples_in, true_classes
 from bitspike.train.losses import CrossEntropy, mean_loss
 
 Loss = Callable[[Any, Any], Tensor]

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from bitspike.errors import ConstraintError, DataError
-from bitspike.ops.answers import pairs, samples_in
 from bitspike.ops.wrappers import unwrapped
+from bitspike.tasks.classify import pairs, samples_in
 from bitspike.train.checkpoint import restore
 from bitspike.train.evaluate import Batches, Loss, measure
 from bitspike.train.launch import Device, Precision, Workers, choose_device, choose_precision

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bitspike.errors import RunError
-from bitspike.ops.answers import true_classes
+from bitspike.tasks.classify import true_classes
 from bitspike.train.observe import BatchRecord, Observer
 
 _READ_EVERY = 16
