@@ -238,7 +238,7 @@ def test_power_of_two_levels() -> None:
 
 def test_fixed_point_clips_to_twos_complement() -> None:
     scheme = FixedPoint(0.5, bits=3)
-    assert (scheme.low, scheme.high, scheme.symmetric) == (-4, 3, False)
+    assert (scheme.low, scheme.high) == (-4, 3)
     assert scheme.quantize(torch.tensor([-9.0, -0.25, 0.75, 9.0])).tolist() == [-2.0, 0.0, 1.0, 1.5]
     for step in (0.0, -1.0, math.inf, math.nan):
         with pytest.raises(ConstraintError, match="above 0"):

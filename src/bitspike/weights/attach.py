@@ -49,7 +49,7 @@ def attach(
         model: any module; it is changed.
         quantize: a scheme, or a stage with ``encode``.
         vary: device variation.
-        recover: an exact correction beside the varying weights.
+        recover: an exact correction of what varies.
         prune: a mask.
         bias: a scheme for the biases of those matched layers that have one.
         include: patterns over module names as in file names: ``"layer1.*"``.
@@ -76,11 +76,15 @@ def attach(
     layers = _matched(inner, include, skip)
     biased = {name: layer for name, layer in layers.items() if bias is not None and layer.bias is not None}
     if bias is not None and not biased:
-        raise ConstraintError(f"attach(bias={bias!r}): none of the layers {_listed(layers)} has a bias")
+        raise ConstraintError(
+            f"attach(bias={bias!r}): none of the layers {_listed(layers)} has a bias",
+            fix="leave bias= out, or build the layers with bias=True",
+        )
     problems = [p for name, layer in layers.items() for p in _problems(name, layer, chosen)]
     problems += [p for name, layer in biased.items() for p in _problems(name, layer, {"quantize": bias}, "bias")]
     if problems:
-        raise ConstraintError("\n  ".join(["attach cannot go on, and nothing has been changed:", *problems]))
+        message = "\n  ".join(["attach cannot go on, and nothing has been changed:", *problems])
+        raise ConstraintError(message, fix="do what each line says, then attach again")
     for name, layer in layers.items():
         if chosen:
             axis = 1 if isinstance(layer, _ConvTransposeNd) else 0
@@ -103,14 +107,18 @@ def detach(model: M, *, keep: Literal["decoded", "latent"] = "decoded") -> M:
         ConstraintError: there is no weight path, or ``keep`` is neither of the two.
     """
     if keep not in ("decoded", "latent"):
-        raise ConstraintError(f"detach(keep={keep!r}): 'decoded' or 'latent' is allowed")
-    found = list(_paths(model))
-    if not found:
-        raise ConstraintError(f"detach: {type(model).__name__} has no weight path")
+        raise ConstraintError(
+            f"detach(keep={keep!r}): 'decoded' or 'latent' is allowed", fix="detach(model) keeps the decoded weights"
+        )
+    paths = list(_paths(model))
+    if not paths:
+        raise ConstraintError(
+            f"detach: {type(model).__name__} has no weight path", fix="leave detach out: its weights are plain already"
+        )
     with torch.no_grad():  # all of them first: a weight that two layers share is decoded once
-        values = [path.ideal(latent).clone() if keep == "decoded" else latent for _, _, _, path, latent in found]
+        values = [path.ideal(latent).clone() if keep == "decoded" else latent for _, _, _, path, latent in paths]
     taken: dict[int, Tensor] = {}
-    for (_, module, tensor, _, latent), value in zip(found, values, strict=True):
+    for (_, module, tensor, _, latent), value in zip(paths, values, strict=True):
         _own_class(module)
         parametrize.remove_parametrizations(module, tensor, leave_parametrized=False)
         if not torch.equal(taken.setdefault(id(latent), value), value):  # shared, and decoded in two ways
@@ -123,8 +131,8 @@ def detach(model: M, *, keep: Literal["decoded", "latent"] = "decoded") -> M:
 def codes(model: nn.Module) -> dict[str, WeightCodes]:
     """Return the codes of every layer whose weight is quantized, by module name; device variation is left out."""
     paths = _paths(unwrapped(model))
-    found = {n: path.codes(latent, n or type(m).__name__) for n, m, t, path, latent in paths if t == "weight"}
-    return {name: result for name, result in found.items() if result is not None}
+    results = {n: path.codes(latent, n or type(m).__name__) for n, m, t, path, latent in paths if t == "weight"}
+    return {name: result for name, result in results.items() if result is not None}
 
 
 def weight_codes(module: nn.Module) -> WeightCodes | None:
@@ -163,13 +171,15 @@ def after_epoch(model: nn.Module) -> None:
 def _paths(model: nn.Module) -> Iterator[tuple[str, nn.Module, str, WeightPath, Tensor]]:
     for name, module in model.named_modules():
         for tensor in ("weight", "bias"):
-            if (found := path_of(module, tensor)) is not None:
-                yield name, module, tensor, *found
+            if (path_and_latent := path_of(module, tensor)) is not None:
+                yield name, module, tensor, *path_and_latent
 
 
 def _codes_of(module: nn.Module, tensor: str) -> WeightCodes | None:
-    found = path_of(module, tensor)
-    return None if found is None else found[0].codes(found[1], f"{type(module).__name__}.{tensor}")
+    if (path_and_latent := path_of(module, tensor)) is None:
+        return None
+    path, latent = path_and_latent
+    return path.codes(latent, f"{type(module).__name__}.{tensor}")
 
 
 def _check_choice(slot: str, choice: object) -> None:
@@ -182,7 +192,10 @@ def _check_choice(slot: str, choice: object) -> None:
         "bias": (scheme, "a scheme"),
     }.get(slot, (stage, "a stage"))
     if not (choice is None or fits):
-        raise ConstraintError(f"attach({slot}={choice!r}): {wanted} is needed")
+        fix = f"quantize={choice!r}" if scheme else f"{slot}=Uniform(bits=4)"
+        if slot not in ("quantize", "bias") and not scheme:
+            fix = f"{slot}= a function that takes the weight and returns a tensor of its shape"
+        raise ConstraintError(f"attach({slot}={choice!r}): {wanted} is needed", fix=fix)
 
 
 def _matched(model: nn.Module, include: Patterns, skip: Patterns) -> dict[str, nn.Conv2d]:
@@ -198,17 +211,20 @@ def _matched(model: nn.Module, include: Patterns, skip: Patterns) -> dict[str, n
     kept, left_out = (names and matching(p, names, argument=a) for a, p in (("include", include), ("skip", skip)))
     chosen = {name: layers[name] for name in kept if name not in left_out}
     if not chosen:
-        raise ConstraintError(f"attach(include={include}, skip={skip}): no layer is left; there are {_listed(layers)}")
+        raise ConstraintError(
+            f"attach(include={include}, skip={skip}): no layer is left; there are {_listed(layers)}",
+            fix="a model with convolution or linear layers" if not layers else "skip= fewer layers",
+        )
     return chosen
 
 
 def _problems(name: str, layer: nn.Conv2d, chosen: Mapping[str, Choice | None], tensor: str = "weight") -> list[str]:
     """Say why this layer cannot take these stages; empty where it can."""
     where = f"{name or type(layer).__name__}.{tensor}"
-    found = path_of(layer, tensor)
-    if found is not None:
-        filled = [slot for slot, _ in found[0].stages() if slot in chosen]
-        return [f"{where}: the {s} slot holds {getattr(found[0], s)!r} already; detach(layer) first" for s in filled]
+    if (path_and_latent := path_of(layer, tensor)) is not None:
+        path, _ = path_and_latent
+        filled = [slot for slot, _ in path.stages() if slot in chosen]
+        return [f"{where}: the {s} slot holds {getattr(path, s)!r} already; detach(layer) first" for s in filled]
     if parametrize.is_parametrized(layer, tensor):
         others = ", ".join(type(p).__name__ for p in layer.parametrizations[tensor])  # type: ignore[index]
         return [
@@ -232,15 +248,14 @@ def _problems(name: str, layer: nn.Conv2d, chosen: Mapping[str, Choice | None], 
 
 
 def _fill(layer: nn.Module, tensor: str, axis: int, name: str, chosen: Mapping[str, Choice | None]) -> None:
-    found = path_of(layer, tensor)
-    path = WeightPath(axis) if found is None else found[0]
-    latent = getattr(layer, tensor) if found is None else found[1]
+    there = path_of(layer, tensor)
+    path, latent = there or (WeightPath(axis), getattr(layer, tensor))
     for slot in SLOTS:
         if (choice := chosen.get(slot)) is not None:
             path.fill(slot, choice, name, latent.detach())
     path.train(layer.training)
-    if found is None:
-        if parametrize.is_parametrized(layer):
+    if there is None:
+        if parametrize.is_parametrized(layer):  # by the path of its other tensor: the class is parametrized already
             _own_class(layer)
         # unsafe leaves out a trial run of the path, which would spend a draw of the noise.
         parametrize.register_parametrization(layer, tensor, path, unsafe=True)

@@ -1,4 +1,4 @@
-"""The integers behind a weight: codes, scale and the grid on which they lie."""
+"""The integers of a weight: codes, scale and the grid on which they lie."""
 
 from __future__ import annotations
 

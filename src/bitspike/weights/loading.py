@@ -1,4 +1,4 @@
-"""Float checkpoints into layers whose weights have paths: ``weight`` is read as the latent weight behind the path."""
+"""Float checkpoints into layers whose weights have paths: ``weight`` is read as the latent weight of the path."""
 
 from __future__ import annotations
 
@@ -40,6 +40,6 @@ def _latent(module: nn.Module, state: dict[str, Any], prefix: str) -> None:
         if learned := [key for key in kept if not key.endswith("_extra_state")]:
             warnings.warn(
                 f"a float state was loaded for {plain}; {', '.join(learned)} is no part of it and stays as it was made "
-                "from the weights before: attach the path behind the loading to make it anew",
+                "from the weights before: attach the path after loading, which makes it anew",
                 stacklevel=2,
             )

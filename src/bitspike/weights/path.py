@@ -107,13 +107,14 @@ class WeightPath(nn.Module):
 
     @torch.no_grad()
     def codes(self, latent: Tensor, where: str) -> WeightCodes | None:
-        """Return the integers behind the weight, device variation left out; None with an empty quantize slot."""
+        """Return the integers of the weight, device variation left out; None with an empty quantize slot."""
         stage = self.quantize
         if stage is None:
             return None
         if not isinstance(stage, Encoder):
             raise ConstraintError(
-                f"{where}: the quantize stage {type(stage).__name__} lacks encode(w), so it has no codes"
+                f"{where}: the quantize stage {type(stage).__name__} lacks encode(w), so it has no codes",
+                fix="a scheme such as Uniform(bits=4), or a stage with encode, bits, low, high and levels",
             )
         codes, scale = stage.encode(latent)
         least, most = (int(x) for x in codes.aminmax()) if codes.numel() else (0, 0)
@@ -127,7 +128,8 @@ class WeightPath(nn.Module):
                 if not isinstance(later, Recoder):
                     raise ConstraintError(
                         f"{where}: the {slot} stage {type(later).__name__} changes the weight but not its codes: "
-                        "it lacks recode(codes)"
+                        "it lacks recode(codes)",
+                        fix=f"give {type(later).__name__} a method recode(codes) that returns the changed WeightCodes",
                     )
                 result = later.recode(result)
         return result
@@ -161,7 +163,7 @@ def _stage(choice: Scheme | StagePlan | Stage, axis: int, name: str, weight: Ten
 
 
 def path_of(module: nn.Module, tensor: str = "weight") -> tuple[WeightPath, Tensor] | None:
-    """Return the path of a layer's tensor and the latent parameter behind it; None where it has no path."""
+    """Return the path of a layer's tensor and its latent parameter; None where it has no path."""
     if not parametrize.is_parametrized(module, tensor):
         return None
     steps = cast(parametrize.ParametrizationList, module.parametrizations[tensor])  # type: ignore[index]

@@ -55,7 +55,7 @@ def _positive(step: Tensor) -> Tensor:
 
 def _check_factor(rule: str, factor: float) -> None:
     if not (math.isfinite(factor) and factor > 0):
-        raise ConstraintError(f"{rule}(factor={factor}): a finite number above 0 is needed")
+        raise ConstraintError(f"{rule}(factor={factor}): a finite number above 0 is needed", fix=f"{rule}(factor=1.0)")
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class Percentile(ScaleRule):
 
     def __post_init__(self) -> None:
         if not 0 < self.p <= 100:
-            raise ConstraintError(f"Percentile(p={self.p}): p is in per cent, above 0 to 100")
+            raise ConstraintError(f"Percentile(p={self.p}): p is in per cent, above 0 to 100", fix="Percentile(99.9)")
 
     def reach(self, w: Tensor, dims: tuple[int, ...], kept: Tensor | None = None) -> Tensor:
         shape = [1 if d in dims else n for d, n in enumerate(w.shape)]
@@ -149,9 +149,11 @@ class MSE(ScaleRule):
 
     def __post_init__(self) -> None:
         if self.candidates < 2:
-            raise ConstraintError(f"MSE(candidates={self.candidates}): at least 2 are needed")
+            raise ConstraintError(f"MSE(candidates={self.candidates}): at least 2 are needed", fix="MSE(candidates=50)")
         if not 0 < self.smallest < 1:
-            raise ConstraintError(f"MSE(smallest={self.smallest}): a share above 0 and below 1 is needed")
+            raise ConstraintError(
+                f"MSE(smallest={self.smallest}): a share above 0 and below 1 is needed", fix="MSE(smallest=0.1)"
+            )
 
     def reach(self, w: Tensor, dims: tuple[int, ...], kept: Tensor | None = None) -> Tensor:
         return Max().reach(w, dims)
@@ -185,7 +187,10 @@ class Constant(ScaleRule):
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.value) and self.value > 0):
-            raise ConstraintError(f"Constant(value={self.value}): a finite number above 0 is needed")
+            raise ConstraintError(
+                f"Constant(value={self.value}): a finite number above 0 is needed",
+                fix="the largest magnitude that the weights reach, or Max(), which reads it from them",
+            )
 
     def reach(self, w: Tensor, dims: tuple[int, ...], kept: Tensor | None = None) -> Tensor:
         return w.new_full([1 if d in dims else n for d, n in enumerate(w.shape)], self.value)
@@ -260,7 +265,10 @@ class Coded(ScaleRule):
 
     def __post_init__(self) -> None:
         if not 0 < self.tolerance < 0.5:
-            raise ConstraintError(f"Coded(tolerance={self.tolerance}): a share of the step in (0, 0.5) is needed")
+            raise ConstraintError(
+                f"Coded(tolerance={self.tolerance}): a share of the step in (0, 0.5) is needed",
+                fix="Coded(tolerance=1e-3)",
+            )
 
     def reach(self, w: Tensor, dims: tuple[int, ...], kept: Tensor | None = None) -> Tensor:
         return self.rule.reach(w, dims, kept)
@@ -268,13 +276,14 @@ class Coded(ScaleRule):
     def step(
         self, w: Tensor, dims: tuple[int, ...], high: int, project: Projection, kept: Tensor | None = None
     ) -> Tensor:
-        own = self.rule.step(w, dims, high, project, kept)
+        fallback = self.rule.step(w, dims, high, project, kept)
         magnitude = w.abs()
         top = magnitude.amax(dims, keepdim=True)
-        counts = magnitude > top * (self.tolerance / high)
+        counts = magnitude > top * (self.tolerance / high)  # the rounding error of a 0 is no code of its own
         smallest = torch.where(counts, magnitude, torch.inf).amin(dims, keepdim=True)
         multiples = magnitude / smallest
         whole = multiples.round()
         coded = ((multiples - whole).abs() <= self.tolerance * whole.clamp(min=1)) & (whole <= high)
-        found = magnitude.sum(dims, keepdim=True) / whole.sum(dims, keepdim=True).clamp(min=1)
-        return torch.where(coded.all(dims, keepdim=True) if dims else coded, _positive(found), own)
+        # The mean over all weights is closer to the step that they were trained with than any one of them.
+        step = magnitude.sum(dims, keepdim=True) / whole.sum(dims, keepdim=True).clamp(min=1)
+        return torch.where(coded.all(dims, keepdim=True) if dims else coded, _positive(step), fallback)

@@ -32,7 +32,7 @@ class StagePlan(Protocol):
 
 @runtime_checkable
 class Encoder(Protocol):
-    """A stage of the quantize slot: it also tells the integers behind its weight."""
+    """A stage of the quantize slot: it also gives the integers of its weight."""
 
     @property
     def bits(self) -> int: ...

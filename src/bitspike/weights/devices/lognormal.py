@@ -53,9 +53,11 @@ class Lognormal:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.sigma) and self.sigma >= 0):
-            raise ConstraintError(f"Lognormal(sigma={self.sigma}): a finite number >= 0 is needed")
+            raise ConstraintError(
+                f"Lognormal(sigma={self.sigma}): a finite number >= 0 is needed", fix="Lognormal(sigma=0.1)"
+            )
         if self.seed is not None and self.generator is not None:
-            raise ConstraintError("Lognormal: seed and generator are both given; one of them is needed")
+            raise ConstraintError("Lognormal: seed and generator are both given", fix="leave one of them out")
         if self.fixed and self.seed is None:
             raise ConstraintError(
                 "Lognormal(fixed=True): a chip needs its seed", fix=f"Lognormal({self.sigma}, seed=0, fixed=True)"

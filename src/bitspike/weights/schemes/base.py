@@ -39,11 +39,6 @@ class Scheme(ABC):
         """All codes, ascending; None where every integer from ``low`` to ``high`` is one."""
         return None
 
-    @property
-    def symmetric(self) -> bool:
-        """Tell whether the grid is its own mirror image."""
-        return self.low == -self.high
-
     @abstractmethod
     def project(self, w: Tensor, axis: int) -> tuple[Tensor, Tensor]:
         """Return the codes as whole floats of the shape of ``w``, and the step, which broadcasts against them.
@@ -102,10 +97,10 @@ def _wide(w: Tensor) -> Tensor:
 def check_bits(scheme: str, bits: int, highest: int, *, lowest: int = 1, fix: str | None = None) -> None:
     """Raise ConstraintError unless ``bits`` is a whole number from ``lowest`` to ``highest``."""
     if isinstance(bits, bool) or not isinstance(bits, int) or not lowest <= bits <= highest:
-        if fix is None:
-            float_weight = isinstance(bits, int) and bits >= 32
-            fix = "quantize=None keeps the float weight" if float_weight else f"{scheme}(bits={min(highest, 4)})"
-        raise ConstraintError(f"{scheme}(bits={bits!r}): a whole number from {lowest} to {highest} is allowed", fix=fix)
+        float_weight = isinstance(bits, int) and bits >= 32
+        usual = "quantize=None keeps the float weight" if float_weight else f"{scheme}(bits={min(highest, 4)})"
+        allowed = f"a whole number from {lowest} to {highest} is allowed"
+        raise ConstraintError(f"{scheme}(bits={bits!r}): {allowed}", fix=fix or usual)
 
 
 def sign_codes(w: Tensor) -> Tensor:

@@ -41,7 +41,9 @@ class FixedPoint(Scheme):
         lowest = 1 if self.balanced else 2
         check_bits("FixedPoint", self.bits, 24, lowest=lowest, fix="FixedPoint(step, bits=16), or Binary() for 1 bit")
         if not (math.isfinite(self.step) and self.step > 0):
-            raise ConstraintError(f"FixedPoint(step={self.step}): a finite number above 0 is needed")
+            raise ConstraintError(
+                f"FixedPoint(step={self.step}): a finite number above 0 is needed", fix="FixedPoint(step=2**-8)"
+            )
 
     @property
     def low(self) -> int:

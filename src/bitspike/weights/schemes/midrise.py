@@ -17,7 +17,7 @@ class Midrise(Scheme):
         code = round(q * 2**(bits-1));  w_q = code / 2**(bits-1)
 
     Both roundings take ties to even, so a weight of exactly 0 becomes -1 at 1 bit and a positive level from 2 bits on.
-    The scale is a constant power of two; a norm behind the layer has to absorb it. Gradient: identity, exactly 1.
+    The scale is a constant power of two; a norm after the layer has to absorb it. Gradient: identity, exactly 1.
 
     Args:
         bits: width of one stored code, 1 to 8. The codes reach +-2**(bits-1) and are stored as indices.

@@ -149,7 +149,7 @@ class APoT(_Table):
     with the reach ``a`` given by ``scale``. Codes are the integers of the table: up to 1, 4, 10, 48 and 904 at 2, 3, 4,
     5 and 8 bits. With ``normalize`` the weights are first centered and scaled to unit deviation over the whole tensor,
     ``w' = (w - mean) / (std + eps)``, and ``w_q`` approximates w', as in quantized networks that will be converted; a
-    norm behind the layer absorbs it. Statistics are constants for the gradient. 1 bit: ``sign * mean|.|``. A tie takes
+    norm after the layer absorbs it. Statistics are constants for the gradient. 1 bit: ``sign * mean|.|``. A tie takes
     the smaller magnitude. Gradient with respect to w (or w'): identity, or zero beyond the reach if ``clip_gradient``.
 
     Args:
@@ -182,7 +182,7 @@ class APoT(_Table):
     def __post_init__(self) -> None:
         check_bits("APoT", self.bits, 8)
         if not self.eps > 0:
-            raise ConstraintError(f"APoT(eps={self.eps}): must be above 0")
+            raise ConstraintError(f"APoT(eps={self.eps}): must be above 0", fix="APoT(bits, eps=1e-8)")
 
     @cached_property
     def magnitudes(self) -> tuple[int, ...]:

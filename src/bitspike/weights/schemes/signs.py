@@ -99,7 +99,9 @@ class Ternary(Scheme):
     def __post_init__(self) -> None:
         _check_scale("Ternary", self.scale)
         if self.window is not None and not self.window > 0:
-            raise ConstraintError(f"Ternary(window={self.window}): must be above 0, or None for no window")
+            raise ConstraintError(
+                f"Ternary(window={self.window}): must be above 0, or None for no window", fix="Ternary(window=1.0)"
+            )
 
     @property
     def low(self) -> int:
