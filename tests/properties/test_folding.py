@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from bitspike.conversion.fold.fold import fold
 from bitspike.conversion.region.choose import detour, region
+from bitspike.graph.capture.agree import agree
 from bitspike.graph.capture.from_module import capture
 from bitspike.graph.ir import Graph
-from bitspike.graph.rebuild import agree, evaluate, rebuild
+from bitspike.graph.rebuild import evaluate, rebuild
 from bitspike.graph.wires import wires
 
 

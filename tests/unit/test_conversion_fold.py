@@ -8,9 +8,10 @@ from ordinary_networks import SmallUNet, lived_in
 from torch import Tensor, nn
 
 from bitspike.conversion.fold.fold import fold
+from bitspike.graph.capture.agree import agree
 from bitspike.graph.capture.from_module import capture
 from bitspike.graph.ir import Graph
-from bitspike.graph.rebuild import agree, values
+from bitspike.graph.rebuild import values
 
 
 class Forward(nn.Module):

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from bitspike.conversion.fold.fold import fold
 from bitspike.errors import ConversionError
+from bitspike.graph.capture.agree import agree
 from bitspike.graph.capture.from_module import capture
 from bitspike.graph.ir import Graph
-from bitspike.graph.rebuild import agree, rebuild, values
+from bitspike.graph.rebuild import rebuild, values
 
 
 class Function(nn.Module):

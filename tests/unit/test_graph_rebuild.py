@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from bitspike.conversion.fold.fold import fold
 from bitspike.errors import ConversionError
+from bitspike.graph.capture.agree import agree
 from bitspike.graph.capture.from_module import capture
-from bitspike.graph.rebuild import agree, evaluate, rebuild, values
+from bitspike.graph.rebuild import evaluate, rebuild, values
 
 
 class Double(nn.Module):

@@ -26,11 +26,11 @@ from bitspike.conversion.region.rules import raise_if, violations
 from bitspike.conversion.result import Conversion, holds_input
 from bitspike.conversion.settings import Settings
 from bitspike.errors import ConstraintError
+from bitspike.graph.capture.agree import agree
 from bitspike.graph.capture.from_module import capture
 from bitspike.graph.capture.guests import notes_on
 from bitspike.graph.flow import moves, neurons, ties
 from bitspike.graph.ir import WEIGHTED, Graph
-from bitspike.graph.rebuild import agree
 from bitspike.nn.trace import evaluation
 from bitspike.ops.grids import Grid
 from bitspike.ops.wrappers import unwrapped

@@ -9,10 +9,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
-from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
+from torch.utils._pytree import TreeSpec, tree_unflatten
 
 from bitspike.errors import ConversionError
-from bitspike.graph.capture.from_module import prepared
 from bitspike.graph.ir import Graph, Op
 from bitspike.ops.precision import single
 
@@ -206,93 +205,6 @@ def expression(op: Op, sources: list[Any]) -> tuple[Callable[..., Any], tuple[An
             pairs = zip(reversed(attrs["before"]), reversed(attrs["after"]), strict=True)
             return F.pad, (x, [n for pair in pairs for n in pair]), {}
     raise AssertionError(op.kind)
-
-
-def agree(graph: Graph, model: nn.Module, example: Tensor | tuple[Tensor, ...], tolerance: float = 1e-5) -> float:
-    """Return the largest difference between a graph and the model it stands for, relative to the largest value.
-
-    Args:
-        graph: captured from the model, with or without norms folded.
-        model: the original; it runs as a copy in evaluation mode.
-        example: tensors [N, ...].
-        tolerance: what the difference may be.
-
-    Raises:
-        ConversionError: they differ by more; the message names the first operation that does, as far as the modules
-            of the model can be compared.
-    """
-    given = tuple(map(single, (example,) if isinstance(example, Tensor) else example))
-    calls: dict[tuple[str, int], Tensor] = {}
-    model, _ = prepared(model, overwrite=True)
-    with torch.no_grad():
-        expected, spec = tree_flatten(_watched(model, given, calls))
-        worst, first = 0.0, ""
-        for op, value in evaluate(graph, given):
-            if op.kind == "output":
-                results, made = tree_flatten(value)
-                if made != spec:
-                    raise ConversionError(f"{graph.model}: the graph returns {made}, the model {spec}")
-                worst = max([0.0, *(_difference(a, b) for a, b in zip(results, expected, strict=True))])
-            elif (
-                not first and (reference := calls.get((op.path, op.call))) is not None and _comparable(graph, op, model)
-            ):
-                apart = _difference(value, reference)
-                # A relu in front of a pool has another shape than behind it, so infinity says nothing.
-                first = f"; the first operation that differs is {op.where}" if tolerance < apart < float("inf") else ""
-    if not worst <= tolerance:
-        raise ConversionError(
-            f"{graph.model}: the graph differs from the model by {worst:.2g} of the largest value, "
-            f"allowed is {tolerance:g}{first}",
-            fix='frontend="export" follows overwritten tensors; or keep that module real: keep_real=[...]',
-        )
-    return worst
-
-
-def _difference(made: Any, expected: Any) -> float:
-    """Return the largest difference relative to the largest expected value; infinity where shapes or types differ."""
-    if not isinstance(expected, Tensor):
-        return 0.0 if made == expected else float("inf")
-    if not isinstance(made, Tensor) or made.shape != expected.shape:
-        return float("inf")
-    if not expected.numel():
-        return 0.0
-    made, expected = made.double(), expected.double()
-    apart = (made - expected).abs()
-    apart = torch.where((made == expected) | (made.isnan() & expected.isnan()), torch.zeros_like(apart), apart)
-    largest = expected[expected.isfinite()].abs().max().item() if bool(expected.isfinite().any()) else 1.0
-    found = float(apart.max())
-    return float("inf") if found != found else found / max(largest, torch.finfo(torch.float32).tiny)
-
-
-def _watched(model: nn.Module, given: tuple[Tensor, ...], calls: dict[tuple[str, int], Tensor]) -> Any:
-    """Run a model, which is a copy, and note what each call of its modules returned."""
-    counts: dict[str, int] = {}
-
-    def note(path: str) -> Callable[..., None]:
-        def hook(module: nn.Module, args: Any, result: Any) -> None:
-            del module, args
-            if isinstance(result, Tensor):
-                calls[path, counts.get(path, 0)] = result.clone()
-            counts[path] = counts.get(path, 0) + 1
-
-        return hook
-
-    for path, module in model.named_modules():
-        if path:
-            module.register_forward_hook(note(path))
-    return model(*given)
-
-
-def _comparable(graph: Graph, op: Op, model: nn.Module) -> bool:
-    """Tell whether an operation stands for just the one module of its path."""
-    if op.id.partition("#")[0] != op.path:
-        return False
-    if op.kind not in ("convolution", "linear", "norm"):
-        return op.kind != "reshape"
-    theirs = dict(model.named_modules()).get(op.path)
-    mine = graph.module_of(op)
-    pairs = [(getattr(mine, name, None), getattr(theirs, name, None)) for name in ("weight", "bias", "running_var")]
-    return all(torch.equal(a, b) if isinstance(a, Tensor) and isinstance(b, Tensor) else a is b for a, b in pairs)
 
 
 def _module_of(graph: Graph, op: Op) -> tuple[str, nn.Module] | None:

@@ -1,7 +1,8 @@
 """From the nodes of a trace to the operations of the canonical graph: one walk, shared by both front ends.
 
-A table of handlers (:mod:`bitspike.graph.capture.functions`, :mod:`bitspike.graph.capture.layers`) knows what a call
-means. What no handler takes becomes a ``host`` operation: a piece of the trace that runs as it is.
+The table of handlers (:mod:`bitspike.graph.capture.handlers`, and the layers of
+:mod:`bitspike.graph.capture.layers`) knows what a call means. What no handler takes becomes a ``host`` operation: a
+piece of the trace that runs as it is.
 """
 
 from __future__ import annotations
@@ -9,89 +10,17 @@ from __future__ import annotations
 import inspect
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, fx, nn
-from torch.utils._pytree import TreeSpec, tree_leaves
+from torch.utils._pytree import tree_leaves
 
+from bitspike.graph.capture.handlers import handler_of
+from bitspike.graph.capture.layers import layer_handler_of
 from bitspike.graph.capture.observe import Seen, fetch, name_of, observe
-from bitspike.graph.ir import Graph, Kind, Op, Shape
-
-
-@dataclass(frozen=True)
-class Ref:
-    """A tensor of the graph that is made; ``shape`` is that of one sample, None where it has no row per sample."""
-
-    id: str
-    shape: Shape | None
-
-    @property
-    def inside(self) -> Shape:
-        """The shape of one sample, channels first."""
-        assert self.shape is not None, self.id
-        return self.shape
-
-
-@dataclass(frozen=True)
-class Parts:
-    """The results of a split along the channels, cut out where they are read."""
-
-    source: Ref
-    spans: tuple[tuple[int, int], ...]
-
-
-@dataclass(frozen=True)
-class Scalar:
-    """A number that follows the batch; handlers that need it as a constant must refuse it."""
-
-    value: Any
-
-
-class NotUnderstood(Exception):
-    """No operation of the canonical graph says this; the message is the cause.
-
-    Args:
-        cause: why.
-        code: of the rule that such an operation breaks inside a region.
-    """
-
-    def __init__(self, cause: str, code: str = "E106") -> None:
-        super().__init__(cause)
-        self.code = code
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a node comes from: the path of its module, whether the node is that module, the line of the user's code."""
-
-    path: str
-    is_module: bool
-    line: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trace:
-    """What a front end hands over.
-
-    Args:
-        graph: the traced nodes.
-        root: the module that they refer to.
-        place: where a node comes from.
-        structure: how the leaves of the trace's output are put together.
-        model: class name of the network.
-        inplace: paths of the modules that overwrite their input.
-        kept: paths of modules that the user keeps real.
-    """
-
-    graph: fx.Graph
-    root: nn.Module
-    place: Callable[[fx.Node], Place]
-    structure: TreeSpec
-    model: str
-    inplace: frozenset[str] = frozenset()
-    kept: frozenset[str] = frozenset()
+from bitspike.graph.capture.site import NotUnderstood, Parts, Ref, Scalar, Site, Trace
+from bitspike.graph.ir import Graph, Op
 
 
 def canonical(trace: Trace, example: Sequence[Tensor]) -> Graph:
@@ -107,95 +36,13 @@ def canonical(trace: Trace, example: Sequence[Tensor]) -> Graph:
     return _Builder(trace, observe(trace.graph, trace.root, example)).build()
 
 
-class Site:
-    """One call in the trace, as a handler sees it.
-
-    Args:
-        name: the plain name of what is called.
-        shape: of the result for one sample; () where it is no single tensor.
-        parts: the shapes of the results, batch included, where they are a tuple.
-    """
-
-    def __init__(self, builder: _Builder, node: fx.Node, seen: Seen) -> None:
-        self._builder = builder
-        self.node = node
-        self.name = name_of(node)
-        self.place = builder.trace.place(node)
-        self.shape: Shape = seen.shape[1:] if seen.shape is not None and seen.rows else ()
-        self.parts: tuple[Shape | None, ...] = seen.value if isinstance(seen.value, tuple) else ()
-
-    @property
-    def module(self) -> nn.Module:
-        """The module that is called."""
-        return self._builder.trace.root.get_submodule(str(self.node.target))
-
-    def emit(
-        self,
-        kind: Kind,
-        *inputs: Ref,
-        shape: Shape | None = None,
-        name: str = "",
-        module: str | None = None,
-        **attrs: Any,
-    ) -> Ref:
-        """Add an operation and return its result.
-
-        Args:
-            kind: what it computes.
-            inputs: what it reads.
-            shape: of its result where that is not the call's.
-            name: of the function in its id where that is not the call's.
-            module: key of its module.
-            attrs: parameters of the kind.
-        """
-        place = self.place
-        base = place.path if place.is_module and not name else ".".join(filter(None, [place.path, name or self.name]))
-        return self._builder.add(
-            Op(
-                id=base,
-                kind=kind,
-                path=place.path,
-                inputs=tuple(r.id for r in inputs),
-                shape=self.shape if shape is None else shape,
-                attrs=attrs,
-                module=module,
-                line=place.line,
-            ),
-            of_module=place.is_module and not name,
-        )
-
-    def layer(self, weight: Tensor, make: Callable[[], nn.Module]) -> str:
-        """Return the key of the module that holds a functional layer's parameters; make it at the first call.
-
-        Args:
-            weight: a parameter or a constant; where it is a module's, the layer takes that module's path.
-            make: builds the layer.
-        """
-        return self._builder.layer(self, weight, make)
-
-    def own(self) -> str:
-        """Keep the called module and return its key."""
-        key = str(self.node.target)
-        self._builder.modules.setdefault(key, self.module)
-        return key
-
-    def own_with(self, **attributes: Any) -> str:
-        """Keep the called module with other attributes, its parameters shared, and return its key."""
-        key = str(self.node.target)
-        if key not in self._builder.modules:
-            changed = copy(self.module)
-            vars(changed).update(attributes)
-            self._builder.modules[key] = changed
-        return key
-
-
 class _Builder:
     """The walk over the trace."""
 
     def __init__(self, trace: Trace, seen: Mapping[fx.Node, Seen]) -> None:
         self.trace = trace
         self.seen = seen
-        self.made: dict[fx.Node, Any] = {}  # Ref, Parts or a tuple of such
+        self.results: dict[fx.Node, Any] = {}  # Ref, Parts or a tuple of such
         self.ops: list[Op] = []
         self.modules: dict[str, nn.Module] = {}
         self.weights: dict[tuple[int, str], str] = {}  # which layer was made of which weight
@@ -211,7 +58,7 @@ class _Builder:
                 op = Op(id=f"input{inputs or ''}", kind="input", path="", attrs={"index": inputs})
                 shape = self.seen[node].shape
                 assert shape is not None
-                self.made[node] = self.add(replace(op, shape=shape[1:]), of_module=False)
+                self.results[node] = self.add(replace(op, shape=shape[1:]), of_module=False)
                 inputs += 1
             elif node.op == "output":
                 self._output(node)
@@ -271,9 +118,9 @@ class _Builder:
             result = self._understand(site, seen, args, kwargs)
         except NotUnderstood as why:
             result = self._host(site, seen, str(why), why.code)
-        self.made[node] = result
+        self.results[node] = result
         if self._overwrites(node) and isinstance(node.args[0], fx.Node):
-            self.made[node.args[0]] = result
+            self.results[node.args[0]] = result
 
     def _understand(self, site: Site, seen: Seen, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         node = site.node
@@ -289,7 +136,7 @@ class _Builder:
         if seen.shape is not None and not seen.rows:
             raise NotUnderstood("it mixes or moves the batch: its result has no row per sample", "E109")
         if seen.same is not None and not self._overwrites(node):
-            return self.made[seen.same]
+            return self.results[seen.same]
         return _handle(site, args, kwargs)
 
     def _overwrites(self, node: fx.Node) -> bool:
@@ -306,7 +153,7 @@ class _Builder:
         if isinstance(value, fx.Node):
             seen = self.seen[value]
             if seen.what == "data":
-                return self.made[value]
+                return self.results[value]
             return seen.value if seen.what == "constant" else Scalar(seen.value)
         if isinstance(value, tuple):
             return tuple(self._resolve(v) for v in value)
@@ -320,7 +167,7 @@ class _Builder:
 
     def _host(self, site: Site, seen: Seen, cause: str, code: str) -> Ref:
         node = site.node
-        made = [self.made.get(n) for n in node.args if isinstance(n, fx.Node)]
+        made = [self.results.get(n) for n in node.args if isinstance(n, fx.Node)]
         refs = [ref for ref in made if isinstance(ref, Ref)]
         if node.op == "call_module" and not node.kwargs and len(refs) == len(node.args):
             call, key = site.module, site.own()
@@ -337,7 +184,7 @@ class _Builder:
         inputs: dict[Ref, fx.Node] = {}
 
         def need(source: fx.Node) -> Any:
-            seen, made = self.seen[source], self.made.get(source)
+            seen, made = self.seen[source], self.results.get(source)
             if seen.what == "data" and isinstance(made, Ref):
                 if made not in inputs:
                     inputs[made] = graph.placeholder(f"input{len(inputs)}")
@@ -358,7 +205,7 @@ class _Builder:
 
         graph.output(replay(node))
         _placeholders_first(graph)
-        return fx.GraphModule(_parts_of(self.trace.root, graph), graph, site_name(node)), list(inputs)
+        return fx.GraphModule(_parts_of(self.trace.root, graph), graph, _class_name(node)), list(inputs)
 
     def _output(self, node: fx.Node) -> None:
         leaves = node.args[0]
@@ -369,7 +216,7 @@ class _Builder:
 
     def _leaf(self, leaf: Any, index: int) -> Ref:
         """Return one result of the model; what is no operation yet becomes one."""
-        made = self.made.get(leaf) if isinstance(leaf, fx.Node) else None
+        made = self.results.get(leaf) if isinstance(leaf, fx.Node) else None
         if isinstance(made, Ref):
             return made
         graph = fx.Graph()
@@ -385,15 +232,12 @@ class _Builder:
         return self.add(replace(op, inputs=tuple(r.id for r in refs)), of_module=False)
 
 
-def site_name(node: fx.Node) -> str:
+def _class_name(node: fx.Node) -> str:
     """Return a class name for the piece of a trace that ends in a node."""
     return "".join(word.capitalize() for word in name_of(node).replace(".", "_").split("_")) or "Piece"
 
 
 def _handle(site: Site, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    from bitspike.graph.capture.functions import handler_of  # they use this module's types
-    from bitspike.graph.capture.layers import layer_handler_of
-
     if site.node.op == "call_module":
         handler, args = layer_handler_of(site.module), (site.module, *args)
     else:

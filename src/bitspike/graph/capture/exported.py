@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from bitspike.errors import ConversionError
-from bitspike.graph.capture.canonical import Place, Trace
+from bitspike.graph.capture.site import Place, Trace
 
 _TORCH = str(Path(torch.__file__).parent) + os.sep
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')

@@ -15,8 +15,17 @@ from bitspike.graph.capture import functions as f
 from bitspike.graph.capture import products as _products  # noqa: F401  enters its handlers
 from bitspike.graph.capture import shapes as s
 from bitspike.graph.capture import windows as w
-from bitspike.graph.capture.canonical import NotUnderstood, Ref, Site
-from bitspike.graph.capture.functions import Handler, handles, sizes
+from bitspike.graph.capture.handlers import (
+    ACTIVATIONS,
+    HANDLERS,
+    Handler,
+    data,
+    handles,
+    need_image,
+    need_vector,
+    sizes,
+)
+from bitspike.graph.capture.site import NotUnderstood, Ref, Site
 from bitspike.graph.ir import Shape
 from bitspike.graph.plain import CONVOLUTIONS, TRANSPOSED, layer_of
 
@@ -38,7 +47,7 @@ def layer_handler_of(module: nn.Module) -> Handler:
         if isinstance(module, kind) and type(module).forward is kind.forward:
             return handler
     name = type(module).__name__
-    if any(name.lower() == word.replace("_", "") for word in f.ACTIVATIONS) or name == "Softmax2d":
+    if any(name.lower() == word.replace("_", "") for word in ACTIVATIONS) or name == "Softmax2d":
         raise NotUnderstood("it is an activation that no neuron computes", "E101")
     raise NotUnderstood("it is not understood")
 
@@ -49,7 +58,7 @@ def layer_handler_of(module: nn.Module) -> Handler:
 def convolution(site: Site, module: Any, input: Any) -> Ref:
     """A convolution; padding by words becomes numbers."""
     n = module.weight.ndim - 2
-    f.need_image(input, n)
+    need_image(input, n)
     if module.padding_mode != "zeros":
         raise NotUnderstood(f"it pads in mode {module.padding_mode!r}; allowed are zeros")
     if isinstance(module.padding, str):
@@ -63,7 +72,7 @@ def convolution(site: Site, module: Any, input: Any) -> Ref:
 
 def transposed(site: Site, module: Any, input: Any, output_size: Any = None) -> Ref:
     """A transposed convolution."""
-    f.need_image(input, module.weight.ndim - 2)
+    need_image(input, module.weight.ndim - 2)
     if output_size is not None:
         raise NotUnderstood("its output_size comes with the call; give the layer an output_padding")
     return site.emit("convolution", input, module=site.own())
@@ -71,7 +80,7 @@ def transposed(site: Site, module: Any, input: Any, output_size: Any = None) -> 
 
 def linear_layer(site: Site, module: Any, input: Any) -> Ref:
     """A linear layer on a vector."""
-    _need_vector(input)
+    need_vector(input)
     del module
     return site.emit("linear", input, module=site.own())
 
@@ -80,12 +89,7 @@ def norm(site: Site, module: Any, input: Any) -> Ref:
     """A batch norm with its running statistics."""
     if module.running_mean is None or module.running_var is None:
         raise NotUnderstood("it has no running statistics; every batch has its own")
-    return site.emit("norm", f.data(input), module=site.own())
-
-
-def _need_vector(input: Any) -> None:
-    if len(f.data(input).inside) != 1:
-        raise NotUnderstood(f"it reads the last axis of {list(input.inside)}; a linear layer reads vectors")
+    return site.emit("norm", data(input), module=site.own())
 
 
 def _same(words: str, kernel: Shape, dilation: Shape) -> tuple[Shape, Shape]:
@@ -109,7 +113,7 @@ def functional_convolution(
 ) -> Ref:
     """A convolution whose weights are arguments."""
     n = _weights(weight, bias).ndim - 2
-    f.need_image(input, n)
+    need_image(input, n)
     kernel, stride, dilation = tuple(weight.shape[2:]), sizes(stride, n), sizes(dilation, n)
     if isinstance(padding, str):
         before, after = _same(padding, kernel, dilation)
@@ -135,7 +139,7 @@ def functional_transposed(
 ) -> Ref:
     """A transposed convolution whose weights are arguments."""
     n = _weights(weight, bias).ndim - 2
-    f.need_image(input, n)
+    need_image(input, n)
     names = ("stride", "padding", "output_padding", "dilation")
     values = (stride, padding, output_padding, dilation)
     options = {name: sizes(value, n) for name, value in zip(names, values, strict=True)}
@@ -165,7 +169,7 @@ def aten_convolution(
 @handles("linear")
 def functional_linear(site: Site, input: Any, weight: Any, bias: Any = None) -> Ref:
     """A linear layer whose weights are arguments."""
-    _need_vector(input)
+    need_vector(input)
     features = (_weights(weight, bias).shape[1], weight.shape[0])
     return site.emit("linear", input, module=site.layer(weight, _maker(nn.Linear, weight, bias, *features)))
 
@@ -197,7 +201,7 @@ def functional_norm(
                     getattr(layer, name).copy_(value)
         return layer.to(running_mean.device, running_mean.dtype).eval()
 
-    return site.emit("norm", f.data(input), module=site.layer(running_mean, make))
+    return site.emit("norm", data(input), module=site.layer(running_mean, make))
 
 
 @handles("aten.batch_norm", "aten.batch_norm_with_update")
@@ -229,9 +233,9 @@ def aten_norm_in_evaluation(
     return functional_norm(site, input, mean, var, weight, bias, False, momentum, eps), None, None
 
 
-f.HANDLERS.update({f"conv{n}d": functional_convolution for n in (1, 2, 3)})
-f.HANDLERS.update({f"conv_transpose{n}d": functional_transposed for n in (1, 2, 3)})
-f.HANDLERS["aten.convolution"] = aten_convolution
+HANDLERS.update({f"conv{n}d": functional_convolution for n in (1, 2, 3)})
+HANDLERS.update({f"conv_transpose{n}d": functional_transposed for n in (1, 2, 3)})
+HANDLERS["aten.convolution"] = aten_convolution
 
 
 def _weights(weight: Any, bias: Any) -> Tensor:

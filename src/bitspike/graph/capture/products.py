@@ -7,9 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bitspike.graph.capture import functions as f
-from bitspike.graph.capture.canonical import NotUnderstood, Ref, Site
-from bitspike.graph.capture.functions import handles
+from bitspike.graph.capture.handlers import handles, need_image, need_vector
+from bitspike.graph.capture.site import NotUnderstood, Ref, Site
 from bitspike.graph.plain import CONVOLUTIONS, layer_of
 
 
@@ -66,7 +65,7 @@ def einsum(site: Site, equation: Any, *operands: Any) -> Ref:
         return _linear(site, x, _as_trained(weight, terms[1 - at]), None)
     if dims not in CONVOLUTIONS:
         raise refused
-    f.need_image(x, dims)
+    need_image(x, dims)
     turned = weight.detach().t().reshape(weight.shape[1], weight.shape[0], *[1] * dims)
     kernel = _as_trained(turned, terms[1 - at])
     return site.emit(
@@ -81,8 +80,7 @@ def einsum(site: Site, equation: Any, *operands: Any) -> Ref:
 def _linear(site: Site, input: Ref, weight: Any, bias: Tensor | None, factor: Any = 1) -> Ref:
     """Emit a linear layer for x [N, F] and a constant [F, O]."""
     matrix = _matrix(weight)
-    if len(input.inside) != 1:
-        raise NotUnderstood(f"it reads the last axis of {list(input.inside)}; a linear layer reads vectors")
+    need_vector(input)
     rows, columns = matrix.shape
 
     def make() -> nn.Module:

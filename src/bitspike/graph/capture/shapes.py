@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from bitspike.graph.capture.canonical import NotUnderstood, Parts, Ref, Scalar, Site
-from bitspike.graph.capture.functions import axis, data, handles, is_number
+from bitspike.graph.capture.handlers import axis, data, handles, is_number
+from bitspike.graph.capture.site import NotUnderstood, Parts, Ref, Scalar, Site
 from bitspike.graph.ir import Shape
 
 

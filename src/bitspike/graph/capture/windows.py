@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from bitspike.graph.capture.canonical import NotUnderstood, Ref, Site
-from bitspike.graph.capture.functions import HANDLERS, axis, data, handles, is_number, need_image, sizes
+from bitspike.graph.capture.handlers import HANDLERS, axis, data, handles, is_number, need_image, sizes
 from bitspike.graph.capture.shapes import padded, reshaped
+from bitspike.graph.capture.site import NotUnderstood, Ref, Site
 from bitspike.graph.ir import Shape
 
 
