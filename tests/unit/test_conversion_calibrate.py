@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 from torch.utils.data import DataLoader, TensorDataset
 
-from bitspike.conversion.build.entering import Seen, look
 from bitspike.conversion.calibrate import find as module
+from bitspike.conversion.calibrate.entering import Seen, look
 from bitspike.conversion.calibrate.feed import feed
 from bitspike.conversion.calibrate.find import Calibration, calibrate
 from bitspike.conversion.calibrate.thresholds import MaxThreshold, MSEThreshold, PercentileThreshold

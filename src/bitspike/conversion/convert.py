@@ -9,8 +9,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from bitspike.conversion.build.entering import Rates, Seen, entering, grids_of, refuse_real_layers_before
-from bitspike.conversion.built import Shifts
+from bitspike.conversion.build.records import Shifts
+from bitspike.conversion.calibrate.entering import Rates, Seen, entering, grids_of, refuse_real_layers_before
 from bitspike.conversion.calibrate.feed import feed
 from bitspike.conversion.calibrate.find import Calibration, Rules
 from bitspike.conversion.calibrate.find import calibrate as find_lambdas

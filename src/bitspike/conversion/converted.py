@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from bitspike.conversion.built import Shifts
+from bitspike.conversion.build.records import Shifts
 from bitspike.nn import Encoder, Gain, Neuron, SignedIF
 from bitspike.nn.counts import Codes
 from bitspike.ops.grids import Grid

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from bitspike.conversion.build.network import build
-from bitspike.conversion.built import LayerReport, Shifts
+from bitspike.conversion.build.records import LayerReport, Shifts
 from bitspike.conversion.converted import Converted, with_record
 from bitspike.conversion.host import host_work
 from bitspike.conversion.region.cut import core_of, covers, replaced

@@ -19,7 +19,7 @@ from bitspike.analysis.ledger.ledger import Ledger
 from bitspike.analysis.ledger.parts import LayerErrors, Sums, accuracy_of
 from bitspike.analysis.ledger.pictures import Collector
 from bitspike.analysis.ledger.spikes import Firing, Limits, Run, limits_of, listen
-from bitspike.conversion.built import Shifts
+from bitspike.conversion.build.records import Shifts
 from bitspike.conversion.calibrate.feed import feed
 from bitspike.conversion.region.cut import covers, replaced
 from bitspike.conversion.result import Conversion, conversion_of, spiking_part

@@ -29,7 +29,7 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, fx, nn
 
-from bitspike.conversion.built import LayerReport
+from bitspike.conversion.build.records import LayerReport
 from bitspike.conversion.result import Conversion
 from bitspike.graph.ir import WEIGHTED, Graph, Op
 from bitspike.nn.counts import Gain

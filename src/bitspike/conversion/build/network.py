@@ -17,9 +17,9 @@ from typing import cast
 import torch
 from torch import Tensor, fx, nn
 
+from bitspike.conversion.build.records import Branch, Built, Charge, LayerReport, Shifts, Spikes
 from bitspike.conversion.build.spike_values import carried, compact, is_by_channel, moved, movers, spread
 from bitspike.conversion.build.units import Group, Weighted, codes_of, fit_group, shared_unit
-from bitspike.conversion.built import Branch, Built, Charge, LayerReport, Shifts, Spikes
 from bitspike.conversion.settings import Settings
 from bitspike.errors import ConversionError
 from bitspike.graph.flow import entries, moves

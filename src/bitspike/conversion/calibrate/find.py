@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bitspike.conversion.build.entering import Seen, seen_of
+from bitspike.conversion.calibrate.entering import Seen, seen_of
 from bitspike.conversion.calibrate.feed import Batches, feed
 from bitspike.conversion.calibrate.statistics import CAPACITY, Reservoir
 from bitspike.conversion.calibrate.thresholds import ThresholdRule, default_rule

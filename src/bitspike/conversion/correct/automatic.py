@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from bitspike.conversion.built import Shifts
+from bitspike.conversion.build.records import Shifts
 from bitspike.conversion.correct.walk import Corrections, Kind, kinds_of
 from bitspike.conversion.result import corrected
 from bitspike.conversion.settings import Settings

@@ -20,8 +20,8 @@ from torch import Tensor, fx, nn
 from torch.func import functional_call
 
 from bitspike.conversion.build.network import build
+from bitspike.conversion.build.records import Branch, Built, Shifts
 from bitspike.conversion.build.units import codes_of, steps_of
-from bitspike.conversion.built import Branch, Built, Shifts
 from bitspike.conversion.calibrate.feed import feed
 from bitspike.conversion.correct.corrections import bias_delta, calibrate_weight, correct, error_of, potential_delta
 from bitspike.conversion.correct.least_squares import refit

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bitspike.conversion.build.entering import Seen, look
+from bitspike.conversion.calibrate.entering import Seen, look
 from bitspike.conversion.calibrate.feed import Batches, feed
 from bitspike.conversion.calibrate.find import Calibration
 from bitspike.conversion.calibrate.find import calibrate as find_lambdas
