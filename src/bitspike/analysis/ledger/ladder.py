@@ -29,7 +29,8 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, fx, nn
 
-from bitspike.conversion.build.records import LayerReport
+from bitspike.conversion.build.records import LayerReport, module_name
+from bitspike.conversion.build.spike_values import by_weight
 from bitspike.conversion.result import Conversion
 from bitspike.graph.ir import WEIGHTED, Graph, Op
 from bitspike.nn.counts import Gain
@@ -292,7 +293,7 @@ class _Writer:
     def _weighted(self, op: Op, report: LayerReport, sign: int, area: int) -> str:
         layer = self.core.module_of(op)
         if self.spiking is not None:
-            word = _word(op.id)
+            word = module_name(op.id)
             self.calls[word] = self.calls.get(word, 0) + 1
             name = word if self.calls[word] == 1 else f"{word}_{self.calls[word]}"
             value = self.conversion.wires[op.inputs[0]][1]
@@ -310,7 +311,7 @@ class _Writer:
         """Return by what the rounding of its gain multiplies a skip, [1] or [C]; None where nothing is rounded."""
         if self.spiking is None:
             return None
-        name = f"{_word(report.id)}_skip{self.skips or ''}"
+        name = f"{module_name(report.id)}_skip{self.skips or ''}"
         self.skips += 1
         module = self.spiking.get_submodule(name)
         assert isinstance(module, Gain)
@@ -322,7 +323,7 @@ class _Writer:
     def _parts(self, report: LayerReport) -> int:
         """Return over how many steps a neuron's current is parted: T where it reads a split input, else 1."""
         settings = self.conversion.settings
-        words = {_word(op.id): op for op in self.core}
+        words = {module_name(op.id): op for op in self.core}
         reads = [self.ops[words[w].inputs[0]].kind == "input" for w in report.weights]
         return settings.steps if settings.coding == "split" and any(reads) else 1
 
@@ -350,7 +351,7 @@ def decoded(
     current = cast(Tensor, made.weight).detach().to(weight.device, torch.float64)
     if report.kind != "readout":
         current = current / grain * along(report.unit.to(weight.device), axis, weight.dim())
-    real = current / (share * _by_input(layer, value.to(weight.device), weight))
+    real = current / (share * by_weight(value.to(weight.device), layer))
     with torch.no_grad():
         weight.copy_(real.to(weight.dtype))
         if report.kind == "readout" and isinstance(copied.bias, Tensor):
@@ -359,30 +360,12 @@ def decoded(
     return copied
 
 
-def _by_input(layer: nn.Module, value: Tensor, weight: Tensor) -> Tensor:
-    """Shape the values of the input spikes so that they broadcast against the weight."""
-    if value.numel() == 1:
-        return value.reshape(())
-    flat, kernel = value.reshape(-1), [1] * (weight.dim() - 2)
-    groups = int(getattr(layer, "groups", 1))
-    if isinstance(layer, nn.modules.conv._ConvTransposeNd):
-        return flat.reshape(-1, 1, *kernel)
-    if groups == 1:
-        return flat.reshape(1, -1, *kernel)
-    by_output = flat.reshape(groups, -1).repeat_interleave(weight.shape[0] // groups, 0)
-    return by_output.reshape(*by_output.shape, *kernel)
-
-
 def _single(gain: Tensor | None) -> bool:
     return gain is None or gain.numel() == 1
 
 
 def _given(id: str) -> str:
     return f"{id}@given"
-
-
-def _word(id: str) -> str:
-    return id.replace("#", "_")
 
 
 def neuron_node(nodes: Mapping[str, fx.Node], network: fx.GraphModule, name: str, kind: type[nn.Module]) -> fx.Node:

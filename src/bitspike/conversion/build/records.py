@@ -1,15 +1,14 @@
-"""What a spiking network was built from and what became of it: records that other passes and the ledger read too."""
+"""What a spiking network is built from and what became of it: records that corrections and the ledger read too."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor, fx
 
+from bitspike.conversion.branches import Branch
 from bitspike.conversion.build.units import Weighted
-from bitspike.graph.ir import Op
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,21 +55,6 @@ class Spikes:
 
 
 @dataclass(frozen=True, eq=False)
-class Branch:
-    """One way into a neuron: a weighted operation or a skip, and what lies between it and the neuron."""
-
-    op: Op
-    sign: int
-    after: tuple[Op, ...]
-    weighted: bool
-
-    @property
-    def area(self) -> int:
-        """By how much sum pools on the way count too often."""
-        return math.prod(math.prod(o.attrs["kernel"]) for o in self.after if o.kind == "avg_pool")
-
-
-@dataclass(frozen=True, eq=False)
 class Charge:
     """What one neuron adds up, in real values.
 
@@ -81,6 +65,7 @@ class Charge:
         skips: real value of one spike of each skip, [1] or [C].
         wanted: lambda, the wanted real value of an output spike, [1] or [C].
         per_channel: whether every output channel has a unit of its own.
+        split: whether a step brings only its T-th part, because the neuron reads an input of ``coding="split"``.
     """
 
     branches: tuple[Branch, ...]
@@ -89,6 +74,7 @@ class Charge:
     skips: tuple[Tensor, ...]
     wanted: Tensor
     per_channel: bool
+    split: bool
 
 
 @dataclass
@@ -121,3 +107,13 @@ class Shifts:
     bias: Mapping[str, Tensor] = field(default_factory=dict)
     initial: Mapping[str, Tensor] = field(default_factory=dict)
     weights: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+def module_name(id: str) -> str:
+    """Return the name that the module of an operation has in the spiking network.
+
+    Example:
+        >>> module_name("relu#1")
+        'relu_1'
+    """
+    return id.replace("#", "_")

@@ -19,8 +19,9 @@ import torch
 from torch import Tensor, fx, nn
 from torch.func import functional_call
 
+from bitspike.conversion.branches import Branch
 from bitspike.conversion.build.network import build
-from bitspike.conversion.build.records import Branch, Built, Shifts
+from bitspike.conversion.build.records import Built, Shifts, module_name
 from bitspike.conversion.build.units import codes_of, steps_of
 from bitspike.conversion.calibrate.feed import feed
 from bitspike.conversion.correct.corrections import bias_delta, calibrate_weight, correct, error_of, potential_delta
@@ -110,7 +111,7 @@ class _Walk:
         self.built = self._build()
         self.pieces = Pieces(self.built.network, found, samples=len(found[0]), steps=conversion.settings.steps)
         self.nodes = {n.name: n for n in self.built.network.graph.nodes}
-        self.ids = {_word(id): id for id, report in self.built.layers.items() if report.kind == "neuron"}
+        self.ids = {module_name(id): id for id, report in self.built.layers.items() if report.kind == "neuron"}
         self.wanted = values(self.core, found, wanted=[self.built.layers[id].source for id in self.ids.values()])
         self.entering = entries(self.core)
 
@@ -145,12 +146,11 @@ class _Walk:
     def _layer(self, n: fx.Node, id: str) -> Layer:
         """Return a neuron with its current as they stand."""
         report, s = self.built.layers[id], self.conversion.settings
-        reads = {branch.op.inputs[0] for branch in self.built.charges[id].branches}
-        parted = s.coding == "split" and not reads.isdisjoint(self.entering)
         source = self.wanted[report.source]
         return Layer(
             self.pieces.modules[str(n.target)], report, Currents(self.pieces, n.all_input_nodes[0], source.shape),
-            source, grain=2.0**-report.exponent / (s.steps if parted else 1), burst=s.schedule == "layerwise",
+            source, grain=2.0**-report.exponent / (s.steps if self.built.charges[id].split else 1),
+            burst=s.schedule == "layerwise",
         )  # fmt: skip
 
     # Weights
@@ -256,7 +256,3 @@ class _Walk:
             function, args, kwargs = expression(op, sources)
             made = function(*args, **kwargs)
         return cast(Tensor, made)
-
-
-def _word(id: str) -> str:
-    return id.replace("#", "_")

@@ -1,0 +1,93 @@
+"""A spiking network while it is built: what it is built of, and its nodes, modules and wires so far."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, fx, nn
+
+from bitspike.conversion.branches import Branch
+from bitspike.conversion.build.records import Charge, LayerReport, Shifts, Spikes, module_name
+from bitspike.conversion.build.spike_values import movers
+from bitspike.conversion.settings import Settings
+from bitspike.graph.flow import entries
+from bitspike.graph.ir import WEIGHTED, Graph, Op
+from bitspike.graph.plain import like
+from bitspike.nn import SumPool, over_time
+from bitspike.ops.grids import Grid
+from bitspike.weights.attach import attach
+from bitspike.weights.schemes import FixedPoint
+
+ONE_VALUE = "one value of a spike per layer: per_channel=False in the threshold rule"
+"""The way out where spikes of several values meet what needs them alike."""
+
+
+class Draft:
+    """A spiking network while it is built.
+
+    Attributes:
+        spikes: by operation, the wire that carries its value.
+        reports, charges: by neuron, what it became and what it adds up.
+        entering: ids of what enters, moved or pooled: codes that are the same at every step.
+        first: ids of the weighted operations that read what enters.
+        like: a parameter of the graph, for device and dtype.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        values: Mapping[str, Tensor],
+        grids: Mapping[str, Grid],
+        settings: Settings,
+        shifts: Shifts,
+    ) -> None:
+        self.graph, self.values, self.grids, self.settings, self.shifts = graph, values, grids, settings, shifts
+        self.ops = {op.id: op for op in graph}
+        self.fx = fx.Graph()
+        self.modules: dict[str, nn.Module] = {}
+        self.spikes: dict[str, Spikes] = {}
+        self.reports: dict[str, LayerReport] = {}
+        self.charges: dict[str, Charge] = {}
+        self.entering = entries(graph)
+        self.first = {op.id for op in graph if op.kind in WEIGHTED and op.inputs[0] in self.entering}
+        self.like = next((p.detach() for m in graph.modules.values() for p in m.parameters()), torch.zeros(()))
+
+    def add(self, name: str, module: nn.Module, source: fx.Node) -> fx.Node:
+        """Call a module on a node; a name that is taken gets a number."""
+        free, number = name, 1
+        while free in self.modules:
+            number += 1
+            free = f"{name}_{number}"
+        self.modules[free] = module
+        return self.fx.call_module(free, (source,))
+
+    def add_moves(self, op: Op, node: fx.Node, shape: tuple[int, ...]) -> fx.Node:
+        """Do to the spikes or currents of a node, ``shape`` each, what ``op`` does to values."""
+        for module in movers(op, shape):
+            node = self.add(module_name(op.id), module, node)
+        return node
+
+    def add_sum_pool(self, op: Op, node: fx.Node, name: str = "") -> fx.Node:
+        """Sum the windows of an average pool: integers add up, and whoever reads the sum divides by the area."""
+        pool = SumPool(op.attrs["kernel"], op.attrs["stride"], op.attrs["padding"])
+        return self.add(name or module_name(op.id), pool, node)
+
+    def add_rest_of(self, branch: Branch, node: fx.Node) -> fx.Node:
+        """Do what lies between the operation of a branch and its neuron."""
+        shape = branch.op.shape
+        for op in branch.after:
+            node = self.add_sum_pool(op, node) if op.kind == "avg_pool" else self.add_moves(op, node, shape)
+            shape = op.shape
+        return node
+
+    def add_layer(self, branch: Branch, weight: Tensor, bias: Tensor, *, step: float, bits: int) -> fx.Node:
+        """Call the layer of a branch with weights that are codes times ``step``; ``attach`` keeps them on that grid."""
+        layer = over_time(like(self.graph.module_of(branch.op), weight, bias), bias=bool((bias != 0).any()))
+        layer = attach(layer, quantize=FixedPoint(step=step, bits=bits, balanced=True))
+        node = self.add(module_name(branch.op.id), layer, self.spikes[branch.op.inputs[0]].node)
+        return self.add_rest_of(branch, node)
+
+    def scalar_or_channels(self, values: Tensor) -> float | Tensor:
+        """Return one number as a float, several as a tensor [C] of the network's dtype."""
+        return float(values[0]) if values.numel() == 1 else values.to(self.like.dtype)

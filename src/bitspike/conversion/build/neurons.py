@@ -1,0 +1,189 @@
+"""The neuron of a relu or of a sum: what it adds up, its integers, and the nodes that compute them.
+
+In the torch network one count of a neuron's sum is worth ``2**-exponent``, so that potentials stay near 1 and are exact
+in single precision. With ``coding="split"`` a step brings the T-th part of the input; the weights that read it stay as
+they are, and all else that such a neuron adds up or is compared with is divided by T:
+
+                      weights of the input   other weights, gains    bias, threshold, initial
+    split             codes 2**-exponent     codes 2**-exponent / T  whole numbers 2**-(exponent + k) / T
+    other codings     codes 2**-exponent     codes 2**-exponent      whole numbers 2**-(exponent + k)
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from dataclasses import replace
+from typing import cast
+
+import torch
+from torch import Tensor, fx, nn
+
+from bitspike.conversion.branches import Branch, branches_of, refused
+from bitspike.conversion.build.draft import ONE_VALUE, Draft
+from bitspike.conversion.build.records import Charge, LayerReport, Spikes, module_name
+from bitspike.conversion.build.spike_values import by_weight, is_by_channel, moved
+from bitspike.conversion.build.units import Group, Weighted, fit_group
+from bitspike.conversion.settings import Settings
+from bitspike.graph.flow import moves
+from bitspike.graph.ir import Op
+from bitspike.graph.plain import is_transposed
+from bitspike.nn import IF, Burst, Gain, SignedIF
+
+
+def add_neuron(draft: Draft, op: Op, source: str) -> Spikes:
+    """Add the neuron that rectifies the value of ``source``; return the wire of its spikes."""
+    s, word = draft.settings, module_name(op.id)
+    branches = branches_of(draft.ops, draft.spikes, source)
+    charge = draft.charges[op.id] = _charge(draft, op, branches)
+    group = fit_group(
+        charge.weighted,
+        charge.skips,
+        charge.wanted,
+        per_channel=charge.per_channel,
+        scale=s.scale,
+        max_fraction_bits=s.max_fraction_bits,
+        multiplier_bits=s.multiplier_bits,
+        tolerance=s.tolerance,
+        rounded=s.rounded,
+    )
+    exponent = max(0, math.ceil(math.log2(float(group.threshold.max())) - group.fraction_bits))
+    count = 2.0**-exponent / (s.steps if charge.split else 1)  # the step of each number, see the table above
+    fine = count * 2.0**-group.fraction_bits
+    currents = [_current(draft, charge, i, group, exponent, count) for i in range(len(charge.branches))]
+    skips = [branch for branch in branches if not branch.weighted]
+    for i, branch in enumerate(skips):
+        gain = Gain(draft.scalar_or_channels(group.gains[i].double() * count))
+        node = draft.add_rest_of(branch, draft.spikes[branch.op.id].node)
+        currents.append(draft.add(f"{word}_skip{i or ''}", gain, node))
+    node = currents[0]
+    for other in currents[1:]:
+        node = draft.fx.call_function(operator.add, (node, other))
+    if s.schedule == "layerwise":  # the neuron gets the charge of all steps at once
+        node = draft.add(f"{word}_burst", Burst(), node)
+    threshold = group.threshold.double() * fine
+    initial = (group.threshold.double() * s.initial).floor() * fine
+    if op.id in draft.shifts.initial:
+        shift = draft.shifts.initial[op.id] / group.unit * 2.0**group.fraction_bits
+        initial = initial + shift.round() * fine
+    node = draft.add(word, _neuron(s, _single(threshold), _single(initial), fine), node)
+    draft.reports[op.id] = LayerReport(
+        op.id, op.path, "neuron", source, tuple(module_name(b.op.id) for b in charge.branches), charge.wanted,
+        group.value, group.unit, group.threshold, group.fraction_bits, exponent, input_values(draft, charge.branches),
+        notes=tuple(f"{op.id}: {note}" for note in group.notes),
+    )  # fmt: skip
+    value = group.value if group.value.numel() == 1 else group.value.reshape(-1, *[1] * (len(op.shape) - 1))
+    return Spikes(node, value)
+
+
+def add_pool_neuron(draft: Draft, op: Op, wire: Spikes) -> Spikes:
+    """Add the neuron of an average pool, which fires once for every ``area`` spikes of a window.
+
+    Its weights are 1 and its threshold is k_h * k_w, so one of its spikes is worth as much as one that it reads.
+    """
+    area, word = math.prod(op.attrs["kernel"]), module_name(op.id)
+    node = draft.add_sum_pool(op, wire.node, f"{word}_sum")
+    if draft.settings.schedule == "layerwise":
+        node = draft.add(f"{word}_burst", Burst(), node)
+    initial = float(math.floor(area * draft.settings.initial))
+    node = draft.add(word, _neuron(draft.settings, float(area), initial, 1.0), node)
+    threshold = torch.full((1,), area)
+    draft.reports[op.id] = LayerReport(
+        op.id, op.path, "pool", op.id, (), wire.value, wire.value, wire.value / area, threshold, 0, 0, {}
+    )
+    return Spikes(node, wire.value)
+
+
+def weighted_of(draft: Draft, branch: Branch, *, last: bool = False) -> Weighted:
+    """Return what one input spike adds through a weighted branch: the value of the spike is folded into the weights."""
+    op, layer = branch.op, draft.graph.module_of(branch.op)
+    weight = _weight(draft, op)
+    transposed, groups = is_transposed(layer), int(getattr(layer, "groups", 1))
+    channels = weight.shape[1] * groups if transposed else weight.shape[0]
+    bias = getattr(layer, "bias", None)
+    real = torch.zeros(channels, dtype=torch.float64) if bias is None else bias.detach().double().cpu()
+    return Weighted(
+        weight * _factor(draft, branch),
+        real * branch.sign / branch.area,
+        draft.settings.bits_of(op.path, first=op.id in draft.first, last=last),
+        axis=1 if transposed else 0,
+        groups=groups if transposed else 1,
+    )
+
+
+def input_values(draft: Draft, branches: tuple[Branch, ...]) -> dict[str, Tensor]:
+    """Return by weighted layer what one of its input spikes is worth."""
+    return {module_name(b.op.id): draft.spikes[b.op.inputs[0]].value for b in branches}
+
+
+def _charge(draft: Draft, op: Op, branches: list[Branch]) -> Charge:
+    """Return what a neuron adds up, in real values."""
+    if op.id not in draft.values:
+        raise refused(op, "has no calibrated value", f"calibrate={{{op.id!r}: value, ...}}, or batches of data")
+    layers = tuple(branch for branch in branches if branch.weighted)
+    weighted = [weighted_of(draft, branch) for branch in layers]
+    bias = draft.shifts.bias.get(op.id)
+    if bias is not None and layers and len(bias) == len(weighted[0].bias):
+        # The first layer takes the correction; a sum of windows after it multiplies its bias by the area.
+        weighted[0] = replace(weighted[0], bias=weighted[0].bias + bias / layers[0].area)
+    mixes = any(o.kind in ("reshape", "transpose") for b in layers for o in b.after)  # channels before the neuron
+    return Charge(
+        branches=layers,
+        weighted=tuple(weighted),
+        factors=tuple(_factor(draft, branch) for branch in layers),
+        skips=tuple(_skip_value(draft, branch) for branch in branches if not branch.weighted),
+        wanted=draft.values[op.id].detach().double().cpu(),
+        per_channel=draft.settings.per_channel and not mixes,
+        split=draft.settings.coding == "split" and any(b.op.inputs[0] in draft.entering for b in layers),
+    )
+
+
+def _current(draft: Draft, charge: Charge, index: int, group: Group, exponent: int, count: float) -> fx.Node:
+    """Add a weighted layer; one of its codes is worth ``count``, or ``2**-exponent`` where it reads a split input."""
+    branch, multipliers = charge.branches[index], group.multipliers[index]
+    if not bool((multipliers == multipliers[0]).all()):
+        raise refused(branch.op, "multipliers per channel have no place", "per_channel=False")
+    step = (2.0**-exponent if branch.op.inputs[0] in draft.entering else count) * float(multipliers[0])
+    return draft.add_layer(
+        branch,
+        group.codes[index].double() * step,
+        group.biases[index].double() * count * 2.0**-group.fraction_bits,
+        step=step,
+        bits=charge.weighted[index].bits,
+    )
+
+
+def _weight(draft: Draft, op: Op) -> Tensor:
+    """Return the weights of a layer in double precision, on the CPU: units and codes are worked out there."""
+    weight = draft.shifts.weights.get(op.id, cast(Tensor, draft.graph.module_of(op).weight))
+    return weight.detach().double().cpu()
+
+
+def _factor(draft: Draft, branch: Branch) -> Tensor:
+    """Return what a weight is multiplied by to be the current of one input spike, broadcastable against weights."""
+    value = draft.spikes[branch.op.inputs[0]].value.cpu()
+    if value.numel() > 1 and not is_by_channel(value):
+        raise refused(branch.op, "reads spikes whose value differs from place to place", ONE_VALUE)
+    return by_weight(value, draft.graph.module_of(branch.op)) * branch.sign / branch.area
+
+
+def _skip_value(draft: Draft, branch: Branch) -> Tensor:
+    """Return what one spike of a skip is worth where it reaches the neuron, [1] or [C]."""
+    value, shape = draft.spikes[branch.op.id].value * branch.sign / branch.area, branch.op.shape
+    for op in branch.after:
+        value = moved(op, value, shape) if moves(op) else value
+        shape = op.shape
+    if not is_by_channel(value):
+        raise refused(branch.op, "is a skip whose value differs from place to place", ONE_VALUE)
+    return value.reshape(-1)
+
+
+def _neuron(s: Settings, threshold: float | Tensor, initial: float | Tensor, fine: float) -> nn.Module:
+    if s.neuron is SignedIF:
+        return SignedIF(threshold, fire=s.fire, initial=initial, retract=fine)
+    return IF(threshold, reset=s.reset, fire=s.fire, initial=initial)
+
+
+def _single(values: Tensor) -> float | Tensor:
+    """Return a single number as a float, several as a tensor [C] in single precision, which holds them exactly."""
+    return float(values[0]) if values.numel() == 1 else values.float()
