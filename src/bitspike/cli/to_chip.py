@@ -9,6 +9,7 @@ import typer
 
 from bitspike.cli.app import Json, Network, OnChip, Sets, app, print_json
 from bitspike.cli.guard import guarded
+from bitspike.formats.table import FORMATS
 
 AnyNetwork = Annotated[
     str, typer.Argument(metavar="NETWORK|RECIPE", help="The folder of a network or run, or a recipe's name or path.")
@@ -64,7 +65,7 @@ def fit(
 @app.command()
 def export(
     network: Network,
-    format: Annotated[str, typer.Option("--format", metavar="c|nir|onnx", help="What to write.")],
+    format: Annotated[str, typer.Option("--format", metavar="|".join(FORMATS), help="What to write.")],
     out: Annotated[Path, typer.Option("--out", metavar="PATH", help="The folder (c) or file (nir, onnx).")],
     form: Annotated[
         str | None,

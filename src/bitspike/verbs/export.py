@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Any
 
 from bitspike.errors import ConstraintError
-from bitspike.formats.c.write import write_c
-from bitspike.formats.nir.write import Reader, Units, write_nir
-from bitspike.formats.onnx.write import Mode, write_onnx
+from bitspike.formats.table import FORMATS
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.saved.folder import VECTORS, read_tensors
 from bitspike.integer.saved.vectors import golden
 from bitspike.runs.saved import read_network, saved
-
-Format = Literal["c", "nir", "onnx"]
-
-FORMS: dict[str, tuple[str, ...]] = {"c": (), "nir": get_args(Units), "onnx": get_args(Mode)}
-"""What a format can hold, the usual form first."""
 
 
 def export(
@@ -58,25 +51,31 @@ def export(
         ...     sorted(p.name for p in export(one_convolution(), "c", folder + "/c").iterdir())
         ['Makefile', 'README.md', 'network.c', 'network.h', 'network_test.c', 'network_vectors.h']
     """
-    if format not in get_args(Format):
-        near = difflib.get_close_matches(format.lower(), get_args(Format), n=1) or ["c"]
+    if format not in FORMATS:
+        near = difflib.get_close_matches(format.lower(), FORMATS, n=1) or ["c"]
         raise ConstraintError(
-            f"format {format!r}: allowed are {', '.join(get_args(Format))}",
-            fix=f'format="{near[0]}" (--format {near[0]})',
+            f"format {format!r}: allowed are {', '.join(FORMATS)}", fix=f'format="{near[0]}" (--format {near[0]})'
         )
-    if form is not None and form not in FORMS[format]:
-        if not FORMS[format]:
-            raise ConstraintError(f"format {format!r} has one form", fix="leave form (--form) away")
-        raise ConstraintError(f"form {form!r} of format {format!r}: allowed are {', '.join(FORMS[format])}")
-    if reader is not None and format != "nir":
+    entry = FORMATS[format]
+    if form is not None and not entry.forms:
+        raise ConstraintError(f"format {format!r} has one form", fix="leave form (--form) away")
+    if form is not None and form not in entry.forms:
+        usual = entry.forms[0]
+        raise ConstraintError(
+            f"form {form!r} of format {format!r}: allowed are {', '.join(entry.forms)}",
+            fix=f'form="{usual}" (--form {usual})',
+        )
+    if reader is not None and not entry.readers:
         raise ConstraintError(
             f"reader {reader!r} of format {format!r}: NIR files are for readers", fix='format="nir" (--format nir)'
         )
-    net = network if isinstance(network, IntegerNetwork) else read_network(network)
-    if format == "c":
-        known = golden(net) if isinstance(network, IntegerNetwork) else read_tensors(saved(network), VECTORS)
-        return write_c(net, out, vectors=known)
-    form = form or FORMS[format][0]
-    if format == "nir":
-        return write_nir(net, out, units=cast(Units, form), reader=cast("Reader | None", reader))
-    return write_onnx(net, out, mode=cast(Mode, form))
+    choices: dict[str, Any] = {entry.form: form or entry.forms[0]} if entry.forms else {}
+    if entry.readers:
+        choices["reader"] = reader
+    if isinstance(network, IntegerNetwork):
+        net = network
+        choices |= {"vectors": golden(net)} if entry.vectors else {}
+    else:
+        net = read_network(network)
+        choices |= {"vectors": read_tensors(saved(network), VECTORS)} if entry.vectors else {}
+    return entry.writer()(net, out, **choices)
