@@ -5,18 +5,12 @@ from bitspike.nn.arrange import Pad, Permute, Reshape, Slice, Upsample
 from bitspike.nn.chain import Chain, fire, fuse
 from bitspike.nn.checkpoint import checkpoint_layers
 from bitspike.nn.counts import Burst, Codes, CountMaxPool, Gain, SumPool
+from bitspike.nn.encoders import BernoulliCoder, Encoder, RateCoder, Repeat, set_steps
 from bitspike.nn.neuron import IF, LIF, PLIF, Neuron, SignedIF
-from bitspike.nn.norms.shift import ShiftBatchNorm, ThresholdBatchNorm
-from bitspike.nn.time import (
-    BernoulliCoder,
-    Encoder,
-    RateCoder,
-    RateReadout,
-    Repeat,
-    SumReadout,
-    TimeDistributed,
-    set_steps,
-)
+from bitspike.nn.norms.shift import ShiftBatchNorm
+from bitspike.nn.norms.threshold import ThresholdBatchNorm
+from bitspike.nn.readouts import RateReadout, SumReadout
+from bitspike.nn.time import TimeDistributed
 from bitspike.nn.timed_layer import OverTime, over_time
 
 __all__ = [

@@ -20,7 +20,7 @@ from bitspike.kernels.norm import Norm
 from bitspike.nn.activation import QuantReLU
 from bitspike.nn.layers import bare, call, plain
 from bitspike.nn.neuron import Neuron
-from bitspike.nn.norms.shift import ThresholdBatchNorm
+from bitspike.nn.norms.threshold import ThresholdBatchNorm
 from bitspike.nn.recompute import recomputed, spikes_as_bits
 from bitspike.nn.time import TimeDistributed
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from torch import Tensor, nn
 
 from bitspike.nn.counts import Codes
-from bitspike.nn.time import RateCoder
+from bitspike.nn.encoders import RateCoder
 from bitspike.ops.entering import Clipped, ends, put
 from bitspike.ops.grids import Grid
 

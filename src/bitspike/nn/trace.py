@@ -12,7 +12,8 @@ from bitspike.nn import Encoder, Neuron, OverTime, QuantReLU, RateReadout, SumRe
 from bitspike.nn.arrange import Pad, Permute, Reshape, Slice, Upsample
 from bitspike.nn.counts import Burst, Codes, CountMaxPool, Gain, SumPool
 from bitspike.nn.loops import time_in_forward
-from bitspike.nn.norms.shift import ShiftBatchNorm, ThresholdBatchNorm
+from bitspike.nn.norms.shift import ShiftBatchNorm
+from bitspike.nn.norms.threshold import ThresholdBatchNorm
 
 LEAVES = (
     Encoder, Neuron, QuantReLU, TimeDistributed, RateReadout, SumReadout, ThresholdBatchNorm, ShiftBatchNorm, OverTime,

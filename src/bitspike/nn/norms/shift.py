@@ -1,67 +1,12 @@
-"""Batch norms for spiking networks. They are stateless in time and stand behind a layer inside ``TimeDistributed``."""
+"""A batch norm on a grid: gains are powers of two, shifts multiples of a step."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from bitspike.errors import ConstraintError
 from bitspike.ops.rounding import round_through
-
-
-class ThresholdBatchNorm(nn.Module):
-    """Batch norm whose output has the standard deviation ``alpha * threshold`` (tdBN).
-
-    y = gamma * alpha * threshold * (x - mean) / sqrt(var + eps) + beta, per channel, statistics over batch, time and
-    space. ``alpha = 1/sqrt(2)`` on each of two branches that are added keeps the sum at the threshold.
-
-    Args:
-        channels: C.
-        threshold: of the neuron behind it, above 0.
-        alpha: share of this branch, above 0.
-        eps, momentum: as torch's batch norms.
-
-    Shape: [N, C, ...] to the same (time folded into N).
-    Source: Zheng et al., AAAI 2021, arXiv 2011.05280, eq. 6-7.
-
-    Example:
-        >>> ThresholdBatchNorm(8, threshold=0.5)(torch.randn(4, 8, 5, 5)).std().item() < 0.51
-        True
-    """
-
-    running_mean: Tensor
-    running_var: Tensor
-
-    def __init__(
-        self, channels: int, threshold: float = 1.0, alpha: float = 1.0, *, eps: float = 1e-5, momentum: float = 0.1
-    ) -> None:
-        super().__init__()
-        if not (threshold > 0 and alpha > 0):
-            raise ConstraintError(f"ThresholdBatchNorm(threshold={threshold}, alpha={alpha}): both must be above 0")
-        self.channels, self.threshold, self.alpha, self.eps, self.momentum = channels, threshold, alpha, eps, momentum
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
-        self.register_buffer("running_mean", torch.zeros(channels))
-        self.register_buffer("running_var", torch.ones(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.batch_norm(
-            x, self.running_mean, self.running_var, self.gain(), self.bias, self.training, self.momentum, self.eps
-        )
-
-    def gain(self) -> Tensor:
-        """Return what the normalized values are multiplied with, [C]: gamma * alpha * threshold."""
-        return self.weight * (self.alpha * self.threshold)
-
-    def affine(self) -> tuple[Tensor, Tensor]:
-        """Return the gain and the shift, float64 [C], that the layer applies in evaluation: y = gain * x + shift."""
-        gain = self.weight.detach().double() * self.alpha * self.threshold
-        gain = gain / (self.running_var.double() + self.eps).sqrt()
-        return gain, self.bias.detach().double() - self.running_mean.double() * gain
-
-    def extra_repr(self) -> str:
-        return f"{self.channels}, threshold={self.threshold:g}, alpha={self.alpha:g}"
 
 
 class ShiftBatchNorm(nn.Module):

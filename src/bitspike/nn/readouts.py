@@ -1,0 +1,31 @@
+"""What makes [N, ...] of [T, N, ...]: the average or the sum over time."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class RateReadout(nn.Module):
+    """Average over time: [T, N, ...] to [N, ...].
+
+    Example:
+        >>> RateReadout()(torch.tensor([[[1.0]], [[0.0]]])).tolist()
+        [[0.5]]
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        # In half precision a sum over time would lose counts; the logits are few, so they are kept wide.
+        return (x.float() if x.dtype in (torch.bfloat16, torch.float16) else x).mean(0)
+
+
+class SumReadout(nn.Module):
+    """Add up over time: [T, N, ...] to [N, ...].
+
+    Example:
+        >>> SumReadout()(torch.tensor([[[1.0]], [[1.0]]])).tolist()
+        [[2.0]]
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x.float() if x.dtype in (torch.bfloat16, torch.float16) else x).sum(0)
