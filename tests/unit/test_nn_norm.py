@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bitspike.errors import ConstraintError
-from bitspike.nn import Repeat, ShiftBatchNorm, ThresholdBatchNorm, TimeDistributed
+from bitspike import Dyadic, Grid, Uniform, attach, lower, verify
+from bitspike.errors import ConstraintError, LoweringError
+from bitspike.models import digits_net
+from bitspike.nn import IF, AffineNorm, Repeat, ShiftBatchNorm, SumReadout, ThresholdBatchNorm, TimeDistributed
 
 
 def per_channel(x_tnchw: Tensor) -> Tensor:
@@ -201,3 +203,64 @@ def test_an_empty_batch_must_not_spoil_the_statistics() -> None:
     with pytest.raises(ConstraintError, match="at least one sample in training"):
         norm(torch.zeros(0, 3))
     assert norm.running_mean.isfinite().all()
+
+
+class Halve(AffineNorm):
+    """A norm of a user: nothing in the package knows its name."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x / 2 + 0.25
+
+    def affine(self) -> tuple[Tensor, Tensor]:
+        return torch.full((self.channels,), 0.5).double(), torch.full((self.channels,), 0.25).double()
+
+
+def test_a_norm_of_ones_own_is_lowered_and_its_integers_equal_it() -> None:
+    model = nn.Sequential(
+        Repeat(4),
+        TimeDistributed(nn.Conv2d(1, 4, 3, bias=False), Halve(4)),
+        IF(),
+        TimeDistributed(nn.Flatten()),
+        SumReadout(),
+    )
+    attach(model, quantize=Uniform(bits=4, scale=Dyadic()))
+    grid = Grid(2**-4, 0, 16)
+    images = torch.randint(0, 17, (6, 1, 5, 5)) / 16
+    net = lower(model, images[:1], grid=grid)
+    assert not [note for note in net.notes if "rounded" in note]
+    assert verify(net, images).equal
+
+
+def test_the_models_let_a_norm_of_ones_own_read_the_neuron_after_it() -> None:
+    class Close(Halve):
+        @classmethod
+        def before(cls, neuron: nn.Module, channels: int, branches: int = 1) -> Close:
+            norm = cls(channels)
+            norm.threshold, norm.branches = neuron.threshold, branches
+            return norm
+
+    norms = [m for m in digits_net(norm=Close, neuron=lambda: IF(0.5)).modules() if isinstance(m, Close)]
+    assert [(norm.channels, norm.threshold, norm.branches) for norm in norms] == [(24, 0.5, 1), (48, 0.5, 1)]
+
+
+@pytest.mark.parametrize("base", [ThresholdBatchNorm, nn.BatchNorm2d, Halve])
+def test_a_subclass_that_changes_only_forward_is_not_lowered_by_the_law_of_its_base(base: type[nn.Module]) -> None:
+    class Doubled(base):  # type: ignore[misc, valid-type]
+        def forward(self, x: Tensor) -> Tensor:
+            return 2 * super().forward(x)
+
+    model = nn.Sequential(Repeat(2), TimeDistributed(nn.Conv2d(1, 4, 3), Doubled(4)), IF(), SumReadout()).eval()
+    with pytest.raises(
+        LoweringError, match=r"1\.1: Doubled .*forward.*\n.*fix: class Doubled\(bitspike\.nn\.AffineNorm\)"
+    ):
+        lower(model, torch.zeros(1, 1, 4, 4))
+
+
+def test_a_gain_for_each_step_is_refused_by_name() -> None:
+    class PerStep(Halve):
+        def affine(self) -> tuple[Tensor, Tensor]:
+            return torch.ones(2, self.channels).double(), torch.zeros(2, self.channels).double()
+
+    model = nn.Sequential(Repeat(2), TimeDistributed(nn.Conv2d(1, 4, 3), PerStep(4)), IF(), SumReadout())
+    with pytest.raises(LoweringError, match=r"1\.1: PerStep has a gain for each step, \[2, 4\]"):
+        lower(model, torch.zeros(1, 1, 4, 4))

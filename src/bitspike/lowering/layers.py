@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from bitspike.errors import ConstraintError, LoweringError
 from bitspike.integer.nodes import Convolution, Linear, Reals, Shape, TransposedConvolution, Weight, window_shape
 from bitspike.lowering.wires import finite
-from bitspike.nn import ShiftBatchNorm, ThresholdBatchNorm
+from bitspike.nn.norms.base import affine
 from bitspike.weights import weight_codes
 
 
@@ -110,18 +110,17 @@ def _weight(module: nn.Module, path: str, float_bits: int, axis: int = 0) -> Wei
 
 
 def norm_affine(module: nn.Module, path: str) -> tuple[Reals, Reals]:
-    """Return gain and shift, [C], that a batch norm applies in evaluation."""
-    if isinstance(module, ThresholdBatchNorm | ShiftBatchNorm):
-        gain, shift = (x.cpu().numpy() for x in module.affine())
-        return finite(gain, f"{path}: the norm"), finite(shift, f"{path}: the norm")
-    assert isinstance(module, nn.modules.batchnorm._BatchNorm)
-    if module.running_mean is None or module.running_var is None:
-        raise LoweringError(f"{path}: a batch norm without running statistics changes with every batch")
-    mean, var = module.running_mean.double().cpu().numpy(), module.running_var.double().cpu().numpy()
-    scale: Reals = np.ones(1) if module.weight is None else module.weight.detach().double().cpu().numpy()
-    bias: Reals = np.zeros(1) if module.bias is None else module.bias.detach().double().cpu().numpy()
-    factor: Reals = scale / np.sqrt(var + module.eps)
-    return finite(factor, f"{path}: the norm"), finite(bias - mean * factor, f"{path}: the norm")
+    """Return gain and shift, [C], that a norm applies in evaluation."""
+    try:
+        gain, shift = (values.detach().double().cpu().numpy() for values in affine(module))
+    except ConstraintError as error:
+        raise LoweringError(f"{path}: {error.message}", fix=error.fix) from error
+    if gain.ndim != 1 or shift.ndim != 1:
+        raise LoweringError(
+            f"{path}: {type(module).__name__} has a gain for each step, {list(gain.shape)}; allowed is one per channel",
+            fix="one gain and one shift per channel, [C]: bs.ThresholdBatchNorm or nn.BatchNorm2d",
+        )
+    return finite(gain, f"{path}: the norm"), finite(shift, f"{path}: the norm")
 
 
 @dataclass(frozen=True)

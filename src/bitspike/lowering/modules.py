@@ -39,17 +39,15 @@ from bitspike.nn import (
     OverTime,
     RateReadout,
     Repeat,
-    ShiftBatchNorm,
     SumReadout,
-    ThresholdBatchNorm,
     TimeDistributed,
 )
 from bitspike.nn import CountMaxPool as CountMaxPoolModule
 from bitspike.nn import SumPool as SumPoolModule
+from bitspike.nn.norms.base import NORMS
 from bitspike.ops.grids import Grid
 from bitspike.weights.path import path_of
 
-_NORMS = (nn.modules.batchnorm._BatchNorm, ThresholdBatchNorm, ShiftBatchNorm)
 _IGNORED = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.Identity)
 _TIMED = (Gain, BurstModule, SumPoolModule, CountMaxPoolModule, OverTime, *MODULES)
 
@@ -182,7 +180,7 @@ class Modules:
     def _layer(self, path: str, module: nn.Module, wire: Wire) -> Wire:
         if isinstance(module, _IGNORED):
             return wire
-        if isinstance(module, _NORMS):
+        if isinstance(module, NORMS):
             gain, shift = norm_affine(module, path)
             if len(gain) not in (1, wire.shape[0]):
                 raise LoweringError(f"{path}: norms {len(gain)} channels and gets {list(wire.shape)} per sample")

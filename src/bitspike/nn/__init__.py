@@ -7,6 +7,7 @@ from bitspike.nn.checkpoint import checkpoint_layers
 from bitspike.nn.counts import Burst, Codes, CountMaxPool, Gain, SumPool
 from bitspike.nn.encoders import BernoulliCoder, Encoder, RateCoder, Repeat, set_steps
 from bitspike.nn.neuron import IF, LIF, PLIF, Neuron, SignedIF
+from bitspike.nn.norms.base import AffineNorm
 from bitspike.nn.norms.shift import ShiftBatchNorm
 from bitspike.nn.norms.threshold import ThresholdBatchNorm
 from bitspike.nn.readouts import RateReadout, SumReadout
@@ -17,6 +18,7 @@ __all__ = [
     "IF",
     "LIF",
     "PLIF",
+    "AffineNorm",
     "BernoulliCoder",
     "Burst",
     "Chain",

@@ -16,17 +16,15 @@ from typing import Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
-from bitspike.kernels.norm import Norm
 from bitspike.nn.activation import QuantReLU
 from bitspike.nn.layers import bare, call, plain
 from bitspike.nn.neuron import Neuron
-from bitspike.nn.norms.threshold import ThresholdBatchNorm
+from bitspike.nn.norms.base import channels_of, has_kernel, kernel_of
 from bitspike.nn.recompute import recomputed, spikes_as_bits
 from bitspike.nn.time import TimeDistributed
 
 M = TypeVar("M", bound=nn.Module)
 Keeps = Literal["all", "bits", "inputs"]
-_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 class Chain(nn.Sequential):
@@ -146,21 +144,17 @@ def _norm_to_fuse(layer: nn.Module, neuron: nn.Module, x: Tensor) -> nn.Module |
     norm = layer[-1] if whole else layer  # type: ignore[index]
     # A neuron's channels stand behind time, so only a layer that knows of time can hand it a norm.
     suits = isinstance(layer, TimeDistributed) if isinstance(neuron, Neuron) else isinstance(neuron, QuantReLU)
-    known = type(norm) in (*_BATCH_NORMS, ThresholdBatchNorm) and type(neuron).forward in (
-        Neuron.forward,
-        QuantReLU.forward,
-    )
+    # A neuron with a forward of its own is not passed over.
+    known = type(neuron).forward in (Neuron.forward, QuantReLU.forward) and has_kernel(norm)
     return norm if suits and known and bare(layer, norm, neuron) else None
 
 
 def _fused(layer: nn.Module, norm: nn.Module, neuron: nn.Module, raw: Tensor, residual: Tensor | None) -> Tensor | None:
     """Ask the kernel; None leaves the rest to the modules, their complaints about shapes included."""
     over_time = isinstance(layer, TimeDistributed)
-    numbers, axis = _numbers(norm), 1 + over_time
-    known = norm.channels if isinstance(norm, ThresholdBatchNorm) else norm.num_features
-    assert isinstance(known, int)
+    numbers, axis, channels = kernel_of(norm), 1 + over_time, channels_of(norm)
     alike = residual is None or (residual.shape, residual.dtype) == (raw.shape, raw.dtype)
-    if numbers is None or not alike or raw.shape[axis : axis + 1] != (known,) or raw.numel() <= known:
+    if numbers is None or not alike or raw.shape[axis : axis + 1] != (channels,) or raw.numel() <= channels:
         return None
     if isinstance(norm, nn.modules.batchnorm._BatchNorm):
         norm._check_input_dim(raw[0] if over_time else raw)  # type: ignore[no-untyped-call]
@@ -177,17 +171,3 @@ def _fused(layer: nn.Module, norm: nn.Module, neuron: nn.Module, raw: Tensor, re
         if counted is not None:
             counted.add_(1)
     return out
-
-
-def _numbers(norm: nn.Module) -> Norm | None:
-    """Return what a kernel has to know of a batch norm; None for one that counts its batches for the mean."""
-    if isinstance(norm, ThresholdBatchNorm):
-        own = norm.running_mean, norm.running_var
-        return Norm(norm.gain(), norm.bias, *own, norm.training, norm.momentum, norm.eps)
-    assert isinstance(norm, nn.modules.batchnorm._BatchNorm)
-    if norm.momentum is None:
-        return None
-    training = norm.training or norm.running_mean is None
-    kept = norm.track_running_stats or not training
-    mean, var = (norm.running_mean, norm.running_var) if kept else (None, None)
-    return Norm(norm.weight, norm.bias, mean, var, training, norm.momentum, norm.eps)

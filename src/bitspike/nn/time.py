@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.nn.layers import call, plain
-from bitspike.nn.norms.shift import ShiftBatchNorm
-from bitspike.nn.norms.threshold import ThresholdBatchNorm
+from bitspike.nn.norms.base import NORMS
 
 
 class TimeDistributed(nn.Sequential):
@@ -74,7 +73,6 @@ _PURE = (
     nn.Flatten,
     nn.Identity,
 )
-_PURE_IN_EVALUATION = (nn.modules.batchnorm._BatchNorm, ThresholdBatchNorm, ShiftBatchNorm)
 
 
 def _same_for_equal_inputs(layer: nn.Module) -> bool:
@@ -82,5 +80,5 @@ def _same_for_equal_inputs(layer: nn.Module) -> bool:
 
     A user's subclass with a forward of its own may draw noise per sample, so it is not trusted.
     """
-    kinds = _PURE if layer.training else _PURE + _PURE_IN_EVALUATION
+    kinds = _PURE if layer.training else _PURE + NORMS
     return isinstance(layer, kinds) and type(layer).forward.__module__.startswith(("torch.nn.", "bitspike."))

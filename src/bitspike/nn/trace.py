@@ -12,11 +12,10 @@ from bitspike.nn import Encoder, Neuron, OverTime, QuantReLU, RateReadout, SumRe
 from bitspike.nn.arrange import Pad, Permute, Reshape, Slice, Upsample
 from bitspike.nn.counts import Burst, Codes, CountMaxPool, Gain, SumPool
 from bitspike.nn.loops import time_in_forward
-from bitspike.nn.norms.shift import ShiftBatchNorm
-from bitspike.nn.norms.threshold import ThresholdBatchNorm
+from bitspike.nn.norms.base import AffineNorm
 
 LEAVES = (
-    Encoder, Neuron, QuantReLU, TimeDistributed, RateReadout, SumReadout, ThresholdBatchNorm, ShiftBatchNorm, OverTime,
+    Encoder, Neuron, QuantReLU, TimeDistributed, RateReadout, SumReadout, AffineNorm, OverTime,
     Pad, Permute, Reshape, Slice, Upsample, Burst, Codes, CountMaxPool, Gain, SumPool,
 )  # fmt: skip
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 
 from torch import Tensor, fx, nn
 
-from bitspike.nn import Neuron, QuantReLU, ShiftBatchNorm, ThresholdBatchNorm, TimeDistributed
+from bitspike.nn import Neuron, QuantReLU, TimeDistributed
+from bitspike.nn.norms.base import NORMS
 from bitspike.nn.trace import evaluation, trace
 from bitspike.weights.path import path_of
 
 _BY_CHANNEL = (
-    nn.modules.batchnorm._BatchNorm, ThresholdBatchNorm, ShiftBatchNorm, Neuron, QuantReLU, nn.ReLU, nn.ReLU6,
+    *NORMS, Neuron, QuantReLU, nn.ReLU, nn.ReLU6,
     nn.Identity, nn.modules.dropout._DropoutNd, nn.modules.pooling._AvgPoolNd, nn.modules.pooling._MaxPoolNd,
     nn.modules.pooling._AdaptiveAvgPoolNd,
 )  # fmt: skip

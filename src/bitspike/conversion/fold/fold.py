@@ -25,6 +25,7 @@ from bitspike.conversion.fold.upsampling import spell_out
 from bitspike.graph.ir import WEIGHTED, Graph, Op
 from bitspike.graph.plain import CONVOLUTIONS, is_transposed, layer_of, like, trains
 from bitspike.graph.wires import Wire, wires
+from bitspike.nn.norms.base import affine
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,10 +74,7 @@ def _gain_and_shift(op: Op, module: Any) -> tuple[Tensor, Tensor]:
         values = (torch.as_tensor(op.attrs[name], dtype=torch.float64, device=device) for name in ("gain", "shift"))
         gain, shift = (value.expand(channels) for value in values)
         return gain, shift
-    deviation = (module.running_var.double() + module.eps).sqrt()
-    gain = (1.0 if module.weight is None else module.weight.detach().double()) / deviation
-    shift = (0.0 if module.bias is None else module.bias.detach().double()) - module.running_mean.double() * gain
-    return gain, shift
+    return affine(module)
 
 
 class _Draft:

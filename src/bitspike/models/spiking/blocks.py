@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor, nn
 
 from bitspike.errors import ConstraintError
-from bitspike.nn import Chain, ThresholdBatchNorm, TimeDistributed, fire
+from bitspike.nn import AffineNorm, Chain, TimeDistributed, fire
 
 Make = Callable[[], nn.Module]
 """Makes a neuron or activation, a pool or a read-out."""
@@ -53,27 +54,23 @@ def norm_before(
 ) -> nn.Module | None:
     """Make the norm in front of a neuron or activation.
 
-    ``ThresholdBatchNorm`` scales to a threshold; given as the bare class, it takes the neuron's (1 for an activation),
-    and shares it between branches that are added. Everything else is called with the number of channels, and None
-    makes none. Behind a linear layer (``flat``) a ``BatchNorm2d`` becomes the ``BatchNorm1d`` of the same settings.
+    A bare class of bitspike's norms makes it itself (:meth:`~bitspike.nn.AffineNorm.before`): ``ThresholdBatchNorm``
+    takes the neuron's threshold and shares it between branches that are added. Everything else is called with the
+    number of channels, and None makes none. After a linear layer (``flat``) a ``BatchNorm2d`` becomes the
+    ``BatchNorm1d`` of the same settings.
 
     Example:
-        >>> from bitspike.nn import IF
+        >>> from bitspike.nn import IF, ThresholdBatchNorm
         >>> norm_before(lambda: IF(threshold=0.5), ThresholdBatchNorm, 8)
         ThresholdBatchNorm(8, threshold=0.5, alpha=1)
     """
-    if norm is ThresholdBatchNorm:
-        threshold = getattr(neuron(), "threshold", 1.0)
-        if not isinstance(threshold, float):
-            raise ConstraintError(
-                "ThresholdBatchNorm takes one threshold, the neuron has one per channel",
-                fix="norm=lambda channels: ThresholdBatchNorm(channels, threshold=...)",
-            )
-        return ThresholdBatchNorm(channels, threshold, branches**-0.5)
-    made = None if norm is None else norm(channels)
-    if flat and type(made) is nn.BatchNorm2d:
-        made = nn.BatchNorm1d(channels, made.eps, made.momentum, made.affine, made.track_running_stats)
-    return made
+    kind: Any = norm
+    if isinstance(kind, type) and issubclass(kind, AffineNorm):
+        return kind.before(neuron(), channels, branches)
+    layer = None if norm is None else norm(channels)
+    if flat and type(layer) is nn.BatchNorm2d:
+        return nn.BatchNorm1d(channels, layer.eps, layer.momentum, layer.affine, layer.track_running_stats)
+    return layer
 
 
 class Residual(nn.Module):

@@ -6,15 +6,16 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.errors import ConstraintError
+from bitspike.nn.norms.base import AffineNorm
 from bitspike.ops.rounding import round_through
 
 
-class ShiftBatchNorm(nn.Module):
+class ShiftBatchNorm(AffineNorm):
     """Batch norm on a declared grid: its gain is a power of two, its shift a multiple of ``grid``.
 
     y = 2**e * x + round(bias - 2**e * mean)  with  e = round(log2(gain / std)), per channel.
 
-    Behind weights and inputs on dyadic grids every value it gives is exactly representable, so the integers that are
+    After weights and inputs on dyadic grids every value it gives is exactly representable, so the integers that are
     lowered from it do what training did, bit for bit. The exponent follows the running variance in training too: batch
     statistics would make it jump between batches. Statistics are over batch, time and space.
 
@@ -40,12 +41,14 @@ class ShiftBatchNorm(nn.Module):
     def __init__(
         self, channels: int, *, gain: float = 1.0, grid: float = 2**-8, eps: float = 1e-5, momentum: float = 0.1
     ) -> None:
-        super().__init__()
+        super().__init__(channels)
         if not grid > 0 or torch.frexp(torch.tensor(grid, dtype=torch.float64)).mantissa != 0.5:
-            raise ConstraintError(f"ShiftBatchNorm(grid={grid}): must be a power of two, such as 2**-8")
+            raise ConstraintError(
+                f"ShiftBatchNorm(grid={grid}): must be a power of two, such as 2**-8", fix="grid=2**-8"
+            )
         if not gain > 0:
-            raise ConstraintError(f"ShiftBatchNorm(gain={gain}): must be above 0")
-        self.channels, self.gain, self.grid, self.eps, self.momentum = channels, gain, grid, eps, momentum
+            raise ConstraintError(f"ShiftBatchNorm(gain={gain}): must be above 0", fix="gain=1.0")
+        self.gain, self.grid, self.eps, self.momentum = gain, grid, eps, momentum
         self.bias = nn.Parameter(torch.zeros(channels))
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_var", torch.ones(channels))
@@ -59,7 +62,9 @@ class ShiftBatchNorm(nn.Module):
         if x.dim() < 2 or x.shape[1] != self.channels or (self.training and x.numel() == 0):
             raise ConstraintError(
                 f"ShiftBatchNorm({self.channels}) got {list(x.shape)}: needed is [N, C, ...] with C = {self.channels}"
-                + (", and at least one sample in training" if self.training else "")
+                + (", and at least one sample in training" if self.training else ""),
+                fix="channels is the out_channels or out_features of the layer before it; in a network over time, "
+                "bs.TimeDistributed(layer, norm)",
             )
         mean, shape = self.running_mean, (-1, *[1] * (x.dim() - 2))
         if self.training:
@@ -80,7 +85,6 @@ class ShiftBatchNorm(nn.Module):
         return x * power.view(shape).to(x.dtype) + shift.view(shape).to(x.dtype)
 
     def affine(self) -> tuple[Tensor, Tensor]:
-        """Return the gain and the shift, float64 [C], that the layer applies in evaluation: y = gain * x + shift."""
         power = self._power()
         shift = torch.round((self.bias.detach() - self.running_mean * power) / self.grid) * self.grid
         return power.double(), shift.double()

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bitspike.errors import ConstraintError
+from bitspike.kernels.norm import Norm
+from bitspike.nn.norms.base import AffineNorm
 
 
-class ThresholdBatchNorm(nn.Module):
+class ThresholdBatchNorm(AffineNorm):
     """Batch norm whose output has the standard deviation ``alpha * threshold`` (tdBN).
 
     y = gamma * alpha * threshold * (x - mean) / sqrt(var + eps) + beta, per channel, statistics over batch, time and
@@ -17,7 +21,7 @@ class ThresholdBatchNorm(nn.Module):
 
     Args:
         channels: C.
-        threshold: of the neuron behind it, above 0.
+        threshold: of the neuron after it, above 0.
         alpha: share of this branch, above 0.
         eps, momentum: as torch's batch norms.
 
@@ -35,10 +39,13 @@ class ThresholdBatchNorm(nn.Module):
     def __init__(
         self, channels: int, threshold: float = 1.0, alpha: float = 1.0, *, eps: float = 1e-5, momentum: float = 0.1
     ) -> None:
-        super().__init__()
+        super().__init__(channels)
         if not (threshold > 0 and alpha > 0):
-            raise ConstraintError(f"ThresholdBatchNorm(threshold={threshold}, alpha={alpha}): both must be above 0")
-        self.channels, self.threshold, self.alpha, self.eps, self.momentum = channels, threshold, alpha, eps, momentum
+            raise ConstraintError(
+                f"ThresholdBatchNorm(threshold={threshold}, alpha={alpha}): both must be above 0",
+                fix="the threshold of the neuron after it, and alpha=1, or 2**-0.5 on each of two branches",
+            )
+        self.threshold, self.alpha, self.eps, self.momentum = threshold, alpha, eps, momentum
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
         self.register_buffer("running_mean", torch.zeros(channels))
@@ -54,10 +61,24 @@ class ThresholdBatchNorm(nn.Module):
         return self.weight * (self.alpha * self.threshold)
 
     def affine(self) -> tuple[Tensor, Tensor]:
-        """Return the gain and the shift, float64 [C], that the layer applies in evaluation: y = gain * x + shift."""
         gain = self.weight.detach().double() * self.alpha * self.threshold
         gain = gain / (self.running_var.double() + self.eps).sqrt()
         return gain, self.bias.detach().double() - self.running_mean.double() * gain
+
+    def kernel(self) -> Norm:
+        own = self.running_mean, self.running_var
+        return Norm(self.gain(), self.bias, *own, self.training, self.momentum, self.eps)
+
+    @classmethod
+    def before(cls, neuron: nn.Module, channels: int, branches: int = 1) -> Self:
+        """Take the threshold of the neuron, 1 for an activation, and share it between branches that are added."""
+        threshold = getattr(neuron, "threshold", 1.0)
+        if not isinstance(threshold, float):
+            raise ConstraintError(
+                f"{cls.__name__} takes one threshold, the neuron has one per channel",
+                fix=f"norm=lambda channels: {cls.__name__}(channels, threshold=...)",
+            )
+        return cls(channels, threshold, branches**-0.5)
 
     def extra_repr(self) -> str:
         return f"{self.channels}, threshold={self.threshold:g}, alpha={self.alpha:g}"
