@@ -23,7 +23,7 @@ import bitspike as bs
 from bitspike.data import Batches, Flip, Normalization, Shift, load
 from bitspike.models.resnet_cifar import resnet_cifar
 from bitspike.models.vgg_ann import vgg11_ann
-from bitspike.train.losses import CrossEntropy
+from bitspike.tasks.losses import CrossEntropy
 from bitspike.train.optimizers import SGD
 from bitspike.train.schedules import Cosine
 

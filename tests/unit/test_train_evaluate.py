@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from bitspike.errors import DataError
 from bitspike.nn import IF, BernoulliCoder, RateReadout, Repeat
+from bitspike.tasks.losses import CrossEntropy
 from bitspike.train import Evaluation, by_step, evaluate
 from bitspike.train.allocator import keep_memory
-from bitspike.train.losses import CrossEntropy
 
 OUT = torch.tensor([[2.0, 1.0, 0.0], [0.0, 1.0, 0.0], [0.0, 1.0, 1.0], [3.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
 Y = torch.tensor([0, 1, 2, 1, 2])

@@ -1,8 +1,8 @@
 """Training: the loop, what it is told (optimizers, schedules, losses), what it leaves (checkpoints, records)."""
 
+from bitspike.tasks.losses import CrossEntropy, MeanSquare
 from bitspike.train.evaluate import Evaluation, by_step, evaluate
 from bitspike.train.loop import fit
-from bitspike.train.losses import CrossEntropy, MeanSquare
 from bitspike.train.observe import BatchRecord, EpochRecord, History, Observer, Observers
 from bitspike.train.optimizers import SGD, AdamW, ClipNorm, ClipValue
 from bitspike.train.schedules import Constant, Cosine, Steps

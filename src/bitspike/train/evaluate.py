@@ -15,7 +15,7 @@ from bitspike.errors import DataError
 from bitspike.nn import Encoder, set_steps
 from bitspike.nn.entering import counted_inputs
 from bitspike.tasks.classify import need_classes, pairs, samples_in, true_classes
-from bitspike.train.losses import CrossEntropy, mean_loss
+from bitspike.tasks.losses import CrossEntropy, mean_loss
 
 Loss = Callable[[Any, Any], Tensor]
 Batches = Iterable[tuple[Tensor, Any]]

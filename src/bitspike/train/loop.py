@@ -14,10 +14,10 @@ from torch.utils._pytree import tree_map
 from bitspike.errors import ConstraintError, DataError
 from bitspike.ops.wrappers import unwrapped
 from bitspike.tasks.classify import pairs, samples_in
+from bitspike.tasks.losses import CrossEntropy, mean_loss
 from bitspike.train.checkpoint import restore
 from bitspike.train.evaluate import Batches, Loss, measure
 from bitspike.train.launch import Device, Precision, Workers, choose_device, choose_precision
-from bitspike.train.losses import CrossEntropy, mean_loss
 from bitspike.train.observe import EpochRecord, History, Observer
 from bitspike.train.optimizers import SGD, Clip, Optimizer
 from bitspike.train.progress import Progress

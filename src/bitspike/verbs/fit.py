@@ -12,10 +12,10 @@ from torch import nn
 from bitspike.hardware.chips.chip import Chip
 from bitspike.hardware.chips.plan_repairs import ANYWHERE, Way
 from bitspike.recipe import AnyRecipe
+from bitspike.tasks.losses import CrossEntropy
 from bitspike.train.evaluate import Batches, Loss
 from bitspike.train.launch import Device, Precision
 from bitspike.train.loop import fit as to_data
-from bitspike.train.losses import CrossEntropy
 from bitspike.train.observe import History, Observer
 from bitspike.train.optimizers import SGD, Clip, Optimizer
 from bitspike.train.schedules import Cosine, Schedule

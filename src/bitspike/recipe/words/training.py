@@ -55,14 +55,14 @@ Schedule = Annotated[Constant | Cosine | Steps, Field(discriminator="kind")]
 
 
 class CrossEntropy(Value):
-    makes: ClassVar[str] = "bitspike.train.losses:CrossEntropy"
+    makes: ClassVar[str] = "bitspike.tasks.losses:CrossEntropy"
     kind: Literal["cross_entropy"]
     label_smoothing: Share = 0.0
     scale: PositiveFloat = 1.0
 
 
 class MeanSquare(Value):
-    makes: ClassVar[str] = "bitspike.train.losses:MeanSquare"
+    makes: ClassVar[str] = "bitspike.tasks.losses:MeanSquare"
     kind: Literal["mean_square"]
 
 
