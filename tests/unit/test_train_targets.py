@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import bitspike as bs
 from bitspike.errors import DataError
-from bitspike.tasks.classify import true_classes
+from bitspike.tasks.classes import true_classes
 from bitspike.train import SGD, CrossEntropy, MeanSquare, evaluate
 
 X = torch.rand(16, 1, 4, 4, generator=torch.Generator().manual_seed(0))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.conversion.result import Conversion, spiking_part
-from bitspike.errors import ConstraintError, DataError
+from bitspike.errors import DataError
 from bitspike.integer.codes import counted_codes, decode
 from bitspike.integer.engine import TorchEngine
 from bitspike.integer.network import IntegerNetwork
@@ -21,7 +21,9 @@ from bitspike.nn import BernoulliCoder, Neuron
 from bitspike.nn.trace import evaluation
 from bitspike.ops.entering import Clipped
 from bitspike.ops.wrappers import bare, unwrapped
-from bitspike.tasks.classify import need_classes, pairs, true_classes
+from bitspike.tasks import Classification, Task
+from bitspike.tasks.batches import pairs
+from bitspike.tasks.task import Comparison
 
 Int8s = npt.NDArray[np.int8]
 
@@ -33,8 +35,8 @@ class Agreement:
     Args:
         spikes: share of equal spikes over all neurons, steps and samples, 0 to 1.
         layers: the same share by layer.
-        predictions: share of samples with the same predicted class.
-        accuracy: of the float network, 0 to 1.
+        predictions: share of samples with the same answer, that is, the same predicted class.
+        accuracy: the metric of the task, of the float network, 0 to 1.
         lowered_accuracy: of the integer network.
         samples: inputs compared.
         inputs_clipped: input values that lay beyond the grid of the input and were clipped to it, on both sides.
@@ -60,14 +62,11 @@ class Agreement:
 
 @dataclass
 class Tally:
-    """Equal spikes and right answers, counted batch by batch."""
+    """Equal spikes, counted batch by batch, and how far the answers agree as the task understands it."""
 
+    answers: Comparison
     equal: Counter[str] = field(default_factory=Counter)
     total: Counter[str] = field(default_factory=Counter)
-    samples: int = 0
-    same: int = 0
-    right: int = 0
-    right_lowered: int = 0
     clipped: Clipped = field(default_factory=Clipped)
 
     def spikes(self, net: IntegerNetwork, floats: Mapping[str, Sequence[Int8s]], integers: Mapping[str, Int8s]) -> None:
@@ -83,41 +82,39 @@ class Tally:
             self.equal[node.path] += int((a == b).sum())
             self.total[node.path] += b.size
 
-    def answers(self, floats: npt.NDArray[Any], integers: npt.NDArray[Any], labels: npt.NDArray[Any]) -> None:
-        """Count the predicted classes of one batch; [N] each."""
-        self.samples += len(labels)
-        self.same += int((floats == integers).sum())
-        self.right += int((floats == labels).sum())
-        self.right_lowered += int((integers == labels).sum())
-
     def result(self) -> Agreement:
         """Return the shares, and say what was clipped.
 
         Raises:
             DataError: no sample was counted.
         """
-        samples = self.samples
-        if samples == 0:
+        if self.answers.samples == 0:
             raise DataError(
                 "there is nothing to compare: the batches hold no sample; an iterator may have been read to its end "
                 "before",
                 fix="pass the loader itself, not iter(loader)",
             )
         self.clipped.warn(stacklevel=3)
+        agreed = self.answers.result()
         return Agreement(
             spikes=self.equal.total() / max(1, self.total.total()),
             layers={path: self.equal[path] / count for path, count in self.total.items()},
-            predictions=self.same / samples,
-            accuracy=self.right / samples,
-            lowered_accuracy=self.right_lowered / samples,
-            samples=samples,
+            predictions=agreed.answers,
+            accuracy=agreed.first,
+            lowered_accuracy=agreed.second,
+            samples=self.answers.samples,
             inputs_clipped=self.clipped.values,
         )
 
 
 @torch.no_grad()
 def compare(
-    model: nn.Module, net: IntegerNetwork, batches: Iterable[tuple[Any, Tensor]], *, seed: int = 0
+    model: nn.Module,
+    net: IntegerNetwork,
+    batches: Iterable[tuple[Any, Any]],
+    *,
+    seed: int = 0,
+    task: Task = Classification(),
 ) -> Agreement:
     """Run a float network and its integers side by side.
 
@@ -128,16 +125,17 @@ def compare(
         batches: inputs and labels, whole numbers [N] or shares of classes [N, classes]. Several inputs are a tuple of
             tensors.
         seed: of the random coder, where the network has one; both sides see the same spikes.
+        task: says when two networks give the same answer, and which answers are right.
 
     Raises:
         ConstraintError: the network has more than one read-out, or inputs are none of its own, as of ``bs.encode``.
         DataError: there is no sample, a batch is no pair, or labels are no classes.
     """
     host = _host(model)
-    if host is None and len(net.outputs) != 1:
-        raise ConstraintError(f"the network has {len(net.outputs)} read-outs; class scores come from one")
+    if host is None:
+        task.need_outputs(len(net.outputs))
     engine = TorchEngine(net)
-    tally = Tally()
+    tally = Tally(task.comparison())
     coders = [m for m in model.modules() if isinstance(m, BernoulliCoder)]
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     generators = [coder.generator for coder in coders]
@@ -152,16 +150,11 @@ def compare(
             codes = counted_codes(net, enters, count, generator=torch.Generator().manual_seed(seed + number))
             given = tuple(x if x.is_floating_point() else x.float() for x in given)  # counts are as good as real
             with bare(model) as network, evaluation(network), recorded(_part(network, host)) as spikes:
-                logits = network(*given)
+                outputs = network(*given)
             trace = engine.run(codes)
             leaving = [decode(output, trace.outputs[output.id]) for output in net.outputs]
-            lowered = (leaving[0] if host is None else _scores(host.results(leaving, *given))).argmax(1)
             tally.spikes(net, spikes, trace.spikes)
-            true = true_classes(logits.cpu(), y.cpu())
-            if true is None and (y.shape != logits.shape[:1] or logits.dim() != 2):
-                need_classes(logits, y)
-            # One number per sample that is no class is no answer either.
-            tally.answers(logits.argmax(1).cpu().numpy(), lowered, (y if true is None else true).cpu().numpy())
+            tally.answers.add(outputs, _lowered(leaving) if host is None else host.results(leaving, *given), y)
     finally:
         for coder, generator in zip(coders, generators, strict=True):
             coder.generator = generator
@@ -181,13 +174,10 @@ def _part(network: nn.Module, host: Conversion | None) -> nn.Module:
     return network if host is None else spiking_part(network)
 
 
-def _scores(result: Any) -> npt.NDArray[Any]:
-    if not isinstance(result, Tensor):
-        raise ConstraintError(
-            f"the network returns a {type(result).__name__}; class scores are one tensor [N, classes]",
-            fix="bs.verify(net, snn.conversion.packed(images)) compares spikes and membranes without classes",
-        )
-    return result.cpu().numpy()
+def _lowered(leaving: Sequence[npt.NDArray[Any]]) -> Tensor | tuple[Tensor, ...]:
+    """Return what the integers give in the form in which a network returns it: one tensor, or a tuple of several."""
+    outputs = tuple(torch.from_numpy(values) for values in leaving)
+    return outputs[0] if len(outputs) == 1 else outputs
 
 
 class recorded:

@@ -1,135 +1,176 @@
-"""Which answers are right: batches of inputs and labels, and classes in outputs and labels, where there are classes."""
+"""Classification: one class for each sample, the one with the largest output, and of equal ones the first."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from bitspike.errors import DataError
+from bitspike.errors import ConstraintError
+from bitspike.tasks.classes import need_classes, true_classes
+from bitspike.tasks.losses import CrossEntropy
+from bitspike.tasks.task import AddUp, Agreed, Exhibit, Loss
 
 
-def pairs(batches: Iterable[Any], *, several: bool = False) -> Iterator[tuple[Any, Any]]:
-    """Yield the inputs and labels of every batch.
-
-    Args:
-        batches: pairs; inputs are a tensor, or an object that moves to a device with ``to``.
-        several: whether inputs may also be a tuple or list of tensors.
-
-    Raises:
-        DataError: a batch is no pair, or its inputs are no tensor.
-
-    Example:
-        >>> [(x.shape, y.shape) for x, y in pairs([(torch.zeros(4, 3), torch.zeros(4))])]
-        [(torch.Size([4, 3]), torch.Size([4]))]
-    """
-    if isinstance(batches, Tensor):
-        raise DataError(f"{_words(batches)} stands where batches (inputs, labels) are needed", fix="[(inputs, labels)]")
-    for batch in batches:
-        if not isinstance(batch, tuple | list) or len(batch) != 2:
-            raise DataError(
-                f"a batch is a {_words(batch)}; needed is a pair (inputs, labels)",
-                fix="a loader that yields (inputs, labels), both for the samples of one batch",
-            )
-        x, y = batch
-        many = isinstance(x, tuple | list) and len(x) > 0 and all(isinstance(part, Tensor) for part in x)
-        if not hasattr(x, "to") and not (several and many):
-            ways = "a tensor" if not several else "a tensor, or a tuple of tensors for a network of several inputs"
-            raise DataError(
-                f"the inputs of a batch are a {_words(x)}; needed is {ways}",
-                fix="a module around the network that takes one tensor and cuts it: self.net(x[:, :3], x[:, 3:])"
-                if many
-                else "torch.from_numpy(x) in the loader, or its default collate_fn",
-            )
-        yield x, y
+def answered(outputs: Tensor) -> Tensor:
+    """Return the class of every sample: int64 [N] of outputs [N, classes]; the first one on a tie."""
+    return outputs.argmax(1)
 
 
-def samples_in(inputs: Any, outputs: Any, labels: Any) -> int:
-    """Return how many samples a batch holds: as many as outputs and labels agree on, else as many as inputs.
-
-    Event frames come as [T, N, ...], so that the length of the inputs alone may be the number of steps.
-
-    Example:
-        >>> samples_in(torch.zeros(8, 32, 2), torch.zeros(32, 5), torch.zeros(32))
-        32
-        >>> samples_in(torch.zeros(4, 2), torch.zeros(4, 9), {"boxes": torch.zeros(7, 4)})
-        4
-    """
-    both = [x for x in (outputs, labels) if isinstance(x, Tensor) and x.dim() > 0]
-    return len(outputs) if len(both) == 2 and len(outputs) == len(labels) else len(inputs)
-
-
-def true_classes(outputs: Any, labels: Any) -> Tensor | None:
-    """Return the class of every sample, int64 [N]; None where outputs and labels are not about classes.
+@dataclass(frozen=True, kw_only=True)
+class Classification:
+    """Name the class of every sample; outputs [N, classes], labels [N] or shares of classes [N, classes].
 
     Args:
-        outputs: [N, classes] of the model; anything else has no classes.
-        labels: whole numbers [N], or a share for every class [N, classes], of which the largest is the class.
+        loss: what training minimizes unless it is given another loss.
 
     Example:
-        >>> true_classes(torch.zeros(2, 3), torch.tensor([[0.1, 0.9, 0.0], [1.0, 0.0, 0.0]])).tolist()
-        [1, 0]
-        >>> true_classes((torch.zeros(2, 3), torch.zeros(2, 4)), torch.tensor([0, 1])) is None
-        True
+        >>> score = Classification().score()
+        >>> score.add(torch.tensor([[0.1, 0.9], [0.8, 0.2]]), torch.tensor([1, 1]))
+        >>> score.value, score.detail.tolist()
+        (0.5, [[0, 0], [1, 1]])
     """
-    if not (isinstance(outputs, Tensor) and isinstance(labels, Tensor)) or outputs.dim() != 2:
-        return None
-    if labels.shape == outputs.shape and labels.is_floating_point() and outputs.shape[1] > 1:
-        return labels.argmax(1)
-    whole = not labels.is_floating_point() and labels.dtype != torch.bool and not labels.is_complex()
-    # On an accelerator a look at the labels would wait for every batch.
-    looks = whole and labels.shape == outputs.shape[:1]
-    if looks and labels.device.type == "cpu" and len(labels) and not _in_range(outputs, labels):
-        return None
-    return labels.long() if looks else None
+
+    metric: ClassVar[str] = "accuracy"
+    lead: ClassVar[str] = "{score} of {samples} are recognized with {setting}."
+
+    loss: Loss = CrossEntropy()
+
+    def need(self, outputs: Any, labels: Any) -> None:
+        need_classes(outputs, labels)
+
+    def need_outputs(self, count: int) -> None:
+        if count != 1:
+            raise ConstraintError(f"the network has {count} read-outs; class scores come from one", fix=_WITHOUT)
+
+    def answers(self, outputs: Tensor) -> Tensor:
+        return answered(outputs)
+
+    def truth(self, outputs: Any, labels: Any) -> Tensor | None:
+        return true_classes(outputs, labels)
+
+    def right(self, answers: Tensor, truth: Tensor) -> Tensor:
+        return answers == truth.to(answers.device)
+
+    def score(self) -> Confusion:
+        return Confusion()
+
+    def comparison(self) -> SameClass:
+        return SameClass()
+
+    def named(self, answers: Tensor, names: Sequence[str]) -> list[str]:
+        return [names[i] for i in answers.tolist()]
+
+    def exhibits(self, detail: Tensor, names: Sequence[str]) -> tuple[Exhibit, ...]:
+        matrix: NDArray[np.int64] = detail.cpu().numpy()
+        wrong, total = int(matrix.sum() - matrix.trace()), int(matrix.sum())
+        exhibit = Exhibit(
+            title="What is taken for what",
+            text=f"{wrong:,} of {total:,} test images are taken for another class."
+            if wrong
+            else "No test image is taken for another class.",
+            matrix=matrix,
+            names=names,
+            caption="rows: true class, columns: predicted class; blue is right, orange wrong, the stronger the larger "
+            "its share of the row",
+            heading="Most frequent errors",
+            columns=("true", "taken for", "images"),
+            rows=confused(matrix, names),
+        )
+        return (exhibit,) if matrix.size else ()
 
 
-def need_classes(outputs: Any, labels: Any) -> None:
-    """Refuse outputs that are not [N, classes] for N labels, and labels that are no class.
+_WITHOUT = "bs.verify(net, inputs) compares spikes and membranes without classes"
 
-    Raises:
-        DataError: names both sides.
+
+class Confusion:
+    """Counts [classes, classes]: a row for each true class, a column for each answer; the diagonal is right."""
+
+    def __init__(self) -> None:
+        self._counts = torch.zeros(0, 0, dtype=torch.int64)
+        self._complete = True
+
+    def add(self, outputs: Any, labels: Any) -> None:
+        """Count the answers of one batch."""
+        true = true_classes(outputs, labels)
+        self._complete = self._complete and true is not None
+        if true is None:
+            return
+        # A pair of classes is one number, so that one pass counts all pairs and nothing waits for an accelerator.
+        classes = outputs.shape[1]
+        counts = torch.bincount(true * classes + answered(outputs), minlength=classes**2).view(classes, classes)
+        self._counts = self._counts + counts if self._counts.numel() else counts
+
+    def add_up(self, over: AddUp) -> None:
+        """Add the counts of all processes up."""
+        self._counts = over(self._counts)
+
+    @property
+    def value(self) -> float | None:
+        """Accuracy: the share of the samples on the diagonal; None where a batch had no classes."""
+        counts = self.detail
+        return None if counts is None or not counts.numel() else int(counts.trace()) / int(counts.sum())
+
+    @property
+    def detail(self) -> Tensor | None:
+        """The counts, int64 [classes, classes] on the CPU; None where a batch had no classes."""
+        return self._counts.cpu() if self._complete else None
+
+
+@dataclass
+class SameClass:
+    """Two networks agree on a sample if both answer the same class, right or wrong."""
+
+    samples: int = 0
+    same: int = 0
+    right_first: int = 0
+    right_second: int = 0
+
+    def add(self, first: Any, second: Any, labels: Any) -> None:
+        """Count one batch: outputs [N, classes] of both networks, and labels.
+
+        Raises:
+            ConstraintError: the networks return something else than one tensor.
+            DataError: there is not one label, or one row of shares, for each sample.
+        """
+        for outputs in (first, second):
+            if not isinstance(outputs, Tensor):
+                raise ConstraintError(
+                    f"the network returns a {type(outputs).__name__}; class scores are one tensor [N, classes]",
+                    fix=_WITHOUT,
+                )
+        first, second = first.cpu(), second.cpu()
+        labels = labels.cpu() if isinstance(labels, Tensor) else labels
+        true = true_classes(first, labels)
+        if true is None:
+            # One number for each sample that is no class, such as a zero for want of labels, is no answer either.
+            if not isinstance(labels, Tensor) or labels.shape != first.shape[:1] or first.dim() != 2:
+                need_classes(first, labels)
+            true = labels
+        answers = answered(first), answered(second)
+        self.samples += len(true)
+        self.same += int((answers[0] == answers[1]).sum())
+        self.right_first += int((answers[0] == true).sum())
+        self.right_second += int((answers[1] == true).sum())
+
+    def result(self) -> Agreed:
+        """Return the share of equal answers, and the accuracy of either network."""
+        return Agreed(*(count / self.samples for count in (self.same, self.right_first, self.right_second)))
+
+
+def confused(matrix: NDArray[np.int64], names: Sequence[str], most: int = 8) -> list[tuple[str, str, int]]:
+    """Return the most frequent errors as (true class, predicted class, samples), most frequent first.
+
+    Example:
+        >>> confused(np.array([[5, 2], [0, 9]]), ("cat", "dog"))
+        [('cat', 'dog', 2)]
     """
-    if true_classes(outputs, labels) is not None:
-        return
-    if not isinstance(outputs, Tensor):
-        raise DataError(
-            f"the model gave a {_words(outputs)}; accuracy is that of one tensor [N, classes]",
-            fix="a loss of your own trains it: bs.fit(..., loss=lambda outputs, labels: ...); accuracy is that of a "
-            "module whose forward returns the head of classes, such as model(x)[0]",
-        )
-    if not isinstance(labels, Tensor):
-        raise DataError(f"the labels are a {_words(labels)}; needed is a tensor of whole numbers [N]")
-    if outputs.dim() != 2 or len(outputs) != len(labels):
-        raise DataError(
-            f"the model gave {list(outputs.shape)} for {len(labels)} labels; needed is [N, classes]",
-            fix="end the model with a read-out: bs.RateReadout() averages [T, N, classes] over time",
-        )
-    shape, classes = list(labels.shape), outputs.shape[1]
-    if labels.dim() != 1 or labels.is_floating_point() or labels.dtype == torch.bool:
-        way = "labels.squeeze(1)" if labels.dim() == 2 and labels.shape[1] == 1 else ""
-        way += ".long()" if way and labels.is_floating_point() else ""
-        raise DataError(
-            f"labels are {labels.dtype} {shape}; needed are whole numbers [{len(labels)}], or a share for each of the "
-            f"{classes} classes, floating [{len(labels)}, {classes}]",
-            fix=way or "labels.long(), or a loss of your own for other targets: bs.fit(..., loss=...)",
-        )
-    low, high = (int(v) for v in labels.aminmax())
-    raise DataError(
-        f"labels run from {low} to {high}, the model has {classes} classes",
-        fix=f"build the model with num_classes={high + 1}, and number the labels from 0",
-    )
-
-
-def _in_range(outputs: Tensor, labels: Tensor) -> bool:
-    low, high = (int(v) for v in labels.aminmax())
-    return low >= 0 and high < outputs.shape[1]
-
-
-def _words(value: Any) -> str:
-    if isinstance(value, tuple | list):
-        shapes = [str(list(v.shape)) if isinstance(v, Tensor) else type(v).__name__ for v in value]
-        return f"{type(value).__name__} of {', '.join(shapes)}"
-    return f"tensor {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+    errors = matrix - np.diag(np.diag(matrix))
+    order = np.argsort(-errors, axis=None, kind="stable")[:most]
+    pairs = [divmod(int(index), len(matrix)) for index in order]
+    return [(names[r], names[c], int(errors[r, c])) for r, c in pairs if errors[r, c] > 0]

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bitspike.errors import ConstraintError
-from bitspike.tasks.classify import need_classes
+from bitspike.tasks.classes import need_classes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,10 +13,12 @@ from torch.utils._pytree import tree_map
 
 from bitspike.errors import ConstraintError, DataError
 from bitspike.ops.wrappers import unwrapped
-from bitspike.tasks.classify import pairs, samples_in
-from bitspike.tasks.losses import CrossEntropy, mean_loss
+from bitspike.tasks import Classification, Task
+from bitspike.tasks.batches import pairs, samples_in
+from bitspike.tasks.losses import mean_loss
+from bitspike.tasks.task import Loss
 from bitspike.train.checkpoint import restore
-from bitspike.train.evaluate import Batches, Loss, measure
+from bitspike.train.evaluate import Batches, measure
 from bitspike.train.launch import Device, Precision, Workers, choose_device, choose_precision
 from bitspike.train.observe import EpochRecord, History, Observer
 from bitspike.train.optimizers import SGD, Clip, Optimizer
@@ -35,7 +37,7 @@ def fit(
     validation: Batches | None = None,
     optimizer: Optimizer = SGD(),
     schedule: Schedule = Cosine(),
-    loss: Loss = CrossEntropy(),
+    loss: Loss | None = None,
     clip_gradient: Clip | None = None,
     precision: Precision = "auto",
     device: Device = "auto",
@@ -43,6 +45,7 @@ def fit(
     observer: Observer | None = None,
     folder: Path | str | None = None,
     resume: bool = False,
+    task: Task = Classification(),
 ) -> History:
     """Train a model on (input, label) batches and leave it with the weights of its best, or its last, epoch.
 
@@ -61,11 +64,12 @@ def fit(
             with e from 0, if it has one. Under ``torchrun`` each process brings its own share, in equally many batches.
         epochs: how often the data is read, at least 1.
         seed: of everything random in the epochs; the initial weights are the caller's.
-        validation: batches that choose the best epoch, by accuracy or, without classes, by loss; without them the last
-            is kept.
+        validation: batches that choose the best epoch, by the metric of the task (accuracy) or, where the labels are
+            not about classes, by loss; without them the last is kept.
         optimizer, schedule, clip_gradient: values that say what is built.
-        loss: any callable of outputs and labels, as model and loader give them, that returns a mean. Accuracy is
-            counted where outputs are [N, classes] and labels are classes or shares of them, and is None otherwise.
+        loss: any callable of outputs and labels, as model and loader give them, that returns a mean; None is that of
+            the task, cross-entropy. Accuracy is counted where outputs are [N, classes] and labels are classes or shares
+            of them, and is None otherwise.
         precision: ``bf16`` computes convolutions and products in bfloat16 (masters, norms, membranes stay single),
             with channels last in memory; ``auto`` takes it where the machine gains from it. Evaluation is always in
             single precision.
@@ -74,6 +78,7 @@ def fit(
         observer: hears of every batch and epoch.
         folder: receives ``metrics.jsonl`` and ``checkpoints/``; None writes nothing.
         resume: go on from ``folder/checkpoints`` if there is a checkpoint.
+        task: says which answers are right; a network of another task than classification has its own.
 
     Raises:
         ConstraintError: a value outside what is allowed.
@@ -95,11 +100,12 @@ def fit(
         raise ConstraintError(
             "fit(resume=True): which run to go on with is not said", fix="fit(folder=..., resume=True)"
         )
-    given, model = model, unwrapped(model)
+    whole, model = model, unwrapped(model)
+    loss = task.loss if loss is None else loss
     home = next((p.device for p in model.parameters()), torch.device("cpu"))
     place = choose_device(device)
     workers = Workers(choose_precision(precision, place), place)
-    wrapped, stepper = workers.setup(given if hasattr(given, "_orig_mod") else model, optimizer.build(model))
+    wrapped, stepper = workers.setup(whole if hasattr(whole, "_orig_mod") else model, optimizer.build(model))
     progress = Progress(folder=None if folder is None else Path(folder), writes=workers.first, seed=seed, epochs=epochs)
     hears = observer if observer is not None and workers.first else Observer()
     if resume:
@@ -114,7 +120,7 @@ def fit(
         for epoch in range(progress.done, epochs):
             start = time.perf_counter()
             torch.manual_seed(epoch_seed(seed, epoch, workers.rank))
-            tally = Tally(epoch=epoch + 1, epochs=epochs, batches=batches, observer=hears)
+            tally = Tally(epoch=epoch + 1, epochs=epochs, batches=batches, observer=hears, task=task)
             set_rate = _Rate(stepper, optimizer.lr, schedule, epoch, epochs, batches)
             _epoch(wrapped, model, train_loader, epoch, stepper, set_rate, loss, clip_gradient, workers, tally)
             after_epoch(model)
@@ -122,15 +128,15 @@ def fit(
             train = tally.over(workers.add_up)
             result = None
             if validation is not None:
-                result = measure(model, validation, loss=loss, seed=seed, add_up=workers.add_up)
+                result = measure(model, validation, loss=loss, seed=seed, add_up=workers.add_up, task=task)
             record = EpochRecord(
                 epoch=epoch + 1,
                 seconds=time.perf_counter() - start,
                 learning_rate=set_rate.rate,
                 train_loss=train.loss,
-                train_accuracy=train.accuracy,
+                train_accuracy=train.right,
                 validation_loss=None if result is None else result.loss,
-                validation_accuracy=None if result is None else result.accuracy,
+                validation_accuracy=None if result is None else result.score,
             )
             progress.end_epoch(record, model, stepper)
             hears.epoch_done(record)

@@ -1,4 +1,4 @@
-"""The running sums of one epoch: loss, hits, samples, and the watch for a loss that is not finite."""
+"""The running sums of one epoch: loss, right answers, samples, and the watch for a loss that is not finite."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bitspike.errors import RunError
-from bitspike.tasks.classify import true_classes
+from bitspike.tasks.task import Task, judged
 from bitspike.train.observe import BatchRecord, Observer
 
 _READ_EVERY = 16
@@ -21,7 +21,7 @@ class Means(NamedTuple):
     """Means over the samples of an epoch."""
 
     loss: float
-    accuracy: float | None
+    right: float | None
 
 
 @dataclass
@@ -33,24 +33,27 @@ class Tally:
         epochs: of the whole run.
         batches: of this epoch; None if not known.
         observer: hears of the batches.
+        task: says which answers are right.
     """
 
     epoch: int
     epochs: int
     batches: int | None
     observer: Observer
+    task: Task
     batch: int = 0
     samples: int = 0
     loss: float = 0.0
-    hits: float = 0.0
+    right: float = 0.0
     _waiting: list[tuple[Tensor, Tensor, int]] = field(default_factory=list)
 
     def add(self, mean: Tensor, outputs: Any, labels: Any, samples: int) -> None:
         """Take in one batch: its mean loss, its outputs and labels, and how many samples it has."""
         self.batch += 1
-        true = true_classes(outputs, labels)
-        hits = mean.new_tensor(math.nan) if true is None else (outputs.argmax(1) == true).sum()
-        self._waiting.append((mean.double(), hits.double(), samples))
+        judgment = judged(self.task, outputs, labels)
+        # NaN marks a batch that the task cannot judge; one of them makes the sum of the epoch NaN.
+        right = mean.new_tensor(math.nan) if judgment is None else judgment.sum()
+        self._waiting.append((mean.double(), right.double(), samples))
         if mean.device.type == "cpu" or len(self._waiting) == _READ_EVERY:
             self.read()
 
@@ -63,9 +66,11 @@ class Tally:
         if not self._waiting:
             return
         means = torch.stack([w[0] for w in self._waiting]).tolist()
-        hits = torch.stack([w[1] for w in self._waiting]).tolist()
+        rights = torch.stack([w[1] for w in self._waiting]).tolist()
         first = self.batch - len(self._waiting) + 1
-        for number, (mean, hit, (_, _, count)) in enumerate(zip(means, hits, self._waiting, strict=True), start=first):
+        for number, (mean, right, (_, _, count)) in enumerate(
+            zip(means, rights, self._waiting, strict=True), start=first
+        ):
             if count and not math.isfinite(mean):
                 raise RunError(
                     f"the loss became {mean} in epoch {self.epoch}, batch {number}",
@@ -73,7 +78,7 @@ class Tally:
                 )
             self.samples += count
             self.loss += mean * count if count else 0.0
-            self.hits += hit
+            self.right += right
         self._waiting.clear()
         self.observer.batch_done(
             BatchRecord(
@@ -83,16 +88,16 @@ class Tally:
                 batches=self.batches,
                 samples=self.samples,
                 loss=self.loss / max(self.samples, 1),
-                accuracy=_share(self.hits, max(self.samples, 1)),
+                accuracy=_share(self.right, max(self.samples, 1)),
             )
         )
 
     def over(self, add_up: Callable[[Tensor], Tensor]) -> Means:
         """Return the means over the samples of all processes; ``add_up`` sums a tensor over them."""
-        loss, hits, samples = add_up(torch.tensor([self.loss, self.hits, float(self.samples)]).double()).tolist()
-        return Means(loss / samples, _share(hits, samples))
+        loss, right, samples = add_up(torch.tensor([self.loss, self.right, float(self.samples)]).double()).tolist()
+        return Means(loss / samples, _share(right, samples))
 
 
-def _share(hits: float, samples: float) -> float | None:
-    """Return the share of right answers; None where there was a batch without classes."""
-    return None if math.isnan(hits) else hits / samples
+def _share(right: float, samples: float) -> float | None:
+    """Return the share of right answers; None where there was a batch that the task could not judge."""
+    return None if math.isnan(right) else right / samples

@@ -12,8 +12,9 @@ from torch import nn
 from bitspike.hardware.chips.chip import Chip
 from bitspike.hardware.chips.plan_repairs import ANYWHERE, Way
 from bitspike.recipe import AnyRecipe
-from bitspike.tasks.losses import CrossEntropy
-from bitspike.train.evaluate import Batches, Loss
+from bitspike.tasks import Classification, Task
+from bitspike.tasks.task import Loss
+from bitspike.train.evaluate import Batches
 from bitspike.train.launch import Device, Precision
 from bitspike.train.loop import fit as to_data
 from bitspike.train.observe import History, Observer
@@ -33,7 +34,7 @@ def fit(
     validation: Batches | None = None,
     optimizer: Optimizer = SGD(),
     schedule: Schedule = Cosine(),
-    loss: Loss = CrossEntropy(),
+    loss: Loss | None = None,
     clip_gradient: Clip | None = None,
     precision: Precision = "auto",
     device: Device = "auto",
@@ -41,6 +42,7 @@ def fit(
     observer: Observer | None = None,
     folder: Path | str | None = None,
     resume: bool = False,
+    task: Task = Classification(),
 ) -> History: ...
 
 

@@ -1,0 +1,185 @@
+"""The protocol of a task: what training, evaluation, comparison, ledger and report ask about outputs and labels.
+
+They pass outputs and labels on as they come and know neither classes nor ``argmax``. A task says
+
+* which ``loss`` is minimized, and which labels it refuses (``need``);
+* what the outputs answer (``answers``), what the labels call right (``truth``), and how much of each sample's answer
+  is right (``right``);
+* how an evaluation counts (``score``), and what it means that two networks agree (``comparison``);
+* what a report says and shows (``metric``, ``lead``, ``named``, ``exhibits``).
+
+:mod:`bitspike.tasks.classify` is the first task. Two others, to show that the protocol has room for them:
+
+**Detection.** Outputs are a tuple of maps, one for each scale; labels are one dictionary of boxes [M, 4] and classes
+[M] for each image. ``loss`` assigns boxes to places of the maps. ``answers`` are lists of boxes after non-maximum
+suppression, ``truth`` the labeled boxes. One image is not simply right or wrong, so ``right`` returns None: the
+training record then has a loss alone, and the ledger compares outputs without labels. ``score`` keeps confidence and
+hit or miss of every answer and the number of true boxes; each process writes its rows into its own range of a tensor of
+zeros, so that ``add_up`` gathers them; ``value`` is the mean average precision. ``comparison`` counts the images for
+which both networks answer the same boxes. ``exhibits`` are tables of precision by class and by size.
+
+**Sequences**, such as a label for every step of an event stream. Outputs are [N, L, K], labels int64 [N, L], -1 where
+a stream has ended. ``answers`` are [N, L], ``right`` is the share of a stream's steps that are right, in [0, 1], so the
+sums of training and ledger hold as they are; ``score`` weighs each stream by its length; two networks agree on a stream
+if all of its steps agree. An event stream [T, N, ...] with one class is classification already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+Loss = Callable[[Any, Any], Tensor]
+"""From outputs and labels, as model and loader give them, to the mean over the batch."""
+AddUp = Callable[[Tensor], Tensor]
+"""Adds a tensor up over all processes that train together."""
+
+
+class Score(Protocol):
+    """Counts over one set, batch by batch, without waiting for an accelerator."""
+
+    def add(self, outputs: Any, labels: Any) -> None:
+        """Take in one batch."""
+        ...
+
+    def add_up(self, over: AddUp) -> None:
+        """Add the counts of all processes up; every process calls it once, after its last batch."""
+        ...
+
+    @property
+    def value(self) -> float | None:
+        """The metric over the set, the larger the better; None where a batch had no labels of this task."""
+        ...
+
+    @property
+    def detail(self) -> Any:
+        """What was counted, for ``exhibits``; None where ``value`` is None."""
+        ...
+
+
+class Agreed(NamedTuple):
+    """Two networks on the same samples: the share of equal answers, and the metric of either network."""
+
+    answers: float
+    first: float
+    second: float
+
+
+class Comparison(Protocol):
+    """Counts how far the answers of two networks agree, batch by batch."""
+
+    samples: int
+
+    def add(self, first: Any, second: Any, labels: Any) -> None:
+        """Take in the outputs of both networks for one batch, the float network's first."""
+        ...
+
+    def result(self) -> Agreed:
+        """Return the shares over all samples, of which there is at least one."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Exhibit:
+    """One section of a report about the answers over the test set: a matrix, a table, or both.
+
+    Args:
+        title: of the section.
+        text: a sentence that says what is seen.
+        matrix: int64 [K, K] counts, the diagonal of which is right; None where there is none.
+        names: of the rows and columns of the matrix.
+        caption: below the matrix.
+        heading: of the table.
+        columns: the heads of the table; the last column holds numbers.
+        rows: of the table; none, no table.
+    """
+
+    title: str
+    text: str
+    matrix: NDArray[np.int64] | None = None
+    names: Sequence[str] = ()
+    caption: str = ""
+    heading: str = ""
+    columns: Sequence[str] = ()
+    rows: Sequence[Sequence[object]] = ()
+
+
+class Task(Protocol):
+    """What a network is for."""
+
+    @property
+    def metric(self) -> str:
+        """Name of the metric in reports, and of its keys in the files of a run."""
+        ...
+
+    @property
+    def lead(self) -> str:
+        """First sentence of a report, with the places ``{score}``, ``{samples}`` and ``{setting}``."""
+        ...
+
+    @property
+    def loss(self) -> Loss:
+        """What training minimizes unless it is given another loss."""
+        ...
+
+    def need(self, outputs: Any, labels: Any) -> None:
+        """Refuse outputs and labels that are not of this task.
+
+        Raises:
+            DataError: names both, and the way out.
+        """
+        ...
+
+    def need_outputs(self, count: int) -> None:
+        """Refuse a network whose number of read-outs does not belong to this task.
+
+        Raises:
+            ConstraintError: names the number, and the way out.
+        """
+        ...
+
+    def answers(self, outputs: Any) -> Any:
+        """Return what the network answers, sample by sample."""
+        ...
+
+    def truth(self, outputs: Any, labels: Any) -> Any | None:
+        """Return what the labels call right, in the form of ``answers``; None where they are not of this task."""
+        ...
+
+    def right(self, answers: Any, truth: Any) -> Tensor | None:
+        """Return how much of each answer is right, 0 to 1, [N]; None where a sample alone cannot be judged."""
+        ...
+
+    def score(self) -> Score:
+        """Return an empty count over a set."""
+        ...
+
+    def comparison(self) -> Comparison:
+        """Return an empty count of how far two networks agree."""
+        ...
+
+    def named(self, answers: Any, names: Sequence[str]) -> list[str]:
+        """Return answers in words, one for each sample; ``names`` are those of the data set's classes."""
+        ...
+
+    def exhibits(self, detail: Any, names: Sequence[str]) -> tuple[Exhibit, ...]:
+        """Return what a report shows of ``Score.detail``."""
+        ...
+
+
+def judged(task: Task, outputs: Any, labels: Any) -> Tensor | None:
+    """Return how much of each sample's answer is right, [N]; None where the labels say nothing about it.
+
+    Example:
+        >>> import torch
+        >>> from bitspike.tasks import Classification
+        >>> judged(Classification(), torch.tensor([[0.1, 0.9], [0.8, 0.2]]), torch.tensor([1, 1])).tolist()
+        [True, False]
+    """
+    truth = task.truth(outputs, labels)
+    return None if truth is None else task.right(task.answers(outputs), truth)
