@@ -15,8 +15,9 @@ from torch import Tensor, nn
 import bitspike as bs
 from bitspike.conversion.fold.fold import fold
 from bitspike.conversion.region.choose import region
-from bitspike.conversion.region.rules import Violation, raise_if, violations
+from bitspike.conversion.region.rules import raise_if, violations
 from bitspike.errors import BitspikeError, ConversionError
+from bitspike.findings import Violation
 from bitspike.graph.capture.from_module import capture
 from bitspike.graph.ir import Graph
 
@@ -218,7 +219,7 @@ def test_convert_check_03_no_activation_at_all() -> None:
     ):
         _, found = everything(model, 2)
         assert [v.code for v in found] == ["E101"]
-        assert "there is no relu" in found[0].measured
+        assert "there is no relu" in found[0].found
 
 
 def test_a_region_that_is_not_convex_lists_the_way() -> None:
@@ -235,7 +236,7 @@ def test_a_region_that_is_not_convex_lists_the_way() -> None:
     graph = fold(capture(Shortcut(), torch.randn(2, 2)))
     found = violations(graph, region(graph, exclude=["odd"]))
     assert [(v.code, v.path) for v in found] == [("E107", "odd")]
-    assert "relu -> odd -> add" in found[0].measured
+    assert "relu -> odd -> add" in found[0].found
     assert "'odd'" in found[0].fixes[0]
     graph = fold(capture(SmallResNet(), torch.randn(2, 3, 16, 16)))
     found = violations(graph, region(graph, exclude=["layer2"]))
@@ -275,7 +276,7 @@ def test_all_violations_are_reported_together_with_their_lines() -> None:
 
 
 def test_notes_do_not_stop_anything() -> None:
-    raise_if([Violation(code="N301", severity="note", measured="the softmax stays real")])
+    raise_if([Violation(code="N301", found="the softmax stays real")])
 
 
 def test_convert_check_03_a_converted_model_holds_no_relu_in_its_region() -> None:

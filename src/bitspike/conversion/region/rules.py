@@ -12,51 +12,14 @@ E109  nothing mixes or moves the batch, in which time is folded
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 from torch import Tensor
 
 from bitspike.conversion.region.choose import detour
 from bitspike.errors import ConversionError
+from bitspike.findings import Violation
 from bitspike.graph.ir import WEIGHTED, Graph, Op
 from bitspike.graph.wires import Wire, wires
-
-Severity = Literal["error", "warning", "note"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Violation:
-    """One rule that one operation breaks.
-
-    Args:
-        code: E1xx stop a conversion, W2xx warn, N3xx are notes.
-        severity: what that means.
-        path: of the module, or of the module whose forward makes the call.
-        call: which call of it, from 0.
-        line: file and line of the user's code, where known.
-        rule: what must hold.
-        measured: what was found.
-        limit: what is allowed.
-        fixes: ways out.
-    """
-
-    code: str
-    severity: Severity = "error"
-    path: str = ""
-    call: int = 0
-    line: str = ""
-    rule: str = ""
-    measured: str = ""
-    limit: str = ""
-    fixes: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        place = self.path + (f"#{self.call}" if self.call else "") or "(the network)"
-        at = f" ({self.line})" if self.line else ""
-        ways = f"\n        {'; or '.join(self.fixes)}" if self.fixes else ""
-        allowed = f"; {self.limit}" if self.limit else ""
-        return f"{self.code}  {place}{at}: {self.measured}{allowed}{ways}"
 
 
 def violations(graph: Graph, region: Collection[str]) -> list[Violation]:
@@ -87,13 +50,21 @@ def raise_if(found: Sequence[Violation]) -> None:
         ConversionError: there is one.
 
     Example:
-        >>> raise_if([Violation(code="N301", severity="note", measured="the softmax stays real")])
+        >>> raise_if([Violation(code="W203", found="codes reach 3 of 127")])
     """
     wrong = [violation for violation in found if violation.severity == "error"]
     if not wrong:
         return
     count = "1 rule is" if len(wrong) == 1 else f"{len(wrong)} rules are"
-    raise ConversionError("\n  ".join([f"the network cannot become spiking: {count} broken", *map(str, wrong)]))
+    raise ConversionError("\n  ".join([f"the network cannot become spiking: {count} broken", *map(_said, wrong)]))
+
+
+def _said(violation: Violation) -> str:
+    """Return a violation as a message says it: its place and line, what was found and is allowed, the ways out."""
+    at = f" ({violation.line})" if violation.line else ""
+    allowed = f"; {violation.allowed}" if violation.allowed else ""
+    ways = f"\n        {'; or '.join(violation.fixes)}" if violation.fixes else ""
+    return f"{violation.code}  {violation.where or '(the network)'}{at}: {violation.found}{allowed}{ways}"
 
 
 class _Check:
@@ -115,8 +86,8 @@ class _Check:
                 path=self.graph[way[1]].path,
                 line=self.graph[way[1]].line,
                 rule="the region is convex",
-                measured=f"the way {' -> '.join(way)} leaves the region and comes back",
-                limit="no way may",
+                found=f"the way {' -> '.join(way)} leaves the region and comes back",
+                allowed="no way may",
                 fixes=(f"take in {', '.join(map(repr, missing))} too", "convert one side of it only"),
             )
         if any(op.kind == "relu" and op.id in self.region for op in self.graph):
@@ -129,7 +100,7 @@ class _Check:
             yield Violation(
                 code="E101",
                 rule="the region has a relu",
-                measured="there is no relu between weights that could become a neuron",
+                found="there is no relu between weights that could become a neuron",
                 fixes=("put nn.ReLU behind the weighted layers and train again",),
             )
 
@@ -165,7 +136,7 @@ class _Check:
         # A product or a shape that no layer has, in front of a relu that could have become a neuron.
         return any(other.kind == "relu" for other in self.graph if other.id in self.graph.reach({op.id}))
 
-    def _make(self, code: str, op: Op, measured: str, limit: str, *fixes: str) -> Violation:
+    def _make(self, code: str, op: Op, found: str, allowed: str, *fixes: str) -> Violation:
         stay = f"leave it real: exclude=[{op.path or op.id!r}] with all on one side of it"
         return Violation(
             code=code,
@@ -173,8 +144,8 @@ class _Check:
             call=op.call,
             line=op.line,
             rule=_RULES[code],
-            measured=measured,
-            limit=limit,
+            found=found,
+            allowed=allowed,
             fixes=(*fixes, stay),
         )
 

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
+from bitspike.findings import Violation
 from bitspike.hardware.chips.branches import Branch, Bundle, Reader
 from bitspike.hardware.chips.check_neuron import listed, neuron_violations, neuron_widths
 from bitspike.hardware.chips.chip import Chip, Rule, load
 from bitspike.hardware.chips.fixes import cost_of, fixes, heaviest, widths_below
-from bitspike.hardware.chips.report import Cost, Report, Violation, number, say
+from bitspike.hardware.chips.report import Cost, Report, number, say
 from bitspike.integer.bounds.widths import bounds
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import (
@@ -153,7 +154,7 @@ class _Check:
             if isinstance(origin, Weighted):
                 text = f"{_words(node)} reads the sums of {origin.path}"
                 rule = "a neuron stands between two layers with weights"
-                yield say(node, "E101", text, rule, fixes=("a neuron behind the first of them",))
+                yield say(node, "E103", text, rule, fixes=("a neuron behind the first of them",))
             elif isinstance(origin, Add) and self.chip.wire_bits == 1:
                 text = f"{_words(node)} reads the sum of spikes of {origin.path}"
                 fix = ("a neuron behind the addition",)

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from bitspike.findings import Violation
 from bitspike.hardware.chips.chip import Chip
-from bitspike.hardware.chips.report import NeuronWidths, Violation, say
+from bitspike.hardware.chips.report import NeuronWidths, say
 from bitspike.integer.bounds.widths import Bounds, bits_of
 from bitspike.integer.nodes import Integers, Neuron
 
@@ -26,7 +27,7 @@ def neuron_violations(node: Neuron, found: Bounds, chip: Chip, *, gains: list[In
     alone = np.abs(node.bias.mean(0)) > node.threshold.min(0)
     if alone.any():
         text = f"{np.broadcast_to(alone, (node.shape[0],)).mean():.0%} of the channels"
-        yield say(node, "N302", text, "a bias per step beyond the threshold decides alone at the start of a run")
+        yield say(node, "N305", text, "a bias per step beyond the threshold decides alone at the start of a run")
 
 
 def neuron_widths(node: Neuron, found: Bounds) -> NeuronWidths:

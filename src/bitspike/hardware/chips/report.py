@@ -5,28 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Any
 
 from bitspike.errors import CheckFailed
+from bitspike.findings import Violation
 from bitspike.integer.nodes import Node
-
-Severity = Literal["error", "warning", "note"]
-SEVERITIES: dict[str, Severity] = {"E": "error", "W": "warning", "N": "note"}
-
-CODES = {
-    "E101": "two layers with weights and no neuron between them",
-    "E102": "the fan-in of a neuron is too large",
-    "E103": "a signed value, or one of several bits, on a wire that carries spikes",
-    "E106": "the chip has no such operation",
-    "E108": "a number needs more bits than the chip has",
-    "E110": "the chip's neuron cannot do this",
-    "E111": "another limit of the chip",
-    "W203": "a branch of an addition uses fewer than half of its levels",
-    "W210": "a linear layer breaks a rule that the chip states for convolutions only",
-    "N301": "computed by the host",
-    "N302": "neurons that the bias alone makes fire or keeps silent",
-}
-"""What each code means."""
 
 
 def number(value: Fraction | float) -> str:
@@ -37,45 +20,6 @@ def number(value: Fraction | float) -> str:
         ('1152', '0.333')
     """
     return str(int(value)) if value == int(value) else f"{float(value):.3g}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Violation:
-    """One thing that does not fit.
-
-    Args:
-        code: of :data:`CODES`, or the code of a user's rule.
-        path: of the module.
-        call: which call of it.
-        node: id of the integer node.
-        found: what stands there, in words.
-        rule: what is demanded.
-        measured, limit: as numbers, where there are numbers.
-        fixes: ways out; each of them satisfies the rule.
-    """
-
-    code: str
-    path: str
-    call: int = 0
-    node: str = ""
-    found: str
-    rule: str
-    measured: float | None = None
-    limit: float | None = None
-    fixes: tuple[str, ...] = ()
-
-    @property
-    def severity(self) -> Severity:
-        """``error``, ``warning`` or ``note``, by the first letter of the code."""
-        return SEVERITIES[self.code[0]]
-
-    @property
-    def where(self) -> str:
-        """The module, and the call where there are several."""
-        return self.path if self.call == 0 else f"{self.path}#{self.call}"
-
-    def __str__(self) -> str:
-        return f"{self.code} {self.where}  {self.found}"
 
 
 def say(
@@ -184,7 +128,7 @@ class Report:
             "passed": self.passed,
             "layers": self.layers,
             "failed": self.failed,
-            "violations": [{"severity": v.severity, **asdict(v), "fixes": list(v.fixes)} for v in self.violations],
+            "violations": [_plain(v) for v in self.violations],
             "costs": [asdict(cost) for cost in self.costs],
             "widths": [asdict(width) | {"potential": list(width.potential)} for width in self.widths],
         }
@@ -214,3 +158,9 @@ class Report:
 
 def _of(layers: int) -> str:
     return f"{layers} layer{'s' * (layers != 1)}"
+
+
+def _plain(violation: Violation) -> dict[str, Any]:
+    """Return what a check says of a violation, as plain values for JSON."""
+    keys = ("severity", "code", "path", "call", "node", "found", "rule", "measured", "limit")
+    return {key: getattr(violation, key) for key in keys} | {"fixes": list(violation.fixes)}
