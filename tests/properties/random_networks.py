@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from bitspike.integer.arithmetic import over_time
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import (
     Add,
@@ -32,7 +33,6 @@ from bitspike.integer.nodes import (
     Weight,
     window_shape,
 )
-from bitspike.integer.simulate import over_time
 from bitspike.ops.grids import Dyadic, Grid
 
 Random = np.random.Generator

@@ -32,7 +32,7 @@ from bitspike.integer.nodes import (
     Weight,
     per_channel,
 )
-from bitspike.integer.simulate import run_layer, run_neuron, simulate
+from bitspike.integer.simulate import simulate
 from bitspike.ops.grids import Dyadic, Grid
 
 ONE = np.ones((1, 1), np.int64)
@@ -87,7 +87,7 @@ def test_a_potential_stays_in_its_range_for_every_train_of_currents(seed: int) -
     grid = Grid(1.0, min(0, int(currents.min())), max(1, int(currents.max())))
     entry = Input(id="input", path="input", shape=(1,), grid=grid, constant=False)
     net = IntegerNetwork(steps, (entry, node, readout("neuron", (1,))))
-    spikes, h = run_neuron(node, [trains], steps)
+    spikes, h = node.spiking([trains], steps)
     v = after_reset(node, h, spikes)
     low, high = widths(net)[0].membrane
     assert low <= min(h.min(), v.min())
@@ -101,7 +101,7 @@ def test_the_range_of_a_plain_neuron_is_reached(steps: int, threshold: int, shif
     trains = np.array(list(product(range(-3, 5), repeat=steps))).T[..., None]
     entry = Input(id="input", path="input", shape=(1,), grid=Grid(1.0, -3, 4), constant=False)
     node = plain(threshold, source="input", leak=Dyadic(1, shift))
-    _, h = run_neuron(node, [trains], steps)
+    _, h = node.spiking([trains], steps)
     low, high = widths(IntegerNetwork(steps, (entry, node, readout("neuron", (1,)))))[0].membrane
     assert low == min(0, h.min())
     assert high == h.max()
@@ -133,7 +133,7 @@ def test_the_accumulator_of_a_single_layer_is_reached_by_the_worst_input(data: s
         full[c, group : group + c_in // groups] = codes[c]
     for side in (1, -1):
         worst = np.where(side * full > 0, grid.high, np.where(full == 0, max(grid.low, 0), grid.low))[None]
-        sums = run_layer(layer, [worst], 1)
+        sums = layer.run([worst], 1)
         reached = [int(s) for s in (sums.min(), sums.max(), (sums + bias).min(), (sums + bias).max(), 0)]
         stated = widths(net)[0].accumulator
         assert stated[0] <= min(reached)
@@ -221,10 +221,8 @@ def wires(net: IntegerNetwork, codes: Integers) -> dict[str, Integers]:
     found: dict[str, Integers] = {net.input.id: codes}
     for node in net.nodes[1:]:
         inputs = [found[s] for s in node.sources]
-        if isinstance(node, Neuron):
-            found[node.id] = run_neuron(node, inputs, net.steps)[0].astype(np.int64)
-        elif not isinstance(node, Readout):
-            found[node.id] = run_layer(node, inputs, net.steps).astype(np.int64)
+        if not isinstance(node, Readout):
+            found[node.id] = node.run(inputs, net.steps).astype(np.int64)
     return found
 
 
@@ -356,7 +354,7 @@ def test_the_range_of_a_transposed_convolution_is_reached(dims: int, groups: int
         )  # fmt: skip
         net = IntegerNetwork(1, (entry, node, readout("layer", (4, *made))))
         size = 2 * int(np.prod(inside))
-        taps = run_layer(node, [np.eye(size, dtype=np.int64).reshape(1, size, 2, *inside)], 1)[0].reshape(size, -1)
+        taps = node.run([np.eye(size, dtype=np.int64).reshape(1, size, 2, *inside)], 1)[0].reshape(size, -1)
         up, down = np.maximum(taps, 0).sum(0), np.minimum(taps, 0).sum(0)
         worst = int((up * grid.low + down * grid.high).min()), int((up * grid.high + down * grid.low).max())
         assert bounds_of(net, "out") == (min(worst[0], grid.low), max(worst[1], grid.high))

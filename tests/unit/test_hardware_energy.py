@@ -123,9 +123,7 @@ def test_the_fan_out_is_the_adjoint_of_the_layer_applied_to_ones() -> None:
     # <reach, x> = sum of the layer with all weights 1 applied to x
     ones = replace(node, weight=replace(node.weight, codes=np.ones_like(node.weight.codes)))
     x = np.random.default_rng(0).integers(0, 2, (1, 1, 2, 6, 7))
-    from bitspike.integer.simulate import run_layer
-
-    assert (reach * x[0, 0]).sum() == run_layer(ones, [x], 1).sum()
+    assert (reach * x[0, 0]).sum() == ones.run([x], 1).sum()
 
 
 def test_a_pool_without_neurons_counts_a_value_as_so_many_spikes() -> None:

@@ -29,7 +29,7 @@ from bitspike.integer.nodes import (
     Weight,
     window_shape,
 )
-from bitspike.integer.simulate import run_layer, run_neuron, simulate
+from bitspike.integer.simulate import simulate
 from bitspike.ops.grids import Dyadic
 
 ONE = np.ones((1, 1), np.int64)
@@ -41,7 +41,7 @@ def neuron(threshold: int | Integers, **options: object) -> Neuron:
 
 
 def run(node: Neuron, currents: list[int]) -> tuple[list[int], list[int]]:
-    spikes, potentials = run_neuron(node, [np.array(currents)[:, None, None]], len(currents))
+    spikes, potentials = node.spiking([np.array(currents)[:, None, None]], len(currents))
     return spikes[:, 0, 0].tolist(), potentials[:, 0, 0].tolist()
 
 
@@ -102,7 +102,7 @@ def test_an_initial_potential_counts_from_the_first_step() -> None:
 def test_several_branches_add_up_with_their_gains() -> None:
     node = neuron(9, gains=(2 * ONE, -3 * ONE))
     constant, timed = np.full((1, 1, 1), 5), np.array([0, 1, 2])[:, None, None]
-    _, potentials = run_neuron(node, [constant, timed], 3)
+    _, potentials = node.spiking([constant, timed], 3)
     assert potentials[:, 0, 0].tolist() == [10, 1 + 7, 1 + 7 + 4]
 
 
@@ -121,7 +121,7 @@ def test_convert_check_04_a_constant_current_sends_the_closed_form_of_spikes(sta
             id="n", path="n", sources=("x",), shape=(len(i),), unit=np.ones(1), gains=(ONE,), bias=0 * ONE,
             threshold=th[None], initial=v,
         )  # fmt: skip
-        spikes, _ = run_neuron(node, [i[None, None]], length)
+        spikes, _ = node.spiking([i[None, None]], length)
         assert np.array_equal(spikes.sum(0)[0], np.clip((length * i + v) // th, 0, length))
 
 
@@ -154,7 +154,7 @@ def test_convolutions_equal_loops_over_single_products(dims: int) -> None:
             id="c", path="c", sources=("x",), shape=expected.shape[1:], stride=stride, padding=padding,
             dilation=dilation, groups=groups, weight=Weight(codes=codes, step=np.ones(1), bits=4, low=-8, high=7),
         )  # fmt: skip
-        assert np.array_equal(run_layer(node, [x], 3)[:, 0], expected)
+        assert np.array_equal(node.run([x], 3)[:, 0], expected)
 
 
 @pytest.mark.parametrize("dims", [1, 2, 3])
@@ -165,7 +165,7 @@ def test_pools_equal_loops_over_their_windows(dims: int) -> None:
     shape = (3, *window_shape(x.shape[3:], kernel, stride, padding, (1,) * dims))
     for kind, combine in ((SumPool, sum), (MaxPool, max)):
         node = kind(id="p", path="p", sources=("x",), shape=shape, kernel=kernel, stride=stride, padding=padding)
-        found = run_layer(node, [x], 2)
+        found = node.run([x], 2)
         for place in np.ndindex(*found.shape):
             t, n, c, *at = place
             ranges = [range(max(0, 2 * a - 1), min(5, 2 * a + 2)) for a in at]
@@ -204,7 +204,7 @@ def test_transposed_convolutions_equal_loops_over_single_products(dims: int, gro
             output_padding=more, dilation=dilation, groups=groups,
             weight=Weight(codes=codes, step=np.ones(1), bits=4, low=-8, high=7),
         )  # fmt: skip
-        assert np.array_equal(run_layer(node, [x], 2)[:, 0], spread(x[:, 0], node))
+        assert np.array_equal(node.run([x], 2)[:, 0], spread(x[:, 0], node))
 
 
 def counts_pool(kernel: Shape, stride: Shape, padding: Shape, shape: Shape) -> CountMaxPool:
@@ -220,29 +220,29 @@ def test_convert_check_09_count_max_is_binary_and_its_counts_are_the_largest_cou
     for kernel, stride, padding in ((2, 2, 0), (3, 1, 1), (3, 2, 1), (2, 1, 0)):  # overlapping and padded ones
         windows = (kernel,) * dims, (stride,) * dims, (padding,) * dims
         shape = (3, *window_shape(spikes.shape[3:], *windows, (1,) * dims))
-        found = run_layer(counts_pool(*windows, shape), [spikes], 12)
+        found = counts_pool(*windows, shape).run([spikes], 12)
         assert found.shape == (12, 4, *shape)
         assert set(np.unique(found)) <= {0, 1}
         ored = MaxPool(
             id="o", path="o", sources=("x",), shape=shape, kernel=windows[0], stride=windows[1], padding=windows[2]
         )
-        expected = run_layer(ored, [spikes.sum(0, dtype=np.int64)[None]], 1)[0]
+        expected = ored.run([spikes.sum(0, dtype=np.int64)[None]], 1)[0]
         assert np.array_equal(found.sum(0), expected)
-        wrong += int((run_layer(ored, [spikes], 12).sum(0) != expected).sum())
+        wrong += int((ored.run([spikes], 12).sum(0) != expected).sum())
     assert wrong > 0  # the largest spike of each step counts too many
 
 
 def test_a_pool_of_counts_follows_the_neuron_that_leads() -> None:
     spikes = np.array([[1, 0], [0, 1], [0, 1], [1, 0], [1, 0]])[:, None, None]
     # counts 1,1,1,2,3 and 0,1,2,2,2: the largest is 1,1,2,2,3
-    found = run_layer(counts_pool((2,), (2,), (0,), (1, 1)), [spikes], 5)
+    found = counts_pool((2,), (2,), (0,), (1, 1)).run([spikes], 5)
     assert found[:, 0, 0, 0].tolist() == [1, 0, 1, 0, 1]
 
 
 def test_a_pool_of_counts_below_zero_sees_the_zeros_of_its_padding_only() -> None:
     values = np.array([[-1, -2, -3, -4]] * 2)[:, None, None]
-    assert run_layer(counts_pool((2,), (2,), (0,), (1, 2)), [values], 2).tolist() == [[[[-1, -3]]], [[[-1, -3]]]]
-    assert run_layer(counts_pool((2,), (2,), (1,), (1, 3)), [values], 2).tolist() == [[[[0, -2, 0]]], [[[0, -2, 0]]]]
+    assert counts_pool((2,), (2,), (0,), (1, 2)).run([values], 2).tolist() == [[[[-1, -3]]], [[[-1, -3]]]]
+    assert counts_pool((2,), (2,), (1,), (1, 3)).run([values], 2).tolist() == [[[[0, -2, 0]]], [[[0, -2, 0]]]]
 
 
 def test_a_constant_wire_counts_and_bursts_over_all_steps_that_are_run() -> None:
@@ -250,38 +250,38 @@ def test_a_constant_wire_counts_and_bursts_over_all_steps_that_are_run() -> None
     for steps in (1, 2, 4):
         timed = np.repeat(constant, steps, axis=0)
         for node in (counts_pool((2,), (2,), (0,), (1, 1)), counts_pool((2,), (1,), (1,), (1, 3))):
-            a, b = (run_layer(node, [x[:, :, None]], steps) for x in (constant, timed))
+            a, b = (node.run([x[:, :, None]], steps) for x in (constant, timed))
             assert np.array_equal(np.broadcast_to(a, b.shape), b)
         burst = Burst(id="b", path="b", sources=("x",), shape=(2,))
         expected = [[[3 * steps, 5 * steps]], *[[[0, 0]]] * (steps - 1)]
-        assert run_layer(burst, [constant], steps).tolist() == run_layer(burst, [timed], steps).tolist() == expected
+        assert burst.run([constant], steps).tolist() == burst.run([timed], steps).tolist() == expected
 
 
 def test_a_burst_of_changing_values_is_their_sum() -> None:
     burst = Burst(id="b", path="b", sources=("x",), shape=(1,))
     values = np.array([1, 0, -1, 1, 1], np.int8)[:, None, None]
-    assert run_layer(burst, [values], 5)[:, 0, 0].tolist() == [2, 0, 0, 0, 0]
+    assert burst.run([values], 5)[:, 0, 0].tolist() == [2, 0, 0, 0, 0]
     many = np.ones((300, 1, 1), np.int8)  # beyond what a byte holds
-    assert run_layer(burst, [many], 300)[0, 0, 0] == 300
+    assert burst.run([many], 300)[0, 0, 0] == 300
 
 
 def test_integers_are_moved_and_left_as_they_are() -> None:
     x = np.arange(12).reshape(1, 1, 2, 2, 3)
     base = {"id": "n", "path": "n", "sources": ("x",)}
     pad = Pad(**base, shape=(2, 3, 2), before=(1, -1), after=(0, 0))
-    assert run_layer(pad, [x], 1)[0, 0, 1].tolist() == [[0, 0], [7, 8], [10, 11]]
+    assert pad.run([x], 1)[0, 0, 1].tolist() == [[0, 0], [7, 8], [10, 11]]
     beyond = Pad(**base, shape=(2, 2, 1), before=(-3, 0), after=(3, -2))  # cut away, then zeros
-    assert not run_layer(beyond, [x], 1).any()
+    assert not beyond.run([x], 1).any()
     large = Upsample(**base, shape=(2, 4, 3), factors=(2, 1))
-    assert run_layer(large, [x], 1)[0, 0, 0].tolist() == [[0, 1, 2], [0, 1, 2], [3, 4, 5], [3, 4, 5]]
+    assert large.run([x], 1)[0, 0, 0].tolist() == [[0, 1, 2], [0, 1, 2], [3, 4, 5], [3, 4, 5]]
     turned = Transpose(**base, shape=(3, 2, 2), axes=(2, 0, 1))
-    assert run_layer(turned, [x], 1)[0, 0, 2].tolist() == [[2, 5], [8, 11]]
+    assert turned.run([x], 1)[0, 0, 2].tolist() == [[2, 5], [8, 11]]
     part = Slice(**base, shape=(1, 2, 3), start=1, stop=2)
-    assert run_layer(part, [x], 1)[0, 0, 0].tolist() == [[6, 7, 8], [9, 10, 11]]
+    assert part.run([x], 1)[0, 0, 0].tolist() == [[6, 7, 8], [9, 10, 11]]
 
 
 def test_a_concatenation_of_a_constant_and_a_changing_wire_changes() -> None:
     constant, timed = np.array([[[7]]]), np.array([0, 1, 1], np.int8)[:, None, None]
     both = Concat(id="c", path="c", sources=("x", "y"), shape=(2,))
-    assert run_layer(both, [constant, timed], 3)[:, 0].tolist() == [[7, 0], [7, 1], [7, 1]]
-    assert run_layer(both, [constant, constant], 3).tolist() == [[[7, 7]]]
+    assert both.run([constant, timed], 3)[:, 0].tolist() == [[7, 0], [7, 1], [7, 1]]
+    assert both.run([constant, constant], 3).tolist() == [[[7, 7]]]

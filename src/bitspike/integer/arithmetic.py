@@ -1,4 +1,4 @@
-"""Sums of products and windows in integers, exactly: what the layers of the definition compute.
+"""Sums of products and windows in integers, exactly: what the nodes of a network compute with.
 
 Sums of products go through NumPy's matrix product in float64 or float32 only where the sum of magnitudes proves that
 every partial sum is an integer that this format holds exactly (below 2**53 or 2**24); then no rounding can happen in
@@ -8,6 +8,7 @@ any order of summation. Otherwise they are summed in int64.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -94,30 +95,6 @@ def over_windows(
     return result
 
 
-def window_shape(inside: Shape, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape) -> Shape:
-    """Return how many windows fit along each axis: floor((n + 2 p - d (k - 1) - 1) / s) + 1.
-
-    Example:
-        >>> window_shape((28, 28), kernel=(5, 5), stride=(2, 2), padding=(2, 2), dilation=(1, 1))
-        (14, 14)
-    """
-    axes = zip(inside, kernel, stride, padding, dilation, strict=True)
-    return tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in axes)
-
-
-def per_channel(values: Integers, dims: int) -> Integers:
-    """Reshape [.., C] parameters so that they broadcast against [.., N, C, ...] with ``dims`` axes after the batch.
-
-    [1 or T, 1 or C] becomes [1 or T, 1, 1 or C, 1, ...]; [1 or C] becomes [1, 1 or C, 1, ...].
-
-    Example:
-        >>> per_channel(np.zeros((1, 8), np.int64), dims=3).shape
-        (1, 1, 8, 1, 1)
-    """
-    lead = values.shape[:-1]
-    return values.reshape(*lead, 1, values.shape[-1], *[1] * (dims - 1))
-
-
 def exact_format(x: Whole, w: Integers) -> type[np.float32 | np.float64 | np.int64]:
     """Return the fastest number format in which ``x @ w`` is exact in any order of summation.
 
@@ -156,3 +133,78 @@ def _windows(x: Numbers, kernel: Shape, stride: Shape, dilation: Shape | None = 
     steps = tuple(slice(None, None, s) for s in stride)
     inside = tuple(slice(None, None, d) for d in dilation)
     return view[(slice(None), slice(None), *steps, *inside)]
+
+
+def by_step(x: Whole, layer: Callable[[Whole], Integers]) -> Integers:
+    """Run a layer of [N, ...] on every step of [T, N, ...]: time is folded into the batch."""
+    out = layer(x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]))
+    return out.reshape(*x.shape[:2], *out.shape[1:])
+
+
+def over_time(x: Whole, steps: int) -> Integers:
+    """Return the sum of a wire [T or 1, N, ...] over all steps, int64 [N, ...].
+
+    Example:
+        >>> over_time(np.array([[7]]), steps=4), over_time(np.array([[1], [2]]), steps=2)
+        (array([28]), array([3]))
+    """
+    total: Integers = x.sum(0, dtype=np.int64) if len(x) == steps else x[0].astype(np.int64) * steps
+    return total
+
+
+def still(values: Integers) -> bool:
+    """Tell whether parameters [1 or T, 1 or C] are the same at every step.
+
+    Example:
+        >>> still(np.array([[3, 4]])), still(np.array([[3], [4]]))
+        (True, False)
+    """
+    return bool((values == values[:1]).all())
+
+
+def window_shape(inside: Shape, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape) -> Shape:
+    """Return how many windows fit along each axis: floor((n + 2 p - d (k - 1) - 1) / s) + 1.
+
+    Example:
+        >>> window_shape((28, 28), kernel=(5, 5), stride=(2, 2), padding=(2, 2), dilation=(1, 1))
+        (14, 14)
+    """
+    axes = zip(inside, kernel, stride, padding, dilation, strict=True)
+    return tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in axes)
+
+
+def per_channel(values: Integers, dims: int) -> Integers:
+    """Reshape [.., C] parameters so that they broadcast against [.., N, C, ...] with ``dims`` axes after the batch.
+
+    [1 or T, 1 or C] becomes [1 or T, 1, 1 or C, 1, ...]; [1 or C] becomes [1, 1 or C, 1, ...].
+
+    Example:
+        >>> per_channel(np.zeros((1, 8), np.int64), dims=3).shape
+        (1, 1, 8, 1, 1)
+    """
+    lead = values.shape[:-1]
+    return values.reshape(*lead, 1, values.shape[-1], *[1] * (dims - 1))
+
+
+def readers_along(inside: int, out: int, kernel: int, stride: int, padding: int, dilation: int) -> Integers:
+    """Count, for every place along an axis, the pairs of output and tap that read it.
+
+    Example:
+        >>> readers_along(4, 4, kernel=3, stride=1, padding=1, dilation=1)
+        array([2, 3, 3, 2])
+    """
+    places = (np.arange(out) * stride - padding)[:, None] + dilation * np.arange(kernel)[None]
+    return np.bincount(places[(places >= 0) & (places < inside)], minlength=inside)
+
+
+def outer(factor: int, axes: list[Integers]) -> Integers:
+    """Return [1, *axes]: the product of one factor by axis, and of ``factor``.
+
+    Example:
+        >>> outer(2, [np.array([1, 2]), np.array([3])]).tolist()
+        [[[6], [12]]]
+    """
+    result: Integers = np.array(factor)
+    for axis in axes:
+        result = np.multiply.outer(result, axis)
+    return result[None]

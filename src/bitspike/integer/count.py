@@ -26,11 +26,11 @@ import numpy as np
 import numpy.typing as npt
 
 from bitspike.errors import ConstraintError
-from bitspike.integer.arithmetic import Whole
+from bitspike.integer.arithmetic import Whole, over_time, still
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import Add, Input, Integers, MaxPool, Neuron, Node, Readout, per_channel
-from bitspike.integer.schedule import still, timings
-from bitspike.integer.simulate import Trace, check_run, combine, over_time, run_layer
+from bitspike.integer.schedule import timings
+from bitspike.integer.simulate import Trace, check_run
 
 
 def count(net: IntegerNetwork, codes: Integers, *, steps: int | None = None) -> dict[str, Integers]:
@@ -70,9 +70,9 @@ def count(net: IntegerNetwork, codes: Integers, *, steps: int | None = None) -> 
                 found[node.id] = _charge(node, inputs, steps)
             case Add():
                 _refuse_overflow(node, inputs, 0)
-                totals[node.id] = run_layer(node, inputs, 1)
+                totals[node.id] = node.run(inputs, 1)
             case _:
-                totals[node.id] = run_layer(node, inputs, 1)
+                totals[node.id] = node.run(inputs, 1)
     return found
 
 
@@ -81,7 +81,7 @@ def _charge(node: Neuron | Readout, inputs: list[Whole], steps: int) -> Integers
     dims = len(node.shape)
     bias = over_time(node.bias[:steps], steps)
     _refuse_overflow(node, inputs, int(np.abs(bias).max()))
-    charge: Integers = combine(node.gains, inputs, dims, 1)[0] + per_channel(bias, dims)[0]
+    charge: Integers = node.combined(inputs, 1)[0] + per_channel(bias, dims)[0]
     return charge
 
 

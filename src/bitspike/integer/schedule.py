@@ -1,6 +1,6 @@
 """When charge arrives: whether the neurons of a network fire step by step, or layer by layer.
 
-A wire is *constant* (the same at every step), *first* (0 after the first step, as behind a ``Burst``) or *changing*.
+A wire is *constant* (the same at every step), *first* (0 after the first step, as after a ``Burst``) or *changing*.
 Layers, gains and sums keep what they read; a neuron's spikes change.
 """
 
@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
+from bitspike.integer.arithmetic import Integers, still
 from bitspike.integer.network import IntegerNetwork
-from bitspike.integer.nodes import Add, Burst, Input, Integers, Neuron, Readout
+from bitspike.integer.nodes import Gained, Input, Neuron, Readout
 
 Timing = Literal["constant", "first", "changing"]
 Schedule = Literal["synchronous", "layerwise", "mixed"]
@@ -19,7 +20,7 @@ Schedule = Literal["synchronous", "layerwise", "mixed"]
 def schedule(net: IntegerNetwork) -> Schedule:
     """Return when the neurons of a network get their charge.
 
-    ``synchronous``: step t of a neuron reads step t of the layers in front of it. ``layerwise``: every neuron has its
+    ``synchronous``: step t of a neuron reads step t of the layers before it. ``layerwise``: every neuron has its
     whole charge at the first step, or the same charge at every step, so that its spike count depends on nothing but the
     sum; charge that spikes bring comes through a ``Burst``. ``mixed``: some neurons this way, some that way.
 
@@ -43,32 +44,30 @@ def timings(net: IntegerNetwork) -> dict[str, Timing]:
         match node:
             case Input():
                 found[node.id] = "constant" if node.constant else "changing"
-            case Burst():
-                found[node.id] = "first"
             case Neuron():
                 found[node.id] = "changing"
-            case Add() | Readout():
+            case Gained():
                 found[node.id] = _charge(node, sources)
             case _:
-                found[node.id] = _joined(sources)
+                found[node.id] = "first" if node.memory == "all" else _joined(sources)
     return found
 
 
 def _bursts_into_neurons(net: IntegerNetwork) -> bool:
-    """Tell whether a burst stands in front of a neuron, directly or behind other layers."""
+    """Tell whether a neuron reads a burst, directly or through other layers."""
     read: set[str] = set()
     for node in reversed(net.nodes):
         if isinstance(node, Neuron) or (node.id in read and not isinstance(node, Readout)):
-            if isinstance(node, Burst):
+            if node.memory == "all":
                 return True
             read |= set(node.sources)
     return False
 
 
-def _charge(node: Add | Neuron | Readout, sources: list[Timing]) -> Timing:
+def _charge(node: Gained, sources: list[Timing]) -> Timing:
     """Return how the sum of gained sources and bias changes."""
     parts = [_gained(s, g) for s, g in zip(sources, node.gains, strict=True)]
-    if not isinstance(node, Add) and node.bias.any():
+    if isinstance(node, Neuron | Readout) and node.bias.any():
         parts.append("constant" if still(node.bias) else "changing" if node.bias[1:].any() else "first")
     return _joined(parts)
 
@@ -82,14 +81,3 @@ def _gained(source: Timing, gain: Integers) -> Timing:
 def _joined(parts: Iterable[Timing]) -> Timing:
     kinds = set(parts)
     return kinds.pop() if len(kinds) == 1 else "changing"
-
-
-def still(values: Integers) -> bool:
-    """Tell whether parameters [1 or T, 1 or C] are the same at every step.
-
-    Example:
-        >>> import numpy as np
-        >>> still(np.array([[3, 4]])), still(np.array([[3], [4]]))
-        (True, False)
-    """
-    return bool((values == values[:1]).all())

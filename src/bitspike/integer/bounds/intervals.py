@@ -1,44 +1,20 @@
-"""Intervals of integers through the layers of a network: what no input can leave.
+"""Intervals of integers, and the bounds of a node that are made of them: what no input can leave.
 
 An interval has bounds by step and channel and holds 0. So it holds every product and every partial sum too, whatever
-the order of summation. All bounds are exact: int64, or Python's integers where int64 may overflow.
-Derivation: docs/widths.md.
+the order of summation. Each node says how its own follows from those of its sources (``Node.interval``). All bounds are
+exact: int64, or Python's integers where int64 may overflow. Derivation: docs/widths.md.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from bitspike.errors import ConstraintError
-from bitspike.integer.nodes import (
-    Add,
-    Burst,
-    Concat,
-    Convolution,
-    CountMaxPool,
-    Input,
-    Linear,
-    MaxPool,
-    Neuron,
-    Node,
-    Pad,
-    Readout,
-    Reshape,
-    Slice,
-    SumPool,
-    Transpose,
-    TransposedConvolution,
-    Upsample,
-)
-
 Range = tuple[int, int]
-Whole = npt.NDArray[Any]
+Numbers = npt.NDArray[Any]
 """Integers that cannot overflow."""
 
 ROOM = 1 << 61
@@ -53,8 +29,8 @@ class Interval:
         low, high: by step and channel, [1 or T, C]; low <= 0 <= high.
     """
 
-    low: Whole
-    high: Whole
+    low: Numbers
+    high: Numbers
 
     @property
     def span(self) -> Range:
@@ -89,7 +65,7 @@ class Interval:
         return Interval(low.sum(0, keepdims=True), high.sum(0, keepdims=True))
 
 
-def roomy(most: int, *values: Whole) -> tuple[Whole, ...]:
+def roomy(most: int, *values: Numbers) -> tuple[Numbers, ...]:
     """Return values as Python's integers where numbers of magnitude ``most`` come near the end of int64."""
     return values if most < ROOM else tuple(v.astype(object) for v in values)
 
@@ -104,122 +80,100 @@ def union(*ranges: Range) -> Range:
     return min(low for low, _ in ranges), max(high for _, high in ranges)
 
 
-def ends(values: Whole) -> Range:
+def ends(values: Numbers) -> Range:
     """Return the smallest and the largest of some integers."""
     return int(values.min()), int(values.max())
 
 
-def constant(node: Node, low: int, high: int) -> Interval:
-    """Return the same bounds for all steps and channels of a node, widened to hold 0."""
-    shape = (1, node.shape[0])
+def added(sums: Interval, bias: Numbers, right_shift: int = 0) -> tuple[Numbers, Numbers]:
+    """Return the smallest and largest of ``(sum >> right_shift) + bias``, [1 or T, C]; they need not hold 0."""
+    bias, low, high = roomy(sums.size + max(map(abs, ends(bias))), bias, sums.low, sums.high)
+    return (low >> right_shift) + bias, (high >> right_shift) + bias
+
+
+def constant(channels: int, low: int, high: int) -> Interval:
+    """Return the same bounds for all steps and channels, widened to hold 0."""
     low, high = min(low, 0), max(high, 0)
     kind = np.int64 if max(-low, high) < 1 << 63 else object
-    return Interval(np.full(shape, low, kind), np.full(shape, high, kind))
+    return Interval(np.full((1, channels), low, kind), np.full((1, channels), high, kind))
 
 
-def layer(node: Node, inputs: list[Interval], steps: int) -> Interval:
-    """Return the bounds of what leaves a node without gains, or an addition."""
-    match node:
-        case Input():
-            return constant(node, node.grid.low, node.grid.high)
-        case Convolution() | Linear() | TransposedConvolution():
-            return _weighted(node, inputs[0])
-        case SumPool():
-            return inputs[0].times(math.prod(node.kernel))
-        case MaxPool() | CountMaxPool() | Upsample() | Pad():
-            # The largest count grows by no more than the largest growth of a count, and falls by no more either.
-            return inputs[0]
-        case Burst():
-            return _burst(inputs[0], steps)
-        case Concat():
-            return Interval(_side_by_side([x.low for x in inputs]), _side_by_side([x.high for x in inputs]))
-        case Slice():
-            return Interval(inputs[0].low[:, node.start : node.stop], inputs[0].high[:, node.start : node.stop])
-        case Reshape():
-            return _reshaped(node, inputs[0])
-        case Transpose():
-            return inputs[0] if node.axes[0] == 0 else _mixed(node, inputs[0])
-        case Add():
-            return gained(node, inputs)
-    raise ConstraintError(f"node {node.id!r}: no bound is known for a {type(node).__name__}")
-
-
-def gained(node: Add | Neuron | Readout, inputs: list[Interval]) -> Interval:
-    """Return the bounds of the sum of gain * input, [1 or T, C]."""
-    most = sum(max(map(abs, ends(gain))) * x.size for gain, x in zip(node.gains, inputs, strict=True))
-    low: Whole = np.zeros((1, node.shape[0]), np.int64)
-    high = low
-    for gain, x in zip(node.gains, inputs, strict=True):
-        gain, x_low, x_high = roomy(most, gain, x.low, x.high)
-        a, b = gain * x_low, gain * x_high
-        low, high = low + np.minimum(a, b), high + np.maximum(a, b)
-    return Interval(low, high)
-
-
-def _burst(x: Interval, steps: int) -> Interval:
-    """All at the first step, 0 at every other."""
-    total = x.over_time(steps)
-    rest = np.zeros((steps - 1, x.low.shape[1]), np.int64)
-    return Interval(np.concatenate([total.low, rest]), np.concatenate([total.high, rest]))
-
-
-def _side_by_side(bounds: list[Whole]) -> Whole:
-    longest = max(len(b) for b in bounds)
-    return np.concatenate([np.broadcast_to(b, (longest, b.shape[1])) for b in bounds], axis=1)
-
-
-def _mixed(node: Node, x: Interval) -> Interval:
-    """Return the widest bounds of a step for all channels of a node that mixes them."""
-    shape = (len(x.low), node.shape[0])
+def mixed(x: Interval, channels: int) -> Interval:
+    """Return the widest bounds of a step for all channels of a node that mixes those of its source."""
+    shape = (len(x.low), channels)
     low, high = x.low.min(1, keepdims=True), x.high.max(1, keepdims=True)
     return Interval(np.broadcast_to(low, shape), np.broadcast_to(high, shape))
 
 
-def _reshaped(node: Reshape, x: Interval) -> Interval:
-    each, rest = divmod(node.shape[0], x.low.shape[1])
-    if rest or len(node.shape) > 1:
-        return _mixed(node, x)
-    return Interval(np.repeat(x.low, each, axis=1), np.repeat(x.high, each, axis=1))
+def side_by_side(parts: list[Interval]) -> Interval:
+    """Return the bounds of channels that stand one after another."""
+    longest = max(len(x.low) for x in parts)
+
+    def joined(bounds: list[Numbers]) -> Numbers:
+        return np.concatenate([np.broadcast_to(b, (longest, b.shape[1])) for b in bounds], axis=1)
+
+    return Interval(joined([x.low for x in parts]), joined([x.high for x in parts]))
 
 
-def _weighted(node: Convolution | Linear | TransposedConvolution, x: Interval) -> Interval:
-    """Let positive codes meet the largest input and negative ones the smallest."""
-    codes = node.weight.codes
-    most = max(map(abs, ends(codes))) * codes.size
+def weighted(x: Interval, codes: Numbers) -> Interval:
+    """Return the bounds of sums of products: positive codes meet the largest input and negative ones the smallest.
+
+    Args:
+        x: of the source.
+        codes: all that meet in one output, [groups, C_out/groups, C_in/groups, *taps].
+    """
+    most = max(map(abs, ends(codes))) * codes.size if codes.size else 0
     (codes,) = roomy(most, codes)
-    low, high = [], []
-    for phase in _phases(node, codes):
-        # Sum the taps of one sign per input channel: [groups, C_out/groups, C_in/groups].
-        axes = tuple(range(3, phase.ndim))
-        up, down = np.maximum(phase, 0).sum(axes), np.minimum(phase, 0).sum(axes)
-        reach = int((up - down).sum(2).max()) * x.size
-        up, down, *ends_of_x = roomy(reach, up, down, x.low, x.high)
-        lo, hi = (b.reshape(len(b), len(up), up.shape[2]) for b in ends_of_x)
-        high.append(_products(hi, up) + _products(lo, down))
-        low.append(_products(lo, up) + _products(hi, down))
-    return Interval(np.minimum.reduce(low), np.maximum.reduce(high))
+    # Taps of one sign add up per input channel: [groups, C_out/groups, C_in/groups].
+    axes = tuple(range(3, codes.ndim))
+    up, down = np.maximum(codes, 0).sum(axes), np.minimum(codes, 0).sum(axes)
+    reach = int((up - down).sum(2).max()) * x.size
+    up, down, *ends_of_x = roomy(reach, up, down, x.low, x.high)
+    low, high = (b.reshape(len(b), len(up), up.shape[2]) for b in ends_of_x)
+    return Interval(_products(low, up) + _products(high, down), _products(high, up) + _products(low, down))
 
 
-def _products(bound: Whole, taps: Whole) -> Whole:
+def _products(bound: Numbers, taps: Numbers) -> Numbers:
     """Multiply [steps, groups, C_in/groups] by [groups, C_out/groups, C_in/groups] to [steps, C_out]."""
-    by_group: Whole = (taps[None] @ bound[..., None])[..., 0]
+    by_group: Numbers = (taps[None] @ bound[..., None])[..., 0]
     return by_group.reshape(len(bound), -1)
 
 
-def _phases(node: Convolution | Linear | TransposedConvolution, codes: Whole) -> Iterator[Whole]:
-    """Yield the codes that meet in one output: [groups, C_out/groups, C_in/groups, *taps].
+@dataclass(frozen=True, eq=False)
+class Bounds:
+    """What the numbers of one node cannot leave.
 
-    A transposed convolution gives its outputs, one after the other along an axis, every stride-th tap in turn: tap k
-    adds to the outputs at ``k * dilation`` modulo the stride.
+    Args:
+        wire: what leaves the node, by step and channel; of a read-out, 0.
+        sums: the sum of gain * source, before shift and bias, by step and channel; 0 where there are no gains.
+        current: every sum of gains of a step: before and after the shift, with and without the bias; it holds 0.
+        accumulator: every sum on the way from the last spikes or codes, ``current`` included.
+        membrane: the potential at any moment, before and after the reset; a read-out's sum over time; a pool's counts.
+        state: what is kept from step to step: the potential after the reset, the sum over time, the counts; it holds 0.
+        work: every number that computes the node: partial sums in any order, products of a leak, differences to a
+            threshold, the parameters themselves; it holds 0.
     """
-    groups = 1 if isinstance(node, Linear) else node.groups
-    codes = codes.reshape(groups, len(codes) // groups, *codes.shape[1:])
-    if not isinstance(node, TransposedConvolution):
-        yield codes
-        return
-    codes = codes.swapaxes(1, 2)
-    for phase in np.ndindex(*node.stride):
-        met = codes
-        for axis, (d, s, at) in enumerate(zip(node.dilation, node.stride, phase, strict=True), start=3):
-            met = met.compress(np.arange(codes.shape[axis]) * d % s == at, axis)
-        yield met
+
+    wire: Interval
+    sums: Interval
+    current: Range = (0, 0)
+    accumulator: Range = (0, 0)
+    membrane: Range = (0, 0)
+    state: Range = (0, 0)
+    work: Range = (0, 0)
+
+    @property
+    def size(self) -> int:
+        """The largest magnitude of all."""
+        low, high = union(self.wire.span, self.accumulator, self.membrane, self.state, self.work)
+        return max(-low, high)
+
+
+class Seen:
+    """The smallest and the largest of all numbers that were shown to it."""
+
+    def __init__(self, low: int = 0, high: int = 0) -> None:
+        self.range = low, high
+
+    def add(self, *values: Numbers) -> None:
+        self.range = union(self.range, *map(ends, values))

@@ -2,7 +2,7 @@
 
 Slices, joins, reorderings, zeros and reshapes between a signal and a layer are folded into the layer's codes: what is
 left out gets weight 0, what is reordered or repeated takes its weights along, zeros around an image become padding.
-The places are followed by running the moves of :mod:`bitspike.integer.simulate` on the numbers of the places.
+The places are followed by running the moves on the numbers of the places.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import numpy.typing as npt
 from bitspike.integer.arithmetic import Whole
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import Concat, Node, Pad, Reshape, Slice, Transpose, Upsample
-from bitspike.integer.simulate import arrange
 
 MOVES = (Concat, Pad, Reshape, Slice, Transpose, Upsample)
 Pair = tuple[int, int]
@@ -76,7 +75,7 @@ def places(
             return None
         sources = [follow(net[s]) for s in node.sources]
         found = [s for s in sources if s is not None]
-        return arrange(node, found) if len(found) == len(sources) else None
+        return node.run(found, 1) if len(found) == len(sources) else None
 
     found = follow(net[id])
     return None if found is None else (found[0, 0].astype(np.int64), first)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
-from bitspike.integer.arithmetic import Integers
-from bitspike.integer.nodes.base import Gained, Node
+import numpy as np
+
+from bitspike.integer.arithmetic import Integers, Shape, Whole, over_time, per_channel
+from bitspike.integer.bounds.intervals import Bounds, Interval, Range, added, constant, ends, union
+from bitspike.integer.nodes.base import Gained, Memory, Node
 from bitspike.ops.grids import Grid
 
 
@@ -24,9 +29,50 @@ class Input(Node):
     coding: str = "direct"
     divisor: float = 1.0
 
+    def interval(self, inputs: list[Interval], steps: int) -> Interval:
+        """Return the ends of its grid."""
+        return constant(self.shape[0], self.grid.low, self.grid.high)
+
+    @property
+    def still(self) -> bool:
+        """Whether the same codes enter at every step."""
+        return self.constant
+
+    def problems(self, inputs: list[Shape], steps: int) -> Iterator[str]:
+        """Yield that it reads something."""
+        if inputs:
+            yield "an input reads nothing"
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Readout(Gained):
     """What leaves the network: the sum over all steps of gain * source, plus bias. [N, ...], without a time axis."""
 
+    memory: ClassVar[Memory] = "past"
+
     bias: Integers
+
+    def run(self, inputs: list[Whole], steps: int) -> Integers:
+        """Return ``sum over t of (sum over sources of gain * source[t] + bias[t])``, [N, ...]."""
+        bias = per_channel(self.bias[:steps], len(self.shape))
+        return over_time(self.combined(inputs, steps) + bias, steps)
+
+    def interval(self, inputs: list[Interval], steps: int) -> Interval:
+        """Return 0: what it sends leaves the network, and no node reads it."""
+        return constant(self.shape[0], 0, 0)
+
+    def bounds(self, inputs: list[Interval], before: Range, steps: int) -> Bounds:
+        """Bound the sum over time, at any of its moments, and every order of its summation."""
+        sums = self.gained(inputs)
+        low, high = added(sums, self.bias)
+        current = union(sums.span, ends(low), ends(high))
+        total = Interval(np.minimum(low, 0), np.maximum(high, 0)).over_time(steps).span
+        charge = sums.over_time(steps).span
+        bias = Interval(np.minimum(self.bias, 0), np.maximum(self.bias, 0)).over_time(steps).span
+        work = union(current, (charge[0] + bias[0], charge[1] + bias[1]))
+        return Bounds(self.interval(inputs, steps), sums, current, union(current, before), total, total, work)
+
+    def timed_fields(self) -> Iterator[tuple[str, Integers]]:
+        """Yield gains and bias."""
+        yield from super().timed_fields()
+        yield "bias", self.bias

@@ -15,14 +15,28 @@ Step by step, all integers (m / 2**k is the leak, >> an arithmetic shift, that i
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import get_args
+from typing import ClassVar, get_args
 
 import numpy as np
+import numpy.typing as npt
 
 from bitspike.errors import ConstraintError
-from bitspike.integer.arithmetic import Integers, Reals
-from bitspike.integer.nodes.base import Gained
+from bitspike.integer.arithmetic import Integers, Reals, Whole, per_channel
+from bitspike.integer.bounds.intervals import (
+    Bounds,
+    Interval,
+    Numbers,
+    Range,
+    Seen,
+    added,
+    constant,
+    ends,
+    roomy,
+    union,
+)
+from bitspike.integer.nodes.base import Gained, Memory
 from bitspike.ops.grids import Dyadic, Fire, Leak, Reset
 
 
@@ -40,6 +54,9 @@ class Neuron(Gained):
         floor: lower clamp of the potential, or None.
         width: bits at which the potential saturates, or None.
     """
+
+    memory: ClassVar[Memory] = "past"
+    linear: ClassVar[bool] = False
 
     bias: Integers
     threshold: Integers
@@ -71,3 +88,119 @@ class Neuron(Gained):
         }
         if found := [text for text, wrong in problems.items() if wrong]:
             raise ConstraintError(f"neuron {self.id!r}: {'; '.join(found)}")
+
+    def run(self, inputs: list[Whole], steps: int) -> Whole:
+        """Return the spikes of :meth:`spiking`."""
+        return self.spiking(inputs, steps)[0]
+
+    def spiking(self, inputs: list[Whole], steps: int) -> tuple[npt.NDArray[np.int8], Integers]:
+        """Run all steps; returns spikes int8 and potentials before reset (h) int64, [T, N, ...]."""
+        dims = len(self.shape)
+        current = self.combined(inputs, steps) >> self.right_shift
+        current = current + per_channel(self.bias[:steps], dims)
+        threshold = per_channel(self.threshold[:steps], dims)
+        samples = current.shape[1]
+        v = np.broadcast_to(per_channel(self.initial, dims), (samples, *self.shape)).astype(np.int64)
+        emitted = np.zeros((samples, *self.shape), np.int64)
+        spikes = np.empty((steps, samples, *self.shape), np.int8)
+        potentials = np.empty((steps, samples, *self.shape), np.int64)
+        m, k = self.leak.numerator, self.leak.shift
+        leaks = (m, k) != (1, 0)
+        v_reset, retract = per_channel(self.v_reset, dims), per_channel(self.retract, dims)
+        for t in range(steps):
+            i = current[min(t, len(current) - 1)]
+            theta = threshold[min(t, len(threshold) - 1)]
+            if not leaks:
+                h = v + i
+            elif self.leak_order == "before":
+                h = ((v * m) >> k) + i
+            else:
+                h = ((v + i) * m) >> k
+            if self.floor is not None:
+                h = np.maximum(h, self.floor)
+            if self.width is not None:
+                h = np.clip(h, -(1 << (self.width - 1)), (1 << (self.width - 1)) - 1)
+            fired = h >= theta if self.fire == "ge" else h > theta
+            spikes[t], potentials[t] = fired, h
+            if self.signed:
+                spikes[t] -= (h <= -retract) & (emitted > 0)
+                emitted += spikes[t]
+            v = h - theta * spikes[t] if self.reset == "soft" else np.where(fired, v_reset, h)
+        return spikes, potentials
+
+    def timed_fields(self) -> Iterator[tuple[str, Integers]]:
+        """Yield gains, bias and threshold."""
+        yield from super().timed_fields()
+        yield from (("bias", self.bias), ("threshold", self.threshold))
+
+    def channel_fields(self) -> Iterator[tuple[str, Integers]]:
+        """Yield the potentials that are the same at every step."""
+        yield from (("initial", self.initial), ("v_reset", self.v_reset), ("retract", self.retract))
+
+    # --- bounds: the equations of ``spiking`` once more, on intervals; docs/widths.md derives them ---
+
+    def interval(self, inputs: list[Interval], steps: int) -> Interval:
+        """Return 0 and 1, and -1 where spikes are taken back."""
+        return constant(self.shape[0], -1 if self.signed else 0, 1)
+
+    def bounds(self, inputs: list[Interval], before: Range, steps: int) -> Bounds:
+        """Bound the current, the potential at any moment, and every number on the way."""
+        sums = self.gained(inputs)
+        i_low, i_high = added(sums, self.bias, self.right_shift)
+        current = union(sums.span, ends(i_low), ends(i_high))
+        membrane, state, work = Seen(*ends(self.initial)), Seen(), Seen(*current)
+        work.add(self.bias, self.threshold, *[self.v_reset] * (self.reset == "hard"), *[-self.retract] * self.signed)
+        self._follow(i_low, i_high, steps, membrane, state, work)
+        reach = union(current, before)
+        wire = self.interval(inputs, steps)
+        return Bounds(wire, sums, current, reach, membrane.range, state.range, union(work.range, membrane.range))
+
+    def _follow(self, i_low: Numbers, i_high: Numbers, steps: int, membrane: Seen, state: Seen, work: Seen) -> None:
+        """Follow the interval of the potential through all steps and show what happens on the way."""
+        m, k = self.leak.numerator, self.leak.shift
+        low: Numbers = self.initial
+        high: Numbers = self.initial
+        state.add(low, high)
+        for t in range(steps):
+            a, b = i_low[min(t, len(i_low) - 1)], i_high[min(t, len(i_high) - 1)]
+            theta = self.threshold[min(t, len(self.threshold) - 1)]
+            most = max(map(abs, union(ends(low), ends(high)))) + max(map(abs, union(ends(a), ends(b))))
+            low, high, a, b = roomy(most * max(1, m), low, high, a, b)
+            if self.leak_order == "before":
+                work.add(low * m, high * m)
+                h_low, h_high = ((low * m) >> k) + a, ((high * m) >> k) + b
+            else:
+                membrane.add(low + a, high + b)
+                work.add((low + a) * m, (high + b) * m)
+                h_low, h_high = ((low + a) * m) >> k, ((high + b) * m) >> k
+            work.add(h_low, h_high)
+            h_low, h_high = self._limited(h_low, h_high)
+            low, high = self._reset(h_low, h_high, theta)
+            membrane.add(h_low, h_high, low, high)
+            state.add(low, high)
+
+    def _limited(self, low: Numbers, high: Numbers) -> tuple[Numbers, Numbers]:
+        """Return the interval after the lower clamp and the saturation."""
+        if self.floor is not None:
+            low, high = np.maximum(low, self.floor), np.maximum(high, self.floor)
+        # Numbers that are still int64 lie inside a wider saturation anyway, whose ends int64 does not hold.
+        if self.width is not None and (self.width <= 64 or low.dtype == object):
+            edge = 1 << (self.width - 1)
+            low, high = np.clip(low, -edge, edge - 1), np.clip(high, -edge, edge - 1)
+        return low, high
+
+    def _reset(self, low: Numbers, high: Numbers, theta: Numbers) -> tuple[Numbers, Numbers]:
+        """Return the interval after the reset."""
+        # The largest potential that does not fire: threshold - 1 for "ge", threshold for "gt".
+        quiet = theta - 1 if self.fire == "ge" else theta
+        may, must = high > quiet, low > quiet
+        soft = self.reset == "soft"
+        top = high - theta if soft else self.v_reset
+        bottom = np.maximum(low, quiet + 1) - theta if soft else self.v_reset
+        new_low = np.where(must, bottom, np.where(may, np.minimum(low, bottom), low))
+        new_high = np.where(must, top, np.where(may, np.maximum(quiet, top), high))
+        if self.signed:
+            # A spike taken back adds the threshold to a potential of at most -retract.
+            back = np.minimum(high, -self.retract) + theta
+            new_high = np.where(low <= -self.retract, np.maximum(new_high, back), new_high)
+        return new_low, new_high

@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
 
 from bitspike.errors import ConstraintError
-from bitspike.integer.arithmetic import Integers, Reals, Shape
+from bitspike.integer.arithmetic import (
+    Integers,
+    Reals,
+    Shape,
+    Whole,
+    by_step,
+    convolve,
+    convolve_transposed,
+    multiply,
+    outer,
+    readers_along,
+    window_shape,
+)
+from bitspike.integer.bounds.intervals import Interval, weighted
 from bitspike.integer.nodes.base import Node
 
 
@@ -42,26 +60,74 @@ class Weight:
 class Weighted(Node):
     """The base of all layers that multiply what they read by weight codes."""
 
+    by_channel: ClassVar[bool] = False
+    output_axis: ClassVar[int] = 0
+    """The axis of the codes along which the output channels of a group lie."""
+
     weight: Weight
+
+    def meeting(self) -> Iterator[Whole]:
+        """Yield the codes that meet in one output, once per set of taps: [groups, C_out/groups, C_in/groups, *taps]."""
+        yield self.weight.codes[None]
+
+    def interval(self, inputs: list[Interval], steps: int) -> Interval:
+        """Return the widest bounds of all sums of products."""
+        found = [weighted(inputs[0], codes) for codes in self.meeting()]
+        return Interval(np.minimum.reduce([i.low for i in found]), np.maximum.reduce([i.high for i in found]))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Convolution(Weighted):
-    """A convolution of one, two or three dimensions; zero padding."""
+    """A convolution of one, two or three dimensions; zero padding.
+
+    ``y_o = sum over channels of the group and taps k of w_k * x_(o * stride + k * dilation - padding)``
+    """
+
+    operation: ClassVar[str] = "convolution"
 
     stride: Shape
     padding: Shape
     dilation: Shape
     groups: int = 1
 
+    def run(self, inputs: list[Whole], steps: int) -> Integers:
+        """Convolve every step."""
+        window = {"stride": self.stride, "padding": self.padding, "dilation": self.dilation}
+        return by_step(inputs[0], lambda x: convolve(x, self.weight.codes, **window, groups=self.groups))
+
+    def shape_of(self, source: Shape) -> Shape | None:
+        """Return one place per window."""
+        out, per_group, *kernel = self.weight.codes.shape
+        if len(kernel) != len(source) - 1 or per_group * self.groups != source[0] or out % self.groups:
+            return None
+        return (out, *window_shape(source[1:], tuple(kernel), self.stride, self.padding, self.dilation))
+
+    def meeting(self) -> Iterator[Whole]:
+        """Yield all codes: every window meets the whole kernel."""
+        codes = self.weight.codes
+        yield codes.reshape(self.groups, len(codes) // self.groups, *codes.shape[1:])
+
+    def operations(self, source: Shape) -> int:
+        """Return one product per code and place of the output."""
+        return self.weight.codes.size * math.prod(self.shape[1:])
+
+    def reach(self, source: Shape) -> Integers:
+        """Return the windows that hold a place, times the output channels of its group."""
+        kernel = self.weight.codes.shape[2:]
+        axes = zip(source[1:], self.shape[1:], kernel, self.stride, self.padding, self.dilation, strict=True)
+        return outer(self.shape[0] // self.groups, [readers_along(*axis) for axis in axes])
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class TransposedConvolution(Weighted):
     """A transposed convolution of one, two or three dimensions; codes are [C_in, C_out/groups, *kernel].
 
-    The weight's ``step`` is [1] or [C_out]. Every input integer is spread over the kernel with the given stride;
-    ``padding`` cuts that much off every side and ``output_padding`` adds rows at the end.
+    The integer at place i adds ``w_k * x_i`` to place ``i * stride + k * dilation - padding``. The weight's ``step`` is
+    [1] or [C_out]; ``padding`` cuts that much off every side and ``output_padding`` adds rows at the end.
     """
+
+    operation: ClassVar[str] = "transposed_convolution"
+    output_axis: ClassVar[int] = 1
 
     stride: Shape
     padding: Shape
@@ -69,7 +135,67 @@ class TransposedConvolution(Weighted):
     dilation: Shape
     groups: int = 1
 
+    def run(self, inputs: list[Whole], steps: int) -> Integers:
+        """Spread every step over the kernel."""
+        window = {
+            "stride": self.stride, "padding": self.padding, "output_padding": self.output_padding,
+            "dilation": self.dilation,
+        }  # fmt: skip
+        return by_step(inputs[0], lambda x: convolve_transposed(x, self.weight.codes, **window, groups=self.groups))
+
+    def shape_of(self, source: Shape) -> Shape | None:
+        """Return what the spread kernels cover, less the padding."""
+        into, per_group, *kernel = self.weight.codes.shape
+        if len(kernel) != len(source) - 1 or into != source[0] or into % self.groups:
+            return None
+        axes = zip(source[1:], kernel, self.stride, self.padding, self.output_padding, self.dilation, strict=True)
+        grown = ((n - 1) * s - 2 * p + d * (k - 1) + o + 1 for n, k, s, p, o, d in axes)
+        return (per_group * self.groups, *grown)
+
+    def meeting(self) -> Iterator[Whole]:
+        """Yield every stride-th tap in turn: tap k adds to the outputs at ``k * dilation`` modulo the stride."""
+        codes = self.weight.codes
+        codes = codes.reshape(self.groups, len(codes) // self.groups, *codes.shape[1:]).swapaxes(1, 2)
+        for phase in np.ndindex(*self.stride):
+            taps = codes
+            for axis, (d, s, at) in enumerate(zip(self.dilation, self.stride, phase, strict=True), start=3):
+                taps = taps.compress(np.arange(codes.shape[axis]) * d % s == at, axis)
+            yield taps
+
+    def operations(self, source: Shape) -> int:
+        """Return one product per code and place of the source."""
+        return self.weight.codes.size * math.prod(source[1:])
+
+    def reach(self, source: Shape) -> Integers:
+        """Return the taps that do not fall outside, times the output channels of the group."""
+        kernel, each = self.weight.codes.shape[2:], self.weight.codes.shape[1]
+        axes = zip(source[1:], self.shape[1:], kernel, self.stride, self.padding, self.dilation, strict=True)
+        # Place x meets tap i in output x * s - p + d * i, if there is such an output.
+        inside = [
+            np.array([sum(0 <= x * s - p + d * i < out for i in range(k)) for x in range(n)])
+            for n, out, k, s, p, d in axes
+        ]
+        return outer(each, inside)
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Linear(Weighted):
-    """A matrix product over the last axis."""
+    """A matrix product over the last axis: ``y_o = sum over i of w_oi * x_i``."""
+
+    operation: ClassVar[str] = "linear"
+
+    def run(self, inputs: list[Whole], steps: int) -> Integers:
+        """Multiply every step."""
+        return by_step(inputs[0], lambda x: multiply(x, self.weight.codes.T))
+
+    def shape_of(self, source: Shape) -> Shape | None:
+        """Return one integer per row of the codes."""
+        return self.weight.codes.shape[:1] if self.weight.codes.shape[1:] == source else None
+
+    def operations(self, source: Shape) -> int:
+        """Return one product per code."""
+        return self.weight.codes.size
+
+    def reach(self, source: Shape) -> Integers:
+        """Return all outputs."""
+        return np.full(source, len(self.weight.codes))
