@@ -142,7 +142,7 @@ def test_other_devices_than_cuda_get_no_answer(fresh: pytest.MonkeyPatch) -> Non
 
 def test_triton_is_not_imported_before_a_tensor_on_cuda_asks_for_it() -> None:
     code = (
-        "import sys, torch, bitspike as bs; from bitspike.kernels import triton_neuron, triton_activation as _; "
+        "import sys, torch, bitspike as bs; from bitspike.kernels.triton import neuron, activation; "
         "from bitspike.kernels.triton.support import status; "
         "bs.LIF()(torch.ones(2, 1, 3)); status(); print('triton' in sys.modules)"
     )
@@ -154,7 +154,7 @@ def test_triton_is_not_imported_before_a_tensor_on_cuda_asks_for_it() -> None:
 def test_every_file_can_be_imported_where_triton_is_not_installed() -> None:
     code = (
         "import sys, torch, bitspike as bs; sys.modules['triton'] = None; "
-        "from bitspike.kernels import triton_clip, triton_loop, triton_support as support; "
+        "from bitspike.kernels.triton import clip, loop, support; "
         "print(support.available(torch.device('cuda')), support.status())"
     )
     environment = {k: v for k, v in os.environ.items() if k not in ("TRITON_INTERPRET", "BITSPIKE_KERNELS")}
