@@ -11,8 +11,9 @@ from torch.nn import functional as F
 
 from bitspike.conversion.build.units import Weighted, shared_unit
 from bitspike.conversion.calibrate.thresholds import MaxThreshold
-from bitspike.conversion.finetune.prepare import Prepared, prepare
-from bitspike.conversion.finetune.shared_step import Branch, SharedStep, Within, default_scale
+from bitspike.conversion.finetune.prepare import prepare
+from bitspike.conversion.finetune.prepared import Prepared
+from bitspike.conversion.finetune.shared_step import Member, SharedStep, Within, default_scale
 from bitspike.errors import ConstraintError
 from bitspike.graph.rebuild import rebuild
 from bitspike.integer.saved.packing import pack, unpack
@@ -275,7 +276,7 @@ def pair(bits: tuple[int, int], ratio: float = 1.0, **choices: bool) -> tuple[Sh
     with torch.no_grad():
         layers[1].weight *= ratio * 2 / 15  # the currents of both then reach equally far
     acts = [ClipFloorShift(8, 2.0), ClipFloorShift(8, 5.0)]
-    branches = [Branch(m, bits=b, sources=(a,)) for m, b, a in zip(layers, bits, acts, strict=True)]
+    branches = [Member(m, bits=b, sources=(a,)) for m, b, a in zip(layers, bits, acts, strict=True)]
     group = SharedStep(branches, **choices)
     group.attach()
     return group, layers
@@ -301,7 +302,7 @@ def test_one_count_is_worth_the_same_in_every_branch(bits: tuple[int, int], per_
 
 def test_the_unit_of_one_bit_has_the_least_squared_error() -> None:
     group, layers = pair((1, 1))
-    currents = torch.cat([(b.latent().abs() * v).flatten() for b, v in zip(group.branches, (2.0, 5.0), strict=True)])
+    currents = torch.cat([(b.latent().abs() * v).flatten() for b, v in zip(group.members, (2.0, 5.0), strict=True)])
     torch.testing.assert_close(group.unit(), currents.mean().reshape(1))
     assert all(set(c.codes.unique().tolist()) == {-1, 1} for c in map(weight_codes, layers) if c is not None)
 
@@ -310,7 +311,7 @@ def test_the_unit_follows_lambda_and_weights() -> None:
     group, layers = pair((4, 4))
     before = group.unit()
     with torch.no_grad():
-        for branch in group.branches:
+        for branch in group.members:
             branch.sources[0].clip *= 3
     torch.testing.assert_close(group.unit(), 3 * before)
     with torch.no_grad():
@@ -351,7 +352,7 @@ def test_a_skip_weighs_a_whole_number_of_counts() -> None:
 def test_the_share_of_a_pool_enters_the_unit() -> None:
     torch.manual_seed(0)
     layers = [nn.Linear(3, 2, bias=False), nn.Linear(3, 2, bias=False)]
-    group = SharedStep([Branch(layers[0], bits=4, share=0.25), Branch(layers[1], bits=4)])
+    group = SharedStep([Member(layers[0], bits=4, share=0.25), Member(layers[1], bits=4)])
     group.attach()
     a, b = (c for c in map(weight_codes, layers) if c is not None)
     torch.testing.assert_close(a.scale * 0.25, b.scale, rtol=1e-5, atol=0)

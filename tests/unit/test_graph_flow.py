@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from bitspike.graph.flow import Meeting, meetings, merged, neurons, origins, spikes, ties
+from bitspike.conversion.finetune.weight_grids import sums_of
+from bitspike.graph.flow import merged, neurons, origins, spikes, ties
 from bitspike.graph.ir import Graph, Op
 
 POOL = {"kernel": (2, 2), "stride": (2, 2), "padding": (0, 0)}
@@ -68,26 +69,33 @@ def test_origins_name_the_neurons_and_what_one_count_is_worth() -> None:
     assert dict(origins(SUMS, "cat")) == {"sum": 1.0, "rb": 1.0}
 
 
+def several(graph: Graph) -> list[list[tuple[str, int, int, tuple[str, int] | None]]]:
+    """Return by neuron and read-out the branches of every sum: operation, sign, area of pools after it, joined sum."""
+    sums = [part.branches for part in sums_of(graph) if len(part.branches) > 1]
+    return [[(b.op.id, b.sign, b.area, b.joins) for b in branches] for branches in sums]
+
+
 def test_currents_meet_where_they_are_added() -> None:
-    assert meetings(RESIDUAL) == [
-        Meeting(weighted={"conv": 1.0, "down": 1.0}),
-        Meeting(weighted={"conv2": 1.0}, skips=(("add2", 1, 1.0),)),
+    assert several(RESIDUAL) == [
+        [("conv", 1, 1, None), ("down", 1, 1, None)],
+        [("conv2", 1, 1, None), ("relu2", 1, 1, ("add2", 1))],
     ]
-    assert meetings(SUMS) == []
+    assert several(SUMS) == []
 
 
-def test_a_pool_behind_a_branch_leaves_a_share() -> None:
-    found = meetings(
-        graph(
-            ("x", "input", ()),
-            ("a", "convolution", ("x",)),
-            ("p", "avg_pool", ("a",), POOL),
-            ("b", "convolution", ("x",)),
-            ("add", "add", ("p", "b"), {"signs": (1, -1)}),
-            ("output", "output", ("add",)),
-        )
+def test_a_pool_after_a_branch_leaves_a_share() -> None:
+    pooled = graph(
+        ("x", "input", ()),
+        ("a", "convolution", ("x",)),
+        ("p", "avg_pool", ("a",), POOL),
+        ("b", "convolution", ("x",)),
+        ("add", "add", ("p", "b"), {"signs": (1, -1)}),
+        ("output", "output", ("add",)),
     )
-    assert found == [Meeting(weighted={"a": 0.25, "b": 1.0})]
+    assert several(pooled) == [[("a", 1, 4, None), ("b", -1, 1, None)]]
+    (readout,) = sums_of(pooled)
+    assert readout.leaves
+    assert readout.kinds_until_next_neuron(pooled["a"]) == {"avg_pool", "output"}
 
 
 def test_what_is_concatenated_is_tied() -> None:

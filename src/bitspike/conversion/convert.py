@@ -18,7 +18,7 @@ from bitspike.conversion.calibrate.thresholds import MSEThreshold
 from bitspike.conversion.converted import plain_names, saved_grids, saved_shifts, saved_values
 from bitspike.conversion.correct.automatic import choose
 from bitspike.conversion.correct.walk import PIPELINES, Corrections, find_shifts
-from bitspike.conversion.finetune.prepare import Prepared
+from bitspike.conversion.finetune.prepared import Prepared
 from bitspike.conversion.fold.fold import fold
 from bitspike.conversion.region.choose import region
 from bitspike.conversion.region.cut import core_of

@@ -1,4 +1,4 @@
-"""Where spikes come from and where currents meet: questions to a folded graph that several passes ask.
+"""Which operations give spikes and where those come from: questions to a folded graph that several passes ask.
 
 A value is *spikes* when a rate can carry it: the input, what a neuron sends, and what operations that only move, count
 or compare make of these. What a weighted layer gives is a *current*, until it reaches a neuron.
@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
 
-from bitspike.graph.ir import WEIGHTED, Graph, Op
+from bitspike.graph.ir import Graph, Op
 from bitspike.graph.wires import wires
 
 _MOVES = ("reshape", "transpose", "slice", "pad")
@@ -105,40 +104,3 @@ def merged(groups: Iterable[Collection[str]]) -> list[set[str]]:
         others = [g for g in joined if g & group]
         joined = [g for g in joined if not g & group] + [group.union(*others)]
     return joined
-
-
-@dataclass(frozen=True, kw_only=True)
-class Meeting:
-    """What meets in one neuron or read-out, where it is more than one current.
-
-    Args:
-        weighted: by id of the weighted operation, the share that average pools behind it leave of its current.
-        skips: spikes that are added without weights: id of the sum, which of its inputs, the share of pools behind it.
-    """
-
-    weighted: dict[str, float]
-    skips: tuple[tuple[str, int, float], ...] = ()
-
-
-def meetings(graph: Graph) -> list[Meeting]:
-    """Return what meets in neurons and read-outs, wherever weights do not stand alone."""
-    ops, found = {op.id: op for op in graph}, spikes(graph)
-    outputs = [i for op in graph if op.kind == "output" for i in op.inputs if i not in found]
-    groups = []
-    for id in (*neurons(graph), *outputs):
-        weighted: dict[str, float] = {}
-        skips: list[tuple[str, int, float]] = []
-        open_ids = [(ops[id].inputs[0], 1.0)] if ops[id].kind == "relu" else [(id, 1.0)]
-        while open_ids:
-            at, share = open_ids.pop()
-            op = ops[at]
-            if op.kind in WEIGHTED:
-                weighted[at] = share
-            elif at not in found and (moves(op) or op.kind == "add"):
-                skips += [(at, n, share) for n, i in enumerate(op.inputs) if i in found and op.kind == "add"]
-                open_ids.extend((i, share) for i in reversed(op.inputs) if i not in found)
-            elif at not in found and op.kind == "avg_pool":
-                open_ids.append((op.inputs[0], share / math.prod(op.attrs["kernel"])))
-        if weighted and len(weighted) + len(skips) > 1:
-            groups.append(Meeting(weighted=weighted, skips=tuple(skips)))
-    return groups

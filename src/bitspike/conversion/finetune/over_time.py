@@ -13,12 +13,12 @@ from a converted network, Rathi et al., ICLR 2020, arXiv 2005.01807.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import cast
 
 from torch import Tensor, nn
 
-from bitspike.conversion.finetune.prepare import ClippedSum, Prepared
+from bitspike.conversion.finetune.prepared import Prepared
+from bitspike.conversion.finetune.sums import on_operations
 from bitspike.conversion.region.cut import core_of, covers, replaced
 from bitspike.errors import ConstraintError
 from bitspike.graph.flow import spikes
@@ -128,24 +128,21 @@ def over_time(prepared: Prepared, *, neuron: type[Neuron] = IF, surrogate: Surro
     """Return a prepared network that runs over time and shares its parameters; see :class:`PreparedOverTime`."""
     prepared = unwrapped(prepared)
     modes = {module: module.training for module in prepared.modules()}
-    made = PreparedOverTime(prepared, neuron=neuron, surrogate=surrogate).train(prepared.training)
+    network = PreparedOverTime(prepared, neuron=neuron, surrogate=surrogate).train(prepared.training)
     for module, training in modes.items():  # what both share, such as a norm that is frozen, stays in its mode
         module.training = training
-    return made
+    return network
 
 
 def _over_time(prepared: Prepared, neuron: type[Neuron], surrogate: Surrogate) -> nn.Module:
     graph, chosen, steps = prepared.folded, prepared.region, prepared.settings.steps
     core = core_of(graph, chosen)
-    made: Mapping[str, nn.Module] = {
-        id: ClipNeuron(a, neuron=neuron, surrogate=surrogate) for id, a in prepared.activations.items()
-    }
-    neurons = {id: n if graph[id].kind == "relu" else ClippedSum(n) for id, n in made.items()}
+    neurons = {id: ClipNeuron(a, neuron=neuron, surrogate=surrogate) for id, a in prepared.activations.items()}
     counted = spikes(core)
     pools = {
         op.id: _CountMaxPool(CountMaxPool(op.attrs["kernel"], op.attrs["stride"], op.attrs["padding"]), steps)
         for op in core
         if op.kind == "max_pool" and op.id in counted
     }
-    inside = _InSteps(rebuild(core, {**neurons, **pools, **prepared.sums}), steps)
+    inside = _InSteps(rebuild(core, {**on_operations(graph, neurons), **pools, **prepared.sums}), steps)
     return inside if covers(graph, chosen) else rebuild(replaced(graph, chosen, inside))

@@ -1,14 +1,14 @@
-"""One weight grid for all branches that meet in one neuron.
+"""One weight grid for all layers that meet in one neuron.
 
 The neuron adds up the integers of its branches, so one count has to be worth the same in each of them. With V_i = W_i *
-lambda_i the current of branch i per input spike, of which a pool behind it leaves a share a_i:
+lambda_i the current of layer i per input spike, of which average pools leave a share a_i:
 
-    unit  U = max over branches of step(V_i a_i);   step(V) = reach(V) / Q, Q the largest code of the branch
+    unit  U = max over layers of step(V_i a_i);   step(V) = reach(V) / Q, Q the largest code of the layer
     codes     clip(round(W_i / step_i), -Q_i, Q_i),  step_i = U / (lambda_i a_i)
 
 A skip, spikes that are added without weights, has the whole number round(lambda a / U) as its gain.
 
-Branches of 1 bit have codes -1 and +1, and U is the mean magnitude over all of them, which has the least squared error.
+Layers of 1 bit have codes -1 and +1, and U is the mean magnitude over all of them, which has the least squared error.
 U follows weights and lambdas in every forward pass; the gradient passes straight through.
 """
 
@@ -69,14 +69,14 @@ def default_scale(bits: int) -> ScaleRule:
 
 
 @dataclass(frozen=True, eq=False)
-class Branch:
+class Member:
     """One weighted layer among those that meet.
 
     Args:
         layer: with weights [C_out, C_in, ...], or [C_in, C_out, ...] where ``axis`` is 1.
         bits: of a code, 1 to 16.
-        sources: the activations whose spikes it reads; with several, which are side by side, the largest counts.
-        share: what pools in front of and behind the layer leave of its current.
+        sources: the activations whose spikes it reads; of several, which are concatenated, the largest lambda counts.
+        share: what average pools before and after the layer leave of its current.
         scale: reads the step from the weights; at 1 bit it is the mean magnitude.
         axis: of the output channels.
     """
@@ -98,68 +98,69 @@ class Branch:
         """Return what its currents are multiplied by, a scalar: lambda of its input and the share."""
         if not self.sources:
             return like.new_tensor(self.share)
-        return _largest_clip(self.sources).to(like.dtype) * self.share
+        return largest_clip(self.sources).to(like.dtype) * self.share
 
     def latent(self) -> Tensor:
         """Return the master weights, in at least single precision."""
-        found = path_of(self.layer)
-        assert found is not None, "the branch has been detached from its group"
-        w = found[1].detach()
+        path = path_of(self.layer)
+        assert path is not None, "the layer has been detached from its group"
+        w = path[1].detach()
         return w if w.dtype in (torch.float32, torch.float64) else w.float()
 
 
 def _largest(values: Sequence[Tensor]) -> Tensor:
-    # Most groups have one branch and most branches one source: nothing is stacked for them in every step.
+    # Most groups have one layer and most layers one source: nothing is stacked for them in every step.
     return values[0] if len(values) == 1 else torch.stack(list(values)).amax(0)
 
 
-def _largest_clip(sources: Sequence[ClipFloorShift]) -> Tensor:
+def largest_clip(sources: Sequence[ClipFloorShift]) -> Tensor:
+    """Return the largest lambda of some activations, a scalar."""
     return _largest([source.threshold().detach().max() for source in sources])
 
 
 class SharedStep:
-    """Attach to every branch a scheme whose step is the branch's part of the common unit.
+    """Attach to every layer of a group a scheme whose step is the layer's part of the common unit.
 
     Args:
-        branches: at least one.
+        members: at least one.
         per_channel: one unit per output channel instead of one for all.
 
     Raises:
-        ConstraintError: there are no branches, or ``attach`` refuses a layer.
+        ConstraintError: there is no layer, or ``attach`` refuses a layer.
 
     Example:
         >>> wide, narrow = nn.Linear(2, 1, bias=False), nn.Linear(2, 1, bias=False)
         >>> with torch.no_grad():
         ...     _ = wide.weight.copy_(torch.tensor([[0.7, -0.2]])), narrow.weight.copy_(torch.tensor([[0.2, 0.36]]))
-        >>> SharedStep([Branch(wide, bits=4), Branch(narrow, bits=4)]).attach()
+        >>> SharedStep([Member(wide, bits=4), Member(narrow, bits=4)]).attach()
         >>> narrow.weight.detach().mul(10).round().tolist()  # the step is 0.1 for both
         [[2.0, 4.0]]
     """
 
-    def __init__(self, branches: Sequence[Branch], *, per_channel: bool = False) -> None:
-        if not branches:
-            raise ConstraintError("SharedStep: there are no branches")
-        self.branches = tuple(branches)
+    def __init__(self, members: Sequence[Member], *, per_channel: bool = False) -> None:
+        if not members:
+            raise ConstraintError("SharedStep: there are no branches", fix="SharedStep([Member(layer, bits=4), ...])")
+        self.members = tuple(members)
         self.per_channel = per_channel
 
     def attach(self) -> None:
-        """Fill the quantize slots of all branches."""
-        for i, branch in enumerate(self.branches):
-            attach(branch.layer, quantize=_Plan(self, i))
+        """Fill the quantize slots of all layers."""
+        for i, member in enumerate(self.members):
+            attach(member.layer, quantize=_Scheme(self, i))
 
     @torch.no_grad()
     def unit(self) -> Tensor:
         """Return the real value of one count, [1] or [C_out]."""
-        needs, bit_totals, bit_counts = [], [], []
-        for branch in self.branches:
-            w = branch.latent()
-            dims = tuple(d for d in range(w.dim()) if not (self.per_channel and d == branch.axis))
-            value = branch.value(w)
-            if branch.bits == 1:
+        needs, bit_totals, bit_counts = [], [], []  # the step that each layer needs; 1-bit layers have one mean
+        for member in self.members:
+            w = member.latent()
+            dims = tuple(d for d in range(w.dim()) if not (self.per_channel and d == member.axis))
+            value = member.value(w)
+            if member.bits == 1:
                 bit_totals.append(w.abs().sum(dims).reshape(-1) * value)
                 bit_counts.append(w.numel() // bit_totals[-1].numel())
             else:
-                needs.append(branch.scale.step(w, dims, branch.high, torch.round).reshape(-1) * value)
+                needs.append(member.scale.step(w, dims, member.high, torch.round).reshape(-1) * value)
         if bit_totals:
             needs.append(torch.stack(bit_totals).sum(0) / sum(bit_counts))
         unit = _largest(needs)
@@ -167,42 +168,13 @@ class SharedStep:
 
     @torch.no_grad()
     def reaches(self) -> list[float]:
-        """Return for each branch of two or more bits the part of its levels that it uses, 0 to 1; 1 for 1 bit."""
-        found = []
-        for i, branch in enumerate(self.branches):
-            codes, _ = _Stage(self, i).encode(branch.latent())
-            found.append(float(codes.abs().max()) / branch.high)
-        return found
-
-
-class WholeSkip(nn.Module):
-    """Let a skip weigh what it will weigh in integers: a whole number of counts of its neuron.
-
-        y = x * m U / value,  m = round(value / U)
-
-    Args:
-        group: the weighted branches that it meets.
-        sources: the activations whose spikes it carries.
-        share: what pools leave of them.
-
-    Shape: [N, C, ...] to the same; the gradient sees the factor as a constant.
-    """
-
-    def __init__(self, group: SharedStep, sources: Sequence[ClipFloorShift], share: float) -> None:
-        super().__init__()
-        # In a tuple they stay what they are: parts of the network, not of this module.
-        self.group, self.sources, self.share = group, tuple(sources), share
-
-    def forward(self, x: Tensor) -> Tensor:
-        with torch.no_grad():
-            unit = self.group.unit()
-            value = _largest_clip(self.sources).to(unit.dtype) * self.share
-            factor = (value / unit).round() * unit / value
-        return x * factor.to(x.dtype).reshape(-1, *[1] * (x.dim() - 2))
+        """Return for each layer of two or more bits the part of its levels that it uses, 0 to 1; 1 for 1 bit."""
+        codes = [_Stage(self, i).encode(member.latent())[0] for i, member in enumerate(self.members)]
+        return [float(own.abs().max()) / member.high for own, member in zip(codes, self.members, strict=True)]
 
 
 @dataclass(frozen=True)
-class _Plan:
+class _Scheme:
     group: SharedStep
     index: int
 
@@ -211,26 +183,26 @@ class _Plan:
 
 
 class _Stage:
-    """The quantize stage of one branch."""
+    """The quantize stage of one layer."""
 
     def __init__(self, group: SharedStep, index: int) -> None:
         self.group, self.index = group, index
 
     @property
-    def branch(self) -> Branch:
-        return self.group.branches[self.index]
+    def member(self) -> Member:
+        return self.group.members[self.index]
 
     @property
     def bits(self) -> int:
-        return self.branch.bits
+        return self.member.bits
 
     @property
     def low(self) -> int:
-        return -self.branch.high
+        return -self.member.high
 
     @property
     def high(self) -> int:
-        return self.branch.high
+        return self.member.high
 
     @property
     def levels(self) -> tuple[int, ...] | None:
@@ -250,19 +222,19 @@ class _Stage:
     def __call__(self, w: Tensor) -> Tensor:
         with torch.no_grad():
             codes, step = self._project(w.detach())
-            value = (codes * along(step, self.branch.axis, w.dim())).to(w.dtype)
+            value = (codes * along(step, self.member.axis, w.dim())).to(w.dtype)
         return straight_through(value, w)
 
     def _project(self, w: Tensor) -> tuple[Tensor, Tensor]:
         w = w if w.dtype in (torch.float32, torch.float64) else w.float()
-        step = self.group.unit().to(w.dtype) / self.branch.value(w)
+        step = self.group.unit().to(w.dtype) / self.member.value(w)
         step = torch.where(step > NEGLIGIBLE, step, EMPTY_STEP)
         if self.bits == 1:
             return sign_codes(w), step
-        step = exact_step(step, self.high)
-        codes = (w / along(step, self.branch.axis, w.dim())).round_().clamp_(self.low, self.high)
+        step = exact_step(step, self.high)  # codes times step are then exact, as everywhere in weights
+        codes = (w / along(step, self.member.axis, w.dim())).round_().clamp_(self.low, self.high)
         return codes, step
 
     def __repr__(self) -> str:
         channel = ", per_channel=True" if self.group.per_channel else ""
-        return f"SharedStep(bits={self.bits}, branches={len(self.group.branches)}{channel})"
+        return f"SharedStep(bits={self.bits}, branches={len(self.group.members)}{channel})"

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from bitspike.conversion.convert import convert, finish
 from bitspike.conversion.finetune.over_time import over_time
-from bitspike.conversion.finetune.prepare import Prepared, prepare
+from bitspike.conversion.finetune.prepare import prepare
+from bitspike.conversion.finetune.prepared import Prepared
 from bitspike.conversion.finetune.shared_step import Within, default_scale
 from bitspike.conversion.result import conversion_of
 from bitspike.errors import RecipeError
