@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from bitspike.formats.c.plan import plan
-from bitspike.formats.c.types import held
+from bitspike.formats.c.layout import lay_out
+from bitspike.formats.c.types import bounds_of
 from bitspike.formats.c.write import c_memory, write_c
 from bitspike.integer.examples import convolution_and_pool, one_convolution
 from bitspike.integer.network import IntegerNetwork
@@ -119,7 +119,7 @@ def test_no_undefined_behaviour_happens_on_the_way(seed: int, tmp_path: Path) ->
 @pytest.mark.parametrize(("kind", "bits"), [("state", 16), ("work", 32)])
 def test_numbers_up_to_the_end_of_their_type_do_not_overflow(kind: str, bits: int, tmp_path: Path) -> None:
     def largest(net: IntegerNetwork) -> int:
-        found = held(net)
+        found = bounds_of(net)
         return max(abs(end) for n in [*net.neurons, *net.outputs] for end in getattr(found[n.id], kind))
 
     near = 0
@@ -266,9 +266,9 @@ def test_a_skip_across_bursts_is_kept_for_all_steps(tmp_path: Path) -> None:
     nodes.append(Readout(id="o1", path="o1", sources=("d", "b1"), shape=shape, gains=gains, bias=ONE))
     nodes.append(Readout(id="o2", path="o2", sources=("b4", "s"), shape=(1, 3), gains=gains, bias=0 * ONE))
     net = IntegerNetwork(steps, tuple(nodes))
-    made = plan(net, held(net))
+    made = lay_out(net, bounds_of(net))
     assert set(made.sums) == {"b1"}  # it is read in two phases; the others hand their own sum out
-    assert made.places["a"].stride == made.places["b1"].stride == 6
+    assert made.addresses["a"].stride == made.addresses["b1"].stride == 6
     compare(net, tmp_path)
 
 

@@ -18,7 +18,7 @@ from benchmarks.nir_readers import FOR, quietly
 from benchmarks.reader_networks import FEATURES, firing
 
 from bitspike.errors import ExportError
-from bitspike.formats.nir.plan import plan
+from bitspike.formats.nir.graph import graph_entries
 from bitspike.formats.nir.write import write_nir
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import Convolution, Input, Linear, Neuron, Readout, Reshape, Weight
@@ -129,7 +129,7 @@ def test_a_file_for_a_reader_has_every_count_in_it(title: str, package: str, nam
     reader, run = FOR[title]
     for net, codes, wanted in firing(name, 2, first=100):
         path = tmp_path / "net.nir"
-        if plan(net, reader=reader).problems:  # type: ignore[arg-type]
+        if graph_entries(net, reader=reader).problems:  # type: ignore[arg-type]
             with pytest.raises(ExportError, match=f"A NIR file for {title} cannot hold"):
                 write_nir(net, path, reader=reader)  # type: ignore[arg-type]
             continue

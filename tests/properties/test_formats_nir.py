@@ -13,7 +13,7 @@ from nir_runs import run_file
 from random_networks import Random, neuron, random_codes, random_network, weight
 
 from bitspike.errors import ConstraintError, ExportError
-from bitspike.formats.nir.plan import plan
+from bitspike.formats.nir.graph import graph_entries
 from bitspike.formats.nir.support import HELD, REFUSED
 from bitspike.formats.nir.write import read_nir, write_nir
 from bitspike.integer import nodes
@@ -57,7 +57,7 @@ def sayable(seed: int) -> IntegerNetwork | None:
     """Return a random network of NIR's kinds, or None where its shapes are beyond NIR."""
     net = random_network(np.random.default_rng(seed), kinds=KINDS)
     net = replace(net, nodes=tuple(still(node) for node in net.nodes))
-    return None if plan(net).problems else net
+    return None if graph_entries(net).problems else net
 
 
 def assert_same(spikes: dict[str, np.ndarray], outputs: dict[str, np.ndarray], wanted: Trace) -> None:
@@ -115,7 +115,7 @@ def test_real_units_give_the_same_spikes_and_real_outputs(block: int, tmp_path: 
         codes = random_codes(random, plain, samples=2)
         for dyadic in (True, False):
             net = with_units(plain, random, dyadic=dyadic)
-            if plan(net, units="real").problems:
+            if graph_entries(net, units="real").problems:
                 continue
             wanted = simulate(net, codes)
             path = write_nir(net, tmp_path / "net.nir", units="real")

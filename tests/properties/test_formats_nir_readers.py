@@ -13,7 +13,7 @@ from benchmarks.reader_networks import FEATURES, Feature, codes_for, feature_net
 from nir_runs import run_file
 
 from bitspike.errors import ConstraintError, ExportError
-from bitspike.formats.nir.plan import plan
+from bitspike.formats.nir.graph import graph_entries
 from bitspike.formats.nir.readers import READERS, Reader, equal_network
 from bitspike.formats.nir.scale import equal_thresholds
 from bitspike.formats.nir.write import read_nir, write_nir
@@ -52,7 +52,7 @@ def test_what_is_said_for_a_reader_has_the_same_spikes_as_integers_and_read_back
 ) -> None:
     held: Counter[str] = Counter()
     for name, net in networks():
-        if plan(net, reader=reader).problems:
+        if graph_entries(net, reader=reader).problems:
             continue
         codes = codes_for(np.random.default_rng(1), net)
         wanted = simulate(net, codes)

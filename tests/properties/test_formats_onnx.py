@@ -17,7 +17,7 @@ from random_networks import as_large_as, layerwise, random_codes, random_network
 from bitspike import models
 from bitspike.errors import ExportError
 from bitspike.formats.onnx.numbers import ranges
-from bitspike.formats.onnx.write import Mode, parts_of, problems_of, write_onnx
+from bitspike.formats.onnx.write import Mode, graph_of, problems_of, write_onnx
 from bitspike.integer.codes import encode
 from bitspike.integer.count import count
 from bitspike.integer.examples import one_convolution
@@ -308,7 +308,7 @@ def test_every_product_is_of_two_unsigned_operands(mode: Mode, tmp_path: Path) -
 
 def test_wide_numbers_travel_as_int64(tmp_path: Path) -> None:
     net = one_convolution(threshold=2**31)
-    assert parts_of(net, "step")[1] == "int64"
+    assert graph_of(net, "step")[1] == "int64"
     neuron = net["neuron"]
     assert isinstance(neuron, Neuron)
     biased = replace(neuron, bias=np.full((1, 1), 2**30))

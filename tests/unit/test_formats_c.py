@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from bitspike.errors import ExportError
-from bitspike.formats.c.plan import plan
+from bitspike.formats.c.layout import lay_out
 from bitspike.formats.c.text import Tables, array, integer, plain
-from bitspike.formats.c.types import held
+from bitspike.formats.c.types import bounds_of
 from bitspike.formats.c.weights import pack
 from bitspike.formats.c.write import c_memory, write_c
 from bitspike.integer.bounds.widths import widths
@@ -89,7 +89,7 @@ def test_the_types_follow_from_the_proven_bounds(tmp_path: Path) -> None:
 
 def test_the_bounds_hold_those_of_the_widths() -> None:
     for net in (one_convolution(), convolution_and_pool(steps=11)):
-        found = held(net)
+        found = bounds_of(net)
         for known in widths(net):
             (node,) = [n for n in net.nodes if n.path == known.layer]
             work = found[node.id].work
@@ -107,9 +107,9 @@ def test_wires_that_are_never_needed_together_share_memory() -> None:
         layers.append(fire)
     layers.append(Readout(id="out", path="out", sources=("n5",), shape=(100,), gains=(ONE,), bias=0 * ONE))
     net = IntegerNetwork(3, tuple(layers))
-    made = plan(net, held(net))
+    made = lay_out(net, bounds_of(net))
     assert made.arenas == {8: 200}
-    starts = [made.places[f"n{i}"].start for i in range(6)]
+    starts = [made.addresses[f"n{i}"].start for i in range(6)]
     assert all(a != b for a, b in pairwise(starts))
 
 
@@ -133,7 +133,7 @@ def test_a_burst_has_no_door_for_single_steps_and_is_named(tmp_path: Path) -> No
     assert "no door for single steps: layers.burst needs all steps" in header
     assert "network_step(" not in header
     assert "layers.burst needs all of them" in (folder / "README.md").read_text()
-    assert len(plan(burst(), held(burst())).phases) == 2
+    assert len(lay_out(burst(), bounds_of(burst())).phases) == 2
 
 
 def test_the_codes_are_the_bit_stream_of_the_package() -> None:

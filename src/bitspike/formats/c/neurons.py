@@ -5,29 +5,29 @@ from __future__ import annotations
 import math
 
 from bitspike.formats.c import runtime as c_runtime
-from bitspike.formats.c.parts import Parts, by_channel, function, parameter
+from bitspike.formats.c.draft import Draft, by_channel, function, parameter
 from bitspike.formats.c.text import integer, plain
 from bitspike.formats.c.types import work_bits
 from bitspike.integer.bounds.widths import Range
 from bitspike.integer.nodes import Add, Neuron, Readout
 
 
-def neuron(parts: Parts, node: Neuron) -> list[str]:
+def neuron(draft: Draft, node: Neuron) -> list[str]:
     """Write a neuron: its potential, its function, its call. ``bitspike.integer.network`` has the equations."""
-    bounds, symbol, size = parts.bounds[node.id], parts.symbol(node), math.prod(node.shape)
+    bounds, symbol, size = draft.bounds[node.id], draft.symbol(node), math.prod(node.shape)
     bits = work_bits(bounds)
     work, potential = f"int{bits}_t", f"v_{symbol}"
-    hoisted, current = _sum(parts, node, work)
-    stored = parts.member(bounds.state, potential, size, f"potential of {plain(node.path)}, {_span(bounds.state)}")
+    hoisted, current = _sum(draft, node, work)
+    stored = draft.member(bounds.state, potential, size, f"potential of {plain(node.path)}, {_span(bounds.state)}")
     names = {"bias": node.bias, "theta": node.threshold}
     if node.reset == "hard":
         names["v_reset"] = node.v_reset
     if node.signed:
         names["retract"] = node.retract
-    hoisted += [f"const {work} {name} = {parameter(parts, node, name, v)};" for name, v in names.items()]
+    hoisted += [f"const {work} {name} = {parameter(draft, node, name, v)};" for name, v in names.items()]
     if node.right_shift:
-        current = _shift(parts, bits, current, node.right_shift)
-    lines = [f"const {work} i = {current} + bias;", f"{work} h = {_leaked(parts, node, bits, f's->{potential}[k]')};"]
+        current = _shift(draft, bits, current, node.right_shift)
+    lines = [f"const {work} i = {current} + bias;", f"{work} h = {_leaked(draft, node, bits, f's->{potential}[k]')};"]
     if node.floor is not None:
         lines.append(f"if (h < {integer(node.floor)}) h = {integer(node.floor)};")
     if node.width is not None and node.width < bits:
@@ -36,14 +36,14 @@ def neuron(parts: Parts, node: Neuron) -> list[str]:
     fires = "h >= theta" if node.fire == "ge" else "h > theta"
     if node.signed:
         sent = f"sent_{symbol}"
-        kept = parts.member((0, parts.net.steps), sent, size, f"spikes sent so far by {plain(node.path)}")
+        kept = draft.member((0, draft.net.steps), sent, size, f"spikes sent so far by {plain(node.path)}")
         lines += [
             f"const int spike = ({fires}) - (h <= -retract && s->{sent}[k] > 0);",
             f"s->{sent}[k] = ({kept})(s->{sent}[k] + spike);",
             f"s->{potential}[k] = ({stored})(h - theta * spike);",
             "out[k] = (int8_t)spike;",
         ]
-        parts.resets.append(f"memset(s->{sent}, 0, sizeof s->{sent});")
+        draft.resets.append(f"memset(s->{sent}, 0, sizeof s->{sent});")
     else:
         after = "h - theta" if node.reset == "soft" else "v_reset"
         lines += [
@@ -51,31 +51,31 @@ def neuron(parts: Parts, node: Neuron) -> list[str]:
             f"s->{potential}[k] = ({stored})(fired ? {after} : h);",
             "out[k] = (int8_t)fired;",
         ]
-    parts.resets.append(_rest(parts, node, potential, stored))
-    number = parts.net.neurons.index(node)
+    draft.resets.append(_rest(draft, node, potential, stored))
+    number = draft.net.neurons.index(node)
     note = f"; sums {_span(bounds.work)}, potential {_span(bounds.state)}"
     called = function(
-        parts, node, f"neuron_{symbol}", by_channel(node, hoisted, lines), out=parts.wire(node.id), note=note
+        draft, node, f"neuron_{symbol}", by_channel(node, hoisted, lines), out=draft.wire(node.id), note=note
     )
-    return [*called, f"OBSERVE({number}, t, {parts.wire(node.id)});"]
+    return [*called, f"OBSERVE({number}, t, {draft.wire(node.id)});"]
 
 
 def _span(bounds: Range) -> str:
     return f"{bounds[0]} to {bounds[1]}"
 
 
-def _shift(parts: Parts, bits: int, value: str, k: int) -> str:
+def _shift(draft: Draft, bits: int, value: str, k: int) -> str:
     """Return a shift that rounds down; beyond the sign bit it gives 0 or -1 whatever the distance."""
-    parts.runtime[f"shift{bits}"] = c_runtime.shift(bits)
+    draft.runtime[f"shift{bits}"] = c_runtime.shift(bits)
     return f"shift{bits}({value}, {min(k, bits - 1)})"
 
 
-def _leaked(parts: Parts, node: Neuron, bits: int, v: str) -> str:
+def _leaked(draft: Draft, node: Neuron, bits: int, v: str) -> str:
     m, k = node.leak.numerator, node.leak.shift
 
     def leak(value: str) -> str:
         product = f"{value} * {integer(m)}" if m != 1 else value
-        return _shift(parts, bits, product, k) if k else product
+        return _shift(draft, bits, product, k) if k else product
 
     v = f"(int{bits}_t){v}"
     if (m, k) == (1, 0):
@@ -83,41 +83,41 @@ def _leaked(parts: Parts, node: Neuron, bits: int, v: str) -> str:
     return f"{leak(v)} + i" if node.leak_order == "before" else leak(f"({v} + i)")
 
 
-def _rest(parts: Parts, node: Neuron, potential: str, stored: str) -> str:
+def _rest(draft: Draft, node: Neuron, potential: str, stored: str) -> str:
     """Return the statement that sets the potential before the first step."""
     if not node.initial.any():
         return f"memset(s->{potential}, 0, sizeof s->{potential});"
-    value = parameter(parts, node, "initial", node.initial)
+    value = parameter(draft, node, "initial", node.initial)
     plane = math.prod(node.shape[1:])
     each = f"s->{potential}[c * {plane} + p] = ({stored}){value};"
     return f"for (c = 0; c < {node.shape[0]}; c++) for (p = 0; p < {plane}; p++) {each}"
 
 
-def readout(parts: Parts, node: Readout) -> list[str]:
+def readout(draft: Draft, node: Readout) -> list[str]:
     """Write a read-out: its sum over time is part of the state."""
-    bounds, symbol, size = parts.bounds[node.id], parts.symbol(node), math.prod(node.shape)
+    bounds, symbol, size = draft.bounds[node.id], draft.symbol(node), math.prod(node.shape)
     work, total = f"int{work_bits(bounds)}_t", f"total_{symbol}"
-    hoisted, value = _sum(parts, node, work)
-    stored = parts.member(bounds.state, total, size, f"sum over time of {plain(node.path)}, {_span(bounds.state)}")
-    hoisted.append(f"const {work} bias = {parameter(parts, node, 'bias', node.bias)};")
-    parts.resets.append(f"memset(s->{total}, 0, sizeof s->{total});")
+    hoisted, value = _sum(draft, node, work)
+    stored = draft.member(bounds.state, total, size, f"sum over time of {plain(node.path)}, {_span(bounds.state)}")
+    hoisted.append(f"const {work} bias = {parameter(draft, node, 'bias', node.bias)};")
+    draft.resets.append(f"memset(s->{total}, 0, sizeof s->{total});")
     body = by_channel(node, hoisted, [f"s->{total}[k] = ({stored})(s->{total}[k] + {value} + bias);"])
-    return function(parts, node, f"readout_{symbol}", body, out=None, note=f"; {_span(bounds.state)}")
+    return function(draft, node, f"readout_{symbol}", body, out=None, note=f"; {_span(bounds.state)}")
 
 
-def add(parts: Parts, node: Add) -> list[str]:
+def add(draft: Draft, node: Add) -> list[str]:
     """Write a sum of wires."""
-    work = f"int{work_bits(parts.bounds[node.id])}_t"
-    hoisted, value = _sum(parts, node, work)
-    body = by_channel(node, hoisted, [f"out[k] = ({parts.type(node.id)})({value});"])
-    return function(parts, node, f"add_{parts.symbol(node)}", body, out=parts.wire(node.id))
+    work = f"int{work_bits(draft.bounds[node.id])}_t"
+    hoisted, value = _sum(draft, node, work)
+    body = by_channel(node, hoisted, [f"out[k] = ({draft.type(node.id)})({value});"])
+    return function(draft, node, f"add_{draft.symbol(node)}", body, out=draft.wire(node.id))
 
 
-def _sum(parts: Parts, node: Add | Neuron | Readout, work: str) -> tuple[list[str], str]:
+def _sum(draft: Draft, node: Add | Neuron | Readout, work: str) -> tuple[list[str], str]:
     """Return declarations and the expression of the sum of gain * source."""
     hoisted, terms = [], []
     for i, gain in enumerate(node.gains):
-        value = parameter(parts, node, f"gain{i}", gain)
+        value = parameter(draft, node, f"gain{i}", gain)
         if value == "1":
             terms.append(f"({work})x{i}[k]")
         else:

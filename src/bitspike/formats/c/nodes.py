@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from bitspike.formats.c.layers import burst, concat, convolution, linear, moved, pool
 from bitspike.formats.c.neurons import add, neuron, readout
-from bitspike.formats.c.parts import Parts
-from bitspike.formats.c.plan import Action
+from bitspike.formats.c.draft import Draft
+from bitspike.formats.c.layout import Action
 from bitspike.integer.nodes import (
     Add,
     Burst,
@@ -25,32 +25,32 @@ from bitspike.integer.nodes import (
 )
 
 
-def write(parts: Parts, action: Action) -> list[str]:
+def write(draft: Draft, action: Action) -> list[str]:
     """Write what an action needs; return the statements of the phase that perform it."""
     node = action.node
     if action.kind == "run":
-        lines = _run(parts, node)
-        return ["if (t == 0)", *[f"    {line}" for line in lines]] if node.id in parts.plan.constant else lines
+        lines = _run(draft, node)
+        return ["if (t == 0)", *[f"    {line}" for line in lines]] if node.id in draft.layout.constant else lines
     assert isinstance(node, Burst)
-    return burst(parts, action, node)
+    return burst(draft, action, node)
 
 
-def _run(parts: Parts, node: Node) -> list[str]:
+def _run(draft: Draft, node: Node) -> list[str]:
     match node:
         case Neuron():
-            return neuron(parts, node)
+            return neuron(draft, node)
         case Readout():
-            return readout(parts, node)
+            return readout(draft, node)
         case Add():
-            return add(parts, node)
+            return add(draft, node)
         case Linear():
-            return linear(parts, node)
+            return linear(draft, node)
         case Convolution() | TransposedConvolution():
-            return convolution(parts, node)
+            return convolution(draft, node)
         case SumPool() | MaxPool() | CountMaxPool():
-            return pool(parts, node)
+            return pool(draft, node)
         case Concat():
-            return concat(parts, node)
+            return concat(draft, node)
         case Upsample() | Pad() | Transpose():
-            return moved(parts, node)
+            return moved(draft, node)
     raise AssertionError(f"{type(node).__name__} was let through")

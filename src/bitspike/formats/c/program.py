@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from bitspike.formats.c import runtime as c_runtime
 from bitspike.formats.c.nodes import write
-from bitspike.formats.c.parts import Member, Parts, title
-from bitspike.formats.c.plan import plan
+from bitspike.formats.c.draft import Member, Draft, title
+from bitspike.formats.c.layout import lay_out
 from bitspike.formats.c.text import integer, plain
-from bitspike.formats.c.types import held, type_bits
+from bitspike.formats.c.types import bounds_of, type_bits
 from bitspike.formats.c.weights import Packed, pack
 from bitspike.formats.refuse import refuse
 from bitspike.integer.bounds.widths import Bounds
@@ -100,15 +100,15 @@ def program(net: IntegerNetwork, name: str) -> Program:
         >>> print(program(one_convolution(), "network").memory)
         134 bytes of constants (4 of them weight codes), 68 bytes of state, 1572 bytes of local arrays
     """
-    bounds = held(net)
+    bounds = bounds_of(net)
     packed = {n.id: found for n in net.weighted if (found := pack(n.weight, _order(n)))}
     refuse("C", net, _problems(net, bounds, packed), fix="leave these parts to the host, or choose another format")
-    parts = Parts(net, bounds, plan(net, bounds), packed, _input_type(net.input), name)
-    phases = [[line for action in phase for line in write(parts, action)] for phase in parts.plan.phases]
+    draft = Draft(net, bounds, lay_out(net, bounds), packed, _input_type(net.input), name)
+    phases = [[line for action in phase for line in write(draft, action)] for phase in draft.layout.phases]
     bursts = tuple(n.path for n in net.nodes if isinstance(n, Burst))
-    memory = _memory(parts)
-    header = _header(parts, memory, bursts)
-    return Program(name, header, _source(parts, phases, memory, bursts), memory, parts.input_type, bursts)
+    memory = _memory(draft)
+    header = _header(draft, memory, bursts)
+    return Program(name, header, _source(draft, phases, memory, bursts), memory, draft.input_type, bursts)
 
 
 def _order(node: Weighted) -> Integers:
@@ -159,29 +159,29 @@ def _windows_see(node: MaxPool, source: Node) -> bool:
 # --- memory ------------------------------------------------------------------------------------------------------
 
 
-def _members(parts: Parts) -> list[Member]:
+def _members(draft: Draft) -> list[Member]:
     """Return the state's arrays, the widest integers first, so that no gaps lie between them."""
     wires = [
         Member(f"int{bits}_t", f"wires{bits}", size, "wires of one step; those of different moments share it")
-        for bits, size in parts.plan.arenas.items()
+        for bits, size in draft.layout.arenas.items()
     ]
     counter = Member("uint32_t", "step", 1, "steps done", single=True)
-    return sorted([*parts.members, *wires, counter], key=lambda m: -_width(m.ctype))
+    return sorted([*draft.members, *wires, counter], key=lambda m: -_width(m.ctype))
 
 
 def _width(ctype: str) -> int:
     return int(re.sub(r"\D", "", ctype)) // 8
 
 
-def _memory(parts: Parts) -> CMemory:
-    members = _members(parts)
+def _memory(draft: Draft) -> CMemory:
+    members = _members(draft)
     size, widest = sum(_width(m.ctype) * m.size for m in members), max(_width(m.ctype) for m in members)
     stack = 0
-    if any(name.startswith("linear") for name in parts.runtime):
+    if any(name.startswith("linear") for name in draft.runtime):
         stack = 4 * c_runtime.SOME
-    if "convolution" in parts.runtime:
-        stack = max(stack, c_runtime.EVENT_BYTES * c_runtime.SOME + 4 * parts.taps)
-    return CMemory(parts.weight_bytes, parts.tables.size - parts.weight_bytes, -(-size // widest) * widest, stack)
+    if "convolution" in draft.runtime:
+        stack = max(stack, c_runtime.EVENT_BYTES * c_runtime.SOME + 4 * draft.taps)
+    return CMemory(draft.weight_bytes, draft.tables.size - draft.weight_bytes, -(-size // widest) * widest, stack)
 
 
 # --- the header --------------------------------------------------------------------------------------------------
@@ -192,13 +192,13 @@ def arguments(net: IntegerNetwork) -> str:
     return ", ".join(f"int64_t *out_{node.id}" for node in net.outputs)
 
 
-def _header(parts: Parts, memory: CMemory, bursts: tuple[str, ...]) -> str:
-    net, name = parts.net, parts.name
-    upper, entry = name.upper(), parts.net.input
+def _header(draft: Draft, memory: CMemory, bursts: tuple[str, ...]) -> str:
+    net, name = draft.net, draft.name
+    upper, entry = name.upper(), draft.net.input
     per_step = math.prod(entry.shape)
     reading = "the same codes at every step" if entry.constant else f"[{net.steps}] steps of codes"
     sizes = [f"#define {upper}_OUT_{o.id} {math.prod(o.shape)} /* {title(o)} */" for o in net.outputs]
-    members = "\n".join(f"    {m.ctype} {m.declared}; /* {m.note} */" for m in _members(parts))
+    members = "\n".join(f"    {m.ctype} {m.declared}; /* {m.note} */" for m in _members(draft))
     lines = [
         f"/* {MARK}: a spiking network in integers, {net.steps} steps. Do not edit.",
         " *",
@@ -222,14 +222,14 @@ def _header(parts: Parts, memory: CMemory, bursts: tuple[str, ...]) -> str:
         *sizes,
         f"#define {upper}_STEPWISE {int(not bursts)} /* whether there is a door for single steps */",
         "",
-        f"typedef {parts.input_type} {name}_input;",
+        f"typedef {draft.input_type} {name}_input;",
         "",
         f"/* Everything that changes; {memory.state} bytes. The caller owns it and need not prepare it. */",
         f"typedef struct {name}_state {{",
         members,
         f"}} {name}_state;",
         "",
-        *_prototypes(parts, bursts),
+        *_prototypes(draft, bursts),
         f"#ifdef {upper}_OBSERVER",
         "/* Written by the caller: is shown the spikes of every neuron layer at every step. */",
         f"void {name}_observer(uint32_t neuron, uint32_t step, const int8_t *spikes);",
@@ -244,8 +244,8 @@ def _header(parts: Parts, memory: CMemory, bursts: tuple[str, ...]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _prototypes(parts: Parts, bursts: tuple[str, ...]) -> list[str]:
-    net, name = parts.net, parts.name
+def _prototypes(draft: Draft, bursts: tuple[str, ...]) -> list[str]:
+    net, name = draft.net, draft.name
     outs, constant = arguments(net), net.input.constant
     layout = "" if constant else "step by step, "
     lines = [
@@ -271,9 +271,9 @@ def _prototypes(parts: Parts, bursts: tuple[str, ...]) -> list[str]:
 # --- the source --------------------------------------------------------------------------------------------------
 
 
-def _source(parts: Parts, phases: list[list[str]], memory: CMemory, bursts: tuple[str, ...]) -> str:
-    name, upper = parts.name, parts.name.upper()
-    rows = [f" *   {title(n)}: {_says(parts, n)}" for n in parts.net.nodes if not isinstance(n, Reshape | Slice)]
+def _source(draft: Draft, phases: list[list[str]], memory: CMemory, bursts: tuple[str, ...]) -> str:
+    name, upper = draft.name, draft.name.upper()
+    rows = [f" *   {title(n)}: {_says(draft, n)}" for n in draft.net.nodes if not isinstance(n, Reshape | Slice)]
     head = [
         f"/* {MARK}: a spiking network in integers. Do not edit.",
         " *",
@@ -292,20 +292,20 @@ def _source(parts: Parts, phases: list[list[str]], memory: CMemory, bursts: tupl
         "#endif",
         "",
         f"#define SOME {c_runtime.SOME} /* inputs that are worked on together */",
-        f"#define TAPS {parts.taps} /* of the largest kernel */",
+        f"#define TAPS {draft.taps} /* of the largest kernel */",
         "",
     ]
-    order = sorted(parts.runtime, key=lambda key: next(i for i, k in enumerate(_RUNTIME) if key.startswith(k)))
-    runtime = [parts.runtime[key] for key in order]
-    body = [*runtime, *parts.tables.texts, *parts.objects, *parts.functions]
-    return "\n".join(head) + "\n" + "\n".join(body) + "\n" + _entry(parts, phases, bursts)
+    order = sorted(draft.runtime, key=lambda key: next(i for i, k in enumerate(_RUNTIME) if key.startswith(k)))
+    runtime = [draft.runtime[key] for key in order]
+    body = [*runtime, *draft.tables.texts, *draft.objects, *draft.functions]
+    return "\n".join(head) + "\n" + "\n".join(body) + "\n" + _entry(draft, phases, bursts)
 
 
 _RUNTIME = ("shift", "weights", "convolution", "spread", "linear", "convolve")
 
 
-def _says(parts: Parts, node: Node) -> str:
-    found = parts.bounds[node.id]
+def _says(draft: Draft, node: Node) -> str:
+    found = draft.bounds[node.id]
     span = f"sums {found.work[0]} to {found.work[1]}"
     if isinstance(node, Neuron | Readout):
         kept = "potential" if isinstance(node, Neuron) else "total"
@@ -313,9 +313,9 @@ def _says(parts: Parts, node: Node) -> str:
     return "{} to {}".format(*found.wire.span)
 
 
-def _entry(parts: Parts, phases: list[list[str]], bursts: tuple[str, ...]) -> str:
+def _entry(draft: Draft, phases: list[list[str]], bursts: tuple[str, ...]) -> str:
     """Return the phases and the functions of the header."""
-    net, name = parts.net, parts.name
+    net, name = draft.net, draft.name
     outs, linkage = arguments(net), "static " if bursts else ""
     texts = []
     for number, lines in enumerate(phases):
@@ -328,9 +328,9 @@ def _entry(parts: Parts, phases: list[list[str]], bursts: tuple[str, ...]) -> st
             f"/* {what[0].upper()}{what[1:]}. */\n"
             f"static void phase{number}({name}_state *s, const {name}_input *x, uint32_t t)\n{{\n{unused}{body}\n}}\n"
         )
-    loops = [line for line in parts.resets if line.startswith("for")]
+    loops = [line for line in draft.resets if line.startswith("for")]
     declared = ["uint32_t c, p;"] if loops else []
-    reset = "\n".join(f"    {line}" for line in [*declared, *parts.resets, "s->step = 0;"])
+    reset = "\n".join(f"    {line}" for line in [*declared, *draft.resets, "s->step = 0;"])
     texts.append(f"{linkage}void {name}_reset({name}_state *s)\n{{\n{reset}\n}}\n")
     if not bursts:
         texts.append(
@@ -340,7 +340,7 @@ def _entry(parts: Parts, phases: list[list[str]], bursts: tuple[str, ...]) -> st
         )
     read = ["    uint32_t k;"]
     for node in net.outputs:
-        total = f"s->total_{parts.symbol(node)}"
+        total = f"s->total_{draft.symbol(node)}"
         read.append(f"    for (k = 0; k < {math.prod(node.shape)}; k++) out_{node.id}[k] = {total}[k];")
     texts.append(f"{linkage}void {name}_read(const {name}_state *s, {outs})\n{{\n" + "\n".join(read) + "\n}\n")
     step = "" if net.input.constant else f" + t * {math.prod(net.input.shape)}"

@@ -23,7 +23,7 @@ def work_bits(found: Bounds) -> int:
     return max(32, type_bits(found.work))
 
 
-def held(net: IntegerNetwork) -> dict[str, Bounds]:
+def bounds_of(net: IntegerNetwork) -> dict[str, Bounds]:
     """Return the bounds of every node by id.
 
     Raises:
@@ -31,7 +31,7 @@ def held(net: IntegerNetwork) -> dict[str, Bounds]:
 
     Example:
         >>> from bitspike.integer.examples import one_convolution
-        >>> found = held(one_convolution(threshold=8))["neuron"]
+        >>> found = bounds_of(one_convolution(threshold=8))["neuron"]
         >>> found.wire.span, found.work, found.state
         ((0, 1), (0, 15), (0, 7))
     """

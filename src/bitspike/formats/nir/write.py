@@ -25,7 +25,7 @@ from bitspike.formats.nir.entries import Entry
 from bitspike.formats.nir.facts import Units, graph_facts
 from bitspike.formats.nir.hdf5_guard import refuse_damage, sealed
 from bitspike.formats.nir.network import network_of
-from bitspike.formats.nir.plan import plan
+from bitspike.formats.nir.graph import graph_entries
 from bitspike.formats.nir.readers import READERS, Reader
 from bitspike.formats.refuse import optional, refuse
 from bitspike.integer.network import IntegerNetwork
@@ -76,7 +76,7 @@ def write_nir(
         raise ConstraintError(
             f"units={units!r}: a file for {reader} has integer units", fix='units="integer" (--form integer)'
         )
-    made = plan(net, units=units, reader=reader)
+    made = graph_entries(net, units=units, reader=reader)
     if reader is not None and made.problems:
         refuse(f"A NIR file for {READERS[reader].title}", net, made.problems, fix=_way_out(net, reader))
     refuse("NIR", net, made.problems, fix="bs.write_onnx(net, path), bs.write_c(net, folder) or bs.save(net, folder)")
@@ -150,9 +150,9 @@ def read_nir(
 
 def _way_out(net: IntegerNetwork, reader: Reader) -> str:
     """Name the readers that run the network, or say what is left."""
-    if others := [name for name in get_args(Reader) if name != reader and not plan(net, reader=name).problems]:
+    if others := [name for name in get_args(Reader) if name != reader and not graph_entries(net, reader=name).problems]:
         return " or ".join(f'reader="{name}" (--for {name})' for name in others)
-    if plan(net).problems:
+    if graph_entries(net).problems:
         return "bs.write_onnx(net, path), bs.write_c(net, folder) or bs.save(net, folder)"
     return "no reader runs all of it; without reader (--for) the file and its metadata hold it, or bs.write_onnx"
 

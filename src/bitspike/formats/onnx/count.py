@@ -17,7 +17,7 @@ import numpy as np
 from bitspike.formats.onnx.layers import Layers, largest, layer, windows
 from bitspike.formats.onnx.neuron import combine
 from bitspike.formats.onnx.numbers import Ranges
-from bitspike.formats.onnx.parts import Parts, changes, steady, timed
+from bitspike.formats.onnx.graph import OnnxGraph, changes, steady, timed
 from bitspike.formats.onnx.tape import Numbers, Tape, parameter_table
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import Add, Burst, CountMaxPool, Input, Integers, MaxPool, Neuron, Node, Readout, Shape
@@ -47,10 +47,10 @@ def problems(net: IntegerNetwork) -> list[tuple[Node, str]]:
     return found
 
 
-def parts(net: IntegerNetwork, numbers: Numbers, found: Ranges) -> Parts:
+def count_graph(net: IntegerNetwork, numbers: Numbers, spans: Ranges) -> OnnxGraph:
     """Return the network of counts; :func:`problems` has nothing against it."""
-    made = Parts(Tape(numbers))
-    tape = made.tape
+    graph = OnnxGraph(Tape(numbers))
+    tape = graph.tape
     shapes: dict[str, Shape] = {}
     wires: dict[str, str] = {}
 
@@ -62,25 +62,25 @@ def parts(net: IntegerNetwork, numbers: Numbers, found: Ranges) -> Parts:
         inputs = [wires[s] for s in node.sources]
         match node:
             case Input():
-                codes = made.take(node.id, node.shape)
+                codes = graph.take(node.id, node.shape)
                 wires[node.id] = tape.times(codes, net.steps) if node.constant else codes
             case Add():
                 wires[node.id] = combine(tape, node, inputs, parameter)
             case Neuron():
                 z = _charged(net, tape, node, combine(tape, node, inputs, parameter))
                 wires[node.id] = _fired(net, tape, node, z)
-                made.give(f"{node.id}.counts", wires[node.id], node.shape)
+                graph.give(f"{node.id}.counts", wires[node.id], node.shape)
             case CountMaxPool():
                 wires[node.id] = windows(tape, node, inputs[0], shapes[node.sources[0]], largest(tape), fill=0)
             case Burst():
                 wires[node.id] = inputs[0]
             case Readout():
                 z = _charged(net, tape, node, combine(tape, node, inputs, parameter))
-                made.give(f"{node.id}.sum", z, node.shape)
+                graph.give(f"{node.id}.sum", z, node.shape)
             case _:
                 assert isinstance(node, Layers), node
-                wires[node.id] = layer(tape, node, inputs, shapes[node.sources[0]], found.of(node))
-    return made
+                wires[node.id] = layer(tape, node, inputs, shapes[node.sources[0]], spans.of(node))
+    return graph
 
 
 def _charged(net: IntegerNetwork, tape: Tape, node: Neuron | Readout, x: str) -> str:

@@ -22,7 +22,7 @@ from bitspike.formats.onnx import count as onnx_count
 from bitspike.formats.onnx.layers import Layers, largest, layer, windows
 from bitspike.formats.onnx.neuron import combine
 from bitspike.formats.onnx.numbers import Ranges, magnitude, ranges
-from bitspike.formats.onnx.parts import Parts
+from bitspike.formats.onnx.graph import OnnxGraph
 from bitspike.formats.onnx.tape import CARRIED, Op, Tape, parameter_table
 from bitspike.integer.bounds.widths import bits_of
 from bitspike.integer.network import IntegerNetwork
@@ -137,18 +137,18 @@ def _bias(node: Neuron | Readout, steps: int) -> Integers:
     return total
 
 
-def parts(net: IntegerNetwork, found: Ranges, *, counts: bool = True) -> Parts:
+def quant_graph(net: IntegerNetwork, spans: Ranges, *, counts: bool = True) -> OnnxGraph:
     """Return the network of counts; :func:`problems` has nothing against it.
 
     Args:
         net: the network.
-        found: its ranges over all steps.
+        spans: its ranges over all steps.
         counts: give the counts of the neurons out. Tools that rearrange the axes of a graph (qonnx's channels-last
             step) take no output that is read inside as well; without the counts only what a read-out needs is written.
     """
-    made = Parts(Tape(np.float32))
+    graph = OnnxGraph(Tape(np.float32))
     needed = {node.id for node in net.nodes} if counts else _behind_readouts(net)
-    tape = made.tape
+    tape = graph.tape
     shapes: dict[str, Shape] = {}
     wires: dict[str, str] = {}
     for node in net.nodes:
@@ -160,7 +160,7 @@ def parts(net: IntegerNetwork, found: Ranges, *, counts: bool = True) -> Parts:
             case Input():
                 steps = 1 if node.constant else net.steps
                 low, high = steps * node.grid.low, steps * node.grid.high
-                codes = _quantized(tape, made.take(node.id, node.shape), f"/{node.id}/codes", low, high)
+                codes = _quantized(tape, graph.take(node.id, node.shape), f"/{node.id}/codes", low, high)
                 wires[node.id] = tape.times(codes, net.steps // steps)
             case Convolution() | TransposedConvolution() | Linear():
                 wires[node.id] = _weighted(tape, node, inputs[0])
@@ -171,21 +171,21 @@ def parts(net: IntegerNetwork, found: Ranges, *, counts: bool = True) -> Parts:
                 window = {**_window(node), "dilations": (1,) * len(node.kernel)}
                 wires[node.id] = tape.add("Conv", inputs[0], kernel, **window, group=node.shape[0])
             case MaxPool() | CountMaxPool():
-                wires[node.id] = _largest(tape, node, inputs[0], shapes[node.sources[0]], found.of(node)[0])
+                wires[node.id] = _largest(tape, node, inputs[0], shapes[node.sources[0]], spans.of(node)[0])
             case Burst():
                 wires[node.id] = inputs[0]
             case Add():
                 wires[node.id] = combine(tape, node, inputs, _parameter(tape))
             case Neuron():
-                wires[node.id] = _count(tape, node, inputs, net.steps, _reach(node, found.wires, net.steps))
+                wires[node.id] = _count(tape, node, inputs, net.steps, _reach(node, spans.wires, net.steps))
                 if counts:
-                    made.outputs.append((wires[node.id], ("N", *node.shape)))
+                    graph.outputs.append((wires[node.id], ("N", *node.shape)))
             case Readout():
-                _readout(made, node, inputs, net.steps, _reach(node, found.wires, net.steps))
+                _readout(graph, node, inputs, net.steps, _reach(node, spans.wires, net.steps))
             case _:
                 assert isinstance(node, Layers), node
-                wires[node.id] = layer(tape, node, inputs, shapes[node.sources[0]], found.of(node))
-    return made
+                wires[node.id] = layer(tape, node, inputs, shapes[node.sources[0]], spans.of(node))
+    return graph
 
 
 def _behind_readouts(net: IntegerNetwork) -> set[str]:
@@ -270,13 +270,13 @@ def _count(tape: Tape, node: Neuron, inputs: list[str], steps: int, reach: int) 
     return _quantized(tape, tape.add("Relu", x), f"{node.id}.counts", 0, steps)
 
 
-def _readout(made: Parts, node: Readout, inputs: list[str], steps: int, reach: int) -> None:
-    tape, wide, dims = made.tape, reach > CARRIED, len(node.shape)
+def _readout(graph: OnnxGraph, node: Readout, inputs: list[str], steps: int, reach: int) -> None:
+    tape, wide, dims = graph.tape, reach > CARRIED, len(node.shape)
     parameter = _parameter(tape, np.float64 if wide else np.float32)
     total = combine(tape, node, _doubled(tape, inputs) if wide else inputs, parameter)
     bias = _bias(node, steps)[None]
     if bias.any():
         total = tape.add("Add", total, parameter(bias, dims))
-    made.give(f"{node.id}.sum", total, node.shape)
+    graph.give(f"{node.id}.sum", total, node.shape)
     if wide:
-        made.others[f"{node.id}.sum"] = np.float64
+        graph.others[f"{node.id}.sum"] = np.float64

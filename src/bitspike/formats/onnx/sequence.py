@@ -13,27 +13,27 @@ import numpy as np
 from bitspike.formats.onnx.layers import Layers, cut, largest, layer, windows
 from bitspike.formats.onnx.neuron import combine, current, update
 from bitspike.formats.onnx.numbers import Ranges
-from bitspike.formats.onnx.parts import Parts, changes
+from bitspike.formats.onnx.graph import OnnxGraph, changes
 from bitspike.formats.onnx.tape import Body, Numbers, Op, Tape, parameter_table
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import Add, Burst, CountMaxPool, Input, Integers, Neuron, Node, Readout, per_channel
 
 
-def parts(net: IntegerNetwork, numbers: Numbers, found: Ranges) -> Parts:
+def sequence_graph(net: IntegerNetwork, numbers: Numbers, spans: Ranges) -> OnnxGraph:
     """Return the whole run of a network."""
-    return _Run(net, numbers, found).parts()
+    return _Run(net, numbers, spans).run()
 
 
 class _Run:
     """Write the nodes one after the other, keeping how many steps each wire has."""
 
-    def __init__(self, net: IntegerNetwork, numbers: Numbers, found: Ranges) -> None:
-        self.net, self.found, self.tape = net, found, Tape(numbers)
-        self.made = Parts(self.tape)
+    def __init__(self, net: IntegerNetwork, numbers: Numbers, spans: Ranges) -> None:
+        self.net, self.spans, self.tape = net, spans, Tape(numbers)
+        self.graph = OnnxGraph(self.tape)
         self.wires: dict[str, str] = {}
         self.lengths: dict[str, int] = {}
 
-    def parts(self) -> Parts:
+    def run(self) -> OnnxGraph:
         for node in self.net.nodes:
             inputs = [self.wires[s] for s in node.sources]
             length = max([self.lengths[s] for s in node.sources], default=1)
@@ -41,14 +41,14 @@ class _Run:
                 self._readout(node, inputs, length)
             else:
                 self.wires[node.id], self.lengths[node.id] = self._node(node, inputs, length)
-        return self.made
+        return self.graph
 
     def _node(self, node: Node, inputs: list[str], length: int) -> tuple[str, int]:
         """Write a node; return its wire and the wire's steps."""
         match node:
             case Input():
                 length = 1 if node.constant else self.net.steps
-                return self.made.take(node.id, node.shape, steps=length), length
+                return self.graph.take(node.id, node.shape, steps=length), length
             case Add():
                 many = any(len(gain) > 1 and not (gain == 1).all() for gain in node.gains)
                 return combine(self.tape, node, inputs, self._parameter), self.net.steps if many else length
@@ -65,7 +65,7 @@ class _Run:
             for x, s in zip(inputs, node.sources, strict=True)
         ]  # fmt: skip
         folded = [self.tape.reshaped(x, [-1, *shape]) for x, shape in zip(same, shapes, strict=True)]
-        out = layer(self.tape, node, folded, shapes[0], self.found.of(node))
+        out = layer(self.tape, node, folded, shapes[0], self.spans.of(node))
         return self.tape.reshaped(out, [length, -1, *node.shape]), length
 
     def _parameter(self, values: Integers, dims: int) -> str:
@@ -87,7 +87,7 @@ class _Run:
         bias = np.broadcast_to(node.bias, (self.net.steps, node.bias.shape[1])).sum(0, keepdims=True)
         if bias.any():
             total = self.tape.add("Add", total, self.tape.constant(parameter_table(bias, len(node.shape))[0]))
-        self.made.give(f"{node.id}.sum", total, node.shape)
+        self.graph.give(f"{node.id}.sum", total, node.shape)
 
     def _burst(self, node: Burst, x: str, length: int) -> str:
         """All at the first step: the sum times 1, 0, 0, ..."""
@@ -137,5 +137,5 @@ class _Run:
                 {"body": Body(body, (*names, *entered), left), "num_scan_inputs": len(rows)},
             )
         )
-        self.made.give(f"{node.id}.spikes", outputs[-1], node.shape, steps=steps)
+        self.graph.give(f"{node.id}.spikes", outputs[-1], node.shape, steps=steps)
         return outputs[-1]

@@ -12,7 +12,7 @@ import numpy as np
 from bitspike.formats.onnx.layers import Layers, largest, layer, windows
 from bitspike.formats.onnx.neuron import Parameter, combine, current, update
 from bitspike.formats.onnx.numbers import Ranges
-from bitspike.formats.onnx.parts import Parts, changes, steady
+from bitspike.formats.onnx.graph import OnnxGraph, changes, steady
 from bitspike.formats.onnx.tape import Numbers, Tape, parameter_table
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import Add, Burst, CountMaxPool, Input, Integers, Neuron, Node, Readout, Shape
@@ -27,71 +27,71 @@ def problems(net: IntegerNetwork) -> list[tuple[Node, str]]:
     return [(n, why) for n in net.nodes if isinstance(n, Burst) and n.sources[0] not in fixed]
 
 
-def parts(net: IntegerNetwork, numbers: Numbers, found: Ranges) -> Parts:
+def step_graph(net: IntegerNetwork, numbers: Numbers, spans: Ranges) -> OnnxGraph:
     """Return one step of a network; :func:`problems` has nothing against it."""
-    made = Parts(Tape(numbers))
+    graph = OnnxGraph(Tape(numbers))
     shapes: dict[str, Shape] = {}
     wires: dict[str, str] = {}
 
     def parameter(values: Integers, dims: int) -> str:
-        return _row(made, values, dims)
+        return _row(graph, values, dims)
 
     for node in net.nodes:
         shapes[node.id] = node.shape
         inputs = [wires[s] for s in node.sources]
         match node:
             case Input():
-                wires[node.id] = made.take(node.id, node.shape)
+                wires[node.id] = graph.take(node.id, node.shape)
             case Add():
-                wires[node.id] = combine(made.tape, node, inputs, parameter)
+                wires[node.id] = combine(graph.tape, node, inputs, parameter)
             case Neuron():
-                wires[node.id] = _neuron(made, node, inputs, parameter)
+                wires[node.id] = _neuron(graph, node, inputs, parameter)
             case CountMaxPool():
-                wires[node.id] = _count_max(made, node, inputs[0], shapes[node.sources[0]])
+                wires[node.id] = _count_max(graph, node, inputs[0], shapes[node.sources[0]])
             case Burst():
                 # What it reads is constant in time: T times as much at the first step.
                 times = np.zeros((net.steps, 1), np.int64)
                 times[0] = net.steps
-                wires[node.id] = made.tape.add("Mul", inputs[0], parameter(times, len(node.shape)))
+                wires[node.id] = graph.tape.add("Mul", inputs[0], parameter(times, len(node.shape)))
             case Readout():
-                total = made.hold(f"{node.id}.sum", node.shape)
-                terms = [total, combine(made.tape, node, inputs, parameter)]
+                total = graph.hold(f"{node.id}.sum", node.shape)
+                terms = [total, combine(graph.tape, node, inputs, parameter)]
                 bias = [parameter(node.bias, len(node.shape))] if node.bias.any() else []
-                made.keep(total, made.tape.total(terms + bias), node.shape)
+                graph.keep(total, graph.tape.total(terms + bias), node.shape)
             case _:
                 assert isinstance(node, Layers), node
-                wires[node.id] = layer(made.tape, node, inputs, shapes[node.sources[0]], found.of(node))
-    return made
+                wires[node.id] = layer(graph.tape, node, inputs, shapes[node.sources[0]], spans.of(node))
+    return graph
 
 
-def _row(made: Parts, values: Integers, dims: int) -> str:
+def _row(graph: OnnxGraph, values: Integers, dims: int) -> str:
     """Return a parameter's values of this step, [1 or C, 1, ...]."""
     table = parameter_table(values, dims)
     if not changes(values):
-        return made.tape.constant(table[0])
-    if (STEP, ()) not in made.inputs:
-        made.inputs.append((STEP, ()))
-    return made.tape.add("Gather", made.tape.constant(table), STEP, axis=0)
+        return graph.tape.constant(table[0])
+    if (STEP, ()) not in graph.inputs:
+        graph.inputs.append((STEP, ()))
+    return graph.tape.add("Gather", graph.tape.constant(table), STEP, axis=0)
 
 
-def _neuron(made: Parts, node: Neuron, inputs: list[str], parameter: Parameter) -> str:
+def _neuron(graph: OnnxGraph, node: Neuron, inputs: list[str], parameter: Parameter) -> str:
     shape = node.shape
-    i = current(made.tape, node, inputs, parameter)
-    v = made.hold(f"{node.id}.v", shape, node.initial)
-    sent = made.hold(f"{node.id}.sent", shape) if node.signed else None
-    s, v_next, sent_next = update(made.tape, node, i, v, sent, parameter(node.threshold, len(shape)))
-    made.give(f"{node.id}.spikes", s, shape)
-    made.keep(v, v_next, shape)
+    i = current(graph.tape, node, inputs, parameter)
+    v = graph.hold(f"{node.id}.v", shape, node.initial)
+    sent = graph.hold(f"{node.id}.sent", shape) if node.signed else None
+    s, v_next, sent_next = update(graph.tape, node, i, v, sent, parameter(node.threshold, len(shape)))
+    graph.give(f"{node.id}.spikes", s, shape)
+    graph.keep(v, v_next, shape)
     if sent is not None and sent_next is not None:
-        made.keep(sent, sent_next, shape)
+        graph.keep(sent, sent_next, shape)
     return s
 
 
-def _count_max(made: Parts, node: CountMaxPool, x: str, shape: Shape) -> str:
+def _count_max(graph: OnnxGraph, node: CountMaxPool, x: str, shape: Shape) -> str:
     """The largest count of every window now, less the largest count before this step."""
-    tape = made.tape
-    counts = made.hold(f"{node.id}.counts", shape)
+    tape = graph.tape
+    counts = graph.hold(f"{node.id}.counts", shape)
     grown = tape.add("Add", counts, x)
-    made.keep(counts, grown, shape)
+    graph.keep(counts, grown, shape)
     now, before = (windows(tape, node, n, shape, largest(tape), fill=0) for n in (grown, counts))
     return tape.add("Sub", now, before)

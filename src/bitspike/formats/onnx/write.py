@@ -22,7 +22,7 @@ from bitspike.formats.onnx import qonnx as onnx_quant
 from bitspike.formats.onnx import sequence as onnx_sequence
 from bitspike.formats.onnx import step as onnx_step
 from bitspike.formats.onnx.numbers import numbers_of, ranges
-from bitspike.formats.onnx.parts import Parts
+from bitspike.formats.onnx.graph import OnnxGraph
 from bitspike.formats.onnx.tape import model_of
 from bitspike.formats.refuse import optional, refuse
 from bitspike.integer.network import IntegerNetwork
@@ -60,7 +60,7 @@ _PROBLEMS: Mapping[str, Callable[[IntegerNetwork], list[tuple[Node, str]]]] = {
     "qonnx": onnx_quant.problems,
     "qonnx-readouts": onnx_quant.problems,
 }
-_PARTS = {"step": onnx_step.parts, "count": onnx_count.parts, "sequence": onnx_sequence.parts}
+_GRAPHS = {"step": onnx_step.step_graph, "count": onnx_count.count_graph, "sequence": onnx_sequence.sequence_graph}
 HELD: Mapping[type[Node], str] = {
     Input: "input; grid and coding in the metadata",
     Convolution: "ConvInteger of 8-bit digits",
@@ -134,9 +134,11 @@ def write_onnx(net: IntegerNetwork, path: str | os.PathLike[str], *, mode: Mode 
     if mode not in get_args(Mode):
         raise ConstraintError(f"mode={mode!r}: allowed are {', '.join(get_args(Mode))}")
     onnx = optional("onnx", extra="onnx")
-    made, numbers = parts_of(net, mode)
-    facts = {**_facts(net), "snn.mode": mode, **_border(made, numbers)}
-    model = model_of(made.tape, made.inputs, made.outputs, facts, others=made.others, functions=onnx_quant.FUNCTIONS)
+    graph, numbers = graph_of(net, mode)
+    facts = {**_facts(net), "snn.mode": mode, **_border(graph, numbers)}
+    model = model_of(
+        graph.tape, graph.inputs, graph.outputs, facts, others=graph.others, functions=onnx_quant.FUNCTIONS
+    )
     path = Path(path)
     try:
         onnx.checker.check_model(model)
@@ -147,7 +149,7 @@ def write_onnx(net: IntegerNetwork, path: str | os.PathLike[str], *, mode: Mode 
     return path
 
 
-def parts_of(net: IntegerNetwork, mode: Mode) -> tuple[Parts, str]:
+def graph_of(net: IntegerNetwork, mode: Mode) -> tuple[OnnxGraph, str]:
     """Return a network's operators in a mode, and the name of the numbers that carry it.
 
     Raises:
@@ -156,14 +158,14 @@ def parts_of(net: IntegerNetwork, mode: Mode) -> tuple[Parts, str]:
     refuse(f"ONNX, mode {mode!r},", net, _PROBLEMS[mode](net), fix=_way_out(net, mode))
     found = ranges(net, totals=mode not in ("step", "sequence"))
     if mode in ("qonnx", "qonnx-readouts"):
-        return onnx_quant.parts(net, found, counts=mode == "qonnx"), "float32"
+        return onnx_quant.quant_graph(net, found, counts=mode == "qonnx"), "float32"
     numbers = numbers_of(found)
     if numbers is None:
         raise ExportError(
             f"a number on the way may reach {found.largest}, more than 64 bits hold",
             fix="fewer steps, or weights and gains of fewer bits",
         )
-    return _PARTS[mode](net, numbers, found), numbers.__name__
+    return _GRAPHS[mode](net, numbers, found), numbers.__name__
 
 
 def _way_out(net: IntegerNetwork, mode: Mode) -> str:
@@ -179,10 +181,10 @@ def problems_of(net: IntegerNetwork, mode: Mode) -> list[tuple[Node, str]]:
     return _PROBLEMS[mode](net)
 
 
-def _border(made: Parts, numbers: str) -> dict[str, str]:
+def _border(graph: OnnxGraph, numbers: str) -> dict[str, str]:
     """Say what goes from step to step, and in which integers."""
     states = [
-        {"input": s.reads, "output": s.writes, "shape": s.shape, "initial": s.initial.tolist()} for s in made.states
+        {"input": s.reads, "output": s.writes, "shape": s.shape, "initial": s.initial.tolist()} for s in graph.states
     ]
     return {"snn.states": json.dumps(states), "snn.numbers": numbers}
 

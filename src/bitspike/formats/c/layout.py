@@ -35,7 +35,7 @@ class Action:
 
 
 @dataclass(frozen=True)
-class Place:
+class Address:
     """Where a wire lies.
 
     Args:
@@ -52,7 +52,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Layout:
     """The order of computation and the layout of memory.
 
     Args:
@@ -64,8 +64,8 @@ class Plan:
     """
 
     phases: tuple[tuple[Action, ...], ...]
-    places: dict[str, Place]
-    sums: dict[str, Place]
+    addresses: dict[str, Address]
+    sums: dict[str, Address]
     arenas: dict[int, int]
     constant: frozenset[str]
 
@@ -82,14 +82,14 @@ class _Wire:
     last: int
 
 
-def plan(net: IntegerNetwork, bounds: dict[str, Bounds]) -> Plan:
+def lay_out(net: IntegerNetwork, bounds: dict[str, Bounds]) -> Layout:
     """Return when every node runs and where every wire lies.
 
     Example:
-        >>> from bitspike.formats.c.types import held
+        >>> from bitspike.formats.c.types import bounds_of
         >>> from bitspike.integer.examples import one_convolution
         >>> net = one_convolution()
-        >>> found = plan(net, held(net))
+        >>> found = lay_out(net, bounds_of(net))
         >>> [a.node.id for a in found.phases[0]], found.arenas
         (['conv', 'neuron', 'readout'], {8: 32})
     """
@@ -104,15 +104,15 @@ def plan(net: IntegerNetwork, bounds: dict[str, Bounds]) -> Plan:
     for node in net.nodes:
         if isinstance(node, Input):
             size = 0 if node.constant else math.prod(node.shape)
-            found[node.id] = Place(0, 0, size, of_input=True)
+            found[node.id] = Address(0, 0, size, of_input=True)
         elif isinstance(node, Reshape | Slice):
             source = found[node.sources[0]]
             shift = node.start * math.prod(node.shape[1:]) if isinstance(node, Slice) else 0
-            found[node.id] = Place(source.bits, source.start + shift, source.stride, source.of_input)
+            found[node.id] = Address(source.bits, source.start + shift, source.stride, source.of_input)
     number = 1 + max(phase.values())
-    return Plan(
+    return Layout(
         phases=tuple(tuple(a for p, a in actions if p == wanted) for wanted in range(number)),
-        places=found,
+        addresses=found,
         sums={id: place for (kind, id), place in places.items() if kind == "sum"},
         arenas=arenas,
         constant=frozenset(constant),
@@ -227,9 +227,9 @@ def _wires(
     return wires
 
 
-def _fit(wires: list[_Wire]) -> tuple[dict[tuple[str, str], Place], dict[int, int]]:
+def _fit(wires: list[_Wire]) -> tuple[dict[tuple[str, str], Address], dict[int, int]]:
     """Give every wire a place: large ones first, each at the lowest start that is free for its whole life."""
-    places: dict[tuple[str, str], Place] = {}
+    places: dict[tuple[str, str], Address] = {}
     arenas: dict[int, int] = {}
     placed: list[tuple[_Wire, int]] = []
     for wire in sorted(wires, key=lambda w: -w.size):
@@ -244,6 +244,6 @@ def _fit(wires: list[_Wire]) -> tuple[dict[tuple[str, str], Place], dict[int, in
                 break
             start = max(start, high)
         placed.append((wire, start))
-        places[wire.key] = Place(wire.bits, start, wire.stride)
+        places[wire.key] = Address(wire.bits, start, wire.stride)
         arenas[wire.bits] = max(arenas.get(wire.bits, 0), start + wire.size)
     return places, dict(sorted(arenas.items()))

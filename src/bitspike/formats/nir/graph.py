@@ -58,7 +58,7 @@ from bitspike.integer.nodes import (
 
 
 @dataclass(frozen=True)
-class Plan:
+class GraphEntries:
     """Nodes by id, edges between them, and what could not be said."""
 
     entries: dict[str, Entry] = field(default_factory=dict)
@@ -66,7 +66,7 @@ class Plan:
     problems: list[tuple[Node, str]] = field(default_factory=list)
 
 
-def plan(net: IntegerNetwork, *, units: Units = "integer", reader: Reader | None = None) -> Plan:
+def graph_entries(net: IntegerNetwork, *, units: Units = "integer", reader: Reader | None = None) -> GraphEntries:
     """Return the NIR graph of a network, and everything that it cannot say.
 
     In integer units the channels of a neuron have one threshold wherever powers of two make it so; with a reader the
@@ -86,7 +86,7 @@ def plan(net: IntegerNetwork, *, units: Units = "integer", reader: Reader | None
     return made
 
 
-def _prune(made: Plan) -> None:
+def _prune(made: GraphEntries) -> None:
     """Leave out what leads to no output: nirtorch takes no node that nobody reads."""
     read = {name for name, entry in made.entries.items() if entry.kind in ("Input", "Output")}
     for source, target in reversed(made.edges):
@@ -96,10 +96,10 @@ def _prune(made: Plan) -> None:
         del made.entries[name]
 
 
-def _planned(writer: _Writer) -> Plan:
+def _planned(writer: _Writer) -> GraphEntries:
     for node in writer.net.nodes:
         writer.write(node)
-    return writer.plan
+    return writer.result
 
 
 class _Writer:
@@ -111,7 +111,7 @@ class _Writer:
         self.net, self.units = net, units
         self.forms, self.dt = forms or {}, 1.0 if manner is None else manner.dt
         self.manner, self.lines = manner, manner is None or manner.lines
-        self.plan = Plan()
+        self.result = GraphEntries()
         self.wires: dict[str, list[Term] | None] = {}
         self.known: dict[tuple[Any, ...], Piece] = {}
         self.ids = {node.id for node in net.nodes}
@@ -130,7 +130,7 @@ class _Writer:
 
     def refuse(self, reason: str) -> None:
         """Remember what the node at hand cannot say."""
-        self.plan.problems.append((self.node, reason))
+        self.result.problems.append((self.node, reason))
 
     def _wire(self, node: Node, terms: list[list[Term]]) -> list[Term] | None:
         inside = self.net[node.sources[0]].shape if node.sources else ()
@@ -367,15 +367,15 @@ class _Writer:
     # -- the file's nodes ----------------------------------------------------------------------------------------
 
     def _entry(self, name: str, entry: Entry, *sources: Piece) -> Piece:
-        entry.facts["snn.index"] = len(self.plan.entries)
-        self.plan.entries[name] = entry
-        self.plan.edges.extend((source.node, name) for source in sources)
+        entry.facts["snn.index"] = len(self.result.entries)
+        self.result.entries[name] = entry
+        self.result.edges.extend((source.node, name) for source in sources)
         return whole(name, entry.gives)
 
     def _name(self, wanted: str) -> str:
         """Return a free name: the wanted one for the first node that stands for a layer, numbered ones for more."""
         name, k = wanted, 1
-        while name in self.plan.entries or (name in self.ids and name != self.node.id and not self._stands(name)):
+        while name in self.result.entries or (name in self.ids and name != self.node.id and not self._stands(name)):
             name, k = f"{wanted}_{k}", k + 1
         return name
 

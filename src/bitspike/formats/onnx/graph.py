@@ -29,7 +29,7 @@ class State:
 
 
 @dataclass(frozen=True)
-class Parts:
+class OnnxGraph:
     """A network as operators.
 
     Args:

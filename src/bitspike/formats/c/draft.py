@@ -1,4 +1,4 @@
-"""A C program in parts, and the pieces of C that every node is made of.
+"""A C program in draft, and the pieces of C that every node is made of.
 
 Inside a phase function ``s`` is the state, ``t`` the step from 0 and ``x`` the input of that step. Wires hold the
 integers of one step in the order of the network's shapes, the last axis fastest.
@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from bitspike.formats.c.plan import Place, Plan
+from bitspike.formats.c.layout import Address, Layout
 from bitspike.formats.c.text import Tables, integer, plain
 from bitspike.formats.c.types import type_bits
 from bitspike.formats.c.weights import Packed
@@ -45,8 +45,8 @@ class Member:
 
 
 @dataclass
-class Parts:
-    """A program in parts, as they are found while its nodes are written.
+class Draft:
+    """A program in draft, as they are found while its nodes are written.
 
     Args:
         net, bounds, plan: what is written.
@@ -65,7 +65,7 @@ class Parts:
 
     net: IntegerNetwork
     bounds: dict[str, Bounds]
-    plan: Plan
+    layout: Layout
     packed: dict[str, Packed]
     input_type: str
     name: str
@@ -84,10 +84,10 @@ class Parts:
 
     def type(self, id: str) -> str:
         """Return the type of a wire's integers."""
-        place = self.plan.places[id]
+        place = self.layout.addresses[id]
         return self.input_type if place.of_input else f"int{place.bits}_t"
 
-    def at(self, place: Place) -> str:
+    def at(self, place: Address) -> str:
         """Return where a wire's integers of this step begin."""
         if place.of_input:
             return f"x + {place.start}" if place.start else "x"
@@ -96,7 +96,7 @@ class Parts:
 
     def wire(self, id: str) -> str:
         """Return where the integers of a node's wire begin at this step."""
-        return self.at(self.plan.places[id])
+        return self.at(self.layout.addresses[id])
 
     def member(self, bounds: Range, name: str, size: int, note: str) -> str:
         """Add an array to the state and return the type of its integers."""
@@ -110,17 +110,17 @@ def title(node: Node) -> str:
     return f"{plain(node.path)}: {type(node).__name__} {list(node.shape)}"
 
 
-def function(parts: Parts, node: Node, name: str, body: list[str], *, out: str | None, note: str = "") -> list[str]:
+def function(draft: Draft, node: Node, name: str, body: list[str], *, out: str | None, note: str = "") -> list[str]:
     """Define a function of the state, the step, the sources and the output, as far as ``body`` uses them; call it."""
     text = "\n".join(body)
-    offered = [("s", f"{parts.name}_state *s", "s"), ("t", "uint32_t t", "t")]
-    offered += [(f"x{i}", f"const {parts.type(id)} *x{i}", parts.wire(id)) for i, id in enumerate(node.sources)]
+    offered = [("s", f"{draft.name}_state *s", "s"), ("t", "uint32_t t", "t")]
+    offered += [(f"x{i}", f"const {draft.type(id)} *x{i}", draft.wire(id)) for i, id in enumerate(node.sources)]
     if out is not None:
-        offered.append(("out", f"{parts.type(node.id)} *out", out))
+        offered.append(("out", f"{draft.type(node.id)} *out", out))
     used = [(declared, value) for word, declared, value in offered if _uses(text, word)]
     arguments, values = ", ".join(d for d, _ in used), ", ".join(v for _, v in used)
     comment = f"/* {title(node)}{note} */"
-    parts.functions.append(f"{comment}\nstatic void {name}({arguments})\n{{\n{text}\n}}\n")
+    draft.functions.append(f"{comment}\nstatic void {name}({arguments})\n{{\n{text}\n}}\n")
     return [f"{name}({values});"]
 
 
@@ -153,7 +153,7 @@ def by_channel(node: Node, hoisted: list[str], inside: list[str]) -> list[str]:
     ]
 
 
-def parameter(parts: Parts, node: Node, name: str, values: Integers) -> str:
+def parameter(draft: Draft, node: Node, name: str, values: Integers) -> str:
     """Return the expression of a parameter [1 or T, 1 or C] or [1 or C] at step ``t`` and channel ``c``."""
     rows = values.reshape(1, -1) if values.ndim == 1 else values
     if (rows == rows.flat[0]).all():
@@ -164,5 +164,5 @@ def parameter(parts: Parts, node: Node, name: str, values: Integers) -> str:
         rows, index, axes = rows[:, :1], "t", "by step"
     else:
         index, axes = f"t * {rows.shape[1]} + c", "by step and channel"
-    table = parts.tables.add(f"{name}_{parts.symbol(node)}", rows, f"{plain(node.path)}: {name} {axes}")
+    table = draft.tables.add(f"{name}_{draft.symbol(node)}", rows, f"{plain(node.path)}: {name} {axes}")
     return f"{table}[{index}]"
