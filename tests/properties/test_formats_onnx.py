@@ -17,7 +17,7 @@ from random_networks import as_large_as, layerwise, random_codes, random_network
 from bitspike import models
 from bitspike.errors import ExportError
 from bitspike.formats.onnx.numbers import ranges
-from bitspike.formats.onnx.write import Mode, graph_of, problems_of, write_onnx
+from bitspike.formats.onnx.write import PROBLEMS, Mode, graph_of, write_onnx
 from bitspike.integer.codes import encode
 from bitspike.integer.count import count
 from bitspike.integer.examples import one_convolution
@@ -50,7 +50,7 @@ def test_a_step_in_a_loop_is_the_definition_on_random_networks(seeds: range, tmp
         random = np.random.default_rng(seed)
         net = random_network(random)
         codes = random_codes(random, net, samples=int(random.choice([1, 3])), extreme=bool(seed % 2))
-        if problems_of(net, "step"):
+        if PROBLEMS["step"](net):
             assert any(isinstance(node, Burst) for node in net.nodes)
             continue
         session = open_file(write_onnx(net, tmp_path / "net.onnx"))
@@ -119,7 +119,7 @@ def test_counts_in_qonnx_are_the_counts(seeds: range, tmp_path: Path) -> None:
         random = np.random.default_rng(2000 + seed)
         net = random_network(random, counting=True)
         codes = random_codes(random, net, samples=2, extreme=bool(seed % 2))
-        if found := problems_of(net, "qonnx"):
+        if found := PROBLEMS["qonnx"](net):
             assert {reason for _, reason in found} == {"its output padding is no smaller than its stride"}
             continue
         assert_counts(net, codes, tmp_path / "net.onnx")
@@ -136,7 +136,7 @@ def test_floats_hold_every_count_up_to_their_end(limit: int, tmp_path: Path) -> 
         net = random_network(random, counting=True)
 
         def fits(n: IntegerNetwork) -> bool:
-            return ranges(n, totals=True).largest < limit and not problems_of(n, "qonnx")
+            return ranges(n, totals=True).largest < limit and not PROBLEMS["qonnx"](n)
 
         if fits(net):
             net = as_large_as(net, fits)
@@ -193,7 +193,7 @@ def test_int32_holds_every_number_up_to_its_end(mode: Mode, tmp_path: Path) -> N
         random = np.random.default_rng(3000 + seed)
         net = random_network(random, counting=mode == "count")
         net = layerwise(net) if mode == "count" else net
-        if problems_of(net, mode) or ranges(net, totals=mode == "count").largest >= 2**31:
+        if PROBLEMS[mode](net) or ranges(net, totals=mode == "count").largest >= 2**31:
             continue
         net = as_large_as(net, lambda n: ranges(n, totals=mode == "count").largest < 2**31)
         near += ranges(net, totals=mode == "count").largest > 2**30
@@ -290,7 +290,7 @@ def test_every_product_is_of_two_unsigned_operands(mode: Mode, tmp_path: Path) -
     for seed in range(30):
         random = np.random.default_rng(seed)
         net = layerwise(random_network(random, counting=True)) if mode == "count" else random_network(random)
-        if problems_of(net, mode):
+        if PROBLEMS[mode](net):
             continue
         model = onnx.load(write_onnx(net, tmp_path / "net.onnx", mode=mode))
         inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True)

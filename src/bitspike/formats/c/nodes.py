@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from bitspike.formats.c.layers import burst, concat, convolution, linear, moved, pool
-from bitspike.formats.c.neurons import add, neuron, readout
 from bitspike.formats.c.draft import Draft
+from bitspike.formats.c.layers import burst, concat, convolution, linear, moved, pool
 from bitspike.formats.c.layout import Action
+from bitspike.formats.c.neurons import add, neuron, readout
 from bitspike.integer.nodes import (
     Add,
     Burst,

@@ -7,9 +7,9 @@ import re
 from dataclasses import dataclass
 
 from bitspike.formats.c import runtime as c_runtime
-from bitspike.formats.c.nodes import write
-from bitspike.formats.c.draft import Member, Draft, title
+from bitspike.formats.c.draft import Draft, Member, title
 from bitspike.formats.c.layout import lay_out
+from bitspike.formats.c.nodes import write
 from bitspike.formats.c.text import integer, plain
 from bitspike.formats.c.types import bounds_of, type_bits
 from bitspike.formats.c.weights import Packed, pack

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from bitspike.formats.onnx.graph import OnnxGraph, changes, steady, timed
 from bitspike.formats.onnx.layers import Layers, largest, layer, windows
 from bitspike.formats.onnx.neuron import combine
 from bitspike.formats.onnx.numbers import Ranges
-from bitspike.formats.onnx.graph import OnnxGraph, changes, steady, timed
 from bitspike.formats.onnx.tape import Numbers, Tape, parameter_table
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import Add, Burst, CountMaxPool, Input, Integers, MaxPool, Neuron, Node, Readout, Shape
@@ -26,13 +26,13 @@ from bitspike.integer.nodes import Add, Burst, CountMaxPool, Input, Integers, Ma
 def problems(net: IntegerNetwork) -> list[tuple[Node, str]]:
     """Return the nodes whose count is no function of the counts that they read, with the reason."""
     fixed = steady(net)
-    found: list[tuple[Node, str]] = []
+    refused: list[tuple[Node, str]] = []
     for node in net.nodes:
         if isinstance(node, MaxPool) and node.sources[0] not in fixed:
-            found.append((node, "the maximum of every step is no function of counts; CountMaxPool is"))
+            refused.append((node, "the maximum of every step is no function of counts; CountMaxPool is"))
         for name, values in timed(node):
             if name != "bias" and changes(values):
-                found.append((node, f"its {name} changes over time"))
+                refused.append((node, f"its {name} changes over time"))
         if isinstance(node, Neuron):
             wrong = {
                 f"it leaks ({node.leak.numerator}/{1 << node.leak.shift} a step)": float(node.leak) != 1,
@@ -43,8 +43,8 @@ def problems(net: IntegerNetwork) -> list[tuple[Node, str]]:
                 "its potential saturates": node.width is not None,
                 "its threshold is 0": not node.threshold.all(),
             }
-            found += [(node, reason) for reason, holds in wrong.items() if holds]
-    return found
+            refused += [(node, reason) for reason, holds in wrong.items() if holds]
+    return refused
 
 
 def count_graph(net: IntegerNetwork, numbers: Numbers, spans: Ranges) -> OnnxGraph:

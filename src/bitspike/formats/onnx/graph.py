@@ -1,4 +1,4 @@
-"""What a mode of the ONNX writer hands over: operators, borders and facts, before they become a file."""
+"""A network as an ONNX graph before it is a file: operators, inputs, outputs, and the states between steps."""
 
 from __future__ import annotations
 
@@ -78,9 +78,9 @@ def steady(net: IntegerNetwork) -> set[str]:
         >>> sorted(steady(one_convolution()))
         ['conv', 'input']
     """
-    found: set[str] = set()
+    steady_ids: set[str] = set()
     for node in net.nodes:
-        fixed = all(s in found for s in node.sources)
+        fixed = all(s in steady_ids for s in node.sources)
         match node:
             case Input():
                 fixed = node.constant
@@ -89,8 +89,8 @@ def steady(net: IntegerNetwork) -> set[str]:
             case Add():
                 fixed = fixed and not any(changes(gain) for gain in node.gains)
         if fixed:
-            found.add(node.id)
-    return found
+            steady_ids.add(node.id)
+    return steady_ids
 
 
 def changes(values: Integers) -> bool:

@@ -111,7 +111,7 @@ def _pad(tape: Tape, x: str, shape: Shape, before: Shape, after: Shape) -> str:
 
 
 def _repeat(tape: Tape, x: str, shape: Shape, factors: Shape) -> str:
-    """Repeat every value along the axes behind the channels."""
+    """Repeat every value along the axes after the channels."""
     apart = [0, shape[0]] + [n for inside in shape[1:] for n in (inside, 1)]
     times = [1, 1] + [n for factor in factors for n in (1, factor)]
     x = tape.add("Tile", tape.reshaped(x, apart), tape.shape(times))
@@ -129,7 +129,7 @@ def _transposed(tape: Tape, node: TransposedConvolution, x: str, shape: Shape, w
         x = tape.reshaped(x, [0, shape[0], *inside])
     reach = tuple(d * (k - 1) for d, k in zip(node.dilation, node.weight.codes.shape[2:], strict=True))
     before = tuple(r - p for r, p in zip(reach, node.padding, strict=True))
-    # The spreading left stride - 1 zeros behind the last place.
+    # The spreading left stride - 1 zeros after the last place.
     after = tuple(b + o - (s - 1) for b, o, s in zip(before, node.output_padding, node.stride, strict=True))
     x = _pad(tape, x, (shape[0], *inside), before, after)
     one, none = (1,) * dims, (0,) * dims

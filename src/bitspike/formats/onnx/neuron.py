@@ -8,7 +8,7 @@ from bitspike.formats.onnx.tape import Tape, parameter_table
 from bitspike.integer.nodes import Add, Integers, Neuron, Readout
 
 Parameter = Callable[[Integers, int], str]
-"""Make [1 or T, 1 or C] values into a tensor that lies against a wire of so many axes behind the batch."""
+"""Make [1 or T, 1 or C] values into a tensor that lies against a wire of so many axes after the batch."""
 
 
 def combine(tape: Tape, node: Add | Neuron | Readout, inputs: list[str], parameter: Parameter) -> str:

@@ -48,10 +48,10 @@ def ranges(net: IntegerNetwork, *, totals: bool = False) -> Ranges:
     """
     wires: dict[str, Range] = {}
     largest = 0
-    for id, found in survey(net).items():
+    for id, bounds in survey(net).items():
         node = net[id]
-        wires[id] = (found.wire.over_time(net.steps) if totals else found.wire).span
-        work = _total(node, found, net.steps) if totals else found.size
+        wires[id] = (bounds.wire.over_time(net.steps) if totals else bounds.wire).span
+        work = _total(node, bounds, net.steps) if totals else bounds.size
         if isinstance(node, Convolution | TransposedConvolution | Linear):
             work = max(work, largest_product(node, wires[node.sources[0]]))
         if isinstance(node, Neuron):
@@ -66,9 +66,9 @@ def magnitude(wire: Range) -> int:
     return max(-wire[0], wire[1])
 
 
-def _total(node: Node, found: Bounds, steps: int) -> int:
+def _total(node: Node, bounds: Bounds, steps: int) -> int:
     """Return the largest magnitude of the sums over all steps that make a node's count."""
-    charge = magnitude(found.sums.over_time(steps).span)
+    charge = magnitude(bounds.sums.over_time(steps).span)
     if isinstance(node, Neuron | Readout):
         charge += steps * int(np.abs(node.bias).max())
     if isinstance(node, Neuron):
@@ -77,7 +77,7 @@ def _total(node: Node, found: Bounds, steps: int) -> int:
 
 
 def _parameters(node: Node) -> int:
-    """Return the largest magnitude of what is written down beside the weights."""
+    """Return the largest magnitude of the parameters of a node, its weights left out."""
     values = [*node.gains] if isinstance(node, Add | Neuron | Readout) else []
     if isinstance(node, Neuron | Readout):
         values.append(node.bias)
@@ -87,13 +87,13 @@ def _parameters(node: Node) -> int:
     return max(most, node.leak.numerator, abs(node.floor or 0)) if isinstance(node, Neuron) else most
 
 
-def numbers_of(found: Ranges) -> type[np.int32] | type[np.int64] | None:
+def numbers_of(spans: Ranges) -> type[np.int32] | type[np.int64] | None:
     """Return the narrowest integers that hold every number, or None if 64 bits are too few.
 
     Example:
         >>> numbers_of(Ranges({}, 2**31)).__name__
         'int64'
     """
-    if found.largest < 2**31:
+    if spans.largest < 2**31:
         return np.int32
-    return np.int64 if found.largest < 2**63 else None
+    return np.int64 if spans.largest < 2**63 else None

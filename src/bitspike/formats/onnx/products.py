@@ -81,15 +81,15 @@ def digits(tape: Tape, x: str, wire: Range) -> list[Digit]:
         [(0, 0), (1, 1)]
     """
     low, high = wire
-    found: list[Digit] = []
+    cut: list[Digit] = []
     while high - min(low, 0) > 255:
-        digit = tape.add("Mod", x, tape.constant(256))
-        found.append((tape.add("Cast", digit, to=np.dtype(np.uint8)), 0, len(found)))
+        digit = tape.add("Mod", x, tape.constant(256))  # of ONNX: has the sign of 256, so it is 0 to 255
+        cut.append((tape.add("Cast", digit, to=np.dtype(np.uint8)), 0, len(cut)))
         x = tape.add("Div", tape.add("Sub", x, digit), tape.constant(256))
         low, high = low >> 8, high >> 8
     zero = max(-low, 0)
     shifted = tape.add("Add", x, tape.constant(zero)) if zero else x
-    return [*found, (tape.add("Cast", shifted, to=np.dtype(np.uint8)), zero, len(found))]
+    return [*cut, (tape.add("Cast", shifted, to=np.dtype(np.uint8)), zero, len(cut))]
 
 
 def code_digits(codes: Integers) -> list[Integers]:
@@ -99,13 +99,13 @@ def code_digits(codes: Integers) -> list[Integers]:
         >>> [digit.tolist() for digit in code_digits(np.array([5, -255, 300]))]
         [[5, 1, 44], [0, -1, 1]]
     """
-    found = []
+    cut = []
     rest = codes
     while rest.size and (rest.min() < -128 or rest.max() > 127):
-        digit = ((rest + 128) % 256) - 128
-        found.append(digit)
+        digit = ((rest + 128) % 256) - 128  # the residue next to 0, so that the rest shrinks to both sides
+        cut.append(digit)
         rest = (rest - digit) // 256
-    return [*found, rest]
+    return [*cut, rest]
 
 
 def forward_codes(node: TransposedConvolution) -> Integers:

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 
 from bitspike.formats.onnx import count as onnx_count
+from bitspike.formats.onnx.graph import OnnxGraph
 from bitspike.formats.onnx.layers import Layers, largest, layer, windows
 from bitspike.formats.onnx.neuron import combine
 from bitspike.formats.onnx.numbers import Ranges, magnitude, ranges
-from bitspike.formats.onnx.graph import OnnxGraph
 from bitspike.formats.onnx.tape import CARRIED, Op, Tape, parameter_table
 from bitspike.integer.bounds.widths import bits_of
 from bitspike.integer.network import IntegerNetwork
@@ -88,20 +88,21 @@ FUNCTIONS = (
 
 def problems(net: IntegerNetwork) -> list[tuple[Node, str]]:
     """Return the nodes that have no count, or whose sums float32 does not hold, with the reason."""
-    if found := onnx_count.problems(net):
-        return found
+    if refused := onnx_count.problems(net):
+        return refused
     wires = ranges(net, totals=True).wires
     for node in net.nodes:
         if isinstance(node, MaxPool | CountMaxPool) and (np.array(node.padding) >= node.kernel).any():
-            found.append((node, "a window sees nothing but padding"))
+            refused.append((node, "a window sees nothing but padding"))
         if isinstance(node, TransposedConvolution) and (np.array(node.output_padding) >= node.stride).any():
-            found.append((node, "its output padding is no smaller than its stride"))
+            refused.append((node, "its output padding is no smaller than its stride"))
         reach = _reach(node, wires, net.steps)
+        sums = f"its sums over all steps reach {reach}"
         if not isinstance(node, Neuron | Readout) and reach > CARRIED:
-            found.append((node, f"its sums over all steps reach {reach}, and float32 holds every integer up to 2**24"))
+            refused.append((node, f"{sums}, and float32 holds every integer up to 2**24"))
         if reach > 1 << 52:
-            found.append((node, f"its sums over all steps reach {reach}, more than floats of 64 bits hold"))
-    return found
+            refused.append((node, f"{sums}, more than floats of 64 bits hold"))
+    return refused
 
 
 def _reach(node: Node, wires: dict[str, tuple[int, int]], steps: int) -> int:
@@ -147,7 +148,7 @@ def quant_graph(net: IntegerNetwork, spans: Ranges, *, counts: bool = True) -> O
             step) take no output that is read inside as well; without the counts only what a read-out needs is written.
     """
     graph = OnnxGraph(Tape(np.float32))
-    needed = {node.id for node in net.nodes} if counts else _behind_readouts(net)
+    needed = {node.id for node in net.nodes} if counts else _read_by_outputs(net)
     tape = graph.tape
     shapes: dict[str, Shape] = {}
     wires: dict[str, str] = {}
@@ -188,13 +189,13 @@ def quant_graph(net: IntegerNetwork, spans: Ranges, *, counts: bool = True) -> O
     return graph
 
 
-def _behind_readouts(net: IntegerNetwork) -> set[str]:
+def _read_by_outputs(net: IntegerNetwork) -> set[str]:
     """Return the ids of the inputs, the read-outs and all that these read, directly or not."""
-    found = {node.id for node in (*net.inputs, *net.outputs)}
+    read = {node.id for node in (*net.inputs, *net.outputs)}
     for node in reversed(net.nodes):
-        if node.id in found:
-            found.update(node.sources)
-    return found
+        if node.id in read:
+            read.update(node.sources)
+    return read
 
 
 def _quantized(tape: Tape, x: str, name: str, low: int, high: int) -> str:

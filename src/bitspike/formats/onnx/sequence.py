@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from bitspike.formats.onnx.graph import OnnxGraph, changes
 from bitspike.formats.onnx.layers import Layers, cut, largest, layer, windows
 from bitspike.formats.onnx.neuron import combine, current, update
 from bitspike.formats.onnx.numbers import Ranges
-from bitspike.formats.onnx.graph import OnnxGraph, changes
 from bitspike.formats.onnx.tape import Body, Numbers, Op, Tape, parameter_table
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import Add, Burst, CountMaxPool, Input, Integers, Neuron, Node, Readout, per_channel

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from bitspike.formats.onnx.graph import OnnxGraph, changes, steady
 from bitspike.formats.onnx.layers import Layers, largest, layer, windows
 from bitspike.formats.onnx.neuron import Parameter, combine, current, update
 from bitspike.formats.onnx.numbers import Ranges
-from bitspike.formats.onnx.graph import OnnxGraph, changes, steady
 from bitspike.formats.onnx.tape import Numbers, Tape, parameter_table
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import Add, Burst, CountMaxPool, Input, Integers, Neuron, Node, Readout, Shape

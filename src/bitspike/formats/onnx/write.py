@@ -21,8 +21,8 @@ from bitspike.formats.onnx import count as onnx_count
 from bitspike.formats.onnx import qonnx as onnx_quant
 from bitspike.formats.onnx import sequence as onnx_sequence
 from bitspike.formats.onnx import step as onnx_step
-from bitspike.formats.onnx.numbers import numbers_of, ranges
 from bitspike.formats.onnx.graph import OnnxGraph
+from bitspike.formats.onnx.numbers import numbers_of, ranges
 from bitspike.formats.onnx.tape import model_of
 from bitspike.formats.refuse import optional, refuse
 from bitspike.integer.network import IntegerNetwork
@@ -53,13 +53,15 @@ those of the read-outs alone.
 """
 
 FORMAT = "bitspike-onnx"
-_PROBLEMS: Mapping[str, Callable[[IntegerNetwork], list[tuple[Node, str]]]] = {
+PROBLEMS: Mapping[str, Callable[[IntegerNetwork], list[tuple[Node, str]]]] = {
     "step": onnx_step.problems,
     "count": onnx_count.problems,
     "sequence": lambda _: [],
     "qonnx": onnx_quant.problems,
     "qonnx-readouts": onnx_quant.problems,
 }
+"""By mode what returns the nodes that it cannot hold, with the reason."""
+
 _GRAPHS = {"step": onnx_step.step_graph, "count": onnx_count.count_graph, "sequence": onnx_sequence.sequence_graph}
 HELD: Mapping[type[Node], str] = {
     Input: "input; grid and coding in the metadata",
@@ -132,7 +134,7 @@ def write_onnx(net: IntegerNetwork, path: str | os.PathLike[str], *, mode: Mode 
             is missing, or the file cannot be written.
     """
     if mode not in get_args(Mode):
-        raise ConstraintError(f"mode={mode!r}: allowed are {', '.join(get_args(Mode))}")
+        raise ConstraintError(f"mode={mode!r}: allowed are {', '.join(get_args(Mode))}", fix='mode="step"')
     onnx = optional("onnx", extra="onnx")
     graph, numbers = graph_of(net, mode)
     facts = {**_facts(net), "snn.mode": mode, **_border(graph, numbers)}
@@ -144,7 +146,7 @@ def write_onnx(net: IntegerNetwork, path: str | os.PathLike[str], *, mode: Mode 
         onnx.checker.check_model(model)
         content = model.SerializeToString()
     except (ValueError, onnx.checker.ValidationError) as error:
-        raise ExportError(f"{path} could not be written: {error}") from error
+        raise ExportError(f"{path} could not be written: {error}", fix="bs.write_c(net, folder)") from error
     write_whole(path, content)
     return path
 
@@ -155,30 +157,25 @@ def graph_of(net: IntegerNetwork, mode: Mode) -> tuple[OnnxGraph, str]:
     Raises:
         ExportError: a node cannot be written in this mode, or a number needs more than 63 bits.
     """
-    refuse(f"ONNX, mode {mode!r},", net, _PROBLEMS[mode](net), fix=_way_out(net, mode))
-    found = ranges(net, totals=mode not in ("step", "sequence"))
+    refuse(f"ONNX, mode {mode!r},", net, PROBLEMS[mode](net), fix=_way_out(net, mode))
+    spans = ranges(net, totals=mode not in ("step", "sequence"))
     if mode in ("qonnx", "qonnx-readouts"):
-        return onnx_quant.quant_graph(net, found, counts=mode == "qonnx"), "float32"
-    numbers = numbers_of(found)
+        return onnx_quant.quant_graph(net, spans, counts=mode == "qonnx"), "float32"
+    numbers = numbers_of(spans)
     if numbers is None:
         raise ExportError(
-            f"a number on the way may reach {found.largest}, more than 64 bits hold",
+            f"a number on the way may reach {spans.largest}, more than 64 bits hold",
             fix="fewer steps, or weights and gains of fewer bits",
         )
-    return _GRAPHS[mode](net, numbers, found), numbers.__name__
+    return _GRAPHS[mode](net, numbers, spans), numbers.__name__
 
 
 def _way_out(net: IntegerNetwork, mode: Mode) -> str:
     """Name the modes of integers that hold the network; there is one always."""
-    ways = [name for name in ("count", "step", "sequence") if name != mode and not _PROBLEMS[name](net)]
+    ways = [name for name in ("count", "step", "sequence") if name != mode and not PROBLEMS[name](net)]
     named = " or ".join(f'write_onnx(net, path, mode="{name}") (--form {name})' for name in ways[:2])
     uncounted = mode not in ("step", "sequence") and "count" not in ways
     return f"{named}; counts need IF neurons that reset by subtraction" if uncounted else named
-
-
-def problems_of(net: IntegerNetwork, mode: Mode) -> list[tuple[Node, str]]:
-    """Return the nodes that a mode cannot hold, with the reason."""
-    return _PROBLEMS[mode](net)
 
 
 def _border(graph: OnnxGraph, numbers: str) -> dict[str, str]:
