@@ -198,8 +198,8 @@ def test_the_sum_of_a_split_layer_over_time_follows_it() -> None:
         ("0", 2, "one group"),
         ("1", 1, "parts=1 of 4"),
         ("1", 5, "parts=5 of 4"),
-        ("2", 2, "source_shape is needed"),
-        ("3.0.0", 2, "too deep"),
+        ("2", 2, "source_shape is empty"),
+        ("3.0.0", 2, "cannot be cut there"),
         ("4", 2, "bias is quantized"),
     ],
 )

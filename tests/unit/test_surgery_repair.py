@@ -12,8 +12,8 @@ from bitspike.hardware.chips.check import check
 from bitspike.hardware.chips.plan_repairs import Repair, plan
 from bitspike.models import vgg11
 from bitspike.surgery.apply import apply
+from bitspike.surgery.arrange import Shuffle
 from bitspike.surgery.channels import can_follow, latent, links, select
-from bitspike.surgery.partial_sums import Shuffle
 from bitspike.weights import Binary, Ternary, Uniform
 
 V1 = "fanin1024-v1"
@@ -203,16 +203,17 @@ def test_pruning_takes_the_channels_out_of_the_layer_that_makes_them() -> None:
     [
         (planned("layer99", "bits"), "no such module"),
         (planned("neuron1", "bits"), "no layer with weights"),
-        (planned("layer3.conv", "split", parts=2), "source_shape is needed"),
+        (planned("layer3.conv", "split", parts=2), "source_shape is empty"),
         (planned("layer3.conv", "shrink"), "no repair 'shrink'"),
         (planned("layer3.conv", "groups", groups=3), "groups=3 does not divide"),
         (planned("layer9.linear", "groups", groups=2), "only a dense convolution"),
-        (planned("layer1.conv", "prune", keep=(0,)), "made or read by more than one layer"),
+        (planned("layer1.conv", "prune", keep=(0,)), "not those of one layer that nothing else reads"),
     ],
 )
 def test_what_cannot_be_applied(repair: Repair, match: str) -> None:
-    with pytest.raises(bs.ConstraintError, match=match):
+    with pytest.raises(bs.ConstraintError, match=match) as caught:
         apply(small(), [repair])
+    assert caught.value.fix
 
 
 def test_a_weight_with_device_variation_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""Which layer reads which, where nothing stands between them but what works channel by channel.
+"""Which layer reads which, with nothing between them but what works channel by channel.
 
 Between two such layers the order of the channels is free: if the first hands out its channels in another order, and all
 that stands between and the second follow, the network computes what it did.
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, fx, nn
 
+from bitspike.errors import LoweringError
 from bitspike.nn import Neuron, QuantReLU, TimeDistributed
 from bitspike.nn.norms.base import NORMS
 from bitspike.nn.trace import evaluation, trace
@@ -54,15 +55,23 @@ def links(model: nn.Module) -> dict[str, Link]:
     with evaluation(model):
         graph = trace(model)
     called = [str(n.target) for n in graph.nodes if n.op == "call_module"]
-    found = {}
+    by_path = {}
     for node in graph.nodes:
         if node.op != "call_module" or called.count(str(node.target)) > 1:
             continue
         inside = _inside(str(node.target), modules[str(node.target)])
         for index, (path, module) in enumerate(inside):
-            if _is_layer(module) and (link := _follow(path, inside[index + 1 :], node, modules, called)) is not None:
-                found[path] = link
-    return found
+            if _is_layer(module) and (link := _reader_of(path, inside[index + 1 :], node, modules, called)) is not None:
+                by_path[path] = link
+    return by_path
+
+
+def free_links(model: nn.Module) -> dict[str, Link]:
+    """Return the free orders of channels; none in a model that cannot be followed."""
+    try:
+        return links(model)
+    except LoweringError:
+        return {}
 
 
 def _is_layer(module: nn.Module) -> bool:
@@ -71,15 +80,16 @@ def _is_layer(module: nn.Module) -> bool:
 
 
 def _inside(path: str, module: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Return the layers that a node of the graph runs, one behind the other."""
+    """Return the layers that a node of the graph runs, in order."""
     if isinstance(module, TimeDistributed) or type(module) is nn.Sequential:
         return [pair for name, layer in module.named_children() for pair in _inside(f"{path}.{name}", layer)]
     return [(path, module)]
 
 
-def _follow(
+def _reader_of(
     path: str, rest: list[tuple[str, nn.Module]], node: fx.Node, modules: dict[str, nn.Module], called: list[str]
 ) -> Link | None:
+    """Walk on from a layer, module by module, to the one layer that reads it; None where the way forks or mixes."""
     between: list[nn.Module] = []
     flattened = False
     while True:
@@ -100,9 +110,9 @@ def _follow(
 
 
 def latent(layer: nn.Module) -> Tensor:
-    """Return the trained weight of a layer, behind its weight path where it has one."""
-    found = path_of(layer)
-    weight = layer.weight if found is None else found[1]
+    """Return the trained weight of a layer, before its weight path where it has one."""
+    path = path_of(layer)
+    weight = layer.weight if path is None else path[1]
     assert isinstance(weight, Tensor)
     return weight
 
@@ -117,7 +127,7 @@ def set_latent(layer: nn.Module, weight: Tensor) -> None:
 
 
 def select(model: nn.Module, link: Link, order: Tensor) -> None:
-    """Let a layer hand out only some channels, or all in another order, and everything behind it follow, in place.
+    """Let a layer hand out only some channels, or all in another order, and everything after it follow, in place.
 
     Args:
         model: holds the layers of the link.
@@ -164,7 +174,7 @@ def _take(module: nn.Module, name: str, order: Tensor, before: int) -> None:
 
 
 def can_follow(model: nn.Module, link: Link) -> bool:
-    """Tell whether a reader is dense and every tensor in front of it has one entry per channel, or one in all."""
+    """Tell whether a reader is dense and every tensor before it has one entry per channel, or one in all."""
     channels = len(latent(model.get_submodule(link.layer)))
     tensors = [t for m in link.between for t in (*m.parameters(recurse=False), *m.buffers(recurse=False))]
     reader = model.get_submodule(link.reader)
