@@ -9,7 +9,7 @@ from random_networks import random_codes, random_network
 from bitspike.hardware.chips.check import check
 from bitspike.hardware.chips.chip import Chip, names
 from bitspike.hardware.chips.plan_repairs import plan
-from bitspike.hardware.energy.activity import counts, dense_macs, fan_out
+from bitspike.hardware.energy.activity import counts
 from bitspike.hardware.energy.operations import MemoryModel, energy
 from bitspike.integer.bounds.widths import bounds
 from bitspike.integer.nodes import Convolution, Linear, SumPool, TransposedConvolution
@@ -80,8 +80,8 @@ def test_a_spike_never_reaches_more_than_the_dense_pass_reads(seed: int) -> None
     for node in net.nodes:
         if isinstance(node, Convolution | TransposedConvolution | Linear | SumPool):
             source = shapes[node.sources[0]]
-            reach = np.broadcast_to(fan_out(node, source), source)
+            reach = np.broadcast_to(node.reach(source), source)
             assert reach.min() >= 0
-            assert reach.sum() <= dense_macs(node, source)
+            assert reach.sum() <= node.operations(source)
             if isinstance(node, Convolution | SumPool) and not any(node.padding):
-                assert reach.sum() == dense_macs(node, source)
+                assert reach.sum() == node.operations(source)

@@ -12,7 +12,7 @@ import pytest
 from hardware_networks import ONE, Builder
 
 from bitspike.errors import ConstraintError
-from bitspike.hardware.energy.activity import counts, dense_macs, fan_out
+from bitspike.hardware.energy.activity import counts
 from bitspike.hardware.energy.operations import MemoryModel, energy
 from bitspike.hardware.energy.technology import Technology, load, names
 from bitspike.integer.network import IntegerNetwork
@@ -82,7 +82,7 @@ def test_convert_check_13_synaptic_operations_equal_a_loop_over_spikes(options: 
     found = energy(net, {"input": fired, "spikes": fired, "n": np.zeros(net["n"].shape)})
     line = next(x for x in found.layers if x.path == "conv")
     assert line.operations == by_hand(net["conv"], fired)  # type: ignore[arg-type]
-    assert line.approximate == pytest.approx(fired.mean() * dense_macs(net["conv"], (2, 7, 7)))  # type: ignore[arg-type]
+    assert line.approximate == pytest.approx(fired.mean() * net["conv"].operations((2, 7, 7)))  # type: ignore[arg-type]
     assert line.ratio == pytest.approx(line.approximate / line.operations)
 
 
@@ -119,7 +119,7 @@ def test_the_fan_out_is_the_adjoint_of_the_layer_applied_to_ones() -> None:
     builder.conv("conv", 4, kernel=3, stride=2, padding=1)
     node = builder.nodes[-1]
     assert isinstance(node, Convolution)
-    reach = np.broadcast_to(fan_out(node, (2, 6, 7)), (2, 6, 7))
+    reach = np.broadcast_to(node.reach((2, 6, 7)), (2, 6, 7))
     # <reach, x> = sum of the layer with all weights 1 applied to x
     ones = replace(node, weight=replace(node.weight, codes=np.ones_like(node.weight.codes)))
     x = np.random.default_rng(0).integers(0, 2, (1, 1, 2, 6, 7))

@@ -28,7 +28,7 @@ import numpy.typing as npt
 from bitspike.errors import ConstraintError
 from bitspike.integer.arithmetic import Whole, over_time, still
 from bitspike.integer.network import IntegerNetwork
-from bitspike.integer.nodes import Add, Input, Integers, MaxPool, Neuron, Node, Readout, per_channel
+from bitspike.integer.nodes import Add, Gained, Input, Integers, Neuron, Node, Readout, per_channel
 from bitspike.integer.schedule import timings
 from bitspike.integer.simulate import Trace, check_run
 
@@ -168,14 +168,14 @@ def _foreign_charges(net: IntegerNetwork) -> Iterator[Finding]:
     wires = timings(net)
     for node in net.nodes:
         reasons = {}
-        if isinstance(node, Add | Neuron | Readout):
+        if isinstance(node, Gained):
             reasons["has gains that change over time; needed is one for all steps"] = not all(map(still, node.gains))
         if isinstance(node, Neuron):
             shift = (
                 f"shifts its charge right by {node.right_shift} at every step; needed is right_shift=0, with threshold"
             )
             reasons[f"{shift}, bias and initial potential times 2**{node.right_shift}"] = node.right_shift != 0
-        if isinstance(node, MaxPool):
+        if not node.counts:
             changes = wires[node.sources[0]] == "changing" and net.steps > 1
             reasons["takes the largest spike of each step; needed is a CountMaxPool"] = changes
         if found := [reason for reason, wrong in reasons.items() if wrong]:

@@ -76,6 +76,22 @@ class IntegerNetwork:
                 return node
         raise KeyError(id)
 
+    def steady(self) -> frozenset[str]:
+        """Return the ids of the wires that carry the same integers at every step, with no memory on the way.
+
+        They need to be computed once.
+
+        Example:
+            >>> from bitspike.integer.examples import one_convolution
+            >>> sorted(one_convolution().steady())
+            ['conv', 'input']
+        """
+        found: set[str] = set()
+        for node in self.nodes:
+            if node.still and found.issuperset(node.sources):
+                found.add(node.id)
+        return frozenset(found)
+
     @property
     def inputs(self) -> tuple[Input, ...]:
         """The nodes where codes enter."""

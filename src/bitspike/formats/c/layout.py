@@ -16,7 +16,7 @@ from typing import Literal
 from bitspike.formats.c.types import type_bits
 from bitspike.integer.bounds.widths import Bounds
 from bitspike.integer.network import IntegerNetwork
-from bitspike.integer.nodes import Add, Burst, CountMaxPool, Input, Neuron, Node, Readout, Reshape, Slice
+from bitspike.integer.nodes import Input, Node, Readout, Reshape, Slice
 
 Kind = Literal["run", "gather", "clear", "emit"]
 
@@ -93,9 +93,9 @@ def lay_out(net: IntegerNetwork, bounds: dict[str, Bounds]) -> Layout:
         >>> [a.node.id for a in found.phases[0]], found.arenas
         (['conv', 'neuron', 'readout'], {8: 32})
     """
-    constant, roots, phase = _constant(net), _roots(net), _phases(net)
+    constant, roots, phase = net.steady(), _roots(net), _phases(net)
     readers = _readers(net, roots, phase)
-    in_place = {n.id for n in net.nodes if isinstance(n, Burst) and readers.get(n.id, {phase[n.id]}) == {phase[n.id]}}
+    in_place = {n.id for n in net.nodes if n.memory == "all" and readers.get(n.id, {phase[n.id]}) == {phase[n.id]}}
     actions = _actions(net, roots, phase, in_place)
     rank = {(a.kind, a.node.id): i for i, (_, a) in enumerate(actions)}
     wires = _wires(net, bounds, constant=constant, roots=roots, phase=phase, in_place=in_place, rank=rank)
@@ -115,21 +115,8 @@ def lay_out(net: IntegerNetwork, bounds: dict[str, Bounds]) -> Layout:
         addresses=found,
         sums={id: place for (kind, id), place in places.items() if kind == "sum"},
         arenas=arenas,
-        constant=frozenset(constant),
+        constant=constant,
     )
-
-
-def _constant(net: IntegerNetwork) -> set[str]:
-    found: set[str] = set()
-    for node in net.nodes:
-        moves = isinstance(node, Neuron | Burst | CountMaxPool | Readout)
-        if isinstance(node, Input):
-            moves = not node.constant
-        elif isinstance(node, Add):
-            moves = any(len(gain) > 1 for gain in node.gains)
-        if not moves and all(s in found for s in node.sources):
-            found.add(node.id)
-    return found
 
 
 def _roots(net: IntegerNetwork) -> dict[str, str]:
@@ -143,11 +130,11 @@ def _roots(net: IntegerNetwork) -> dict[str, str]:
 def _phases(net: IntegerNetwork) -> dict[str, int]:
     phase: dict[str, int] = {}
     for node in net.nodes:
-        phase[node.id] = max((phase[s] for s in node.sources), default=0) + isinstance(node, Burst)
+        phase[node.id] = max((phase[s] for s in node.sources), default=0) + (node.memory == "all")
     # A burst hands its sum out when it is first asked for, so that it need not be kept for all steps.
     for node in reversed(net.nodes):
-        if isinstance(node, Burst | Reshape | Slice):
-            asked = [phase[n.id] - isinstance(n, Burst) for n in net.nodes if node.id in n.sources]
+        if node.memory == "all" or isinstance(node, Reshape | Slice):
+            asked = [phase[n.id] - (n.memory == "all") for n in net.nodes if node.id in n.sources]
             phase[node.id] = min(asked, default=phase[node.id])
     return phase
 
@@ -158,7 +145,7 @@ def _readers(net: IntegerNetwork, roots: dict[str, str], phase: dict[str, int]) 
     for node in net.nodes:
         if not isinstance(node, Reshape | Slice):
             for source in node.sources:
-                when = phase[source] if isinstance(node, Burst) else phase[node.id]
+                when = phase[source] if node.memory == "all" else phase[node.id]
                 found.setdefault(roots[source], set()).add(when)
     return found
 
@@ -168,7 +155,7 @@ def _actions(
 ) -> list[tuple[int, Action]]:
     found: list[tuple[int, Action]] = []
     for node in net.nodes:
-        if isinstance(node, Burst):
+        if node.memory == "all":
             found.append((phase[node.sources[0]], Action("gather", node)))
             found.append((phase[node.id], Action("clear" if node.id in in_place else "emit", node)))
         elif not isinstance(node, Input) and roots[node.id] == node.id:
@@ -180,7 +167,7 @@ def _wires(
     net: IntegerNetwork,
     bounds: dict[str, Bounds],
     *,
-    constant: set[str],
+    constant: frozenset[str],
     roots: dict[str, str],
     phase: dict[str, int],
     in_place: set[str],
@@ -219,10 +206,10 @@ def _wires(
         elif any(p != mine for p, _ in read):
             life, stride = (begin(mine), end(until)), size
         else:
-            here = rank["emit" if isinstance(node, Burst) else "run", node.id]
+            here = rank["emit" if node.memory == "all" else "run", node.id]
             life = here, max([here, *[place for _, place in read]])
         wires.append(_Wire(("wire", node.id), bits, size * (net.steps if stride else 1), stride, *life))
-        if isinstance(node, Burst) and node.id not in in_place:
+        if node.memory == "all" and node.id not in in_place:
             wires.append(_Wire(("sum", node.id), bits, size, 0, begin(phase[node.sources[0]]), end(mine)))
     return wires
 

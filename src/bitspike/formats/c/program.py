@@ -105,7 +105,7 @@ def program(net: IntegerNetwork, name: str) -> Program:
     refuse("C", net, _problems(net, bounds, packed), fix="leave these parts to the host, or choose another format")
     draft = Draft(net, bounds, lay_out(net, bounds), packed, _input_type(net.input), name)
     phases = [[line for action in phase for line in write(draft, action)] for phase in draft.layout.phases]
-    bursts = tuple(n.path for n in net.nodes if isinstance(n, Burst))
+    bursts = tuple(n.path for n in net.nodes if n.memory == "all")
     memory = _memory(draft)
     header = _header(draft, memory, bursts)
     return Program(name, header, _source(draft, phases, memory, bursts), memory, draft.input_type, bursts)

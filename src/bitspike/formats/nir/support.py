@@ -10,8 +10,8 @@ from bitspike.integer.nodes import (
     Concat,
     Convolution,
     CountMaxPool,
+    Gained,
     Input,
-    Integers,
     Linear,
     MaxPool,
     Neuron,
@@ -24,6 +24,7 @@ from bitspike.integer.nodes import (
     Transpose,
     TransposedConvolution,
     Upsample,
+    still,
 )
 
 LARGEST_MATRIX = 1 << 24
@@ -60,22 +61,18 @@ def reasons(node: Node) -> list[str]:
     found = [REFUSED[type(node)]] if type(node) in REFUSED else []
     if isinstance(node, Pad):
         found.append("NIR pads inside a convolution, or whole channels")
-    if isinstance(node, Add | Neuron | Readout) and any(_changes(gain) for gain in node.gains):
+    if isinstance(node, Gained) and not all(map(still, node.gains)):
         found.append("its gain changes over time")
-    if isinstance(node, Neuron | Readout) and _changes(node.bias):
+    if isinstance(node, Neuron | Readout) and not still(node.bias):
         found.append("its bias changes over time")
     if isinstance(node, Convolution | SumPool) and len(node.shape) > 3:
         found.append("NIR has layers of one and two dimensions")
     if isinstance(node, Neuron):
         wrong = {
-            "its threshold changes over time": _changes(node.threshold),
+            "its threshold changes over time": not still(node.threshold),
             "it is signed": node.signed,
             "it shifts what arrives, and rounds": node.right_shift != 0,
             "its leak makes the potential grow": float(node.leak) > 1,
         }
         found += [reason for reason, holds in wrong.items() if holds]
     return found
-
-
-def _changes(values: Integers) -> bool:
-    return bool((values != values[:1]).any())

@@ -14,24 +14,37 @@ from __future__ import annotations
 
 import numpy as np
 
-from bitspike.formats.onnx.graph import OnnxGraph, changes, steady, timed
+from bitspike.formats.onnx.graph import OnnxGraph
 from bitspike.formats.onnx.layers import Layers, largest, layer, windows
 from bitspike.formats.onnx.neuron import combine
 from bitspike.formats.onnx.numbers import Ranges
 from bitspike.formats.onnx.tape import Numbers, Tape, parameter_table
 from bitspike.integer.network import IntegerNetwork
-from bitspike.integer.nodes import Add, Burst, CountMaxPool, Input, Integers, MaxPool, Neuron, Node, Readout, Shape
+from bitspike.integer.nodes import (
+    Add,
+    Burst,
+    CountMaxPool,
+    Gained,
+    Input,
+    Integers,
+    Neuron,
+    Node,
+    Readout,
+    Shape,
+    still,
+)
 
 
 def problems(net: IntegerNetwork) -> list[tuple[Node, str]]:
     """Return the nodes whose count is no function of the counts that they read, with the reason."""
-    fixed = steady(net)
+    fixed = net.steady()
     refused: list[tuple[Node, str]] = []
     for node in net.nodes:
-        if isinstance(node, MaxPool) and node.sources[0] not in fixed:
-            refused.append((node, "the maximum of every step is no function of counts; CountMaxPool is"))
-        for name, values in timed(node):
-            if name != "bias" and changes(values):
+        if not node.counts and not fixed.issuperset(node.sources):
+            why = "its count does not follow from the counts that it reads; that of a CountMaxPool does"
+            refused.append((node, why))
+        for name, values in node.timed_fields() if isinstance(node, Gained) else ():
+            if name != "bias" and not still(values):
                 refused.append((node, f"its {name} changes over time"))
         if isinstance(node, Neuron):
             wrong = {

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from bitspike.formats.onnx.tape import Border, Numbers, Tape
-from bitspike.integer.network import IntegerNetwork
-from bitspike.integer.nodes import Add, Burst, CountMaxPool, Input, Integers, Neuron, Node, Readout, Shape
+from bitspike.integer.nodes import Integers, Shape
 
 
 @dataclass(frozen=True)
@@ -68,41 +66,3 @@ class OnnxGraph:
 
 def _border(shape: Shape, steps: int | None) -> tuple[int | str, ...]:
     return (*([] if steps is None else [steps]), "N", *shape)
-
-
-def steady(net: IntegerNetwork) -> set[str]:
-    """Return the ids of the wires that carry the same integers at every step.
-
-    Example:
-        >>> from bitspike.integer.examples import one_convolution
-        >>> sorted(steady(one_convolution()))
-        ['conv', 'input']
-    """
-    steady_ids: set[str] = set()
-    for node in net.nodes:
-        fixed = all(s in steady_ids for s in node.sources)
-        match node:
-            case Input():
-                fixed = node.constant
-            case Neuron() | CountMaxPool() | Burst() | Readout():
-                fixed = False
-            case Add():
-                fixed = fixed and not any(changes(gain) for gain in node.gains)
-        if fixed:
-            steady_ids.add(node.id)
-    return steady_ids
-
-
-def changes(values: Integers) -> bool:
-    """Tell whether [1 or T, 1 or C] values change over time."""
-    return bool((values != values[:1]).any())
-
-
-def timed(node: Node) -> Iterator[tuple[str, Integers]]:
-    """Yield the parameters of a node that may change over time, by name."""
-    if isinstance(node, Add | Neuron | Readout):
-        yield from ((f"gain {i}", gain) for i, gain in enumerate(node.gains))
-    if isinstance(node, Neuron | Readout):
-        yield "bias", node.bias
-    if isinstance(node, Neuron):
-        yield "threshold", node.threshold

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bitspike.formats.onnx.graph import OnnxGraph, changes
+from bitspike.formats.onnx.graph import OnnxGraph
 from bitspike.formats.onnx.layers import Layers, cut, largest, layer, windows
 from bitspike.formats.onnx.neuron import combine, current, update
 from bitspike.formats.onnx.numbers import Ranges
 from bitspike.formats.onnx.tape import Body, Numbers, Op, Tape, parameter_table
 from bitspike.integer.network import IntegerNetwork
-from bitspike.integer.nodes import Add, Burst, CountMaxPool, Input, Integers, Neuron, Node, Readout, per_channel
+from bitspike.integer.nodes import Add, Burst, CountMaxPool, Input, Integers, Neuron, Node, Readout, per_channel, still
 
 
 def sequence_graph(net: IntegerNetwork, numbers: Numbers, spans: Ranges) -> OnnxGraph:
@@ -119,7 +119,7 @@ class _Run:
         v, sent, now = "/v", "/sent" if node.signed else None, "/i"
         names = [n for n in (v, sent) if n is not None]
         theta = parameter_table(node.threshold, dims)
-        if changes(node.threshold):
+        if not still(node.threshold):
             rows, threshold = [i, tape.constant(theta)], f"/{node.id}/theta"
         else:
             threshold = body.constant(theta[0])

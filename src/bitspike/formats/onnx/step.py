@@ -9,22 +9,22 @@ from __future__ import annotations
 
 import numpy as np
 
-from bitspike.formats.onnx.graph import OnnxGraph, changes, steady
+from bitspike.formats.onnx.graph import OnnxGraph
 from bitspike.formats.onnx.layers import Layers, largest, layer, windows
 from bitspike.formats.onnx.neuron import Parameter, combine, current, update
 from bitspike.formats.onnx.numbers import Ranges
 from bitspike.formats.onnx.tape import Numbers, Tape, parameter_table
 from bitspike.integer.network import IntegerNetwork
-from bitspike.integer.nodes import Add, Burst, CountMaxPool, Input, Integers, Neuron, Node, Readout, Shape
+from bitspike.integer.nodes import Add, Burst, CountMaxPool, Input, Integers, Neuron, Node, Readout, Shape, still
 
 STEP = "time.step"
 
 
 def problems(net: IntegerNetwork) -> list[tuple[Node, str]]:
     """Return the nodes that one step cannot compute, with the reason."""
-    fixed = steady(net)
+    fixed = net.steady()
     why = "it gathers all steps at the first one, and a step does not know the later ones"
-    return [(n, why) for n in net.nodes if isinstance(n, Burst) and n.sources[0] not in fixed]
+    return [(n, why) for n in net.nodes if n.memory == "all" and not fixed.issuperset(n.sources)]
 
 
 def step_graph(net: IntegerNetwork, numbers: Numbers, spans: Ranges) -> OnnxGraph:
@@ -67,7 +67,7 @@ def step_graph(net: IntegerNetwork, numbers: Numbers, spans: Ranges) -> OnnxGrap
 def _row(graph: OnnxGraph, values: Integers, dims: int) -> str:
     """Return a parameter's values of this step, [1 or C, 1, ...]."""
     table = parameter_table(values, dims)
-    if not changes(values):
+    if still(values):
         return graph.tape.constant(table[0])
     if (STEP, ()) not in graph.inputs:
         graph.inputs.append((STEP, ()))

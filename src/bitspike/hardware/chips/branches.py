@@ -17,14 +17,12 @@ from bitspike.hardware.chips.chip import Chip, Kind
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import (
     Add,
-    Burst,
     Concat,
     Convolution,
-    CountMaxPool,
-    Input,
     Integers,
     Linear,
     MaxPool,
+    Move,
     Neuron,
     Node,
     Pad,
@@ -32,14 +30,14 @@ from bitspike.integer.nodes import (
     Reshape,
     Slice,
     SumPool,
-    Transpose,
     TransposedConvolution,
-    Upsample,
     Weighted,
 )
 
-_CARRIES = (Reshape, Transpose, Slice, Pad, Upsample, Burst)
-"""Nodes that move integers and change none (a burst moves them in time)."""
+
+def _carries(node: Node) -> bool:
+    """Tell whether a node moves the integers of one source and changes none (a burst moves them in time)."""
+    return (isinstance(node, Move) and not isinstance(node, Concat)) or node.memory == "all"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +154,7 @@ class Reader:
     def behind(self, id: str) -> list[Node]:
         """Return where the integers on a wire were made, seen through nodes that only move them."""
         node = self.nodes[id]
-        if isinstance(node, _CARRIES):
+        if _carries(node):
             return self.behind(node.sources[0])
         if isinstance(node, Concat):
             return [origin for s in node.sources for origin in self.behind(s)]
@@ -195,17 +193,14 @@ class Reader:
                 return [(branch,)]
             case MaxPool() if any(isinstance(origin, Weighted) for origin in self.behind(node.sources[0])):
                 return self._back(node.sources[0], gain, window.flat())
-            case Neuron() | Input() | MaxPool() | CountMaxPool():
-                channels = node.shape[0]
-                skip = Branch(
-                    kind="skip", node=node, bits=gain_bits(gain), taps=window.taps, inputs=channels, groups=channels,
-                    outputs=channels,
-                )  # fmt: skip
-                return [(skip,)]
-        moved = window.flat() if isinstance(node, Reshape | Transpose | Upsample) else window
-        return self._back(
-            node.sources[0], _worst(gain) if isinstance(node, Slice | Reshape | Transpose) else gain, moved
-        )
+        if _carries(node):
+            return self._back(node.sources[0], gain if node.by_channel else _worst(gain), _moved(node, window))
+        channels = node.shape[0]
+        skip = Branch(
+            kind="skip", node=node, bits=gain_bits(gain), taps=window.taps, inputs=channels, groups=channels,
+            outputs=channels,
+        )  # fmt: skip
+        return [(skip,)]
 
     def _merged(
         self, node: Convolution | TransposedConvolution | Linear, window: _Window, *, inputs: int, outputs: int
@@ -241,11 +236,7 @@ class Reader:
                 return self._pools(node.sources[0], wider)
             case Concat() | Add():
                 return [w for s in node.sources for w in self._pools(s, window)]
-            case Reshape() | Transpose() | Upsample():
-                return self._pools(node.sources[0], window.flat())
-            case Slice() | Pad() | Burst():
-                return self._pools(node.sources[0], window)
-        return [window]
+        return self._pools(node.sources[0], _moved(node, window)) if _carries(node) else [window]
 
     def _before_extra_channels(self, node: Node) -> str | None:
         """Return what whole channels of zeros were put beside (reshape to one channel, pad, reshape), or None."""
@@ -257,6 +248,11 @@ class Reader:
                 if source.shape[1:] == node.shape[1:] and not any(n % each for n in (*pad.before, *pad.after)):
                     return source.id
         return None
+
+
+def _moved(node: Node, window: _Window) -> _Window:
+    """Return the window before a node that moves integers; where places do not keep their distances, its size alone."""
+    return window if isinstance(node, Slice | Pad) or not isinstance(node, Move) else window.flat()
 
 
 @dataclass(frozen=True)

@@ -20,43 +20,18 @@ from bitspike.integer.bounds.widths import bounds
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import (
     Add,
-    Burst,
-    Concat,
     Convolution,
-    CountMaxPool,
     Input,
     Integers,
     Linear,
-    MaxPool,
     Neuron,
     Node,
-    Pad,
     Readout,
-    Reshape,
-    Slice,
     SumPool,
-    Transpose,
     TransposedConvolution,
-    Upsample,
     Weighted,
 )
 
-_OPS: dict[type[Node], str] = {
-    Convolution: "convolution",
-    TransposedConvolution: "transposed_convolution",
-    Linear: "linear",
-    SumPool: "average_pool",
-    MaxPool: "max_pool",
-    CountMaxPool: "count_max_pool",
-    Add: "add",
-    Concat: "concat",
-    Slice: "slice",
-    Upsample: "upsample",
-    Pad: "pad",
-    Transpose: "transpose",
-    Reshape: "reshape",
-    Burst: "burst",
-}
 _INSTEAD = {
     "max_pool": ("an average pool and finetuning", "a convolution with stride and finetuning", "keep the pool real"),
     "count_max_pool": (
@@ -142,8 +117,8 @@ class _Check:
             )
 
     def _operation(self, node: Node) -> Iterator[Violation]:
-        op = _OPS.get(type(node))
-        if op is not None and op not in self.chip.ops:
+        op = node.operation
+        if op and op not in self.chip.ops:
             rule = f"operations are {', '.join(self.chip.ops)}"
             fix = _INSTEAD.get(op, ("keep this module real",))
             yield say(node, "E106", op.replace("_", " "), rule, fixes=fix)
@@ -159,7 +134,7 @@ class _Check:
                 text = f"{_words(node)} reads the sum of spikes of {origin.path}"
                 fix = ("a neuron behind the addition",)
                 yield say(node, "E103", text, "wires carry single spikes", fixes=fix)
-            elif isinstance(origin, Neuron | CountMaxPool | MaxPool) and self.chip.wire_bits is not None:
+            elif not isinstance(origin, Input) and self.chip.wire_bits is not None:
                 low, high = self.bounds[origin.id].wire.span
                 bits = high.bit_length() + (low < 0)
                 if bits > self.chip.wire_bits and high > 1:
@@ -250,7 +225,7 @@ class _Check:
     def _layer(self, node: Node) -> Iterator[Violation]:
         if not isinstance(node, Convolution | TransposedConvolution | Linear | SumPool):
             return
-        rules = [r for r in self.chip.rules if r.per == "layer" and _OPS[type(node)] in r.applies_to]
+        rules = [r for r in self.chip.rules if r.per == "layer" and node.operation in r.applies_to]
         values = self._layer_variables(node) if rules else {}
         for rule in rules:
             value = rule.expression()(**values)

@@ -13,23 +13,12 @@ import numpy as np
 
 from bitspike.errors import ConstraintError, DataError
 from bitspike.hardware.chips.branches import gain_bits
-from bitspike.hardware.energy.activity import HasSpikes, Numbers, Wires, counts, dense_macs, fan_out
+from bitspike.hardware.energy.activity import HasSpikes, Numbers, Wires, counts
 from bitspike.hardware.energy.report import Ann, EnergyReport, LayerEnergy, NeuronEnergy
 from bitspike.hardware.energy.technology import Technology, load
 from bitspike.integer.bounds.widths import Bounds, bits_of, bounds
 from bitspike.integer.network import IntegerNetwork
-from bitspike.integer.nodes import (
-    Burst,
-    Convolution,
-    CountMaxPool,
-    Input,
-    Linear,
-    Neuron,
-    Node,
-    SumPool,
-    TransposedConvolution,
-    Weighted,
-)
+from bitspike.integer.nodes import Neuron, Node, SumPool, Weighted
 
 
 @dataclass(frozen=True)
@@ -125,26 +114,26 @@ class _Bill:
 
     def __init__(self, net: IntegerNetwork, wires: Wires, technology: Technology, memory: MemoryModel | None) -> None:
         self.net, self.wires, self.technology, self.memory = net, wires, technology, memory
-        self.bounds = bounds(net)
+        self.bounds, self.steady = bounds(net), net.steady()
         self.shapes = {node.id: node.shape for node in net.nodes}
 
     def layers(self) -> Iterator[LayerEnergy]:
         """Yield every place where spikes or codes meet weights, windows or gains."""
         for node in self.net.nodes:
-            if isinstance(node, Convolution | TransposedConvolution | Linear | SumPool):
+            if node.sources and node.operations(self.shapes[node.sources[0]]):
                 yield self._reached(node)
             if isinstance(node, Neuron):
                 yield from self._skips(node)
 
-    def _reached(self, node: Convolution | TransposedConvolution | Linear | SumPool) -> LayerEnergy:
+    def _reached(self, node: Node) -> LayerEnergy:
         source = self.shapes[node.sources[0]]
-        macs, reach = dense_macs(node, source), fan_out(node, source)
+        macs, reach = node.operations(source), node.reach(source)
         arriving = self.wires.of(node.sources[0])
         bits = node.weight.bits if isinstance(node, Weighted) else 1
         sums = bits_of(*self.bounds[node.id].wire.span)
         if arriving is None:
             return self._multiplied(node, macs, float(np.broadcast_to(reach, source).sum()), bits, sums)
-        if isinstance(node, SumPool):
+        if not isinstance(node, Weighted):
             bits = _unsigned(self.bounds[node.sources[0]])
         sops = float((arriving * reach).sum())
         if isinstance(node, Weighted) and self.wires.largest(node.sources[0]) > 1:
@@ -162,8 +151,8 @@ class _Bill:
     def _multiplied(self, node: Node, macs: int, places: float, bits: int, sums: int) -> LayerEnergy:
         """Return the line of a layer that reads codes of several bits: multiplications, or additions of a pool."""
         input_bits = _unsigned(self.bounds[node.sources[0]])
-        times = 1 if self._constant(node) else self.net.steps
-        if isinstance(node, SumPool):
+        times = 1 if self.steady.issuperset(node.sources) else self.net.steps
+        if not isinstance(node, Weighted):
             unit, high = self.technology.add(input_bits), self.technology.add(max(sums, input_bits))
         else:
             product = self.technology.multiply(bits, input_bits)
@@ -174,18 +163,6 @@ class _Bill:
             repeated=float(macs * self.net.steps), macs=macs, places=places, spikes=0.0, rate=1.0, bits=bits,
             input_bits=input_bits, sums=sums, unit=unit, unit_high=high,
         )  # fmt: skip
-
-    def _constant(self, node: Node) -> bool:
-        """Tell whether a wire in front of all neurons is the same at every step."""
-        nodes = {n.id: n for n in self.net.nodes}
-        waiting, entries = list(node.sources), []
-        while waiting:
-            found = nodes[waiting.pop()]
-            if isinstance(found, Neuron | CountMaxPool | Burst):
-                return False
-            waiting.extend(found.sources)
-            entries += [found] if isinstance(found, Input) else []
-        return all(entry.constant for entry in entries)
 
     def _skips(self, node: Neuron) -> Iterator[LayerEnergy]:
         """Yield the spikes that arrive at a neuron without a layer: one addition of a gain each."""
