@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from bitspike.errors import ConstraintError, LoweringError
 from bitspike.integer.nodes import Integers, Reals
 from bitspike.lowering.wires import OnGrid, Wire, integers, natural_unit, put_on_grid, whole, without_dead
-from bitspike.nn.neuron import LIF, PLIF, Neuron, SignedIF
+from bitspike.nn import Neuron
+from bitspike.ops.dynamics import Law
 from bitspike.ops.grids import Dyadic, dyadic
 
 
@@ -43,9 +45,22 @@ class Fitted:
     notes: tuple[str, ...]
 
 
-def leak_of(neuron: Neuron, precision: Precision) -> tuple[float, Dyadic]:
-    """Return the decay of a neuron and the m / 2**k that stands for it."""
-    decay = neuron.decay if isinstance(neuron, LIF | PLIF) else 1.0
+def law_of(neuron: Neuron, path: str) -> Law:
+    """Return the law of a neuron.
+
+    Raises:
+        LoweringError: its class has other equations.
+    """
+    try:
+        return neuron.law_in_integers()
+    except ConstraintError as error:
+        raise LoweringError(f"{path}: {error.message}", fix=error.fix) from error
+
+
+def leak_of(law: Law, precision: Precision) -> tuple[float, Dyadic]:
+    """Return the decay of a neuron, 1 without a leak, and the m / 2**k that stands for it."""
+    decay = law.decay.detach().item() if isinstance(law.decay, Tensor) else law.decay
+    decay = 1.0 if decay is None else float(decay)
     return decay, dyadic(decay, bits=precision.leak_bits)
 
 
@@ -56,22 +71,22 @@ def fit_neuron(wire: Wire, neuron: Neuron, *, steps: int, precision: Precision, 
     the next integer changes no spike. A leak of m / 2**k is exact while every product keeps its bits: all that enters
     the potential ends in k zeros for every step, or a ``resolution`` rounds in training as the integers do.
     """
-    rule, notes = neuron.rule, []
-    decay, leak = leak_of(neuron, precision)
+    law, notes = law_of(neuron, path), []
+    rule = law.rule
+    decay, leak = leak_of(law, precision)
     if float(leak) != decay:
         notes.append(f"{path}: decay {decay:.6g} became {leak.numerator}/2**{leak.shift}")
     if rule.decay_input:
         wire = wire.affine(np.asarray(1 - decay), np.zeros(1))
-    theta = torch.as_tensor(neuron.threshold, dtype=torch.float64).reshape(-1).cpu().numpy()
+    theta, initial = (
+        torch.as_tensor(values, dtype=torch.float64).detach().reshape(-1).cpu().numpy()
+        for values in (law.threshold, law.initial)
+    )
     if len(theta) not in (1, wire.shape[0]):
         raise LoweringError(f"{path}: has {len(theta)} thresholds and gets {list(wire.shape)} per sample")
     wire, dead = without_dead(wire, theta)
     if dead:
         notes.append(f"{path}: {dead} channels whose gain is as good as 0 were switched off")
-    if isinstance(neuron, SignedIF) and neuron.half_threshold:
-        initial = theta / 2
-    else:
-        initial = torch.as_tensor(neuron.initial, dtype=torch.float64).reshape(-1).cpu().numpy()
     unit = np.full(1, rule.resolution) if rule.resolution is not None else natural_unit(wire, theta, np.abs(initial))
     unit, theta = np.broadcast_arrays(unit, theta)
 
@@ -101,8 +116,8 @@ def fit_neuron(wire: Wire, neuron: Neuron, *, steps: int, precision: Precision, 
             products = steps - 1 + int(rule.leak == "after" or bool(values["initial"].any()))
             if leak.shift * products > min(_zeros_at_end(x) for x in entering):
                 worst = max(worst, sum(float(leak) ** i for i in range(products)) * float((1 / exact).max()))
-        if isinstance(neuron, SignedIF):
-            values |= {"signed": True, "retract": integers(np.ceil(whole(neuron.retract / step)))}
+        if law.retract is not None:
+            values |= {"signed": True, "retract": integers(np.ceil(whole(law.retract / step)))}
         return grid, values, worst
 
     k, (grid, values, worst) = _fewest(at, precision, fixed=0 if rule.resolution is not None else None)

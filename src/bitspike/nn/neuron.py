@@ -1,34 +1,31 @@
 """Spiking neurons as modules over time: [T, N, ...] currents in, [T, N, ...] spikes out.
 
 ``forward`` starts every call from rest, so nothing has to be reset and two calls never leak into each other.
-``scan`` is the streaming door: it takes the state of the last call and returns the new one. The equations live in
-:mod:`bitspike.ops.dynamics`; a module only holds the numbers.
+``scan`` is for streams: it takes the state of the last call and returns the new one. The equations live in
+:mod:`bitspike.ops.dynamics`; a module holds the numbers, and its ``law`` says which equation they belong to. The loop
+here, the fused kernels and lowering all read the law, so a neuron is one class with one law.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from dataclasses import fields
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from bitspike.errors import ConstraintError
 from bitspike.kernels import fused_neuron
-from bitspike.ops.dynamics import (
-    Rule,
-    SignedState,
-    if_step,
-    lif_step,
-    plif_step,
-    signed_if_step,
-)
+from bitspike.nn.declared import still_holds
+from bitspike.ops.dynamics import Law, Rule, State, rest, step
 from bitspike.ops.grids import Fire, Leak, Reset
 from bitspike.ops.surrogate import ArcTan, Surrogate
 
-State = Tensor | SignedState
 Observer = Callable[[Tensor, Tensor], None]
+_EQUATIONS = ("_rest", "_step", "scan")
+"""The methods that compute a neuron's equation; a class that changes one of them is no longer described by its law."""
 
 
 class Neuron(nn.Module):
@@ -53,6 +50,10 @@ class Neuron(nn.Module):
 
     threshold: Tensor | float
     initial: Tensor | float
+    counts: ClassVar[bool] = False
+    """Whether its spike count stands for a real value, so that ``bs.convert`` and ``bs.over_time`` can use it."""
+    signed: ClassVar[bool] = False
+    """Whether it sends spikes of -1 too, which take back earlier ones."""
 
     def __init__(
         self,
@@ -81,14 +82,18 @@ class Neuron(nn.Module):
         )
         values = torch.as_tensor(threshold, dtype=torch.float64)
         if values.dim() > 1 or values.numel() == 0 or not bool(((values > 0) & values.isfinite()).all()):
-            raise ConstraintError(f"threshold={threshold}: needed is a number above 0, or one per channel as [C]")
+            raise ConstraintError(
+                f"threshold={threshold}: needed is a number above 0, or one per channel as [C]", fix="threshold=1.0"
+            )
         if values.dim() == 1:
             self.register_buffer("threshold", torch.as_tensor(threshold).detach().clone())
         else:
             self.threshold = float(threshold)
         start = torch.as_tensor(initial, dtype=torch.float64)
         if start.dim() > 1 or start.numel() == 0 or not bool(start.isfinite().all()):
-            raise ConstraintError(f"initial={initial}: must be finite, one number or one per channel as [C]")
+            raise ConstraintError(
+                f"initial={initial}: must be finite, one number or one per channel as [C]", fix="initial=0.0"
+            )
         if start.dim() == 1:
             self.register_buffer("initial", torch.as_tensor(initial).detach().clone())
         else:
@@ -113,10 +118,35 @@ class Neuron(nn.Module):
             x: [T, N, ...] input currents.
             more: ``norm`` and ``residual``; the neuron then reads ``norm(x) + residual``. See ``kernels.fused_neuron``.
         """
-        threshold = self._check(x, None)
-        # A compiler is not to follow the way to the libraries.
-        known = not torch.compiler.is_compiling() and _has_own_kernel(type(self))
-        return self._fused(x, threshold, **more) if known else None
+        law = self._check(x, None)
+        # A compiler cannot follow a call into a native library.
+        if torch.compiler.is_compiling() or not still_holds(type(self), "law", *_EQUATIONS):
+            return None
+        numbers = {field.name: getattr(law, field.name) for field in fields(law)}
+        return fused_neuron(x, **numbers, **more)
+
+    def law(self) -> Law:
+        """Return the equation of the neuron with its numbers, from which it is run, fused and lowered to integers.
+
+        A neuron of your own whose equation is one of :class:`~bitspike.ops.dynamics.Law` gives this method alone.
+        """
+        return Law(self.threshold, self.rule, self.initial)
+
+    def law_in_integers(self) -> Law:
+        """Return the law for lowering.
+
+        Raises:
+            ConstraintError: the class has equations of its own (``_rest``, ``_step``, ``scan`` or ``forward``) without
+                a law that belongs to them.
+        """
+        kind = type(self)
+        if still_holds(kind, "law", *_EQUATIONS, "forward"):
+            return self.law()
+        raise ConstraintError(
+            f"{kind.__name__} has equations of its own, and the law that its base class gives is not theirs",
+            fix=f"give {kind.__name__} a method law() too, if its equation is one of bitspike.ops.dynamics.Law; "
+            "with any other equation the network trains, and has no integers",
+        )
 
     def scan(self, x: Tensor, state: State | None = None, *, observe: Observer | None = None) -> tuple[Tensor, State]:
         """Run T steps from a given state and return spikes and the state after them.
@@ -133,7 +163,7 @@ class Neuron(nn.Module):
             ConstraintError: ``x`` is not floating, has no time and batch axis, no steps, or other channels than the
                 thresholds; or the state belongs to another shape.
         """
-        threshold = self._check(x, state)
+        threshold = self._check(x, state).threshold
         # The membrane is kept in at least single precision: half-precision sums would decide spikes by rounding.
         wide = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
         if isinstance(threshold, Tensor):
@@ -148,65 +178,42 @@ class Neuron(nn.Module):
             spikes.append(s.to(x.dtype))
         return torch.stack(spikes), state
 
-    def _check(self, x: Tensor, state: State | None) -> Tensor | float:
-        """Refuse what would broadcast into something else in silence; return the threshold."""
-        name, threshold = type(self).__name__, self.threshold
+    def _check(self, x: Tensor, state: State | None) -> Law:
+        """Refuse what would broadcast into something else in silence; return the law."""
+        name, law = type(self).__name__, self.law()
         if not x.is_floating_point():
             raise ConstraintError(f"{name} got {x.dtype}: floating currents are needed", fix="x.float()")
         if x.dim() < 2 or x.shape[0] == 0:
             raise ConstraintError(
                 f"{name} got {list(x.shape)}: needed is [T, N, ...] with at least one step",
-                fix="bs.Repeat(steps=4) in front of the network turns [N, ...] into [T, N, ...]",
+                fix="bs.Repeat(steps=4) before the first layer turns [N, ...] into [T, N, ...]",
             )
-        if isinstance(threshold, Tensor) and threshold.numel() > 1 and x.shape[2:3] != threshold.shape:
-            raise ConstraintError(
-                f"{name} has {threshold.numel()} thresholds and got {list(x.shape)}: needed is [T, N, C, ...] "
-                f"with C = {threshold.numel()}"
-            )
-        start = self.initial
-        if isinstance(start, Tensor) and start.numel() > 1 and x.shape[2:3] != start.shape:
-            raise ConstraintError(
-                f"{name} has {start.numel()} initial potentials and got {list(x.shape)}: needed is [T, N, C, ...] "
-                f"with C = {start.numel()}"
-            )
+        for what, values in (("thresholds", law.threshold), ("initial potentials", law.initial)):
+            if isinstance(values, Tensor) and values.numel() > 1 and x.shape[2:3] != values.shape:
+                raise ConstraintError(
+                    f"{name} has {values.numel()} {what} and got {list(x.shape)}: needed is [T, N, C, ...] "
+                    f"with C = {values.numel()}",
+                    fix="one number for all channels, or a tensor of as many as the layer before it has channels",
+                )
         for part in (state,) if isinstance(state, Tensor) else state or ():
             if part.shape != x.shape[1:]:
                 raise ConstraintError(
                     f"{name} got a state of {list(part.shape)} for input {list(x.shape)}: needed is a state of "
-                    f"{list(x.shape[1:])}, or None to start from rest"
+                    f"{list(x.shape[1:])}, or None to start from rest",
+                    fix="state=None where a new batch begins",
                 )
-        return threshold
+        return law
 
     def _rest(self, like: Tensor) -> State:
-        return _filled(like, self.initial)
+        return rest(self.law(), like)
 
     def _step(self, state: State, x: Tensor, threshold: float | Tensor) -> tuple[Tensor, State, Tensor]:
-        raise NotImplementedError
-
-    def _fused(self, x: Tensor, threshold: float | Tensor, **more: Any) -> Tensor | None:
-        """Run all steps in one pass where there is a kernel for it; None leaves it to the plain loop."""
-        return None
+        return step(self.law(), state, x, threshold)
 
     def extra_repr(self) -> str:
         threshold = self.threshold
         shown = f"[{threshold.numel()}]" if isinstance(threshold, Tensor) else f"{threshold:g}"
         return f"threshold={shown}, reset={self.rule.reset!r}, fire={self.rule.fire!r}"
-
-
-def _filled(like: Tensor, value: Tensor | float) -> Tensor:
-    """Return ``value``, one number or one per channel [C], in the shape [N, C, ...] of ``like``."""
-    if not isinstance(value, Tensor):
-        return torch.full_like(like, value)
-    return torch.zeros_like(like) + value.to(like.dtype).view(-1, *[1] * (like.dim() - 2))
-
-
-def _has_own_kernel(neuron: type[Neuron]) -> bool:
-    """Tell whether a class took its kernel over together with its equations: a subclass may change only these."""
-
-    def home(method: str) -> type:
-        return next(cls for cls in neuron.__mro__ if method in vars(cls))
-
-    return all(issubclass(home("_fused"), home(equation)) for equation in ("_step", "_rest", "scan"))
 
 
 class IF(Neuron):
@@ -216,6 +223,8 @@ class IF(Neuron):
         >>> IF(threshold=1.0)(torch.tensor([[0.75], [0.5], [0.25]])).flatten().tolist()
         [0.0, 1.0, 0.0]
     """
+
+    counts = True
 
     def __init__(
         self,
@@ -237,13 +246,6 @@ class IF(Neuron):
             v_reset=v_reset,
             initial=initial,
         )
-
-    def _step(self, state: State, x: Tensor, threshold: float | Tensor) -> tuple[Tensor, State, Tensor]:
-        assert isinstance(state, Tensor)
-        return if_step(state, x, threshold, self.rule)
-
-    def _fused(self, x: Tensor, threshold: float | Tensor, **more: Any) -> Tensor | None:
-        return fused_neuron(x, threshold=threshold, decay=None, rule=self.rule, initial=self.initial, **more)
 
 
 class LIF(Neuron):
@@ -304,15 +306,11 @@ class LIF(Neuron):
             0.5
         """
         if not tau >= 1:
-            raise ConstraintError(f"tau={tau}: a time constant of at least one step is needed")
+            raise ConstraintError(f"tau={tau}: a time constant of at least one step is needed", fix="tau=2.0")
         return cls(1 - 1 / tau, **kwargs)  # type: ignore[arg-type]
 
-    def _step(self, state: State, x: Tensor, threshold: float | Tensor) -> tuple[Tensor, State, Tensor]:
-        assert isinstance(state, Tensor)
-        return lif_step(state, x, self.decay, threshold, self.rule)
-
-    def _fused(self, x: Tensor, threshold: float | Tensor, **more: Any) -> Tensor | None:
-        return fused_neuron(x, threshold=threshold, decay=self.decay, rule=self.rule, initial=self.initial, **more)
+    def law(self) -> Law:
+        return Law(self.threshold, self.rule, self.initial, decay=self.decay)
 
     def extra_repr(self) -> str:
         return f"decay={self.decay:g}, {super().extra_repr()}"
@@ -358,7 +356,10 @@ class PLIF(Neuron):
             initial=initial,
         )
         if not tau > 1:
-            raise ConstraintError(f"PLIF(tau={tau}): a time constant above one step is needed")
+            raise ConstraintError(
+                f"PLIF(tau={tau}): a time constant above one step is needed",
+                fix="tau=2.0, which starts at a decay of 0.5; bs.LIF(decay=0.0) keeps nothing from step to step",
+            )
         self.w = nn.Parameter(torch.tensor(-math.log(tau - 1)))
 
     @property
@@ -366,14 +367,8 @@ class PLIF(Neuron):
         """The decay that the layer has learned."""
         return float(1 - self.w.detach().sigmoid())
 
-    def _step(self, state: State, x: Tensor, threshold: float | Tensor) -> tuple[Tensor, State, Tensor]:
-        assert isinstance(state, Tensor)
-        return plif_step(state, x, self.w, threshold, self.rule)
-
-    def _fused(self, x: Tensor, threshold: float | Tensor, **more: Any) -> Tensor | None:
-        return fused_neuron(
-            x, threshold=threshold, decay=1 - self.w.sigmoid(), rule=self.rule, initial=self.initial, **more
-        )
+    def law(self) -> Law:
+        return Law(self.threshold, self.rule, self.initial, decay=1 - self.w.sigmoid())
 
     def extra_repr(self) -> str:
         return f"decay={self.decay:g}, {super().extra_repr()}"
@@ -394,6 +389,9 @@ class SignedIF(Neuron):
         >>> SignedIF(threshold=1.0)(torch.tensor([[1.2], [-1.0], [0.1]])).flatten().tolist()
         [1.0, -1.0, 0.0]
     """
+
+    counts = True
+    signed = True
 
     def __init__(
         self,
@@ -420,16 +418,6 @@ class SignedIF(Neuron):
         self.retract = retract
         self.half_threshold = initial is None
 
-    def _rest(self, like: Tensor) -> State:
-        v = _filled(like, self.threshold / 2 if self.half_threshold else self.initial)
-        return SignedState(v, torch.zeros_like(like))
-
-    def _step(self, state: State, x: Tensor, threshold: float | Tensor) -> tuple[Tensor, State, Tensor]:
-        assert isinstance(state, SignedState)
-        return signed_if_step(state, x, threshold, self.rule, retract=self.retract)
-
-    def _fused(self, x: Tensor, threshold: float | Tensor, **more: Any) -> Tensor | None:
-        initial = threshold / 2 if self.half_threshold else self.initial
-        return fused_neuron(
-            x, threshold=threshold, decay=None, rule=self.rule, initial=initial, retract=self.retract, **more
-        )
+    def law(self) -> Law:
+        initial = self.threshold / 2 if self.half_threshold else self.initial
+        return Law(self.threshold, self.rule, initial, retract=self.retract)

@@ -81,6 +81,62 @@ class SignedState(NamedTuple):
     emitted: Tensor
 
 
+State = Tensor | SignedState
+"""Between two steps: the potential [N, ...], of a signed neuron with the spikes that are out."""
+
+
+@dataclass(frozen=True)
+class Law:
+    """The equation of a neuron with its numbers; the plain loop, the kernels and the integers compute what it says.
+
+    Args:
+        threshold: above 0; one number, or one per channel [C].
+        rule: comparison, reset, order of the leak, gradient.
+        initial: potential before the first step; one number, or one per channel [C].
+        decay: what is left of the potential after one step, in [0, 1]: a number or a learned scalar; None is no leak.
+        retract: how far below zero the potential must lie to take a spike back; None for a neuron that never does.
+
+    Example:
+        >>> law = Law(1.0, Rule(), initial=0.5)
+        >>> s, v, h = step(law, rest(law, torch.zeros(1)), torch.tensor([0.75]), law.threshold)
+        >>> s.item(), v.item(), h.item()
+        (1.0, 0.25, 1.25)
+    """
+
+    threshold: float | Tensor
+    rule: Rule
+    initial: float | Tensor = 0.0
+    decay: float | Tensor | None = None
+    retract: float | None = None
+
+
+def rest(law: Law, like: Tensor) -> State:
+    """Return the state before the first step, in the shape [N, C, ...] and the type of ``like``."""
+    if isinstance(law.initial, Tensor):
+        v = torch.zeros_like(like) + law.initial.to(like.dtype).view(-1, *[1] * (like.dim() - 2))
+    else:
+        v = torch.full_like(like, law.initial)
+    return v if law.retract is None else SignedState(v, torch.zeros_like(v))
+
+
+def step(law: Law, state: State, x: Tensor, threshold: float | Tensor) -> tuple[Tensor, State, Tensor]:
+    """Advance a neuron by one step; returns spikes, the new state and the potential before the reset.
+
+    Args:
+        law: the neuron.
+        state: of its kind, as :func:`rest` gives it.
+        x: [N, ...] input current.
+        threshold: the law's, in a shape that broadcasts against x.
+    """
+    if law.retract is not None:
+        assert isinstance(state, SignedState)
+        return signed_if_step(state, x, threshold, law.rule, retract=law.retract)
+    assert isinstance(state, Tensor)
+    if law.decay is None:
+        return if_step(state, x, threshold, law.rule)
+    return lif_step(state, x, law.decay, threshold, law.rule)
+
+
 def _decayed(v: Tensor, decay: float | Tensor, resolution: float | None) -> Tensor:
     v = v * decay
     return v if resolution is None else floor_through(v, resolution)
