@@ -14,8 +14,7 @@ from torch import Tensor
 import bitspike.nn
 from bitspike.errors import BitspikeError, ConstraintError
 from bitspike.nn import Neuron, Repeat
-from bitspike.nn.neuron import State
-from bitspike.ops.dynamics import SignedState
+from bitspike.ops.dynamics import SignedState, State
 
 STEPS = 6
 

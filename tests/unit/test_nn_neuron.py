@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from bitspike.errors import ConstraintError
-from bitspike.nn import IF, LIF, PLIF, Neuron, SignedIF
-from bitspike.ops.dynamics import SignedState
+from bitspike import Dyadic, Grid, Uniform, attach, convert, lower, verify
+from bitspike.errors import ConstraintError, LoweringError
+from bitspike.nn import IF, LIF, PLIF, Neuron, Repeat, SignedIF, SumReadout, TimeDistributed
+from bitspike.ops.dynamics import Law, Rule, SignedState
 from bitspike.ops.surrogate import Rectangle
 
 
@@ -173,3 +174,54 @@ def test_a_subclass_with_equations_of_its_own_does_not_run_the_kernel_of_its_par
     assert not Stubborn()(x).any()
     assert torch.equal(Renamed()(x), LIF()(x))
     assert Renamed().fused(x) is None or torch.equal(Renamed().fused(x), LIF()(x))
+
+
+class Sixteenths(LIF):
+    """A neuron of a user: its leak is rounded to sixteenths, which integers hold exactly."""
+
+    def law(self) -> Law:
+        return Law(self.threshold, self.rule, self.initial, decay=round(self.decay * 16) / 16)
+
+
+def network(neuron: Neuron) -> nn.Sequential:
+    layers = TimeDistributed(nn.Conv2d(1, 4, 3, bias=False))
+    model = nn.Sequential(Repeat(4), layers, neuron, TimeDistributed(nn.Flatten()), SumReadout())
+    attach(model, quantize=Uniform(bits=4, scale=Dyadic()))
+    return model
+
+
+def test_a_neuron_of_ones_own_is_fused_and_lowered_by_its_law() -> None:
+    neuron, x = Sixteenths(0.7), torch.rand(6, 3, 4) * 2
+    assert torch.equal(neuron(x), LIF(11 / 16)(x))
+    assert torch.equal(neuron.scan(x)[0], LIF(11 / 16)(x))
+    images = torch.randint(0, 17, (6, 1, 5, 5)) / 16
+    net = lower(network(neuron), images[:1], grid=Grid(2**-4, 0, 16))
+    assert (net.neurons[0].leak.numerator, net.neurons[0].leak.shift) == (11, 4)
+    assert verify(net, images).equal
+
+
+@pytest.mark.parametrize("method", ["_step", "_rest", "scan", "forward"])
+def test_equations_without_a_law_that_belongs_to_them_are_not_lowered(method: str) -> None:
+    changed = type("Changed", (LIF,), {method: getattr(LIF, method)})
+    with pytest.raises(LoweringError, match=r"2: Changed has equations of its own.*\n  fix: give Changed a method law"):
+        lower(network(changed(0.5)), torch.zeros(1, 1, 5, 5))
+    declared = type("Declared", (changed,), {"law": LIF.law})
+    assert lower(network(declared(0.5)), torch.zeros(1, 1, 5, 5)).neurons
+
+
+def test_a_law_that_no_equation_has_is_refused() -> None:
+    with pytest.raises(ConstraintError, match=r"takes spikes back \(retract=0.1\) has no leak"):
+        Law(1.0, Rule(), decay=0.5, retract=0.1)
+
+
+def test_conversion_makes_a_neuron_of_ones_own_where_its_counts_stand_for_values() -> None:
+    class Loud(IF):
+        pass
+
+    ann, images = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), torch.rand(64, 4)
+    snn = convert(ann, images[:1], calibrate=images, steps=4, neuron=Loud)
+    assert [type(m) for m in snn.modules() if isinstance(m, Neuron)] == [Loud]
+    assert torch.equal(snn(images), convert(ann, images[:1], calibrate=images, steps=4)(images))
+    assert verify(lower(snn, images[:1]), images).equal
+    with pytest.raises(ConstraintError, match=r"convert\(neuron=LIF\)"):
+        convert(ann, images[:1], calibrate=images, neuron=LIF)

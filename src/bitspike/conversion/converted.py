@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from bitspike.conversion.build.records import Shifts
-from bitspike.nn import Encoder, Gain, Neuron, SignedIF
+from bitspike.nn import Encoder, Gain, Neuron
 from bitspike.nn.counts import Codes
 from bitspike.ops.grids import Grid
 from bitspike.ops.precision import single
@@ -122,8 +122,8 @@ def _numbers(module: nn.Module) -> Iterator[float]:
             yield from (stage.scheme.step, stage.scheme.bits)
     elif isinstance(module, Neuron):
         yield from (v for v in (module.threshold, module.initial) if not isinstance(v, Tensor))
-        if isinstance(module, SignedIF):
-            yield module.retract
+        if (retract := module.law().retract) is not None:
+            yield retract
     elif isinstance(module, Gain) and not isinstance(module.gain, Tensor):
         yield module.gain
     elif isinstance(module, Codes):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from bitspike.errors import ConstraintError
-from bitspike.nn import IF, Neuron, SignedIF
+from bitspike.nn import IF, Neuron
 from bitspike.ops.grids import Fire, Reset
 from bitspike.patterns import last_match, matching
 from bitspike.weights.scales import Max, ScaleRule
@@ -83,13 +83,13 @@ class Settings:
                     raise ConstraintError(f"convert({name}={value}): 1 to 16 bits are allowed")
         if not (isinstance(self.steps, int) and self.steps >= 1):
             raise ConstraintError(f"convert(steps={self.steps!r}): a whole number of at least 1 is needed")
-        if self.neuron not in (IF, SignedIF):
+        if not (isinstance(self.neuron, type) and issubclass(self.neuron, Neuron) and self.neuron.counts):
             given = getattr(self.neuron, "__name__", self.neuron)
             raise ConstraintError(
                 f"convert(neuron={given}): a rate of spikes stands for a real value only without a leak",
                 fix="neuron=bs.IF or neuron=bs.SignedIF",
             )
-        if self.neuron is SignedIF and self.reset != "soft":
+        if self.neuron.signed and self.reset != "soft":
             raise ConstraintError("convert(neuron=SignedIF, reset='hard'): a signed neuron resets by subtraction")
         words = {"coding": Coding, "schedule": Schedule, "average_pool": AveragePool, "reset": Reset, "fire": Fire}
         words |= {"concat": Concat}

@@ -6,7 +6,9 @@ from bitspike.nn.chain import Chain, fire, fuse
 from bitspike.nn.checkpoint import checkpoint_layers
 from bitspike.nn.counts import Burst, Codes, CountMaxPool, Gain, SumPool
 from bitspike.nn.encoders import BernoulliCoder, Encoder, RateCoder, Repeat, set_steps
-from bitspike.nn.neuron import IF, LIF, PLIF, Neuron, SignedIF
+from bitspike.nn.neurons.base import Neuron
+from bitspike.nn.neurons.integrate import IF, SignedIF
+from bitspike.nn.neurons.leaky import LIF, PLIF
 from bitspike.nn.norms.base import AffineNorm
 from bitspike.nn.norms.shift import ShiftBatchNorm
 from bitspike.nn.norms.threshold import ThresholdBatchNorm

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from bitspike.nn.activation import QuantReLU
 from bitspike.nn.layers import bare, call, plain
-from bitspike.nn.neuron import Neuron
+from bitspike.nn.neurons.base import Neuron
 from bitspike.nn.norms.base import channels_of, has_kernel, kernel_of
 from bitspike.nn.recompute import recomputed, spikes_as_bits
 from bitspike.nn.time import TimeDistributed

@@ -9,7 +9,7 @@ from torch import nn
 from bitspike.errors import ConstraintError
 from bitspike.nn.activation import QuantReLU
 from bitspike.nn.chain import Chain
-from bitspike.nn.neuron import Neuron
+from bitspike.nn.neurons.base import Neuron
 
 M = TypeVar("M", bound=nn.Module)
 

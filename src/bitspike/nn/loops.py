@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-import bitspike.nn.neuron as neurons
+import bitspike.nn.neurons.base as neurons
 from bitspike.nn import Neuron
 
 _LIBRARIES = {
@@ -20,7 +20,7 @@ _LIBRARIES = {
     "rockpool": "Rockpool",
     "brainpy": "BrainPy",
 }
-_OURS, _TORCH = str(Path(neurons.__file__).parents[1]), str(Path(torch.__file__).parent)
+_OURS, _TORCH = str(Path(neurons.__file__).parents[2]), str(Path(torch.__file__).parent)
 FORM = (
     "nn.Sequential(bs.Repeat(steps=T), bs.TimeDistributed(...layers in front of the neuron...), bs.LIF(...), "
     "bs.TimeDistributed(...layers behind it...), bs.RateReadout()): values run as [T, N, ...], a neuron takes all of "

@@ -109,6 +109,13 @@ class Law:
     decay: float | Tensor | None = None
     retract: float | None = None
 
+    def __post_init__(self) -> None:
+        if self.retract is not None and (self.decay is not None or self.rule.reset == "hard"):
+            raise ConstraintError(
+                f"a neuron that takes spikes back (retract={self.retract}) has no leak and resets by subtraction",
+                fix="decay=None and Rule(reset='soft'), or retract=None",
+            )
+
 
 def rest(law: Law, like: Tensor) -> State:
     """Return the state before the first step, in the shape [N, C, ...] and the type of ``like``."""

@@ -21,7 +21,7 @@ from bitspike.analysis.ledger.ladder import by_place, neuron_node
 from bitspike.conversion.result import Conversion
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import Neuron as IntegerNeuron
-from bitspike.nn import Neuron, RateReadout, SignedIF
+from bitspike.nn import Neuron, RateReadout
 from bitspike.ops.dynamics import SignedState, fire_and_reset, signed_fire_and_reset
 
 
@@ -253,10 +253,8 @@ def limited(neuron: Neuron, current: Tensor, limits: Limits) -> Tensor:
         >>> limited(IF(1.0), torch.tensor([[-9.0], [2.0]]), limits).flatten().tolist()
         [0.0, 1.0]
     """
-    dims = current.dim()
-    threshold, start, counts = (
-        _by_channel(v, dims).to(current) for v in (neuron.threshold, neuron.initial, limits.counts)
-    )
+    law, dims = neuron.law(), current.dim()
+    threshold, start, counts = (_by_channel(v, dims).to(current) for v in (law.threshold, law.initial, limits.counts))
     low: Tensor | None = None if limits.floor is None else limits.floor / counts
     high: Tensor | None = None
     if limits.width is not None:
@@ -268,11 +266,11 @@ def limited(neuron: Neuron, current: Tensor, limits: Limits) -> Tensor:
     spikes = []
     for x in current.unbind(0):
         h = (v + x).clamp(min=low, max=high) if low is not None or high is not None else v + x
-        if isinstance(neuron, SignedIF):
-            s, state = signed_fire_and_reset(h, emitted, threshold, neuron.rule, neuron.retract)
+        if law.retract is not None:
+            s, state = signed_fire_and_reset(h, emitted, threshold, law.rule, law.retract)
             v, emitted = state if isinstance(state, SignedState) else (h, emitted)
         else:
-            s, v = fire_and_reset(h, threshold, neuron.rule)
+            s, v = fire_and_reset(h, threshold, law.rule)
         spikes.append(s)
     return torch.stack(spikes)
 

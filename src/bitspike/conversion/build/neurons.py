@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import operator
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -28,7 +28,7 @@ from bitspike.conversion.settings import Settings
 from bitspike.graph.flow import moves
 from bitspike.graph.ir import Op
 from bitspike.graph.plain import is_transposed
-from bitspike.nn import IF, Burst, Gain, SignedIF
+from bitspike.nn import Burst, Gain
 
 
 def add_neuron(draft: Draft, op: Op, source: str) -> Spikes:
@@ -179,9 +179,9 @@ def _skip_value(draft: Draft, branch: Branch) -> Tensor:
 
 
 def _neuron(s: Settings, threshold: float | Tensor, initial: float | Tensor, fine: float) -> nn.Module:
-    if s.neuron is SignedIF:
-        return SignedIF(threshold, fire=s.fire, initial=initial, retract=fine)
-    return IF(threshold, reset=s.reset, fire=s.fire, initial=initial)
+    # A signed neuron always resets by subtraction, and takes a spike back from one step of the potential below zero on.
+    choices: dict[str, Any] = {"retract": fine} if s.neuron.signed else {"reset": s.reset}
+    return s.neuron(threshold, fire=s.fire, initial=initial, **choices)
 
 
 def _single(values: Tensor) -> float | Tensor:

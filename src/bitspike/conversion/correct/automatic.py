@@ -20,7 +20,6 @@ from bitspike.conversion.result import corrected
 from bitspike.conversion.settings import Settings
 from bitspike.errors import ConstraintError
 from bitspike.graph.ir import Graph
-from bitspike.nn import SignedIF
 
 CHOSEN: tuple[Kind, ...] = ("least_squares", "potential")
 SIGNED: tuple[Kind, ...] = ("potential",)
@@ -134,7 +133,7 @@ def choose(
             f"correct={CHOSEN!r} does it",
             short=True,
         )
-    if settings.neuron is SignedIF:
+    if settings.neuron.signed:
         return Choice(kinds=SIGNED, samples=number, why="what spikes of -1 do not take back is a mean")
     return Choice(kinds=CHOSEN, samples=number, why="IF neurons lose most by spikes that come unevenly")
 

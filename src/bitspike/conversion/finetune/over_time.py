@@ -23,7 +23,7 @@ from bitspike.conversion.region.cut import core_of, covers, replaced
 from bitspike.errors import ConstraintError
 from bitspike.graph.flow import spikes
 from bitspike.graph.rebuild import rebuild
-from bitspike.nn import IF, CountMaxPool, Neuron, SignedIF
+from bitspike.nn import IF, CountMaxPool, Neuron
 from bitspike.nn.clip_floor_shift import ClipFloorShift
 from bitspike.ops.precision import single
 from bitspike.ops.surrogate import ArcTan, Surrogate
@@ -57,8 +57,11 @@ class PreparedOverTime(nn.Module):
     """
 
     def __init__(self, prepared: Prepared, *, neuron: type[Neuron] = IF, surrogate: Surrogate = ArcTan()) -> None:
-        if neuron not in (IF, SignedIF):
-            raise ConstraintError(f"over_time(neuron={neuron!r}): allowed are bs.IF and bs.SignedIF")
+        if not (isinstance(neuron, type) and issubclass(neuron, Neuron) and neuron.counts):
+            raise ConstraintError(
+                f"over_time(neuron={neuron!r}): allowed are bs.IF and bs.SignedIF",
+                fix="the neuron that finish will be given",
+            )
         super().__init__()
         self.network = _over_time(prepared, neuron, surrogate)
 

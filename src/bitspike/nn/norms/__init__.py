@@ -1,1 +1,1 @@
-"""Norms whose gain and shift move into the neuron after them."""
+"""Norms: ``base`` holds their one law, gain and shift per channel, and answers for torch's batch norms too."""
