@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from bitspike.analysis.report.detail import ReportDetail
+from bitspike.tasks.classify import Classification
+from bitspike.tasks.report import Exhibit
 
 LAYERS = {"2": 256, "4": 128, "6": 10}
 
@@ -89,17 +94,22 @@ def metrics(epochs: int = 20) -> list[dict[str, Any]]:
     ]
 
 
+def confusion(matrix: NDArray[np.int64], names: Sequence[str] = ()) -> tuple[Exhibit, ...]:
+    """Return what a report shows of a confusion of classes; without names they are called by their numbers."""
+    return Classification().exhibits(torch.from_numpy(matrix), names)
+
+
 def detail(layers: dict[str, int] | None = None, *, steps: int = 4, classes: int = 10, codes: int = 4) -> ReportDetail:
     """Return the pictures of a run of any size."""
     rng = np.random.default_rng(0)
     found = LAYERS if layers is None else layers
     yy, xx = np.mgrid[-1:1:8j, -1:1:8j]
     ring = np.exp(-(((np.hypot(xx, yy) - 0.65) / 0.25) ** 2))
-    confusion = np.diag(np.full(classes, 36)).astype(np.int64)
+    matrix = np.diag(np.full(classes, 36)).astype(np.int64)
     for _ in range(7):
         true, taken = rng.choice(classes, 2, replace=False)
-        confusion[true, true] -= 1
-        confusion[true, taken] += 1
+        matrix[true, true] -= 1
+        matrix[true, taken] += 1
     low = -(codes // 2)
     bell = np.exp(-(((np.arange(codes) + low) / (codes / 4)) ** 2))
     return ReportDetail(
@@ -111,6 +121,6 @@ def detail(layers: dict[str, int] | None = None, *, steps: int = 4, classes: int
             name: {low + i: int(n) for i, n in enumerate(rng.multinomial(2304, bell / bell.sum()))}
             for name in ("1.0", "3.0", "5.1")
         },
-        confusion=confusion,
-        classes=tuple(str(i) for i in range(classes)),
+        exhibits=confusion(matrix),
+        samples=int(matrix.sum()),
     )

@@ -55,12 +55,6 @@ def test_confusion_draws_every_cell_that_is_not_empty(size: int) -> None:
     assert ("class 1" in svg) == (size <= 20)
 
 
-def test_confused_lists_errors_only_most_frequent_first() -> None:
-    matrix = np.array([[9, 1, 0], [3, 9, 0], [0, 0, 9]])
-    assert marks.confused(matrix, ["a", "b"]) == [("b", "a", 3), ("a", "b", 1)]
-    assert marks.confused(np.eye(3, dtype=np.int64), []) == []
-
-
 @pytest.mark.parametrize("shape", [(8, 8), (8, 5, 1), (3, 7, 3)])
 def test_png_files_are_read_back_by_another_reader(shape: tuple[int, ...]) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)

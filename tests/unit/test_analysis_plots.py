@@ -14,10 +14,10 @@ from bitspike.analysis.drawing import plots
 
 def test_the_same_numbers_give_the_same_bytes() -> None:
     assert plots.curves(metrics(), "loss") == plots.curves(metrics(), "loss")
-    assert plots.accuracy_by_step([0.5, 0.9], 0.8) == plots.accuracy_by_step([0.5, 0.9], 0.8)
+    assert plots.by_step([0.5, 0.9], 0.8) == plots.by_step([0.5, 0.9], 0.8)
 
 
-@pytest.mark.parametrize("svg", [plots.curves(metrics(), "accuracy"), plots.accuracy_by_step([0.5, 0.8, 0.9], 0.7)])
+@pytest.mark.parametrize("svg", [plots.curves(metrics(), "accuracy"), plots.by_step([0.5, 0.8, 0.9], 0.7)])
 def test_figures_are_xml_with_text_and_the_colors_of_the_page(svg: str) -> None:
     root = ElementTree.fromstring(svg)
     texts = ["".join(element.itertext()).strip() for element in root.iter() if element.tag.endswith("text")]
@@ -38,24 +38,24 @@ def test_validation_may_be_missing() -> None:
 def test_nothing_is_drawn_from_nothing() -> None:
     assert plots.curves([], "loss") is None
     assert plots.curves([{"epoch": 1, "train_loss": float("nan")}], "loss") is None
-    assert plots.accuracy_by_step([]) is None
-    assert plots.accuracy_by_step([0.9]) is None
+    assert plots.by_step([]) is None
+    assert plots.by_step([0.9]) is None
 
 
 def test_settings_of_matplotlib_are_kept_out_and_kept_whole() -> None:
     import matplotlib as mpl
 
-    plain = plots.accuracy_by_step([0.5, 0.9])
+    plain = plots.by_step([0.5, 0.9])
     with mpl.rc_context({"font.size": 30, "axes.facecolor": "red"}):
         before = dict(mpl.rcParams)
-        assert plots.accuracy_by_step([0.5, 0.9]) == plain
+        assert plots.by_step([0.5, 0.9]) == plain
         assert dict(mpl.rcParams) == before
 
 
 def test_matplotlib_is_imported_only_to_draw_and_pyplot_never() -> None:
     code = (
         "import sys, bitspike.analysis.report.report as report; assert 'matplotlib' not in sys.modules\n"
-        "from bitspike.analysis.drawing import plots; plots.accuracy_by_step([.5, .9])\n"
+        "from bitspike.analysis.drawing import plots; plots.by_step([.5, .9])\n"
         "assert 'matplotlib' in sys.modules and 'matplotlib.pyplot' not in sys.modules and 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

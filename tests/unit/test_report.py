@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from run_record import detail, metrics, record
+from run_record import confusion, detail, metrics, record
 
 from bitspike.analysis.report.report import ReportDetail, render, summary, write_report
 from bitspike.errors import RunError
@@ -202,7 +202,7 @@ def test_everything_is_escaped() -> None:
         raster_label=evil,
         raster_prediction=evil,
         code_histograms={evil: {0: 1}},
-        classes=(evil,) * 10,
+        exhibits=confusion(np.full((10, 10), 1), [evil] * 10),
     )
     page = render(bad, metrics(), shown)
     assert "script" not in Outline(page).tags
@@ -217,7 +217,7 @@ def test_a_network_of_forty_layers_and_a_hundred_classes_stays_small() -> None:
         detail(classes=100),
         raster=noisy,
         code_histograms={name: dict.fromkeys(range(-3000, 3000), 3) for name in layers},
-        confusion=np.random.default_rng(0).integers(0, 9, (100, 100)),
+        exhibits=confusion(np.random.default_rng(0).integers(0, 9, (100, 100))),
         raster_image=np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8),
     )
     page = render(big, metrics(300), shown)
@@ -226,7 +226,7 @@ def test_a_network_of_forty_layers_and_a_hundred_classes_stays_small() -> None:
 
 
 def test_more_classes_than_can_be_drawn_leave_the_list_of_errors() -> None:
-    outline = Outline(render(record(), [], ReportDetail(confusion=np.full((300, 300), 1), classes=())))
+    outline = Outline(render(record(), [], ReportDetail(exhibits=confusion(np.full((300, 300), 1)))))
     assert "Most frequent errors" in outline.text
 
 

@@ -21,9 +21,9 @@ from bitspike.nn import BernoulliCoder, Neuron
 from bitspike.nn.trace import evaluation
 from bitspike.ops.entering import Clipped
 from bitspike.ops.wrappers import bare, unwrapped
-from bitspike.tasks import Classification, Task
 from bitspike.tasks.batches import pairs
-from bitspike.tasks.task import Comparison
+from bitspike.tasks.classify import Classification
+from bitspike.tasks.task import Comparison, Task
 
 Int8s = npt.NDArray[np.int8]
 

@@ -1,4 +1,4 @@
-"""The accuracy of a run that stops early, for every number of steps, from a single run."""
+"""The metric of a run that stops early, for every number of steps, from a single run."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.nn import RateReadout, SumReadout
+from bitspike.tasks.classify import Classification
+from bitspike.tasks.task import Task
 
 
 class Prefixes:
@@ -17,6 +19,7 @@ class Prefixes:
 
     Args:
         network: with one read-out, its last module, over [T, N, K].
+        task: says what an output answers, and which answers are right.
 
     Example:
         >>> net = nn.Sequential(RateReadout())
@@ -26,14 +29,16 @@ class Prefixes:
         [0.0, 1.0]
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, task: Task = Classification()) -> None:
+        self._task = task
         self._readouts = [m for m in network.modules() if isinstance(m, RateReadout | SumReadout)]
         self._answers: list[Tensor] = []
         self._handles: list[Any] = []
 
     def __enter__(self) -> Self:
         def keep(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            self._answers.append(inputs[0].float().cumsum(0).argmax(-1).cpu())
+            sums = inputs[0].float().cumsum(0)
+            self._answers.append(torch.stack([self._task.answers(outputs) for outputs in sums]).cpu())
 
         self._handles = [m.register_forward_pre_hook(keep) for m in self._readouts]
         return self
@@ -49,4 +54,5 @@ class Prefixes:
             labels: int64 [N] of all samples that were run, in their order.
         """
         answers = torch.cat(self._answers, dim=1)
-        return [float(share) for share in (answers == labels.cpu()).double().mean(1)]
+        right = [self._task.right(after, labels.cpu()) for after in answers]
+        return [float(share.double().mean()) for share in right if share is not None]

@@ -54,6 +54,7 @@ def measure(
         b.training_of(recipe),
         choose_device(recipe.device),
     )
+    task = data.test.task
     beside = way.beside(model, test, clock)
     with clock.stage("convert") if isinstance(recipe, ConvertRecipe) else nullcontext():
         made = way.finish(model)
@@ -62,7 +63,7 @@ def measure(
         network.to(device)
         loss = None if training is None else b.build(training.loss)
         with Recorder(network) as recorder, way.watched(made) as heard:
-            tested = evaluate(network, test, loss=loss, seed=recipe.seed)
+            tested = evaluate(network, test, loss=loss, seed=recipe.seed, task=task)
         steps = way.by_step(made, test, tested, None if heard is None else heard.accuracies(data.test.labels))
         validation = _validation(recipe, data, network, history)
         network.to("cpu")
@@ -77,13 +78,13 @@ def measure(
     with clock.stage("verify"):
         certificate = verify(net, made.entered(proven), folder=folder / "network")
     with clock.stage("compare"):
-        agreement = compare(network, net, proven, seed=recipe.seed)
+        agreement = compare(network, net, proven, seed=recipe.seed, task=task)
     whole = proven.image_set is data.test
     layers = widths(net)
     report: dict[str, Any] = {
         "schema": 1,
         "recipe": recipe.model_dump(mode="json"),
-        "accuracy": {
+        task.wording.metric: {
             "test": tested.accuracy,
             "validation": validation,
             "by_step": steps,
@@ -95,7 +96,7 @@ def measure(
         "certificate": certificate.to_dict(),
         "agreement": {
             "spikes": agreement.spikes,
-            "accuracy_difference": agreement.accuracy_difference,
+            f"{task.wording.metric}_difference": agreement.accuracy_difference,
             "samples": agreement.samples,
         },
         "bits": net.weight_bits(),
@@ -121,7 +122,7 @@ def measure(
         report["chip"] = check(net, find_chip(recipe.chip, recipe.model.folder)).to_dict()
     if isinstance(recipe, ConvertRecipe) and recipe.analysis is not None:
         with clock.stage("analyze"):
-            ledger = analyze(network, test, samples=recipe.analysis.samples, seed=recipe.seed)
+            ledger = analyze(network, test, samples=recipe.analysis.samples, seed=recipe.seed, task=task)
             ledger.write(folder / "ledger")
         report["ledger"] = ledger.to_dict()
     report["seconds"] = seconds_of(clock, history)
@@ -134,7 +135,7 @@ def _validation(recipe: AnyRecipe, data: b.Data, network: nn.Module, history: Hi
     if isinstance(recipe, ConvertRecipe):
         held = data.validation
         batches = None if held is None else b.evaluation_batches(recipe, data, held)
-        return None if batches is None else evaluate(network, batches, seed=recipe.seed).accuracy
+        return None if batches is None else evaluate(network, batches, seed=recipe.seed, task=data.test.task).accuracy
     assert history is not None
     return kept_epoch(history).validation_accuracy
 
@@ -149,18 +150,19 @@ def _proven(recipe: AnyRecipe, data: b.Data) -> Batches:
 def _detail(
     data: b.Data, model: nn.Module, net: IntegerNetwork, tested: Evaluation, example: torch.Tensor
 ) -> ReportDetail:
-    """Collect the pictures: one test image with its spikes, code histograms, the confusion of classes."""
+    """Collect the pictures: one test image with its spikes, code histograms, and what the task shows."""
+    task, names = data.test.task, data.test.classes
     image, high = data.test.images[0], max(1, int(data.test.images.max()))
     with torch.no_grad():
-        answer = int(model.eval()(example).argmax(1))
+        (answer,) = task.named(task.answers(model.eval()(example)), names)
     histograms = {n.path: np.unique(n.weight.codes, return_counts=True) for n in net.weighted}
     spikes = raster(model, example) if any(isinstance(m, Neuron) for m in model.modules()) else {}
     return ReportDetail(
         raster=spikes,
         raster_image=(image.to(torch.int64) * 255 // high).to(torch.uint8).squeeze(-1).numpy(),
-        raster_label=data.test.classes[int(data.test.labels[0])],
-        raster_prediction=data.test.classes[answer],
+        raster_label=task.named(data.test.labels[:1], names)[0],
+        raster_prediction=answer,
         code_histograms={p: dict(zip(c.tolist(), n.tolist(), strict=True)) for p, (c, n) in histograms.items()},
-        confusion=tested.confusion.numpy(),
-        classes=data.test.classes,
+        exhibits=task.exhibits(tested.confusion, names),
+        samples=tested.samples,
     )

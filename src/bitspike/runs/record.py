@@ -6,6 +6,7 @@ from typing import Any
 
 from bitspike.runs.kinds.way import Made
 from bitspike.runs.stages import Clock
+from bitspike.tasks.report import wording_of
 from bitspike.train import EpochRecord, History
 
 
@@ -44,7 +45,8 @@ def describe_conversion(made: Made) -> dict[str, Any]:
 
 def checks_of(report: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the promises of the run, each with whether it was kept."""
-    test, expected = report["accuracy"]["test"], report["expected"]
+    metric = wording_of(report).metric
+    test, expected = report[metric]["test"], report["expected"]
     certificate = report["certificate"]
     checks = [
         {
@@ -56,11 +58,12 @@ def checks_of(report: dict[str, Any]) -> list[dict[str, Any]]:
         }
     ]
     if expected is not None:
+        least = expected[f"test_{metric}"]
         checks.append(
             {
-                "name": "accuracy",
-                "passed": test >= expected["test_accuracy"],
-                "message": f"test accuracy {test:.2%}, expected at least {expected['test_accuracy']:.2%}",
+                "name": metric,
+                "passed": test >= least,
+                "message": f"test {metric} {test:.2%}, expected at least {least:.2%}",
             }
         )
     if "chip" in report:

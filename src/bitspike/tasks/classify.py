@@ -14,7 +14,8 @@ from torch import Tensor
 from bitspike.errors import ConstraintError
 from bitspike.tasks.classes import need_classes, true_classes
 from bitspike.tasks.losses import CrossEntropy
-from bitspike.tasks.task import AddUp, Agreed, Exhibit, Loss
+from bitspike.tasks.report import WORDINGS, Exhibit, Wording
+from bitspike.tasks.task import AddUp, Agreed, Loss
 
 
 def answered(outputs: Tensor) -> Tensor:
@@ -36,8 +37,7 @@ class Classification:
         (0.5, [[0, 0], [1, 1]])
     """
 
-    metric: ClassVar[str] = "accuracy"
-    lead: ClassVar[str] = "{score} of {samples} are recognized with {setting}."
+    wording: ClassVar[Wording] = WORDINGS["classify"]
 
     loss: Loss = CrossEntropy()
 
@@ -68,6 +68,7 @@ class Classification:
 
     def exhibits(self, detail: Tensor, names: Sequence[str]) -> tuple[Exhibit, ...]:
         matrix: NDArray[np.int64] = detail.cpu().numpy()
+        names = [*names, *map(str, range(len(names), len(matrix)))]  # a class without a name is called by its number
         wrong, total = int(matrix.sum() - matrix.trace()), int(matrix.sum())
         exhibit = Exhibit(
             title="What is taken for what",

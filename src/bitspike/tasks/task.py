@@ -6,7 +6,7 @@ They pass outputs and labels on as they come and know neither classes nor ``argm
 * what the outputs answer (``answers``), what the labels call right (``truth``), and how much of each sample's answer
   is right (``right``);
 * how an evaluation counts (``score``), and what it means that two networks agree (``comparison``);
-* what a report says and shows (``metric``, ``lead``, ``named``, ``exhibits``).
+* what a report says and shows (``wording``, ``named``, ``exhibits``).
 
 :mod:`bitspike.tasks.classify` is the first task. Two others, to show that the protocol has room for them:
 
@@ -27,12 +27,11 @@ if all of its steps agree. An event stream [T, N, ...] with one class is classif
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
+
+from bitspike.tasks.report import Exhibit, Wording
 
 Loss = Callable[[Any, Any], Tensor]
 """From outputs and labels, as model and loader give them, to the mean over the batch."""
@@ -84,42 +83,12 @@ class Comparison(Protocol):
         ...
 
 
-@dataclass(frozen=True, eq=False)
-class Exhibit:
-    """One section of a report about the answers over the test set: a matrix, a table, or both.
-
-    Args:
-        title: of the section.
-        text: a sentence that says what is seen.
-        matrix: int64 [K, K] counts, the diagonal of which is right; None where there is none.
-        names: of the rows and columns of the matrix.
-        caption: below the matrix.
-        heading: of the table.
-        columns: the heads of the table; the last column holds numbers.
-        rows: of the table; none, no table.
-    """
-
-    title: str
-    text: str
-    matrix: NDArray[np.int64] | None = None
-    names: Sequence[str] = ()
-    caption: str = ""
-    heading: str = ""
-    columns: Sequence[str] = ()
-    rows: Sequence[Sequence[object]] = ()
-
-
 class Task(Protocol):
     """What a network is for."""
 
     @property
-    def metric(self) -> str:
-        """Name of the metric in reports, and of its keys in the files of a run."""
-        ...
-
-    @property
-    def lead(self) -> str:
-        """First sentence of a report, with the places ``{score}``, ``{samples}`` and ``{setting}``."""
+    def wording(self) -> Wording:
+        """The name of the metric, and what a report says of it."""
         ...
 
     @property
@@ -177,7 +146,7 @@ def judged(task: Task, outputs: Any, labels: Any) -> Tensor | None:
 
     Example:
         >>> import torch
-        >>> from bitspike.tasks import Classification
+        >>> from bitspike.tasks.classify import Classification
         >>> judged(Classification(), torch.tensor([[0.1, 0.9], [0.8, 0.2]]), torch.tensor([1, 1])).tolist()
         [True, False]
     """

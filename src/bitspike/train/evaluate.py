@@ -14,10 +14,10 @@ from torch.utils._pytree import tree_map
 from bitspike.errors import DataError
 from bitspike.nn import Encoder, set_steps
 from bitspike.nn.entering import counted_inputs
-from bitspike.tasks import Classification, Task
 from bitspike.tasks.batches import pairs, samples_in
+from bitspike.tasks.classify import Classification
 from bitspike.tasks.losses import mean_loss
-from bitspike.tasks.task import AddUp, Loss
+from bitspike.tasks.task import AddUp, Loss, Task
 
 Batches = Iterable[tuple[Tensor, Any]]
 

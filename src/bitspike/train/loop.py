@@ -13,10 +13,10 @@ from torch.utils._pytree import tree_map
 
 from bitspike.errors import ConstraintError, DataError
 from bitspike.ops.wrappers import unwrapped
-from bitspike.tasks import Classification, Task
 from bitspike.tasks.batches import pairs, samples_in
+from bitspike.tasks.classify import Classification
 from bitspike.tasks.losses import mean_loss
-from bitspike.tasks.task import Loss
+from bitspike.tasks.task import Loss, Task
 from bitspike.train.checkpoint import restore
 from bitspike.train.evaluate import Batches, measure
 from bitspike.train.launch import Device, Precision, Workers, choose_device, choose_precision

@@ -12,8 +12,8 @@ from torch import nn
 from bitspike.hardware.chips.chip import Chip
 from bitspike.hardware.chips.plan_repairs import ANYWHERE, Way
 from bitspike.recipe import AnyRecipe
-from bitspike.tasks import Classification, Task
-from bitspike.tasks.task import Loss
+from bitspike.tasks.classify import Classification
+from bitspike.tasks.task import Loss, Task
 from bitspike.train.evaluate import Batches
 from bitspike.train.launch import Device, Precision
 from bitspike.train.loop import fit as to_data

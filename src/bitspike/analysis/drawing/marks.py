@@ -109,7 +109,7 @@ def confusion(matrix: NDArray[np.int64], classes: Sequence[str]) -> Html:
 
     Args:
         matrix: [true, predicted], up to ``MOST_CLASSES`` classes.
-        classes: their names.
+        classes: the name of each.
     """
     size = len(matrix)
     total = np.maximum(matrix.sum(axis=1, keepdims=True), 1)
@@ -124,7 +124,7 @@ def confusion(matrix: NDArray[np.int64], classes: Sequence[str]) -> Html:
                 marks.append(f'<path class="{kind}" fill-opacity="{0.1 + 0.9 * level / _SHADES:.2f}" d="{d}"/>')
     left = below = 0.02
     if size <= 20:
-        names = [_name(classes, index)[:12] for index in range(size)]
+        names = [name[:12] for name in classes]
         longest = max(len(name) for name in names)
         left = 0.3 + 0.27 * longest
         below = 0.65 if longest <= 3 else left
@@ -144,23 +144,6 @@ def confusion(matrix: NDArray[np.int64], classes: Sequence[str]) -> Html:
         f' viewBox="{-left:.2f} -0.02 {size + left + 0.02:.2f} {size + below + 0.02:.2f}">'
         f'<rect class="frame" width="{size}" height="{size}"/>{"".join(marks)}</svg>'
     )
-
-
-def confused(matrix: NDArray[np.int64], classes: Sequence[str], most: int = 8) -> list[tuple[str, str, int]]:
-    """Return the most frequent errors as (true class, predicted class, images), most frequent first.
-
-    Example:
-        >>> confused(np.array([[5, 2], [0, 9]]), ("cat", "dog"))
-        [('cat', 'dog', 2)]
-    """
-    errors = matrix - np.diag(np.diag(matrix))
-    order = np.argsort(-errors, axis=None, kind="stable")[:most]
-    pairs = [divmod(int(index), len(matrix)) for index in order]
-    return [(_name(classes, r), _name(classes, c), int(errors[r, c])) for r, c in pairs if errors[r, c] > 0]
-
-
-def _name(classes: Sequence[str], index: int) -> str:
-    return classes[index] if index < len(classes) else str(index)
 
 
 def picture(pixels: NDArray[np.uint8], label: str) -> Html:

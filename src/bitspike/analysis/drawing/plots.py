@@ -52,12 +52,12 @@ def curves(metrics: Sequence[Mapping[str, Any]], quantity: str) -> str | None:
 
     Args:
         metrics: one record per epoch with ``epoch``, ``train_<quantity>`` and ``validation_<quantity>``.
-        quantity: ``loss`` or ``accuracy``; accuracies are fractions and are drawn in percent.
+        quantity: ``loss``, or the metric of a task, such as ``accuracy``: a fraction, which is drawn in percent.
 
     Returns:
         An ``<svg>`` element, or None where no record has the quantity.
     """
-    scale = 100.0 if quantity == "accuracy" else 1.0
+    scale = 1.0 if quantity == "loss" else 100.0
     lines: list[tuple[str, list[float], list[float]]] = []
     for part in ("train", "validation"):
         found = [(known(row.get("epoch")), known(row.get(f"{part}_{quantity}"))) for row in metrics]
@@ -75,20 +75,21 @@ def curves(metrics: Sequence[Mapping[str, Any]], quantity: str) -> str | None:
             marker = "o" if len(x) <= 12 else ""
             axes.plot(x, y, color=color, linestyle=dash, marker=marker, markersize=4, label=names[part])
         axes.set_xlabel("epoch")
-        axes.set_ylabel("accuracy in %" if quantity == "accuracy" else quantity)
+        axes.set_ylabel(quantity if quantity == "loss" else f"{quantity} in %")
         axes.legend(loc="best", labelcolor=PALETTE["ink"])
 
     return drawn(draw, f"{quantity} over {len(metrics)} epochs", key=f"curves {quantity}")
 
 
-def accuracy_by_step(by_step: Sequence[float | None], published: float | None = None) -> str | None:
-    """Draw accuracy against the number of time steps; None for fewer than two steps, where there is no curve.
+def by_step(values: Sequence[float | None], published: float | None = None, *, metric: str = "accuracy") -> str | None:
+    """Draw the metric of a task against the number of time steps; None for fewer than two steps, which are no curve.
 
     Args:
-        by_step: test accuracy as a fraction after 1, 2, ... steps.
+        values: the metric on the test set as a fraction, after 1, 2, ... steps.
         published: a figure to compare with, drawn as a dashed line.
+        metric: its name.
     """
-    steps = [(t, known(value)) for t, value in enumerate(by_step, start=1)]
+    steps = [(t, known(value)) for t, value in enumerate(values, start=1)]
     points = [(t, 100 * value) for t, value in steps if value is not None]
     if len(points) < 2:
         return None
@@ -105,9 +106,9 @@ def accuracy_by_step(by_step: Sequence[float | None], published: float | None = 
         last = points[-1]
         axes.annotate(f"{last[1]:.2f}", last, xytext=(0, 7), textcoords="offset points", ha="center")
         axes.set_xlabel("time steps")
-        axes.set_ylabel("test accuracy in %")
+        axes.set_ylabel(f"test {metric} in %")
 
-    return drawn(draw, f"test accuracy after 1 to {len(by_step)} time steps", key="by step")
+    return drawn(draw, f"test {metric} after 1 to {len(values)} time steps", key="by step")
 
 
 def drawn(draw: Callable[[Axes], None], label: str, *, key: str, size: tuple[float, float] = _SIZE) -> str:

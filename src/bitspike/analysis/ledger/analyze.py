@@ -16,7 +16,7 @@ from bitspike.analysis.ledger.advice import advise
 from bitspike.analysis.ledger.curve import Curve, Whole, notes
 from bitspike.analysis.ledger.ladder import Rung, activation, by_place, corrected, rung
 from bitspike.analysis.ledger.ledger import Ledger
-from bitspike.analysis.ledger.parts import LayerErrors, Sums, accuracy_of
+from bitspike.analysis.ledger.parts import LayerErrors, Sums
 from bitspike.analysis.ledger.pictures import Collector
 from bitspike.analysis.ledger.spikes import Firing, Limits, Run, limits_of, listen
 from bitspike.conversion.build.records import Shifts
@@ -27,6 +27,8 @@ from bitspike.errors import ConstraintError, DataError
 from bitspike.graph.ir import Graph
 from bitspike.graph.rebuild import rebuild, values
 from bitspike.integer.network import IntegerNetwork
+from bitspike.tasks.classify import Classification
+from bitspike.tasks.task import Task, judged
 
 Batches = Iterable[Any] | Tensor
 Values = Mapping[str, Tensor]
@@ -42,6 +44,7 @@ def analyze(
     limits: IntegerNetwork | None = None,
     batch: int = 16,
     seed: int = 0,
+    task: Task = Classification(),
 ) -> Ledger:
     """Split the gap between a converted network and its float original into its causes, for every layer.
 
@@ -51,13 +54,14 @@ def analyze(
 
     Args:
         network: from ``bs.convert`` or ``bs.finish``, whole or hybrid.
-        batches: a loader, with or without labels, or one tensor of samples; with labels the accuracy of every rung of
-            the ladder is measured too.
+        batches: a loader, with or without labels, or one tensor of samples; with labels the metric of the task is
+            measured on every rung of the ladder too.
         out: folder to write the report, the figures and their numbers to; None writes nothing.
         samples: how many samples are measured.
         limits: the lowered network with the limits of a chip (``floor`` and ``width`` of its neurons); None has none.
         batch: samples at a time; memory grows with it.
         seed: of random input spikes.
+        task: says which answers are right.
 
     Returns:
         the ledger; ``print`` shows it as a table.
@@ -73,7 +77,7 @@ def analyze(
         >>> ledger.terms, ledger.closure < 0.02
         (('input', 'weights', 'clipping', 'truncation', 'unevenness', 'integer', 'saturation'), True)
     """
-    study = _Study(network, limits)
+    study = _Study(network, limits, task)
     for n, (inputs, labels) in enumerate(_samples(study.conversion, batches, samples, batch)):
         with _seeded(seed + n):
             study.add(inputs, labels)
@@ -132,7 +136,8 @@ def _seeded(seed: int) -> Iterator[None]:
 class _Study:
     """All rungs of one network, and the sums over what was measured on them."""
 
-    def __init__(self, network: nn.Module, limits: IntegerNetwork | None) -> None:
+    def __init__(self, network: nn.Module, limits: IntegerNetwork | None, task: Task) -> None:
+        self.task = task
         self.conversion = conversion = conversion_of(network)
         self.core = _without_output(conversion.core)
         self.exits = conversion.core.ops[-1].inputs
@@ -154,9 +159,9 @@ class _Study:
         self.outputs = [Sums(self.terms) for _ in self.exits]
         self.firing: dict[str, Firing] = {}
         self.clipped = dict.fromkeys(self.neurons, 0)
-        self.curve = Curve(conversion, self.spiking)
+        self.curve = Curve(conversion, self.spiking, task)
         self.whole = _whole(conversion)
-        self.right: dict[str, int] = {}
+        self.right: dict[str, float] = {}
         self.changed = (0, 0)
         self.labelled = self.samples = 0
         self.measured = [[0.0, 0.0] for _ in self.exits]
@@ -267,14 +272,15 @@ class _Study:
         self.samples += n
         if labels is None:
             return
-        right = [accuracy_of(self.whole(inputs, tuple(outputs)), labels) for outputs in leaving]
-        if all(value is not None for value in right):
+        verdicts = [judged(self.task, self.whole(inputs, tuple(outputs)), labels) for outputs in leaving]
+        right = [verdict.double().cpu() for verdict in verdicts if verdict is not None]
+        if len(right) == len(leaving):
             self.labelled += n
-            for name, value in zip(self._names(), right, strict=True):
-                self.right[name] = self.right.get(name, 0) + cast(int, value)
-            ends = (self.whole(inputs, tuple(leaving[i])).argmax(1) == labels for i in (0, -1))
-            before, after = (end.cpu() for end in ends)
-            lost, won = int((before & ~after).sum()), int((after & ~before).sum())
+            for name, by_sample in zip(self._names(), right, strict=True):
+                self.right[name] = self.right.get(name, 0.0) + float(by_sample.sum())
+            # Paired, sample by sample: what both networks get right or wrong alike says nothing about the conversion.
+            before, after = right[0], right[-1]
+            lost, won = int((after < before).sum()), int((after > before).sum())
             self.changed = (self.changed[0] + lost, self.changed[1] + won)
 
     def _names(self) -> list[str]:
@@ -312,7 +318,14 @@ class _Study:
             accuracy=accuracy,
             curve=curve,
             lossy=self.lossy,
-            notes=notes(output, curve, lossy=self.lossy, samples=self.labelled, changed=self.changed),
+            notes=notes(
+                output,
+                curve,
+                lossy=self.lossy,
+                samples=self.labelled,
+                changed=self.changed,
+                metric=self.task.wording.metric,
+            ),
             advice=advise(
                 output,
                 layers,
@@ -321,6 +334,7 @@ class _Study:
                 steps=self.conversion.settings.steps,
                 changed=self.changed if self.labelled else None,
             ),
+            metric=self.task.wording.metric,
             pictures=self.collector.pictures(),
         )
 

@@ -9,10 +9,11 @@ from typing import Any, cast
 from torch import Tensor, fx
 
 from bitspike.analysis.ledger.advice import by_chance
-from bitspike.analysis.ledger.parts import Gap, Point, accuracy_of
+from bitspike.analysis.ledger.parts import Gap, Point
 from bitspike.analysis.ledger.spikes import listen
 from bitspike.conversion.result import Conversion, conversion_of, spiking_part
 from bitspike.nn import set_steps
+from bitspike.tasks.task import Task, judged
 
 Whole = Callable[[tuple[Tensor, ...], tuple[Tensor, ...]], Any]
 """From the inputs of the whole network and what leaves its spiking part to its result."""
@@ -21,13 +22,14 @@ Whole = Callable[[tuple[Tensor, ...], tuple[Tensor, ...]], Any]
 class Curve:
     """The network after 1, 2, 4, ... steps, up to twice as many as it was made for."""
 
-    def __init__(self, conversion: Conversion, spiking: fx.GraphModule) -> None:
+    def __init__(self, conversion: Conversion, spiking: fx.GraphModule, task: Task) -> None:
+        self.task = task
         settings = conversion.settings
         most = settings.steps if settings.coding == "events" else 2 * settings.steps
         self.steps = sorted({2**i for i in range(most.bit_length()) if 2**i <= most} | {settings.steps, most})
         self.errors = {t: [0.0] * len(conversion.core.ops[-1].inputs) for t in self.steps}
         self.floats = [0.0] * len(conversion.core.ops[-1].inputs)
-        self.right: dict[int, int] = dict.fromkeys(self.steps, 0)
+        self.right: dict[int, float] = dict.fromkeys(self.steps, 0.0)
         # What happens at a step does not depend on how many follow, so one run tells all of them.
         once = settings.schedule == "synchronous" and settings.coding in ("direct", "events")
         self.most = most if once else 0
@@ -57,7 +59,8 @@ class Curve:
         for t, outputs in found.items():
             for n, (value, a) in enumerate(zip(outputs, truth, strict=True)):
                 self.errors[t][n] += float((value.double() - a.double()).square().sum())
-            self.right[t] += accuracy_of(whole(inputs, outputs), labels) or 0
+            right = None if labels is None else judged(self.task, whole(inputs, outputs), labels)
+            self.right[t] += 0.0 if right is None else float(right.sum())
 
     def points(self, labelled: int) -> tuple[Point, ...]:
         """Return the curve."""
@@ -70,7 +73,13 @@ class Curve:
 
 
 def notes(
-    output: Gap, curve: Sequence[Point], *, lossy: bool, samples: int = 0, changed: tuple[int, int] = (0, 0)
+    output: Gap,
+    curve: Sequence[Point],
+    *,
+    lossy: bool,
+    samples: int = 0,
+    changed: tuple[int, int] = (0, 0),
+    metric: str = "accuracy",
 ) -> tuple[str, ...]:
     """Say what a reader must not overlook.
 
@@ -80,6 +89,7 @@ def notes(
         lossy: the neurons reset to zero.
         samples: how many of them had labels.
         changed: how many right answers the spiking network lost and won against the float one.
+        metric: name of what ``Point.accuracy`` holds.
     """
     said = []
     if lossy:
@@ -95,19 +105,20 @@ def notes(
     if (falls := rises_then_falls(curve, samples=samples)) is not None:
         best, last = falls
         said.append(
-            f"rises then falls: best at T = {best.steps} ({_said(best)}), worse at T = {last.steps} ({_said(last)}). "
+            f"rises then falls: best at T = {best.steps} ({_said(best, metric)}), worse at T = {last.steps} "
+            f"({_said(last, metric)}). "
             "Lambda is too small for many steps: threshold=bs.PercentileThreshold(...) with a higher percentile."
         )
     if samples and by_chance(*changed):
         said.append(
-            f"accuracy: {changed[0]} of {samples} right answers were lost and {changed[1]} won, which is within the "
+            f"{metric}: {changed[0]} of {samples} right answers were lost and {changed[1]} won, which is within the "
             "error of so small a sample; nothing is advised."
         )
     return tuple(said)
 
 
-def _said(point: Point) -> str:
-    return f"error {point.error:.2%}" if point.accuracy is None else f"accuracy {point.accuracy:.2%}"
+def _said(point: Point, metric: str) -> str:
+    return f"error {point.error:.2%}" if point.accuracy is None else f"{metric} {point.accuracy:.2%}"
 
 
 def rises_then_falls(

@@ -167,7 +167,9 @@ def _accuracy(ledger: Account) -> Html | None:
         "M4": "counts of T steps", "M5": "step by step", "M6": "integers, as it runs", "M7": "with chip limits",
     }  # fmt: skip
     rows = [(name, names.get(name, ""), percent(value)) for name, value in ledger.accuracy.items()]
-    return section("Accuracy of every rung", table(["rung", "", "accuracy"], rows, numbers=(2,)))
+    return section(
+        f"{ledger.metric.capitalize()} of every rung", table(["rung", "", ledger.metric], rows, numbers=(2,))
+    )
 
 
 def _local(ledger: Account) -> Html:

@@ -131,7 +131,7 @@ class LayerErrors:
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """The network after some steps: accuracy where labels were given, and the relative RMS error of its outputs."""
+    """The network after some steps: the metric of the task, where there are labels, and the relative error (RMS)."""
 
     steps: int
     accuracy: float | None
@@ -169,11 +169,13 @@ class Account:
         layers: every neuron and read-out, in the order of data flow.
         output: the gap of all that leaves the spiking part, every output weighing the same.
         measured: the relative RMS gap of the outputs, measured on the network itself, apart from the ladder.
-        accuracy: by rung, M0 to M7, the share of right answers; empty without labels.
+        accuracy: by rung, M0 to M7, the metric of the task, for classes the share of right answers; empty without
+            labels.
         curve: the network after 1, 2, 4, ... and at last 2 T steps.
         lossy: the reset to zero loses charge; formula (*) and what assumes it do not apply.
         notes: what else has to be said.
         advice: what to change first.
+        metric: name of what ``accuracy`` holds, by which page, figures and text call it.
         pictures: what figures are drawn from.
     """
 
@@ -190,6 +192,7 @@ class Account:
     lossy: bool
     notes: tuple[str, ...]
     advice: tuple[Advice, ...] = ()
+    metric: str = field(default="accuracy", repr=False, compare=False)
     pictures: Pictures | None = field(default=None, repr=False, compare=False)
 
     def __getitem__(self, id: str) -> LayerErrors:
@@ -211,7 +214,7 @@ class Account:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as ``ledger.json`` holds them."""
-        found = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "pictures"}
+        found = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in ("metric", "pictures")}
         for name in ("layers", "curve", "advice"):
             found[name] = [asdict(value) for value in found[name]]
         found["output"] = asdict(self.output)
@@ -303,16 +306,3 @@ class Sums:
 def _cosine(product: float, squares: float, others: float) -> float:
     size = math.sqrt(squares * others)
     return min(1.0, max(-1.0, product / size)) if size else float(squares == others)
-
-
-def accuracy_of(output: Any, labels: Tensor | None) -> int | None:
-    """Return how many answers of a batch are right; None where there are no labels or the output is no row of classes.
-
-    Example:
-        >>> import torch
-        >>> accuracy_of(torch.tensor([[0.1, 0.9], [0.8, 0.2]]), torch.tensor([1, 1]))
-        1
-    """
-    if not isinstance(output, Tensor) or labels is None or output.dim() != 2 or labels.shape != output.shape[:1]:
-        return None
-    return int((output.argmax(1) == labels.to(output.device)).sum())

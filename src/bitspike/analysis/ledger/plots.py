@@ -164,11 +164,11 @@ def _curve(ledger: Account) -> Figure:
         axes.set_xticklabels([str(t) for t in steps])
         axes.minorticks_off()
         axes.set_xlabel("time steps")
-        axes.set_ylabel("accuracy in %" if by_accuracy else "output error in %")
+        axes.set_ylabel(f"{ledger.metric} in %" if by_accuracy else "output error in %")
         axes.legend(loc="best", fontsize=9, labelcolor=PALETTE["ink"])
 
-    caption = f"{'accuracy' if by_accuracy else 'error of the outputs'} over time steps"
-    rows = (("steps", "accuracy", "error"), *((p.steps, p.accuracy, p.error) for p in ledger.curve))
+    caption = f"{ledger.metric if by_accuracy else 'error of the outputs'} over time steps"
+    rows = (("steps", ledger.metric, "error"), *((p.steps, p.accuracy, p.error) for p in ledger.curve))
     return Figure("steps", caption, drawn(draw, caption, key="steps"), rows)
 
 

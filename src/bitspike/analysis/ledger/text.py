@@ -18,7 +18,7 @@ def text(ledger: Account) -> str:
     ]
     if ledger.accuracy:
         said = "  ".join(f"{name} {percent(value)}" for name, value in ledger.accuracy.items())
-        lines.append(f"  accuracy    {said}")
+        lines.append(f"  {ledger.metric:<10}  {said}")
     lines.append(f"  by steps    {'  '.join(_point(p.steps, p.accuracy, p.error) for p in ledger.curve)}")
     lines += [f"  note        {note}" for note in ledger.notes]
     for advice in ledger.advice:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from bitspike.tasks.report import Exhibit
+
 
 @dataclass(frozen=True, eq=False)
 class ReportDetail:
@@ -16,11 +18,11 @@ class ReportDetail:
     Args:
         raster: layer -> [T, neurons] spikes of one test image, in the order of the network.
         raster_image: [H, W] or [H, W, C] pixels of that image.
-        raster_label: its true class.
-        raster_prediction: the class the network gave it.
+        raster_label: the right answer for it, in words.
+        raster_prediction: the answer of the network, in words.
         code_histograms: layer -> weight code -> how often it occurs.
-        confusion: [classes, classes] test images, a row per true class, a column per predicted one.
-        classes: names of the classes.
+        exhibits: what the task shows of the answers over the test images.
+        samples: how many test images there are; None if not known.
     """
 
     raster: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
@@ -28,5 +30,5 @@ class ReportDetail:
     raster_label: str = ""
     raster_prediction: str = ""
     code_histograms: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
-    confusion: NDArray[np.int64] | None = None
-    classes: Sequence[str] = ()
+    exhibits: Sequence[Exhibit] = ()
+    samples: int | None = None

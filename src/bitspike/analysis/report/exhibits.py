@@ -13,22 +13,24 @@ from bitspike.analysis.drawing.markup import Html, html, join, section, table
 from bitspike.analysis.drawing.words import count, known, percent, size
 from bitspike.analysis.report.detail import ReportDetail
 from bitspike.analysis.report.facts import Facts, part, rows_of
+from bitspike.tasks.report import Exhibit
 
 Record = Mapping[str, Any]
 _CODE = "<code>{name}</code>"
 
 
 def training(metrics: Sequence[Record], facts: Facts) -> Html | None:
-    """Draw the training curves and the accuracy against time steps."""
+    """Draw the training curves and the metric against time steps."""
+    metric = facts.wording.metric
     drawn = [
         _figure(svg, f"{quantity} while training")
-        for quantity in ("accuracy", "loss")
+        for quantity in (metric, "loss")
         if (svg := plots.curves(metrics, quantity)) is not None
     ]
     steps = [value for value in facts.by_step if value is not None]
-    if (svg := plots.accuracy_by_step(facts.by_step, facts.published)) is not None:
-        drawn.append(_figure(svg, "test accuracy when the network is stopped after so many time steps"))
-        drawn.append(_by_step(facts.by_step))
+    if (svg := plots.by_step(facts.by_step, facts.published, metric=metric)) is not None:
+        drawn.append(_figure(svg, f"test {metric} when the network is stopped after so many time steps"))
+        drawn.append(_by_step(facts.by_step, metric))
     single = (
         Html("<p>The network takes a single time step, so there is no curve over steps.</p>")
         if len(steps) == 1
@@ -37,15 +39,15 @@ def training(metrics: Sequence[Record], facts: Facts) -> Html | None:
     if not drawn and not single:
         return None
     return section(
-        "Learning, and accuracy against time", html('<div class="pair">{d}</div>{s}', d=join(drawn), s=single)
+        f"Learning, and {metric} against time", html('<div class="pair">{d}</div>{s}', d=join(drawn), s=single)
     )
 
 
-def _by_step(accuracies: Sequence[float | None]) -> Html:
-    # A long run over time has its curve; thinned to twelve rows the table stays beside it.
-    every = -(-len(accuracies) // 12)
-    shown = [(t, percent(value)) for t, value in enumerate(accuracies, 1) if t % every == 0 or t == len(accuracies)]
-    return html("<div>{t}</div>", t=table(["time steps", "test accuracy"], shown, numbers=(1,)))
+def _by_step(values: Sequence[float | None], metric: str) -> Html:
+    # A long run over time has its curve; thinned to twelve rows the table stays next to it.
+    every = -(-len(values) // 12)
+    shown = [(t, percent(value)) for t, value in enumerate(values, 1) if t % every == 0 or t == len(values)]
+    return html("<div>{t}</div>", t=table(["time steps", f"test {metric}"], shown, numbers=(1,)))
 
 
 def _figure(svg: str, caption: str) -> Html:
@@ -161,33 +163,21 @@ def weights(record: Record, detail: ReportDetail) -> Html | None:
     )
 
 
-def confusion(detail: ReportDetail) -> Html | None:
-    """Show which classes are taken for which."""
-    matrix = detail.confusion
-    if matrix is None or matrix.size == 0:
-        return None
-    wrong = int(matrix.sum() - matrix.trace())
-    errors = marks.confused(matrix, detail.classes)
-    drawn = len(matrix) <= marks.MOST_CLASSES
-    listed = table(["true", "taken for", "images"], errors, numbers=(2,)) if errors else Html("")
-    figure = html(
-        "<figure>{svg}<figcaption>rows: true class, columns: predicted class; blue is right, orange wrong, the stronger"
-        " the larger its share of the row</figcaption></figure>",
-        svg=marks.confusion(matrix, detail.classes) if drawn else Html(""),
-    )
-    said = (
-        "No test image is taken for another class."
-        if not wrong
-        else f"{count(wrong)} of {count(int(matrix.sum()))} test images are taken for another class."
-    )
+def answers(exhibit: Exhibit) -> Html:
+    """Show what the task says about the answers over the test images: a matrix, a table, or both."""
+    matrix, figure, listed = exhibit.matrix, Html(""), Html("")
+    if matrix is not None and len(matrix) <= marks.MOST_CLASSES:
+        figure = html(
+            "<figure>{svg}<figcaption>{caption}</figcaption></figure>",
+            svg=marks.confusion(matrix, exhibit.names),
+            caption=exhibit.caption,
+        )
+    if exhibit.rows:
+        rows = table(exhibit.columns, exhibit.rows, numbers=(len(exhibit.columns) - 1,))
+        listed = html("<div><h3>{heading}</h3>{rows}</div>", heading=exhibit.heading, rows=rows)
     return section(
-        "What is taken for what",
-        html(
-            '<p>{said}</p><div class="pair">{figure}{listed}</div>',
-            said=said,
-            figure=figure if drawn else Html(""),
-            listed=html("<div><h3>Most frequent errors</h3>{t}</div>", t=listed) if errors else Html(""),
-        ),
+        exhibit.title,
+        html('<p>{said}</p><div class="pair">{figure}{listed}</div>', said=exhibit.text, figure=figure, listed=listed),
     )
 
 

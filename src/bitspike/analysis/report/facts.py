@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bitspike.analysis.drawing.words import bits, known
+from bitspike.tasks.report import Wording, wording_of
 
 
 def part(record: Mapping[str, Any], key: str) -> Mapping[str, Any]:
@@ -47,6 +48,7 @@ class Facts:
     Args:
         name: name of the recipe.
         question: what the recipe asks, in one sentence; may be empty.
+        wording: how to speak of the task; its metric is what is called accuracy below.
         test: test accuracy of the trained network as a fraction.
         lowered: test accuracy of the integer network as a fraction.
         by_step: test accuracy after 1, 2, ... time steps.
@@ -61,6 +63,7 @@ class Facts:
 
     name: str
     question: str
+    wording: Wording
     test: float | None
     lowered: float | None
     by_step: tuple[float | None, ...]
@@ -100,7 +103,8 @@ def facts(record: Mapping[str, Any]) -> Facts:
         >>> found.name, found.test, found.published, found.weights
         ('quickstart', 0.98, None, '2-bit weights')
     """
-    recipe, accuracy = part(record, "recipe"), part(record, "accuracy")
+    recipe, wording = part(record, "recipe"), wording_of(record)
+    accuracy = part(record, wording.metric)
     published = part(record, "published") or part(recipe, "published")
     expected = part(record, "expected") or part(recipe, "expect")
     by_step = tuple(known(value) for value in listed(accuracy, "by_step"))
@@ -109,13 +113,14 @@ def facts(record: Mapping[str, Any]) -> Facts:
     return Facts(
         name=str(recipe.get("name") or "run"),
         question=str(recipe.get("question") or ""),
+        wording=wording,
         test=known(accuracy.get("test")),
         lowered=known(accuracy.get("lowered")),
         by_step=by_step,
         steps=int(steps) or None,
         published=known(published.get("value")),
         source=", ".join(said),
-        expected=known(expected.get("test_accuracy")),
+        expected=known(expected.get(f"test_{wording.metric}")),
         weights=_weights(recipe, part(record, "bits")),
         before=known(accuracy.get("float")),
         finetuned=known(accuracy.get("finetuned")),

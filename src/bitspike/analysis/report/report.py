@@ -39,7 +39,7 @@ def render(report: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]], deta
         exhibits.raster(shown),
         exhibits.activity(report),
         exhibits.weights(report, shown),
-        exhibits.confusion(shown),
+        *(exhibits.answers(exhibit) for exhibit in shown.exhibits),
         exhibits.sizes(report),
         verdict.again(report),
     )
@@ -80,7 +80,8 @@ def summary(report: Mapping[str, Any]) -> str:
           certificate     none: the network was not verified
     """
     found = facts(report)
-    lines = [("test accuracy", percent(found.test))]
+    metric = found.wording.metric
+    lines = [(f"test {metric}", percent(found.test))]
     if found.before is not None:
         lines.append(("float network", f"{percent(found.before)}{_compared(found.test, found.before)}"))
     if found.finetuned is not None:
@@ -93,8 +94,8 @@ def summary(report: Mapping[str, Any]) -> str:
     lines += [("certificate", line) for line in _certificate(part(report, "certificate"))]
     agreement = part(report, "agreement")
     if agreement:
-        difference = known(agreement.get("accuracy_difference"))
-        said = "" if difference is None else f", accuracy difference {points(difference)}"
+        difference = known(agreement.get(f"{metric}_difference"))
+        said = "" if difference is None else f", {metric} difference {points(difference)}"
         lines.append(
             ("agreement", f"{percent(agreement.get('spikes'))} of the spikes equal those of the training graph{said}")
         )

@@ -47,20 +47,18 @@ def _paper(paper: Record) -> Html:
 
 def answer(record: Record, facts: Facts, detail: ReportDetail) -> Html:
     """Answer the question in one sentence, with the published and the expected figure beside it."""
+    metric = facts.wording.metric
     if facts.test is None:
-        lead = Html("This run has no test accuracy.")
+        lead = html("This run has no test {metric}.", metric=metric)
     else:
-        images = (
-            "the test images" if detail.confusion is None else f"the {count(int(detail.confusion.sum()))} test images"
-        )
         lead = html(
-            '<strong class="n">{test}</strong> of {images} are recognized with {setting}.{beside}',
-            test=percent(facts.test),
-            images=images,
+            facts.wording.lead + "{compared}",
+            score=html('<strong class="n">{test}</strong>', test=percent(facts.test)),
+            samples="the test images" if detail.samples is None else f"the {count(detail.samples)} test images",
             setting=facts.setting,
-            beside=_beside(facts.test, facts),
+            compared=_compared(facts.test, facts),
         )
-    tiles = [_tile("This run", percent(facts.test), "test accuracy", first=True)] if facts.test is not None else []
+    tiles = [_tile("This run", percent(facts.test), f"test {metric}", first=True)] if facts.test is not None else []
     if facts.before is not None:
         tiles.append(_tile("Float network", percent(facts.before), "what was converted"))
     if facts.finetuned is not None:
@@ -78,7 +76,7 @@ def answer(record: Record, facts: Facts, detail: ReportDetail) -> Html:
     )
 
 
-def _beside(test: float, facts: Facts) -> Html:
+def _compared(test: float, facts: Facts) -> Html:
     said = []
     if facts.published is not None:
         said.append(f"{against(test, facts.published)} the published {percent(facts.published)}")
@@ -153,7 +151,7 @@ def agreement(record: Record, facts: Facts) -> Html | None:
     found = part(record, "agreement")
     if not found:
         return None
-    spikes, difference = known(found.get("spikes")), known(found.get("accuracy_difference"))
+    spikes, difference = known(found.get("spikes")), known(found.get(f"{facts.wording.metric}_difference"))
     meaning = (
         "Every spike is the same: lowering changed nothing."
         if spikes == 1.0
@@ -172,10 +170,11 @@ def agreement(record: Record, facts: Facts) -> Html | None:
         "Against the training graph",
         html(
             "<p>Separately from the certificate: the integer network and the floating-point training graph agree"
-            ' in <b class="n">{spikes}</b> of the spikes{over}; the accuracies differ by <b class="n">{difference}</b>.'
-            '{lowered}{trained}</p><p class="soft">{meaning}</p>',
+            ' in <b class="n">{spikes}</b> of the spikes{over}; their {metric} differs by'
+            ' <b class="n">{difference}</b>.{lowered}{trained}</p><p class="soft">{meaning}</p>',
             spikes=percent(spikes),
             over=over,
+            metric=facts.wording.metric,
             difference=MISSING if difference is None else points(difference),
             lowered=lowered,
             trained=trained,

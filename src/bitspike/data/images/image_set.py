@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from bitspike.errors import ConstraintError, DataError
+from bitspike.tasks.classify import Classification
+from bitspike.tasks.task import Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +60,11 @@ class ImageSet:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def task(self) -> Task:
+        """What networks learn from such a set: to name the class of an image."""
+        return Classification()
 
     @property
     def shape(self) -> tuple[int, int, int]:
