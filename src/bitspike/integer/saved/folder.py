@@ -36,6 +36,7 @@ from bitspike.integer.saved.manifest import (
     read_manifest,
     states_digest,
 )
+from bitspike.integer.saved.vectors import golden
 
 __all__ = [
     "MANIFEST",
@@ -68,8 +69,6 @@ def save(net: IntegerNetwork, folder: str | os.PathLike[str], *, vectors: Arrays
     Raises:
         PackageError: the folder exists and holds something that is not a package, or it cannot be written.
     """
-    from bitspike.integer.saved.vectors import golden
-
     folder = Path(folder).absolute()
     _refuse_foreign(folder)
     try:
