@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import nir
 import numpy as np
@@ -13,8 +14,9 @@ from benchmarks.reader_networks import FEATURES, Feature, codes_for, feature_net
 from nir_runs import run_file
 
 from bitspike.errors import ConstraintError, ExportError
+from bitspike.formats.nir.fit import for_reader
 from bitspike.formats.nir.graph import graph_entries
-from bitspike.formats.nir.readers import READERS, Reader, equal_network
+from bitspike.formats.nir.readers import READERS, Form, Reader
 from bitspike.formats.nir.scale import equal_thresholds
 from bitspike.formats.nir.write import read_nir, write_nir
 from bitspike.integer.examples import one_convolution
@@ -44,6 +46,21 @@ def assert_same(found: Trace, wanted: Trace) -> None:
         assert np.array_equal(found.spikes[id].reshape(spikes.shape), spikes), id
     for id, sums in wanted.outputs.items():
         assert np.array_equal(found.outputs[id].reshape(sums.shape), sums), id
+
+
+def counted_as_read(node: Neuron, form: Form) -> Neuron:
+    """Return the neuron that runs as a written one is read: potentials grow with the file's currents."""
+    up, down = form.per_count
+    grown: dict[str, Any] = {name: getattr(node, name) * up // down for name in ("threshold", "initial", "v_reset")}
+    return replace(node, bias=node.bias + form.offset, unit=node.unit * down / up, **grown)
+
+
+def equal_network(net: IntegerNetwork, reader: Reader) -> IntegerNetwork:
+    """Return the integer network that a reader of the file runs, before it is written: equal spikes, other numbers."""
+    fitted = for_reader(net, reader)
+    assert not fitted.problems
+    nodes = [counted_as_read(n, fitted.forms[n.id]) if isinstance(n, Neuron) else n for n in fitted.net.nodes]
+    return replace(net, nodes=tuple(nodes))
 
 
 @pytest.mark.parametrize("reader", list(READERS))

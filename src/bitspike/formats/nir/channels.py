@@ -1,6 +1,6 @@
 """Channels of zeros: NIR has no padding of channels, but a wire of a NIR graph may begin at any channel.
 
-The integer form pads along the axes behind the channels only. A shortcut that pads its channels (ResNets for CIFAR-10)
+The integer form pads along the axes after the channels only. A shortcut that pads its channels (ResNets for CIFAR-10)
 is therefore three nodes: the image as one row, zeros around the row, the image again.
 """
 
@@ -19,13 +19,13 @@ def channel_pads(net: IntegerNetwork) -> dict[str, int]:
         net: the network.
 
     Returns:
-        by node id, for all three nodes of every such padding: channels of zeros in front, 0 for the two that reshape.
+        by node id, for all three nodes of every such padding: the channels of zeros before them; 0 for both reshapes.
     """
     readers: dict[str, list[Node]] = {node.id: [] for node in net.nodes}
     for node in net.nodes:
         for source in node.sources:
             readers[source].append(node)
-    found: dict[str, int] = {}
+    pads: dict[str, int] = {}
     for pad in net.nodes:
         if not isinstance(pad, Pad):
             continue
@@ -39,5 +39,5 @@ def channel_pads(net: IntegerNetwork) -> dict[str, int]:
         shape = (inside[0] + before + after, *inside[1:])
         whole = not rest and not more and before >= 0 and after >= 0
         if whole and image and all(isinstance(node, Reshape) and node.shape == shape for node in image):
-            found |= {row.id: 0, pad.id: before, **{node.id: 0 for node in image}}
-    return found
+            pads |= {row.id: 0, pad.id: before, **{node.id: 0 for node in image}}
+    return pads

@@ -19,17 +19,17 @@ def digest_of(graph: Any) -> str:
     Numbers count with their type, shape and bytes, texts as UTF-8. Types of inputs and outputs that follow from the
     fields are left out, as is the digest itself.
     """
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for name in sorted(graph.nodes):
         node = graph.nodes[name]
         fields = {key: value for key, value in vars(node).items() if key not in ("input_type", "output_type")}
         ends = {"ends": node.input_type["input"]} if type(node).__name__ in ("Input", "Flatten") else {}
         for line in _lines(f"{name}\0{type(node).__name__}", fields | ends):
-            found.update(line)
+            digest.update(line)
     edges = sorted(f"{a}\0{b}" for a, b in graph.edges)
     for line in _lines("graph", {"edges": edges, "metadata": graph.metadata}):
-        found.update(line)
-    return found.hexdigest()
+        digest.update(line)
+    return digest.hexdigest()
 
 
 def refuse_changed(graph: Any, where: str) -> None:
@@ -40,9 +40,9 @@ def refuse_changed(graph: Any, where: str) -> None:
     """
     stated = (graph.metadata or {}).get(KEY)
     stated = stated.decode("utf-8", "replace") if isinstance(stated, bytes) else stated
-    if stated is not None and str(stated) != (found := digest_of(graph)):
+    if stated is not None and str(stated) != (actual := digest_of(graph)):
         raise ExportError(
-            f"{where} is not what bs.write_nir wrote: its digest is {found}, stated is {stated}",
+            f"{where} is not what bs.write_nir wrote: its digest is {actual}, stated is {stated}",
             fix="write it again; or remove snn.digest from its metadata, if it was changed on purpose",
         )
 

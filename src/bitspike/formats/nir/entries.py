@@ -62,7 +62,7 @@ def neuron_entry(
 
     Args:
         node: the neuron; with a form its gains and bias are the currents of the file.
-        shape: of the node, a vector behind a matrix.
+        shape: of the node, a vector after a matrix.
         full: spreads parameters, which a message calls by the name given, over ``shape``.
         form: what the file is to say to one reader; None says what NIR's text has.
         dt: of the file's time constants.
@@ -84,12 +84,12 @@ def neuron_entry(
 
 def _formed(node: Neuron, shape: Shape, fields: dict[str, Any], start: Floats, form: Form, dt: float) -> Entry:
     ones = np.ones(shape, np.float32)
-    found = neuron_facts(node) | form_facts(form.per_count, form.offset)
+    metadata = neuron_facts(node) | form_facts(form.per_count, form.offset)
     if form.kind == "IF":
-        return Entry("IF", shape, shape, fields, found)
+        return Entry("IF", shape, shape, fields, metadata)
     tau = np.float32(form.tau)
     fields |= {"r": ones * np.float32(form.r), "v_leak": start}
     if form.kind == "LIF":
-        return Entry("LIF", shape, shape, fields | {"tau": ones * tau}, found)
+        return Entry("LIF", shape, shape, fields | {"tau": ones * tau}, metadata)
     more = {"tau_mem": ones * tau, "tau_syn": ones * np.float32(dt), "w_in": ones}
-    return Entry("CubaLIF", shape, shape, fields | more, found)
+    return Entry("CubaLIF", shape, shape, fields | more, metadata)

@@ -25,6 +25,7 @@ from bitspike.integer.nodes import (
 )
 
 FORMAT = "bitspike-nir"
+_AGAIN = "write the file again: bs.write_nir(net, path)"
 VERSION = 1
 
 Facts = dict[str, Any]
@@ -81,7 +82,7 @@ def input_facts(node: Input) -> Facts:
 
 def neuron_facts(node: Neuron) -> Facts:
     """Return all of a neuron that NIR leaves open: reset, comparison, first potential, rounding, limits."""
-    found = facts(node) | {
+    metadata = facts(node) | {
         "snn.shape": np.array(node.shape),
         "snn.reset": "subtract" if node.reset == "soft" else "to v_reset",
         "snn.compare": node.fire,
@@ -94,15 +95,15 @@ def neuron_facts(node: Neuron) -> Facts:
         "snn.rounding": "down",
     }
     limits = {"snn.v_min": node.floor, "snn.width": node.width}
-    return found | {key: value for key, value in limits.items() if value is not None}
+    return metadata | {key: value for key, value in limits.items() if value is not None}
 
 
 def form_facts(per_count: tuple[int, int], offset: Integers) -> Facts:
     """Return how the currents of a file for one reader become counts of the potential, where they are none already."""
-    found: Facts = {}
+    metadata: Facts = {}
     if per_count != (1, 1):
-        found |= {"snn.current_numerator": per_count[0], "snn.current_denominator": per_count[1]}
-    return found | ({"snn.current_offset": offset} if offset.any() else {})
+        metadata |= {"snn.current_numerator": per_count[0], "snn.current_denominator": per_count[1]}
+    return metadata | ({"snn.current_offset": offset} if offset.any() else {})
 
 
 def weight_facts(layer: Convolution | TransposedConvolution | Linear, gain: Integers) -> Facts:
@@ -123,37 +124,37 @@ def weight_facts(layer: Convolution | TransposedConvolution | Linear, gain: Inte
     )
 
 
-def text(found: Mapping[str, Any], key: str, otherwise: str = "") -> str:
+def text(metadata: Mapping[str, Any], key: str, otherwise: str = "") -> str:
     """Return a text of the metadata; some readers hand out bytes."""
-    value = found.get(key, otherwise)
+    value = metadata.get(key, otherwise)
     return value.decode("utf-8") if isinstance(value, bytes) else str(value)
 
 
-def whole_number(found: Mapping[str, Any], key: str, otherwise: int | None = None) -> int | None:
+def whole_number(metadata: Mapping[str, Any], key: str, otherwise: int | None = None) -> int | None:
     """Return an integer of the metadata.
 
     Raises:
         ExportError: it is no whole number.
     """
-    if key not in found:
+    if key not in metadata:
         return otherwise
-    values = whole_numbers(found, key, 0)
+    values = whole_numbers(metadata, key, 0)
     if values.size != 1:
-        raise ExportError(f"{key} holds {values.size} numbers, one is needed")
+        raise ExportError(f"{key} holds {values.size} numbers, one is needed", fix=_AGAIN)
     return int(values[0])
 
 
-def whole_numbers(found: Mapping[str, Any], key: str, otherwise: int) -> Integers:
+def whole_numbers(metadata: Mapping[str, Any], key: str, otherwise: int) -> Integers:
     """Return integers of the metadata, int64 [1] or one per row.
 
     Raises:
         ExportError: they are no whole numbers.
     """
-    values = np.atleast_1d(np.asarray(found.get(key, otherwise)))
+    values = np.atleast_1d(np.asarray(metadata.get(key, otherwise)))
     if (
         values.ndim != 1
         or values.dtype.kind not in "iu"
         or (values.size and int(values.max()) > np.iinfo(np.int64).max)
     ):
-        raise ExportError(f"{key} is {values.dtype} {list(values.shape)}, whole numbers are needed")
+        raise ExportError(f"{key} is {values.dtype} {list(values.shape)}, whole numbers are needed", fix=_AGAIN)
     return values.astype(np.int64)

@@ -17,14 +17,14 @@ from bitspike.errors import ExportError
 from bitspike.integer.nodes import Dyadic, Fire, Integers, Reset
 
 MOST_BITS = 40
-"""Of a fraction; with numbers of 20 bits in front of it, 63 bits hold the sums."""
+"""Of a fraction; with numbers of 20 bits before the point, 63 bits hold the sums."""
 LEAK_BITS, NEAR = 8, 1e-6
 """A leak or a factor within this relative distance of m / 2**8 is read as that: files store float32 of dt / tau."""
 
 
 @dataclass(frozen=True)
-class Given:
-    """What a file does not say.
+class Conventions:
+    """How the neurons of a file run, as far as the file does not say it: what another writer took for granted.
 
     Args:
         steps: T.
@@ -49,7 +49,7 @@ class Dynamics:
 
 
 def fraction_bits(values: Any, what: str) -> int:
-    """Return the fewest bits behind the point that hold all values.
+    """Return the fewest bits after the point that hold all values.
 
     Raises:
         ExportError: there are none below ``MOST_BITS``.
@@ -63,7 +63,11 @@ def fraction_bits(values: Any, what: str) -> int:
         scaled = np.ldexp(floats, bits)
         if np.array_equal(scaled, np.rint(scaled)):
             return bits
-    raise ExportError(f"its {what} are real numbers that no {MOST_BITS} bits behind the point hold")
+    raise ExportError(f"its {what} are real numbers that no {MOST_BITS} bits after the point hold", fix=QUANTIZE)
+
+
+QUANTIZE = "quantize the network first: bs.convert, or bs.attach and bs.lower"
+"""The way out for weights and parameters that are no integers."""
 
 
 def in_units(values: Any, bits: int) -> Integers:
@@ -76,11 +80,11 @@ def in_units(values: Any, bits: int) -> Integers:
     return np.rint(np.ldexp(np.asarray(values, np.float64), bits)).astype(np.int64)
 
 
-def compared(theta: Any, bits: int, fire: Fire) -> Integers:
-    """Return the integer threshold that parts multiples of 2**-bits as the real one does.
+def integer_threshold(theta: Any, bits: int, fire: Fire) -> Integers:
+    """Return the integer threshold that separates multiples of 2**-bits as the real one does.
 
     Example:
-        >>> compared([4.5, 4.0], 0, "ge").tolist(), compared([4.5, 4.0], 0, "gt").tolist()
+        >>> integer_threshold([4.5, 4.0], 0, "ge").tolist(), integer_threshold([4.5, 4.0], 0, "gt").tolist()
         ([5, 4], [4, 4])
     """
     scaled = np.ldexp(np.asarray(theta, np.float64), bits)
@@ -89,13 +93,16 @@ def compared(theta: Any, bits: int, fire: Fire) -> Integers:
 
 def uniform(values: Any, what: str) -> float:
     """Return the one value of an array."""
-    found = np.unique(np.asarray(values, np.float64))
-    if found.size != 1:
-        raise ExportError(f"its {what} differ from neuron to neuron, an integer neuron has one")
-    return float(found[0])
+    distinct = np.unique(np.asarray(values, np.float64))
+    if distinct.size != 1:
+        raise ExportError(
+            f"its {what} differ from neuron to neuron, an integer neuron has one",
+            fix=f"the same {what} for all neurons of the node",
+        )
+    return float(distinct[0])
 
 
-def dynamics(node: Any, kind: Literal["IF", "LIF"], given: Given) -> Dynamics:
+def dynamics(node: Any, kind: Literal["IF", "LIF"], run: Conventions) -> Dynamics:
     """Return leak and gain of a neuron, by Euler's step of ``dt``.
 
     Raises:
@@ -103,21 +110,21 @@ def dynamics(node: Any, kind: Literal["IF", "LIF"], given: Given) -> Dynamics:
     """
     r = uniform(node.r, "r")
     if kind == "IF":
-        if r != 1 and given.dt is None:
+        if r != 1 and run.dt is None:
             raise ExportError(
                 f"its r is {r:g}, so a step adds r * dt = {r:g} * dt times the current, and the file does not say dt",
                 fix=f"read_nir(path, steps=T, dt={1 / r:g}) where the writer meant one step",
             )
-        gain = _near(r * (given.dt or 1.0), "r * dt")
+        gain = _near(r * (run.dt or 1.0), "r * dt")
         return Dynamics(Dyadic(1, 0), gain.numerator, gain.shift)
-    if given.dt is None:
+    if run.dt is None:
         raise ExportError(
             f"its tau is {uniform(node.tau, 'tau'):g} and the file does not say the step: the leak is 1 - dt / tau",
             fix="read_nir(path, steps=T, dt=...); SpikingJelly and snnTorch write 0.0001 unless told otherwise",
         )
     if np.asarray(node.v_leak).any():
         raise ExportError("its v_leak is not 0: the potential leaks elsewhere", fix="v_leak = v_reset = 0")
-    pull = given.dt / uniform(node.tau, "tau")
+    pull = run.dt / uniform(node.tau, "tau")
     leak, gain = _near(1 - pull, "leak 1 - dt / tau"), _near(uniform(node.r, "r") * pull, "gain r * dt / tau")
     return Dynamics(leak, gain.numerator, gain.shift)
 
@@ -141,18 +148,21 @@ def _near(value: float, what: str) -> Dyadic:
             return Dyadic(m, shift)
     if abs(value) <= NEAR:
         return Dyadic(0, 0)
-    raise ExportError(f"its {what} is {value:.9g}, and an integer neuron has m / 2**k with k up to {LEAK_BITS}")
+    raise ExportError(
+        f"its {what} is {value:.9g}, and an integer neuron has m / 2**k with k up to {LEAK_BITS}",
+        fix=f"time constants that make it such a number, {round(value * 2**LEAK_BITS)} / {2**LEAK_BITS} for example",
+    )
 
 
-def assumed(given: Given, *, said: Sequence[str]) -> str:
-    """Say what was assumed of a file; ``said`` names what the caller gave.
+def assumed(run: Conventions, *, said: Sequence[str]) -> str:
+    """Say what was assumed of a file; ``said`` names what the caller passed.
 
     Example:
-        >>> assumed(Given(4, None, "ge", "hard"), said=["fire"])[48:]
+        >>> assumed(Conventions(4, None, "ge", "hard"), said=["fire"])[48:]
         'start at 0, fire at the threshold (given) and are set to v_reset'
     """
-    fire = "at the threshold" if given.fire == "ge" else "above the threshold"
-    reset = "are set to v_reset" if given.reset == "hard" else "lose the threshold"
+    fire = "at the threshold" if run.fire == "ge" else "above the threshold"
+    reset = "are set to v_reset" if run.reset == "hard" else "lose the threshold"
     words = [fire + " (given)" * ("fire" in said), reset + " (given)" * ("reset" in said)]
-    step = "" if given.dt is None else f", a step of {given.dt:g} (given)"
+    step = "" if run.dt is None else f", a step of {run.dt:g} (given)"
     return f"codes of 0 and 1 at every step, potentials that start at 0, fire {words[0]} and {words[1]}{step}"

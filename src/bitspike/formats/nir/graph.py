@@ -1,8 +1,8 @@
 """An integer network as the nodes and edges of a NIR graph, still without the package ``nir``.
 
 Residual sums are several edges into one neuron; a concatenation becomes slices of the weights that read it; gains and
-biases go into the layers in front of a neuron; a transposed convolution becomes a matrix. Whatever NIR cannot say is
-collected and refused together.
+biases go into the layers before a neuron; a transposed convolution becomes a matrix. What NIR cannot say is collected
+as problems, so that the writer can refuse all of it in one error.
 """
 
 from __future__ import annotations
@@ -16,24 +16,23 @@ from typing import Any
 import numpy as np
 
 from bitspike.formats.nir.channels import channel_pads
-from bitspike.formats.nir.entries import Entry, Floats, exact_floats, neuron_entry, spread
+from bitspike.formats.nir.entries import Entry, Floats, neuron_entry, spread
 from bitspike.formats.nir.facts import Units, facts, input_facts, real_unit, weight_facts
-from bitspike.formats.nir.readers import READERS, Form, Manner, Reader, for_reader
+from bitspike.formats.nir.fit import for_reader
+from bitspike.formats.nir.layers import LayerEntries
+from bitspike.formats.nir.readers import READERS, Form, Manner, Reader
 from bitspike.formats.nir.scale import equal_thresholds
 from bitspike.formats.nir.support import LARGEST_MATRIX, reasons
 from bitspike.formats.nir.terms import (
     Piece,
     Synapse,
     Term,
-    columns,
-    dense,
     merged,
     merged_synapses,
     moved,
     scaled,
     sliced,
     squared,
-    ungrouped,
     whole,
 )
 from bitspike.integer.network import IntegerNetwork
@@ -59,9 +58,9 @@ from bitspike.integer.nodes import (
 
 @dataclass(frozen=True)
 class GraphEntries:
-    """Nodes by id, edges between them, and what could not be said."""
+    """The nodes of the file by name, the edges between them, and what NIR or the reader cannot say."""
 
-    entries: dict[str, Entry] = field(default_factory=dict)
+    nodes: dict[str, Entry] = field(default_factory=dict)
     edges: list[tuple[str, str]] = field(default_factory=list)
     problems: list[tuple[Node, str]] = field(default_factory=list)
 
@@ -69,41 +68,39 @@ class GraphEntries:
 def graph_entries(net: IntegerNetwork, *, units: Units = "integer", reader: Reader | None = None) -> GraphEntries:
     """Return the NIR graph of a network, and everything that it cannot say.
 
-    In integer units the channels of a neuron have one threshold wherever powers of two make it so; with a reader the
-    network is said so that this one runs it.
+    In integer units the channels of a neuron get one threshold wherever scaling by powers of two makes them equal. With
+    a reader, the neurons are rewritten until that reader runs them.
     """
     if reader is None:
-        return _planned(_Writer(equal_thresholds(net) if units == "integer" else net, units))
+        return _Writer(equal_thresholds(net) if units == "integer" else net, units).run()
     fitted, manner = for_reader(net, reader), READERS[reader]
-    made = _planned(_Writer(fitted.net, units, fitted.forms, manner))
-    made.problems.extend(fitted.problems)
-    _prune(made)
+    graph = _Writer(fitted.net, units, fitted.forms, manner).run()
+    graph.problems.extend(fitted.problems)
+    _prune(graph)
     if not manner.branches:
-        meets = Counter(target for _, target in made.edges)
+        meets = Counter(target for _, target in graph.edges)
         for name in (name for name, count in meets.items() if count > 1):
             node = next((n for n in net.nodes if n.id == name), net.nodes[-1])
-            made.problems.append((node, f"{meets[name]} branches meet in it, and {manner.title} takes one of them"))
-    return made
+            graph.problems.append((node, f"{meets[name]} branches meet in it, and {manner.title} takes one of them"))
+    return graph
 
 
-def _prune(made: GraphEntries) -> None:
+def _prune(graph: GraphEntries) -> None:
     """Leave out what leads to no output: nirtorch takes no node that nobody reads."""
-    read = {name for name, entry in made.entries.items() if entry.kind in ("Input", "Output")}
-    for source, target in reversed(made.edges):
+    read = {name for name, entry in graph.nodes.items() if entry.kind in ("Input", "Output")}
+    for source, target in reversed(graph.edges):
         read |= {source} if target in read else set()
-    made.edges[:] = [edge for edge in made.edges if edge[1] in read]
-    for name in made.entries.keys() - read:
-        del made.entries[name]
-
-
-def _planned(writer: _Writer) -> GraphEntries:
-    for node in writer.net.nodes:
-        writer.write(node)
-    return writer.result
+    graph.edges[:] = [edge for edge in graph.edges if edge[1] in read]
+    for name in graph.nodes.keys() - read:
+        del graph.nodes[name]
 
 
 class _Writer:
-    """Follow the data; ``wires`` holds the terms of what has been read so far, None behind a problem."""
+    """Follow the data from node to node.
+
+    ``wires`` holds by node what its wire is in the file: a sum of terms, or None after a problem. ``known`` holds what
+    has been written already, so that a layer that several nodes read is written once.
+    """
 
     def __init__(
         self, net: IntegerNetwork, units: Units, forms: Mapping[str, Form] | None = None, manner: Manner | None = None
@@ -116,16 +113,22 @@ class _Writer:
         self.known: dict[tuple[Any, ...], Piece] = {}
         self.ids = {node.id for node in net.nodes}
         self.pads = channel_pads(net)
+        self.layers = LayerEntries(manner, self.refuse)
 
-    def write(self, node: Node) -> None:
-        """Write one node, or what stands for it."""
+    def run(self) -> GraphEntries:
+        """Write all nodes."""
+        for node in self.net.nodes:
+            self._write(node)
+        return self.result
+
+    def _write(self, node: Node) -> None:
         self.node = node
-        found = [] if node.id in self.pads else reasons(node)
-        for reason in found:
+        problems = [] if node.id in self.pads else reasons(node)
+        for reason in problems:
             self.refuse(reason)
         terms = [self.wires[s] for s in node.sources]
         self.wires[node.id] = None
-        if not found and all(t is not None for t in terms):
+        if not problems and all(t is not None for t in terms):
             self.wires[node.id] = self._wire(node, [t for t in terms if t is not None])
 
     def refuse(self, reason: str) -> None:
@@ -171,15 +174,15 @@ class _Writer:
         return [scaled(term, gain[0], node.shape[1:]) for gain, some in pairs for term in some]
 
     def _concat(self, node: Concat, terms: list[list[Term]]) -> list[Term]:
-        at, found = 0, []
+        start, pieces = 0, []
         for source, some in zip(node.sources, terms, strict=True):
-            found += [moved(p, at, node.shape[1:]) for p in self._pieces(some)]
-            at += self.net[source].shape[0]
-        return list(found)
+            pieces += [moved(p, start, node.shape[1:]) for p in self._pieces(some)]
+            start += self.net[source].shape[0]
+        return list(pieces)
 
     def _zeros(self, node: Reshape | Pad, terms: list[Term]) -> list[Term]:
-        """Pad channels: what is read lies further up, and nothing lies around it. The image stays one meanwhile."""
-        if not isinstance(node, Pad):
+        """Pad channels: every piece moves up by the channels of zeros before it, and nothing is written."""
+        if not isinstance(node, Pad):  # one of the two reshapes around it, see channel_pads
             return terms
         places = self.net[self.net[node.sources[0]].sources[0]].shape[1:]
         return [moved(p, self.pads[node.id], places) for p in self._pieces(terms)]
@@ -188,28 +191,17 @@ class _Writer:
         if any(p.flat for p in pieces):
             self.refuse("it reads a vector that stands for an image")
             return None
-        found: list[Term] = []
+        pooled: list[Term] = []
         for p in pieces:
             key = ("pool", p.node, node.kernel, node.stride, node.padding)
             if key not in self.known:
                 shape = (p.shape[0], *node.shape[1:])
-                entry = self._pool_entry(node, p.shape, shape)
+                entry = self.layers.pool(node, p.shape, shape)
                 entry.facts.update(facts(node))
                 self.known[key] = self._entry(self._name(node.id), entry, p)
             pool = self.known[key]
-            found.append(Piece(pool.node, pool.shape, p.start, p.stop, p.offset, p.gain))
-        return found
-
-    def _pool_entry(self, node: SumPool, inside: Shape, shape: Shape) -> Entry:
-        if len(inside) == 3 and self.manner is None and not any(node.padding):
-            window = {"kernel_size": node.kernel, "stride": node.stride, "padding": node.padding}
-            return Entry("SumPool2d", inside, shape, {k: np.array(v) for k, v in window.items()})
-        # Readers built on nirtorch leave a pool's padding out, and add up by way of a mean, which rounds.
-        weight = np.zeros((inside[0], inside[0], *node.kernel), np.int64)
-        weight[np.arange(inside[0]), np.arange(inside[0])] = 1
-        if self.manner is not None and squared(weight, node.padding, (1,) * len(node.kernel)) is None:
-            self.refuse(f"its window of {list(node.kernel)} is not square, and nir takes its first side for both")
-        return self._convolution(weight, inside, shape, node.stride, node.padding, (1,) * len(node.kernel))
+            pooled.append(Piece(pool.node, pool.shape, p.start, p.stop, p.offset, p.gain))
+        return pooled
 
     def _reshape(self, node: Reshape, inside: Shape, terms: list[Term]) -> list[Term] | None:
         if node.shape == inside:
@@ -249,62 +241,18 @@ class _Writer:
         """
         layer, gain = synapse.layer, synapse.gain
         key = (layer.id, ends, *(None if v is None else v.tobytes() for v in (gain, bias, unit)))
-        found = []
+        written = []
         for k, piece in enumerate(synapse.pieces):
             if (*key, k) not in self.known:
                 some = bias if k == 0 and bias is not None else np.zeros(layer.shape[0], np.int64)
-                form = self._affine if synapse.flat else self._image
+                form = self.layers.affine if synapse.flat else self.layers.image
                 entry = form(synapse, piece, some, unit)
                 if entry is None:
                     return []
                 entry.facts.update(weight_facts(layer, gain if ends else np.ones_like(gain)))
                 self.known[(*key, k)] = self._entry(self._name(layer.id), entry, piece)
-            found.append(self.known[(*key, k)])
-        return found
-
-    def _image(self, synapse: Synapse, piece: Piece, bias: Integers, unit: Reals | None) -> Entry:
-        layer = synapse.layer
-        assert isinstance(layer, Convolution)
-        weight = columns(ungrouped(layer.weight.codes, layer.groups), piece)
-        weight = weight * synapse.gain.reshape(-1, *[1] * (weight.ndim - 1))
-        entry = self._convolution(
-            weight, piece.shape, layer.shape, layer.stride, layer.padding, layer.dilation, bias, unit
-        )
-        if layer.groups > 1 and piece.is_wire(synapse.inside):
-            entry.facts["snn.groups"] = layer.groups
-        return entry
-
-    def _affine(self, synapse: Synapse, piece: Piece, bias: Integers, unit: Reals | None) -> Entry | None:
-        layer, places = synapse.layer, math.prod(synapse.layer.shape[1:])
-        if isinstance(layer, Linear):
-            matrix = layer.weight.codes
-        else:
-            entries = math.prod(layer.shape) * math.prod(synapse.inside)
-            if entries > LARGEST_MATRIX:
-                self.refuse(f"{layer.path} as a matrix has {entries} entries, more than {LARGEST_MATRIX}")
-                return None
-            matrix = dense(layer, synapse.inside)
-        weight = columns(matrix, piece) * np.repeat(synapse.gain, places)[:, None]
-        return self._matrix(weight, np.repeat(bias, places), None if unit is None else np.repeat(unit, places))
-
-    def _matrix(self, weight: Integers, bias: Integers, unit: Reals | None) -> Entry:
-        fields = self._values(weight, bias, unit)
-        return Entry("Affine", weight.shape[1:], weight.shape[:1], fields, _unit_facts(unit))
-
-    def _values(self, weight: Integers, bias: Integers, unit: Reals | None) -> dict[str, Any]:
-        return {"weight": self._float(weight, "a weight", unit), "bias": self._float(bias, "a bias", unit)}
-
-    def _convolution(
-        self, weight: Integers, inside: Shape, shape: Shape, stride: Shape, padding: Shape, dilation: Shape,
-        bias: Integers | None = None, unit: Reals | None = None,
-    ) -> Entry:  # fmt: skip
-        one = len(inside) == 2
-        bias = np.zeros(len(weight), np.int64) if bias is None else bias
-        weight, padding = squared(weight, padding, dilation) or (weight, padding)
-        window = {"stride": stride, "padding": padding, "dilation": dilation, "input_shape": inside[1:]}
-        fields: dict[str, Any] = {name: value[0] if one else value for name, value in window.items()}
-        fields |= self._values(weight, bias, unit) | {"groups": 1}
-        return Entry("Conv1d" if one else "Conv2d", inside, shape, fields, _unit_facts(unit))
+            written.append(self.known[(*key, k)])
+        return written
 
     # -- neurons and outputs -------------------------------------------------------------------------------------
 
@@ -313,20 +261,20 @@ class _Writer:
         pieces = merged(t for t in terms if isinstance(t, Piece))
         bias: Integers | None = np.broadcast_to(node.bias[0], (node.shape[0],)) if node.bias.any() else None
         unit = np.broadcast_to(real_unit(node), (node.shape[0],)) if self.units == "real" else None
-        found: list[Piece] = []
+        ends: list[Piece] = []
         for synapse in merged_synapses(terms):
-            found += self._synapse(synapse, bias, ends=True, unit=unit)
+            ends += self._synapse(synapse, bias, ends=True, unit=unit)
             bias = None
         for piece in pieces:
             if piece.is_wire(node.shape) and bias is None and (unit is None or (unit == 1).all()):
-                found.append(piece)
+                ends.append(piece)
             elif (relay := self._relay(node, piece, bias, unit)) is not None:
-                found.append(relay)
+                ends.append(relay)
                 bias = None
-        flat = any(p.flat for p in found)
-        found = [self._flat(p) for p in found] if flat else found
+        flat = any(p.flat for p in ends)
+        ends = [self._flat(p) for p in ends] if flat else ends
         shape = (math.prod(node.shape),) if flat else node.shape
-        return [self._entry(node.id, self._neuron(node, shape), *found)]
+        return [self._entry(node.id, self._neuron(node, shape), *ends)]
 
     def _relay(self, node: Neuron | Readout, piece: Piece, bias: Integers | None, unit: Reals | None) -> Piece | None:
         """Write a gain, a shifted piece or a bias without a layer to carry it: a matrix, or a kernel of size one."""
@@ -345,11 +293,11 @@ class _Writer:
         if piece.flat:
             places = rows // node.shape[0]
             spread = None if unit is None else np.repeat(unit, places)
-            return self._entry(name, self._matrix(weight, np.repeat(bias, places), spread), piece)
+            return self._entry(name, self.layers.matrix(weight, np.repeat(bias, places), spread), piece)
         dims = len(piece.shape) - 1
         weight = weight.reshape(*weight.shape, *[1] * dims)
         one, none = (1,) * dims, (0,) * dims
-        entry = self._convolution(weight, piece.shape, node.shape, one, none, one, bias, unit)
+        entry = self.layers.convolution(weight, piece.shape, node.shape, one, none, one, bias, unit)
         return self._entry(name, entry, piece)
 
     def _neuron(self, node: Neuron | Readout, shape: Shape) -> Entry:
@@ -359,7 +307,7 @@ class _Writer:
 
         def full(values: Integers, what: str) -> Floats:
             rows = values if unit is None else np.broadcast_to(values, np.broadcast_shapes(values.shape, unit.shape))
-            floats = self._float(rows, what, None if unit is None else np.broadcast_to(unit, rows.shape))
+            floats = self.layers.floats(rows, what, None if unit is None else np.broadcast_to(unit, rows.shape))
             return spread(floats, node.shape, shape)
 
         return neuron_entry(node, shape, full, self.forms.get(node.id), self.dt)
@@ -367,30 +315,18 @@ class _Writer:
     # -- the file's nodes ----------------------------------------------------------------------------------------
 
     def _entry(self, name: str, entry: Entry, *sources: Piece) -> Piece:
-        entry.facts["snn.index"] = len(self.result.entries)
-        self.result.entries[name] = entry
+        entry.facts["snn.index"] = len(self.result.nodes)
+        self.result.nodes[name] = entry
         self.result.edges.extend((source.node, name) for source in sources)
         return whole(name, entry.gives)
 
     def _name(self, wanted: str) -> str:
         """Return a free name: the wanted one for the first node that stands for a layer, numbered ones for more."""
         name, k = wanted, 1
-        while name in self.result.entries or (name in self.ids and name != self.node.id and not self._stands(name)):
+        while name in self.result.nodes or (name in self.ids and name != self.node.id and not self._stands(name)):
             name, k = f"{wanted}_{k}", k + 1
         return name
 
     def _stands(self, name: str) -> bool:
         """Tell whether a name belongs to a layer that is written where it is read."""
         return isinstance(self.net[name], Convolution | TransposedConvolution | Linear)
-
-    def _float(self, values: Integers, what: str, unit: Reals | None = None) -> Floats:
-        """Return integers [C, ...], times the unit [C] of each row, as float32 that tell the integers exactly."""
-        floats, lost = exact_floats(values, unit)
-        if lost is not None:
-            self.refuse(f"{what} of {lost} is no number of 32 bits that floats hold exactly")
-        return floats
-
-
-def _unit_facts(unit: Reals | None) -> dict[str, Any]:
-    """Say what one integer of a layer's weights and biases is worth, if they are real values."""
-    return {} if unit is None else {"snn.unit": unit}

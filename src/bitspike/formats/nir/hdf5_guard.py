@@ -19,6 +19,8 @@ from bitspike.errors import ExportError
 _MARK = b"\nbitspike sha256 "
 _LENGTH = len(_MARK) + 64
 _SECONDS = 20.0
+AGAIN = "write the file again, with bs.write_nir or nir.write"
+"""The way out for files that cannot be read."""
 
 
 def sealed(content: bytes) -> bytes:
@@ -40,18 +42,16 @@ def refuse_damage(path: Path) -> None:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise ExportError(f"{path} cannot be read: {error}") from error
+        raise ExportError(f"{path} cannot be read: {error}", fix="a file that you may read") from error
     end = content[-_LENGTH:]
     if end.startswith(_MARK):
         if end[len(_MARK) :] != digests.of_bytes(content[:-_LENGTH]).encode("ascii"):
-            raise ExportError(
-                f"{path} is damaged: its bytes differ from the digest at its end", fix="write it again: bs.write_nir"
-            )
+            raise ExportError(f"{path} is damaged: its bytes differ from the digest at its end", fix=AGAIN)
         return
     if not re.search(rb"\A(?:.{512})*?\x89HDF\r\n\x1a\n", content[: 1 << 16], re.DOTALL):
-        raise ExportError(f"{path} is no NIR file: it does not begin as HDF5 does")
-    if (found := _walked(path)) != "sound":
-        raise ExportError(f"{path} is no NIR file, or a damaged one: {found}", fix="an undamaged copy")
+        raise ExportError(f"{path} is no NIR file: it does not begin as HDF5 does", fix=AGAIN)
+    if (verdict := _walked(path)) != "sound":
+        raise ExportError(f"{path} is no NIR file, or a damaged one: {verdict}", fix="an undamaged copy")
 
 
 def _walked(path: Path) -> str:

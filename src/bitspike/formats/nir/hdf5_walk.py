@@ -49,7 +49,7 @@ def walk(path: Path) -> str:
 
 if __name__ == "__main__":
     try:
-        found = walk(Path(sys.argv[1]))
+        verdict = walk(Path(sys.argv[1]))
     except Exception as error:  # noqa: BLE001  whatever the library raises is what is wrong
-        found = " ".join(f"{type(error).__name__}: {error}".split())
-    sys.stdout.write(found + "\n")
+        verdict = " ".join(f"{type(error).__name__}: {error}".split())
+    sys.stdout.write(verdict + "\n")

@@ -8,7 +8,8 @@ from typing import Any
 from bitspike.errors import BitspikeError, ConstraintError, ExportError
 from bitspike.formats.nir.digest import refuse_changed
 from bitspike.formats.nir.facts import FORMAT, VERSION, text, whole_number
-from bitspike.formats.nir.foreign import Given, assumed
+from bitspike.formats.nir.foreign import Conventions, assumed
+from bitspike.formats.nir.hdf5_guard import AGAIN
 from bitspike.formats.nir.read import GraphReader
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import Fire, Reset
@@ -42,7 +43,8 @@ def network_of(
     ours = text(metadata, "snn.format") == FORMAT
     if ours and whole_number(metadata, "snn.format_version") != VERSION:
         raise ExportError(
-            f"{where} has format version {metadata.get('snn.format_version')}, this release reads {VERSION}"
+            f"{where} has format version {metadata.get('snn.format_version')}, this release reads {VERSION}",
+            fix="read it with the release that wrote it, or write it again with this one",
         )
     choices = {"steps": steps, "dt": dt, "fire": fire, "reset": reset}
     said = [name for name, value in choices.items() if value is not None]
@@ -55,33 +57,36 @@ def network_of(
         )
     if unknown := [f"{name} ({type(n).__name__})" for name, n in graph.nodes.items() if type(n).__name__ not in READ]:
         raise ExportError(f"{where}: no integer form has {', '.join(unknown)}", fix=f"a graph of {', '.join(READ)}")
-    given = None if ours else Given(int(steps or 1), dt, fire or "gt", reset or "hard")
+    conventions = None if ours else Conventions(int(steps or 1), dt, fire or "gt", reset or "hard")
     notes: tuple[str, ...] = ()
-    if given is not None:
-        notes = (f"{where} was not written by bs.write_nir; assumed: {assumed(given, said=said)}",)
+    if conventions is not None:
+        notes = (f"{where} was not written by bs.write_nir; assumed: {assumed(conventions, said=said)}",)
         if fire is None or reset is None:
             warnings.warn(notes[0], UserWarning, stacklevel=3)
-    reader = GraphReader(graph, given)
+    reader = GraphReader(graph, conventions)
     try:
         for name in _order(graph):
             reader.read(name)
-        steps = int(metadata["snn.T"]) if given is None else given.steps
+        steps = int(metadata["snn.T"]) if conventions is None else conventions.steps
         return IntegerNetwork(steps, tuple(reader.nodes), notes=(*notes, *reader.notes))
     except ExportError as error:
         raise ExportError(f"{where}: {error.message}", fix=error.fix) from error
     except (BitspikeError, KeyError) as error:
-        raise ExportError(f"{where} holds no network: {error}") from error
+        raise ExportError(f"{where} holds no network: {error}", fix=AGAIN) from error
 
 
 def _order(graph: Any) -> list[str]:
     """Return the names so that every source stands before its reader, otherwise as they were written."""
     left = sorted(graph.nodes, key=lambda name: (whole_number(graph.nodes[name].metadata or {}, "snn.index", 0), name))
     waits = {name: {a for a, b in graph.edges if b == name} for name in left}
-    found: list[str] = []
+    order: list[str] = []
     while left:
-        ready = next((name for name in left if not waits[name] - set(found)), None)
+        ready = next((name for name in left if not waits[name] - set(order)), None)
         if ready is None:
-            raise ExportError(f"the nodes {', '.join(left)} feed themselves: loops have no integer form")
+            raise ExportError(
+                f"the nodes {', '.join(left)} feed themselves: loops have no integer form",
+                fix="leave out the edges that lead back",
+            )
         left.remove(ready)
-        found.append(ready)
-    return found
+        order.append(ready)
+    return order

@@ -1,4 +1,4 @@
-"""The nodes of a NIR graph as those of an integer network: the other direction of ``nir_plan``."""
+"""The nodes of a NIR graph as those of an integer network: the other direction of :mod:`bitspike.formats.nir.graph`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ import numpy as np
 
 from bitspike.errors import ExportError
 from bitspike.formats.nir.facts import text, whole_number, whole_numbers
-from bitspike.formats.nir.foreign import Given, compared, dynamics, exact_bits, fraction_bits, in_units
+from bitspike.formats.nir.foreign import (
+    QUANTIZE,
+    Conventions,
+    dynamics,
+    exact_bits,
+    fraction_bits,
+    in_units,
+    integer_threshold,
+)  # fmt: skip
 from bitspike.integer.nodes import (
     Add,
     Convolution,
@@ -35,6 +43,7 @@ _LARGEST = 2.0**53
 _MOST_VALUES = 1 << 26
 MOST_CODES = 1 << 15
 """Weights of 16 bits are smaller."""
+_NO_EDGE = "an edge that leads to it, or a graph without it"
 CARRY = ("Flatten", "SumPool2d")
 """Nodes that hand sums on in the unit in which they came."""
 
@@ -42,8 +51,8 @@ CARRY = ("Flatten", "SumPool2d")
 class GraphReader:
     """Read node after node; what a synapse multiplies and adds waits for the neuron that it feeds."""
 
-    def __init__(self, graph: Any, given: Given | None) -> None:
-        self.graph, self.given = graph, given
+    def __init__(self, graph: Any, conventions: Conventions | None) -> None:
+        self.graph, self.conventions = graph, conventions
         self.notes: list[str] = []
         self.bits: dict[str, int] = {}
         self.real = text(graph.metadata or {}, "snn.units", "integer") == "real"
@@ -61,15 +70,18 @@ class GraphReader:
         sources = [a for a, b in self.graph.edges if b == name]
         kind = type(node).__name__
         try:
-            made = self._node(node, kind, sources)
+            read = self._node(node, kind, sources)
         except ExportError as error:
             named = error.message if error.message.startswith(f"{name}: ") else f"{name}: {error.message}"
             raise ExportError(named, fix=error.fix) from error
-        if math.prod(made.shape) > _MOST_VALUES:
-            raise ExportError(f"{name}: it claims {list(made.shape)} values per step, more than {_MOST_VALUES:,}")
-        self.nodes.append(made)
-        self.shapes[name] = made.shape
-        # Bits behind the point of a layer's sums; spikes and codes have none.
+        if math.prod(read.shape) > _MOST_VALUES:
+            raise ExportError(
+                f"{name}: it claims {list(read.shape)} values per step, more than {_MOST_VALUES:,}",
+                fix="an undamaged copy of the file, or a network of smaller layers",
+            )
+        self.nodes.append(read)
+        self.shapes[name] = read.shape
+        # Bits after the point of a layer's sums; spikes and codes have none.
         self.bits.setdefault(name, max((self.bits[s] for s in sources), default=0) if kind in CARRY else 0)
         self.gains.setdefault(name, np.ones((1, 1), np.int64))
         self.biases.setdefault(name, np.zeros((1, 1), np.int64))
@@ -118,7 +130,7 @@ class GraphReader:
         if not np.array_equal(floats, np.floor(floats)) or np.abs(floats).max(initial=0) > _LARGEST:
             raise ExportError(
                 f"{self.name}: its {what} are real numbers, an integer network needs integers",
-                fix="quantize the network first: bs.convert, or bs.attach and bs.lower",
+                fix=QUANTIZE,
             )
         return floats.astype(np.int64)
 
@@ -127,17 +139,25 @@ class GraphReader:
         whole = self._whole(values, what)
         rows = whole.reshape(whole.shape[0], -1)
         if (rows != rows[:, :1]).any():
-            raise ExportError(f"{self.name}: its {what} differ inside a channel")
+            raise ExportError(
+                f"{self.name}: its {what} differ inside a channel", fix=f"the same {what} for all places of a channel"
+            )
         return rows[:1, 0] if (rows == rows[0, 0]).all() else rows[:, 0]
 
     def _one(self, sources: list[str], *, carries: bool = False) -> str:
         """Return the one source of a layer, a sum where several edges meet."""
         if not sources:
-            raise ExportError(f"{self.name}: no edge leads to it")
+            raise ExportError(f"{self.name}: no edge leads to it", fix=_NO_EDGE)
         if len({self.bits[s] for s in sources}) > 1:
-            raise ExportError(f"{self.name}: layers of other grids meet in it, and only neurons and outputs can")
+            raise ExportError(
+                f"{self.name}: layers of other grids meet in it, and only neurons and outputs can add them",
+                fix="a neuron between them and this layer, or weights of one scale",
+            )
         if not carries and any((self.gains[s] != 1).any() or self.biases[s].any() for s in sources):
-            raise ExportError(f"{self.name}: it reads a layer with a bias, and only neurons and outputs can")
+            raise ExportError(
+                f"{self.name}: it reads a layer with a bias, and only neurons and outputs can",
+                fix="a neuron between the two layers, or no bias",
+            )
         if len(sources) == 1:
             return sources[0]
         total, shape = f"{self.name}_sum", self.shapes[sources[0]]
@@ -150,26 +170,29 @@ class GraphReader:
         return total
 
     def _input(self, node: Any) -> Input:
-        found = self.facts
+        facts = self.facts
         grid = Grid(
-            float(found.get("snn.delta", 1.0)),
-            whole_number(found, "snn.low", 0) or 0,
-            whole_number(found, "snn.high", 1) or 0,
+            float(facts.get("snn.delta", 1.0)),
+            whole_number(facts, "snn.low", 0) or 0,
+            whole_number(facts, "snn.high", 1) or 0,
         )
         shape = _shape(node.input_type["input"])
         return Input(
             **self._head(shape[0]),
             shape=shape,
             grid=grid,
-            constant=bool(found.get("snn.constant", False)),
-            coding=text(found, "snn.coding", "direct"),
-            divisor=float(found.get("snn.divisor", 1.0)),
+            constant=bool(facts.get("snn.constant", False)),
+            coding=text(facts, "snn.coding", "direct"),
+            divisor=float(facts.get("snn.divisor", 1.0)),
         )
 
     def _flatten(self, node: Any, source: str) -> Reshape:
         shape = self.shapes[source]
         if (int(node.start_dim), int(node.end_dim)) not in ((0, -1), (0, len(shape) - 1)):
-            raise ExportError(f"{self.name}: it flattens axes {node.start_dim} to {node.end_dim}, all are needed")
+            raise ExportError(
+                f"{self.name}: it flattens axes {node.start_dim} to {node.end_dim}, all are needed",
+                fix="start_dim=0, end_dim=-1",
+            )
         places = math.prod(shape[1:])
         for kept in (self.gains, self.biases):
             kept[self.name] = kept[source] if kept[source].shape[1] == 1 else np.repeat(kept[source], places, axis=1)
@@ -178,11 +201,11 @@ class GraphReader:
     def _pool(self, node: Any, source: str) -> SumPool:
         shape = self.shapes[source]
         kernel, stride, padding = (_pair(v, 2) for v in (node.kernel_size, node.stride, node.padding))
-        made = (shape[0], *window_shape(shape[1:], kernel, stride, padding, (1, 1)))
+        outside = (shape[0], *window_shape(shape[1:], kernel, stride, padding, (1, 1)))
         return SumPool(
             **self._head(shape[0]),
             sources=(self.ids[source],),
-            shape=made,
+            shape=outside,
             kernel=kernel,
             stride=stride,
             padding=padding,
@@ -207,9 +230,9 @@ class GraphReader:
         kernel, inside = weight.codes.shape[2:], self.shapes[source][1:]
         padding = _pair(0 if isinstance(node.padding, str) and node.padding == "valid" else node.padding, len(kernel))
         stride, dilation = _pair(node.stride, len(kernel)), _pair(node.dilation, len(kernel))
-        made = (len(weight.codes), *window_shape(inside, kernel, stride, padding, dilation))
+        outside = (len(weight.codes), *window_shape(inside, kernel, stride, padding, dilation))
         return Convolution(
-            **self._head(len(weight.codes)), sources=(self.ids[source],), shape=made, weight=weight, stride=stride,
+            **self._head(len(weight.codes)), sources=(self.ids[source],), shape=outside, weight=weight, stride=stride,
             padding=padding, dilation=dilation, groups=max(groups, int(node.groups)),
         )  # fmt: skip
 
@@ -222,7 +245,7 @@ class GraphReader:
         if most >= MOST_CODES:
             raise ExportError(
                 f"its weights are real numbers of {most.bit_length()} bits, an integer network has up to 16",
-                fix="quantize the network first: bs.convert, or bs.attach and bs.lower",
+                fix=QUANTIZE,
             )
         self.bits[self.name] = fine
         self.gains[self.name] = np.full((1, 1), 1 << fine - before - bits, np.int64)
@@ -233,36 +256,39 @@ class GraphReader:
 
     def _weight(self, stored: Any, bias: Any, source: str) -> Weight:
         """Return the codes: the stored weights without the gain, which waits for the neuron, as the bias does."""
-        if self.given is not None:
+        if self.conventions is not None:
             return self._foreign_weight(stored, bias, self.bits[source])
         whole = self._whole(stored, "weights")
-        rows, found = len(whole), self.facts
-        gain = whole_numbers(found, "snn.gain", 1)
+        rows, facts = len(whole), self.facts
+        gain = whole_numbers(facts, "snn.gain", 1)
         gain = gain if gain.size == 1 else np.repeat(gain, rows // gain.size)
         divisor = np.where(gain == 0, 1, gain).reshape(-1, *[1] * (whole.ndim - 1))
         if (whole % divisor).any():
-            raise ExportError(f"{self.name}: its weights are no multiples of its gain")
+            raise ExportError(
+                f"{self.name}: its weights are no multiples of its gain",
+                fix="write the file again: bs.write_nir(net, path)",
+            )
         codes = whole // divisor
         self.gains[self.name] = gain[None]
         if bias is not None:
             self.biases[self.name] = self._whole(bias, "biases")[None]
         low, high = (int(codes.min()), int(codes.max())) if codes.size else (0, 0)
-        levels = tuple(int(v) for v in np.atleast_1d(np.asarray(found.get("snn.levels", []))))
+        levels = tuple(int(v) for v in np.atleast_1d(np.asarray(facts.get("snn.levels", []))))
         return Weight(
             codes=codes,
             step=self._reals("snn.delta", rows),
-            bits=whole_number(found, "snn.bits") or max(high, -low).bit_length() + 1,
-            low=min(low, whole_number(found, "snn.low", low) or 0),
-            high=max(high, whole_number(found, "snn.high", high) or 0),
+            bits=whole_number(facts, "snn.bits") or max(high, -low).bit_length() + 1,
+            low=min(low, whole_number(facts, "snn.low", low) or 0),
+            high=max(high, whole_number(facts, "snn.high", high) or 0),
             levels=levels or None,
-            scheme=text(found, "snn.scheme"),
+            scheme=text(facts, "snn.scheme"),
         )
 
     def _ends(self, sources: list[str], rows: int, fine: int = 0) -> dict[str, Any]:
         """Return sources, gains and bias of a neuron or an output, in units of 2**-fine."""
         if not sources:
-            raise ExportError(f"{self.name}: no edge leads to it")
-        finer = {s: 1 << fine - self.bits[s] if self.given is not None else 1 for s in sources}
+            raise ExportError(f"{self.name}: no edge leads to it", fix=_NO_EDGE)
+        finer = {s: 1 << fine - self.bits[s] if self.conventions is not None else 1 for s in sources}
         total = sum(np.broadcast_to(self.biases[s] * finer[s], (1, rows)) for s in sources)
         bias = np.asarray(total, np.int64)
         bias = bias[:, :1] if (bias == bias[0, 0]).all() else bias
@@ -276,39 +302,39 @@ class GraphReader:
         shape = self.shapes[sources[0]] if sources else ()
         rows = shape[0] if shape else 1
         fine = max((self.bits[s] for s in sources), default=0)
-        head = self._head(rows) | ({} if self.given is None else {"scale": np.array([2.0**-fine])})
+        head = self._head(rows) | ({} if self.conventions is None else {"scale": np.array([2.0**-fine])})
         return Readout(**head, shape=shape, **self._ends(sources, rows, fine))
 
-    def _foreign(self, node: Any, sources: list[str], given: Given) -> Neuron:
+    def _foreign(self, node: Any, sources: list[str], run: Conventions) -> Neuron:
         """Return a neuron of another writer, in a unit so fine that all its numbers are whole."""
         if type(node).__name__ == "CubaLIF":
             raise ExportError("no integer form has a CubaLIF", fix="neurons of the kinds IF and LIF")
-        made = dynamics(node, type(node).__name__, given)  # type: ignore[arg-type]
+        law = dynamics(node, type(node).__name__, run)  # type: ignore[arg-type]
         shape = self.shapes[sources[0]] if sources else ()
-        soft, theta = given.reset == "soft", self._spread(node.v_threshold, shape)
+        soft, theta = run.reset == "soft", self._spread(node.v_threshold, shape)
         reset = self._spread(getattr(node, "v_reset", None), shape)
-        held = fraction_bits(theta, "thresholds") if soft else fraction_bits(reset, "reset values")
-        fine = max(held, made.bits + max((self.bits[s] for s in sources), default=0))
-        room = exact_bits(made.leak, given.steps, fine)
+        bits = fraction_bits(theta, "thresholds") if soft else fraction_bits(reset, "reset values")
+        fine = max(bits, law.bits + max((self.bits[s] for s in sources), default=0))
+        room = exact_bits(law.leak, run.steps, fine)
         fine += room
-        if made.leak.shift and not room:
+        if law.leak.shift and not room:
             self.notes.append(f"{self.name}: its leak rounds down, in units of 2**-{fine}")
-        ends = self._ends(sources, shape[0], fine - made.bits)
-        ends |= {"gains": tuple(g * made.gain for g in ends["gains"]), "bias": ends["bias"] * made.gain}
+        ends = self._ends(sources, shape[0], fine - law.bits)
+        ends |= {"gains": tuple(g * law.gain for g in ends["gains"]), "bias": ends["bias"] * law.gain}
         return Neuron(
             **self._head(shape[0]),
             shape=shape,
             **ends,
             threshold=self._by_channel(
-                in_units(theta, fine) if soft else compared(theta, fine, given.fire), "thresholds"
+                in_units(theta, fine) if soft else integer_threshold(theta, fine, run.fire), "thresholds"
             )[None],
             initial=np.zeros(1, np.int64),
             unit=np.array([2.0**-fine]),
             fraction_bits=room,
-            leak=made.leak,
-            reset=given.reset,
+            leak=law.leak,
+            reset=run.reset,
             v_reset=np.zeros(1, np.int64) if soft else self._by_channel(in_units(reset, fine), "reset values"),
-            fire=given.fire,
+            fire=run.fire,
         )
 
     def _spread(self, values: Any, shape: Shape) -> Reals:
@@ -317,14 +343,14 @@ class GraphReader:
         return np.broadcast_to(floats if floats.size > 1 else floats.reshape(()), shape)
 
     def _neuron(self, node: Any, sources: list[str]) -> Neuron:
-        if self.given is not None:
-            return self._foreign(node, sources, self.given)
-        shape, found = _shape(node.v_threshold.shape), self.facts
+        if self.conventions is not None:
+            return self._foreign(node, sources, self.conventions)
+        shape, facts = _shape(node.v_threshold.shape), self.facts
         rows = shape[0]
-        subtracts = text(found, "snn.reset", "to v_reset") == "subtract"
+        subtracts = text(facts, "snn.reset", "to v_reset") == "subtract"
         reset = np.zeros(1, np.int64) if subtracts else self._by_channel(node.v_reset, "reset values")
         ends = self._ends(sources, rows)
-        up, down = (whole_number(found, f"snn.current_{end}", 1) or 1 for end in ("numerator", "denominator"))
+        up, down = (whole_number(facts, f"snn.current_{end}", 1) or 1 for end in ("numerator", "denominator"))
         ends["bias"] = ends["bias"] + self._counts("snn.current_offset", rows)
         return Neuron(
             **self._head(rows),
@@ -333,16 +359,16 @@ class GraphReader:
             threshold=self._by_channel(node.v_threshold, "thresholds")[None] * up // down,
             initial=self._counts("snn.v0", rows) * up // down,
             unit=self._reals("snn.unit", rows) * down / up,
-            fraction_bits=whole_number(found, "snn.k", 0) or 0,
+            fraction_bits=whole_number(facts, "snn.k", 0) or 0,
             leak=Dyadic(
-                whole_number(found, "snn.leak_numerator", 1) or 0, whole_number(found, "snn.leak_shift", 0) or 0
+                whole_number(facts, "snn.leak_numerator", 1) or 0, whole_number(facts, "snn.leak_shift", 0) or 0
             ),
-            leak_order=_word(text(found, "snn.leak_order", "before")),
+            leak_order=_word(text(facts, "snn.leak_order", "before")),
             reset="soft" if subtracts else "hard",
             v_reset=reset * up // down,
-            fire=_word(text(found, "snn.compare", "gt")),
-            floor=whole_number(found, "snn.v_min"),
-            width=whole_number(found, "snn.width"),
+            fire=_word(text(facts, "snn.compare", "gt")),
+            floor=whole_number(facts, "snn.v_min"),
+            width=whole_number(facts, "snn.width"),
         )
 
     def _counts(self, key: str, rows: int) -> Integers:
@@ -363,6 +389,8 @@ def _shape(values: Any) -> Shape:
 def _pair(value: Any, dims: int) -> Shape:
     """Return one number per axis."""
     if isinstance(value, str | bytes):
-        raise ExportError(f"padding {value!r} depends on the kernel: numbers are needed")
+        raise ExportError(
+            f"padding {value!r} depends on the kernel: numbers are needed", fix=f"padding={(1,) * dims}, for example"
+        )
     numbers = _shape(value)
     return numbers if len(numbers) == dims else numbers * dims

@@ -52,15 +52,15 @@ def grain(node: Neuron, steps: int) -> int | None:
     reset = node.threshold if node.reset == "soft" else node.v_reset
     limits = [] if node.floor is None else [np.array([node.floor])]
     arrives = zero_bits(*node.gains, node.bias)
-    held = zero_bits(node.initial)
-    least = min(held, arrives)
+    own = zero_bits(node.initial)
+    least = min(own, arrives)
     for _ in range(steps):
-        entry = held if node.leak_order == "before" else min(held, arrives)
+        entry = own if node.leak_order == "before" else min(own, arrives)
         if entry < shift:
             return None
         entry = entry if entry == ENDLESS else entry - shift
-        held = min(entry, arrives, zero_bits(reset, *limits))
-        least = min(least, held)
+        own = min(entry, arrives, zero_bits(reset, *limits))
+        least = min(least, own)
     return least
 
 

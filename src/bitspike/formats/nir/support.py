@@ -58,15 +58,15 @@ REFUSED: Mapping[type[Node], str] = {
 
 def reasons(node: Node) -> list[str]:
     """Return why NIR cannot hold a node, as far as the node alone tells: padding of channels is three nodes."""
-    found = [REFUSED[type(node)]] if type(node) in REFUSED else []
+    why = [REFUSED[type(node)]] if type(node) in REFUSED else []
     if isinstance(node, Pad):
-        found.append("NIR pads inside a convolution, or whole channels")
+        why.append("NIR pads inside a convolution, or whole channels")
     if isinstance(node, Gained) and not all(map(still, node.gains)):
-        found.append("its gain changes over time")
+        why.append("its gain changes over time")
     if isinstance(node, Neuron | Readout) and not still(node.bias):
-        found.append("its bias changes over time")
+        why.append("its bias changes over time")
     if isinstance(node, Convolution | SumPool) and len(node.shape) > 3:
-        found.append("NIR has layers of one and two dimensions")
+        why.append("NIR has layers of one and two dimensions")
     if isinstance(node, Neuron):
         wrong = {
             "its threshold changes over time": not still(node.threshold),
@@ -74,5 +74,5 @@ def reasons(node: Node) -> list[str]:
             "it shifts what arrives, and rounds": node.right_shift != 0,
             "its leak makes the potential grow": float(node.leak) > 1,
         }
-        found += [reason for reason, holds in wrong.items() if holds]
-    return found
+        why += [reason for reason, holds in wrong.items() if holds]
+    return why

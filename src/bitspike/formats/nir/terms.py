@@ -115,21 +115,21 @@ def _features(piece: Piece, inside: Shape) -> int:
 
 def merged(pieces: Iterable[Piece]) -> list[Piece]:
     """Return the same sum with every range of a node at every place once."""
-    found: dict[tuple[str, int, int, int], Piece] = {}
+    sums: dict[tuple[str, int, int, int], Piece] = {}
     for piece in pieces:
         key = (piece.node, piece.start, piece.stop, piece.offset)
-        found[key] = replace(piece, gain=piece.gain + found[key].gain) if key in found else piece
-    return list(found.values())
+        sums[key] = replace(piece, gain=piece.gain + sums[key].gain) if key in sums else piece
+    return list(sums.values())
 
 
 def merged_synapses(terms: Iterable[Term]) -> list[Synapse]:
     """Return the synapses among the terms, every layer once."""
-    found: dict[str, Synapse] = {}
+    by_layer: dict[str, Synapse] = {}
     for term in terms:
         if isinstance(term, Synapse):
-            known = found.get(term.layer.id)
-            found[term.layer.id] = term if known is None else replace(term, gain=term.gain + known.gain)
-    return list(found.values())
+            known = by_layer.get(term.layer.id)
+            by_layer[term.layer.id] = term if known is None else replace(term, gain=term.gain + known.gain)
+    return list(by_layer.values())
 
 
 def dense(layer: Convolution | TransposedConvolution, inside: Shape) -> Integers:
@@ -191,9 +191,9 @@ def squared(codes: Integers, padding: Shape, dilation: Shape) -> tuple[Integers,
     it does not fit. None where the sides differ by an odd number: zeros on both ends do not make them equal.
 
     Example:
-        >>> found = squared(np.ones((1, 1, 3, 1), np.int64), (1, 0), (1, 1))
-        >>> assert found is not None
-        >>> found[0][0, 0].tolist(), found[1]
+        >>> result = squared(np.ones((1, 1, 3, 1), np.int64), (1, 0), (1, 1))
+        >>> assert result is not None
+        >>> result[0][0, 0].tolist(), result[1]
         ([[0, 1, 0], [0, 1, 0], [0, 1, 0]], (1, 1))
     """
     sides = codes.shape[2:]

@@ -4,8 +4,8 @@ NIR (Pedersen et al. 2024, doi 10.1038/s41467-024-52259-9) describes neurons in 
 a spike subtracts the threshold, nor how potential and threshold are compared, nor where the potential starts, nor how
 wide a weight is. The file says it in its metadata (``snn.*``); a reader that ignores them runs another network.
 
-Values are integers, or real values of which the integers can be told, stored as float32 and refused where float32 says
-other integers; time is counted in steps (dt = 1).
+Values are integers, or real values from which the integers follow, stored as float32 and refused where float32 would
+round to other integers; time is counted in steps (dt = 1).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from bitspike.formats.nir.digest import KEY, digest_of
 from bitspike.formats.nir.entries import Entry
 from bitspike.formats.nir.facts import Units, graph_facts
 from bitspike.formats.nir.graph import graph_entries
-from bitspike.formats.nir.hdf5_guard import refuse_damage, sealed
+from bitspike.formats.nir.hdf5_guard import AGAIN, refuse_damage, sealed
 from bitspike.formats.nir.network import network_of
 from bitspike.formats.nir.readers import READERS, Reader
 from bitspike.formats.refuse import optional, refuse
@@ -65,7 +65,7 @@ def write_nir(
             missing, or the file cannot be written.
     """
     if units not in get_args(Units):
-        raise ConstraintError(f"units={units!r}: allowed are {', '.join(get_args(Units))}")
+        raise ConstraintError(f"units={units!r}: allowed are {', '.join(get_args(Units))}", fix='units="integer"')
     if reader is not None and reader not in get_args(Reader):
         near = difflib.get_close_matches(reader.lower(), get_args(Reader), n=1)
         raise ConstraintError(
@@ -76,20 +76,20 @@ def write_nir(
         raise ConstraintError(
             f"units={units!r}: a file for {reader} has integer units", fix='units="integer" (--form integer)'
         )
-    made = graph_entries(net, units=units, reader=reader)
-    if reader is not None and made.problems:
-        refuse(f"A NIR file for {READERS[reader].title}", net, made.problems, fix=_way_out(net, reader))
-    refuse("NIR", net, made.problems, fix="bs.write_onnx(net, path), bs.write_c(net, folder) or bs.save(net, folder)")
+    graph = graph_entries(net, units=units, reader=reader)
+    if reader is not None and graph.problems:
+        refuse(f"A NIR file for {READERS[reader].title}", net, graph.problems, fix=_way_out(net, reader))
+    refuse("NIR", net, graph.problems, fix="bs.write_onnx(net, path), bs.write_c(net, folder) or bs.save(net, folder)")
     nir = optional("nir", extra="nir")
-    nodes = {name: _node(nir, entry) for name, entry in made.entries.items()}
+    nodes = {name: _node(nir, entry) for name, entry in graph.nodes.items()}
     known = graph_facts(net, units, reader=reader, dt=READERS[reader].dt if reader else 1.0)
-    graph = nir.NIRGraph(nodes=nodes, edges=made.edges, metadata=known, type_check=False)
-    graph.check_types()
-    graph.metadata[KEY] = digest_of(graph)
+    written = nir.NIRGraph(nodes=nodes, edges=graph.edges, metadata=known, type_check=False)
+    written.check_types()
+    written.metadata[KEY] = digest_of(written)
     path = Path(path)
     # HDF5 floods the screen where a disk is full, so it writes to memory.
     content = io.BytesIO()
-    nir.write(content, graph)
+    nir.write(content, written)
     write_whole(path, sealed(content.getvalue()))
     return path
 
@@ -127,25 +127,29 @@ def read_nir(
     """
     for name, word, kinds in (("fire", fire, Fire), ("reset", reset, Reset)):
         if word is not None and word not in get_args(kinds):
-            raise ConstraintError(f"{name}={word!r}: allowed are {', '.join(get_args(kinds))}")
+            raise ConstraintError(
+                f"{name}={word!r}: allowed are {', '.join(get_args(kinds))}", fix=f"{name}={get_args(kinds)[0]!r}"
+            )
     if dt is not None and not dt > 0:
-        raise ConstraintError(f"dt={dt}: a step is longer than 0")
+        raise ConstraintError(f"dt={dt}: a step is longer than 0", fix="dt=0.0001 is usual")
     nir = optional("nir", extra="nir")
     path = Path(path)
     if not path.is_file():
-        raise ExportError(f"{path} does not exist")
+        raise ExportError(f"{path} does not exist", fix="a file that does; bs.write_nir(net, path) writes one")
     refuse_damage(path)
     try:
         graph = nir.read(path, type_check=False)
     except Exception as error:  # h5py and nir raise whatever the fields of a node run into
-        raise ExportError(f"{path} is no NIR file: {type(error).__name__}: {error}") from error
+        message = f"{path} is no NIR file: {type(error).__name__}: {error}"
+        raise ExportError(message, fix=AGAIN) from error
     try:
         return network_of(graph, str(path), steps=steps, dt=dt, fire=fire, reset=reset)
     except (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError) as error:
         if isinstance(error, BitspikeError):
             raise
         # A field or fact of another kind, shape or size than the reader works with.
-        raise ExportError(f"{path} holds no network: {type(error).__name__}: {error}") from error
+        message = f"{path} holds no network: {type(error).__name__}: {error}"
+        raise ExportError(message, fix=AGAIN) from error
 
 
 def _way_out(net: IntegerNetwork, reader: Reader) -> str:
