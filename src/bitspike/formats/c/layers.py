@@ -19,16 +19,40 @@ from bitspike.integer.nodes import (
     CountMaxPool,
     Linear,
     MaxPool,
+    Node,
     Pad,
+    Pool,
     Shape,
     SumPool,
     Transpose,
     TransposedConvolution,
     Upsample,
+    Weighted,
 )
 
+LAYERS = (
+    Concat, Convolution, CountMaxPool, Linear, MaxPool, Pad, SumPool, Transpose, TransposedConvolution, Upsample,
+)  # fmt: skip
+"""What :func:`layer` writes."""
 
-def _weights(draft: Draft, node: Linear | Convolution | TransposedConvolution, order: str) -> str:
+
+def layer(draft: Draft, node: Node) -> list[str]:
+    """Write a layer without gains; return the statement that runs it."""
+    match node:
+        case Linear():
+            return linear(draft, node)
+        case Convolution() | TransposedConvolution():
+            return convolution(draft, node)
+        case SumPool() | MaxPool() | CountMaxPool():
+            return pool(draft, node)
+        case Concat():
+            return concat(draft, node)
+        case Upsample() | Pad() | Transpose():
+            return moved(draft, node)
+    raise AssertionError(f"{type(node).__name__} was let through")
+
+
+def _weights(draft: Draft, node: Weighted, order: str) -> str:
     """Write the packed codes of a node and return the name of the struct that describes them."""
     symbol, packed = draft.symbol(node), draft.packed[node.id]
     kind = "uint8_t" if packed.levels else f"int{packed.bits}_t"
@@ -89,7 +113,7 @@ def _three(values: Sequence[int], missing: int) -> str:
     return "{" + ", ".join(map(str, filled)) + "}"
 
 
-def pool(draft: Draft, node: SumPool | MaxPool | CountMaxPool) -> list[str]:
+def pool(draft: Draft, node: Pool) -> list[str]:
     """Write a pool as loops over its windows."""
     symbol, source = draft.symbol(node), draft.net[node.sources[0]]
     ctype, work, low = draft.type(node.id), f"int{work_bits(draft.bounds[node.id])}_t", 0
@@ -117,7 +141,7 @@ def pool(draft: Draft, node: SumPool | MaxPool | CountMaxPool) -> list[str]:
     return function(draft, node, f"pool_{symbol}", body, out=draft.wire(node.id))
 
 
-def _window(node: SumPool | MaxPool | CountMaxPool, shape: Shape, padded: str) -> tuple[list[str], str]:
+def _window(node: Pool, shape: Shape, padded: str) -> tuple[list[str], str]:
     """Return the heads of the loops over a window, and the flat index of what they reach."""
     lines, index = [], "c"
     for a, (n, kernel, stride, padding) in enumerate(

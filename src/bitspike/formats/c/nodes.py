@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 from bitspike.formats.c.draft import Draft
-from bitspike.formats.c.layers import burst, concat, convolution, linear, moved, pool
+from bitspike.formats.c.layers import LAYERS, burst, layer
 from bitspike.formats.c.layout import Action
 from bitspike.formats.c.neurons import add, neuron, readout
-from bitspike.integer.nodes import (
-    Add,
-    Burst,
-    Concat,
-    Convolution,
-    CountMaxPool,
-    Linear,
-    MaxPool,
-    Neuron,
-    Node,
-    Pad,
-    Readout,
-    SumPool,
-    Transpose,
-    TransposedConvolution,
-    Upsample,
-)
+from bitspike.integer.nodes import Add, Burst, Input, Neuron, Node, Readout, Reshape, Slice
+
+KNOWN = (*LAYERS, Add, Burst, Input, Neuron, Readout, Reshape, Slice)
+"""What a program can hold; reshaped and sliced wires are looked at where they lie."""
 
 
 def write(draft: Draft, action: Action) -> list[str]:
@@ -43,14 +30,4 @@ def _run(draft: Draft, node: Node) -> list[str]:
             return readout(draft, node)
         case Add():
             return add(draft, node)
-        case Linear():
-            return linear(draft, node)
-        case Convolution() | TransposedConvolution():
-            return convolution(draft, node)
-        case SumPool() | MaxPool() | CountMaxPool():
-            return pool(draft, node)
-        case Concat():
-            return concat(draft, node)
-        case Upsample() | Pad() | Transpose():
-            return moved(draft, node)
-    raise AssertionError(f"{type(node).__name__} was let through")
+    return layer(draft, node)

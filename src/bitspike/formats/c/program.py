@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from bitspike.formats.c import runtime as c_runtime
 from bitspike.formats.c.draft import Draft, Member, title
 from bitspike.formats.c.layout import lay_out
-from bitspike.formats.c.nodes import write
+from bitspike.formats.c.nodes import KNOWN, write
 from bitspike.formats.c.text import integer, plain
 from bitspike.formats.c.types import bounds_of, type_bits
 from bitspike.formats.c.weights import Packed, pack
@@ -17,35 +17,22 @@ from bitspike.formats.refuse import refuse
 from bitspike.integer.bounds.widths import Bounds
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import (
-    Add,
-    Burst,
-    Concat,
     Convolution,
-    CountMaxPool,
     Input,
     Integers,
     Linear,
     MaxPool,
     Neuron,
     Node,
-    Pad,
     Readout,
     Reshape,
     Slice,
-    SumPool,
-    Transpose,
     TransposedConvolution,
-    Upsample,
     Weighted,
 )
 
 MARK = "Written by Bitspike"
 """Stands in the first line of every file, so that a later export knows what it may replace."""
-
-_KNOWN = (
-    Add, Burst, Concat, Convolution, CountMaxPool, Input, Linear, MaxPool, Neuron, Pad, Readout, Reshape, Slice,
-    SumPool, Transpose, TransposedConvolution, Upsample,
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -129,7 +116,7 @@ def _problems(net: IntegerNetwork, bounds: dict[str, Bounds], packed: dict[str, 
     """Return every node that cannot be written, with the reason."""
     found: list[tuple[Node, str]] = [(n, "a program reads one input") for n in net.inputs[1:]]
     for node in net.nodes:
-        if not isinstance(node, _KNOWN):
+        if not isinstance(node, KNOWN):
             found.append((node, f"a {type(node).__name__} is not known"))
         if math.prod(node.shape) * net.steps >= 2**31:
             found.append((node, "more than 2**31 integers over all steps"))

@@ -15,15 +15,14 @@ from __future__ import annotations
 import numpy as np
 
 from bitspike.formats.onnx.graph import OnnxGraph
-from bitspike.formats.onnx.layers import Layers, largest, layer, windows
+from bitspike.formats.onnx.layers import layer
+from bitspike.formats.onnx.memory import FORMS
 from bitspike.formats.onnx.neuron import combine
 from bitspike.formats.onnx.numbers import Ranges
 from bitspike.formats.onnx.tape import Numbers, Tape, parameter_table
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import (
     Add,
-    Burst,
-    CountMaxPool,
     Gained,
     Input,
     Integers,
@@ -83,15 +82,12 @@ def count_graph(net: IntegerNetwork, numbers: Numbers, spans: Ranges) -> OnnxGra
                 z = _charged(net, tape, node, combine(tape, node, inputs, parameter))
                 wires[node.id] = _fired(net, tape, node, z)
                 graph.give(f"{node.id}.counts", wires[node.id], node.shape)
-            case CountMaxPool():
-                wires[node.id] = windows(tape, node, inputs[0], shapes[node.sources[0]], largest(tape), fill=0)
-            case Burst():
-                wires[node.id] = inputs[0]
             case Readout():
                 z = _charged(net, tape, node, combine(tape, node, inputs, parameter))
                 graph.give(f"{node.id}.sum", z, node.shape)
+            case _ if form := FORMS.get(type(node)):
+                wires[node.id] = form.count(tape, node, inputs[0], shapes[node.sources[0]])
             case _:
-                assert isinstance(node, Layers), node
                 wires[node.id] = layer(tape, node, inputs, shapes[node.sources[0]], spans.of(node))
     return graph
 

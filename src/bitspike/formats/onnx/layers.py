@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from bitspike.formats.onnx.products import convolution, forward_codes, linear
 from bitspike.formats.onnx.tape import Tape
@@ -10,11 +10,11 @@ from bitspike.integer.bounds.widths import Range
 from bitspike.integer.nodes import (
     Concat,
     Convolution,
-    CountMaxPool,
     Linear,
     MaxPool,
     Node,
     Pad,
+    Pool,
     Reshape,
     Shape,
     Slice,
@@ -24,11 +24,20 @@ from bitspike.integer.nodes import (
     Upsample,
 )
 
-Pool = SumPool | MaxPool | CountMaxPool
-Layers = (
-    Concat, Convolution, Linear, MaxPool, Pad, Reshape, Slice, SumPool, Transpose, TransposedConvolution, Upsample,
-)  # fmt: skip
-"""What :func:`layer` writes."""
+HELD: Mapping[type[Node], str] = {
+    Convolution: "ConvInteger of 8-bit digits",
+    TransposedConvolution: "zeros between the places, then ConvInteger",
+    Linear: "MatMulInteger of 8-bit digits",
+    SumPool: "Slice and Add along each axis",
+    MaxPool: "Slice and Max along each axis",
+    Concat: "Concat",
+    Slice: "Slice",
+    Upsample: "Tile",
+    Pad: "Pad and Slice",
+    Transpose: "Transpose",
+    Reshape: "Reshape",
+}
+"""What :func:`layer` writes, and as what."""
 
 
 def layer(tape: Tape, node: Node, inputs: list[str], shape: Shape, wire: Range) -> str:
@@ -36,7 +45,7 @@ def layer(tape: Tape, node: Node, inputs: list[str], shape: Shape, wire: Range) 
 
     Args:
         tape: where the operators go.
-        node: one of ``Layers``.
+        node: of a kind in ``HELD``.
         inputs: names of what it reads.
         shape: of one sample of the first input.
         wire: bounds of the first input.

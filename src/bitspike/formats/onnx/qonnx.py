@@ -20,7 +20,8 @@ import numpy as np
 
 from bitspike.formats.onnx import count as onnx_count
 from bitspike.formats.onnx.graph import OnnxGraph
-from bitspike.formats.onnx.layers import Layers, largest, layer, windows
+from bitspike.formats.onnx.layers import layer
+from bitspike.formats.onnx.memory import FORMS
 from bitspike.formats.onnx.neuron import combine
 from bitspike.formats.onnx.numbers import Ranges, magnitude, ranges
 from bitspike.formats.onnx.tape import CARRIED, Op, Tape, parameter_table
@@ -28,15 +29,13 @@ from bitspike.integer.bounds.widths import bits_of
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import (
     Add,
-    Burst,
     Convolution,
-    CountMaxPool,
     Input,
     Integers,
     Linear,
-    MaxPool,
     Neuron,
     Node,
+    Pool,
     Readout,
     Reals,
     Shape,
@@ -92,7 +91,7 @@ def problems(net: IntegerNetwork) -> list[tuple[Node, str]]:
         return refused
     wires = ranges(net, totals=True).wires
     for node in net.nodes:
-        if isinstance(node, MaxPool | CountMaxPool) and (np.array(node.padding) >= node.kernel).any():
+        if isinstance(node, Pool) and not node.linear and (np.array(node.padding) >= node.kernel).any():
             refused.append((node, "a window sees nothing but padding"))
         if isinstance(node, TransposedConvolution) and (np.array(node.output_padding) >= node.stride).any():
             refused.append((node, "its output padding is no smaller than its stride"))
@@ -171,10 +170,8 @@ def quant_graph(net: IntegerNetwork, spans: Ranges, *, counts: bool = True) -> O
                 # qonnx does not know that a missing dilation is 1.
                 window = {**_window(node), "dilations": (1,) * len(node.kernel)}
                 wires[node.id] = tape.add("Conv", inputs[0], kernel, **window, group=node.shape[0])
-            case MaxPool() | CountMaxPool():
+            case Pool():
                 wires[node.id] = _largest(tape, node, inputs[0], shapes[node.sources[0]], spans.of(node)[0])
-            case Burst():
-                wires[node.id] = inputs[0]
             case Add():
                 wires[node.id] = combine(tape, node, inputs, _parameter(tape))
             case Neuron():
@@ -183,8 +180,9 @@ def quant_graph(net: IntegerNetwork, spans: Ranges, *, counts: bool = True) -> O
                     graph.outputs.append((wires[node.id], ("N", *node.shape)))
             case Readout():
                 _readout(graph, node, inputs, net.steps, _reach(node, spans.wires, net.steps))
+            case _ if form := FORMS.get(type(node)):
+                wires[node.id] = form.count(tape, node, inputs[0], shapes[node.sources[0]])
             case _:
-                assert isinstance(node, Layers), node
                 wires[node.id] = layer(tape, node, inputs, shapes[node.sources[0]], spans.of(node))
     return graph
 
@@ -230,14 +228,14 @@ def _weighted(tape: Tape, node: Convolution | TransposedConvolution | Linear, x:
     return tape.add("ConvTranspose", x, weight, **window, output_padding=node.output_padding)
 
 
-def _window(node: SumPool | MaxPool | CountMaxPool) -> dict[str, Any]:
+def _window(node: Pool) -> dict[str, Any]:
     return {"kernel_shape": node.kernel, "strides": node.stride, "pads": (*node.padding, *node.padding)}
 
 
-def _largest(tape: Tape, node: MaxPool | CountMaxPool, x: str, shape: Shape, low: int) -> str:
+def _largest(tape: Tape, node: Pool, x: str, shape: Shape, low: int) -> str:
     """A padded place is 0 in a pool of counts: of counts below 0 it is the largest, and ONNX pads with nothing."""
-    if isinstance(node, CountMaxPool) and any(node.padding) and low < 0:
-        return windows(tape, node, x, shape, largest(tape), fill=0)
+    if (form := FORMS.get(type(node))) and any(node.padding) and low < 0:
+        return form.count(tape, node, x, shape)
     return tape.add("MaxPool", x, **_window(node))
 
 

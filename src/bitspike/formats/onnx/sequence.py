@@ -11,12 +11,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from bitspike.formats.onnx.graph import OnnxGraph
-from bitspike.formats.onnx.layers import Layers, cut, largest, layer, windows
+from bitspike.formats.onnx.layers import layer
+from bitspike.formats.onnx.memory import FORMS, all_steps, summed
 from bitspike.formats.onnx.neuron import combine, current, update
 from bitspike.formats.onnx.numbers import Ranges
 from bitspike.formats.onnx.tape import Body, Numbers, Op, Tape, parameter_table
 from bitspike.integer.network import IntegerNetwork
-from bitspike.integer.nodes import Add, Burst, CountMaxPool, Input, Integers, Neuron, Node, Readout, per_channel, still
+from bitspike.integer.nodes import Add, Input, Integers, Neuron, Node, Readout, per_channel, still
 
 
 def sequence_graph(net: IntegerNetwork, numbers: Numbers, spans: Ranges) -> OnnxGraph:
@@ -54,14 +55,12 @@ class _Run:
                 return combine(self.tape, node, inputs, self._parameter), self.net.steps if many else length
             case Neuron():
                 return self._neuron(node, inputs), self.net.steps
-            case CountMaxPool():
-                return self._count_max(node, self._all_steps(inputs[0], length, len(node.shape))), self.net.steps
-            case Burst():
-                return self._burst(node, inputs[0], length), self.net.steps
-        assert isinstance(node, Layers), node
+            case _ if form := FORMS.get(type(node)):
+                shape = self.net[node.sources[0]].shape
+                return form.sequence(self.tape, node, inputs[0], length, shape, self.net.steps), self.net.steps
         shapes = [self.net[s].shape for s in node.sources]
         same = [
-            x if self.lengths[s] == length else self._all_steps(x, 1, len(node.shape))
+            x if self.lengths[s] == length else all_steps(self.tape, x, 1, self.net.steps, len(node.shape))
             for x, s in zip(inputs, node.sources, strict=True)
         ]  # fmt: skip
         folded = [self.tape.reshaped(x, [-1, *shape]) for x, shape in zip(same, shapes, strict=True)]
@@ -71,45 +70,21 @@ class _Run:
     def _parameter(self, values: Integers, dims: int) -> str:
         return self.tape.constant(per_channel(values, dims))
 
-    def _all_steps(self, x: str, length: int, dims: int) -> str:
-        """Repeat a wire of one step for all steps."""
-        steps = self.net.steps
-        return x if length == steps else self.tape.add("Mul", x, self._parameter(np.ones((steps, 1), np.int64), dims))
-
-    def _summed(self, x: str, length: int) -> str:
-        """Return the sum over all steps, [N, ...]."""
-        one = self.tape.add("ReduceSum", x, self.tape.shape([0]), keepdims=0)
-        return one if length == self.net.steps else self.tape.times(one, self.net.steps)
-
     def _readout(self, node: Readout, inputs: list[str], length: int) -> None:
         many = any(len(gain) > 1 and not (gain == 1).all() for gain in node.gains)
-        total = self._summed(combine(self.tape, node, inputs, self._parameter), self.net.steps if many else length)
-        bias = np.broadcast_to(node.bias, (self.net.steps, node.bias.shape[1])).sum(0, keepdims=True)
+        steps = self.net.steps
+        charge = combine(self.tape, node, inputs, self._parameter)
+        total = summed(self.tape, charge, steps if many else length, steps)
+        bias = np.broadcast_to(node.bias, (steps, node.bias.shape[1])).sum(0, keepdims=True)
         if bias.any():
             total = self.tape.add("Add", total, self.tape.constant(parameter_table(bias, len(node.shape))[0]))
         self.graph.give(f"{node.id}.sum", total, node.shape)
-
-    def _burst(self, node: Burst, x: str, length: int) -> str:
-        """All at the first step: the sum times 1, 0, 0, ..."""
-        first = np.zeros((self.net.steps, 1), np.int64)
-        first[0] = 1
-        return self.tape.add("Mul", self._summed(x, length), self._parameter(first, len(node.shape)))
-
-    def _count_max(self, node: CountMaxPool, x: str) -> str:
-        tape, steps, shape = self.tape, self.net.steps, self.net[node.sources[0]].shape
-        counts = tape.reshaped(tape.add("CumSum", x, tape.constant(0)), [-1, *shape])
-        highest = windows(tape, node, counts, shape, largest(tape), fill=0)
-        highest = tape.reshaped(highest, [steps, -1, *node.shape])
-        if steps == 1:
-            return highest
-        late = tape.add("Pad", highest, tape.shape([1] + [0] * (2 * len(node.shape) + 3)), tape.constant(0))
-        return tape.add("Sub", highest, cut(tape, late, axis=0, start=0, stop=steps))
 
     def _neuron(self, node: Neuron, inputs: list[str]) -> str:
         tape, steps, dims = self.tape, self.net.steps, len(node.shape)
         i = current(tape, node, inputs, self._parameter)
         # Also makes a current that is the same at all steps T steps long.
-        i = self._all_steps(i, 0, dims)
+        i = all_steps(tape, i, 0, steps, dims)
         rest = tape.add("Mul", tape.add("Gather", i, tape.shape([0]), axis=0), tape.constant(0))
         rest = tape.reshaped(rest, [-1, *node.shape])
         start = tape.add("Add", rest, tape.constant(parameter_table(node.initial[None], dims)[0]))

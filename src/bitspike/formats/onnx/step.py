@@ -7,15 +7,14 @@ reset), ``<neuron>.sent`` (signed neurons), ``<pool>.counts``, ``<readout>.sum``
 
 from __future__ import annotations
 
-import numpy as np
-
 from bitspike.formats.onnx.graph import OnnxGraph
-from bitspike.formats.onnx.layers import Layers, largest, layer, windows
+from bitspike.formats.onnx.layers import layer
+from bitspike.formats.onnx.memory import FORMS
 from bitspike.formats.onnx.neuron import Parameter, combine, current, update
 from bitspike.formats.onnx.numbers import Ranges
 from bitspike.formats.onnx.tape import Numbers, Tape, parameter_table
 from bitspike.integer.network import IntegerNetwork
-from bitspike.integer.nodes import Add, Burst, CountMaxPool, Input, Integers, Neuron, Node, Readout, Shape, still
+from bitspike.integer.nodes import Add, Input, Integers, Neuron, Node, Readout, Shape, still
 
 STEP = "time.step"
 
@@ -46,20 +45,15 @@ def step_graph(net: IntegerNetwork, numbers: Numbers, spans: Ranges) -> OnnxGrap
                 wires[node.id] = combine(graph.tape, node, inputs, parameter)
             case Neuron():
                 wires[node.id] = _neuron(graph, node, inputs, parameter)
-            case CountMaxPool():
-                wires[node.id] = _count_max(graph, node, inputs[0], shapes[node.sources[0]])
-            case Burst():
-                # What it reads is constant in time: T times as much at the first step.
-                times = np.zeros((net.steps, 1), np.int64)
-                times[0] = net.steps
-                wires[node.id] = graph.tape.add("Mul", inputs[0], parameter(times, len(node.shape)))
             case Readout():
                 total = graph.hold(f"{node.id}.sum", node.shape)
                 terms = [total, combine(graph.tape, node, inputs, parameter)]
                 bias = [parameter(node.bias, len(node.shape))] if node.bias.any() else []
                 graph.keep(total, graph.tape.total(terms + bias), node.shape)
+            case _ if form := FORMS.get(type(node)):
+                shape = shapes[node.sources[0]]
+                wires[node.id] = form.step(graph, node, inputs[0], shape, net.steps, parameter)
             case _:
-                assert isinstance(node, Layers), node
                 wires[node.id] = layer(graph.tape, node, inputs, shapes[node.sources[0]], spans.of(node))
     return graph
 
@@ -85,13 +79,3 @@ def _neuron(graph: OnnxGraph, node: Neuron, inputs: list[str], parameter: Parame
     if sent is not None and sent_next is not None:
         graph.keep(sent, sent_next, shape)
     return s
-
-
-def _count_max(graph: OnnxGraph, node: CountMaxPool, x: str, shape: Shape) -> str:
-    """The largest count of every window now, less the largest count before this step."""
-    tape = graph.tape
-    counts = graph.hold(f"{node.id}.counts", shape)
-    grown = tape.add("Add", counts, x)
-    graph.keep(counts, grown, shape)
-    now, before = (windows(tape, node, n, shape, largest(tape), fill=0) for n in (grown, counts))
-    return tape.add("Sub", now, before)

@@ -18,10 +18,12 @@ from typing import Any, Literal, get_args
 from bitspike.errors import ConstraintError, ExportError
 from bitspike.formats.files import write_whole
 from bitspike.formats.onnx import count as onnx_count
+from bitspike.formats.onnx import layers as onnx_layers
 from bitspike.formats.onnx import qonnx as onnx_quant
 from bitspike.formats.onnx import sequence as onnx_sequence
 from bitspike.formats.onnx import step as onnx_step
 from bitspike.formats.onnx.graph import OnnxGraph
+from bitspike.formats.onnx.memory import FORMS
 from bitspike.formats.onnx.numbers import numbers_of, ranges
 from bitspike.formats.onnx.tape import model_of
 from bitspike.formats.refuse import optional, refuse
@@ -29,22 +31,14 @@ from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import (
     Add,
     Burst,
-    Concat,
     Convolution,
-    CountMaxPool,
     Input,
     Linear,
     MaxPool,
     Neuron,
     Node,
-    Pad,
     Readout,
-    Reshape,
-    Slice,
-    SumPool,
-    Transpose,
     TransposedConvolution,
-    Upsample,
 )
 
 Mode = Literal["step", "count", "sequence", "qonnx", "qonnx-readouts"]
@@ -65,19 +59,8 @@ PROBLEMS: Mapping[str, Callable[[IntegerNetwork], list[tuple[Node, str]]]] = {
 _GRAPHS = {"step": onnx_step.step_graph, "count": onnx_count.count_graph, "sequence": onnx_sequence.sequence_graph}
 HELD: Mapping[type[Node], str] = {
     Input: "input; grid and coding in the metadata",
-    Convolution: "ConvInteger of 8-bit digits",
-    TransposedConvolution: "zeros between the places, then ConvInteger",
-    Linear: "MatMulInteger of 8-bit digits",
-    SumPool: "Slice and Add along each axis",
-    MaxPool: "Slice and Max along each axis",
-    CountMaxPool: "counts as a state, Slice and Max",
-    Burst: "ReduceSum over time",
-    Concat: "Concat",
-    Slice: "Slice",
-    Upsample: "Tile",
-    Pad: "Pad and Slice",
-    Transpose: "Transpose",
-    Reshape: "Reshape",
+    **onnx_layers.HELD,
+    **{kind: form.words for kind, form in FORMS.items()},
     Add: "Mul and Add",
     Neuron: "its equations, line by line; the potential as a state",
     Readout: "Add; the sum as a state",
