@@ -15,7 +15,7 @@ import pytest
 from bitspike import errors
 
 SOURCE = Path(__file__).parents[2] / "src" / "bitspike"
-CLEAN = ("digests", "errors", "files", "weights")
+CLEAN = ("digests", "errors", "files", "models", "nn", "ops", "weights")
 """The rooms that keep the rules. It grows until it names all of them; then it goes, and so does this sentence."""
 
 NAMES = ("made", "found", "held", "given")

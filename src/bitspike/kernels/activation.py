@@ -1,4 +1,4 @@
-"""The quantized ReLU as one differentiable call, alone or behind a batch norm: one pass over memory each way.
+"""The quantized ReLU as one differentiable call, alone or after a batch norm: one pass over memory each way.
 
 Values and their gradient equal those of :func:`bitspike.ops.activation.quant_relu` bit for bit in float32; the clip's
 gradient is summed in double precision. The input is kept, and the codes are computed again on the way back.
@@ -91,8 +91,8 @@ def fused_quant_relu(
         return None
     gain, shift = (None, None) if norm is None else (norm.gain, norm.shift)
     # A step in front, so that the kernels see [T, ...] as those of neurons do.
-    beside = None if residual is None else residual.unsqueeze(0)
-    return cast(Tensor, _Fused.apply(dense(x.unsqueeze(0)), beside, gain, shift, clip, levels, norm)).squeeze(0)
+    added = None if residual is None else residual.unsqueeze(0)
+    return cast(Tensor, _Fused.apply(dense(x.unsqueeze(0)), added, gain, shift, clip, levels, norm)).squeeze(0)
 
 
 class _Fused(torch.autograd.Function):
@@ -107,9 +107,9 @@ class _Fused(torch.autograd.Function):
         levels: int,
         norm: Norm | None,
     ) -> Tensor:
-        beside = None if residual is None else laid_as(residual, x)
+        added = None if residual is None else laid_as(residual, x)
         axis = None if norm is None else CHANNEL_AXIS + 1
-        shape = layer(x, channel_axis=axis, residual=beside)
+        shape = layer(x, channel_axis=axis, residual=added)
         rows = None if norm is None else norms.begin(norm, x, shape)
         numbers, out = _QuantStruct(clip.item(), levels), like(x)
         native_library = library()
@@ -119,10 +119,10 @@ class _Fused(torch.autograd.Function):
             shape,
             None if rows is None else norms.affine(rows),
             x.data_ptr(),
-            pointer(beside),
+            pointer(added),
             out.data_ptr(),
         )
-        ctx.save_for_backward(x, beside, rows)
+        ctx.save_for_backward(x, added, rows)
         ctx.norm, ctx.shape, ctx.numbers, ctx.clip = norm, shape, numbers, clip
         ctx.residual_dtype = None if residual is None else residual.dtype
         return out

@@ -1,4 +1,4 @@
-"""The fused time loop of IF, LIF, PLIF and signed IF neurons as one differentiable call, alone or behind a batch norm.
+"""The fused time loop of IF, LIF, PLIF and signed IF neurons as one differentiable call, alone or after a batch norm.
 
 Spikes equal those of the plain loop bit for bit; gradients equal it to the rounding of single precision. Only the input
 is kept for the backward pass, which computes the potentials again: T times less to store than the plain loop keeps.
@@ -236,8 +236,8 @@ class _Fused(torch.autograd.Function):
         decay: Tensor | None,
         job: _Job,
     ) -> Tensor:
-        beside = None if residual is None else laid_as(residual, x)
-        shape = layer(x, channel_axis=job.channel_axis, residual=beside)
+        added = None if residual is None else laid_as(residual, x)
+        shape = layer(x, channel_axis=job.channel_axis, residual=added)
         rows = None if job.norm is None else norms.begin(job.norm, x, shape)
         out = like(x)
         native_library = library()
@@ -247,10 +247,10 @@ class _Fused(torch.autograd.Function):
             shape,
             None if rows is None else norms.affine(rows),
             x.data_ptr(),
-            pointer(beside),
+            pointer(added),
             out.data_ptr(),
         )
-        ctx.save_for_backward(x, beside, rows)
+        ctx.save_for_backward(x, added, rows)
         ctx.job, ctx.decay = job, decay
         ctx.residual_dtype = None if residual is None else residual.dtype
         return out

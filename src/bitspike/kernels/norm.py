@@ -1,4 +1,4 @@
-"""The batch norm in front of a fused neuron or activation: statistics in one pass, gradients in one more.
+"""The batch norm before a fused neuron or activation: statistics in one pass, gradients in one more.
 
     y = (x - mean) * gain' + shift        gain' = gain / sqrt(var + eps)
 

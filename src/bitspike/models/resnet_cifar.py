@@ -61,7 +61,10 @@ class CifarResNet(nn.Module):
     def __init__(self, blocks: int, *, num_classes: int = 10, in_channels: int = 3, width: int = 16) -> None:
         super().__init__()
         if blocks < 1 or width < 2 or width % 2:
-            raise ConstraintError(f"CifarResNet(blocks={blocks}, width={width}): at least one block, and an even width")
+            raise ConstraintError(
+                f"CifarResNet(blocks={blocks}, width={width}): at least one block, and an even width",
+                fix="blocks=3, width=16: the ResNet-20 of the paper",
+            )
         self.conv1 = nn.Conv2d(in_channels, width, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.layer1 = _stage(blocks, width, width, 1)
@@ -97,5 +100,7 @@ def resnet_cifar(*, depth: int = 20, num_classes: int = 10, in_channels: int = 3
         269722
     """
     if depth < 8 or depth % 6 != 2:
-        raise ConstraintError(f"resnet_cifar(depth={depth}): 6n + 2 layers are possible, such as 20, 32, 44, 56, 110")
+        raise ConstraintError(
+            f"resnet_cifar(depth={depth}): 6n + 2 layers are possible, such as 20, 32, 44, 56, 110", fix="depth=20"
+        )
     return CifarResNet((depth - 2) // 6, num_classes=num_classes, in_channels=in_channels, width=width)

@@ -9,7 +9,7 @@ from torch import nn
 from bitspike.models.spiking.blocks import initialize, sides, widened
 
 LAYERS = ((64, 1), (128, 2), (256, 2), (256, 1), (512, 2), (512, 1), (512, 2), (512, 1))
-"""Channels and stride of the convolutions: configuration A, the first layer behind each pool strides in its place."""
+"""Channels and stride of the convolutions: configuration A, the first layer after each pool strides in its place."""
 
 
 def vgg11_ann(
@@ -17,9 +17,9 @@ def vgg11_ann(
 ) -> nn.Module:
     """Build eight 3x3 convolutions of 64 to 512 channels, each with a batch norm and a ReLU, and a linear layer.
 
-    Strides take the place of the pools: few chips have the maximum of spikes, and to an average in front of a layer
-    belongs a window of 6x6 instead of 3x3 once there are no neurons between the two. The three linear layers of the
-    original are one, as is usual for images of 32x32.
+    Strided convolutions replace the pools: few chips support max pooling of spikes, and an average pool before a 3x3
+    convolution acts like a 6x6 kernel on the chip. One linear layer replaces the three of the original, as is usual for
+    images of 32x32.
 
     Args:
         num_classes: K.

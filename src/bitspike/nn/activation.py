@@ -50,9 +50,9 @@ class QuantReLU(nn.Module):
                 f"QuantReLU(bits={bits}): allowed are 1 to 8; a ReLU that is not quantized has no clip", fix="nn.ReLU()"
             )
         if isinstance(bits, bool) or not isinstance(bits, int) or not 1 <= bits <= 8:
-            raise ConstraintError(f"QuantReLU(bits={bits!r}): a whole number from 1 to 8 is allowed")
+            raise ConstraintError(f"QuantReLU(bits={bits!r}): a whole number from 1 to 8 is allowed", fix="bits=4")
         if not (clip >= FLOOR and math.isfinite(clip)):
-            raise ConstraintError(f"QuantReLU(clip={clip}): must be finite and at least 2**-10")
+            raise ConstraintError(f"QuantReLU(clip={clip}): must be finite and at least 2**-10", fix="clip=8.0")
         self.bits = bits
         self.clip = nn.Parameter(torch.tensor(float(clip)))
 

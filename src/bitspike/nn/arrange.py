@@ -67,7 +67,7 @@ class Slice(nn.Module):
 
 
 class Pad(nn.Module):
-    """Put zeros around every sample, ``before`` and ``after`` along each axis behind the channels.
+    """Put zeros around every sample, ``before`` and ``after`` along each axis after the channels.
 
     Example:
         >>> import torch
@@ -88,7 +88,7 @@ class Pad(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Repeat every value ``factors`` times along each axis behind the channels (nearest neighbour).
+    """Repeat every value ``factors`` times along each axis after the channels (nearest neighbour).
 
     Example:
         >>> import torch

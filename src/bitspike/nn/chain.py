@@ -1,4 +1,4 @@
-"""Run layers one behind the other, a norm and the neuron or activation behind it in one pass over memory.
+"""Run layers one after the other, a norm and the neuron or activation after it in one pass over memory.
 
     neuron(norm(layer(x)) + residual)
 
@@ -28,7 +28,7 @@ Keeps = Literal["all", "bits", "inputs"]
 
 
 class Chain(nn.Sequential):
-    """An ``nn.Sequential`` that runs a norm and the neuron, or :class:`QuantReLU`, behind it in one pass.
+    """An ``nn.Sequential`` that runs a norm and the neuron, or :class:`QuantReLU`, after it in one pass.
 
     The norm may be a layer of the chain, or the last one inside a ``TimeDistributed`` or ``nn.Sequential`` of it.
     Values equal those of ``nn.Sequential`` up to the rounding of the norm. Names, state and hooks are as they were.
@@ -142,7 +142,7 @@ def _norm_to_fuse(layer: nn.Module, neuron: nn.Module, x: Tensor) -> nn.Module |
         return None
     whole = type(layer) in (nn.Sequential, Chain, TimeDistributed) and len(layer) > 0  # type: ignore[arg-type]
     norm = layer[-1] if whole else layer  # type: ignore[index]
-    # A neuron's channels stand behind time, so only a layer that knows of time can hand it a norm.
+    # A neuron reads [T, N, C, ...], so only a layer that carries T can leave its norm to it.
     suits = isinstance(layer, TimeDistributed) if isinstance(neuron, Neuron) else isinstance(neuron, QuantReLU)
     # A neuron with a forward of its own is not passed over.
     known = type(neuron).forward in (Neuron.forward, QuantReLU.forward) and has_kernel(norm)

@@ -33,7 +33,7 @@ class _ClipFloorShift(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, clip: Tensor, steps: int, shift: float) -> Tensor:
         wide, top = _wide(x), _along(clip, x)
         y = _levels(wide, top, steps, shift)
-        # The layer behind keeps y anyway, but a rounded y would spoil the small difference y - x.
+        # The layer after this one keeps y anyway, but a rounded y would spoil the small difference y - x.
         ctx.save_for_backward(x, clip, y if wide is x else None)
         ctx.steps, ctx.shift = steps, shift
         return y.to(x.dtype)
@@ -129,13 +129,18 @@ class ClipFloorShift(nn.Module):
     def __init__(self, steps: int, clip: float | Tensor = 1.0, *, shift: float = 0.5) -> None:
         super().__init__()
         if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-            raise ConstraintError(f"ClipFloorShift(steps={steps!r}): a whole number of at least 1 is needed")
+            raise ConstraintError(
+                f"ClipFloorShift(steps={steps!r}): a whole number of at least 1 is needed", fix="steps=4"
+            )
         if not (0 <= shift < 1 and math.isfinite(shift)):
-            raise ConstraintError(f"ClipFloorShift(shift={shift}): a share of the threshold, 0 to below 1, is needed")
+            raise ConstraintError(
+                f"ClipFloorShift(shift={shift}): a share of the threshold, 0 to below 1, is needed", fix="shift=0.5"
+            )
         start = torch.as_tensor(clip, dtype=torch.get_default_dtype()).detach().clone()
         if start.dim() > 1 or start.numel() == 0 or not bool(((start >= SMALLEST) & start.isfinite()).all()):
             raise ConstraintError(
-                f"ClipFloorShift(clip={clip}): needed are finite numbers of at least 2**-20, one or [C]"
+                f"ClipFloorShift(clip={clip}): needed are finite numbers of at least 2**-20, one or [C]",
+                fix="clip=1.0, or the largest value that the activation should keep",
             )
         self.steps = steps
         self.shift = shift
@@ -150,7 +155,10 @@ class ClipFloorShift(nn.Module):
             raise ConstraintError(f"ClipFloorShift got {x.dtype}: floating values are needed", fix="x.float()")
         channels = self.clip.numel()
         if channels > 1 and x.shape[1:2] != (channels,):
-            raise ConstraintError(f"ClipFloorShift has {channels} clips and got {list(x.shape)}: needed is [N, C, ...]")
+            raise ConstraintError(
+                f"ClipFloorShift has {channels} clips and got {list(x.shape)}: needed is [N, C, ...]",
+                fix="one clip for all channels, or one for each channel of the layer before it",
+            )
         return clip_floor_shift(x, self._clip(), self.steps, self.shift)
 
     def _clip(self) -> Tensor:

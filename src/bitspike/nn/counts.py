@@ -23,7 +23,8 @@ class _Window(nn.Module):
         self.padding = (0,) * len(self.kernel) if padding is None else tuple(padding)
         if not len(self.kernel) == len(self.stride) == len(self.padding) in (1, 2, 3):
             raise ConstraintError(
-                f"{type(self).__name__}({self.kernel}, {self.stride}, {self.padding}): one number per axis is needed"
+                f"{type(self).__name__}({self.kernel}, {self.stride}, {self.padding}): one number per axis is needed",
+                fix="kernel=(2, 2) for images; stride and padding of the same length, or None",
             )
 
     def extra_repr(self) -> str:
@@ -107,7 +108,7 @@ class Gain(nn.Module):
 class Burst(nn.Module):
     """Deliver the whole charge at the first step: the sum over time, then nothing.
 
-    In front of a neuron this is the schedule layer by layer: the neuron fires when all of its input is there, and its
+    Before a neuron this is the schedule layer by layer: the neuron fires when all of its input is there, and its
     spike count is ``clip(floor((initial + charge) / threshold), 0, T)`` exactly.
 
     Example:

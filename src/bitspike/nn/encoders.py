@@ -14,7 +14,7 @@ from bitspike.ops.coding import bernoulli, even_rate
 
 def _check_steps(steps: int, owner: str) -> None:
     if not (isinstance(steps, int) and steps >= 1):
-        raise ConstraintError(f"{owner}(steps={steps!r}): a whole number of at least 1 is needed")
+        raise ConstraintError(f"{owner}(steps={steps!r}): a whole number of at least 1 is needed", fix="steps=4")
 
 
 class Encoder(nn.Module):
@@ -57,7 +57,9 @@ class BernoulliCoder(Encoder):
     def __init__(self, steps: int, *, divisor: float = 1.0, generator: torch.Generator | None = None) -> None:
         super().__init__(steps)
         if not divisor > 0:
-            raise ConstraintError(f"BernoulliCoder(divisor={divisor}): must be above 0")
+            raise ConstraintError(
+                f"BernoulliCoder(divisor={divisor}): must be above 0", fix="divisor=1.0, for inputs from -1 to 1"
+            )
         self.divisor = divisor
         self.generator = generator
 
@@ -100,7 +102,7 @@ def set_steps(model: nn.Module, steps: int) -> Iterator[None]:
     if not encoders:
         raise ConstraintError(
             f"{type(model).__name__} has no bs.Repeat or coder whose steps could be changed",
-            fix="put bs.Repeat(steps=...) in front, or give the model fewer steps of input",
+            fix="put bs.Repeat(steps=...) before its first layer, or give the model fewer steps of input",
         )
     _check_steps(steps, "set_steps")
     before = [e.steps for e in encoders]

@@ -15,7 +15,7 @@ from bitspike.ops.convolution import convolve, has_matrix_units, ways
 
 
 def call(layer: nn.Module, x: Tensor) -> Tensor:
-    """Return ``layer(x)``; convolutions may run as matrix products or behind their stride, pools through a kernel.
+    """Return ``layer(x)``; convolutions may run as matrix products or on every stride-th pixel, pools through a kernel.
 
     Every layer of ``TimeDistributed`` and ``Chain`` is called here. The other way is taken for plain CPU tensors only,
     and never past a hook, a tracer, or a forward of the user's own.

@@ -1,4 +1,4 @@
-"""Networks that run time themselves: found when they cannot be followed, and told the form that can be."""
+"""Networks that run time in a loop of their own: recognized when they cannot be traced, with the form that can be."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _LIBRARIES = {
 }
 _OURS, _TORCH = str(Path(neurons.__file__).parents[2]), str(Path(torch.__file__).parent)
 FORM = (
-    "nn.Sequential(bs.Repeat(steps=T), bs.TimeDistributed(...layers in front of the neuron...), bs.LIF(...), "
-    "bs.TimeDistributed(...layers behind it...), bs.RateReadout()): values run as [T, N, ...], a neuron takes all of "
+    "nn.Sequential(bs.Repeat(steps=T), bs.TimeDistributed(...layers before the neuron...), bs.LIF(...), "
+    "bs.TimeDistributed(...layers after it...), bs.RateReadout()): values run as [T, N, ...], a neuron takes all of "
     "them in one call and starts from rest, bs.RateReadout() is the mean over the steps and bs.SumReadout() the sum"
 )
 
 
 def time_in_forward(model: nn.Module, error: BaseException, *, converts: bool) -> tuple[str, str] | None:
-    """Return what was found and the way out where a network failed to be followed because it runs time itself.
+    """Return the problem and the way out where a network could not be traced because it runs time itself.
 
     Args:
         model: the network.
@@ -38,8 +38,8 @@ def time_in_forward(model: nn.Module, error: BaseException, *, converts: bool) -
     """
     if (foreign := _foreign(model)) is not None:
         path, kind, library = foreign
-        found = f"{path} is a {kind} of {library}, whose state lives between the calls of a loop over time"
-        return found, f"the neurons of bitspike in its place, which take all steps in one call: {FORM}"
+        problem = f"{path} is a {kind} of {library}, whose state lives between the calls of a loop over time"
+        return problem, f"the neurons of bitspike in its place, which take all steps in one call: {FORM}"
     frames = traceback.extract_tb(error.__traceback__)
     inside = next((n for n, frame in enumerate(frames) if frame.filename == neurons.__file__), len(frames))
     if inside < len(frames) and frames[inside].name == "scan":

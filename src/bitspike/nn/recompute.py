@@ -63,7 +63,7 @@ def recomputed(unit: Callable[[Tensor], Tensor], x: Tensor, parts: list[nn.Modul
     """
     buffers = [b for part in parts for b in part.buffers()]
     before: list[Tensor] = []
-    first, held = [x], kept(x.detach())
+    first, packed = [x], kept(x.detach())
 
     def run(_: Tensor) -> Tensor:
         if first:
@@ -72,7 +72,7 @@ def recomputed(unit: Callable[[Tensor], Tensor], x: Tensor, parts: list[nn.Modul
         after = [b.clone() for b in buffers]
         _put(buffers, before)
         try:
-            return unit(given_back(held).requires_grad_(needs))
+            return unit(given_back(packed).requires_grad_(needs))
         finally:
             _put(buffers, after)
 

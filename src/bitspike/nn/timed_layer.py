@@ -103,12 +103,12 @@ def over_time(layer: nn.Module, *, bias: bool = True) -> nn.Module:
             f"over_time got a {type(layer).__name__}; allowed are {', '.join(k.__name__ for k in KINDS)}",
             fix="bs.TimeDistributed(...) carries any layer over time",
         )
-    found = copy.deepcopy(layer)
-    found.__class__ = kind
+    timed = copy.deepcopy(layer)
+    timed.__class__ = kind
     if not bias:
-        found.register_parameter("bias", None)
-    elif getattr(found, "bias", None) is None:
-        weight = cast(Tensor, found.weight)
-        channels = found.out_features if isinstance(found, nn.Linear) else found.out_channels
-        found.bias = nn.Parameter(torch.zeros(cast(int, channels), dtype=weight.dtype, device=weight.device))
-    return found
+        timed.register_parameter("bias", None)
+    elif getattr(timed, "bias", None) is None:
+        weight = cast(Tensor, timed.weight)
+        channels = timed.out_features if isinstance(timed, nn.Linear) else timed.out_channels
+        timed.bias = nn.Parameter(torch.zeros(cast(int, channels), dtype=weight.dtype, device=weight.device))
+    return timed

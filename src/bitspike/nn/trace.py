@@ -72,5 +72,5 @@ def trace(model: nn.Module) -> fx.Graph:
             raise LoweringError(f"{type(model).__name__} cannot be followed: {told[0]}", fix=told[1]) from error
         raise LoweringError(
             f"{type(model).__name__} cannot be followed: {error}",
-            fix="keep branches on tensors out of forward, or move them in front of or behind the network",
+            fix="keep branches on tensors out of forward, or move them before or after the network",
         ) from error

@@ -56,17 +56,21 @@ class Rule:
         check_fire(self.fire)
         if self.reset not in ("soft", "hard"):
             raise ConstraintError(
-                f"reset={self.reset!r}: allowed are 'soft' (subtract the threshold) and 'hard' (to v_reset)"
+                f"reset={self.reset!r}: allowed are 'soft' (subtract the threshold) and 'hard' (to v_reset)",
+                fix="reset='soft', which keeps what exceeds the threshold",
             )
         if self.leak not in ("before", "after"):
-            raise ConstraintError(f"leak={self.leak!r}: allowed are 'before' and 'after' the input is added")
+            raise ConstraintError(
+                f"leak={self.leak!r}: allowed are 'before' and 'after' the input is added", fix="leak='before'"
+            )
         if not math.isfinite(self.v_reset):
-            raise ConstraintError(f"v_reset={self.v_reset}: must be finite")
+            raise ConstraintError(f"v_reset={self.v_reset}: must be finite", fix="v_reset=0.0")
         if self.reset == "soft" and self.v_reset != 0.0:
             raise ConstraintError(f"v_reset={self.v_reset} has no meaning for a soft reset", fix="reset='hard'")
         if self.resolution is not None and not (self.resolution > 0 and math.isfinite(self.resolution)):
             raise ConstraintError(
-                f"resolution={self.resolution}: must be finite and above 0, or None for a real-valued membrane"
+                f"resolution={self.resolution}: must be finite and above 0, or None for a real-valued membrane",
+                fix="resolution=None, or a power of two such as 2**-8",
             )
         if not isinstance(self.surrogate, Surrogate):
             raise ConstraintError(

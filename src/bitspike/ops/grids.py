@@ -47,9 +47,14 @@ class Grid:
 
     def __post_init__(self) -> None:
         if not (self.scale > 0 and math.isfinite(self.scale)):
-            raise ConstraintError(f"Grid(scale={self.scale}): must be finite and above 0")
+            raise ConstraintError(
+                f"Grid(scale={self.scale}): must be finite and above 0", fix="the value of one code, such as 2**-8"
+            )
         if not self.low < self.high:
-            raise ConstraintError(f"Grid(low={self.low}, high={self.high}): low must be below high")
+            raise ConstraintError(
+                f"Grid(low={self.low}, high={self.high}): low must be below high",
+                fix="low and high are codes, not values: Grid(scale=2**-8, low=0, high=255) holds 8 bits",
+            )
 
     @property
     def bits(self) -> int:
@@ -100,9 +105,9 @@ def dyadic(value: float, *, bits: int = 8) -> Dyadic:
         (Dyadic(numerator=1, shift=1), Dyadic(numerator=5, shift=4))
     """
     if not (math.isfinite(value) and value >= 0):
-        raise ConstraintError(f"dyadic({value}): a finite number >= 0 is needed")
+        raise ConstraintError(f"dyadic({value}): a finite number >= 0 is needed", fix="a decay from 0 to 1")
     if not 1 <= bits <= 24:
-        raise ConstraintError(f"dyadic(bits={bits}): 1 to 24 bits are possible")
+        raise ConstraintError(f"dyadic(bits={bits}): 1 to 24 bits are possible", fix="bits=8")
     if value == 0:
         return Dyadic(0, 0)
     # frexp: value = fraction * 2**exponent with fraction in [1/2, 1), so fraction * 2**bits has `bits` bits.
@@ -111,7 +116,10 @@ def dyadic(value: float, *, bits: int = 8) -> Dyadic:
     while numerator % 2 == 0 and shift > 0:
         numerator, shift = numerator // 2, shift - 1
     if shift < 0 or numerator >= 2**bits:
-        raise ConstraintError(f"dyadic({value}, bits={bits}): the largest number of {bits} bits is {2**bits - 1}")
+        raise ConstraintError(
+            f"dyadic({value}, bits={bits}): the largest number of {bits} bits is {2**bits - 1}",
+            fix="more bits, or a smaller number",
+        )
     return Dyadic(numerator, shift)
 
 

@@ -41,10 +41,12 @@ class Surrogate:
 
 def _need_positive(owner: Surrogate, **values: float) -> None:
     if not math.isfinite(owner.center):
-        raise ConstraintError(f"{type(owner).__name__}(center={owner.center}): must be finite")
+        raise ConstraintError(f"{type(owner).__name__}(center={owner.center}): must be finite", fix="center=0.0")
     for name, value in values.items():
         if not (value > 0 and math.isfinite(value)):
-            raise ConstraintError(f"{type(owner).__name__}({name}={value}): must be finite and above 0")
+            raise ConstraintError(
+                f"{type(owner).__name__}({name}={value}): must be finite and above 0", fix=f"{name}=1.0"
+            )
 
 
 @dataclass(frozen=True)
@@ -189,5 +191,6 @@ def check_fire(fire: str) -> None:
     """Refuse a comparison that is neither ``ge`` nor ``gt``."""
     if fire not in get_args(Fire):
         raise ConstraintError(
-            f"fire={fire!r}: allowed are 'ge' (potential >= threshold) and 'gt' (potential > threshold)"
+            f"fire={fire!r}: allowed are 'ge' (potential >= threshold) and 'gt' (potential > threshold)",
+            fix="fire='ge'",
         )

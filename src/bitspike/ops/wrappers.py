@@ -22,7 +22,7 @@ M = TypeVar("M", bound=nn.Module)
 _INSIDE = {"OptimizedModule": "_orig_mod", "_FabricModule": "_original_module"}
 _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)
 PREFIXES = ("module.", "_orig_mod.", "_original_module.", "_forward_module.")
-"""What wrappers put in front of the names in a state_dict."""
+"""Prefixes that wrappers give the names in a state_dict."""
 
 
 def unwrapped(model: M) -> M:
@@ -53,10 +53,10 @@ def wrappers(model: nn.Module) -> tuple[str, ...]:
 
 def layers_of(model: nn.Module) -> list[nn.Module]:
     """Return a model, what it wraps, and so on to the network inside."""
-    found = [model]
-    while (inner := _inside(found[-1])) is not None:
-        found.append(inner)
-    return found
+    layers = [model]
+    while (inner := _inside(layers[-1])) is not None:
+        layers.append(inner)
+    return layers
 
 
 @contextmanager
@@ -88,7 +88,7 @@ def bare(model: nn.Module) -> Iterator[nn.Module]:
 
 
 def strip_prefixes(own: Collection[str], state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Take what wrappers put in front of every name off a state_dict that is being loaded.
+    """Take the prefixes of wrappers off the names of a state_dict that is being loaded.
 
     Args:
         own: names of the module's parts; what is called like a prefix is none.

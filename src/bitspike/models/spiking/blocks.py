@@ -20,7 +20,7 @@ MakeNorm = Callable[[int], nn.Module]
 
 
 def named(**layers: nn.Module | None) -> Chain:
-    """Put layers one behind the other, each under its name; those that are None are left out.
+    """Put layers one after the other, each under its name; those that are None are left out.
 
     Example:
         >>> list(named(first=nn.Flatten(), second=nn.Linear(4, 2)).state_dict())
@@ -30,7 +30,7 @@ def named(**layers: nn.Module | None) -> Chain:
 
 
 def over_time(**layers: nn.Module | None) -> TimeDistributed:
-    """Carry named layers over time, one behind the other; those that are None are left out.
+    """Carry named layers over time, one after the other; those that are None are left out.
 
     Example:
         >>> over_time(conv=nn.Conv2d(1, 8, 3), norm=None)
@@ -42,7 +42,7 @@ def over_time(**layers: nn.Module | None) -> TimeDistributed:
 
 
 def stack(steps: int | None, **layers: nn.Module | None) -> nn.Sequential:
-    """Put named layers one behind the other: carried over time, or for a network without time (None) just so.
+    """Put named layers one after the other, carried over time unless the network has none (None).
 
     The names of the parameters are the same in both.
     """
@@ -52,7 +52,7 @@ def stack(steps: int | None, **layers: nn.Module | None) -> nn.Sequential:
 def norm_before(
     neuron: Make, norm: MakeNorm | None, channels: int, *, flat: bool = False, branches: int = 1
 ) -> nn.Module | None:
-    """Make the norm in front of a neuron or activation.
+    """Make the norm before a neuron or activation.
 
     A bare class of bitspike's norms makes it itself (:meth:`~bitspike.nn.AffineNorm.before`): ``ThresholdBatchNorm``
     takes the neuron's threshold and shares it between branches that are added. Everything else is called with the
@@ -146,5 +146,5 @@ def widened(channels: int, width: float) -> int:
         (16, 1)
     """
     if not width > 0:
-        raise ConstraintError(f"width={width}: must be above 0")
+        raise ConstraintError(f"width={width}: must be above 0", fix="width=1.0, the channels of the paper")
     return max(1, round(channels * width))

@@ -32,7 +32,7 @@ def digits_net(
         in_channels: C of the images.
         image_size: height and width, multiples of 2.
         neuron: makes each of the 2 neurons.
-        norm: makes the norm behind each convolution, from its channels; None for none.
+        norm: makes the norm after each convolution, from its channels; None for none.
         readout: makes what turns [T, N, K] into [N, K].
         encoder: makes what turns [N, C, H, W] into [T, N, C, H, W], from T.
         width: multiplies the channels.

@@ -53,7 +53,7 @@ def resnet(
         in_channels: C of the images.
         image_size: height and width, multiples of 4.
         neuron: makes each of the 6n + 1 neurons, or the activations of a network without time.
-        norm: makes a norm behind each convolution, from its channels; the bare class ThresholdBatchNorm takes the
+        norm: makes a norm after each convolution, from its channels; the bare class ThresholdBatchNorm takes the
             threshold of the neuron, shared between the branches that are added; None for none.
         readout: makes what turns [T, N, K] into [N, K].
         encoder: makes what turns [N, C, H, W] into [T, N, C, H, W], from T.

@@ -38,7 +38,7 @@ def mnist_net(
     bias: bool = True,
     width: float = 1.0,
 ) -> nn.Module:
-    """Build MNISTNet: conv 15 - pool - conv 40 - pool - linear 300 - linear K, a neuron behind every layer and pool.
+    """Build MNISTNet: conv 15 - pool - conv 40 - pool - linear 300 - linear K, a neuron after every layer and pool.
 
     Convolutions are 5x5 with padding 2, without a bias; pools average 2x2; the output is the firing rate.
 
@@ -48,7 +48,7 @@ def mnist_net(
         in_channels: C of the images.
         image_size: height and width, multiples of 4.
         neuron: makes each of the 6 neurons.
-        norm: makes a norm behind each convolution, from its channels; None for none, as published.
+        norm: makes a norm after each convolution, from its channels; None for none, as published.
         readout: makes what turns [T, N, K] into [N, K].
         encoder: makes what turns [N, C, H, W] into [T, N, C, H, W], from T.
         bias: give the linear layers a bias.
@@ -101,7 +101,7 @@ def cifar_net(
     bias: bool = True,
     width: float = 1.0,
 ) -> nn.Module:
-    """Build CifarNet: conv 128, 256, pool, 512, pool, 1024, 512, linear 1024, 512, K, a neuron behind each.
+    """Build CifarNet: conv 128, 256, pool, 512, pool, 1024, 512, linear 1024, 512, K, a neuron after each.
 
     Convolutions are 3x3 with padding 1, without a bias; pools average 2x2; the output is the firing rate.
 
@@ -111,7 +111,7 @@ def cifar_net(
         in_channels: C of the images.
         image_size: height and width, multiples of 4.
         neuron: makes each of the 10 neurons.
-        norm: makes a norm behind each convolution, from its channels; the bare class ThresholdBatchNorm takes the
+        norm: makes a norm after each convolution, from its channels; the bare class ThresholdBatchNorm takes the
             threshold of the neuron; None for none.
         readout: makes what turns [T, N, K] into [N, K].
         encoder: makes what turns [N, C, H, W] into [T, N, C, H, W], from T.

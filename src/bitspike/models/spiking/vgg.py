@@ -23,7 +23,7 @@ from bitspike.models.spiking.blocks import (
 from bitspike.nn import IF, LIF, RateReadout, Repeat, ThresholdBatchNorm
 
 STAGES_9 = ((64, 64), (128, 128), (256, 256, 256))
-"""Channels of the convolutions of VGG9; a pool behind every stage."""
+"""Channels of the convolutions of VGG9; a pool after every stage."""
 
 LAYERS_11 = ((64, 1), (128, 2), (256, 1), (256, 2), (512, 1), (512, 2), (512, 1), (512, 2))
 """Channels and stride of the convolutions of VGG11."""
@@ -49,7 +49,7 @@ def vgg9(
 ) -> nn.Module:
     """Build VGG9: conv 64, 64, pool, 128, 128, pool, 256, 256, 256, pool, linear 1024, linear K.
 
-    Convolutions are 3x3 with padding 1. No layer has a bias. A norm and a neuron stand behind every layer but the last,
+    Convolutions are 3x3 with padding 1. No layer has a bias. A norm and a neuron stand after every layer but the last,
     whose currents are the logits. Pools take spikes and hand on their means.
 
     Args:
@@ -58,7 +58,7 @@ def vgg9(
         in_channels: C of the images.
         image_size: height and width, multiples of 8.
         neuron: makes each of the 8 neurons.
-        norm: makes a norm behind each layer but the last, from its channels; the bare class ThresholdBatchNorm takes
+        norm: makes a norm after each layer but the last, from its channels; the bare class ThresholdBatchNorm takes
             the threshold of the neuron; None for none.
         pool: makes each of the 3 pools, which halve height and width.
         readout: makes what turns [T, N, K] into [N, K].
@@ -115,7 +115,7 @@ def vgg11(
 ) -> nn.Module:
     """Build VGG11: eight 3x3 convolutions, 64 to 512 channels, linear 4096, 4096, K; every second one strides by 2.
 
-    Nothing is pooled, which keeps the network convertible. A norm and a neuron stand behind every layer but the last,
+    Nothing is pooled, which keeps the network convertible. A norm and a neuron stand after every layer but the last,
     whose currents are the logits and which alone has a bias. One definition makes the spiking network and the
     networks without time, ``vgg11(steps=None, neuron=nn.ReLU)`` and ``neuron=lambda: QuantReLU(bits=4)``: weights and
     norms have the same names in all three, and the clip of ``neuron5`` belongs to what stands at ``neuron5`` elsewhere.
@@ -126,7 +126,7 @@ def vgg11(
         in_channels: C of the images.
         image_size: height and width, multiples of 16.
         neuron: makes each of the 10 neurons, or the activations of a network without time.
-        norm: makes a norm behind each layer but the last, from its channels; the bare class ThresholdBatchNorm takes
+        norm: makes a norm after each layer but the last, from its channels; the bare class ThresholdBatchNorm takes
             the threshold of the neuron; None for none.
         readout: makes what turns [T, N, K] into [N, K].
         encoder: makes what turns [N, C, H, W] into [T, N, C, H, W], from T.

@@ -77,7 +77,7 @@ Model = Annotated[DigitsNet | MNISTNet | CifarNet | VGG9 | VGG11 | ResNet, Field
 class Factory(Value):
     """A network that a function makes, and the file of its trained weights.
 
-    ``factory`` is ``module:function`` or ``file.py:function``; modules and files are looked for beside the recipe
+    ``factory`` is ``module:function`` or ``file.py:function``; modules and files are looked for next to the recipe
     (``folder``, filled in on load), then in the working directory, then among the installed ones. ``weights`` is a
     safetensors file or one that torch saved; ``key`` names the entry of the latter that holds the state, ``prefix`` is
     taken off its names. ``weights: null`` leaves those that the factory gives it: its own, or initial ones that are
