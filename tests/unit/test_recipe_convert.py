@@ -13,8 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from bitspike.conversion.convert import convert
-from bitspike.conversion.correct.walk import PIPELINES, Kind
-from bitspike.conversion.settings import Settings
+from bitspike.conversion.settings import PIPELINES, Kind, Procedure, Settings
 from bitspike.data import Normalization
 from bitspike.errors import ConstraintError, PackageError, RecipeError
 from bitspike.models.digits_ann import digits_ann
@@ -200,6 +199,8 @@ def test_normalization_is_that_of_torchvision() -> None:
 
 def test_every_choice_of_a_conversion_is_an_argument_with_the_same_default() -> None:
     arguments = {n: p.default for n, p in inspect.signature(convert).parameters.items()}
+    for name, field in Procedure.__dataclass_fields__.items():
+        assert arguments[name] == field.default
     arguments |= {name: field.default for name, field in Settings.__dataclass_fields__.items()}
     for name, field in Conversion.model_fields.items():
         assert name in arguments

@@ -1,8 +1,8 @@
-"""Turn any trained network into a spiking one: capture, fold, check, calibrate, build."""
+"""Turn a trained network into a spiking one; :func:`spiking_network` is the whole conversion, in the order of work."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -10,26 +10,27 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.conversion.build.records import Shifts
-from bitspike.conversion.calibrate.entering import Rates, Seen, entering, grids_of, refuse_real_layers_before
+from bitspike.conversion.calibrate.entering import Rates, Seen, entering, refuse_real_layers_before
 from bitspike.conversion.calibrate.feed import feed
-from bitspike.conversion.calibrate.find import Calibration, Rules
+from bitspike.conversion.calibrate.find import Calibration
 from bitspike.conversion.calibrate.find import calibrate as find_lambdas
-from bitspike.conversion.calibrate.thresholds import MSEThreshold
-from bitspike.conversion.converted import plain_names, saved_grids, saved_shifts, saved_values
+from bitspike.conversion.calibrate.grids import grids_of
+from bitspike.conversion.calibrate.thresholds import Rules
+from bitspike.conversion.converted import plain_names, saved_grids, saved_lambdas, saved_shifts
 from bitspike.conversion.correct.automatic import choose
-from bitspike.conversion.correct.walk import PIPELINES, Corrections, find_shifts
+from bitspike.conversion.correct.walk import find_shifts
 from bitspike.conversion.finetune.prepared import Prepared
 from bitspike.conversion.fold.fold import fold
-from bitspike.conversion.region.choose import region
+from bitspike.conversion.region.choose import region as choose_region
+from bitspike.conversion.region.choose import with_moves
 from bitspike.conversion.region.cut import core_of
 from bitspike.conversion.region.rules import raise_if, violations
-from bitspike.conversion.result import Conversion, holds_input
-from bitspike.conversion.settings import Settings
-from bitspike.errors import ConstraintError
+from bitspike.conversion.result import Conversion
+from bitspike.conversion.settings import Corrections, Procedure, Settings
 from bitspike.graph.capture.agree import agree
 from bitspike.graph.capture.from_module import capture
 from bitspike.graph.capture.guests import notes_on
-from bitspike.graph.flow import moves, neurons, ties
+from bitspike.graph.flow import neurons, ties
 from bitspike.graph.ir import WEIGHTED, Graph
 from bitspike.nn.trace import evaluation
 from bitspike.ops.grids import Grid
@@ -38,6 +39,7 @@ from bitspike.patterns import Patterns
 
 Frontend = Literal["fx", "export"]
 _FINISHING = ("include", "exclude", "input_grid", "input_bits", "samples", "correct")
+"""What :func:`finish` may be told of the procedure; its thresholds were learned, and it draws no samples."""
 
 
 @torch.inference_mode(False)  # corrections take gradients, and the result may be trained
@@ -113,16 +115,7 @@ def convert(
         (torch.Size([32, 2]), ['Input', 'Linear', 'Neuron', 'Linear', 'Readout'])
     """
     settings = Settings(**choices)
-    inputs = example if isinstance(example, tuple) else (example,)
-    captured = capture(model, example, frontend=frontend, concrete_args=concrete_args, keep_real=keep_real)
-    with evaluation(model), torch.no_grad():
-        agree(captured, model, example)
-    graph = fold(captured)
-    return assemble(
-        graph,
-        inputs,
-        settings,
-        calibrate=calibrate,
+    procedure = Procedure(
         threshold=threshold,
         include=include,
         exclude=exclude,
@@ -131,98 +124,95 @@ def convert(
         samples=samples,
         seed=seed,
         correct=correct,
+    )
+    graph = capture(model, example, frontend=frontend, concrete_args=concrete_args, keep_real=keep_real)
+    with evaluation(model), torch.no_grad():
+        agree(graph, model, example)
+    return spiking_network(
+        fold(graph),
+        example,
+        settings,
+        procedure,
+        calibrate=calibrate,
         known=calibrate.inputs if isinstance(calibrate, Calibration) else None,
         notes=notes_on(model),
     )
 
 
-def assemble(
+def spiking_network(
     graph: Graph,
-    inputs: tuple[Tensor, ...],
+    example: Tensor | tuple[Tensor, ...],
     settings: Settings,
+    procedure: Procedure,
     *,
-    calibrate: Iterable[Any] | Tensor | Mapping[str, Tensor],
+    calibrate: Any,
     data: Any = None,
-    threshold: Rules | None = None,
-    include: Patterns | None = None,
-    exclude: Patterns = (),
-    input_grid: Grid | None = None,
-    input_bits: int = 8,
-    samples: int = 1024,
-    seed: int = 0,
-    correct: Corrections | Literal["auto"] | None = None,
     known: Mapping[str, Seen] | None = None,
     notes: tuple[str, ...] = (),
 ) -> nn.Module:
-    """Make the spiking network of a folded graph; arguments as :func:`convert`, ``notes`` on what was captured.
+    """Convert a folded graph, step by step.
 
-    ``data`` is what the input's grid and corrections are read from where ``calibrate`` holds values, and ``known`` what
-    an earlier calibration saw of what enters; without either the example has to do, and a note says so.
+    Args:
+        graph: whole, folded.
+        example: one or more inputs as the model takes them.
+        settings, procedure: the choices.
+        calibrate: as of :func:`convert`.
+        data: where ``calibrate`` holds values, what the input's grid and corrections are read from.
+        known: what an earlier calibration saw of what enters; without it and without ``data`` the example has to do,
+            and a note says so.
+        notes: on what was captured.
     """
-    if threshold is None and isinstance(correct, str) and correct in PIPELINES:
-        threshold = MSEThreshold(initial=settings.initial)
+    # Region: which operations become spikes, and whether they can.
     settings.refuse_idle_patterns(op.path for op in graph if op.kind in WEIGHTED)
-    chosen = _with_moves(graph, region(graph, include, exclude))
-    raise_if(violations(graph, chosen))
-    core = core_of(graph, chosen)
+    region = with_moves(graph, choose_region(graph, procedure.include, procedure.exclude))
+    raise_if(violations(graph, region))
+    core = core_of(graph, region)
     if settings.coding == "events":
         refuse_real_layers_before(graph, core)
-    at = neurons(core)
-    record: dict[str, Any]
-    given = isinstance(calibrate, Mapping)
-    source = calibrate if not given else [inputs] if data is None else data
+
+    # Data: read once, used for the values of spikes, the input's grid and the corrections.
+    inputs = example if isinstance(example, tuple) else (example,)
+    state = plain_names(calibrate) if isinstance(calibrate, Mapping) else None
+    alone = state is not None and data is None
+    source = calibrate if state is None else [inputs] if alone else data
     rates = Rates(graph, settings.steps, source) if settings.coding == "events" and source is not None else None
-    batches = list(feed(graph, source if rates is None else rates, samples=samples))  # read once, used three times
-    saved, kept = dict[str, Grid](), Shifts()
-    if isinstance(calibrate, Mapping):
-        calibrate = plain_names(calibrate)
-        kept = saved_shifts(calibrate) if correct == "auto" else kept
-        calibrate, saved = saved_values(calibrate), saved_grids(calibrate)
-        missing = [id for id in at if id not in calibrate]
-        if missing:
-            raise ConstraintError(f"convert(calibrate=...): no value is given for {', '.join(missing)}")
-        lambdas: Mapping[str, Tensor] = {id: calibrate[id] for id in at}
-        record = {"statistic": "given"}
-    else:
-        tied = ties(core) if settings.concat == "tie" else []
-        found = find_lambdas(
-            graph, batches, threshold, steps=settings.steps, at=at, samples=samples, ties=tied, seed=seed
+    batches = list(feed(graph, source if rates is None else rates, samples=procedure.samples))
+    number = sum(len(batch[0]) for batch in batches)
+
+    # Calibration: what one spike of each neuron is worth.
+    at = neurons(core)
+    if state is None:
+        rules, tied = procedure.rules(settings), ties(core) if settings.concat == "tie" else []
+        samples, seed = procedure.samples, procedure.seed
+        calibration = find_lambdas(
+            graph, batches, rules, steps=settings.steps, at=at, samples=samples, ties=tied, seed=seed
         )
-        lambdas, record, notes = dict(found), found.manifest(), notes + found.notes
+        lambdas, manifest, notes = calibration.lambdas, calibration.manifest(), notes + calibration.notes
+    else:
+        lambdas, manifest = saved_lambdas(state, at), {"statistic": "given"}
     if settings.reset == "hard":
         notes += ("W205: a reset to zero loses what exceeds the threshold: rates never converge to the activations",)
-    alone = given and data is None
-    seen, said = entering(graph, core, batches, inputs, rates=rates, known=known, alone=alone)
-    grids, more = grids_of(graph, seen, settings, given=input_grid, bits=input_bits)
-    notes += () if saved else (*(said if input_grid is None else ()), *more)
-    grids |= saved
-    choice = choose(correct, core, settings, given=given, kept=kept, samples=sum(len(batch[0]) for batch in batches))
+
+    # The grid of what enters: that of the state, the one that was asked for, or what the data need.
+    seen, seen_notes = entering(graph, core, batches, inputs, rates=rates, known=known, alone=alone)
+    grids, grid_notes = grids_of(graph, seen, settings, asked=procedure.input_grid, bits=procedure.input_bits)
+    if saved := saved_grids(state or {}):
+        grids |= saved
+    else:
+        notes += (seen_notes if procedure.input_grid is None else ()) + grid_notes
+
+    # Corrections: chosen here, measured layer by layer on a network without them, and built in.
+    shifts = saved_shifts(state or {}) if procedure.correct == "auto" else Shifts()
+    choice = choose(procedure.correct, core, settings, given=state is not None, kept=shifts, samples=number)
     notes += choice.notes
     if alone and choice.measured:
         notes += ("W206: corrections were measured on the example alone; data=loader would do better",)
-    made = Conversion(
-        graph, frozenset(chosen), lambdas, grids, settings, record, shifts=kept, notes=notes,
-        correction=choice.manifest(),
-    )  # fmt: skip
+    conversion = Conversion(
+        graph, region, lambdas, grids, settings, manifest, shifts=shifts, notes=notes, correction=choice.manifest()
+    )
     if choice.measured:
-        made = replace(made, shifts=find_shifts(made, batches, kinds=choice.kinds, samples=choice.samples, seed=seed))
-    return made.assemble()
-
-
-def _with_moves(graph: Graph, region: Collection[str]) -> frozenset[str]:
-    """Take in what only moves values on their way into a region.
-
-    What moves the network's own input belongs to the network of integers, so that this takes what the network takes.
-    What cuts one value into several does too, because the integer form has one input.
-    """
-    before = {i for op in graph if op.id in region for i in op.inputs if i not in region}
-    readers, taken, several = graph.readers(), set(region), len(before) > 1
-    for op in reversed(graph.ops):
-        plain = moves(op) and "value" not in op.attrs and (several or holds_input(graph, op.id))
-        if op.id in before and plain and all(reader.id in taken for reader in readers[op.id]):
-            taken.add(op.id)
-            before = before - {op.id} | set(op.inputs)
-    return frozenset(region if several and len(before) > 1 else taken)
+        shifts = find_shifts(conversion, batches, kinds=choice.kinds, samples=choice.samples, seed=procedure.seed)
+    return replace(conversion, shifts=shifts).assemble()
 
 
 @torch.inference_mode(False)
@@ -250,23 +240,21 @@ def finish(prepared: Prepared, example: Tensor | tuple[Tensor, ...], *, data: An
         torch.Size([32, 2])
     """
     prepared = unwrapped(prepared)
-    other = {k: choices.pop(k) for k in list(choices) if k in _FINISHING}
-    other = {"include": prepared.include, "exclude": prepared.exclude} | other
+    own: dict[str, Any] = {"include": prepared.include, "exclude": prepared.exclude, "correct": None}
+    own |= {name: choices.pop(name) for name in _FINISHING if name in choices}
     settings = replace(prepared.settings, **({"tolerance": 1e-3} | choices))
-    inputs = example if isinstance(example, tuple) else (example,)
     was_training = prepared.training
     prepared.eval()
     try:
-        made = assemble(
+        return spiking_network(
             prepared.graph(),
-            inputs,
+            example,
             settings,
+            Procedure(**own),
             calibrate=prepared.lambdas(),
             data=data,
             known=prepared.entering,
             notes=prepared.brought,
-            **other,
         )
     finally:
         prepared.train(was_training)
-    return made

@@ -12,7 +12,7 @@ state_dict carries them, so that weights never run with the numbers of another c
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from bitspike.conversion.build.records import Shifts
+from bitspike.errors import ConstraintError
 from bitspike.nn import Encoder, Gain, Neuron
 from bitspike.nn.counts import Codes
 from bitspike.ops.grids import Grid
@@ -145,16 +146,24 @@ def plain_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
-def saved_values(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the values of spikes in the state_dict of a converted network; a mapping by operation stays what it is.
+def saved_lambdas(state: Mapping[str, Tensor], at: Iterable[str]) -> dict[str, Tensor]:
+    """Return the values of spikes of some neurons, from a saved state or from a mapping by operation.
+
+    Raises:
+        ConstraintError: a neuron has no value.
 
     Example:
-        >>> saved_values({"conversion.value.relu": torch.ones(1), "0.bias": torch.zeros(2)})
+        >>> saved_lambdas({"conversion.value.relu": torch.ones(1), "0.bias": torch.zeros(2)}, ["relu"])
         {'relu': tensor([1.])}
     """
     start = f"{_KEY}value."
-    found = {key.removeprefix(start): value for key, value in state.items() if key.startswith(start)}
-    return found or dict(state)
+    values = {key.removeprefix(start): value for key, value in state.items() if key.startswith(start)} or state
+    if missing := [id for id in at if id not in values]:
+        raise ConstraintError(
+            f"convert(calibrate=...): no value is given for {', '.join(missing)}",
+            fix="batches of data instead, or the state_dict of a network converted with the same include and exclude",
+        )
+    return {id: values[id] for id in at}
 
 
 def saved_shifts(state: Mapping[str, Tensor], *, prefix: str = "") -> Shifts:

@@ -15,10 +15,9 @@ from bitspike.conversion.build.network import build
 from bitspike.conversion.build.records import LayerReport, Shifts
 from bitspike.conversion.converted import Converted, with_record
 from bitspike.conversion.host import host_work
-from bitspike.conversion.region.cut import core_of, covers, replaced
+from bitspike.conversion.region.cut import core_of, covers, is_moved_input, replaced
 from bitspike.conversion.settings import Settings
 from bitspike.errors import ConstraintError
-from bitspike.graph.flow import moves
 from bitspike.graph.ir import Graph
 from bitspike.graph.rebuild import evaluate, rebuild, values
 from bitspike.ops.entering import Clipped, put
@@ -79,7 +78,7 @@ class Conversion:
     @property
     def reads_input(self) -> bool:
         """Whether what enters the spiking part are values of the network's own input, and nothing computed of them."""
-        return all(holds_input(self.graph, op.id) for op in self.core if op.kind == "input")
+        return all(is_moved_input(self.graph, op.id) for op in self.core if op.kind == "input")
 
     @property
     def host(self) -> tuple[str, ...]:
@@ -196,12 +195,6 @@ def _refuse_other_coding(before: str, now: str, grids: Mapping[str, Grid]) -> No
             f"build(coding={now!r}): the input was calibrated for coding={before!r} ({said})",
             fix=f"bs.convert(model, example, calibrate=..., coding={now!r})",
         )
-
-
-def holds_input(graph: Graph, id: str) -> bool:
-    """Tell whether an operation gives values of the network's input, moved or with a border around them."""
-    op = graph[id]
-    return op.kind == "input" or (moves(op) and holds_input(graph, op.inputs[0]))
 
 
 def conversion_of(network: nn.Module) -> Conversion:

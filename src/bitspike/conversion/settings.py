@@ -1,15 +1,20 @@
-"""What a conversion is told: one frozen object, which also travels with its result."""
+"""All options of ``bs.convert``, each defined once.
+
+:class:`Settings` says which network results and travels with it; :class:`Procedure` says what is converted, and how its
+thresholds, grids and corrections are found. Recipes and the command line offer the same words; a test compares them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from bitspike.conversion.calibrate.thresholds import MSEThreshold, Rules
 from bitspike.errors import ConstraintError
 from bitspike.nn import IF, Neuron
-from bitspike.ops.grids import Fire, Reset
-from bitspike.patterns import last_match, matching
+from bitspike.ops.grids import Fire, Grid, Reset
+from bitspike.patterns import Patterns, last_match, matching
 from bitspike.weights.scales import Max, ScaleRule
 
 Coding = Literal["direct", "split", "rate", "bernoulli", "events"]
@@ -21,7 +26,16 @@ AveragePool = Literal["sum", "neuron"]
 """An average pool adds up and the next layer divides; or it is a neuron of its own that fires once per window."""
 
 Concat = Literal["tie", "fold"]
-"""What neurons that are put side by side share: one value of a spike, or nothing."""
+"""How ``torch.cat`` is handled: all concatenated neurons have one value of a spike; or each keeps its own, and the
+matching input channels of the next layer are scaled."""
+
+Kind = Literal["bias", "potential", "weights", "least_squares"]
+"""What is corrected: the bias of every step, the potential before the first one, the weights by gradient descent on the
+layer's rounded output, or weights and bias by least squares on what the layer adds up."""
+Pipeline = Literal["light", "advanced"]
+Corrections = Kind | Pipeline | Sequence[Kind]
+PIPELINES: dict[str, tuple[Kind, ...]] = {"light": ("bias",), "advanced": ("weights", "potential")}
+"""Source: Li et al., ICML 2021 (arXiv 2106.06984), section 4; thresholds of least squared error belong to both."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +60,8 @@ class Settings:
         max_fraction_bits: the most bits of the potential below one count; 0 for chips without a shifter.
         multiplier_bits: for chips that multiply each branch of a sum: branches keep their own weight steps; None, as
             chips have it, shares one step.
-        concat: ``tie`` gives the neurons that are put side by side one value; ``fold`` leaves each its own and folds
-            them into the slices of the next weights.
+        concat: ``tie`` gives concatenated neurons one value of a spike; ``fold`` keeps one for each and scales the
+            matching input channels of the next layer.
         tolerance: how far thresholds, and biases against them, may be rounded before another bit is taken.
         rounded: False leaves thresholds and biases as good as real, to measure what their rounding costs.
 
@@ -136,3 +150,22 @@ class Settings:
 
 def _plain(bits: int | Mapping[str, int]) -> Any:
     return bits if isinstance(bits, int) else dict(bits)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Procedure:
+    """What a conversion takes in and how it measures; the arguments of ``bs.convert`` say what each word means."""
+
+    threshold: Rules | None = None
+    include: Patterns | None = None
+    exclude: Patterns = ()
+    input_grid: Grid | None = None
+    input_bits: int = 8
+    samples: int = 1024
+    seed: int = 0
+    correct: Corrections | Literal["auto"] | None = "auto"
+
+    def rules(self, settings: Settings) -> Rules | None:
+        """Return the threshold rules; a named pipeline of corrections brings its own where none are given."""
+        named = isinstance(self.correct, str) and self.correct in PIPELINES
+        return MSEThreshold(initial=settings.initial) if self.threshold is None and named else self.threshold

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,13 +11,10 @@ import torch
 from torch import Tensor
 
 from bitspike.conversion.calibrate.feed import PIECE, Batches, feed
-from bitspike.conversion.result import holds_input
-from bitspike.conversion.settings import Settings
+from bitspike.conversion.region.cut import is_moved_input
 from bitspike.errors import ConstraintError, DataError
 from bitspike.graph.ir import Graph
 from bitspike.graph.rebuild import values
-from bitspike.ops.entering import holds_whole_numbers
-from bitspike.ops.grids import Grid
 
 
 @dataclass(frozen=True)
@@ -167,7 +163,7 @@ def entering(
             )
             continue
         seen[id] = before.and_(seen[id])
-        if not holds_input(graph, id):
+        if not is_moved_input(graph, id):
             notes.append(
                 f"W206: {id} is computed by real layers, and its range is that of the calibration before they were "
                 "trained; where they were, data=loader would tell it"
@@ -177,7 +173,7 @@ def entering(
 
 def _moved_from(graph: Graph, id: str) -> str:
     """Return the input whose values an operation moves; the operation itself where it computes."""
-    return _moved_from(graph, graph[id].inputs[0]) if holds_input(graph, id) and graph[id].inputs else id
+    return _moved_from(graph, graph[id].inputs[0]) if is_moved_input(graph, id) and graph[id].inputs else id
 
 
 def refuse_real_layers_before(graph: Graph, core: Graph) -> None:
@@ -186,112 +182,9 @@ def refuse_real_layers_before(graph: Graph, core: Graph) -> None:
     Raises:
         ConstraintError: what enters the spiking part is no value of the network's own input.
     """
-    if computed := [op.id for op in core if op.kind == "input" and not holds_input(graph, op.id)]:
+    if computed := [op.id for op in core if op.kind == "input" and not is_moved_input(graph, op.id)]:
         raise ConstraintError(
             f"convert(coding='events'): spikes and counts are inputs of the network, and {', '.join(computed)}, which "
             "enters the spiking part, is computed by layers that stay real",
             fix="let the first layers spike too (include=None), or coding='direct' on frames that are summed over time",
         )
-
-
-def grids_of(
-    graph: Graph,
-    seen: Mapping[str, Seen],
-    settings: Settings,
-    *,
-    given: Grid | None = None,
-    bits: int = 8,
-) -> tuple[dict[str, Grid], tuple[str, ...]]:
-    """Return the integer grid of what enters the spiking part, by entry, and notes.
-
-    Args:
-        graph: whole.
-        seen: by entry, what its values were.
-        settings: coding and steps.
-        given: takes the place of what would be read from the values.
-        bits: of a code, 2 to 16.
-
-    Raises:
-        ConstraintError: the values or the given grid do not fit the coding, or ``bits`` is out of range.
-    """
-    events, notes = settings.coding == "events", list[str]()
-    if given is not None:
-        if events and not holds_whole_numbers(given):
-            raise ConstraintError(
-                f"convert(coding='events', input_grid={given}): spikes and counts are whole numbers",
-                fix="bs.Grid(1.0, 0, 1) for spikes, bs.Grid(1.0, 0, MOST) for counts",
-            )
-        return dict.fromkeys(seen, given), ()
-    if not 2 <= bits <= 16:
-        raise ConstraintError(f"convert(input_bits={bits}): 2 to 16 bits are allowed")
-    grids = {}
-    for id, values_ in seen.items():
-        if settings.coding in ("rate", "bernoulli") and not (values_.low >= 0 and values_.high <= 1 + 1e-6):
-            raise ConstraintError(
-                f"convert(coding={settings.coding!r}): rates go from 0 to 1, and {id} from {values_.low:.3g} to "
-                f"{values_.high:.3g}",
-                fix="coding='direct', or images in [0, 1] and their normalization inside the model, where it is folded",
-            )
-        if events:
-            grids[id], note = event_grid(values_, settings.steps, id)
-            notes += [note] if note else []
-        else:
-            grids[id] = grid_of(values_, bits, image=holds_input(graph, id))
-            if values_.whole and not holds_whole_numbers(grids[id]) and max(-values_.low, values_.high) > 1:
-                notes.append(
-                    f"W207: {id} holds whole numbers from {values_.low:g} to {values_.high:g}, which {bits} bits round "
-                    f"to multiples of {grids[id].scale:.4g}; input_bits={_needed(values_)} would hold them exactly"
-                )
-    return grids, tuple(notes)
-
-
-def grid_of(seen: Seen, bits: int, *, image: bool) -> Grid:
-    """Return the grid that reaches from the smallest to the largest value: whole numbers stay what they are.
-
-    Example:
-        >>> grid_of(Seen(0.0, 1.0, False), 8, image=True).high, grid_of(Seen(-2.0, 1.0, False), 8, image=True).low
-        (255, -127)
-        >>> grid_of(Seen(0.0, 9.0, True), 8, image=True)
-        Grid(scale=1.0, low=0, high=255)
-    """
-    low, high = seen.low, seen.high
-    if image and low >= 0 and high <= 1:
-        return Grid(1 / (2**bits - 1), 0, 2**bits - 1)
-    reach = max(-low, high) or 1.0
-    codes = 2**bits - 1 if low >= 0 else 2 ** (bits - 1) - 1
-    exact = seen.whole and 1 < reach <= codes
-    return Grid(1.0 if exact else reach / codes, 0 if low >= 0 else -codes, codes)
-
-
-def event_grid(seen: Seen, steps: int, id: str = "the input") -> tuple[Grid, str]:
-    """Return the grid of spikes that are given step by step, or of their counts, and a note where it is guessed.
-
-    Spikes are 0 and 1 (-1 where negative ones were seen). Counts reach as far as the bits of the largest one; of rates
-    above 1 that is bounded by all of the run at one step.
-
-    Example:
-        >>> event_grid(Seen(0.0, 1.0, True, frames=True), 4), event_grid(Seen(0.0, 5.0, True, frames=True), 4)[0]
-        ((Grid(scale=1.0, low=0, high=1), ''), Grid(scale=1.0, low=0, high=7))
-    """
-    reach = max(-seen.low, seen.high)
-    if seen.frames and not seen.whole:
-        raise ConstraintError(
-            f"convert(coding='events'): spikes and counts are whole numbers, and {id} holds others, from "
-            f"{seen.low:.4g} to {seen.high:.4g}",
-            fix="frames of counts [T, N, ...]; or real values with coding='direct'",
-        )
-    most = math.ceil(reach) if seen.frames or reach <= 1 + 1e-6 else math.ceil(reach * steps - 1e-6)
-    top = 1 if most <= 1 or reach <= 1 + 1e-6 else 2 ** most.bit_length() - 1
-    grid = Grid(1.0, -top if seen.low < 0 else 0, top)
-    if seen.frames:
-        return grid, "" if top == 1 else f"W208: {id} reached {most} in calibration; its grid holds {grid.low} to {top}"
-    said = "at most 1" if top == 1 else f"up to {reach:.3g}, so counts up to {most}"
-    return grid, (
-        f"W208: {id} was calibrated with rates of {said}; its grid holds whole numbers from {grid.low} to {top}. "
-        "Frames [T, N, ...] as calibration data would tell the counts themselves, or input_grid=bs.Grid(1.0, 0, MOST)"
-    )
-
-
-def _needed(seen: Seen) -> int:
-    """Return the bits that hold whole numbers up to the largest that was seen."""
-    return math.ceil(max(-seen.low, seen.high)).bit_length() + (seen.low < 0)

@@ -13,15 +13,12 @@ from torch import Tensor
 from bitspike.conversion.calibrate.entering import Seen, seen_of
 from bitspike.conversion.calibrate.feed import Batches, feed
 from bitspike.conversion.calibrate.statistics import CAPACITY, Reservoir
-from bitspike.conversion.calibrate.thresholds import ThresholdRule, default_rule
+from bitspike.conversion.calibrate.thresholds import Rules, ThresholdRule, default_rule
 from bitspike.errors import ConstraintError, DataError
 from bitspike.graph.flow import merged, neurons
 from bitspike.graph.ir import Graph, Op
 from bitspike.graph.rebuild import values
 from bitspike.patterns import last_match, matching
-
-Rules = ThresholdRule | Mapping[str, ThresholdRule]
-"""One rule for all neurons, or rules by patterns over the paths of their operations, the last match holding."""
 
 PIECE = 32_000_000
 """Activations that are looked at together; batches are cut so that no more have to be in memory."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, asdict, dataclass
 from typing import Any
 
@@ -37,6 +38,10 @@ class ThresholdRule(ABC):
         """Return the rule as plain values for a manifest."""
         own = asdict(self)  # type: ignore[call-overload]  # every subclass is a dataclass
         return {"statistic": self.statistic, "percentile": None, "population": "all", **own}
+
+
+Rules = ThresholdRule | Mapping[str, ThresholdRule]
+"""One rule for all neurons, or rules by patterns over the paths of their operations, the last match holding."""
 
 
 @dataclass(frozen=True)

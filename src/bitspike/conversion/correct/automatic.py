@@ -15,9 +15,9 @@ from typing import Any, Literal
 from torch import Tensor
 
 from bitspike.conversion.build.records import Shifts
-from bitspike.conversion.correct.walk import Corrections, Kind, kinds_of
+from bitspike.conversion.correct.walk import kinds_of
 from bitspike.conversion.result import corrected
-from bitspike.conversion.settings import Settings
+from bitspike.conversion.settings import Corrections, Kind, Settings
 from bitspike.errors import ConstraintError
 from bitspike.graph.ir import Graph
 

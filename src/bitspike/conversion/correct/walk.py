@@ -13,7 +13,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast, get_args
 
 import torch
 from torch import Tensor, fx, nn
@@ -28,6 +28,7 @@ from bitspike.conversion.correct.corrections import bias_delta, calibrate_weight
 from bitspike.conversion.correct.least_squares import refit
 from bitspike.conversion.correct.pieces import Currents, Layer, Pieces
 from bitspike.conversion.result import Conversion
+from bitspike.conversion.settings import PIPELINES, Corrections, Kind
 from bitspike.errors import ConstraintError
 from bitspike.graph.flow import entries
 from bitspike.graph.ir import WEIGHTED, Op
@@ -35,15 +36,8 @@ from bitspike.graph.plain import like
 from bitspike.graph.rebuild import expression, values
 from bitspike.weights.codes import along
 
-Kind = Literal["bias", "potential", "weights", "least_squares"]
-"""What is corrected: the bias of every step, the potential before the first one, the weights by gradient descent on the
-layer's rounded output, or weights and bias by least squares on what the layer adds up."""
 INACTIVE = 0.1
 """What a value counts in the least squares where neither network fires: there it only has to stay below zero."""
-Pipeline = Literal["light", "advanced"]
-Corrections = Kind | Pipeline | Sequence[Kind]
-
-PIPELINES: dict[str, tuple[Kind, ...]] = {"light": ("bias",), "advanced": ("weights", "potential")}
 
 
 def kinds_of(given: Corrections) -> tuple[Kind, ...]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Iterable
 
+from bitspike.conversion.region.cut import is_moved_input
 from bitspike.errors import ConversionError
+from bitspike.graph.flow import moves
 from bitspike.graph.ir import WEIGHTED, Graph, Op
 from bitspike.graph.wires import wires
 from bitspike.patterns import Patterns, matching
@@ -41,6 +43,22 @@ def region(graph: Graph, include: Patterns | None = None, exclude: Patterns = ()
     chosen = {op.id for op in inner} if include is None else _matching(inner, include, "include")
     chosen -= _matching(inner, exclude, "exclude")
     return frozenset(_held(graph, chosen))
+
+
+def with_moves(graph: Graph, region: Collection[str]) -> frozenset[str]:
+    """Take in what only moves values on their way into a region.
+
+    What moves the network's own input belongs to the network of integers, so that this takes what the network takes.
+    What cuts one value into several does too, because the integer form has one input.
+    """
+    before = {i for op in graph if op.id in region for i in op.inputs if i not in region}
+    readers, taken, several = graph.readers(), set(region), len(before) > 1
+    for op in reversed(graph.ops):
+        plain = moves(op) and "value" not in op.attrs and (several or is_moved_input(graph, op.id))
+        if op.id in before and plain and all(reader.id in taken for reader in readers[op.id]):
+            taken.add(op.id)
+            before = before - {op.id} | set(op.inputs)
+    return frozenset(region if several and len(before) > 1 else taken)
 
 
 def detour(graph: Graph, region: Collection[str]) -> tuple[tuple[str, ...], frozenset[str]]:

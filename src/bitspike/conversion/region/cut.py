@@ -9,6 +9,7 @@ from functools import partial
 from torch import nn
 from torch.utils._pytree import TreeSpec, tree_structure
 
+from bitspike.graph.flow import moves
 from bitspike.graph.ir import Graph, Op
 
 CORE = "core"
@@ -40,6 +41,12 @@ def core_of(graph: Graph, region: Collection[str]) -> Graph:
     output = Op(id="output", kind="output", path="", inputs=exits, attrs={"structure": _structure(len(exits))})
     used = {op.module for op in inside if op.module is not None}
     return Graph((*inputs, *inside, output), {k: m for k, m in graph.modules.items() if k in used}, graph.model)
+
+
+def is_moved_input(graph: Graph, id: str) -> bool:
+    """Tell whether an operation gives values of the network's input, moved or with a border around them."""
+    op = graph[id]
+    return op.kind == "input" or (moves(op) and is_moved_input(graph, op.inputs[0]))
 
 
 def exits_of(graph: Graph, region: Collection[str]) -> list[str]:
