@@ -32,7 +32,7 @@ from bitspike.formats.c.write import c_memory
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import Integers
 from bitspike.recipe import AnyRecipe, load, shipped
-from bitspike.runs.build import words as b
+from bitspike.runs.build.data import build_data
 from bitspike.runs.folder import RECIPE
 from bitspike.runs.saved import read_network
 
@@ -111,7 +111,7 @@ def prove(
         RunError, PackageError, DataError: there is no such run, network or image set.
     """
     recipe, net = load(load(Path(run) / RECIPE), changes), read_network(run)
-    data = b.build_data(recipe)
+    data = build_data(recipe)
     some = data.test.subset(range(min(images or len(data.test), len(data.test))))
     engine = bs.Engine(net)
 

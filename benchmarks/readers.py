@@ -98,12 +98,12 @@ def _reason(error: ExportError) -> str:
 
 def _accuracies(run: str, path: Path) -> Iterator[dict[str, Any]]:
     from bitspike.recipe import load
-    from bitspike.runs.build import words as b
+    from bitspike.runs.build.data import build_data
     from bitspike.runs.folder import RECIPE
     from bitspike.runs.saved import read_network
 
     recipe, net = load(Path(run) / RECIPE), read_network(run)
-    data = b.build_data(recipe)
+    data = build_data(recipe)
     codes = bs.encode(net, data.pixels.to_input(data.test.images))
     labels = np.asarray(data.test.labels)
     (wanted,) = bs.Engine(net).run(codes).outputs.values()

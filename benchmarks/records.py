@@ -16,8 +16,7 @@ from typing import Any
 
 from bitspike.analysis.drawing.words import percent
 from bitspike.errors import BitspikeError
-from bitspike.recipe import AnyRecipe, ConvertRecipe, load, recipe_of, shipped
-from bitspike.verbs.recipes import steps_of
+from bitspike.recipe import AnyRecipe, load, recipe_of, shipped
 
 RECORDS = Path(__file__).parent / "records"
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
@@ -77,7 +76,7 @@ def compact(report: Mapping[str, Any], recipe: AnyRecipe) -> dict[str, Any]:
         "name": recipe.name,
         "experiment": digest(recipe),
         "seed": recipe.seed,
-        "steps": steps_of(recipe),
+        "steps": recipe.steps,
         "epochs": _epochs(recipe),
         **{key: report[key] for key in keys},
         "commit": _commit(),
@@ -86,8 +85,7 @@ def compact(report: Mapping[str, Any], recipe: AnyRecipe) -> dict[str, Any]:
 
 
 def _epochs(recipe: AnyRecipe) -> int:
-    sections = (recipe.finetune, recipe.over_time) if isinstance(recipe, ConvertRecipe) else (recipe.training,)
-    return sum(section.epochs for section in sections if section is not None)
+    return sum(section.epochs for section in recipe.trainings.values())
 
 
 def table(records: Iterable[Mapping[str, Any]]) -> str:
@@ -120,7 +118,7 @@ def _row(name: str, runs: list[Mapping[str, Any]]) -> str:
     published = "" if first["published"] is None else percent(first["published"]["value"])
     widths = sorted(set(first["bits"].values()))
     recipe = load(name)
-    floats = not isinstance(recipe, ConvertRecipe) and recipe.weights is None
+    floats = recipe.bits == 32
     weights = "float32" if floats else ", ".join(map(str, widths)) + (" bit" if widths == [1] else " bits")
     proven = all(r["certificate"]["equal"] for r in runs)
     agreement = min(r["agreement"]["spikes"] for r in runs)

@@ -20,8 +20,8 @@ from bitspike.runs import measure
 from bitspike.train import checkpoint
 
 Bitspike = Callable[..., tuple[int, str, str]]
-MEASURED = ("evaluate", "lower", "save", "verify", "compare")
-STAGES = ("verbs.run.fit", *(f"runs.measure.{name}" for name in MEASURED), "verbs.run.write_report")
+MEASURED = ("job.evaluate", "measure.lower", "measure.save", "measure.verify", "measure.compare")
+STAGES = ("runs.carry_out.fit", *(f"runs.{name}" for name in MEASURED), "runs.carry_out.write_report")
 """Calls in the order of a run; each is stopped once."""
 
 
@@ -101,10 +101,10 @@ def test_a_folder_that_another_process_works_in_is_left_alone(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(measure, "evaluate", stop)
+        patch.setattr("bitspike.runs.job.evaluate", stop)
         bitspike(*words)
     (tmp_path / "run" / ".being-written.partial").write_text("")
-    with files.held(tmp_path / "run") as mine:
+    with files.locked(tmp_path / "run") as mine:
         assert mine
         code, out, err = bitspike(*words, "--resume")
     assert (code, out) == (2, "")
@@ -226,7 +226,7 @@ def test_a_damaged_checkpoint_is_one_message(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(measure, "evaluate", stop)
+        patch.setattr("bitspike.runs.job.evaluate", stop)
         bitspike(*words)
     path = tmp_path / "run" / "checkpoints" / "last" / "model.safetensors"
     data = bytearray(path.read_bytes())

@@ -19,14 +19,15 @@ from bitspike.errors import ConstraintError, PackageError, RecipeError
 from bitspike.models.digits_ann import digits_ann
 from bitspike.models.resnet_cifar import resnet_cifar
 from bitspike.ops.grids import Grid
-from bitspike.recipe import ConvertRecipe, Recipe, dump, load, shipped
+from bitspike.recipe import ConvertRecipe, TrainRecipe, dump, load, shipped
 from bitspike.recipe.words.conversion import Conversion
-from bitspike.runs.build import words as b
+from bitspike.runs.build.data import build_data, build_pixels
 from bitspike.runs.build.factory import build_network
 from bitspike.runs.build.weights_file import find_chip, load_strictly, read_state
+from bitspike.runs.build.words import build_conversion
 from bitspike.runs.kinds.convert import Converted
 from bitspike.runs.sketch import blank, sketch
-from bitspike.verbs.recipes import bits_of, recipes
+from bitspike.verbs.recipes import recipes
 
 NET = """
 from torch import nn
@@ -86,7 +87,7 @@ def message(recipe: Any, *changes: str) -> str:
 
 
 def test_the_kind_tells_recipes_apart_and_none_is_train() -> None:
-    assert isinstance(load("quickstart"), Recipe)
+    assert isinstance(load("quickstart"), TrainRecipe)
     assert load("quickstart", ["kind=train"]) == load("quickstart")
     assert load("quickstart").kind == "train"
     assert "kind" not in load("quickstart").model_dump(mode="json")
@@ -140,10 +141,10 @@ def test_normalized_pixels_are_for_conversions() -> None:
     values = "{mean: [0.5], std: [0.25]}"
     assert "mean and std are for kind: convert" in message("quickstart", f"data.pixels={values}")
     recipe = converting("digits-convert", f"data.pixels={values}", "data.pixels.folded=false")
-    pixels, grid = b.build_pixels(recipe)
+    pixels, grid = build_pixels(recipe)
     assert (pixels, grid) == (Normalization(mean=(0.5,), std=(0.25,), high=16), None)
     recipe = converting("digits-convert", f"data.pixels={values}")
-    pixels, grid = b.build_pixels(recipe)
+    pixels, grid = build_pixels(recipe)
     assert (pixels, grid) == (Normalization(mean=(0.5,), std=(0.25,), high=16, folded=True), Grid(1 / 16, 0, 16))
     assert pixels.offset == (8,)  # what shifts fill the border with
     assert "data.pixels.std: is missing" in message("digits-convert", "data.pixels={mean: [0.5]}")
@@ -206,11 +207,11 @@ def test_every_choice_of_a_conversion_is_an_argument_with_the_same_default() -> 
         assert name in arguments
         if name not in ("neuron", "scale", "tolerance"):  # null leaves these to bs.convert and bs.finish
             assert field.default == arguments[name]
-    built = b.build_conversion(Conversion())
+    built = build_conversion(Conversion())
     assert set(built) <= set(arguments)
     assert "threshold" not in built
     assert built["neuron"].__name__ == "IF"
-    assert b.build_conversion(Conversion(first_bits=None))["first_bits"] is None
+    assert build_conversion(Conversion(first_bits=None))["first_bits"] is None
 
 
 def test_every_setting_is_a_key_of_recipes() -> None:
@@ -236,9 +237,9 @@ def _words(name: str) -> set[str]:
 def test_corrections_are_words_or_a_row_of_them() -> None:
     assert converting("digits-convert", "convert.correct=advanced").convert.correct == "advanced"
     row = converting("digits-convert", "convert.correct=[weights, potential]", "convert.tolerance=0.001").convert
-    assert b.build_conversion(row)["correct"] == ("weights", "potential")
-    assert b.build_conversion(row)["tolerance"] == 0.001
-    assert "tolerance" not in b.build_conversion(Conversion())
+    assert build_conversion(row)["correct"] == ("weights", "potential")
+    assert build_conversion(row)["tolerance"] == 0.001
+    assert "tolerance" not in build_conversion(Conversion())
     assert "convert.correct" in message("digits-convert", "convert.correct=[weights, light]")
 
 
@@ -255,8 +256,8 @@ def test_the_listing_names_converted_networks() -> None:
     row = rows["resnet20-cifar10-convert"]
     assert (row["kind"], row["model"], row["steps"], row["bits"]) == ("convert", "resnet_cifar", 32, 8)
     assert rows["quickstart"]["kind"] == "train"
-    assert bits_of(load("digits-convert", ["convert.bits={'*': 2, linear: 5}"])) == 5
-    assert bits_of(load("digits-convert", ["finetune.bits=3"])) == 3
+    assert load("digits-convert", ["convert.bits={'*': 2, linear: 5}"]).bits == 5
+    assert load("digits-convert", ["finetune.bits=3"]).bits == 3
 
 
 class Normalizing(nn.Module):
@@ -274,9 +275,9 @@ class Normalizing(nn.Module):
 
 def test_the_grid_of_pixels_is_for_what_is_made_of_pixels() -> None:
     recipe = converting("digits-convert", "finetune=null", "convert.steps=2", "convert.samples=20")
-    way = Converted(recipe, b.build_data(recipe))
-    assert list(way.finish(Normalizing(1).eval()).record.grids.values()) == [way.data.grid]  # type: ignore[union-attr]
-    (grid,) = way.finish(Normalizing(1, 2).eval()).record.grids.values()  # type: ignore[union-attr]
+    kind = Converted(recipe, build_data(recipe))
+    assert list(kind.finish(Normalizing(1).eval()).record.grids.values()) == [kind.data.grid]  # type: ignore[union-attr]
+    (grid,) = kind.finish(Normalizing(1, 2).eval()).record.grids.values()  # type: ignore[union-attr]
     assert grid.low < 0  # normalized on the host, since the two layers need two borders
 
 
@@ -441,11 +442,11 @@ def test_repairs_are_made_when_the_weights_are_there(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["digits-convert", "resnet20-cifar10-convert", "mnist-stbp-w4"])
 def test_a_network_is_sketched_without_weights_and_images(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bitspike.runs.build.words.load_images", lambda *a, **k: pytest.fail("images were read"))
+    monkeypatch.setattr("bitspike.runs.build.data.load_images", lambda *a, **k: pytest.fail("images were read"))
     small = ["model.arguments={depth: 8, width: 4}"] if "resnet" in name else []
     recipe = load(name, small)
     made = sketch(recipe)
-    assert made.net.steps == (recipe.convert.steps if isinstance(recipe, ConvertRecipe) else recipe.model.steps)
+    assert made.net.steps == recipe.steps
     modules = dict(made.model.named_modules())
     assert set(made.layers) == {n.path for n in made.net.weighted}
     assert set(made.layers.values()) <= set(modules)
@@ -470,6 +471,6 @@ def test_digits_ann_takes_digits() -> None:
 
 def test_a_sketch_reads_the_codes_that_the_run_reads() -> None:
     recipe = load("digits-convert")
-    assert sketch(recipe).net.input_grid == b.build_pixels(recipe)[1]
+    assert sketch(recipe).net.input_grid == build_pixels(recipe)[1]
     inside = sketch(load("digits-convert", ["convert.include=[conv2,relu2]"])).net
     assert inside.input_grid.high == 255  # what the real layers give, in 8 bits

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bitspike.errors import RecipeError
-from bitspike.recipe import Recipe, dump, load, shipped
+from bitspike.recipe import TrainRecipe, dump, load, shipped
 from bitspike.recipe.text import parse
 
 QUICKSTART = shipped()["quickstart"]
@@ -121,7 +121,7 @@ def test_values_have_to_fit_together() -> None:
 
 def test_recipes_are_found_by_name_or_path(tmp_path: Path) -> None:
     assert load(written(tmp_path)).name == "quickstart"
-    assert isinstance(load("quickstart"), Recipe)
+    assert isinstance(load("quickstart"), TrainRecipe)
     assert "there is no recipe 'quikstart'; there are digits-convert, mnist-stbp-fp32" in message("quikstart")
     assert "fix: 'quickstart'?" in message("quikstart")
     assert "there is no file nowhere/mine.yaml" in message("nowhere/mine.yaml")

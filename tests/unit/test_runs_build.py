@@ -17,8 +17,10 @@ from bitspike.nn import BernoulliCoder, SumReadout, ThresholdBatchNorm
 from bitspike.recipe import load
 from bitspike.recipe.words import conversion, data, layers, models, neurons, training, weights
 from bitspike.recipe.words.value import words_of
-from bitspike.runs.build import words as b
-from bitspike.verbs.recipes import bits_of, recipes
+from bitspike.runs.build.data import build_data
+from bitspike.runs.build.model import build_model
+from bitspike.runs.build.words import build
+from bitspike.verbs.recipes import recipes
 from bitspike.weights import codes
 
 UNIONS = [
@@ -70,9 +72,9 @@ def test_model_kinds_are_those_of_the_package() -> None:
 @pytest.mark.parametrize("norm", ["null", "{kind: batch}", "{kind: threshold}", "{kind: shift}"])
 def test_every_neuron_and_norm_builds(neuron: str, norm: str) -> None:
     recipe = load("quickstart", [f"neuron={neuron}", f"norm={norm}", "model.width=0.25"])
-    data = b.build_data(recipe)
-    net = b.build_model(recipe, data.train)
-    out = net(next(iter(b.training_batches(recipe, data)))[0])
+    data = build_data(recipe)
+    net = build_model(recipe, data.train)
+    out = net(next(iter(data.training_batches("training")))[0])
     assert out.shape == (recipe.training.batch_size, 10)
     kinds = {type(m) for m in net.modules()}
     assert resolve_name(recipe.neuron.makes) in kinds
@@ -95,43 +97,43 @@ def test_every_neuron_and_norm_builds(neuron: str, norm: str) -> None:
 )
 def test_every_scheme_builds_and_quantizes(scheme: str) -> None:
     recipe = load("quickstart", [f"weights.quantize={scheme}", "model.width=0.25"])
-    data = b.build_data(recipe)
-    found = codes(b.build_model(recipe, data.train))
+    data = build_data(recipe)
+    found = codes(build_model(recipe, data.train))
     assert set(found) == {"layer1.conv", "layer2.conv", "layer3.linear"}
-    wanted = b.build(recipe.weights.quantize)  # type: ignore[union-attr]
+    wanted = build(recipe.weights.quantize)  # type: ignore[union-attr]
     assert {c.bits for c in found.values()} == {wanted.bits}
-    assert bits_of(recipe) == wanted.bits
+    assert recipe.bits == wanted.bits
 
 
 def test_initial_weights_depend_on_the_seed_alone() -> None:
     recipe = load("quickstart", ["model.width=0.25"])
-    data = b.build_data(recipe)
+    data = build_data(recipe)
     torch.manual_seed(1)
-    one = b.build_model(recipe, data.train)
+    one = build_model(recipe, data.train)
     before = torch.get_rng_state()
-    two = b.build_model(recipe, data.train)
+    two = build_model(recipe, data.train)
     assert torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(x, y) for x, y in zip(one.parameters(), two.parameters(), strict=True))
-    other = b.build_model(load(recipe, ["seed=1"]), data.train)
+    other = build_model(load(recipe, ["seed=1"]), data.train)
     assert not all(torch.equal(x, y) for x, y in zip(one.parameters(), other.parameters(), strict=True))
 
 
 def test_data_is_parted_without_overlap_and_limited_by_class() -> None:
-    data = b.build_data(load("quickstart"))
+    data = build_data(load("quickstart"))
     assert (len(data.train), len(data.test)) == (1294, 359)
     assert data.validation is not None
     assert len(data.validation) == 144
     assert (data.grid.low, data.grid.high) == (0, 16)
-    small = b.build_data(load("quickstart", ["data.limit=50", "data.validation=10"]))
+    small = build_data(load("quickstart", ["data.limit=50", "data.validation=10"]))
     assert (len(small.train), len(small.test)) == (40, 50)
     assert min(small.test.counts()) >= 4
-    assert b.build_data(load("quickstart", ["data.validation=0", "training.keep=last"])).validation is None
+    assert build_data(load("quickstart", ["data.validation=0", "training.keep=last"])).validation is None
 
 
 def test_encoder_read_out_and_bias_reach_the_model() -> None:
     changes = ["model.encoder={kind: bernoulli, divisor: 2}", "model.readout={kind: sum}"]
     recipe = load("quickstart", changes)
-    net = b.build_model(recipe, b.build_data(recipe).train)
+    net = build_model(recipe, build_data(recipe).train)
     assert isinstance(net.encoder, BernoulliCoder)
     assert net.encoder.divisor == 2
     assert isinstance(net.readout, SumReadout)
@@ -139,10 +141,10 @@ def test_encoder_read_out_and_bias_reach_the_model() -> None:
 
 def test_a_batch_is_that_of_all_processes() -> None:
     recipe = load("quickstart", ["training.batch_size=64"])
-    data = b.build_data(recipe)
-    assert b.training_batches(recipe, data, rank=1, world_size=4).batch_size == 16
+    data = build_data(recipe)
+    assert data.training_batches("training", rank=1, world_size=4).batch_size == 16
     with pytest.raises(ConstraintError, match=r"64, which 3 processes cannot share evenly[\s\S]*batch_size=66"):
-        b.training_batches(recipe, data, world_size=3)
+        data.training_batches("training", world_size=3)
 
 
 def test_the_listing_names_papers_and_figures() -> None:
@@ -158,11 +160,11 @@ def test_the_listing_names_papers_and_figures() -> None:
 def test_a_pattern_that_matches_nothing_is_an_error() -> None:
     recipe = load("quickstart", ["weights.skip=[head]"])
     with pytest.raises(ConstraintError, match="no layer matches 'head'"):
-        b.build_model(recipe, b.build_data(recipe).train)
+        build_model(recipe, build_data(recipe).train)
 
 
 def test_float_weights_stay_float() -> None:
     recipe = load("quickstart", ["weights=null"])
-    net = b.build_model(recipe, b.build_data(recipe).train)
+    net = build_model(recipe, build_data(recipe).train)
     assert not codes(net)
     assert isinstance(net.get_submodule("layer1.conv"), nn.Conv2d)

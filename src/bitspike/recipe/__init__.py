@@ -3,9 +3,10 @@
 This package knows words and numbers only, and imports no torch; :mod:`bitspike.verbs` builds what they stand for.
 """
 
+from bitspike.recipe.any_recipe import AnyRecipe
 from bitspike.recipe.kinds.convert import ConvertRecipe
-from bitspike.recipe.kinds.train import Recipe
-from bitspike.recipe.load import AnyRecipe, load, recipe_of, shipped
+from bitspike.recipe.kinds.train import TrainRecipe
+from bitspike.recipe.load import load, recipe_of, shipped
 from bitspike.recipe.text import dump
 
-__all__ = ["AnyRecipe", "ConvertRecipe", "Recipe", "dump", "load", "recipe_of", "shipped"]
+__all__ = ["AnyRecipe", "ConvertRecipe", "TrainRecipe", "dump", "load", "recipe_of", "shipped"]

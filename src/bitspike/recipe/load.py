@@ -12,14 +12,10 @@ import yaml
 from pydantic import ValidationError
 
 from bitspike.errors import RecipeError
-from bitspike.recipe.kinds.convert import ConvertRecipe
-from bitspike.recipe.kinds.train import Recipe
+from bitspike.recipe.any_recipe import AnyRecipe
+from bitspike.recipe.kinds import USUAL, kinds
 from bitspike.recipe.problems import problems
 from bitspike.recipe.text import Place, Text, parse, parse_value
-
-AnyRecipe = Recipe | ConvertRecipe
-KINDS: dict[str, type[Recipe] | type[ConvertRecipe]] = {"train": Recipe, "convert": ConvertRecipe}
-"""What a recipe's ``kind`` stands for; one without it is of kind train."""
 
 
 def shipped() -> dict[str, str]:
@@ -29,7 +25,7 @@ def shipped() -> dict[str, str]:
 
 
 def load(recipe: str | Path | AnyRecipe, set: Iterable[str] = ()) -> AnyRecipe:
-    """Return a recipe, checked as a whole: a :class:`Recipe`, or a :class:`ConvertRecipe` where its kind says so.
+    """Return a recipe, checked as a whole: an object of the class that belongs to its kind.
 
     Args:
         recipe: the name of a shipped one, the path of a YAML file, or a recipe.
@@ -40,7 +36,7 @@ def load(recipe: str | Path | AnyRecipe, set: Iterable[str] = ()) -> AnyRecipe:
             line, what was found and what is allowed.
 
     Example:
-        >>> load("quickstart", ["training.epochs=1"]).training.epochs
+        >>> load("quickstart", ["training.epochs=1"]).trainings["training"].epochs
         1
     """
     text, source, folder = _read(recipe)
@@ -49,16 +45,19 @@ def load(recipe: str | Path | AnyRecipe, set: Iterable[str] = ()) -> AnyRecipe:
     for change in set:
         values, place = _change(values, change)
         changed[place] = f"--set {change}"
-    kind = values.get("kind", "train")
-    if not isinstance(kind, str) or kind not in KINDS:
+    kind, known = values.get("kind", USUAL), kinds()
+    if not isinstance(kind, str) or kind not in known:
         where = _origin(("kind",), text, changed)
-        raise RecipeError(f"{source}, {where}: kind: found {kind!r}; allowed are {', '.join(KINDS)}")
+        raise RecipeError(
+            f"{source}, {where}: kind: found {kind!r}; allowed are {', '.join(known)}",
+            fix=f"write one of these kinds; without the key a recipe is of kind {USUAL}",
+        )
     try:
-        return KINDS[kind].model_validate(_with_folder(values, folder))
+        return known[kind].model_validate(values if folder is None else known[kind].lying_in(folder, values))
     except ValidationError as error:
-        found = problems(error, values, KINDS[kind])
-    found.sort(key=lambda problem: text.line(problem.place))
-    lines = [f"  {_origin(problem.place, text, changed)}: {problem.text}" for problem in found]
+        wrong = problems(error, values, known[kind])
+    wrong.sort(key=lambda problem: text.line(problem.place))
+    lines = [f"  {_origin(problem.place, text, changed)}: {problem.text}" for problem in wrong]
     count = f"{len(lines)} problem{'s' if len(lines) > 1 else ''}"
     raise RecipeError("\n".join([f"{source} has {count}", *lines]))
 
@@ -73,9 +72,9 @@ def recipe_of(values: Mapping[str, Any]) -> AnyRecipe:
         >>> recipe_of(load("quickstart").model_dump(mode="json")) == load("quickstart")
         True
     """
-    kind = values.get("kind", "train")
+    kind = values.get("kind", USUAL)
     try:
-        return KINDS[kind].model_validate(values)
+        return kinds()[kind].model_validate(values)
     except (KeyError, TypeError, ValidationError) as error:
         raise RecipeError(f"these values are no recipe of kind {kind!r}: {error}") from error
 
@@ -86,14 +85,6 @@ def _origin(place: Place, text: Text, changed: Mapping[Place, str]) -> str:
     # A mapping that stands nowhere in the file came with the change of one of its keys.
     brought = [change for key, change in changed.items() if place not in text.lines and key[: len(place)] == place]
     return next((changed[p] for p in around if p in changed), next(iter(brought), f"line {text.line(place)}"))
-
-
-def _with_folder(values: Any, folder: Path | None) -> Any:
-    """Let a recipe that names files know where it lay itself, unless it says so."""
-    model = values.get("model")
-    if folder is None or values.get("kind") != "convert" or not isinstance(model, Mapping) or "folder" in model:
-        return values
-    return {**values, "model": {**model, "folder": str(folder)}}
 
 
 def _read(recipe: str | Path | AnyRecipe) -> tuple[Text, str, Path | None]:

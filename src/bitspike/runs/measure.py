@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from bitspike.analysis.ledger.analyze import analyze
 from bitspike.analysis.report.activity import Recorder, raster
 from bitspike.analysis.report.detail import ReportDetail
-from bitspike.data import Batches
-from bitspike.hardware.chips.check import check
 from bitspike.integer.bounds.widths import widths
 from bitspike.integer.codes import encode
 from bitspike.integer.network import IntegerNetwork
@@ -25,78 +21,63 @@ from bitspike.integer.verify import verify
 from bitspike.lowering.agreement import compare
 from bitspike.lowering.lower import lower
 from bitspike.nn import Neuron
-from bitspike.recipe import AnyRecipe, ConvertRecipe
-from bitspike.runs.build import words as b
-from bitspike.runs.build.weights_file import find_chip
+from bitspike.runs.build.data import Data
 from bitspike.runs.environment import environment
-from bitspike.runs.kinds.way import Way
-from bitspike.runs.record import checks_of, describe_conversion, epochs_of, kept_epoch, seconds_of
-from bitspike.runs.stages import Clock
-from bitspike.train import Evaluation, History, evaluate
-from bitspike.train.launch import choose_device
+from bitspike.runs.job import Job
+from bitspike.runs.record import checks_of, epochs_of, seconds_of
+from bitspike.train import Evaluation, History
 
 GOLDEN = 2
-"""Test images among the golden vectors, beside the six made ones."""
+"""Test images among the golden vectors, next to the six synthetic inputs."""
 
 
-def measure(
-    recipe: AnyRecipe,
-    data: b.Data,
-    way: Way,
-    model: nn.Module,
-    history: History | None,
-    folder: Path,
-    clock: Clock,
-) -> tuple[dict[str, Any], ReportDetail]:
-    """Make the spiking network, measure it, lower it, prove the integers, and put the report together."""
-    test, training, device = (
-        b.evaluation_batches(recipe, data, data.test),
-        b.training_of(recipe),
-        choose_device(recipe.device),
-    )
-    task = data.test.task
-    beside = way.beside(model, test, clock)
-    with clock.stage("convert") if isinstance(recipe, ConvertRecipe) else nullcontext():
-        made = way.finish(model)
-    network = made.network
+def measure(job: Job, history: History | None, folder: Path) -> tuple[dict[str, Any], ReportDetail]:
+    """Make the spiking network, measure it, lower it, prove the integers, and put the report together.
+
+    Args:
+        job: whose model is trained.
+        history: of the training; None where nothing was trained.
+        folder: of the run, which receives the integers and the ledger.
+    """
+    kind, clock, data, seed = job.kind, job.clock, job.data, job.recipe.seed
+    baselines = kind.baselines(job.model, job.test, clock)
+    spiking = job.spiking
+    network = spiking.network
     with clock.stage("evaluate"):
-        network.to(device)
-        loss = None if training is None else b.build(training.loss)
-        with Recorder(network) as recorder, way.watched(made) as heard:
-            tested = evaluate(network, test, loss=loss, seed=recipe.seed, task=task)
-        steps = way.by_step(made, test, tested, None if heard is None else heard.accuracies(data.test.labels))
-        validation = _validation(recipe, data, network, history)
+        with Recorder(network) as recorder, kind.listening(spiking) as prefixes:
+            tested = job.evaluate(network)
+        steps = kind.by_step(
+            spiking, job.test, tested, None if prefixes is None else prefixes.accuracies(data.test.labels)
+        )
+        validation = kind.validation(network, history)
         network.to("cpu")
-    images, labels = next(iter(test))
+    images, labels = next(iter(job.test))
     example = images[:1]
     with clock.stage("lower"):
-        net = lower(network, example, grid=made.grid, precision=made.precision)
-        shown = made.enter(images[:GOLDEN])
-        codes = encode(net, shown, generator=torch.Generator().manual_seed(recipe.seed))
-        save(net, folder / "network", vectors=golden(net, codes, labels[:GOLDEN].numpy(), seed=recipe.seed))
-    proven = _proven(recipe, data)
+        net = lower(network, example, grid=spiking.grid, precision=spiking.precision)
+        codes = encode(net, spiking.enter(images[:GOLDEN]), generator=torch.Generator().manual_seed(seed))
+        save(net, folder / "network", vectors=golden(net, codes, labels[:GOLDEN].numpy(), seed=seed))
     with clock.stage("verify"):
-        certificate = verify(net, made.entered(proven), folder=folder / "network")
+        certificate = verify(net, spiking.entering(job.proof), folder=folder / "network")
     with clock.stage("compare"):
-        agreement = compare(network, net, proven, seed=recipe.seed, task=task)
-    whole = proven.image_set is data.test
-    layers = widths(net)
+        agreement = compare(network, net, job.proof, seed=seed, task=job.task)
+    whole, metric = job.proof.image_set is data.test, job.task.wording.metric
     report: dict[str, Any] = {
         "schema": 1,
-        "recipe": recipe.model_dump(mode="json"),
-        task.wording.metric: {
+        "recipe": job.recipe.model_dump(mode="json"),
+        metric: {
             "test": tested.accuracy,
             "validation": validation,
             "by_step": steps,
             "lowered": agreement.lowered_accuracy if whole else None,
-            **beside,
+            **baselines,
         },
-        "published": None if recipe.published is None else recipe.published.model_dump(mode="json"),
-        "expected": None if recipe.expect is None else recipe.expect.model_dump(mode="json"),
+        "published": None if job.recipe.published is None else job.recipe.published.model_dump(mode="json"),
+        "expected": None if job.recipe.expect is None else job.recipe.expect.model_dump(mode="json"),
         "certificate": certificate.to_dict(),
         "agreement": {
             "spikes": agreement.spikes,
-            f"{task.wording.metric}_difference": agreement.accuracy_difference,
+            f"{metric}_difference": agreement.accuracy_difference,
             "samples": agreement.samples,
         },
         "bits": net.weight_bits(),
@@ -106,49 +87,25 @@ def measure(
             "package": sum(f.stat().st_size for f in (folder / "network").iterdir()),
         },
         "widths": [
-            {"layer": w.layer, "accumulator_bits": w.accumulator_bits, "membrane_bits": w.membrane_bits} for w in layers
+            {"layer": w.layer, "accumulator_bits": w.accumulator_bits, "membrane_bits": w.membrane_bits}
+            for w in widths(net)
         ],
-        "notes": [*(() if made.record is None else made.record.notes), *net.notes],
+        "notes": [*(() if spiking.record is None else spiking.record.notes), *net.notes],
         "activity": {name: layer.to_dict() for name, layer in recorder.layers().items()},
         "seconds": {},
         "epochs": epochs_of(history),
-        "seed": recipe.seed,
-        "environment": environment(history, device),
+        "seed": job.recipe.seed,
+        "environment": environment(history, job.device),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    if made.record is not None:
-        report["conversion"] = describe_conversion(made)
-    if isinstance(recipe, ConvertRecipe) and recipe.chip is not None:
-        report["chip"] = check(net, find_chip(recipe.chip, recipe.model.folder)).to_dict()
-    if isinstance(recipe, ConvertRecipe) and recipe.analysis is not None:
-        with clock.stage("analyze"):
-            ledger = analyze(network, test, samples=recipe.analysis.samples, seed=recipe.seed, task=task)
-            ledger.write(folder / "ledger")
-        report["ledger"] = ledger.to_dict()
+    report |= kind.findings(spiking, net, job.test, folder, clock)
     report["seconds"] = seconds_of(clock, history)
     report["checks"] = checks_of(report)
     return report, _detail(data, network, net, tested, example)
 
 
-def _validation(recipe: AnyRecipe, data: b.Data, network: nn.Module, history: History | None) -> float | None:
-    """Return the accuracy on the images held out: of the epoch that was kept, or of what was converted."""
-    if isinstance(recipe, ConvertRecipe):
-        held = data.validation
-        batches = None if held is None else b.evaluation_batches(recipe, data, held)
-        return None if batches is None else evaluate(network, batches, seed=recipe.seed, task=data.test.task).accuracy
-    assert history is not None
-    return kept_epoch(history).validation_accuracy
-
-
-def _proven(recipe: AnyRecipe, data: b.Data) -> Batches:
-    """Return the test images that are proven: all, or as many as the recipe says."""
-    most = recipe.evaluation.proof if isinstance(recipe, ConvertRecipe) else None
-    some = most is not None and most < len(data.test)
-    return b.evaluation_batches(recipe, data, data.test.subset(range(most)) if some and most else data.test)
-
-
 def _detail(
-    data: b.Data, model: nn.Module, net: IntegerNetwork, tested: Evaluation, example: torch.Tensor
+    data: Data, model: nn.Module, net: IntegerNetwork, tested: Evaluation, example: torch.Tensor
 ) -> ReportDetail:
     """Collect the pictures: one test image with its spikes, code histograms, and what the task shows."""
     task, names = data.test.task, data.test.classes

@@ -1,10 +1,9 @@
-"""What a report says of a run besides what was measured: times, epochs, choices, promises."""
+"""What a report says of a run besides what was measured: times, epochs, promises."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from bitspike.runs.kinds.way import Made
 from bitspike.runs.stages import Clock
 from bitspike.tasks.report import wording_of
 from bitspike.train import EpochRecord, History
@@ -27,20 +26,6 @@ def epochs_of(history: History | None) -> dict[str, int | None]:
     if history is None:
         return {"run": 0, "best": None, "kept": None}
     return {"run": len(history.epochs), "best": history.best_epoch, "kept": kept_epoch(history).epoch}
-
-
-def describe_conversion(made: Made) -> dict[str, Any]:
-    """Return what a converted network was made with, as plain values."""
-    record = made.record
-    assert record is not None
-    return {
-        "settings": record.settings.to_dict(),
-        "calibration": dict(record.calibration),
-        "correction": dict(record.correction),
-        "neurons": sum(layer.kind != "readout" for layer in record.layers.values()),
-        "partial": made.partial,
-        "host": list(record.host),
-    }
 
 
 def checks_of(report: dict[str, Any]) -> list[dict[str, Any]]:

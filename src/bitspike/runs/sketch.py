@@ -2,44 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from bitspike.conversion.convert import convert
-from bitspike.conversion.result import conversion_of
 from bitspike.data import ImageSet, describe
 from bitspike.data.images.places import places
 from bitspike.errors import RecipeError
-from bitspike.graph.ir import Graph
-from bitspike.integer.network import IntegerNetwork
-from bitspike.lowering.lower import lower
-from bitspike.recipe import AnyRecipe, ConvertRecipe, Recipe
-from bitspike.runs.build import words as b
-from bitspike.runs.build.factory import build_network
+from bitspike.recipe import AnyRecipe
+from bitspike.runs.build.data import Data, build_pixels
+from bitspike.runs.kinds.choose import kind_of
+from bitspike.runs.kinds.kind import Kind, Sketch
 
 SAMPLES = 32
 """Random images that stand for the data of a network that is only looked at."""
-
-
-@dataclass(frozen=True, eq=False)
-class Sketch:
-    """A network as a recipe describes it, with initial weights: shapes and widths are right, accuracy is not.
-
-    Args:
-        model: what the recipe trains or converts.
-        example: random images as the integers take them.
-        net: its integers.
-        layers: by path of an integer layer, the path of the module in ``model``.
-        graph: of what is converted.
-    """
-
-    model: nn.Module
-    example: Tensor
-    net: IntegerNetwork
-    layers: dict[str, str]
-    graph: Graph | None = None
 
 
 def sketch(recipe: AnyRecipe, model: nn.Module | None = None) -> Sketch:
@@ -47,46 +22,27 @@ def sketch(recipe: AnyRecipe, model: nn.Module | None = None) -> Sketch:
 
     Args:
         recipe: of any kind.
-        model: takes the place of the recipe's own, as :func:`drawn` made it.
+        model: takes the place of the recipe's own network.
 
     Raises:
         RecipeError: the shape of its images is known only from files.
     """
-    images = blank(recipe)
-    model = drawn(recipe) if model is None else model
-    pixels, grid = b.build_pixels(recipe)
+    kind = kind_without_images(recipe)
+    model = kind.build(weights=False) if model is None else model
     generator = torch.Generator().manual_seed(recipe.seed)
     high = describe(recipe.data.kind).high_pixel
-    noise = torch.randint(high + 1, (SAMPLES, *images.shape), generator=generator).to(torch.uint8)
-    example = pixels.to_input(noise)
-    if isinstance(recipe, Recipe):
-        net = lower(model, example[:1], grid=grid, precision=b.build_precision(recipe))
-        return Sketch(model, example, net, {node.path: node.path for node in net.weighted})
-    choices = b.build_conversion(recipe.convert)
-    if recipe.finetune is not None and recipe.finetune.quantized and recipe.finetune.bits is not None:
-        choices["bits"] = recipe.finetune.bits
-    # Of random images and weights there is nothing to learn.
-    choices |= {"calibrate": example, "seed": recipe.seed, "correct": None}
-    grid = b.input_grid(recipe, grid)
-    spiking = convert(model, example[:1], input_grid=grid, **choices)
-    if grid is not None and not conversion_of(spiking).reads_input:  # as in the run of the recipe
-        spiking = convert(model, example[:1], **choices)
-    net = lower(spiking, example[:1])
-    record = conversion_of(spiking)
-    return Sketch(model, record.packed(example), net, _origins(spiking, net), record.graph)
+    noise = torch.randint(high + 1, (SAMPLES, *kind.data.train.shape), generator=generator).to(torch.uint8)
+    return kind.sketch(model, kind.data.pixels.to_input(noise))
 
 
-def drawn(recipe: AnyRecipe) -> nn.Module:
-    """Build what a recipe trains or converts, with initial weights."""
-    if isinstance(recipe, ConvertRecipe):
-        return build_network(recipe, weights=False)
-    return b.build_model(recipe, blank(recipe))
+def kind_without_images(recipe: AnyRecipe) -> Kind:
+    """Return what a recipe's kind does, with one black image in the place of its data.
 
-
-def _origins(spiking: nn.Module, net: IntegerNetwork) -> dict[str, str]:
-    """Return by layer of the integers the module of the original network."""
-    words = {op.id.replace(".", "_").replace("#", "_"): op.path for op in conversion_of(spiking).graph}
-    return {node.path: words.get(node.path.replace(".", "_").replace("#", "_"), node.path) for node in net.weighted}
+    Raises:
+        RecipeError: the shape of its images is known only from files.
+    """
+    image = blank(recipe)
+    return kind_of(recipe)(recipe, Data(recipe, image, None, image, *build_pixels(recipe)))
 
 
 def blank(recipe: AnyRecipe) -> ImageSet:
@@ -109,7 +65,10 @@ def blank(recipe: AnyRecipe) -> ImageSet:
         shape = (height, width, data.channels)
         train = places(data.root)[0] / "train"
         classes = tuple(sorted(p.name for p in train.iterdir() if p.is_dir())) if train.is_dir() else ()
-        if not classes and isinstance(recipe, Recipe):
-            raise RecipeError(f"data.root: there are no folders of classes in {train}, so their number is not known")
+        if not classes and kind_of(recipe).needs_classes:
+            raise RecipeError(
+                f"data.root: there are no folders of classes in {train}, so their number is not known",
+                fix="--set data.root=FOLDER, which has a folder for every class in FOLDER/train",
+            )
     assert shape is not None
     return ImageSet(torch.zeros(1, *shape, dtype=torch.uint8), torch.zeros(1).long(), classes or ("?",), info.name)

@@ -17,19 +17,26 @@ class Clock:
     Args:
         observer: hears of the stages.
         seconds: by stage.
+        trainings: the stages of epochs. Their time is that of the history, which counts earlier sittings too.
     """
 
-    observer: Observer
+    observer: Observer = field(default_factory=Observer)
     seconds: dict[str, float] = field(default_factory=dict)
+    trainings: list[str] = field(default_factory=list)
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Tell and time what happens inside the block."""
+    def stage(self, name: str, *, trains: bool = False) -> Iterator[None]:
+        """Tell and time what happens inside the block; without a name it is part of the stage around it."""
+        if not name:
+            yield
+            return
         self.observer.stage(name)
         start = time.perf_counter()
         yield
         self.seconds[name] = time.perf_counter() - start
+        if trains:
+            self.trainings.append(name)
 
     def total(self, *, train: float) -> float:
-        """Return the time of all stages, with the training of earlier sittings."""
-        return sum(s for name, s in self.seconds.items() if name not in ("train", "over_time")) + train
+        """Return the time of all stages, with ``train`` seconds for the stages of epochs."""
+        return sum(s for name, s in self.seconds.items() if name not in self.trainings) + train

@@ -13,11 +13,7 @@ from bitspike.analysis.ledger.analyze import analyze as account
 from bitspike.analysis.ledger.ledger import Ledger
 from bitspike.errors import ConstraintError, DataError, RunError
 from bitspike.integer.network import IntegerNetwork
-from bitspike.recipe import ConvertRecipe, load
-from bitspike.runs.build import words as b
-from bitspike.runs.folder import opened
-from bitspike.runs.kinds.choose import way_of
-from bitspike.train.checkpoint import load_weights
+from bitspike.runs.job import finished
 
 
 @overload
@@ -104,31 +100,18 @@ def analyze(
             f"bs.analyze({str(network)!r}, batches): a run is measured on its own test images",
             fix="bs.analyze(run, samples=N), or set=['data.root=FOLDER']",
         )
-    folder = Path(network)
-    converted, test, recipe = _of_run(folder, set)
-    where = folder / "ledger" if out is None else out
+    job, report = finished(Path(network), set)
+    if "conversion" not in report:
+        raise RunError(
+            f"the run in {network} trained a spiking network; there is no float network to compare it with",
+            fix=f"bitspike evaluate {network}, and report.html for what its neurons do",
+        )
     return account(
-        converted,
-        test,
-        out=where,
+        job.spiking.network,
+        job.test,
+        out=Path(network) / "ledger" if out is None else out,
         samples=samples,
         limits=limits,
         batch=batch,
-        seed=recipe.seed if seed is None else seed,
+        seed=job.recipe.seed if seed is None else seed,
     )
-
-
-def _of_run(folder: Path, set: Iterable[str]) -> tuple[nn.Module, Batches, ConvertRecipe]:
-    """Return the converted network of a run, its test images, and its recipe with the changes."""
-    recipe, _ = opened(folder)
-    recipe = load(recipe, set)
-    if not isinstance(recipe, ConvertRecipe):
-        raise RunError(
-            f"the run in {folder} trained a spiking network; there is no float network to compare it with",
-            fix=f"bitspike evaluate {folder}, and report.html for what its neurons do",
-        )
-    data = b.build_data(recipe)
-    way = way_of(recipe, data)
-    model = way.start(weights=False)
-    load_weights(model, folder / "model.safetensors")
-    return way.finish(model).network, b.evaluation_batches(recipe, data, data.test), recipe

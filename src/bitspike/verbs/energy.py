@@ -6,25 +6,16 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import overload
 
-import numpy as np
-import numpy.typing as npt
-import torch
-
-from bitspike.errors import ConstraintError, PackageError
-from bitspike.hardware.energy.activity import HasSpikes, Numbers, counts
+from bitspike.errors import ConstraintError
+from bitspike.hardware.energy.activity import HasSpikes, Numbers
 from bitspike.hardware.energy.operations import MemoryModel
 from bitspike.hardware.energy.operations import energy as bill
 from bitspike.hardware.energy.report import EnergyReport
 from bitspike.hardware.energy.technology import Technology
-from bitspike.integer.codes import counted_codes
-from bitspike.integer.engine import TorchEngine
 from bitspike.integer.network import IntegerNetwork
-from bitspike.integer.saved.folder import VECTORS, read_tensors
-from bitspike.integer.simulate import Trace
-from bitspike.ops.entering import Clipped
-from bitspike.recipe import load
-from bitspike.runs.build import words as b
-from bitspike.runs.folder import RECIPE, opened
+from bitspike.runs.bill import bill_golden_vectors, bill_test_images
+from bitspike.runs.folder import RECIPE
+from bitspike.runs.job import finished
 from bitspike.runs.saved import read_network, saved
 
 
@@ -63,7 +54,7 @@ def energy(
     data: str = "",
     set: Iterable[str] = (),
 ) -> EnergyReport:
-    """Bill a network for one inference, operation by operation, beside the same network without spikes.
+    """Bill a network for one inference, operation by operation, next to the same network without spikes.
 
     A network in memory is billed by the spikes that are given. A saved one by those of the images among its golden
     vectors, which are few; or, in a run, by those of ``samples`` test images. The report says which.
@@ -90,6 +81,7 @@ def energy(
             read. RunError: the run has none yet.
 
     Example:
+        >>> import numpy as np
         >>> from bitspike.integer.examples import convolution_and_pool
         >>> net = convolution_and_pool(steps=4)
         >>> report = energy(net, {"neuron": np.full((1, 4, 4), 2.0), "pooled": np.full((1, 2, 2), 1.0)})
@@ -109,50 +101,14 @@ def energy(
             fix="bs.energy(bs.load(folder), activity)",
         )
     if samples is None:
-        return _of_vectors(saved(network), table, memory)
-    return _of_test_images(Path(network), samples, set, table, memory)
-
-
-def _of_test_images(
-    run: Path, samples: int, set: Iterable[str], table: str | Path | Technology, memory: MemoryModel | None
-) -> EnergyReport:
-    """Bill the network of a run by the spikes of its test images."""
-    net = read_network(run)
+        return bill_golden_vectors(saved(network), table=table, memory=memory)
     if samples < 1:
-        raise ConstraintError(f"samples={samples}: at least one is needed", fix="--samples 100")
-    if not (run / RECIPE).is_file():
+        raise ConstraintError(f"samples={samples}: at least one is needed", fix="samples=100 (--samples 100)")
+    net = read_network(network)
+    if not (Path(network) / RECIPE).is_file():
         raise ConstraintError(
-            f"{run} is a network, and test images are known of runs only",
+            f"{network} is a network, and test images are known of runs only",
             fix="the folder of a run, or no --samples",
         )
-    recipe, _ = opened(run)
-    recipe = load(recipe, set)
-    data = b.build_data(recipe)
-    some = data.test.subset(range(min(samples, len(data.test))))
-    engine, total, clipped = TorchEngine(net), dict[str, npt.NDArray[np.float64]](), Clipped()
-    for number, (x, y) in enumerate(b.evaluation_batches(recipe, data, some)):
-        codes = counted_codes(net, x, clipped, generator=torch.Generator().manual_seed(recipe.seed + number))
-        for id, mean in counts(net, engine.run(codes), codes=codes).items():
-            total[id] = total.get(id, np.zeros(())) + mean * len(y)
-    clipped.warn()
-    means = {id: value / len(some) for id, value in total.items()}
-    said = f"{data.test.name}, test split"
-    return bill(net, means, table=table, memory=memory, samples=len(some), data=said)
-
-
-def _of_vectors(folder: Path, table: str | Path | Technology, memory: MemoryModel | None) -> EnergyReport:
-    """Bill a saved network by the spikes of the real images among its golden vectors."""
-    net, vectors = read_network(folder), read_tensors(folder, VECTORS)
-    labels = vectors.get("labels")
-    if labels is None or not (labels >= 0).any():
-        raise ConstraintError(
-            f"{folder}: its golden vectors hold made inputs only, whose spikes say nothing about real ones",
-            fix="bitspike energy RUN --samples 100, or bs.energy(net, bs.simulate(net, codes)) with codes of your own",
-        )
-    real = np.flatnonzero(labels >= 0)
-    try:
-        trace = Trace({n.id: vectors[f"{n.id}.spikes"][:, real] for n in net.neurons}, {}, {})
-        codes = vectors["input_codes"][:, real].astype(np.int64)
-    except KeyError as error:
-        raise PackageError(f"{folder / VECTORS} lacks {error.args[0]!r}") from error
-    return bill(net, trace, table=table, memory=memory, codes=codes, data="the test images among the golden vectors")
+    job, _ = finished(Path(network), set)
+    return bill_test_images(job, net, samples, table=table, memory=memory)

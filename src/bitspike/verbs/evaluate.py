@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from bitspike.recipe import load
-from bitspike.runs.build import words as b
-from bitspike.runs.folder import opened
-from bitspike.runs.kinds.choose import way_of
-from bitspike.train import evaluate as measure
-from bitspike.train.checkpoint import load_weights
-from bitspike.train.launch import choose_device
+from bitspike.runs.job import finished
 
 
 def evaluate(run: str | Path, *, steps: int | None = None, set: Iterable[str] = ()) -> dict[str, Any]:
@@ -34,24 +27,15 @@ def evaluate(run: str | Path, *, steps: int | None = None, set: Iterable[str] = 
         RunError: there is no finished run. DataError: the images are missing.
         ConstraintError: ``steps`` is below 1.
     """
-    folder = Path(run)
-    recipe, report = opened(folder)
-    recipe = load(recipe, set)
-    data = b.build_data(recipe)
-    way = way_of(recipe, data)
-    model = way.start(weights=False)
-    load_weights(model, folder / "model.safetensors")
-    made, training = way.finish(model), b.training_of(recipe)
-    with nullcontext(made.network) if steps is None else way.at_steps(made, steps) as network:
-        network.to(choose_device(recipe.device))
-        loss = None if training is None else b.build(training.loss)
-        found = measure(network, b.evaluation_batches(recipe, data, data.test), loss=loss, seed=recipe.seed)
+    job, report = finished(Path(run), set)
+    with job.at_steps(steps) as network:
+        measured = job.evaluate(network)
     return {
-        "run": str(folder),
-        "accuracy": found.accuracy,
-        "loss": found.loss,
-        "samples": found.samples,
-        "inputs_clipped": found.inputs_clipped,
-        "steps": way.steps if steps is None else steps,
+        "run": str(Path(run)),
+        "accuracy": measured.accuracy,
+        "loss": measured.loss,
+        "samples": measured.samples,
+        "inputs_clipped": measured.inputs_clipped,
+        "steps": job.recipe.steps if steps is None else steps,
         "reported": report["accuracy"]["test"],
     }

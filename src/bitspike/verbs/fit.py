@@ -12,6 +12,7 @@ from torch import nn
 from bitspike.hardware.chips.chip import Chip
 from bitspike.hardware.chips.plan_repairs import ANYWHERE, Way
 from bitspike.recipe import AnyRecipe
+from bitspike.runs.fitting import Fitting
 from bitspike.tasks.classify import Classification
 from bitspike.tasks.task import Loss, Task
 from bitspike.train.evaluate import Batches
@@ -20,7 +21,6 @@ from bitspike.train.loop import fit as to_data
 from bitspike.train.observe import History, Observer
 from bitspike.train.optimizers import SGD, Clip, Optimizer
 from bitspike.train.schedules import Cosine, Schedule
-from bitspike.verbs.fit_to_chip import Fitting
 from bitspike.verbs.fit_to_chip import fit as to_chip
 
 

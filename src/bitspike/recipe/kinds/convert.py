@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import PositiveInt, model_validator
 
-from bitspike.recipe.kinds.experiment import Evaluation, Experiment, best_needs_validation
+from bitspike.recipe.any_recipe import AnyRecipe, Evaluation, best_needs_validation
 from bitspike.recipe.words.conversion import Bits, Conversion
 from bitspike.recipe.words.models import Factory
 from bitspike.recipe.words.training import Training
@@ -53,10 +55,11 @@ class Analysis(Value):
     samples: PositiveInt = 256
 
 
-class ConvertRecipe(Experiment):
+class ConvertRecipe(AnyRecipe):
     """A network of the user's own, made spiking: from where, with which choices, and what it should reach."""
 
-    kind: Literal["convert"]
+    makes: ClassVar[str] = "bitspike.runs.kinds.convert:Converted"
+    kind: Literal["convert"]  # type: ignore[misc]  # a key here; the usual kind has none
     model: Factory
     convert: Conversion = Conversion()
     finetune: FineTuning | None = None
@@ -98,7 +101,40 @@ class ConvertRecipe(Experiment):
             if (found := getattr(c, name)) != value:
                 raise ValueError(f"over_time trains with convert.{name} {value!r}, and it is {found!r}")
 
+    @classmethod
+    def lying_in(cls, folder: Path, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        model = values.get("model")
+        if not isinstance(model, Mapping) or "folder" in model:
+            return values
+        return {**values, "model": {**model, "folder": str(folder)}}
+
+    @property
+    def network(self) -> str:
+        return self.model.factory.partition(":")[2]
+
+    @property
+    def steps(self) -> int:
+        return self.convert.steps
+
+    @property
+    def bits(self) -> int:
+        tuned = None if self.finetune is None else self.finetune.bits
+        bits = self.convert.bits if tuned is None else tuned
+        return max(bits.values()) if isinstance(bits, dict) else bits
+
+    @property
+    def trainings(self) -> dict[str, Training]:
+        sections = {"finetune": self.finetune, "over_time": self.over_time}
+        return {name: section for name, section in sections.items() if section is not None}
+
     @property
     def device(self) -> Literal["auto", "cpu", "cuda"]:
-        """Where the spiking network is measured."""
         return self.evaluation.device
+
+    @property
+    def batch_size(self) -> int:
+        return self.evaluation.batch_size
+
+    @property
+    def proof(self) -> int | None:
+        return self.evaluation.proof

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, PositiveFloat, model_validator
 
-from bitspike.recipe.kinds.experiment import Evaluation, Experiment, best_needs_validation
+from bitspike.recipe.any_recipe import AnyRecipe, Evaluation, best_needs_validation
 from bitspike.recipe.words.data import Normalization
 from bitspike.recipe.words.layers import Norm
 from bitspike.recipe.words.models import Model
@@ -26,10 +26,11 @@ class Lowering(Value):
     float_bits: Annotated[int, Field(ge=2, le=24)] = 16
 
 
-class Recipe(Experiment):
+class TrainRecipe(AnyRecipe):
     """A network of the package, trained: of which data, how, and what it should reach."""
 
-    kind: ClassVar[Literal["train"]] = "train"
+    makes: ClassVar[str] = "bitspike.runs.kinds.train:Trained"
+    kind: ClassVar[str] = "train"
     """A recipe that says no kind is of this one."""
 
     model: Model
@@ -57,6 +58,25 @@ class Recipe(Experiment):
         return self
 
     @property
+    def network(self) -> str:
+        return self.model.kind
+
+    @property
+    def steps(self) -> int:
+        return self.model.steps
+
+    @property
+    def bits(self) -> int:
+        return 32 if self.weights is None else self.weights.quantize.bits
+
+    @property
+    def trainings(self) -> dict[str, Training]:
+        return {"training": self.training}
+
+    @property
     def device(self) -> Literal["auto", "cpu", "cuda"]:
-        """Where the network is trained and measured."""
         return self.training.device
+
+    @property
+    def batch_size(self) -> int:
+        return self.evaluation.batch_size

@@ -95,6 +95,7 @@ class DoReFa(Value):
 
 class Ternary(Value):
     makes: ClassVar[str] = "bitspike.weights:Ternary"
+    bits: ClassVar[int] = 2
     kind: Literal["ternary"]
     threshold: Scale = MeanAbs(kind="mean_abs", factor=0.7)
     per_channel: bool = False
@@ -104,6 +105,7 @@ class Ternary(Value):
 
 class Binary(Value):
     makes: ClassVar[str] = "bitspike.weights:Binary"
+    bits: ClassVar[int] = 1
     kind: Literal["binary"]
     per_channel: bool = False
     scale: Scale = MeanAbs(kind="mean_abs")

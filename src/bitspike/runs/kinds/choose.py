@@ -1,14 +1,20 @@
-"""Which kind of run a recipe takes."""
+"""Which kind of run belongs to a recipe: its class names it."""
 
 from __future__ import annotations
 
-from bitspike.recipe import AnyRecipe, ConvertRecipe
-from bitspike.runs.build import words as b
-from bitspike.runs.kinds.convert import Converted
-from bitspike.runs.kinds.train import Trained
-from bitspike.runs.kinds.way import Way
+from pkgutil import resolve_name
+
+from bitspike.recipe import AnyRecipe
+from bitspike.runs.kinds.kind import Kind
 
 
-def way_of(recipe: AnyRecipe, data: b.Data) -> Way:
-    """Return the way that a recipe's kind takes."""
-    return Converted(recipe, data) if isinstance(recipe, ConvertRecipe) else Trained(recipe, data)
+def kind_of(recipe: AnyRecipe) -> type[Kind]:
+    """Return the class that runs recipes of this kind.
+
+    Example:
+        >>> from bitspike.recipe import load
+        >>> kind_of(load("quickstart")).__name__, kind_of(load("digits-convert")).__name__
+        ('Trained', 'Converted')
+    """
+    kind: type[Kind] = resolve_name(recipe.makes)
+    return kind

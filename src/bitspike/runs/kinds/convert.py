@@ -3,190 +3,290 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from bitspike.analysis.ledger.analyze import analyze
 from bitspike.conversion.convert import convert, finish
 from bitspike.conversion.finetune.over_time import over_time
 from bitspike.conversion.finetune.prepare import prepare
 from bitspike.conversion.finetune.prepared import Prepared
 from bitspike.conversion.finetune.shared_step import Within, default_scale
+from bitspike.conversion.region.choose import one_side
 from bitspike.conversion.result import conversion_of
 from bitspike.errors import RecipeError
+from bitspike.hardware.chips.check import check
+from bitspike.hardware.chips.plan_repairs import Repair
+from bitspike.integer.network import IntegerNetwork
+from bitspike.lowering.lower import lower
 from bitspike.ops.grids import Grid
-from bitspike.recipe import ConvertRecipe
-from bitspike.recipe.kinds.convert import FineTuning
-from bitspike.runs.build import words as b
+from bitspike.recipe.kinds.convert import ConvertRecipe, FineTuning
 from bitspike.runs.build.factory import build_network, comes_trained
+from bitspike.runs.build.weights_file import find_chip
+from bitspike.runs.build.words import build, build_conversion
 from bitspike.runs.by_step import Prefixes
-from bitspike.runs.kinds.way import Batches, Made, with_steps
+from bitspike.runs.kinds.kind import Batches, Kind, Sketch, SpikingNetwork, repair_values
 from bitspike.runs.stages import Clock
-from bitspike.train import Evaluation, evaluate
+from bitspike.train import Evaluation, History, evaluate
 from bitspike.train.launch import choose_device
 from bitspike.weights import Uniform, attach, detach
 
+_OF_CAPTURE = ("threshold", "frontend", "keep_real")
+"""Choices of a conversion that were settled when the network was prepared for fine-tuning."""
+_LAYERS = (nn.modules.conv._ConvNd, nn.Linear)
+
 
 @dataclass(eq=False)
-class Converted:
+class Converted(Kind):
     """A network of the user's own, fine-tuned where the recipe says so, and converted."""
 
-    recipe: ConvertRecipe
-    data: b.Data
-    given: nn.Module | None = field(default=None, init=False)
-    """The float network before any fine-tuning."""
+    finishing: ClassVar[str] = "convert"
 
-    @property
-    def steps(self) -> int:
-        return self.recipe.convert.steps
+    recipe: ConvertRecipe
+    float_network: nn.Module | None = field(default=None, init=False)
+    """The network before any fine-tuning."""
+
+    def build(self, *, weights: bool = True) -> nn.Module:
+        return build_network(self.recipe, weights=weights)
 
     def start(self, *, weights: bool = True) -> nn.Module:
         tuning = self.recipe.finetune
-        if weights and tuning is None and not self._known():
+        if weights and tuning is None and not self._has_weights():
             raise RecipeError(
                 "model.weights is null, the factory draws its weights at random, and nothing is trained: there would "
                 "be a network of random weights to convert",
                 fix="--set model.weights=FILE, a factory that loads its weights, or a finetune section",
             )
-        self.given = network = build_network(self.recipe, weights=weights)
+        self.float_network = network = self.build(weights=weights)
         if tuning is None or not tuning.quantized:
             return network
         prepared = self._prepared(network, tuning)
-        return prepared if tuning.quantized is True else _coded(network, prepared, self.recipe)
+        return prepared if tuning.quantized is True else self._coded(network, prepared)
 
-    def _known(self) -> bool:
+    def _has_weights(self) -> bool:
         """Tell whether the float network has weights worth converting before any training."""
         return self.recipe.model.weights is not None or comes_trained(self.recipe)
 
     def _prepared(self, network: nn.Module, tuning: FineTuning) -> Prepared:
-        c = self.recipe.convert
+        choices = self._choices(network)
+        rule = choices.pop("threshold", None)
+        choices["steps"] = tuning.steps or choices["steps"]
         return prepare(
             network,
-            self.example(),
-            calibrate=self.calibration(),
-            bits=c.bits if tuning.bits is None else tuning.bits,
-            steps=tuning.steps or c.steps,
-            first_bits=c.first_bits,
-            last_bits=c.last_bits,
-            per_channel=c.per_channel,
-            include=c.include,
-            exclude=c.exclude,
-            rule=None if isinstance(c.threshold, dict) else b.build_threshold(c.threshold),
-            scale=b.build(c.scale),
-            samples=c.samples,
+            self._example(),
+            calibrate=self.data.calibration_batches(),
+            # A clip learns one threshold for a whole layer; rules by pattern are for the conversion alone.
+            rule=None if isinstance(rule, dict) else rule,
             seed=self.recipe.seed,
+            **_taken_by(prepare, choices),
         )
 
-    def trained(self, model: nn.Module, section: str) -> nn.Module:
+    def _coded(self, network: nn.Module, prepared: Prepared) -> nn.Module:
+        """Return a copy of a float network whose weights are the codes that a prepared one has; its norms stay."""
+        result, c = copy.deepcopy(network), self.recipe.convert
+        bits = prepared.settings.bits
+        assert not isinstance(bits, int), "prepare names the bits of every layer"
+        for path, module in list(result.named_modules()):
+            if path not in bits or not isinstance(module, _LAYERS):
+                continue
+            per_channel = c.per_channel and not isinstance(module, nn.modules.conv._ConvTransposeNd)
+            rule = default_scale(bits[path]) if c.scale is None else Within(build(c.scale))
+            attach(module, quantize=Uniform(bits[path], per_channel=per_channel, scale=rule))
+        return result
+
+    def in_training(self, model: nn.Module, section: str) -> nn.Module:
         return self._over_time(model) if section == "over_time" else model
+
+    def _over_time(self, model: nn.Module) -> nn.Module:
+        assert isinstance(model, Prepared)
+        return over_time(model, neuron=self._choices(model)["neuron"])
 
     def decoded(self, model: nn.Module) -> nn.Module | None:
         tuning = self.recipe.finetune
         coded = tuning is not None and tuning.quantized == "weights"
         return detach(copy.deepcopy(model)) if coded else None
 
-    def _over_time(self, model: nn.Module) -> nn.Module:
-        assert isinstance(model, Prepared)
-        return over_time(model, neuron=b.build_conversion(self.recipe.convert)["neuron"])
-
-    def beside(self, model: nn.Module, test: Batches, clock: Clock) -> dict[str, float | None]:
-        """Measure the float network, and what fine-tuning made of it.
+    def baselines(self, model: nn.Module, test: Batches, clock: Clock) -> dict[str, float | None]:
+        """Measure the float network, and the fine-tuned one.
 
         A float network that was neither given weights nor trained has no accuracy worth telling.
         """
-        found: dict[str, float | None] = {"float": None}
+        accuracies: dict[str, float | None] = {"float": None}
         tuning = self.recipe.finetune
         with clock.stage("float"):
             if tuning is None or not tuning.quantized:
-                found["float"] = self._accuracy(model, test)
+                accuracies["float"] = self._accuracy(model, test)
             else:
-                if self.given is not None and self._known():
-                    found["float"] = self._accuracy(self.given, test)
+                if self.float_network is not None and self._has_weights():
+                    accuracies["float"] = self._accuracy(self.float_network, test)
                 timed = self.recipe.over_time is not None
-                found["finetuned"] = self._accuracy(self._over_time(model) if timed else model, test)
-        return found
+                accuracies["finetuned"] = self._accuracy(self._over_time(model) if timed else model, test)
+        return accuracies
 
-    def finish(self, model: nn.Module) -> Made:
-        choices = b.build_conversion(self.recipe.convert)
-        grid = b.input_grid(self.recipe, self.data.grid)
-        tuning = self.recipe.finetune
+    def finish(self, model: nn.Module) -> SpikingNetwork:
+        choices = self._choices(model if self.float_network is None else self.float_network)
+
+        def spiking(grid: Grid | None) -> nn.Module:
+            example, data = self._example(), self.data.calibration_batches()
+            if isinstance(model, Prepared):
+                known = {name: choice for name, choice in choices.items() if name not in _OF_CAPTURE}
+                return finish(model, example, data=data, input_grid=grid, **known)
+            decoded = self.decoded(model)
+            network = model if decoded is None else decoded
+            return convert(network, example, calibrate=data, input_grid=grid, seed=self.recipe.seed, **choices)
+
+        network = self._on_grid(spiking)
+        return SpikingNetwork(network, record=conversion_of(network))
+
+    def sketch(self, model: nn.Module, example: Tensor) -> Sketch:
+        # Random images and weights have nothing to correct by.
+        choices = self._choices(model) | {"calibrate": example, "seed": self.recipe.seed, "correct": None}
+        spiking = self._on_grid(lambda grid: convert(model, example[:1], input_grid=grid, **choices))
+        net = lower(spiking, example[:1])
+        record = conversion_of(spiking)
+        return Sketch(model, record.packed(example), net, _origins(spiking, net), record.graph)
+
+    def _choices(self, network: nn.Module) -> dict[str, Any]:
+        """Return the arguments of ``bs.convert`` for a float network; bits that were fine-tuned are kept."""
+        choices, tuning = build_conversion(self.recipe.convert), self.recipe.finetune
         if tuning is not None and tuning.quantized and tuning.bits is not None:
             choices["bits"] = tuning.bits
-        network = self._spiking(model, choices, grid)
+        if isinstance(choices["bits"], dict):
+            # Recipes that were fitted to a chip name a repaired layer twice: as it was, and as a repair may call it.
+            layers = {path for path, module in network.named_modules() if isinstance(module, _LAYERS)}
+            names = {f"{repair.path}{end}" for repair in self.recipe.model.repairs for end in ("", ".layers", ".parts")}
+            choices["bits"] = {name: bits for name, bits in choices["bits"].items() if name not in names - layers}
+        return choices
+
+    def _on_grid(self, spiking: Callable[[Grid | None], nn.Module]) -> nn.Module:
+        """Convert with the grid of the pixels where the integers read pixels, else with a grid of what they read."""
+        c = self.recipe.convert
+        grid = None if c.include is not None or c.exclude or c.keep_real else self.data.grid
+        network = spiking(grid)
         if grid is not None and not conversion_of(network).reads_input:
-            # What enters is computed of pixels, such as their normalization, and lies on no grid of theirs.
-            network = self._spiking(model, choices, None)
-        return Made(network, record=conversion_of(network))
+            # The host computes the input of the integers from pixels, such as their normalization: another grid.
+            network = spiking(None)
+        return network
 
-    def _spiking(self, model: nn.Module, choices: dict[str, Any], grid: Grid | None) -> nn.Module:
-        if isinstance(model, Prepared):
-            held = {k: v for k, v in choices.items() if k not in ("threshold", "frontend", "seed", "keep_real")}
-            return finish(model, self.example(), data=self.calibration(), input_grid=grid, **held)
-        return convert(
-            model if (decoded := self.decoded(model)) is None else decoded,
-            self.example(),
-            calibrate=self.calibration(),
-            input_grid=grid,
-            seed=self.recipe.seed,
-            **choices,
-        )
+    def validation(self, network: nn.Module, history: History | None) -> float | None:
+        """Measure the spiking network; what was trained before the conversion was another one."""
+        del history
+        images = self.data.validation
+        if images is None:
+            return None
+        return evaluate(network, self.data.batches(images), seed=self.recipe.seed, task=self.data.test.task).accuracy
 
-    def watched(self, made: Made) -> AbstractContextManager[Prefixes | None]:
-        return Prefixes(made.network) if self._stops_anywhere(made) else nullcontext()
+    def listening(self, spiking: SpikingNetwork) -> AbstractContextManager[Prefixes | None]:
+        # A layer that waits for the one before has no answer until the last step; a real part follows the spiking one.
+        stops_anywhere = self.recipe.convert.schedule == "synchronous" and not spiking.partial
+        return Prefixes(spiking.network, self.data.test.task) if stops_anywhere else nullcontext()
 
     def by_step(
-        self, made: Made, test: Batches, tested: Evaluation, heard: list[float] | None
+        self, spiking: SpikingNetwork, test: Batches, tested: Evaluation, prefixes: list[float] | None
     ) -> Sequence[float | None]:
-        if heard is not None:
-            return [*heard[:-1], tested.accuracy]
-        accuracies: list[float | None] = []
+        if prefixes is not None:
+            return [*prefixes[:-1], tested.accuracy]
         if not self.recipe.evaluation.by_step:
-            return [*[None] * (self.recipe.convert.steps - 1), tested.accuracy]
-        for steps in range(1, self.recipe.convert.steps):
-            with self.at_steps(made, steps) as network:
+            return [*[None] * (self.recipe.steps - 1), tested.accuracy]
+        accuracies: list[float | None] = []
+        for steps in range(1, self.recipe.steps):
+            with self.at_steps(spiking, steps) as network:
                 accuracies.append(self._accuracy(network, test))
         return [*accuracies, tested.accuracy]
 
-    def at_steps(self, made: Made, steps: int) -> AbstractContextManager[nn.Module]:
+    def at_steps(self, spiking: SpikingNetwork, steps: int) -> AbstractContextManager[nn.Module]:
         """Stop the run after so many steps; where every layer waits for the one before, convert for so many steps."""
         if self.recipe.convert.schedule == "synchronous":
-            return with_steps(made.network, steps)
-        assert made.record is not None
-        return nullcontext(made.record.build(steps=steps))
+            return super().at_steps(spiking, steps)
+        assert spiking.record is not None
+        return nullcontext(spiking.record.build(steps=steps))
 
-    def _stops_anywhere(self, made: Made) -> bool:
-        return self.recipe.convert.schedule == "synchronous" and not made.partial
+    def findings(
+        self, spiking: SpikingNetwork, net: IntegerNetwork, test: Batches, folder: Path, clock: Clock
+    ) -> dict[str, Any]:
+        """Return the choices of the conversion, the verdict of the chip and the ledger of errors."""
+        findings = {"conversion": _describe(spiking)}
+        if self.recipe.chip is not None:
+            findings["chip"] = check(net, find_chip(self.recipe.chip, self.recipe.model.folder)).to_dict()
+        if self.recipe.analysis is not None:
+            with clock.stage("analyze"):
+                ledger = analyze(
+                    spiking.network,
+                    test,
+                    samples=self.recipe.analysis.samples,
+                    seed=self.recipe.seed,
+                    task=self.data.test.task,
+                )
+                ledger.write(folder / "ledger")
+            findings["ledger"] = ledger.to_dict()
+        return findings
+
+    def repaired(self, values: dict[str, Any], repairs: Sequence[Repair], sketch: Sketch) -> dict[str, Any]:
+        width = values["convert"]["bits"]
+        widths = dict(width) if isinstance(width, dict) else {"*": width}
+        tuning = self.recipe.finetune
+        for repair in repairs:
+            at = sketch.layers.get(repair.path, repair.path)
+            if repair.kind == "real":
+                assert sketch.graph is not None
+                values["convert"]["exclude"] = [*values["convert"]["exclude"], *one_side(sketch.graph, at)]
+                continue
+            widths[at] = repair.bits
+            if repair.kind != "bits":
+                values["model"]["repairs"].append(repair_values(repair, at))
+                # Repairs put other modules in the layer's place: a shuffle may come before a grouped layer, and the
+                # sum of the parts has no weights to narrow.
+                widths[f"{at}.parts" if repair.kind == "split" else f"{at}.layers"] = repair.bits
+            if repair.kind == "split" and (tuning is None or tuning.quantized is not True):
+                # Partial sums of one output differ in size, and only what adds them reads their values.
+                rules = values["convert"]["threshold"]
+                rules = {} if rules is None else {"*": rules} if "kind" in rules else rules
+                values["convert"]["threshold"] = rules | {f"{at}.neurons": {"kind": "mse", "per_channel": True}}
+        values["convert"]["bits"] = widths
+        if values["finetune"] is not None and values["finetune"]["bits"] is not None:
+            values["finetune"]["bits"] = widths
+        return values
 
     def _accuracy(self, network: nn.Module, test: Batches) -> float:
         home = next((p.device for p in [*network.parameters(), *network.buffers()]), torch.device("cpu"))
         network.to(choose_device(self.recipe.device))
         try:
-            return evaluate(network, test, seed=self.recipe.seed).accuracy
+            return evaluate(network, test, seed=self.recipe.seed, task=self.data.test.task).accuracy
         finally:
             network.to(home)
 
-    def example(self) -> Tensor:
+    def _example(self) -> Tensor:
         """Return two test images as the network takes them."""
         return self.data.pixels.to_input(self.data.test.images[:2])
 
-    def calibration(self) -> Batches:
-        """Return training images in an order that depends on the recipe's seed alone, without augmentation."""
-        return b.calibration_batches(self.recipe, self.data)
+
+def _taken_by(function: Callable[..., Any], choices: dict[str, Any]) -> dict[str, Any]:
+    """Return those choices of a conversion that a function has arguments for."""
+    return {name: choice for name, choice in choices.items() if name in inspect.signature(function).parameters}
 
 
-def _coded(network: nn.Module, prepared: Prepared, recipe: ConvertRecipe) -> nn.Module:
-    """Return a copy of a float network whose weights are the codes that a prepared one has; its norms stay."""
-    result, c = copy.deepcopy(network), recipe.convert
-    bits = prepared.settings.bits
-    assert not isinstance(bits, int), "prepare names the bits of every layer"
-    for path, module in list(result.named_modules()):
-        if path not in bits or not isinstance(module, nn.modules.conv._ConvNd | nn.Linear):
-            continue
-        apart = c.per_channel and not isinstance(module, nn.modules.conv._ConvTransposeNd)
-        rule = default_scale(bits[path]) if c.scale is None else Within(b.build(c.scale))
-        attach(module, quantize=Uniform(bits[path], per_channel=apart, scale=rule))
-    return result
+def _describe(spiking: SpikingNetwork) -> dict[str, Any]:
+    """Return the choices of a conversion and what came of them, as plain values."""
+    record = spiking.record
+    assert record is not None
+    return {
+        "settings": record.settings.to_dict(),
+        "calibration": dict(record.calibration),
+        "correction": dict(record.correction),
+        "neurons": sum(layer.kind != "readout" for layer in record.layers.values()),
+        "partial": spiking.partial,
+        "host": list(record.host),
+    }
+
+
+def _origins(spiking: nn.Module, net: IntegerNetwork) -> dict[str, str]:
+    """Return by layer of the integers the module of the original network."""
+    words = {op.id.replace(".", "_").replace("#", "_"): op.path for op in conversion_of(spiking).graph}
+    return {node.path: words.get(node.path.replace(".", "_").replace("#", "_"), node.path) for node in net.weighted}

@@ -2,58 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
-from bitspike.recipe import Recipe
-from bitspike.runs.build import words as b
-from bitspike.runs.by_step import Prefixes
-from bitspike.runs.kinds.way import Batches, Made, with_steps
-from bitspike.runs.stages import Clock
-from bitspike.train import Evaluation, by_step
+from bitspike.errors import ConstraintError
+from bitspike.hardware.chips.plan_repairs import Repair, Way
+from bitspike.lowering.lower import lower
+from bitspike.recipe.kinds.train import TrainRecipe
+from bitspike.runs.build.model import build_model, build_precision
+from bitspike.runs.kinds.kind import Batches, Kind, Sketch, SpikingNetwork, repair_values
+from bitspike.runs.record import kept_epoch
+from bitspike.train import Evaluation, History, by_step
 
 
 @dataclass(eq=False)
-class Trained:
+class Trained(Kind):
     """A network of the package, trained as a spiking network from the start."""
 
-    recipe: Recipe
-    data: b.Data
+    needs_classes: ClassVar[bool] = True
 
-    @property
-    def steps(self) -> int:
-        return self.recipe.model.steps
+    recipe: TrainRecipe
 
-    def start(self, *, weights: bool = True) -> nn.Module:
+    def build(self, *, weights: bool = True) -> nn.Module:
         del weights
-        return b.build_model(self.recipe, self.data.train)
+        return build_model(self.recipe, self.data.train)
 
-    def trained(self, model: nn.Module, section: str) -> nn.Module:
-        del section
-        return model
+    def finish(self, model: nn.Module) -> SpikingNetwork:
+        return SpikingNetwork(model, self.data.grid, build_precision(self.recipe))
 
-    def beside(self, model: nn.Module, test: Batches, clock: Clock) -> dict[str, float | None]:
-        del model, test, clock
-        return {}
-
-    def decoded(self, model: nn.Module) -> None:
-        del model
-
-    def finish(self, model: nn.Module) -> Made:
-        return Made(model, self.data.grid, b.build_precision(self.recipe))
-
-    def watched(self, made: Made) -> AbstractContextManager[Prefixes | None]:
-        del made
-        return nullcontext()
+    def validation(self, network: nn.Module, history: History | None) -> float | None:
+        """Return what was measured after the epoch that was kept."""
+        del network
+        assert history is not None
+        return kept_epoch(history).validation_accuracy
 
     def by_step(
-        self, made: Made, test: Batches, tested: Evaluation, heard: list[float] | None
+        self, spiking: SpikingNetwork, test: Batches, tested: Evaluation, prefixes: list[float] | None
     ) -> Sequence[float | None]:
-        del heard
-        return by_step(made.network, test, seed=self.recipe.seed, final=tested)
+        del prefixes
+        return by_step(spiking.network, test, seed=self.recipe.seed, final=tested, task=self.data.test.task)
 
-    def at_steps(self, made: Made, steps: int) -> AbstractContextManager[nn.Module]:
-        return with_steps(made.network, steps)
+    def sketch(self, model: nn.Module, example: Tensor) -> Sketch:
+        net = lower(model, example[:1], grid=self.data.grid, precision=build_precision(self.recipe))
+        return Sketch(model, example, net, {node.path: node.path for node in net.weighted})
+
+    def refuse_ways(self, ways: Collection[Way]) -> None:
+        if "real" in ways:
+            raise ConstraintError(
+                f"ways: real; every layer of {self.recipe.name} is trained to spike, and none can stay real",
+                fix="bits, groups, split, prune; or a recipe of kind convert",
+            )
+
+    def repaired(self, values: dict[str, Any], repairs: Sequence[Repair], sketch: Sketch) -> dict[str, Any] | None:
+        del sketch
+        weights = values["weights"] or {"quantize": {"kind": "uniform", "bits": 8}}
+        if "bits" not in weights["quantize"]:
+            return None
+        # One scheme holds for all layers of a recipe, so the narrowest layer decides.
+        weights["quantize"]["bits"] = min(r.bits for r in repairs)
+        values["model"]["repairs"] += [repair_values(r, r.path) for r in repairs if r.kind != "bits"]
+        return values | {"weights": weights}

@@ -1,0 +1,112 @@
+"""What recipes of every kind say, and what a run asks of them whatever their kind."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, PositiveInt
+
+from bitspike.recipe.words.data import Data
+from bitspike.recipe.words.training import Training
+from bitspike.recipe.words.value import Fraction, Value
+
+
+class Evaluation(Value):
+    """How validation and test images are run."""
+
+    batch_size: PositiveInt = 250
+
+
+class Paper(Value):
+    """Where the method was published."""
+
+    title: str
+    authors: str
+    venue: str
+    url: str | None = None
+
+
+class Published(Value):
+    """The figure that was published, as a fraction, with its source and setting."""
+
+    value: Fraction
+    source: str
+    setting: str
+
+
+class Expect(Value):
+    """The figure that this recipe promises, as a fraction; a run below it fails."""
+
+    test_accuracy: Fraction
+
+
+class AnyRecipe(Value):
+    """Name and question, the paper and its figure, the promise, seed and data; a kind of recipe adds its sections.
+
+    ``makes`` names the class in :mod:`bitspike.runs.kinds` that runs recipes of the kind, and ``kind`` the kind.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+    question: str
+    paper: Paper | None = None
+    published: Published | None = None
+    expect: Expect | None = None
+    seed: Annotated[int, Field(ge=0)] = 0
+    data: Data
+    # After the fields that all kinds share: where a kind has a key of this name, it keeps its place in files.
+    kind: ClassVar[str]
+
+    @classmethod
+    def lying_in(cls, folder: Path, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the values of a recipe, with the folder of its file where its kind looks for other files there."""
+        del folder
+        return values
+
+    @property
+    @abstractmethod
+    def network(self) -> str:
+        """The name of what is trained or converted."""
+
+    @property
+    @abstractmethod
+    def steps(self) -> int:
+        """T."""
+
+    @property
+    @abstractmethod
+    def bits(self) -> int:
+        """Bits of a weight, the most where layers differ; 32 where weights are not quantized."""
+
+    @property
+    @abstractmethod
+    def trainings(self) -> dict[str, Training]:
+        """The sections of epochs by name, in the order in which they run; empty where nothing is trained."""
+
+    @property
+    @abstractmethod
+    def device(self) -> Literal["auto", "cpu", "cuda"]:
+        """Where the spiking network is measured."""
+
+    @property
+    @abstractmethod
+    def batch_size(self) -> int:
+        """Images that are measured at once."""
+
+    @property
+    def proof(self) -> int | None:
+        """How many test images are proven; None is all of them."""
+        return None
+
+
+def best_needs_validation(section: str, training: Training, data: Data) -> None:
+    """Raise ValueError where the best epoch is to be kept and no images are held out to tell it."""
+    if training.keep == "best" and not data.validation:
+        raise ValueError(f"{section}.keep is 'best' and data.validation is 0: hold images out, or keep: last")
+    if training.schedule.warmup_epochs > training.epochs:
+        raise ValueError(
+            f"{section}.schedule.warmup_epochs is {training.schedule.warmup_epochs:g}, "
+            f"longer than the {training.epochs} {section}.epochs"
+        )

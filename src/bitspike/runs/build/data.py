@@ -1,0 +1,108 @@
+"""The images of a recipe: read, parted, and dealt out as batches for training, calibration and measurement."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bitspike.data import Batches, ImageSet, Normalization, PixelGrid, describe
+from bitspike.data import load as load_images
+from bitspike.errors import ConstraintError
+from bitspike.ops.grids import Grid
+from bitspike.recipe import AnyRecipe
+from bitspike.recipe.words.data import Pixels
+from bitspike.runs.build.words import build
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """The images of a recipe, parted, and the batches that are made of them.
+
+    Args:
+        recipe: says the seed, the augmentation and the sizes of batches.
+        train, test: the two splits of the data set.
+        validation: images of the training split that are kept apart from training; None where there are none.
+        pixels: what turns pixels into inputs.
+        grid: of these inputs; None where they lie on no integer grid.
+    """
+
+    recipe: AnyRecipe
+    train: ImageSet
+    validation: ImageSet | None
+    test: ImageSet
+    pixels: PixelGrid | Normalization
+    grid: Grid | None
+
+    def training_batches(self, section: str, *, rank: int = 0, world_size: int = 1) -> Batches:
+        """Return shuffled, augmented batches for one of several processes.
+
+        Args:
+            section: of the recipe whose epochs they are for; its batch is that of all processes together.
+
+        Raises:
+            ConstraintError: the batch cannot be dealt out evenly.
+        """
+        batch = self.recipe.trainings[section].batch_size
+        if batch % world_size:
+            raise ConstraintError(
+                f"{section}.batch_size is {batch}, which {world_size} processes cannot share evenly",
+                fix=f"--set {section}.batch_size={-(-batch // world_size) * world_size}",
+            )
+        return Batches(
+            self.train,
+            batch // world_size,
+            pixel_grid=self.pixels,
+            augment=[build(word) for word in self.recipe.data.augment] or None,
+            shuffle=True,
+            seed=self.recipe.seed,
+            rank=rank,
+            world_size=world_size,
+        )
+
+    def calibration_batches(self) -> Batches:
+        """Return training images without augmentation, in an order that depends on the recipe's seed alone."""
+        size, seed = self.recipe.batch_size, self.recipe.seed
+        return Batches(self.train, size, pixel_grid=self.pixels, shuffle=True, seed=seed)
+
+    def batches(self, images: ImageSet, *, rank: int = 0, world_size: int = 1) -> Batches:
+        """Return batches of images to measure on: in their order, each image exactly once."""
+        size = self.recipe.batch_size
+        return Batches(images, size, pixel_grid=self.pixels, rank=rank, world_size=world_size)
+
+    def test_batches(self, most: int | None = None) -> Batches:
+        """Return batches of the first ``most`` test images, or of all of them."""
+        return self.batches(self.test if most is None or most >= len(self.test) else self.test.subset(range(most)))
+
+
+def build_data(recipe: AnyRecipe) -> Data:
+    """Read the recipe's images and part them; the held-out images depend on the recipe's seed alone.
+
+    Raises:
+        DataError: the set is missing or damaged.
+        ConstraintError: more images are held out than there are, or the offsets do not fit the channels.
+    """
+    data = recipe.data
+    known = {name: getattr(data, name) for name in ("root", "download", "size", "channels") if hasattr(data, name)}
+    train = _limited(load_images(data.kind, "train", **known), data.limit, recipe.seed)
+    test = _limited(load_images(data.kind, "test", **known), data.limit, recipe.seed)
+    validation = None
+    if data.validation:
+        train, validation = train.split(data.validation, seed=recipe.seed, last=data.validation_last)
+    pixels, grid = build_pixels(recipe)
+    pixels.check_channels(train.shape[2])
+    return Data(recipe, train, validation, test, pixels, grid)
+
+
+def build_pixels(recipe: AnyRecipe) -> tuple[PixelGrid | Normalization, Grid | None]:
+    """Return what turns the recipe's pixels into inputs, and the grid of these inputs where they lie on one."""
+    value, high = recipe.data.pixels, describe(recipe.data.kind).high_pixel
+    if isinstance(value, Pixels):
+        pixels = PixelGrid(scale=value.scale, offset=value.offset)
+        return pixels, pixels.grid(high)
+    normalized = Normalization(mean=value.mean, std=value.std, high=high, folded=value.folded)
+    return normalized, normalized.grid
+
+
+def _limited(images: ImageSet, limit: int | None, seed: int) -> ImageSet:
+    if limit is None or limit >= len(images):
+        return images
+    return images.split(limit, seed=seed)[1]

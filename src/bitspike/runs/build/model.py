@@ -1,0 +1,67 @@
+"""The network of a recipe of kind ``train``, with initial weights, and how fine its integers are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pkgutil import resolve_name
+
+import torch
+from torch import nn
+
+from bitspike.data import ImageSet
+from bitspike.lowering.fit_neuron import Precision
+from bitspike.recipe.kinds.train import TrainRecipe
+from bitspike.runs.build.factory import repaired
+from bitspike.runs.build.words import build
+from bitspike.weights import attach
+
+
+def build_neuron(recipe: TrainRecipe) -> Callable[[], nn.Module]:
+    """Return what makes the recipe's neuron."""
+    return lambda: build(recipe.neuron)
+
+
+def build_norm(recipe: TrainRecipe) -> Callable[[int], nn.Module] | None:
+    """Return what makes the recipe's norm from a number of channels; None for none."""
+    norm = recipe.norm
+    if norm is None:
+        return None
+    return lambda channels: build(norm, **norm.arguments(channels, recipe.neuron.threshold))
+
+
+def build_model(recipe: TrainRecipe, images: ImageSet) -> nn.Module:
+    """Build the recipe's network for these images, its initial weights drawn from the recipe's seed.
+
+    Torch's own generator is as before afterwards.
+
+    Raises:
+        ConstraintError: the network does not fit the images, or a pattern matches no layer.
+        RecipeError: a repair does not fit the network.
+    """
+    height, width, channels = images.shape
+    model = recipe.model
+    more = {name: getattr(model, name) for name in ("bias", "depth") if hasattr(model, name)}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        net = resolve_name(model.makes)(
+            steps=model.steps,
+            num_classes=len(images.classes),
+            in_channels=channels,
+            image_size=(height, width),
+            neuron=build_neuron(recipe),
+            norm=build_norm(recipe),
+            readout=lambda: build(model.readout),
+            encoder=lambda steps: build(model.encoder, steps=steps),
+            width=model.width,
+            **more,
+        )
+        net = repaired(net, model.repairs)
+    if recipe.weights is not None:
+        w = recipe.weights
+        attach(net, quantize=build(w.quantize), bias=build(w.bias), include=w.include, skip=w.skip)
+    return net
+
+
+def build_precision(recipe: TrainRecipe) -> Precision:
+    """Return how fine the recipe's integers are."""
+    return Precision(**recipe.lowering.model_dump())

@@ -1,0 +1,120 @@
+"""What a recipe becomes, once: its images, its kind, its model, its spiking network. Verbs and runs ask the job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from bitspike.data import Batches
+from bitspike.recipe import AnyRecipe, load
+from bitspike.recipe.words.training import Training
+from bitspike.runs.build.data import Data, build_data
+from bitspike.runs.build.words import build
+from bitspike.runs.folder import opened
+from bitspike.runs.kinds.choose import kind_of
+from bitspike.runs.kinds.kind import Kind, SpikingNetwork
+from bitspike.runs.stages import Clock
+from bitspike.tasks.task import Task
+from bitspike.train import Evaluation, evaluate
+from bitspike.train.checkpoint import load_weights
+from bitspike.train.launch import choose_device
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A recipe and what it stands for. Each part is built when it is first asked for, and kept.
+
+    Args:
+        recipe: of any kind.
+        folder: of the finished run whose weights the model gets; None starts from those that the recipe names.
+        clock: tells and times the stages of the work.
+
+    Example:
+        >>> job = Job(load("quickstart"))
+        >>> len(job.data.test), [type(batch).__name__ for batch in next(iter(job.test))]
+        (359, ['Tensor', 'Tensor'])
+    """
+
+    recipe: AnyRecipe
+    folder: Path | None = None
+    clock: Clock = field(default_factory=Clock)
+
+    @cached_property
+    def data(self) -> Data:
+        """The images of the recipe, parted."""
+        return build_data(self.recipe)
+
+    @cached_property
+    def kind(self) -> Kind:
+        """What is done as the recipe's kind says."""
+        return kind_of(self.recipe)(self.recipe, self.data)
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """What is trained or converted; training changes its weights in place."""
+        model = self.kind.start(weights=self.folder is None)
+        if self.folder is not None:
+            load_weights(model, self.folder / "model.safetensors")
+        return model
+
+    @cached_property
+    def spiking(self) -> SpikingNetwork:
+        """The spiking network of the model as it is when this is first asked for."""
+        with self.clock.stage(self.kind.finishing):
+            return self.kind.finish(self.model)
+
+    @property
+    def task(self) -> Task:
+        """What the network is asked: its metric, and which answers are right."""
+        return self.data.test.task
+
+    @cached_property
+    def device(self) -> str:
+        """Where the spiking network is measured: ``cpu`` or ``cuda``."""
+        return choose_device(self.recipe.device)
+
+    @cached_property
+    def test(self) -> Batches:
+        """The test images."""
+        return self.data.test_batches()
+
+    @cached_property
+    def proof(self) -> Batches:
+        """The test images whose spikes are proven: all, or as many as the recipe says."""
+        return self.data.test_batches(self.recipe.proof)
+
+    @property
+    def last_training(self) -> Training | None:
+        """What the recipe says about its last epochs; None where nothing is trained."""
+        return next(reversed(self.recipe.trainings.values()), None)
+
+    def evaluate(self, network: nn.Module) -> Evaluation:
+        """Measure a network on the test images, with the loss that it was trained with."""
+        loss = None if self.last_training is None else build(self.last_training.loss)
+        network.to(self.device)
+        return evaluate(network, self.test, loss=loss, seed=self.recipe.seed, task=self.task)
+
+    @contextmanager
+    def at_steps(self, steps: int | None) -> Iterator[nn.Module]:
+        """Yield the spiking network as it runs so many steps; None is the recipe's number."""
+        if steps is None:
+            yield self.spiking.network
+            return
+        with self.kind.at_steps(self.spiking, steps) as network:
+            yield network
+
+
+def finished(folder: Path, set: Iterable[str] = ()) -> tuple[Job, dict[str, Any]]:
+    """Return the job of a finished run, with changes to its recipe, and the report of the run.
+
+    Raises:
+        RunError: there is no finished run. RecipeError: a change is wrong.
+    """
+    recipe, report = opened(folder)
+    return Job(load(recipe, set), folder), report

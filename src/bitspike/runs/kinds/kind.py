@@ -1,0 +1,202 @@
+"""What a kind of run does differently on the way from images to a spiking network; the rest is the same for all.
+
+The order of the work: ``start`` builds what is trained or converted, ``in_training`` chooses what each section of
+epochs trains, ``baselines`` measures it, ``finish`` makes it spike.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from bitspike.conversion.result import Conversion, spiking_part
+from bitspike.graph.ir import Graph
+from bitspike.hardware.chips.plan_repairs import Repair, Way
+from bitspike.integer.network import IntegerNetwork
+from bitspike.lowering.fit_neuron import Precision
+from bitspike.nn import set_steps
+from bitspike.ops.grids import Grid
+from bitspike.recipe import AnyRecipe
+from bitspike.runs.build.data import Data
+from bitspike.runs.by_step import Prefixes
+from bitspike.runs.stages import Clock
+from bitspike.train import Evaluation, History
+
+Batches = Iterable[tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True, eq=False)
+class SpikingNetwork:
+    """A spiking network and what lowering it needs.
+
+    Args:
+        network: takes images [N, C, H, W], returns logits [N, K].
+        grid: integer grid of its input; None where the network holds it itself.
+        precision: how fine the integers are.
+        record: of the conversion; None where the network was trained as a spiking one.
+    """
+
+    network: nn.Module
+    grid: Grid | None = None
+    precision: Precision | None = None
+    record: Conversion | None = None
+
+    @property
+    def partial(self) -> bool:
+        """Whether a part of the network stayed in floating point."""
+        return self.record is not None and spiking_part(self.network) is not self.network
+
+    def enter(self, x: Tensor) -> Tensor:
+        """Return the input of the integers when the network's input is ``x``."""
+        if not self.partial:
+            return x
+        assert self.record is not None
+        with torch.no_grad():
+            return self.record.packed(x)
+
+    def entering(self, batches: Batches) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield batches with the input of the integers in place of the images."""
+        for x, y in batches:
+            yield self.enter(x), y
+
+
+@dataclass(frozen=True, eq=False)
+class Sketch:
+    """A network as a recipe describes it, with initial weights: shapes and widths are right, accuracy is not.
+
+    Args:
+        model: what the recipe trains or converts.
+        example: random images as the integers take them.
+        net: its integers.
+        layers: by path of an integer layer, the path of the module in ``model``.
+        graph: of the network that is converted; None where nothing is.
+    """
+
+    model: nn.Module
+    example: Tensor
+    net: IntegerNetwork
+    layers: dict[str, str]
+    graph: Graph | None = None
+
+
+@dataclass(eq=False)
+class Kind(ABC):
+    """A kind of run. A new one is a file next to this one, and a file with its recipe in :mod:`bitspike.recipe.kinds`.
+
+    Args:
+        recipe: of this kind.
+        data: its images.
+    """
+
+    finishing: ClassVar[str] = ""
+    """The stage in which the network is made to spike; empty where it spikes already."""
+    needs_classes: ClassVar[bool] = False
+    """Whether the network is built for a number of classes, which data on disk tell."""
+
+    recipe: AnyRecipe
+    data: Data
+
+    @abstractmethod
+    def build(self, *, weights: bool = True) -> nn.Module:
+        """Build the network of the recipe; ``weights=False`` leaves its initial weights."""
+
+    def start(self, *, weights: bool = True) -> nn.Module:
+        """Build what is trained or converted; ``weights=False`` where its weights are loaded afterwards."""
+        return self.build(weights=weights)
+
+    def in_training(self, model: nn.Module, section: str) -> nn.Module:
+        """Return what a section of the recipe trains; it shares its weights with the network that was started."""
+        del section
+        return model
+
+    def decoded(self, model: nn.Module) -> nn.Module | None:
+        """Return an ordinary network whose weights were trained as codes, with the real values of the codes."""
+        del model
+        return None
+
+    def baselines(self, model: nn.Module, test: Batches, clock: Clock) -> dict[str, float | None]:
+        """Measure the accuracies to compare with, for example ``{"float": 0.91, "finetuned": 0.90}``."""
+        del model, test, clock
+        return {}
+
+    @abstractmethod
+    def finish(self, model: nn.Module) -> SpikingNetwork:
+        """Make the spiking network of what was built and trained."""
+
+    @abstractmethod
+    def validation(self, network: nn.Module, history: History | None) -> float | None:
+        """Return the accuracy on the validation images; None where there are none."""
+
+    def listening(self, spiking: SpikingNetwork) -> AbstractContextManager[Prefixes | None]:
+        """Return a block that records the answers after every step, where one run shows them."""
+        del spiking
+        return nullcontext()
+
+    @abstractmethod
+    def by_step(
+        self, spiking: SpikingNetwork, test: Batches, tested: Evaluation, prefixes: list[float] | None
+    ) -> Sequence[float | None]:
+        """Return the accuracy after 1, 2, ..., T steps; None where it was not asked for.
+
+        Args:
+            spiking: what was measured.
+            test: its images.
+            tested: the measurement of all T steps.
+            prefixes: the accuracies that were recorded while it was measured; None where nothing listened.
+        """
+
+    def at_steps(self, spiking: SpikingNetwork, steps: int) -> AbstractContextManager[nn.Module]:
+        """Yield the network as it runs so many steps."""
+        return with_steps(spiking.network, steps)
+
+    def findings(
+        self, spiking: SpikingNetwork, net: IntegerNetwork, test: Batches, folder: Path, clock: Clock
+    ) -> dict[str, Any]:
+        """Return what reports of this kind of run hold besides the entries that all reports have."""
+        del spiking, net, test, folder, clock
+        return {}
+
+    @abstractmethod
+    def sketch(self, model: nn.Module, example: Tensor) -> Sketch:
+        """Lower a network with initial weights.
+
+        Args:
+            model: from :meth:`build`, or a changed one.
+            example: random images as the network takes them.
+        """
+
+    def refuse_ways(self, ways: Collection[Way]) -> None:
+        """Raise ConstraintError where a network of this kind cannot be fitted to a chip in one of these ways."""
+        del ways
+
+    @abstractmethod
+    def repaired(self, values: dict[str, Any], repairs: Sequence[Repair], sketch: Sketch) -> dict[str, Any] | None:
+        """Return the values of a recipe with repairs of its network; None where a recipe cannot say them.
+
+        Args:
+            values: of this recipe, which may be changed in place.
+            repairs: of layers of the integers of ``sketch``.
+            sketch: of this recipe.
+        """
+
+
+def repair_values(repair: Repair, path: str) -> dict[str, Any]:
+    """Return a repair of the module ``path`` as a recipe says it."""
+    values = {name: getattr(repair, name) for name in ("kind", "groups", "parts", "source_shape")}
+    if repair.kind == "split":  # its groups are those of the partial sums
+        values["groups"] = 1
+    return values | {"path": path, "keep": repair.keep if repair.kind == "prune" else ()}
+
+
+@contextmanager
+def with_steps(network: nn.Module, steps: int) -> Iterator[nn.Module]:
+    """Yield a network that runs so many steps inside the block."""
+    with set_steps(network, steps):
+        yield network
