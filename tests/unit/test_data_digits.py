@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bitspike.data import load
-from bitspike.data.images.digits import read_digits
+from bitspike.data.images.sets.digits import read_digits
 from bitspike.errors import DataError
 
 BYTES = {
@@ -45,7 +45,7 @@ def test_pixels_go_from_0_to_16():
 def test_a_damaged_package_is_named(monkeypatch, tmp_path):
     (tmp_path / "assets").mkdir()
     (tmp_path / "assets" / "digits.npz").write_bytes(b"PK not a zip")
-    monkeypatch.setattr("bitspike.data.images.digits.resources.files", lambda package: tmp_path)
+    monkeypatch.setattr("bitspike.data.images.sets.digits.resources.files", lambda package: tmp_path)
     with pytest.raises(
         DataError, match=r"digits.npz, a part of this package, cannot be read(.|\n)*install bitspike again"
     ):

@@ -10,11 +10,11 @@ from pathlib import Path
 from torch import Tensor
 
 from bitspike.data.images import arrays, folders
-from bitspike.data.images.digits import read_digits
 from bitspike.data.images.image_set import ImageSet
 from bitspike.data.images.official import ARCHIVES, download_official, read_official
 from bitspike.data.images.pixels import PixelGrid
 from bitspike.data.images.places import download_place, missing, places
+from bitspike.data.images.sets.digits import read_digits
 from bitspike.errors import ConstraintError, DataError
 from bitspike.ops.grids import Grid
 
