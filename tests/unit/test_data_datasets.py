@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 from PIL import Image
 
 from bitspike.data import DATASETS, describe, load
+from bitspike.data.images import sets
+from bitspike.data.images.datasets import known_sets
 from bitspike.data.images.places import download_place, places
 from bitspike.errors import ConstraintError, DataError
 
@@ -150,3 +153,39 @@ def test_a_folder_of_ones_own(tmp_path):
 def test_size_is_for_folders_only():
     with pytest.raises(ConstraintError, match=r"the images of 'digits' are \(8, 8, 1\)"):
         load("digits", size=4)
+
+
+NEW_SET = """
+from bitspike.data import PixelGrid
+from bitspike.data.images.info import DatasetInfo
+from bitspike.data.images.official import Archive, check_idx_files
+from bitspike.data.images.on_disk import OnDisk
+
+SETS = (
+    DatasetInfo(
+        name="fashion_mnist",
+        title="Fashion-MNIST",
+        shape=(28, 28, 1),
+        classes=("bag", "boot", "coat", "dress", "pullover", "sandal", "shirt", "sneaker", "top", "trousers"),
+        pixel_grid=PixelGrid(scale=2**-8),
+        source="H. Xiao, K. Rasul and R. Vollgraf 2017, MIT",
+        read=OnDisk(Archive("FashionMNIST", "FashionMNIST/raw", "31 MB", check_idx_files)),
+    ),
+)
+"""
+
+
+def test_one_file_is_a_new_set(tmp_path, monkeypatch):
+    (tmp_path / "fashion_mnist.py").write_text(NEW_SET)
+    monkeypatch.setattr(sets, "__path__", [*sets.__path__, str(tmp_path)])
+    monkeypatch.setattr("bitspike.data.images.datasets.DATASETS", known_sets())
+    del sys.modules[f"{sets.__name__}.fashion_mnist"]
+    images = np.zeros((2, 28, 28), dtype=np.uint8)
+    np.savez(tmp_path / "fashion_mnist.npz", train_images=images, train_labels=np.array([9, 0]))
+    found = load("fashion_mnist", root=tmp_path)
+    assert (found.name, found.shape, found.classes[9], found.counts()) == (
+        *("fashion_mnist", (28, 28, 1), "trousers"),
+        [1, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+    )
+    with pytest.raises(DataError, match=r"FashionMNIST/raw/  \(the official archive"):
+        load("fashion_mnist", root=tmp_path / "elsewhere")

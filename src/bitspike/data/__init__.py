@@ -2,8 +2,9 @@
 
 from bitspike.data.images.augment import Augmentation, Compose, Flip, Shift
 from bitspike.data.images.batches import Batches
-from bitspike.data.images.datasets import DATASETS, DatasetInfo, describe, load
+from bitspike.data.images.datasets import DATASETS, describe, load
 from bitspike.data.images.image_set import ImageSet, validation_split
+from bitspike.data.images.info import DatasetInfo
 from bitspike.data.images.pixels import Normalization, PixelGrid
 
 __all__ = [

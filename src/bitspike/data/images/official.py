@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import warnings
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,27 +21,28 @@ from bitspike.errors import DataError
 
 @dataclass(frozen=True)
 class Archive:
-    """An official archive: its class in ``torchvision.datasets``, the folder it unpacks to, and what it weighs."""
+    """An official archive.
+
+    Args:
+        kind: its class in ``torchvision.datasets``.
+        folder: what it unpacks to.
+        weight: what it weighs, in words.
+        check: refuses a file of the folder that is not what its authors published, given the class and the folder.
+    """
 
     kind: str
     folder: str
     weight: str
+    check: Callable[[Any, Path], None]
 
 
-ARCHIVES = {
-    "mnist": Archive("MNIST", "MNIST/raw", "12 MB"),
-    "cifar10": Archive("CIFAR10", "cifar-10-batches-py", "170 MB"),
-    "cifar100": Archive("CIFAR100", "cifar-100-python", "169 MB"),
-}
-
-
-def read_official(name: str, root: Path, split: str) -> tuple[Tensor, Tensor]:
+def read_official(archive: Archive, root: Path, split: str) -> tuple[Tensor, Tensor]:
     """Read one split of an unpacked official archive.
 
     Every file is checked before torchvision opens it, so that a message can name the one at fault.
 
     Args:
-        name: ``mnist``, ``cifar10`` or ``cifar100``.
+        archive: which one.
         root: the folder that holds the archive's folder.
         split: ``train`` or ``test``.
 
@@ -50,9 +52,9 @@ def read_official(name: str, root: Path, split: str) -> tuple[Tensor, Tensor]:
     Raises:
         DataError: a file is missing or damaged.
     """
-    kind = _dataset_class(name)
-    folder = root / ARCHIVES[name].folder
-    (_check_idx_files if name == "mnist" else _check_sums)(kind, folder)
+    kind = _dataset_class(archive)
+    folder = root / archive.folder
+    archive.check(kind, folder)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the archives are older than today's NumPy, which nobody here can mend
@@ -64,7 +66,7 @@ def read_official(name: str, root: Path, split: str) -> tuple[Tensor, Tensor]:
     return images if images.dim() == 4 else images[..., None], labels
 
 
-def download_official(name: str, root: Path) -> None:
+def download_official(name: str, archive: Archive, root: Path) -> None:
     """Download and unpack an official archive into a folder; one that is there already is only unpacked.
 
     Raises:
@@ -73,7 +75,7 @@ def download_official(name: str, root: Path) -> None:
     try:
         root.mkdir(parents=True, exist_ok=True)
         with redirect_stdout(sys.stderr):  # stdout is for results
-            _dataset_class(name)(str(root), download=True)
+            _dataset_class(archive)(str(root), download=True)
     except (OSError, RuntimeError) as error:
         raise DataError(
             f"{name} could not be downloaded to {root.absolute()}: {reason(error)}",
@@ -81,17 +83,17 @@ def download_official(name: str, root: Path) -> None:
         ) from None
 
 
-def _dataset_class(name: str) -> Any:
+def _dataset_class(archive: Archive) -> Any:
     import torchvision  # takes a second, and most sets do without
 
-    return getattr(torchvision.datasets, ARCHIVES[name].kind)
+    return getattr(torchvision.datasets, archive.kind)
 
 
 def _again(path: Path) -> str:
     return f"delete {path.name} and pass download=True to fetch it again"
 
 
-def _check_idx_files(kind: Any, folder: Path) -> None:
+def check_idx_files(kind: Any, folder: Path) -> None:
     """Compare every file of MNIST with its own header: two zeros, 8 for bytes, the number of axes, their lengths."""
     for url, _ in kind.resources:
         path = folder / Path(url).stem
@@ -110,7 +112,7 @@ def _check_idx_files(kind: Any, folder: Path) -> None:
             raise damaged(path, f"{found} bytes long, its header says {expected}", fix=_again(path))
 
 
-def _check_sums(kind: Any, folder: Path) -> None:
+def check_sums(kind: Any, folder: Path) -> None:
     """Compare every file of CIFAR with its published MD5. It matters: the format is one that could run code."""
     from torchvision.datasets.utils import check_integrity
 

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 
 from bitspike.data.images.image_set import ImageSet
+from bitspike.data.images.info import DatasetInfo
+from bitspike.data.images.pixels import PixelGrid
 from bitspike.data.images.places import reason
 from bitspike.errors import DataError
 
@@ -64,3 +66,17 @@ def in_test(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
         members = sorted(np.flatnonzero(labels == label), key=lambda index: keys[index])
         test[members[: round(len(members) / 5)]] = True
     return test
+
+
+SETS = (
+    DatasetInfo(
+        name="digits",
+        title="UCI handwritten digits",
+        shape=(8, 8, 1),
+        classes=tuple("0123456789"),
+        pixel_grid=PixelGrid(scale=1 / 16),
+        source="E. Alpaydin and C. Kaynak, UCI Machine Learning Repository 1998, doi 10.24432/C50P49, CC BY 4.0",
+        read=lambda info, request: read_digits(request.split),
+        high_pixel=16,
+    ),
+)
