@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bitspike import Dyadic, Grid, Uniform, attach, lower, verify
-from bitspike.errors import ConstraintError, LoweringError
+from bitspike import Dyadic, Grid, Uniform, attach, convert, lower, verify
+from bitspike.errors import ConstraintError, ConversionError, LoweringError
 from bitspike.models import digits_net
 from bitspike.nn import IF, AffineNorm, Repeat, ShiftBatchNorm, SumReadout, ThresholdBatchNorm, TimeDistributed
 
@@ -264,3 +264,25 @@ def test_a_gain_for_each_step_is_refused_by_name() -> None:
     model = nn.Sequential(Repeat(2), TimeDistributed(nn.Conv2d(1, 4, 3), PerStep(4)), IF(), SumReadout())
     with pytest.raises(LoweringError, match=r"1\.1: PerStep has a gain for each step, \[2, 4\]"):
         lower(model, torch.zeros(1, 1, 4, 4))
+
+
+@pytest.mark.parametrize("norm", [Halve, ShiftBatchNorm, ThresholdBatchNorm])
+def test_a_network_with_any_norm_is_converted(norm: type[AffineNorm]) -> None:
+    ann = nn.Sequential(nn.Conv2d(1, 4, 3), norm(4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 3))
+    images = torch.rand(64, 1, 8, 8)
+    ann(images)
+    ann.eval()
+    snn = convert(ann, images[:1], calibrate=images, steps=32, bits=8, correct=None)
+    assert (snn(images) - ann(images)).abs().mean() < 0.1 * ann(images).std()
+    assert verify(lower(snn, images[:1]), images).equal
+
+
+def test_a_norm_that_changes_only_forward_is_not_converted_by_the_law_of_its_base() -> None:
+    class Doubled(Halve):
+        def forward(self, x: Tensor) -> Tensor:
+            return 2 * super().forward(x)
+
+    ann = nn.Sequential(nn.Conv2d(1, 4, 3), Doubled(4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 3))
+    images = torch.rand(4, 1, 8, 8)
+    with pytest.raises(ConversionError, match=r"Doubled gives forward\(\) and no affine\(\) that belongs to it"):
+        convert(ann, images[:1], calibrate=images)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bitspike.errors import ConstraintError
 from bitspike.graph.capture import functions as f
 from bitspike.graph.capture import products as _products  # noqa: F401  enters its handlers
 from bitspike.graph.capture import shapes as s
@@ -28,13 +29,15 @@ from bitspike.graph.capture.handlers import (
 from bitspike.graph.capture.site import NotUnderstood, Ref, Site
 from bitspike.graph.ir import Shape
 from bitspike.graph.plain import CONVOLUTIONS, TRANSPOSED, layer_of
+from bitspike.nn.norms.base import AffineNorm, affine
 
 NORMS: dict[int, type[Any]] = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
 
 def is_layer(module: nn.Module) -> bool:
     """Tell whether a module computes what one of torch's layers does, be it of a class made on the fly."""
-    return any(isinstance(module, kind) and type(module).forward is kind.forward for kind in LAYERS)
+    plain = any(isinstance(module, kind) and type(module).forward is kind.forward for kind in LAYERS)
+    return plain or isinstance(module, AffineNorm)
 
 
 def layer_handler_of(module: nn.Module) -> Handler:
@@ -46,6 +49,8 @@ def layer_handler_of(module: nn.Module) -> Handler:
     for kind, handler in LAYERS.items():
         if isinstance(module, kind) and type(module).forward is kind.forward:
             return handler
+    if isinstance(module, AffineNorm):
+        return affine_norm
     name = type(module).__name__
     if any(name.lower() == word.replace("_", "") for word in ACTIVATIONS) or name == "Softmax2d":
         raise NotUnderstood("it is an activation that no neuron computes", "E101")
@@ -96,6 +101,17 @@ def _same(words: str, kernel: Shape, dilation: Shape) -> tuple[Shape, Shape]:
     """Return the padding in front and behind that "same" and "valid" mean."""
     total = [d * (k - 1) if words == "same" else 0 for k, d in zip(kernel, dilation, strict=True)]
     return tuple(t // 2 for t in total), tuple(t - t // 2 for t in total)
+
+
+def affine_norm(site: Site, module: AffineNorm, input: Any) -> Ref:
+    """A norm of bitspike's kind, by the gain and the shift that it states."""
+    try:
+        gain, shift = affine(module)
+    except ConstraintError as error:
+        raise NotUnderstood(error.message) from error
+    if gain.ndim != 1:
+        raise NotUnderstood(f"it has a gain for each step, {list(gain.shape)}; a network to convert has no steps yet")
+    return site.emit("affine", data(input), gain=gain.detach(), shift=shift.detach())
 
 
 # The same, with the weights as arguments
