@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bitspike.errors import ExportError
-from bitspike.formats.c.program import MARK, Program
-from bitspike.formats.c.text import array, plain
+from bitspike.formats.c.program import Program
+from bitspike.formats.c.text import MARK, array, plain
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import Input, Node, Readout
 

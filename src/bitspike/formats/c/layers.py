@@ -124,7 +124,7 @@ def pool(draft: Draft, node: Pool) -> list[str]:
     if isinstance(node, CountMaxPool):
         bounds, size = draft.bounds[node.id].state, math.prod(source.shape)
         low, counts, largest, read = bounds[0], f"counts_{symbol}", f"largest_{symbol}", f"s->counts_{symbol}"
-        stored = draft.member(bounds, counts, size, f"running counts in front of {plain(node.path)}")
+        stored = draft.member(bounds, counts, size, f"running counts that {plain(node.path)} reads")
         draft.member(bounds, largest, math.prod(node.shape), f"largest counts of {plain(node.path)} so far")
         draft.resets += [f"memset(s->{name}, 0, sizeof s->{name});" for name in (counts, largest)]
         before = [f"    for (i = 0; i < {size}; i++) s->{counts}[i] = ({stored})(s->{counts}[i] + x0[i]);"]
@@ -156,7 +156,7 @@ def _window(node: Pool, shape: Shape, padded: str) -> tuple[list[str], str]:
 
 
 def concat(draft: Draft, node: Concat) -> list[str]:
-    """Write the copies that put wires side by side."""
+    """Write the copies that join wires along the channels."""
     ctype, body = draft.type(node.id), ["    uint32_t k;"]
     start = 0
     for i, id in enumerate(node.sources):

@@ -1,7 +1,7 @@
 """What the C program computes when, and where every wire lies.
 
 Time is the outer loop: at each step all nodes run once, and a wire holds one step. A ``Burst`` needs all steps of what
-it reads; so the nodes behind it belong to a later *phase*, which runs over all steps after the phases before it. A wire
+it reads; so the nodes after it belong to a later *phase*, which runs over all steps after the phases before it. A wire
 that a later phase reads is kept for all T steps. What does not change over time is computed at step 0 and stays.
 
 Wires that are never needed at the same moment share memory: an arena for each integer type, first fit.
@@ -89,30 +89,31 @@ def lay_out(net: IntegerNetwork, bounds: dict[str, Bounds]) -> Layout:
         >>> from bitspike.formats.c.types import bounds_of
         >>> from bitspike.integer.examples import one_convolution
         >>> net = one_convolution()
-        >>> found = lay_out(net, bounds_of(net))
-        >>> [a.node.id for a in found.phases[0]], found.arenas
+        >>> layout = lay_out(net, bounds_of(net))
+        >>> [a.node.id for a in layout.phases[0]], layout.arenas
         (['conv', 'neuron', 'readout'], {8: 32})
     """
     constant, roots, phase = net.steady(), _roots(net), _phases(net)
     readers = _readers(net, roots, phase)
+    # Where only its own phase reads a burst, its sum is its wire: it is cleared after step 0 instead of copied.
     in_place = {n.id for n in net.nodes if n.memory == "all" and readers.get(n.id, {phase[n.id]}) == {phase[n.id]}}
     actions = _actions(net, roots, phase, in_place)
     rank = {(a.kind, a.node.id): i for i, (_, a) in enumerate(actions)}
     wires = _wires(net, bounds, constant=constant, roots=roots, phase=phase, in_place=in_place, rank=rank)
     places, arenas = _fit(wires)
-    found = {id: place for (kind, id), place in places.items() if kind == "wire"}
+    addresses = {id: place for (kind, id), place in places.items() if kind == "wire"}
     for node in net.nodes:
         if isinstance(node, Input):
             size = 0 if node.constant else math.prod(node.shape)
-            found[node.id] = Address(0, 0, size, of_input=True)
+            addresses[node.id] = Address(0, 0, size, of_input=True)
         elif isinstance(node, Reshape | Slice):
-            source = found[node.sources[0]]
+            source = addresses[node.sources[0]]
             shift = node.start * math.prod(node.shape[1:]) if isinstance(node, Slice) else 0
-            found[node.id] = Address(source.bits, source.start + shift, source.stride, source.of_input)
+            addresses[node.id] = Address(source.bits, source.start + shift, source.stride, source.of_input)
     number = 1 + max(phase.values())
     return Layout(
         phases=tuple(tuple(a for p, a in actions if p == wanted) for wanted in range(number)),
-        addresses=found,
+        addresses=addresses,
         sums={id: place for (kind, id), place in places.items() if kind == "sum"},
         arenas=arenas,
         constant=constant,
@@ -141,26 +142,26 @@ def _phases(net: IntegerNetwork) -> dict[str, int]:
 
 def _readers(net: IntegerNetwork, roots: dict[str, str], phase: dict[str, int]) -> dict[str, set[int]]:
     """Return the phases in which the memory of every wire is read."""
-    found: dict[str, set[int]] = {}
+    readers: dict[str, set[int]] = {}
     for node in net.nodes:
         if not isinstance(node, Reshape | Slice):
             for source in node.sources:
                 when = phase[source] if node.memory == "all" else phase[node.id]
-                found.setdefault(roots[source], set()).add(when)
-    return found
+                readers.setdefault(roots[source], set()).add(when)
+    return readers
 
 
 def _actions(
     net: IntegerNetwork, roots: dict[str, str], phase: dict[str, int], in_place: set[str]
 ) -> list[tuple[int, Action]]:
-    found: list[tuple[int, Action]] = []
+    actions: list[tuple[int, Action]] = []
     for node in net.nodes:
         if node.memory == "all":
-            found.append((phase[node.sources[0]], Action("gather", node)))
-            found.append((phase[node.id], Action("clear" if node.id in in_place else "emit", node)))
+            actions.append((phase[node.sources[0]], Action("gather", node)))
+            actions.append((phase[node.id], Action("clear" if node.id in in_place else "emit", node)))
         elif not isinstance(node, Input) and roots[node.id] == node.id:
-            found.append((phase[node.id], Action("run", node)))
-    return sorted(found, key=lambda pair: pair[0])  # keeps the order of data flow within a phase
+            actions.append((phase[node.id], Action("run", node)))
+    return sorted(actions, key=lambda pair: pair[0])  # keeps the order of data flow within a phase
 
 
 def _wires(
@@ -199,12 +200,12 @@ def _wires(
         mine, read = phase[node.id], reads.get(node.id, [])
         until = max((p for p, _ in read), default=mine)
         stride = 0
-        if node.id in constant:
+        if node.id in constant:  # computed at step 0 of the first phase, kept to the end of the last that reads it
             life = begin(0), end(until)
-        elif node.id in in_place:
+        elif node.id in in_place:  # gathered in the phase before its own
             life = begin(phase[node.sources[0]]), end(mine)
         elif any(p != mine for p, _ in read):
-            life, stride = (begin(mine), end(until)), size
+            life, stride = (begin(mine), end(until)), size  # a later phase reads it: one place for each step
         else:
             here = rank["emit" if node.memory == "all" else "run", node.id]
             life = here, max([here, *[place for _, place in read]])

@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+MARK = "Written by Bitspike"
+"""Stands in the first line of every file, so that a later export knows what it may replace."""
+
 Values = npt.NDArray[Any]
 _PER_LINE = 24
 

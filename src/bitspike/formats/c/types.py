@@ -18,9 +18,9 @@ def type_bits(bounds: Range) -> int:
     return next((bits for bits in (8, 16, 32, 64) if most < 1 << (bits - 1)), 128)
 
 
-def work_bits(found: Bounds) -> int:
+def work_bits(bounds: Bounds) -> int:
     """Return the bits of the numbers that compute a node: 32, or 64 where the bounds ask for it."""
-    return max(32, type_bits(found.work))
+    return max(32, type_bits(bounds.work))
 
 
 def bounds_of(net: IntegerNetwork) -> dict[str, Bounds]:
@@ -31,16 +31,16 @@ def bounds_of(net: IntegerNetwork) -> dict[str, Bounds]:
 
     Example:
         >>> from bitspike.integer.examples import one_convolution
-        >>> found = bounds_of(one_convolution(threshold=8))["neuron"]
-        >>> found.wire.span, found.work, found.state
+        >>> bounds = bounds_of(one_convolution(threshold=8))["neuron"]
+        >>> bounds.wire.span, bounds.work, bounds.state
         ((0, 1), (0, 15), (0, 7))
     """
-    found = survey(net)
-    wide = [n for n in net.nodes if max(map(type_bits, (found[n.id].work, found[n.id].state))) > 64]
+    bounds = survey(net)
+    wide = [n for n in net.nodes if max(map(type_bits, (bounds[n.id].work, bounds[n.id].state))) > 64]
     if wide:
         lines = [
-            f"{n.path}  {type(n).__name__} {n.id}: from {found[n.id].work[0]} to {found[n.id].work[1]}" for n in wide
+            f"{n.path}  {type(n).__name__} {n.id}: from {bounds[n.id].work[0]} to {bounds[n.id].work[1]}" for n in wide
         ]
         message = f"C holds integers of 64 bits; {len(wide)} of {len(net.nodes)} nodes may need more"
         raise ExportError("\n  ".join([message, *lines]), fix="fewer fraction bits or smaller gains")
-    return found
+    return bounds

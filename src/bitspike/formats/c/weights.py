@@ -41,8 +41,8 @@ def pack(weight: Weight, codes: Integers) -> Packed | None:
 
     Example:
         >>> weight = Weight(codes=np.array([1, -1, 0, 1]), step=np.ones(1), bits=2, low=-1, high=1)
-        >>> found = pack(weight, weight.codes)
-        >>> found.levels, found.data.tolist()  # indices 2, 0, 1, 2, the first lowest: 0b10_01_00_10
+        >>> packed = pack(weight, weight.codes)
+        >>> packed.levels, packed.data.tolist()  # indices 2, 0, 1, 2, the first lowest: 0b10_01_00_10
         ((-1, 0, 1), [146, 0])
     """
     levels = _levels(weight)

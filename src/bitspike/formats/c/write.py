@@ -13,7 +13,9 @@ from pathlib import Path
 from bitspike.errors import ExportError
 from bitspike.files import way_out, whole_folder
 from bitspike.formats.c.bench import Vectors, bench_text, makefile_text, readme_text, vectors_text
-from bitspike.formats.c.program import MARK, CMemory, program
+from bitspike.formats.c.memory import CMemory
+from bitspike.formats.c.program import program
+from bitspike.formats.c.text import MARK
 from bitspike.integer.network import IntegerNetwork
 
 _HEADERS = (
@@ -52,17 +54,17 @@ def write_c(
         ['Makefile', 'README.md', 'network.c', 'network.h']
     """
     name = _checked("network" if name is None else name)
-    made = program(net, name)
+    text = program(net, name)
     bench = vectors is not None
     files = {
-        f"{name}.h": made.header,
-        f"{name}.c": made.source,
-        "Makefile": makefile_text(made, bench=bench),
-        "README.md": readme_text(net, made, bench=bench),
+        f"{name}.h": text.header,
+        f"{name}.c": text.source,
+        "Makefile": makefile_text(text, bench=bench),
+        "README.md": readme_text(net, text, bench=bench),
     }
     if vectors is not None:
-        files[f"{name}_vectors.h"] = vectors_text(net, made, vectors)
-        files[f"{name}_test.c"] = bench_text(net, made)
+        files[f"{name}_vectors.h"] = vectors_text(net, text, vectors)
+        files[f"{name}_test.c"] = bench_text(net, text)
     return _write(Path(path).absolute(), files)
 
 
@@ -74,7 +76,7 @@ def c_memory(net: IntegerNetwork) -> CMemory:
 
     Example:
         >>> from bitspike.integer.examples import one_convolution
-        >>> c_memory(one_convolution()).weights  # 9 codes of 2 bits, and a byte behind them
+        >>> c_memory(one_convolution()).weights  # 9 codes of 2 bits, and a byte after them
         4
     """
     return program(net, "network").memory
@@ -93,9 +95,9 @@ def _write(folder: Path, files: dict[str, str]) -> Path:
     """Put the files into a new folder and that in the place of an older export."""
     _refuse_foreign(folder)
     try:
-        with whole_folder(folder) as made:
+        with whole_folder(folder) as fresh:
             for file, text in files.items():
-                (made / file).write_bytes(text.encode("ascii"))
+                (fresh / file).write_bytes(text.encode("ascii"))
     except OSError as error:
         raise ExportError(f"{folder} could not be written: {error}", fix=way_out(error)) from error
     return folder
@@ -107,13 +109,8 @@ def _refuse_foreign(folder: Path) -> None:
         return
     if not folder.is_dir():
         raise ExportError(f"{folder} is a file; it was left alone", fix="another folder")
-    ours, built = set(), set()
-    for file in sorted(folder.iterdir()):
-        if file.is_file() and _is_ours(file):
-            ours.add(file.name)
-            built |= (
-                {file.name.removesuffix(".c"), file.name.removesuffix(".c") + ".o"} if file.suffix == ".c" else set()
-            )
+    ours = {file.name for file in folder.iterdir() if file.is_file() and _is_ours(file)}
+    built = {name.removesuffix(".c") + end for name in ours if name.endswith(".c") for end in ("", ".o")}
     foreign = sorted({file.name for file in folder.iterdir()} - ours - built)
     if foreign:
         raise ExportError(f"{folder} holds {', '.join(foreign[:3])}; it was left alone", fix="another folder")
