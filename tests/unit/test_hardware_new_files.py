@@ -1,4 +1,4 @@
-"""A new chip is one TOML file and a new technology is one TOML file: every verb takes them, and nothing else is told."""
+"""A new chip is one TOML file and so is a new technology: every verb takes them, and no code changes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.unit.hardware_networks import Builder
 
 import bitspike as bs
 from bitspike.errors import ConstraintError
@@ -14,7 +15,6 @@ from bitspike.hardware.chips import chip as chips
 from bitspike.hardware.chips.plan_repairs import plan
 from bitspike.hardware.energy import technology
 from bitspike.integer.examples import one_convolution
-from tests.unit.hardware_networks import Builder
 
 CHIP = """
 format = 1

@@ -40,53 +40,55 @@ def neurons(graph: Graph) -> tuple[str, ...]:
 
     These are the relus of currents, and the sums of spikes that are read as spikes; a relu of spikes changes nothing.
     """
-    found = spikes(graph) - entries(graph)
-    return tuple(op.id for op in graph if op.id in found and _sends(op, found))
+    rates = spikes(graph) - entries(graph)
+    return tuple(op.id for op in graph if op.id in rates and _sends(op, rates))
 
 
-def _sends(op: Op, found: set[str]) -> bool:
-    return op.kind == "add" or (op.kind == "relu" and op.inputs[0] not in found)
+def _sends(op: Op, rates: set[str]) -> bool:
+    """Tell whether an operation that gives spikes is a neuron: a sum, or a relu of a current."""
+    return op.kind == "add" or (op.kind == "relu" and op.inputs[0] not in rates)
 
 
 def entries(graph: Graph) -> set[str]:
     """Return the ids of the inputs, and of what only moves, joins or pools them: values that may be below 0."""
-    found: set[str] = set()
+    ids: set[str] = set()
     for op in graph:
         carries = moves(op) or op.kind in ("avg_pool", "max_pool", "concat")
-        if op.kind == "input" or (carries and op.inputs and all(i in found for i in op.inputs)):
-            found.add(op.id)
-    return found
+        if op.kind == "input" or (carries and op.inputs and all(i in ids for i in op.inputs)):
+            ids.add(op.id)
+    return ids
 
 
 def origins(graph: Graph, id: str, *, pools_count: bool = True) -> Iterator[tuple[str, float]]:
-    """Yield the neurons and inputs whose spikes arrive at an operation's result, and the share that one is worth.
+    """Yield the neurons and inputs whose spikes arrive at an operation, with the factor of the pools on the way.
 
     Args:
         graph: folded.
         id: of the operation.
-        pools_count: an average pool adds its window up, so that one count is worth its share of a spike; False where
+        pools_count: an average pool adds its window up, so that one count is worth 1 / window of a spike; False where
             pools are neurons of their own.
 
     Yields:
-        id of a relu, sum or input; share, 1 over the windows of the pools on the way. Nothing for a current.
+        id of a relu, sum or input; the factor by which average pools on the way scale one spike, 1 / the product of
+        their windows. Nothing for a current.
     """
-    ops, found = {op.id: op for op in graph}, spikes(graph)
+    ops, rates = {op.id: op for op in graph}, spikes(graph)
     open_ids = [(id, 1.0)]
     while open_ids:
-        at, share = open_ids.pop()
+        at, factor = open_ids.pop()
         op = ops[at]
-        if at not in found:
+        if at not in rates:
             continue
-        if op.kind == "input" or _sends(op, found):
-            yield at, share
+        if op.kind == "input" or _sends(op, rates):
+            yield at, factor
             continue
         if op.kind == "avg_pool" and pools_count:
-            share /= math.prod(op.attrs["kernel"])
-        open_ids.extend((i, share) for i in reversed(op.inputs))
+            factor /= math.prod(op.attrs["kernel"])
+        open_ids.extend((i, factor) for i in reversed(op.inputs))
 
 
 def ties(graph: Graph) -> list[set[str]]:
-    """Return the groups of neurons whose spikes a concatenation puts side by side, merged where they overlap."""
+    """Return the groups of neurons whose spikes are concatenated, merged where they overlap."""
     inputs = {op.id for op in graph if op.kind == "input"}
     groups = [{at for i in op.inputs for at, _ in origins(graph, i)} - inputs for op in graph if op.kind == "concat"]
     return [group for group in merged(groups) if len(group) > 1]

@@ -19,7 +19,7 @@ computes on one sample; the batch is not part of its shapes. Operations with par
     avg_pool      1       kernel, stride, padding: tuples; ceil_mode, count_include_pad: bool
     max_pool      1       kernel, stride, padding, dilation: tuples; ceil_mode: bool
     upsample      1       mode: "nearest" or "bilinear"; factors: tuple of int; align_corners: bool
-    pad           1       before, after: tuples (zeros; by axis behind the channels, or by axis with the channels first)
+    pad           1       before, after: tuples (zeros; by axis after the channels, or by axis with the channels first)
                           value: Tensor [C] (instead of zeros, where values stay real)
     host          0+      call: a callable of the input tensors; what: its name; cause: why it is not understood;
                           code: of the rule that it breaks inside a region (E101, E104, E106 or E109)
@@ -114,21 +114,21 @@ class Graph:
 
     def readers(self) -> dict[str, list[Op]]:
         """Return by id the operations that read it, in order."""
-        found: dict[str, list[Op]] = {op.id: [] for op in self.ops}
+        by_id: dict[str, list[Op]] = {op.id: [] for op in self.ops}
         for op in self.ops:
             for source in op.inputs:
-                found[source].append(op)
-        return found
+                by_id[source].append(op)
+        return by_id
 
     def reach(self, start: Collection[str], *, backwards: bool = False) -> set[str]:
         """Return the ids that can be reached from some operations along the data flow, or against it."""
         readers = self.readers()
-        found: set[str] = set()
+        reached: set[str] = set()
         for op in reversed(self.ops) if backwards else self.ops:
             before = [r.id for r in readers[op.id]] if backwards else op.inputs
-            if any(id in start or id in found for id in before):
-                found.add(op.id)
-        return found
+            if any(id in start or id in reached for id in before):
+                reached.add(op.id)
+        return reached
 
     def module_of(self, op: Op) -> nn.Module:
         """Return the module of an operation that has one."""

@@ -75,25 +75,27 @@ def rebuild(graph: Graph, replace: Mapping[str, nn.Module] | None = None) -> fx.
     """
     replace = replace or {}
     if unknown := sorted(set(replace) - {op.id for op in graph}):
-        raise ConversionError(f"there is no operation {unknown[0]!r} to replace")
-    made, modules = fx.Graph(), dict[str, nn.Module]()
+        raise ConversionError(
+            f"there is no operation {unknown[0]!r} to replace", fix="an id of the graph: [op.id for op in graph]"
+        )
+    traced, modules = fx.Graph(), dict[str, nn.Module]()
     nodes: dict[str, Any] = {}
     for op in graph:
         sources = [nodes[source] for source in op.inputs]
         if op.kind == "input":
-            nodes[op.id] = made.placeholder(op.name)
+            nodes[op.id] = traced.placeholder(op.name)
         elif op.kind == "output":
-            _finish(made, modules, op.attrs["structure"], sources)
+            _finish(traced, modules, op.attrs["structure"], sources)
         elif op.id in replace:
             modules[op.id] = replace[op.id]
-            nodes[op.id] = made.call_module(op.id, tuple(sources))
+            nodes[op.id] = traced.call_module(op.id, tuple(sources))
         elif (module := _module_of(graph, op)) is not None:
             path, modules[path] = module[0], module[1]
-            nodes[op.id] = made.call_module(path, tuple(sources))
+            nodes[op.id] = traced.call_module(path, tuple(sources))
         else:
             function, args, kwargs = expression(op, sources)
-            nodes[op.id] = made.call_function(function, args, kwargs)
-    built = fx.GraphModule(modules, made, graph.model or "Rebuilt")
+            nodes[op.id] = traced.call_function(function, args, kwargs)
+    built = fx.GraphModule(modules, traced, graph.model or "Rebuilt")
     built.eval()
     return built
 
@@ -104,21 +106,21 @@ def values(graph: Graph, inputs: Tensor | tuple[Tensor, ...], wanted: Collection
     Args:
         graph: in real numbers.
         inputs: one tensor [N, ...] for each input.
-        wanted: ids to keep; all of them, if not given. What nobody needs any more is given free on the way, and what
-            stands behind the last of them is not computed.
+        wanted: ids to keep; all of them, if not given. What nobody needs any more is freed on the way, and what
+            comes after the last of them is not computed.
 
     Returns:
         Tensors [N, *shape]; of a ``host`` operation whatever it returns, of the output the network's result.
     """
-    found: dict[str, Any] = {}
+    kept: dict[str, Any] = {}
     missing = {op.id for op in graph} if wanted is None else set(wanted)
     for op, value in evaluate(graph, inputs):
         if op.id in missing:
-            found[op.id] = value
+            kept[op.id] = value
             missing.remove(op.id)
         if not missing:
             break
-    return found
+    return kept
 
 
 def evaluate(
@@ -131,7 +133,7 @@ def evaluate(
         inputs: one tensor [N, ...] for each input.
         known: values by id that are taken as they are; what only they would need is then not computed.
     """
-    given = tuple(map(single, (inputs,) if isinstance(inputs, Tensor) else inputs))
+    batch = tuple(map(single, (inputs,) if isinstance(inputs, Tensor) else inputs))
     known = known or {}
     ops = _needed(graph, known) if known else graph.ops
     last = {source: op.id for op in ops if op.id not in known for source in op.inputs}
@@ -146,7 +148,7 @@ def evaluate(
             if last[source] == op.id:
                 alive.pop(source, None)
         if op.kind == "input":
-            value = given[op.attrs["index"]]
+            value = batch[op.attrs["index"]]
         elif op.kind == "output":
             value = tree_unflatten(sources, op.attrs["structure"])
         elif (module := _module_of(graph, op)) is not None:
@@ -231,14 +233,14 @@ class _Called(nn.Module):
         return self.call(*inputs)
 
 
-def _finish(made: fx.Graph, modules: dict[str, nn.Module], structure: TreeSpec, leaves: list[fx.Node]) -> None:
+def _finish(traced: fx.Graph, modules: dict[str, nn.Module], structure: TreeSpec, leaves: list[fx.Node]) -> None:
     """Return the results as the network did; plain tuples, lists and dicts need no module for it."""
     plain = tree_unflatten([*leaves], structure)
     if _is_plain(plain):
-        made.output(plain)
+        traced.output(plain)
         return
     modules["structure"] = Structure(structure)
-    made.output(made.call_module("structure", tuple(leaves)))
+    traced.output(traced.call_module("structure", tuple(leaves)))
 
 
 def _is_plain(value: Any) -> bool:

@@ -22,10 +22,10 @@ def wires(graph: Graph) -> dict[str, Wire]:
         >>> list(wires(capture(nn.Sequential(nn.Linear(2, 3), nn.ReLU()), torch.zeros(1, 2))).values())
         ['real', 'current', 'rectified', 'rectified']
     """
-    found: dict[str, Wire] = {}
+    kinds: dict[str, Wire] = {}
     for op in graph:
-        found[op.id] = _wire(op, [found[source] for source in op.inputs])
-    return found
+        kinds[op.id] = _wire(op, [kinds[source] for source in op.inputs])
+    return kinds
 
 
 def _wire(op: Op, sources: list[Wire]) -> Wire:

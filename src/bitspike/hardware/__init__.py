@@ -1,1 +1,1 @@
-"""Chips and their rules, repairs, and honest energy; all of it reads the integer network and its proven widths."""
+"""What hardware asks of an integer network: ``chips`` has rules to keep, ``energy`` has a bill for one inference."""

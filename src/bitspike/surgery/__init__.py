@@ -1,1 +1,1 @@
-"""A graph is changed so that it fits a chip: groups, fewer channels, partial sums."""
+"""Changes of a network that make it fit a chip: fewer bits, groups, fewer channels, partial sums."""

@@ -29,23 +29,26 @@ def agree(graph: Graph, model: nn.Module, example: Tensor | tuple[Tensor, ...], 
         ConversionError: they differ by more; the message names the first operation that does, as far as the modules
             of the model can be compared.
     """
-    given = tuple(map(single, (example,) if isinstance(example, Tensor) else example))
+    inputs = tuple(map(single, (example,) if isinstance(example, Tensor) else example))
     calls: dict[tuple[str, int], Tensor] = {}
     model, _ = prepared(model, overwrite=True)
     with torch.no_grad():
-        expected, spec = tree_flatten(_watched(model, given, calls))
+        expected, spec = tree_flatten(_watched(model, inputs, calls))
         worst, first = 0.0, ""
-        for op, value in evaluate(graph, given):
+        for op, value in evaluate(graph, inputs):
             if op.kind == "output":
-                results, made = tree_flatten(value)
-                if made != spec:
-                    raise ConversionError(f"{graph.model}: the graph returns {made}, the model {spec}")
+                results, structure = tree_flatten(value)
+                if structure != spec:
+                    raise ConversionError(
+                        f"{graph.model}: the graph returns {structure}, the model {spec}",
+                        fix='frontend="export", which runs the model instead of following its code',
+                    )
                 worst = max([0.0, *(_difference(a, b) for a, b in zip(results, expected, strict=True))])
             elif (
                 not first and (reference := calls.get((op.path, op.call))) is not None and _comparable(graph, op, model)
             ):
                 apart = _difference(value, reference)
-                # A relu in front of a pool has another shape than behind it, so infinity says nothing.
+                # A relu before a pool has another shape than after it, so infinity says nothing.
                 first = f"; the first operation that differs is {op.where}" if tolerance < apart < float("inf") else ""
     if not worst <= tolerance:
         raise ConversionError(
@@ -56,23 +59,24 @@ def agree(graph: Graph, model: nn.Module, example: Tensor | tuple[Tensor, ...], 
     return worst
 
 
-def _difference(made: Any, expected: Any) -> float:
+def _difference(value: Any, expected: Any) -> float:
     """Return the largest difference relative to the largest expected value; infinity where shapes or types differ."""
     if not isinstance(expected, Tensor):
-        return 0.0 if made == expected else float("inf")
-    if not isinstance(made, Tensor) or made.shape != expected.shape:
+        return 0.0 if value == expected else float("inf")
+    if not isinstance(value, Tensor) or value.shape != expected.shape:
         return float("inf")
     if not expected.numel():
         return 0.0
-    made, expected = made.double(), expected.double()
-    apart = (made - expected).abs()
-    apart = torch.where((made == expected) | (made.isnan() & expected.isnan()), torch.zeros_like(apart), apart)
+    value, expected = value.double(), expected.double()
+    apart = (value - expected).abs()
+    # Equal infinities and NaN in both are no difference.
+    apart = torch.where((value == expected) | (value.isnan() & expected.isnan()), torch.zeros_like(apart), apart)
     largest = expected[expected.isfinite()].abs().max().item() if bool(expected.isfinite().any()) else 1.0
-    found = float(apart.max())
-    return float("inf") if found != found else found / max(largest, torch.finfo(torch.float32).tiny)
+    most = float(apart.max())
+    return float("inf") if most != most else most / max(largest, torch.finfo(torch.float32).tiny)
 
 
-def _watched(model: nn.Module, given: tuple[Tensor, ...], calls: dict[tuple[str, int], Tensor]) -> Any:
+def _watched(model: nn.Module, inputs: tuple[Tensor, ...], calls: dict[tuple[str, int], Tensor]) -> Any:
     """Run a model, which is a copy, and note what each call of its modules returned."""
     counts: dict[str, int] = {}
 
@@ -88,7 +92,7 @@ def _watched(model: nn.Module, given: tuple[Tensor, ...], calls: dict[tuple[str,
     for path, module in model.named_modules():
         if path:
             module.register_forward_hook(note(path))
-    return model(*given)
+    return model(*inputs)
 
 
 def _comparable(graph: Graph, op: Op, model: nn.Module) -> bool:

@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_leaves
 from bitspike.graph.capture.handlers import handler_of
 from bitspike.graph.capture.layers import layer_handler_of
 from bitspike.graph.capture.observe import Seen, fetch, name_of, observe
-from bitspike.graph.capture.site import NotUnderstood, Parts, Ref, Scalar, Site, Trace
+from bitspike.graph.capture.site import NotUnderstood, Ref, Scalar, Site, Split, Trace
 from bitspike.graph.ir import Graph, Op
 
 
@@ -42,10 +42,10 @@ class _Builder:
     def __init__(self, trace: Trace, seen: Mapping[fx.Node, Seen]) -> None:
         self.trace = trace
         self.seen = seen
-        self.results: dict[fx.Node, Any] = {}  # Ref, Parts or a tuple of such
+        self.results: dict[fx.Node, Any] = {}  # Ref, Split or a tuple of such
         self.ops: list[Op] = []
         self.modules: dict[str, nn.Module] = {}
-        self.weights: dict[tuple[int, str], str] = {}  # which layer was made of which weight
+        self.weights: dict[tuple[int, str], str] = {}  # key of the layer that holds a weight
         self.calls: Counter[str] = Counter()
         self.ids: set[str] = set()
         self.paths = {path for path, _ in trace.root.named_modules()}
@@ -105,7 +105,7 @@ class _Builder:
         return self.weights[known]
 
     def _trains(self, node: fx.Node) -> bool:
-        """Tell whether a parameter that trains stands behind the constants that a call reads."""
+        """Tell whether the constants that a call reads are computed from a parameter that trains."""
         if node.op == "get_attr":
             return isinstance(value := self.seen[node].value, nn.Parameter) and value.requires_grad
         return any(self._trains(n) for n in node.all_input_nodes if self.seen[n].what == "constant")
@@ -126,7 +126,7 @@ class _Builder:
         node = site.node
         if node.op == "call_module" and str(node.target) in self.trace.kept:
             raise NotUnderstood("it is kept real, as asked")
-        if site.name == "getitem" and isinstance(args[0], Parts | tuple):
+        if site.name == "getitem" and isinstance(args[0], Split | tuple):
             return _part(site, args[0], args[1])
         read = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Ref)]
         if any(ref.shape is None for ref in read):
@@ -167,8 +167,8 @@ class _Builder:
 
     def _host(self, site: Site, seen: Seen, cause: str, code: str) -> Ref:
         node = site.node
-        made = [self.results.get(n) for n in node.args if isinstance(n, fx.Node)]
-        refs = [ref for ref in made if isinstance(ref, Ref)]
+        read = [self.results.get(n) for n in node.args if isinstance(n, fx.Node)]
+        refs = [ref for ref in read if isinstance(ref, Ref)]
         if node.op == "call_module" and not node.kwargs and len(refs) == len(node.args):
             call, key = site.module, site.own()
         else:
@@ -184,11 +184,11 @@ class _Builder:
         inputs: dict[Ref, fx.Node] = {}
 
         def need(source: fx.Node) -> Any:
-            seen, made = self.seen[source], self.results.get(source)
-            if seen.what == "data" and isinstance(made, Ref):
-                if made not in inputs:
-                    inputs[made] = graph.placeholder(f"input{len(inputs)}")
-                return inputs[made]
+            seen, result = self.seen[source], self.results.get(source)
+            if seen.what == "data" and isinstance(result, Ref):
+                if result not in inputs:
+                    inputs[result] = graph.placeholder(f"input{len(inputs)}")
+                return inputs[result]
             if seen.what == "constant" and isinstance(seen.value, int | float | bool | str | None):
                 return seen.value
             return replay(source)
@@ -205,7 +205,7 @@ class _Builder:
 
         graph.output(replay(node))
         _placeholders_first(graph)
-        return fx.GraphModule(_parts_of(self.trace.root, graph), graph, _class_name(node)), list(inputs)
+        return fx.GraphModule(_modules_of(self.trace.root, graph), graph, _class_name(node)), list(inputs)
 
     def _output(self, node: fx.Node) -> None:
         leaves = node.args[0]
@@ -216,9 +216,9 @@ class _Builder:
 
     def _leaf(self, leaf: Any, index: int) -> Ref:
         """Return one result of the model; what is no operation yet becomes one."""
-        made = self.results.get(leaf) if isinstance(leaf, fx.Node) else None
-        if isinstance(made, Ref):
-            return made
+        result = self.results.get(leaf) if isinstance(leaf, fx.Node) else None
+        if isinstance(result, Ref):
+            return result
         graph = fx.Graph()
         if isinstance(leaf, fx.Node):
             call, refs = self._piece(leaf)
@@ -249,7 +249,7 @@ def _handle(site: Site, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return handler(*bound.args, **bound.kwargs)
 
 
-def _part(site: Site, whole: Parts | tuple[Any, ...], index: Any) -> Any:
+def _part(site: Site, whole: Split | tuple[Any, ...], index: Any) -> Any:
     """Return one result of a call that has several."""
     count = len(whole) if isinstance(whole, tuple) else len(whole.spans)
     if isinstance(index, slice):
@@ -273,7 +273,7 @@ def _placeholders_first(graph: fx.Graph) -> None:
         first.prepend(node)
 
 
-def _parts_of(root: nn.Module, graph: fx.Graph) -> dict[str, Any]:
+def _modules_of(root: nn.Module, graph: fx.Graph) -> dict[str, Any]:
     """Return the modules and tensors that a piece of a trace refers to."""
     return {str(n.target): fetch(root, str(n.target)) for n in graph.nodes if n.op in ("call_module", "get_attr")}
 

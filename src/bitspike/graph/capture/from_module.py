@@ -123,7 +123,7 @@ def _casts_explained(model: nn.Module) -> Iterator[None]:
 
 
 def _sound(model: nn.Module) -> None:
-    """Refuse a model whose layers cannot be read or hold no numbers."""
+    """Refuse a model whose layers cannot be read, or whose weights are not finite."""
     if isinstance(model, torch.jit.ScriptModule):
         name = getattr(model, "original_name", type(model).__name__)
         raise ConversionError(
@@ -142,7 +142,7 @@ def _sound(model: nn.Module) -> None:
     if broken := [name for name, t in numbers if t.is_floating_point() and not bool(t.detach().isfinite().all())]:
         raise ConversionError(
             f"{', '.join(broken[:3])} {'hold' if len(broken) > 1 else 'holds'} NaN or infinity",
-            fix="a checkpoint of before the training diverged",
+            fix="a checkpoint from before the training diverged",
         )
 
 
@@ -151,5 +151,7 @@ def _checked(example: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     if not inputs or not all(isinstance(x, Tensor) and x.ndim and x.shape[0] for x in inputs):
         raise ConversionError("the example must be a tensor [N, ...] or a tuple of such", fix="example=images[:2]")
     if len(rows := {x.shape[0] for x in inputs}) > 1:
-        raise ConversionError(f"the example's tensors have {sorted(rows)} samples; one number is allowed")
+        raise ConversionError(
+            f"the example's tensors have {sorted(rows)} samples; one number is allowed", fix="as many samples of each"
+        )
     return inputs

@@ -35,7 +35,7 @@ NORMS: dict[int, type[Any]] = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.Batch
 
 
 def is_layer(module: nn.Module) -> bool:
-    """Tell whether a module computes what one of torch's layers does, be it of a class made on the fly."""
+    """Tell whether a module computes what one of torch's layers does, even one of a derived class."""
     plain = any(isinstance(module, kind) and type(module).forward is kind.forward for kind in LAYERS)
     return plain or isinstance(module, AffineNorm)
 
@@ -70,7 +70,7 @@ def convolution(site: Site, module: Any, input: Any) -> Ref:
         before, after = _same(module.padding, module.kernel_size, module.dilation)
         even = before == after
         key = site.own_with(padding=before if even else (0,) * n)
-        # An even kernel has one row more behind than in front.
+        # "same" of an even kernel pads one row more after the image than before it.
         return site.emit("convolution", input if even else s.padded(site, input, before, after, "pad"), module=key)
     return site.emit("convolution", input, module=site.own())
 
@@ -98,7 +98,7 @@ def norm(site: Site, module: Any, input: Any) -> Ref:
 
 
 def _same(words: str, kernel: Shape, dilation: Shape) -> tuple[Shape, Shape]:
-    """Return the padding in front and behind that "same" and "valid" mean."""
+    """Return the padding before and after the image that "same" and "valid" mean."""
     total = [d * (k - 1) if words == "same" else 0 for k, d in zip(kernel, dilation, strict=True)]
     return tuple(t // 2 for t in total), tuple(t - t // 2 for t in total)
 

@@ -59,10 +59,10 @@ def name_of(node: fx.Node) -> str:
 
 def fetch(root: nn.Module, path: str) -> Any:
     """Return the attribute of a module at a dotted path."""
-    found: Any = root
+    value: Any = root
     for name in path.split("."):
-        found = getattr(found, name)
-    return found
+        value = getattr(value, name)
+    return value
 
 
 def observe(graph: fx.Graph, root: nn.Module, example: Sequence[Tensor]) -> dict[fx.Node, Seen]:
@@ -81,7 +81,7 @@ def observe(graph: fx.Graph, root: nn.Module, example: Sequence[Tensor]) -> dict
 
 
 class _Observer:
-    """The two runs, side by side."""
+    """The two runs, node by node."""
 
     def __init__(self, root: nn.Module, example: Sequence[Tensor]) -> None:
         self.root = root
@@ -167,5 +167,5 @@ class _Observer:
     def _has_rows(self, node: fx.Node, value: Tensor, other: Tensor) -> bool:
         if not value.ndim or value.shape[0] != self.rows:
             return False
-        # Behind a value that is bound to the example's batch the second run can tell nothing.
+        # After a value that is bound to the example's batch the second run tells nothing.
         return node in self.fixed or (other.shape[0] == self.rows + 1 and value.shape[1:] == other.shape[1:])

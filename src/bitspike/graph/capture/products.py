@@ -18,7 +18,7 @@ def product(site: Site, input: Any, other: Any) -> Ref:
     if isinstance(input, Ref) and isinstance(other, Ref):
         raise NotUnderstood("it multiplies two signals")
     if not isinstance(input, Ref):
-        raise NotUnderstood("the constant stands in front of the signal; F.linear(x, W), which is x @ W.T, is a layer")
+        raise NotUnderstood("the constant comes before the signal; F.linear(x, W), which is x @ W.T, is a layer")
     return _linear(site, input, other, None)
 
 

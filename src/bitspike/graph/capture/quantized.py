@@ -1,10 +1,10 @@
-"""Networks that torch itself has quantized, or is about to: float layers take the place of its own.
+"""Networks that torch itself has quantized, or is about to quantize, with float layers in place of the quantized ones.
 
     quantization-aware training   fused layers give up weights and folded norms; fake quantization and observers go
     int8                          weights are codes times a scale already, and become those real numbers
     graph mode                    calls that quantize and dequantize go; sums and joins of quantized values stay sums
 
-What torch found out about activations is left out: calibration finds the values of spikes. ``torch.ao`` is never
+What torch recorded about activations is left out: calibration finds the values of spikes. ``torch.ao`` is never
 imported here, since it is on its way out of torch: its classes are known by their names.
 """
 
@@ -49,7 +49,7 @@ def torch_quantized(model: nn.Module) -> tuple[str, ...]:
 
 
 def float_layers(model: nn.Module) -> nn.Module:
-    """Return a network in whose place of every layer of ``torch.ao`` stands a float layer; it is changed.
+    """Replace every layer of ``torch.ao`` by a float layer, in place, and return the network.
 
     Raises:
         ConversionError: a quantized layer has no float form here; it is named.
@@ -66,31 +66,32 @@ def _watched(model: nn.Module) -> bool:
 
 
 def _plain(module: nn.Module, path: str) -> nn.Module:
-    """Return what takes a module's place; its own parts have been replaced."""
+    """Return a module, or what takes its place, with every part of it replaced in the same way."""
     for hooks in (module._forward_hooks, module._forward_pre_hooks):
         for key in [key for key, hook in hooks.items() if getattr(hook, "__module__", "").startswith(_HOME)]:
             del hooks[key]
-    made = _made(module, path) if _home(module).startswith(_HOME) else module
-    for name, child in list(made.named_children()):
-        made._modules[name] = _plain(child, f"{path}.{name}".strip("."))
-    if isinstance(made, fx.GraphModule):
-        _without_calls(made)
-    return made
+    plain = _float_form(module, path) if _home(module).startswith(_HOME) else module
+    for name, child in list(plain.named_children()):
+        plain._modules[name] = _plain(child, f"{path}.{name}".strip("."))
+    if isinstance(plain, fx.GraphModule):
+        _without_calls(plain)
+    return plain
 
 
-def _made(module: Any, path: str) -> nn.Module:
+def _float_form(module: Any, path: str) -> nn.Module:
+    """Return what computes on real values what a module of ``torch.ao`` computes on quantized ones."""
     name, home = type(module).__name__, _home(module)
     if home.startswith(_WATCHING) or name in _GONE:
         return nn.Identity()
     if name in ("QFunctional", "FloatFunctional"):
         return _Functional()
     if hasattr(module, "to_float"):
-        made: nn.Module = module.to_float()
-        for part in made.modules():
+        layer: nn.Module = module.to_float()
+        for part in layer.modules():
             for own in ("weight", "bias"):
                 if isinstance(p := part._parameters.get(own), nn.Parameter):
                     p.requires_grad_(trains(module, own))
-        return _sequence(made)
+        return _sequence(layer)
     if isinstance(module, nn.Sequential):
         return _sequence(module)
     if ".quantized." in home or home.endswith(".quantized"):
@@ -125,7 +126,7 @@ def _dequantized(module: Any, name: str, path: str) -> nn.Module:
     if layer is None:
         raise ConversionError(
             f"{path or type(module).__name__}: {name} is a quantized layer of torch without a float form here",
-            fix="convert the float network that was quantized, with the weights of before",
+            fix="convert the float network, with its weights from before the quantization",
         )
     return nn.Sequential(layer, nn.ReLU()) if base != name else layer
 
@@ -139,9 +140,9 @@ def _weights(module: Any) -> tuple[Tensor, Tensor | None]:
 
 
 def _norm(module: Any, kind: type[Any]) -> nn.Module:
-    made: nn.Module = kind(module.num_features, eps=module.eps)
-    made.load_state_dict({key: value for key, value in module.state_dict().items() if key in made.state_dict()})
-    return made.eval()
+    norm: nn.Module = kind(module.num_features, eps=module.eps)
+    norm.load_state_dict({key: value for key, value in module.state_dict().items() if key in norm.state_dict()})
+    return norm.eval()
 
 
 class _Functional(nn.Module):
@@ -168,7 +169,7 @@ class _Functional(nn.Module):
         return torch.mul(a, b)
 
     def cat(self, tensors: Any, dim: int = 0) -> Any:
-        """Return the values side by side."""
+        """Return the values joined along an axis."""
         return torch.cat(tensors, dim)
 
 
@@ -194,9 +195,9 @@ def _real(graph: fx.Graph, node: fx.Node, name: str) -> None:
     if function is None:
         raise ConversionError(
             f"{node.name}: quantized.{name} is an operation on quantized values without a float form here",
-            fix="convert the float network that was quantized, with the weights of before",
+            fix="convert the float network, with its weights from before the quantization",
         )
     with graph.inserting_before(node):
-        made = graph.call_function(function, tuple(node.args[:2]))
-        made = graph.call_function(F.relu, (made,)) if name.endswith("_relu") else made
-    node.replace_all_uses_with(made)
+        result = graph.call_function(function, tuple(node.args[:2]))
+        result = graph.call_function(F.relu, (result,)) if name.endswith("_relu") else result
+    node.replace_all_uses_with(result)

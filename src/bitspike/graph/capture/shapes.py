@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from bitspike.graph.capture.handlers import axis, data, handles, is_number
-from bitspike.graph.capture.site import NotUnderstood, Parts, Ref, Scalar, Site
+from bitspike.graph.capture.site import NotUnderstood, Ref, Scalar, Site, Split
 from bitspike.graph.ir import Shape
 
 
@@ -92,7 +92,7 @@ def channel_shuffle(site: Site, input: Any, groups: int) -> Ref:
 
 @handles("cat", "concat", "concatenate")
 def cat(site: Site, tensors: Any, dim: Any = 0) -> Ref:
-    """Signals side by side along the channels."""
+    """Signals joined along the channels."""
     if not isinstance(tensors, list | tuple) or not all(isinstance(t, Ref) for t in tensors):
         raise NotUnderstood("one of its parts is no signal")
     if axis(dim, tensors[0]) == 0:
@@ -103,7 +103,7 @@ def cat(site: Site, tensors: Any, dim: Any = 0) -> Ref:
 
 
 @handles("chunk", "split", "tensor_split", "split_with_sizes", "unsafe_chunk", "unsafe_split")
-def split(site: Site, input: Any, how: Any = None, dim: Any = 0, **more: Any) -> Parts:
+def split(site: Site, input: Any, how: Any = None, dim: Any = 0, **more: Any) -> Split:
     """A signal cut along the channels; where, the traced shapes say."""
     dim = more.get("dim", dim)
     if axis(dim, data(input)) != 1:
@@ -115,7 +115,7 @@ def split(site: Site, input: Any, how: Any = None, dim: Any = 0, **more: Any) ->
     for shape in site.parts:
         assert shape is not None, site.name
         starts.append(starts[-1] + shape[1])
-    return Parts(input, tuple(pairwise(starts)))
+    return Split(input, tuple(pairwise(starts)))
 
 
 @handles("getitem")

@@ -16,7 +16,7 @@ from bitspike.graph.ir import Kind, Op, Shape
 
 @dataclass(frozen=True)
 class Ref:
-    """A tensor of the graph that is made; ``shape`` is that of one sample, None where it has no row per sample."""
+    """A tensor of the graph that is built; ``shape`` is that of one sample, None where it has no row per sample."""
 
     id: str
     shape: Shape | None
@@ -29,7 +29,7 @@ class Ref:
 
 
 @dataclass(frozen=True)
-class Parts:
+class Split:
     """The results of a split along the channels, cut out where they are read."""
 
     source: Ref

@@ -125,8 +125,8 @@ class _Tracer(fx.Tracer):
         del is_module, concrete_args
         values = [self.create_proxy("placeholder", f"input_{i}", (), {}) for i in range(self.inputs)]
 
-        def bound(*given: Any) -> list[Any]:
-            leaves, self.structure = tree_flatten(root_fn(*given, **self.arguments))
+        def bound(*followed: Any) -> list[Any]:
+            leaves, self.structure = tree_flatten(root_fn(*followed, **self.arguments))
             return leaves
 
         return bound, [self.root, *values]
