@@ -57,12 +57,11 @@ class Lines(Observer):
         self._say(text)
 
     def epoch_done(self, record: EpochRecord) -> None:
-        held = record.validation_accuracy
-        said = _said("validation", held, 2)
-        self._say(
-            f"epoch {record.epoch}  loss {record.train_loss:.4f}{_said('training', record.train_accuracy, 2)}{said}"
-            f"  {record.seconds:.1f} s"
+        training, validation = (
+            _said(name, share, 2)
+            for name, share in (("training", record.train_accuracy), ("validation", record.validation_accuracy))
         )
+        self._say(f"epoch {record.epoch}  loss {record.train_loss:.4f}{training}{validation}  {record.seconds:.1f} s")
 
     def _say(self, text: str) -> None:
         # The console would wrap a line at the width that it guesses for a file.

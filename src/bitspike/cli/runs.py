@@ -66,14 +66,14 @@ def evaluate(
     with guarded():
         from bitspike.verbs.evaluate import evaluate as measure
 
-        found = measure(run, steps=steps, set=set or ())
+        result = measure(run, steps=steps, set=set or ())
         if as_json:
-            print_json(found)
+            print_json(result)
             return
-        images = f"{found['samples']:,} images"
-        if found["inputs_clipped"]:
-            images += f", {found['inputs_clipped']:,} of their values clipped to the grid of the input"
-        typer.echo(f"{found['run']}: test accuracy {found['accuracy']:.2%} at T = {found['steps']} ({images})")
+        images = f"{result['samples']:,} images"
+        if result["inputs_clipped"]:
+            images += f", {result['inputs_clipped']:,} of their values clipped to the grid of the input"
+        typer.echo(f"{result['run']}: test accuracy {result['accuracy']:.2%} at T = {result['steps']} ({images})")
 
 
 @app.command()
@@ -105,12 +105,12 @@ def doctor(as_json: Json = False) -> None:
     with guarded():
         from bitspike.verbs.doctor import doctor as examine
 
-        found = examine()
+        machine = examine()
         if as_json:
-            print_json(found)
+            print_json(machine)
         else:
-            typer.echo("\n".join(_lines(found)))
-        if found["problems"]:
+            typer.echo("\n".join(_lines(machine)))
+        if machine["problems"]:
             raise typer.Exit(1)
 
 

@@ -22,12 +22,12 @@ def check(what: AnyNetwork, chip: OnChip, set: Sets = None, as_json: Json = Fals
     with guarded():
         from bitspike.verbs.check import check as examine
 
-        found = examine(what, chip, set=set or ())
+        report = examine(what, chip, set=set or ())
         if as_json:
-            print_json(found.to_dict())
+            print_json(report.to_dict())
         else:
-            typer.echo(str(found))
-        if not found.passed:
+            typer.echo(str(report))
+        if not report.passed:
             raise typer.Exit(1)
 
 
@@ -53,12 +53,12 @@ def fit(
         from bitspike.verbs.fit_to_chip import fit as repair
 
         named: Any = [word.strip() for word in ways.split(",")]  # the verb itself says what is allowed
-        found = repair(recipe, chip, ways=named, neuron_price=neuron_price, out=out, set=set or ())
+        fitting = repair(recipe, chip, ways=named, neuron_price=neuron_price, out=out, set=set or ())
         if as_json:
-            print_json(found.to_dict())
+            print_json(fitting.to_dict())
         else:
-            typer.echo(str(found))
-        if not found.passed:
+            typer.echo(str(fitting))
+        if not fitting.passed:
             raise typer.Exit(1)
 
 
@@ -112,7 +112,7 @@ def energy(
     set: Sets = None,
     as_json: Json = False,
 ) -> None:
-    """Say what one inference costs, operation by operation, beside the same network without spikes."""
+    """Say what one inference costs, operation by operation, next to the same network without spikes."""
     with guarded():
         from bitspike.hardware.energy.operations import MemoryModel
         from bitspike.verbs.energy import energy as bill

@@ -1,4 +1,4 @@
-"""From a name or a path, and ``--set`` values, to a checked recipe, or to all that is wrong with it at once."""
+"""From a name or a path, with ``--set`` values, to a checked recipe, or to a list of all that is wrong with it."""
 
 from __future__ import annotations
 
@@ -59,7 +59,10 @@ def load(recipe: str | Path | AnyRecipe, set: Iterable[str] = ()) -> AnyRecipe:
     wrong.sort(key=lambda problem: text.line(problem.place))
     lines = [f"  {_origin(problem.place, text, changed)}: {problem.text}" for problem in wrong]
     count = f"{len(lines)} problem{'s' if len(lines) > 1 else ''}"
-    raise RecipeError("\n".join([f"{source} has {count}", *lines]))
+    raise RecipeError(
+        "\n".join([f"{source} has {count}", *lines]),
+        fix="correct every one of them; 'bitspike recipes' lists recipes that are right",
+    )
 
 
 def recipe_of(values: Mapping[str, Any]) -> AnyRecipe:
@@ -76,15 +79,18 @@ def recipe_of(values: Mapping[str, Any]) -> AnyRecipe:
     try:
         return kinds()[kind].model_validate(values)
     except (KeyError, TypeError, ValidationError) as error:
-        raise RecipeError(f"these values are no recipe of kind {kind!r}: {error}") from error
+        raise RecipeError(
+            f"these values are no recipe of kind {kind!r}: {error}",
+            fix="the values of recipe.model_dump(mode='json'), such as report['recipe']",
+        ) from error
 
 
 def _origin(place: Place, text: Text, changed: Mapping[Place, str]) -> str:
-    """Say who put a value at a place: a change on the command line, or a line of the file."""
+    """Say where the value at a place comes from: a change on the command line, or a line of the file."""
     around = [place[:n] for n in range(len(place), -1, -1)]
-    # A mapping that stands nowhere in the file came with the change of one of its keys.
-    brought = [change for key, change in changed.items() if place not in text.lines and key[: len(place)] == place]
-    return next((changed[p] for p in around if p in changed), next(iter(brought), f"line {text.line(place)}"))
+    # A mapping that is not in the file was created when one of its keys was changed.
+    creators = [change for key, change in changed.items() if place not in text.lines and key[: len(place)] == place]
+    return next((changed[p] for p in around if p in changed), next(iter(creators), f"line {text.line(place)}"))
 
 
 def _read(recipe: str | Path | AnyRecipe) -> tuple[Text, str, Path | None]:
@@ -110,7 +116,7 @@ def _read(recipe: str | Path | AnyRecipe) -> tuple[Text, str, Path | None]:
                 fix="a YAML file; a network is a folder that bs.save or a run wrote",
             ) from None
         except OSError as error:
-            raise RecipeError(f"{path} cannot be read: {error}") from None
+            raise RecipeError(f"{path} cannot be read: {error}", fix="a file that you may read") from None
     if path.suffix in (".yaml", ".yml") or path.parent != Path():
         raise RecipeError(
             f"there is no file {path}", fix="'bitspike recipes' lists the recipes that come with bitspike"
@@ -127,27 +133,37 @@ def _change(values: Any, change: str) -> tuple[Any, Place]:
     key, sign, value = change.partition("=")
     parts = key.strip().split(".")
     if not sign or not all(parts):
-        raise RecipeError(f"--set {change}: needed is key=value, such as training.epochs=1")
+        raise RecipeError(
+            f"--set {change}: needed is key=value, such as training.epochs=1",
+            fix=f"--set {key.strip('. ') or 'training.epochs'}=VALUE",
+        )
     try:
         new = parse_value(value)
     except yaml.YAMLError:
-        raise RecipeError(f"--set {change}: {value!r} is no YAML value") from None
+        raise RecipeError(
+            f"--set {change}: {value!r} is no YAML value", fix=f"quote it: --set '{key}=\"TEXT\"'"
+        ) from None
     except RecipeError as error:
         raise RecipeError(f"--set {key}: {error.message}", fix=error.fix) from None
     place: list[str | int] = []
 
     def put(old: Any, rest: list[str]) -> Any:
+        """Return a copy of ``old`` in which the new value lies at the end of the remaining keys."""
         if not rest:
             return new
         head = rest[0]
         if isinstance(old, list):
             if not head.isdecimal() or int(head) >= len(old):
                 where = ".".join(map(str, place))
-                raise RecipeError(f"--set {change}: {where} is a list of {len(old)}; {head!r} is no position in it")
+                raise RecipeError(
+                    f"--set {change}: {where} is a list of {len(old)}; {head!r} is no position in it",
+                    fix=f"a position from 0, or --set '{where}=[...]' for the whole list",
+                )
             place.append(int(head))
             return [put(item, rest[1:]) if i == int(head) else item for i, item in enumerate(old)]
         if old is not None and not isinstance(old, Mapping):
-            raise RecipeError(f"--set {change}: {'.'.join(map(str, place))} is {old!r}, which has no parts")
+            where = ".".join(map(str, place))
+            raise RecipeError(f"--set {change}: {where} is {old!r}, which has no parts", fix=f"--set {where}=VALUE")
         place.append(head)
         return {**(old or {}), head: put((old or {}).get(head), rest[1:])}
 

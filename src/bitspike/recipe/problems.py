@@ -1,4 +1,4 @@
-"""What is wrong with a recipe, said in the words of the recipe: place, what was found, what is allowed."""
+"""What is wrong with a recipe, in the words of the recipe: the place, what was found, what is allowed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def problems(error: ValidationError, values: Any, root: type[BaseModel]) -> list
 
 
 def _joined(place: Place, texts: list[str]) -> str:
-    """Join what the members of a union say about one value: what was found is said once."""
+    """Join what the members of a union say about one value; what was found is said once."""
     first, *others = texts
     text = " or ".join([first, *(t.split(_NEEDED)[-1] for t in others)])
     return f"{'.'.join(map(str, place))}: {text}" if place else text
@@ -56,16 +56,16 @@ def _sentence(finding: Any, place: Place, options: Sequence[type[BaseModel]], va
         near = difflib.get_close_matches(str(context["tag"]), allowed, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         return f"found {context['tag']!r}; allowed are {', '.join(allowed)}{hint}"
-    found = _value_at(values, place)
+    value = _value_at(values, place)
     if kind == "union_tag_not_found":
         allowed = [kind for option in options for kind in _kinds(option)]
-        return f"found {_short(found)}, needed is a mapping with the key kind: {', '.join(allowed)}"
+        return f"found {_short(value)}, needed is a mapping with the key kind: {', '.join(allowed)}"
     if kind in ("model_type", "model_attributes_type", "dict_type"):
-        return f"found {_short(found)}, needed is a mapping of keys to values"
+        return f"found {_short(value)}, needed is a mapping of keys to values"
     if kind == "value_error":
         return str(context["error"])
     needed = finding["msg"].removeprefix("Input should be ")
-    return f"found {_short(found)}{_NEEDED}{'a value ' if needed.startswith(('greater', 'less')) else ''}{needed}"
+    return f"found {_short(value)}{_NEEDED}{'a value ' if needed.startswith(('greater', 'less')) else ''}{needed}"
 
 
 def _short(value: Any) -> str:

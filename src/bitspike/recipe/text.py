@@ -1,4 +1,4 @@
-"""YAML as a tree of values in which every place knows its line, and back to text."""
+"""YAML text to a tree of values in which every place knows its line, and back to text."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import yaml
 from bitspike.errors import RecipeError
 
 _MOST_CHARACTERS, _MOST_PLACES, _DEEPEST = 1 << 16, 10_000, 24
+_AS_SHIPPED = "a line per key, 'key: value'; the recipe.yaml of any run is an example"
+_FLATTER = "write the value out with fewer brackets and levels; a recipe needs fewer than ten"
 
 Place = tuple[str | int, ...]
 """The keys and list positions that lead to a value."""
@@ -31,7 +33,7 @@ class Text:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 reads ``1e-3`` as text and ``2024-01-01`` as a date; here they are what their writer meant."""
+    """YAML 1.1 reads ``1e-3`` as text and ``2024-01-01`` as a date; here they are a number and a text."""
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -64,12 +66,12 @@ def parse(text: str, source: str) -> Text:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f", line {mark.line + 1}" if mark else ""
-        raise RecipeError(f"{source}{where}: this is not YAML: {error.problem}") from None
+        raise RecipeError(f"{source}{where}: this is not YAML: {error.problem}", fix=_AS_SHIPPED) from None
     except yaml.YAMLError as error:
-        raise RecipeError(f"{source}: this is not YAML: {error}") from None
+        raise RecipeError(f"{source}: this is not YAML: {error}", fix=_AS_SHIPPED) from None
     if not isinstance(values, dict):
-        found = "nothing" if values is None else f"a {type(values).__name__}"
-        raise RecipeError(f"{source} holds {found}; a recipe is a mapping of keys to values")
+        content = "nothing" if values is None else f"a {type(values).__name__}"
+        raise RecipeError(f"{source} holds {content}; a recipe is a mapping of keys to values", fix=_AS_SHIPPED)
     return Text(values, lines)
 
 
@@ -86,9 +88,12 @@ def parse_value(text: str) -> Any:
 def _read(text: str, source: str) -> tuple[Any, dict[Place, int]]:
     """Return the values of a document and the line of each; a small text never means endless work."""
     if len(text) > _MOST_CHARACTERS:
-        raise RecipeError(f"{source}: {len(text):,} characters; a recipe has at most {_MOST_CHARACTERS:,}")
+        raise RecipeError(
+            f"{source}: {len(text):,} characters; a recipe has at most {_MOST_CHARACTERS:,}",
+            fix="the path of a recipe; of a network, weights or data a recipe only names the files",
+        )
     if re.search(rf"(?:[\[{{]\s*){{{_DEEPEST + 1}}}", text):  # the scanner's time grows with the square of these
-        raise RecipeError(f"{source}: this is nested too deeply; at most {_DEEPEST} levels are read")
+        raise RecipeError(f"{source}: this is nested too deeply; at most {_DEEPEST} levels are read", fix=_FLATTER)
     loader = _Loader(text)
     try:
         node = loader.get_single_node()
@@ -99,18 +104,20 @@ def _read(text: str, source: str) -> tuple[Any, dict[Place, int]]:
         _note_lines(node, (), lines, source)
         return loader.construct_document(node), lines
     except RecursionError:
-        raise RecipeError(f"{source}: this is nested too deeply; at most {_DEEPEST} levels are read") from None
+        raise RecipeError(
+            f"{source}: this is nested too deeply; at most {_DEEPEST} levels are read", fix=_FLATTER
+        ) from None
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         if isinstance(error, RecipeError):
             raise
-        # What a tag such as !!int or !!timestamp promises, and the text does not keep.
-        raise RecipeError(f"{source}: a value cannot be read: {error}") from None
+        # A tag such as !!int or !!timestamp does not fit the text after it.
+        raise RecipeError(f"{source}: a value cannot be read: {error}", fix="leave YAML tags (!!) out") from None
     finally:
         loader.dispose()
 
 
 def _refuse_endless(node: yaml.Node, source: str) -> None:
-    """Refuse nesting and aliases that grow beyond what a person writes: every place counts, also of an alias."""
+    """Refuse nesting and aliases beyond what a person writes; every use of an alias counts its values again."""
     level, count = [node], 0
     for _ in range(_DEEPEST):
         count += len(level)
@@ -124,7 +131,9 @@ def _refuse_endless(node: yaml.Node, source: str) -> None:
         if not level:
             return
     line = level[0].start_mark.line + 1
-    raise RecipeError(f"{source}, line {line}: this is nested too deeply; at most {_DEEPEST} levels are read")
+    raise RecipeError(
+        f"{source}, line {line}: this is nested too deeply; at most {_DEEPEST} levels are read", fix=_FLATTER
+    )
 
 
 def _inside(node: yaml.Node) -> list[yaml.Node]:
@@ -134,7 +143,7 @@ def _inside(node: yaml.Node) -> list[yaml.Node]:
 
 
 def dump(values: Any) -> str:
-    """Write a recipe, or plain values, as YAML in the order in which they stand, every ``kind`` first."""
+    """Write a recipe, or plain values, as YAML: keys keep their order, but ``kind`` comes first everywhere."""
     plain = values.model_dump(mode="json") if hasattr(values, "model_dump") else values
     return yaml.safe_dump(_kind_first(plain), sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
 
@@ -152,7 +161,10 @@ def _note_lines(node: yaml.Node, place: Place, lines: dict[Place, int], source: 
             name, line = str(key.value), key.start_mark.line + 1
             if name in seen:
                 dotted = ".".join(map(str, (*place, name)))
-                raise RecipeError(f"{source}, line {line}: {dotted} is given twice, first on line {seen[name]}")
+                raise RecipeError(
+                    f"{source}, line {line}: {dotted} is given twice, first on line {seen[name]}",
+                    fix="remove one of the two lines",
+                )
             seen[name] = line
             lines[(*place, name)] = line
             _note_lines(value, (*place, name), lines, source)

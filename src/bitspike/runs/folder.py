@@ -1,7 +1,7 @@
-"""Run folders: which state one is in, how to begin or go on in it, how to open a finished one.
+"""Run folders: in which state one is, how a run begins or goes on in it, how a finished one is opened.
 
 ``recipe.yaml`` is the first file that a run writes and ``report.json`` the last; each appears whole. A folder with the
-first is a run, with both it is a finished one.
+first is a run, a folder with both is a finished run.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def begun(folder: Path, recipe: AnyRecipe, *, resume: bool, again: str) -> Itera
         RunError: the folder is finished, unfinished without ``resume``, of another recipe, not a run's, in use by
             another process, or cannot be written. It is then as it was.
     """
-    names = _held(folder)
+    names = _names_in(folder)
     _refuse_taken(folder, names, recipe, resume=resume, again=again)
     with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -53,7 +53,7 @@ def begun(folder: Path, recipe: AnyRecipe, *, resume: bool, again: str) -> Itera
             yield
         except BaseException as error:
             remove_partial(folder)
-            if isinstance(error, BitspikeError) and _held(folder) == {RECIPE}:  # nothing was done yet
+            if isinstance(error, BitspikeError) and _names_in(folder) == {RECIPE}:  # nothing was done yet
                 (folder / RECIPE).unlink()
                 folder.rmdir()
             raise
@@ -100,13 +100,15 @@ def progress(folder: Path) -> str:
         >>> progress(Path("no-such-folder"))
         'no epoch is done yet'
     """
-    parts = [part for part in (folder, folder / "over_time") if (part / "checkpoints").exists()]
+    # The first section of epochs saves in the folder of the run, each later one in a folder of its own.
+    parts = [folder / "checkpoints", *sorted(folder.glob("*/checkpoints"))]
     done = [text for part in parts if (text := _epochs(part)) is not None]
     return " and ".join(done) + " epochs are done" if done else "no epoch is done yet"
 
 
-def _epochs(part: Path) -> str | None:
-    for last in (part / "checkpoints" / "last", previous(part / "checkpoints" / "last")):
+def _epochs(checkpoints: Path) -> str | None:
+    """Return how many epochs of a training are saved, in words; None where none are."""
+    for last in (checkpoints / "last", previous(checkpoints / "last")):
         try:
             state = read_json(last / "state.json", finite=False)
             return f"{state['epoch']} of {state['epochs']}"
@@ -122,11 +124,11 @@ def opened(folder: Path) -> tuple[AnyRecipe, dict[str, Any]]:
         RunError: there is no such folder, it is no run, or the run is not finished.
         PackageError: a file in it is damaged.
     """
-    held = _held(folder)
-    if RECIPE not in held:
+    names = _names_in(folder)
+    if RECIPE not in names:
         what = "there is no folder" if not folder.exists() else "this is no run of bitspike:"
         raise RunError(f"{what} {folder}", fix="the folder of a run, such as runs/quickstart; 'bitspike run' makes one")
-    if REPORT not in held:
+    if REPORT not in names:
         raise RunError(
             f"the run in {folder} is not finished: {progress(folder)}", fix="bitspike run RECIPE --resume --out FOLDER"
         )
@@ -136,12 +138,15 @@ def opened(folder: Path) -> tuple[AnyRecipe, dict[str, Any]]:
         if not isinstance(report, dict):
             raise ValueError("it is no mapping")
     except (OSError, ValueError) as error:
-        raise PackageError(f"{folder / REPORT} cannot be read: {error}") from error
+        raise PackageError(
+            f"{folder / REPORT} cannot be read: {error}",
+            fix=f"move {folder / REPORT} away and run with --resume: it is written anew",
+        ) from error
     return recipe, report
 
 
-def _held(folder: Path) -> set[str]:
-    """Return the names in a folder; what is half-written does not count, and what cannot be listed holds nothing."""
+def _names_in(folder: Path) -> set[str]:
+    """Return the names of the files in a folder: half-written ones do not count; none where it cannot be listed."""
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder} is a file; a run needs a folder", fix="--out ANOTHER_FOLDER")
     try:

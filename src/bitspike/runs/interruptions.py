@@ -1,4 +1,4 @@
-"""Errors of the machine, said as one message with the way out: a full disk, an interruption."""
+"""Turn a full disk, a limit on file sizes or Ctrl-C into one RunError that says how to go on."""
 
 from __future__ import annotations
 

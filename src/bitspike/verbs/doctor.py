@@ -25,7 +25,7 @@ OPTIONAL = {
 def doctor(runs: str | Path = "runs") -> dict[str, Any]:
     """Describe this machine as plain values, ready for JSON; nothing is written, trained or downloaded.
 
-    A torch that cannot be imported is a finding, not an error: this is the verb one runs when something is broken.
+    A torch that cannot be imported is a finding, not an error: people run this verb when something is broken.
 
     Args:
         runs: the folder that runs would be written to; it need not exist.
@@ -75,8 +75,8 @@ def _describe_kernels() -> dict[str, str]:
     from bitspike.kernels.engine.structs import describe
     from bitspike.kernels.triton.support import status as on_cuda
 
-    found = {words: status(part) for part, words in PARTS.items()}
-    return found | {PARTS["engine"]: describe(), "CUDA": on_cuda()}
+    parts = {words: status(part) for part, words in PARTS.items()}
+    return parts | {PARTS["engine"]: describe(), "CUDA": on_cuda()}
 
 
 def describe_convolutions() -> str:

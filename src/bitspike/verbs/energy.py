@@ -69,7 +69,7 @@ def energy(
         codes: the input codes that made ``activity``; needed with ``.spikes`` where the input carries spikes.
         samples: of a run, the test images to run; with ``activity``, how many samples it is the mean of, for the
             report (read from ``.spikes`` where it can be).
-        data: the data set and split behind ``activity``, for the report.
+        data: the data set and split that ``activity`` was measured on, for the report.
         set: changes to the run's recipe, such as ``data.root=FOLDER``.
 
     Returns:

@@ -1,4 +1,4 @@
-"""A network in the format of somebody else."""
+"""A network as a file or folder that other programs read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The whole run of a recipe: images, training, measurement, integers, proof, report."""
+"""The whole run of a recipe: from its images to its report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The proof of a network: in memory, saved in a folder, or in that of its run."""
+"""The proof of a network: one in memory, a saved one, or that of a run."""
 
 from __future__ import annotations
 
@@ -50,5 +50,5 @@ def verify(
         >>> print(verify(one_convolution()))
         certificate: 100% equal (384 spikes and 384 membranes of 6 samples)
     """
-    found = network if isinstance(network, IntegerNetwork) else saved(network)
-    return prove(found, images, batch_size=batch_size, folder=folder, engine=engine).expecting(expect)
+    subject = network if isinstance(network, IntegerNetwork) else saved(network)
+    return prove(subject, images, batch_size=batch_size, folder=folder, engine=engine).expecting(expect)

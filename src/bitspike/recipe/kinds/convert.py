@@ -98,8 +98,8 @@ class ConvertRecipe(AnyRecipe):
             raise ValueError(f"over_time runs convert.steps = {c.steps} steps, and finetune.steps is {f.steps}")
         other = {"schedule": "synchronous", "coding": "direct", "reset": "soft", "average_pool": "sum"}
         for name, value in other.items():
-            if (found := getattr(c, name)) != value:
-                raise ValueError(f"over_time trains with convert.{name} {value!r}, and it is {found!r}")
+            if (choice := getattr(c, name)) != value:
+                raise ValueError(f"over_time trains with convert.{name} {value!r}, and it is {choice!r}")
 
     @classmethod
     def lying_in(cls, folder: Path, values: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -25,7 +25,7 @@ from bitspike.surgery.apply import apply
 from bitspike.weights import detach
 
 _WIDTH = 8
-"""Of the quantizers that repairs bring along; they are taken off again."""
+"""Bits of the quantizers that repairs attach; these are removed again, because the recipe has its own."""
 
 
 def build_network(recipe: ConvertRecipe, *, weights: bool = True) -> nn.Module:
@@ -104,7 +104,10 @@ def _called(recipe: ConvertRecipe, seed: int) -> nn.Module:
                 fix="model.arguments are what it is called with",
             ) from error
     if not isinstance(network, nn.Module):
-        raise RecipeError(f"model.factory {chosen.factory} made a {type(network).__name__}, needed is an nn.Module")
+        raise RecipeError(
+            f"model.factory {chosen.factory} made a {type(network).__name__}, needed is an nn.Module",
+            fix="a function, or a class, that returns the network itself",
+        )
     if isinstance(network, torch.jit.ScriptModule):
         raise RecipeError(
             f"model.factory {chosen.factory} made TorchScript, in which modules cannot be followed",
@@ -125,26 +128,31 @@ def repaired(network: nn.Module, repairs: Sequence[Repair]) -> nn.Module:
         changed = apply(network, [Planned(**r.model_dump(), bits=_WIDTH) for r in repairs])
     except ConstraintError as error:
         raise RecipeError(f"model.repairs: {error.message}", fix=error.fix) from error
-    return detach(changed, keep="latent")  # repairs quantize; here the conversion does
+    # Repairs attach quantizers, for networks that have none yet; a recipe quantizes when it trains or converts.
+    return detach(changed, keep="latent")
 
 
 def _function(factory: str, places: list[Path]) -> Callable[..., Any]:
     """Return the function that ``module:function`` names."""
     name, _, attributes = factory.partition(":")
     module = _module(name, places, factory)
-    found: Any = module
+    there = [n for n, value in vars(module).items() if callable(value) and not n.startswith("_")]
+    fix = f"--set model.factory={name}:FUNCTION"
+    function: Any = module
     for attribute in attributes.split("."):
-        if not hasattr(found, attribute):
-            there = [n for n, value in vars(module).items() if callable(value) and not n.startswith("_")]
-            raise RecipeError(f"model.factory {factory}: {name} has no {attributes!r}; it has {some(there)}")
-        found = getattr(found, attribute)
-    if not callable(found):
-        raise RecipeError(f"model.factory {factory}: {attributes} is a {type(found).__name__} and cannot be called")
-    return found  # type: ignore[no-any-return]
+        if not hasattr(function, attribute):
+            has = f"it has {some(there)}" if there else "it has no functions"
+            raise RecipeError(f"model.factory {factory}: {name} has no {attributes!r}; {has}", fix=fix)
+        function = getattr(function, attribute)
+    if not callable(function):
+        raise RecipeError(
+            f"model.factory {factory}: {attributes} is a {type(function).__name__} and cannot be called", fix=fix
+        )
+    return function  # type: ignore[no-any-return]
 
 
 def _module(name: str, places: list[Path], factory: str) -> Any:
-    """Import a module: a file beside the recipe or in the working directory, else an installed one."""
+    """Import a module: a file in the folder of the recipe or in the working directory, else an installed one."""
     written = Path(name) if name.endswith(".py") else Path(*name.split(".")).with_suffix(".py")
     package = written.with_suffix("") / "__init__.py"
     path = next((p / f for p in places for f in (written, package) if (p / f).is_file()), None)
@@ -157,7 +165,7 @@ def _module(name: str, places: list[Path], factory: str) -> Any:
     except Exception as error:  # the user's code may raise anything
         raise RecipeError(
             f"model.factory {factory}: {path or name} cannot be imported: {type(error).__name__}: {error}",
-            fix="module:function, or file.py:function beside the recipe or in the working directory",
+            fix="module:function, or file.py:function in the folder of the recipe or in the working directory",
         ) from error
 
 

@@ -18,21 +18,21 @@ MOST_NAMES = 8
 
 
 def find_file(name: str, folder: str | None, what: str) -> Path:
-    """Return a file that lies beside the recipe or in the working directory.
+    """Return a file in the folder of the recipe or in the working directory.
 
     Raises:
         RecipeError: it is in neither.
     """
-    looked = [place / name for place in places(folder)]
-    found = next((path for path in looked if path.is_file()), None)
-    if found is None:
-        tried = " and ".join(dict.fromkeys(str(path) for path in looked))
+    candidates = [place / name for place in places(folder)]
+    file = next((path for path in candidates if path.is_file()), None)
+    if file is None:
+        tried = " and ".join(dict.fromkeys(str(path) for path in candidates))
         raise RecipeError(f"{what}: there is no file {tried}", fix=f"--set {what}=FILE")
-    return found
+    return file
 
 
 def find_chip(chip: str, folder: str | None) -> str | Path:
-    """Return the file of a chip that lies beside the recipe or in the working directory, or else its name."""
+    """Return the file of a chip in the folder of the recipe or in the working directory, or else its name."""
     return next((place / chip for place in places(folder) if (place / chip).is_file()), chip)
 
 
@@ -91,9 +91,9 @@ def load_strictly(network: nn.Module, state: Mapping[str, Tensor], *, source: st
         for name in wanted
         if name in state and state[name].shape != wanted[name].shape
     ]
-    found = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
-    if any(found.values()):
-        lines = [f"  {word}: {some(names)}" for word, names in found.items() if names]
+    differences = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
+    if any(differences.values()):
+        lines = [f"  {word}: {some(names)}" for word, names in differences.items() if names]
         raise PackageError(
             "\n".join([f"{source} does not fit {type(network).__name__}", *lines]), fix=_hint(missing, unexpected)
         )
