@@ -16,6 +16,7 @@ from bitspike import errors
 
 SOURCE = Path(__file__).parents[2] / "src" / "bitspike"
 CLEAN = (
+    "cli",
     "digests",
     "errors",
     "files",
@@ -23,6 +24,10 @@ CLEAN = (
     "models",
     "nn",
     "ops",
+    "recipe",
+    "recipes",
+    "runs",
+    "verbs",
     "weights",
 )
 """The rooms that keep the rules. It grows until it names all of them; then it goes, and so does this sentence."""
