@@ -1,8 +1,8 @@
-"""What the numbers of an integer network may be, by the name of their field.
+"""What the numbers of an integer network may be, said at each field of a node by its type.
 
 Whole numbers lie inside ranges that every machine can count in; what says the real worth of an integer is finite and
-above 0, or 0 for a channel inside the network that is worth nothing. Whether shapes fit each other is checked beside
-the nodes (:mod:`bitspike.integer.network`).
+above 0, or 0 for a channel inside the network that is worth nothing. Whether shapes fit each other is checked by the
+nodes (``Node.problems``).
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 import numpy as np
 
 from bitspike.errors import ConstraintError
+from bitspike.integer.arithmetic import Integers, Reals, Shape
 
 MOST_STEPS = 1 << 20
 MOST_VALUES = 1 << 31
@@ -23,44 +24,88 @@ LEAST_REAL, MOST_REAL = 1e-270, 1e270
 """A scale in this range times any 64-bit integer is a finite float64."""
 
 _SIZE, _WIDE, _EXACT = 1 << 20, 1 << 62, 1 << 53
-WHOLE: dict[str, tuple[int, int]] = {
-    "call": (0, _SIZE),
-    "shape": (1, MOST_VALUES),
-    "kernel": (1, _SIZE),
-    "stride": (1, _SIZE),
-    "dilation": (1, _SIZE),
-    "padding": (0, _SIZE),
-    "output_padding": (0, _SIZE),
-    "groups": (1, _SIZE),
-    "factors": (1, _SIZE),
-    "before": (-_SIZE, _SIZE),
-    "after": (-_SIZE, _SIZE),
-    "axes": (0, 15),
-    "start": (0, MOST_VALUES),
-    "stop": (1, MOST_VALUES),
-    "fraction_bits": (0, 62),
-    "right_shift": (0, 127),
-    "floor": (-_WIDE, _WIDE),
-    "width": (2, 63),
-    "grid.low": (-_EXACT, _EXACT),
-    "grid.high": (-_EXACT, _EXACT),
-    "leak.numerator": (0, 1 << 32),
-    "leak.shift": (0, 62),
-    "weight.bits": (1, 64),
-    "weight.low": (-_WIDE, _WIDE),
-    "weight.high": (-_WIDE, _WIDE),
-    "weight.levels": (-_WIDE, _WIDE),
+
+
+class Between(NamedTuple):
+    """The smallest and the largest whole number that a field may hold."""
+
+    low: int
+    high: int
+
+
+_WORTH, _BY_STEP = "worth", "by step"
+
+Count = Annotated[int, Between(0, _SIZE)]
+Sizes = Annotated[Shape, Between(1, _SIZE)]
+"""One length per axis, from 1."""
+Paddings = Annotated[Shape, Between(0, _SIZE)]
+Offsets = Annotated[Shape, Between(-_SIZE, _SIZE)]
+Groups = Annotated[int, Between(1, _SIZE)]
+Wide = Annotated[int, Between(-_WIDE, _WIDE)]
+"""An integer that 63 bits hold."""
+Worth = Annotated[Reals, _WORTH]
+"""Real values of one integer, above 0, one for all output channels or one for each: [1] or [C]."""
+Positive = Annotated[float, _WORTH]
+ByStep = Annotated[Integers, _BY_STEP]
+"""Parameters that may change over time, [1 or T, 1 or C]; plain ``Integers`` are the same at every step, [1 or C]."""
+
+_INSIDE: dict[str, dict[str, Any]] = {
+    "Grid": {"scale": Positive, "low": Between(-_EXACT, _EXACT), "high": Between(-_EXACT, _EXACT)},
+    "Dyadic": {"numerator": Between(0, 1 << 32), "shift": Between(0, 62)},
 }
-"""Smallest and largest whole number of every field that holds one or several."""
-WORDS: dict[str, tuple[str, ...]] = {"coding": ("direct", "bernoulli", "rate")}
-FLAGS = ("constant", "signed")
-REALS = ("scale", "unit", "divisor", "grid.scale", "weight.step")
-SEVERAL = (
-    "shape", "kernel", "stride", "dilation", "padding", "output_padding", "factors", "before", "after", "axes",
-    "weight.levels", "scale", "unit", "weight.step",
-)  # fmt: skip
-"""Fields that hold one number per axis, level or channel; every other one holds a single number."""
-_OPTIONAL = ("floor", "width", "weight.levels")
+"""Limits of the fields of values that know nothing of integer networks."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Field:
+    """What the type of a field says.
+
+    Args:
+        name: of the field.
+        kind: its type, without limits and without None.
+        limits: of its whole numbers.
+        worth: whether it says what an integer is worth.
+        by_step: whether it may change over time.
+        optional: whether it may be None.
+    """
+
+    name: str
+    kind: Any
+    limits: Between | None = None
+    worth: bool = False
+    by_step: bool = False
+    optional: bool = False
+
+    def each(self, value: Any) -> Iterable[Any]:
+        """Return the numbers of a field that holds several, and otherwise whatever it holds as the one number."""
+        several = self.kind in (Integers, Reals) or get_origin(self.kind) is tuple
+        if several and isinstance(value, np.ndarray):
+            return value.reshape(-1).tolist()
+        return value if several and isinstance(value, tuple) else (value,)
+
+
+_FIELDS: dict[type, tuple[Field, ...]] = {}
+
+
+def fields_of(kind: type) -> tuple[Field, ...]:
+    """Return the fields of a kind of node, or of a value in one, in their order."""
+    if kind not in _FIELDS:
+        hints = get_type_hints(kind, include_extras=True) | _INSIDE.get(kind.__name__, {})
+        _FIELDS[kind] = tuple(_field(field.name, hints[field.name]) for field in dataclasses.fields(kind))
+    return _FIELDS[kind]
+
+
+def _field(name: str, hint: Any) -> Field:
+    if isinstance(hint, Between):
+        hint = Annotated[int, hint]
+    optional = type(None) in get_args(hint)
+    if optional:
+        (hint,) = (part for part in get_args(hint) if part is not type(None))
+    bare, said = (hint.__origin__, hint.__metadata__) if get_origin(hint) is Annotated else (hint, ())
+    each = get_args(bare)[0] if get_origin(bare) is tuple else None  # the limits of levels are those of each
+    inside = getattr(each, "__metadata__", ())
+    limits = next((mark for mark in (*said, *inside) if isinstance(mark, Between)), None)
+    return Field(name, bare, limits, _WORTH in said, _BY_STEP in said, optional)
 
 
 def check_steps(steps: Any) -> None:
@@ -84,7 +129,7 @@ def check_node(node: Any) -> None:
     """
     # A norm may multiply a channel by 0: inside the network its integers are then worth nothing.
     zero = type(node).__name__ not in ("Input", "Readout")
-    found = [text for name, value in _fields(node) for text in _problems(name, value, zero=zero)]
+    found = [text for name, field, value in _walked(node) for text in _problems(name, field, value, zero=zero)]
     if not found and node.shape:
         if math.prod(node.shape) > MOST_VALUES:
             found.append(f"shape is {list(node.shape)}; at most {MOST_VALUES:,} integers per step are allowed")
@@ -107,49 +152,41 @@ def codes_problems(bits: Any, low: Any, high: Any, levels: Sequence[Any] | None)
         yield f"levels are no ascending codes from {low} to {high}"
 
 
-def _fields(node: Any) -> Iterator[tuple[str, Any]]:
+def _walked(node: Any, inside: str = "") -> Iterator[tuple[str, Field, Any]]:
     """Yield the fields of a node, and those of the grids, leaks and weights in it as ``grid.low``."""
-    for field in dataclasses.fields(node):
-        value = getattr(node, field.name)
+    for field in fields_of(type(node)):
+        name, value = inside + field.name, getattr(node, field.name)
         if dataclasses.is_dataclass(value):
-            yield from ((f"{field.name}.{name}", inner) for name, inner in _fields(value))
+            yield from _walked(value, f"{name}.")
         else:
-            yield field.name, value
+            yield name, field, value
 
 
-def _problems(name: str, value: Any, *, zero: bool) -> Iterator[str]:
-    if name in WHOLE and not (value is None and name in _OPTIONAL):
-        low, high = WHOLE[name]
-        if wrong := [n for n in _each(name, value) if not _is_whole(n) or not low <= n <= high]:
+def _problems(name: str, field: Field, value: Any, *, zero: bool) -> Iterator[str]:
+    if value is None and field.optional:
+        return
+    if field.limits is not None:
+        low, high = field.limits
+        if wrong := [n for n in field.each(value) if not _is_whole(n) or not low <= n <= high]:
             yield f"{name} is {_short(wrong[0])}; allowed are whole numbers from {low:,} to {high:,}"
-    elif name in REALS:
-        numbers = [n for n in _each(name, value) if not (zero and name == "scale" and n == 0)]
+    elif field.worth:
+        numbers = [n for n in field.each(value) if not (zero and name == "scale" and n == 0)]
         if off := [n for n in numbers if not (isinstance(n, float | int) and LEAST_REAL <= n <= MOST_REAL)]:
             yield f"{name} is {_short(off[0])}; allowed are finite numbers from {LEAST_REAL:g} to {MOST_REAL:g}"
-    elif name in WORDS and value not in WORDS[name]:
-        yield f"{name} is {_short(value)}; allowed are {', '.join(WORDS[name])}"
-    elif name in FLAGS and not isinstance(value, bool | np.bool_):
+    elif get_origin(field.kind) is Literal and value not in get_args(field.kind):
+        yield f"{name} is {_short(value)}; allowed are {', '.join(get_args(field.kind))}"
+    elif field.kind is bool and not isinstance(value, bool | np.bool_):
         yield f"{name} is {_short(value)}; allowed are true and false"
-    elif name in ("path", "weight.scheme") and not isinstance(value, str):
+    elif field.kind is str and not isinstance(value, str):
         yield f"{name} is {_short(value)}; a text is needed"
 
 
 def _lengths(node: Any) -> Iterator[str]:
     """Yield what is said neither once nor once per channel."""
     channels = node.shape[0]
-    weight = getattr(node, "weight", None)
-    for name, value in (
-        ("scale", node.scale), ("unit", getattr(node, "unit", None)), ("weight.step", getattr(weight, "step", None)),
-    ):  # fmt: skip
-        if value is not None and value.shape not in ((1,), (channels,)):
+    for name, field, value in _walked(node):
+        if field.worth and field.kind == Reals and value.shape not in ((1,), (channels,)):
             yield f"{name} has the shape {list(value.shape)}; allowed are [1] and [{channels}], one per channel"
-
-
-def _each(name: str, value: Any) -> Iterable[Any]:
-    """Return the numbers of a field that holds several, and otherwise whatever it holds as the one number."""
-    if name in SEVERAL and isinstance(value, np.ndarray):
-        return value.reshape(-1).tolist()
-    return value if name in SEVERAL and isinstance(value, tuple) else (value,)
 
 
 def _is_whole(value: Any) -> bool:

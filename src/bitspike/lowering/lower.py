@@ -21,7 +21,7 @@ from bitspike.conversion.result import conversion_of
 from bitspike.errors import ConstraintError, LoweringError
 from bitspike.graph.capture.guests import halves
 from bitspike.integer.network import IntegerNetwork
-from bitspike.integer.nodes import Concat, Input, Readout, Reshape, Slice
+from bitspike.integer.nodes import Coding, Concat, Input, Readout, Reshape, Slice
 from bitspike.lowering.builder import Builder
 from bitspike.lowering.fit_neuron import Precision
 from bitspike.lowering.modules import Modules
@@ -149,7 +149,8 @@ class _Lowering:
         grid = self._input_grid(example, self.given or declared)
         untimed = self.encoder is not None
         shape = tuple(example.shape[1:] if untimed else example.shape[2:])
-        coding, divisor = "direct", 1.0
+        coding: Coding = "direct"
+        divisor = 1.0
         if isinstance(self.encoder, BernoulliCoder):
             coding, divisor = "bernoulli", self.encoder.divisor
         elif isinstance(self.encoder, RateCoder):

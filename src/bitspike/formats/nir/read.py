@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from bitspike.formats.nir.foreign import (
 )  # fmt: skip
 from bitspike.integer.nodes import (
     Add,
+    Coding,
     Convolution,
     Dyadic,
     Grid,
@@ -182,7 +183,7 @@ class GraphReader:
             shape=shape,
             grid=grid,
             constant=bool(facts.get("snn.constant", False)),
-            coding=text(facts, "snn.coding", "direct"),
+            coding=cast(Coding, text(facts, "snn.coding", "direct")),  # other words are refused with the node
             divisor=float(facts.get("snn.divisor", 1.0)),
         )
 

@@ -2,7 +2,8 @@
 
 Values are integers carried by floats, each layer in single or double precision as its proven bounds
 (:func:`bitspike.integer.bounds.widths.magnitudes`) say that the format holds every integer exactly. The definition is
-:mod:`bitspike.integer.simulate`; that both agree is what ``verify`` shows.
+:mod:`bitspike.integer.simulate`; that both agree is what ``verify`` shows. A kind of node that has no words here runs
+as it defines itself.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -24,6 +26,7 @@ from bitspike.integer.nodes import (
     Concat,
     Convolution,
     CountMaxPool,
+    Gained,
     Integers,
     Linear,
     MaxPool,
@@ -102,52 +105,53 @@ class TorchEngine:
     def _parameter(self, values: Integers, node: Node) -> Tensor:
         return self._tensor(per_channel(values, len(node.shape)), node)
 
-    def _combine(self, node: Add | Neuron | Readout, inputs: list[Tensor], steps: int) -> Tensor:
+    def _combine(self, node: Gained, inputs: list[Tensor], steps: int) -> Tensor:
         terms = [self._parameter(g[:steps], node) * x for g, x in zip(node.gains, inputs, strict=True)]
         return sum(terms[1:], terms[0])
 
     def _layer(self, node: Node, inputs: list[Tensor], steps: int) -> Tensor:
-        x = inputs[0]
+        if isinstance(node, Add):
+            return self._combine(node, inputs, steps)
+        x, *others = (i.to(self._formats[node.id]) for i in inputs)
         match node:
-            case Add():
-                return self._combine(node, inputs, steps)
             case Reshape() | Concat() | Slice() | Upsample() | Pad() | Transpose():
-                return _arranged(node, [i.to(self._formats[node.id]) for i in inputs])
+                return _arranged(node, [x, *others])
             case CountMaxPool():
-                counts = x.to(self._formats[node.id]).cumsum(0)
-                largest = self._by_step(node, counts)
+                largest = self._by_step(node, x.cumsum(0))
                 return torch.diff(largest, dim=0, prepend=torch.zeros_like(largest[:1]))
             case Burst():
-                x = x.to(self._formats[node.id])
                 total = x.sum(0, keepdim=True) if len(x) == steps else x * steps
                 return torch.cat([total, total.new_zeros(steps - 1, *total.shape[1:])])
-        return self._by_step(node, x.to(self._formats[node.id]))
+            case Linear() | Convolution() | TransposedConvolution() | SumPool() | MaxPool():
+                return self._by_step(node, x)
+        # A kind that has no words here runs as it defines itself.
+        defined = node.run([i.to(torch.int64).cpu().numpy() for i in inputs], steps)
+        return self._tensor(np.ascontiguousarray(defined), node)
 
-    def _by_step(self, node: Node, x: Tensor) -> Tensor:
+    def _by_step(
+        self, node: Linear | Convolution | TransposedConvolution | SumPool | MaxPool | CountMaxPool, x: Tensor
+    ) -> Tensor:
         """Run a layer that sees every step by itself."""
         folded = x.flatten(0, 1)
-        if isinstance(node, Linear):
-            out = F.linear(folded, self._weights[node.id])
-        elif isinstance(node, Convolution):
-            convolve = _CONVOLUTIONS[len(node.stride)]
-            weight = self._weights[node.id]
-            out = convolve(folded, weight, None, node.stride, node.padding, node.dilation, node.groups)
-        elif isinstance(node, TransposedConvolution):
-            spread = _TRANSPOSED[len(node.stride)]
-            weight = self._weights[node.id]
-            whole = spread(folded, weight, None, node.stride, groups=node.groups, dilation=node.dilation)
-            pairs = zip(node.padding, node.output_padding, strict=True)
-            out = _pad(whole, [(-p, o - p) for p, o in pairs], 0.0)
-        elif isinstance(node, SumPool):
-            # The mean of integers times their number is off by a few units in the last place: rounding is exact.
-            padded = _pad(folded.double(), _both(node.padding), 0.0)
-            mean = _AVERAGES[len(node.kernel)](padded, node.kernel, node.stride)
-            out = torch.round(mean * math.prod(node.kernel)).to(folded.dtype)
-        elif isinstance(node, MaxPool | CountMaxPool):
-            padded = _pad(folded, _both(node.padding), -math.inf if isinstance(node, MaxPool) else 0.0)
-            out = _LARGEST[len(node.kernel)](padded, node.kernel, node.stride)
-        else:
-            raise ConstraintError(f"node {node.id!r}: this version cannot run a {type(node).__name__}")
+        match node:
+            case Linear():
+                out = F.linear(folded, self._weights[node.id])
+            case Convolution():
+                convolve, weight = _CONVOLUTIONS[len(node.stride)], self._weights[node.id]
+                out = convolve(folded, weight, None, node.stride, node.padding, node.dilation, node.groups)
+            case TransposedConvolution():
+                spread, weight = _TRANSPOSED[len(node.stride)], self._weights[node.id]
+                whole = spread(folded, weight, None, node.stride, groups=node.groups, dilation=node.dilation)
+                pairs = zip(node.padding, node.output_padding, strict=True)
+                out = _pad(whole, [(-p, o - p) for p, o in pairs], 0.0)
+            case SumPool():
+                # The mean of integers times their number is off by a few units in the last place: rounding is exact.
+                padded = _pad(folded.double(), _both(node.padding), 0.0)
+                mean = _AVERAGES[len(node.kernel)](padded, node.kernel, node.stride)
+                out = torch.round(mean * math.prod(node.kernel)).to(folded.dtype)
+            case MaxPool() | CountMaxPool():
+                padded = _pad(folded, _both(node.padding), -math.inf if isinstance(node, MaxPool) else 0.0)
+                out = _LARGEST[len(node.kernel)](padded, node.kernel, node.stride)
         return out.view(*x.shape[:2], *out.shape[1:])
 
     def _neuron(self, node: Neuron, inputs: list[Tensor], steps: int) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,7 @@
 
 from bitspike.integer.arithmetic import Integers, Reals, Shape, per_channel, still, window_shape
 from bitspike.integer.nodes.base import Gained, Node
-from bitspike.integer.nodes.border import Input, Readout
+from bitspike.integer.nodes.border import Coding, Input, Readout
 from bitspike.integer.nodes.moves import Concat, Move, Pad, Reshape, Slice, Transpose, Upsample
 from bitspike.integer.nodes.neuron import Neuron
 from bitspike.integer.nodes.pools import CountMaxPool, MaxPool, Pool, SumPool
@@ -23,6 +23,7 @@ __all__ = [
     "KINDS",
     "Add",
     "Burst",
+    "Coding",
     "Concat",
     "Convolution",
     "CountMaxPool",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
 from bitspike.errors import ConstraintError
-from bitspike.integer.arithmetic import Integers, Reals, Shape, Whole, per_channel, still
+from bitspike.integer.arithmetic import Integers, Shape, Whole, per_channel, still
 from bitspike.integer.bounds.intervals import Bounds, Interval, Range, constant, ends, roomy, union
+from bitspike.integer.limits import MOST_VALUES, Between, ByStep, Count, Worth, fields_of
 
 Memory = Literal["none", "past", "all"]
 """Which steps of its sources one step of a node reads: the same one; all up to it; all, also those to come."""
@@ -45,10 +46,10 @@ class Node:
 
     id: str
     path: str
-    call: int = 0
+    call: Count = 0
     sources: tuple[str, ...] = ()
-    shape: Shape
-    scale: Reals = field(default_factory=lambda: np.ones(1))
+    shape: Annotated[Shape, Between(1, MOST_VALUES)]
+    scale: Worth = field(default_factory=lambda: np.ones(1))
 
     def run(self, inputs: list[Whole], steps: int) -> Whole:
         """Run the equation: the definition, which every other way to run the network must agree with.
@@ -126,7 +127,7 @@ class Gained(Node):
         gains: one [1 or T, 1 or C] per source; all sources have the node's shape.
     """
 
-    gains: tuple[Integers, ...]
+    gains: tuple[ByStep, ...]
 
     def combined(self, inputs: list[Whole], steps: int) -> Integers:
         """Return the sum of gain * source over all sources, int64 [T or 1, N, ...]."""
@@ -152,10 +153,13 @@ class Gained(Node):
     def timed_fields(self) -> Iterator[tuple[str, Integers]]:
         """Yield, by name, what may change over time, [1 or T, 1 or C]."""
         yield from ((f"gain {i}", gain) for i, gain in enumerate(self.gains))
+        yield from ((said.name, getattr(self, said.name)) for said in fields_of(type(self)) if said.by_step)
 
     def channel_fields(self) -> Iterator[tuple[str, Integers]]:
         """Yield, by name, what is the same at every step, [1 or C]."""
-        yield from ()
+        for said in fields_of(type(self)):
+            if said.kind == Integers and not said.by_step:
+                yield said.name, getattr(self, said.name)
 
     def problems(self, inputs: list[Shape], steps: int) -> Iterator[str]:
         """Yield why sources, gains and parameters do not fit each other."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from bitspike.integer.arithmetic import Integers, Shape, Whole, over_time, per_channel
 from bitspike.integer.bounds.intervals import Bounds, Interval, Range, added, constant, ends, union
+from bitspike.integer.limits import ByStep, Positive
 from bitspike.integer.nodes.base import Gained, Memory, Node
 from bitspike.ops.grids import Grid
+
+Coding = Literal["direct", "bernoulli", "rate"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -26,8 +29,8 @@ class Input(Node):
 
     grid: Grid
     constant: bool = True
-    coding: str = "direct"
-    divisor: float = 1.0
+    coding: Coding = "direct"
+    divisor: Positive = 1.0
 
     def interval(self, inputs: list[Interval], steps: int) -> Interval:
         """Return the ends of its grid."""
@@ -50,7 +53,7 @@ class Readout(Gained):
 
     memory: ClassVar[Memory] = "past"
 
-    bias: Integers
+    bias: ByStep
 
     def run(self, inputs: list[Whole], steps: int) -> Integers:
         """Return ``sum over t of (sum over sources of gain * source[t] + bias[t])``, [N, ...]."""
@@ -71,8 +74,3 @@ class Readout(Gained):
         bias = Interval(np.minimum(self.bias, 0), np.maximum(self.bias, 0)).over_time(steps).span
         work = union(current, (charge[0] + bias[0], charge[1] + bias[1]))
         return Bounds(self.interval(inputs, steps), sums, current, union(current, before), total, total, work)
-
-    def timed_fields(self) -> Iterator[tuple[str, Integers]]:
-        """Yield gains and bias."""
-        yield from super().timed_fields()
-        yield "bias", self.bias

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
 from bitspike.integer.arithmetic import Shape, Whole
 from bitspike.integer.bounds.intervals import Interval, mixed, side_by_side
+from bitspike.integer.limits import MOST_VALUES, Between, Offsets, Sizes
 from bitspike.integer.nodes.base import Node
 
 
@@ -81,8 +82,8 @@ class Slice(Move):
     operation: ClassVar[str] = "slice"
     by_channel: ClassVar[bool] = False
 
-    start: int
-    stop: int
+    start: Annotated[int, Between(0, MOST_VALUES)]
+    stop: Annotated[int, Between(1, MOST_VALUES)]
 
     def run(self, inputs: list[Whole], steps: int) -> Whole:
         """Take the channels."""
@@ -103,7 +104,7 @@ class Upsample(Move):
 
     operation: ClassVar[str] = "upsample"
 
-    factors: Shape
+    factors: Sizes
 
     def run(self, inputs: list[Whole], steps: int) -> Whole:
         """Repeat along one axis after the other."""
@@ -128,8 +129,8 @@ class Pad(Move):
 
     operation: ClassVar[str] = "pad"
 
-    before: Shape
-    after: Shape
+    before: Offsets
+    after: Offsets
 
     def run(self, inputs: list[Whole], steps: int) -> Whole:
         """Add the zeros, then cut."""
@@ -157,7 +158,7 @@ class Transpose(Move):
     operation: ClassVar[str] = "transpose"
     by_channel: ClassVar[bool] = False
 
-    axes: Shape
+    axes: Annotated[Shape, Between(0, 15)]
 
     def run(self, inputs: list[Whole], steps: int) -> Whole:
         """Exchange the axes of every sample."""

@@ -15,15 +15,14 @@ Step by step, all integers (m / 2**k is the leak, >> an arithmetic shift, that i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import ClassVar, get_args
+from typing import Annotated, ClassVar, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from bitspike.errors import ConstraintError
-from bitspike.integer.arithmetic import Integers, Reals, Whole, per_channel
+from bitspike.integer.arithmetic import Integers, Whole, per_channel
 from bitspike.integer.bounds.intervals import (
     Bounds,
     Interval,
@@ -36,6 +35,7 @@ from bitspike.integer.bounds.intervals import (
     roomy,
     union,
 )
+from bitspike.integer.limits import Between, ByStep, Wide, Worth
 from bitspike.integer.nodes.base import Gained, Memory
 from bitspike.ops.grids import Dyadic, Fire, Leak, Reset
 
@@ -58,12 +58,12 @@ class Neuron(Gained):
     memory: ClassVar[Memory] = "past"
     linear: ClassVar[bool] = False
 
-    bias: Integers
-    threshold: Integers
+    bias: ByStep
+    threshold: ByStep
     initial: Integers
-    unit: Reals
-    fraction_bits: int = 0
-    right_shift: int = 0
+    unit: Worth
+    fraction_bits: Annotated[int, Between(0, 62)] = 0
+    right_shift: Annotated[int, Between(0, 127)] = 0
     leak: Dyadic = Dyadic(1, 0)
     leak_order: Leak = "before"
     reset: Reset = "soft"
@@ -71,8 +71,8 @@ class Neuron(Gained):
     fire: Fire = "ge"
     signed: bool = False
     retract: Integers = field(default_factory=lambda: np.ones(1, np.int64))
-    floor: int | None = None
-    width: int | None = None
+    floor: Wide | None = None
+    width: Annotated[int, Between(2, 63)] | None = None
 
     def __post_init__(self) -> None:
         least = 1 if self.fire == "ge" else 0
@@ -127,15 +127,6 @@ class Neuron(Gained):
                 emitted += spikes[t]
             v = h - theta * spikes[t] if self.reset == "soft" else np.where(fired, v_reset, h)
         return spikes, potentials
-
-    def timed_fields(self) -> Iterator[tuple[str, Integers]]:
-        """Yield gains, bias and threshold."""
-        yield from super().timed_fields()
-        yield from (("bias", self.bias), ("threshold", self.threshold))
-
-    def channel_fields(self) -> Iterator[tuple[str, Integers]]:
-        """Yield the potentials that are the same at every step."""
-        yield from (("initial", self.initial), ("v_reset", self.v_reset), ("retract", self.retract))
 
     # --- bounds: the equations of ``spiking`` once more, on intervals; docs/widths.md derives them ---
 

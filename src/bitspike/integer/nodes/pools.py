@@ -20,6 +20,7 @@ from bitspike.integer.arithmetic import (
     window_shape,
 )
 from bitspike.integer.bounds.intervals import Bounds, Interval, Range, constant, union
+from bitspike.integer.limits import Paddings, Sizes
 from bitspike.integer.nodes.base import Memory, Node
 
 
@@ -27,9 +28,9 @@ from bitspike.integer.nodes.base import Memory, Node
 class Pool(Node):
     """The base of all nodes that make one integer of each window, channel by channel."""
 
-    kernel: Shape
-    stride: Shape
-    padding: Shape
+    kernel: Sizes
+    stride: Sizes
+    padding: Paddings
 
     def shape_of(self, source: Shape) -> Shape | None:
         """Return one place per window."""

@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
 from bitspike.errors import ConstraintError
 from bitspike.integer.arithmetic import (
     Integers,
-    Reals,
     Shape,
     Whole,
     by_step,
@@ -24,6 +23,7 @@ from bitspike.integer.arithmetic import (
     window_shape,
 )
 from bitspike.integer.bounds.intervals import Interval, weighted
+from bitspike.integer.limits import Between, Groups, Paddings, Sizes, Wide, Worth
 from bitspike.integer.nodes.base import Node
 
 
@@ -41,11 +41,11 @@ class Weight:
     """
 
     codes: Integers
-    step: Reals
-    bits: int
-    low: int
-    high: int
-    levels: tuple[int, ...] | None = None
+    step: Worth
+    bits: Annotated[int, Between(1, 64)]
+    low: Wide
+    high: Wide
+    levels: tuple[Wide, ...] | None = None
     scheme: str = ""
 
     def __post_init__(self) -> None:
@@ -85,10 +85,10 @@ class Convolution(Weighted):
 
     operation: ClassVar[str] = "convolution"
 
-    stride: Shape
-    padding: Shape
-    dilation: Shape
-    groups: int = 1
+    stride: Sizes
+    padding: Paddings
+    dilation: Sizes
+    groups: Groups = 1
 
     def run(self, inputs: list[Whole], steps: int) -> Integers:
         """Convolve every step."""
@@ -129,11 +129,11 @@ class TransposedConvolution(Weighted):
     operation: ClassVar[str] = "transposed_convolution"
     output_axis: ClassVar[int] = 1
 
-    stride: Shape
-    padding: Shape
-    output_padding: Shape
-    dilation: Shape
-    groups: int = 1
+    stride: Sizes
+    padding: Paddings
+    output_padding: Paddings
+    dilation: Sizes
+    groups: Groups = 1
 
     def run(self, inputs: list[Whole], steps: int) -> Integers:
         """Spread every step over the kernel."""

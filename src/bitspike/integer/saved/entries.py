@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import typing
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitspike.errors import PackageError
-from bitspike.integer.limits import codes_problems
+from bitspike.integer.limits import codes_problems, fields_of
 from bitspike.integer.nodes import KINDS, Integers, Node, Reals, TransposedConvolution, Weight
 from bitspike.ops.grids import Dyadic, Grid
 
@@ -118,7 +117,6 @@ def node_of(entry: dict[str, Any], tensors: Arrays, *, check: bool) -> Node:
     if entry["op"] not in KINDS:
         raise PackageError(f"node {entry['id']!r} is a {entry['op']}, which this release does not know")
     kind = KINDS[entry["op"]]
-    hints = typing.get_type_hints(kind)
     attrs = entry["attrs"]
     values: dict[str, Any] = {
         "id": entry["id"],
@@ -127,14 +125,14 @@ def node_of(entry: dict[str, Any], tensors: Arrays, *, check: bool) -> Node:
         "sources": tuple(_listed(entry["inputs"], entry["id"], "inputs")),
         "shape": tuple(_listed(entry["out_shape"], entry["id"], "out_shape")),
     }
-    for field in dataclasses.fields(kind):
+    for field in fields_of(kind):
         if field.name in values:
             continue
-        raw, hint = attrs[field.name], hints[field.name]
+        raw, hint = attrs[field.name], field.kind
         if hint is Weight:
             values[field.name] = _weight(raw, entry["id"], kind, tensors, check=check)
         elif hint == Integers:
-            values[field.name] = _parameter(tensors, raw, timed=field.name in ("bias", "threshold"))
+            values[field.name] = _parameter(tensors, raw, timed=field.by_step)
         elif hint == Reals:
             values[field.name] = _reals(raw, entry["id"], field.name)
         elif field.name == "gains":
