@@ -51,7 +51,10 @@ def need_classes(outputs: Any, labels: Any) -> None:
             "module whose forward returns the head of classes, such as model(x)[0]",
         )
     if not isinstance(labels, Tensor):
-        raise DataError(f"the labels are a {in_words(labels)}; needed is a tensor of whole numbers [N]")
+        raise DataError(
+            f"the labels are a {in_words(labels)}; needed is a tensor of whole numbers [N]",
+            fix="torch.as_tensor(labels) in the loader, or a loss of your own for other targets: bs.fit(..., loss=...)",
+        )
     if outputs.dim() != 2 or len(outputs) != len(labels):
         raise DataError(
             f"the model gave {list(outputs.shape)} for {len(labels)} labels; needed is [N, classes]",

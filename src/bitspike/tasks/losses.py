@@ -41,9 +41,9 @@ class CrossEntropy:
 
     def __post_init__(self) -> None:
         if not 0 <= self.label_smoothing < 1:
-            raise ConstraintError(f"{self}: label_smoothing must lie in [0, 1)")
+            raise ConstraintError(f"{self}: label_smoothing must lie in [0, 1)", fix="label_smoothing=0.1")
         if not self.scale > 0:
-            raise ConstraintError(f"{self}: scale must be above 0")
+            raise ConstraintError(f"{self}: scale must be above 0", fix="scale=1.0")
 
     def __call__(self, outputs: Tensor, labels: Tensor) -> Tensor:
         classes = labels if labels.is_floating_point() else labels.long()

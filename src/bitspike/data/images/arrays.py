@@ -34,17 +34,17 @@ def read_arrays(path: Path, split: str) -> tuple[Tensor, Tensor]:
     """
     try:
         with path.open("rb") as file:
-            held = np.load(file, allow_pickle=False)
-            if isinstance(held, np.ndarray):
+            arrays = np.load(file, allow_pickle=False)
+            if isinstance(arrays, np.ndarray):
                 raise DataError(f"{path.absolute()} is one array, needed are {LAYOUT}", fix="write it with numpy.savez")
-            absent = [key for key in (f"{split}_images", f"{split}_labels") if key not in held]
+            absent = [key for key in (f"{split}_images", f"{split}_labels") if key not in arrays]
             if absent:
                 raise DataError(
-                    f"{path.absolute()} has no {' and no '.join(absent)}; it holds {', '.join(held) or 'nothing'}",
+                    f"{path.absolute()} has no {' and no '.join(absent)}; it holds {', '.join(arrays) or 'nothing'}",
                     fix=f"write it with numpy.savez and the names {LAYOUT}",
                 )
-            _refuse_claims(held, path)
-            images, labels = held[f"{split}_images"], held[f"{split}_labels"]
+            _refuse_claims(arrays, path)
+            images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
     except DataError:
         raise
     except Exception as error:  # noqa: BLE001  zip, zlib, NumPy or the system, depending on what is damaged
@@ -52,20 +52,26 @@ def read_arrays(path: Path, split: str) -> tuple[Tensor, Tensor]:
     if images.ndim == 3:
         images = images[..., None]
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
-        found = f"{images.dtype} {list(images.shape)}"
-        raise DataError(f"{path.absolute()}: {split}_images is {found}, needed is uint8 [N, H, W, 1 or 3]")
+        form = f"{images.dtype} {list(images.shape)}"
+        raise DataError(
+            f"{path.absolute()}: {split}_images is {form}, needed is uint8 [N, H, W, 1 or 3]",
+            fix="write pixels from 0 to 255 with the channels last: images.astype(np.uint8)",
+        )
     if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
-        found = f"{labels.dtype} {list(labels.shape)}"
-        raise DataError(f"{path.absolute()}: {split}_labels is {found}, needed are {len(images)} whole numbers")
+        form = f"{labels.dtype} {list(labels.shape)}"
+        raise DataError(
+            f"{path.absolute()}: {split}_labels is {form}, needed are {len(images)} whole numbers",
+            fix="write one class number for each image: labels.astype(np.int64)",
+        )
     return torch.from_numpy(np.ascontiguousarray(images)), torch.from_numpy(labels.astype(np.int64))
 
 
-def _refuse_claims(held: Any, path: Path) -> None:
+def _refuse_claims(arrays: Any, path: Path) -> None:
     """Refuse an array that claims more than its file unpacks to, before NumPy makes room for it."""
-    for info in held.zip.infolist():
+    for info in arrays.zip.infolist():
         if info.file_size > _MOST_UNPACKED * max(1, info.compress_size) or info.compress_size > path.stat().st_size:
             raise damaged(path, f"{info.filename} claims {info.file_size:,} bytes", fix="write it again")
-        with held.zip.open(info) as member:
+        with arrays.zip.open(info) as member:
             version = np.lib.format.read_magic(member)
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             shape, _, dtype = read(member)

@@ -2,7 +2,8 @@
 
 An augmentation states which random choices it makes for one image, and applies choices that were made. So what happens
 to an image depends on the seed, the epoch and its place in the epoch, and neither on the size of the batch, nor on the
-number of processes, nor on the device. Anything with these two members can stand beside the ones here.
+number of processes, nor on the device. Anything with these two members is an
+augmentation.
 """
 
 from __future__ import annotations
@@ -69,10 +70,12 @@ class Shift:
 
     def __post_init__(self) -> None:
         if not (isinstance(self.pixels, int) and self.pixels >= 1):
-            raise ConstraintError(f"Shift(pixels={self.pixels!r}): a whole number of at least 1 is needed")
+            raise ConstraintError(
+                f"Shift(pixels={self.pixels!r}): a whole number of at least 1 is needed", fix="Shift(1)"
+            )
         fill = () if self.fill is None else self.fill if isinstance(self.fill, tuple) else (self.fill,)
         if any(not isinstance(f, int) or not 0 <= f <= 255 for f in fill) or self.fill == ():
-            raise ConstraintError(f"Shift(fill={self.fill!r}): pixels from 0 to 255, or None")
+            raise ConstraintError(f"Shift(fill={self.fill!r}): pixels from 0 to 255, or None", fix="Shift(1, fill=0)")
 
     @property
     def choices(self) -> tuple[int, ...]:
@@ -83,7 +86,10 @@ class Shift:
         p = self.pixels
         fill = blank if self.fill is None else self.fill if isinstance(self.fill, tuple) else (self.fill,)
         if len(fill) not in (1, channels):
-            raise ConstraintError(f"{self}: {len(fill)} values of fill for {channels} channels")
+            raise ConstraintError(
+                f"{self}: {len(fill)} values of fill for {channels} channels",
+                fix="one value for all channels, or one for each",
+            )
         # Copied row by row: filling channel by channel is ten times slower.
         row = images.new_tensor(fill).expand(width + 2 * p, channels).reshape(-1)
         padded = row.expand(samples, height + 2 * p, len(row)).contiguous()

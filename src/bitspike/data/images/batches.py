@@ -70,13 +70,18 @@ class Batches:
         wrap: bool | None = None,
     ) -> None:
         if batch_size < 1:
-            raise ConstraintError(f"batch_size={batch_size}: at least 1 is needed")
+            raise ConstraintError(f"batch_size={batch_size}: at least 1 is needed", fix="batch_size=64")
         if not 0 <= rank < world_size:
-            raise ConstraintError(f"rank={rank} of world_size={world_size}: needed is 0 <= rank < world_size")
+            raise ConstraintError(
+                f"rank={rank} of world_size={world_size}: needed is 0 <= rank < world_size",
+                fix="rank=0, world_size=1 for one process",
+            )
         if seed < 0:
-            raise ConstraintError(f"seed={seed}: at least 0 is needed")
+            raise ConstraintError(f"seed={seed}: at least 0 is needed", fix="seed=0")
         if len(image_set) == 0:
-            raise ConstraintError(f"{image_set.name} holds no images")
+            raise ConstraintError(
+                f"{image_set.name} holds no images", fix="pass a set, or a subset, of at least one image"
+            )
         pixel_grid.check_channels(image_set.shape[2])
         self.image_set = image_set
         self.batch_size = batch_size
@@ -108,7 +113,7 @@ class Batches:
     def set_epoch(self, epoch: int) -> None:
         """Choose the order and the augmentation of the next iterations; the same epoch gives the same batches."""
         if epoch < 0:
-            raise ConstraintError(f"epoch={epoch}: at least 0 is needed")
+            raise ConstraintError(f"epoch={epoch}: at least 0 is needed", fix="set_epoch(0) before the first epoch")
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:

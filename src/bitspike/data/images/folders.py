@@ -73,7 +73,7 @@ def read_folders(
             than 8 bits a channel or several frames.
     """
     if channels not in (None, 1, 3):
-        raise ConstraintError(f"channels={channels}: 1 for gray, 3 for color, or None")
+        raise ConstraintError(f"channels={channels}: 1 for gray, 3 for color, or None", fix="channels=3")
     train = _list(root, "train")
     files = train if split == "train" else _list(root, split)
     strange = sorted(set(files) - set(train))
@@ -101,7 +101,7 @@ def _list(root: Path, split: str) -> dict[str, list[Path]]:
     folder = root / split
     try:
         entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-        found = {
+        classes = {
             entry.name: sorted(path for path in entry.iterdir() if not path.name.startswith("."))
             for entry in entries
             if entry.is_dir()
@@ -111,9 +111,9 @@ def _list(root: Path, split: str) -> dict[str, list[Path]]:
             f"{error.filename or folder.absolute()}: {reason(error)}; expected is {root.absolute()}/{LAYOUT}",
             fix="name the folder that holds 'train' and 'test'",
         ) from None
-    if not found:
+    if not classes:
         raise DataError(f"{folder.absolute()} holds no class folders", fix=f"lay the images out as {LAYOUT}")
-    for name, paths in found.items():
+    for name, paths in classes.items():
         if not paths:
             raise DataError(f"{(folder / name).absolute()} holds no images", fix="fill the class or delete its folder")
         other = next((path for path in paths if path.suffix.lower() not in SUFFIXES), None)
@@ -121,14 +121,14 @@ def _list(root: Path, split: str) -> dict[str, list[Path]]:
             raise DataError(
                 f"{other.absolute()} is not an image; allowed are {' '.join(sorted(SUFFIXES))}", fix="move it elsewhere"
             )
-    return found
+    return classes
 
 
 def _form(first: Path, size: int | tuple[int, int] | None, channels: int | None) -> Form:
     try:
         with _opened(first) as image:
             width, height = _upright_size(image)
-            found = 1 if image.mode in _GRAY else 3
+            own = 1 if image.mode in _GRAY else 3
     except DataError:
         raise
     except _DAMAGE as error:
@@ -136,8 +136,10 @@ def _form(first: Path, size: int | tuple[int, int] | None, channels: int | None)
     if size is not None:
         height, width = (size, size) if isinstance(size, int) else size
         if height < 1 or width < 1:
-            raise ConstraintError(f"size={size}: height and width of at least 1 are needed")
-    return Form(height, width, channels or found, resize=size is not None, convert=channels is not None)
+            raise ConstraintError(
+                f"size={size}: height and width of at least 1 are needed", fix="size=32, or (height, width)"
+            )
+    return Form(height, width, channels or own, resize=size is not None, convert=channels is not None)
 
 
 _DAMAGE = (Exception,)
@@ -207,7 +209,7 @@ def _misfit(image: Image.Image, form: Form) -> str | None:
     """Say what an image is where it differs from the form, or nothing."""
     if image.mode not in _GRAY | _COLOR or _has_deep_samples(image):
         return f"{_DEEP} (mode {image.mode})"
-    if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:  # a photo's MPO has previews behind it
+    if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:  # a photo's MPO has previews after it
         return f"{_MOVING} of {image.n_frames} frames"  # type: ignore[attr-defined]
     gray = image.mode in _GRAY
     if not form.convert and gray != (form.channels == 1):

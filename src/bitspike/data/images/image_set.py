@@ -44,11 +44,17 @@ class ImageSet:
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.dim() != 4:
-            found = f"{self.images.dtype} {list(self.images.shape)}"
-            raise ConstraintError(f"{self.name}: images are {found}, needed is torch.uint8 [N, H, W, C]")
+            form = f"{self.images.dtype} {list(self.images.shape)}"
+            raise ConstraintError(
+                f"{self.name}: images are {form}, needed is torch.uint8 [N, H, W, C]",
+                fix="pixels from 0 to 255 with the channels last: images.permute(0, 2, 3, 1) of [N, C, H, W]",
+            )
         if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
-            found = f"{self.labels.dtype} {list(self.labels.shape)}"
-            raise ConstraintError(f"{self.name}: labels are {found}, needed is torch.int64 [{len(self.images)}]")
+            form = f"{self.labels.dtype} {list(self.labels.shape)}"
+            raise ConstraintError(
+                f"{self.name}: labels are {form}, needed is torch.int64 [{len(self.images)}]",
+                fix="one class number for each image: labels.long()",
+            )
         if len(self.labels):
             low, high = (int(v) for v in self.labels.aminmax())
             if low < 0 or high >= len(self.classes):
@@ -86,7 +92,10 @@ class ImageSet:
         if len(where):
             low, high = (int(v) for v in where.aminmax())
             if low < 0 or high >= len(self):
-                raise ConstraintError(f"{self.name}: positions {low} to {high}, it has 0 to {len(self) - 1}")
+                raise ConstraintError(
+                    f"{self.name}: positions {low} to {high}, it has 0 to {len(self) - 1}",
+                    fix=f"range({len(self)}) names every image",
+                )
         return replace(self, images=self.images.index_select(0, where), labels=self.labels.index_select(0, where))
 
     def to(self, device: torch.device | str) -> ImageSet:
@@ -131,10 +140,10 @@ def validation_split(
             fix=f"a whole number from 1 to {len(image_set) - 1}, or a fraction such as 0.1",
         )
     if last:
-        held = torch.arange(len(image_set)) >= len(image_set) - count
+        chosen = torch.arange(len(image_set)) >= len(image_set) - count
     else:
-        held = _stratified(image_set.labels.cpu(), count, seed)
-    return image_set.subset(torch.nonzero(~held)[:, 0]), image_set.subset(torch.nonzero(held)[:, 0])
+        chosen = _stratified(image_set.labels.cpu(), count, seed)
+    return image_set.subset(torch.nonzero(~chosen)[:, 0]), image_set.subset(torch.nonzero(chosen)[:, 0])
 
 
 def _stratified(labels: Tensor, count: int, seed: int) -> Tensor:
@@ -145,8 +154,8 @@ def _stratified(labels: Tensor, count: int, seed: int) -> Tensor:
     extra = torch.argsort(remainders, descending=True, stable=True)[: count - int(quotas.sum())]
     quotas[extra] += 1
     generator = torch.Generator().manual_seed(seed)
-    held = torch.zeros(len(labels), dtype=torch.bool)
+    chosen = torch.zeros(len(labels), dtype=torch.bool)
     for label, quota in enumerate(quotas.tolist()):
         members = torch.nonzero(labels == label)[:, 0]
-        held[members[torch.randperm(len(members), generator=generator)[:quota]]] = True
-    return held
+        chosen[members[torch.randperm(len(members), generator=generator)[:quota]]] = True
+    return chosen

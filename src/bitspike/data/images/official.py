@@ -101,15 +101,15 @@ def check_idx_files(kind: Any, folder: Path) -> None:
         try:
             with path.open("rb") as file:
                 head = file.read(4 + 4 * axes)
-                found = path.stat().st_size
+                size = path.stat().st_size
         except OSError as error:
             raise damaged(path, reason(error), fix="pass download=True to fetch or unpack it") from None
         if head[:4] != bytes([0, 0, 8, axes]) or len(head) < 4 + 4 * axes:
             raise damaged(path, f"it does not begin like an IDX file with {axes} axes", fix=_again(path))
         lengths = [int.from_bytes(head[4 * i : 4 * i + 4], "big") for i in range(1, axes + 1)]
         expected = len(head) + math.prod(lengths)
-        if found != expected:
-            raise damaged(path, f"{found} bytes long, its header says {expected}", fix=_again(path))
+        if size != expected:
+            raise damaged(path, f"{size} bytes long, its header says {expected}", fix=_again(path))
 
 
 def check_sums(kind: Any, folder: Path) -> None:

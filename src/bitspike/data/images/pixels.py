@@ -40,7 +40,7 @@ class PixelGrid:
         if not (self.scale > 0 and math.isfinite(self.scale)):
             raise ConstraintError(f"PixelGrid(scale={self.scale}): must be above 0", fix="2**-8")
         if not self.offset or any(not isinstance(o, int) or not 0 <= o <= 255 for o in self.offset):
-            raise ConstraintError(f"PixelGrid(offset={self.offset}): whole numbers from 0 to 255, such as (0,)")
+            raise ConstraintError(f"PixelGrid(offset={self.offset}): whole numbers from 0 to 255", fix="offset=(0,)")
 
     def grid(self, high_pixel: int = 255) -> Grid:
         """Return the grid of the inputs.
@@ -57,7 +57,10 @@ class PixelGrid:
     def check_channels(self, channels: int) -> None:
         """Raise ConstraintError unless there is one offset for all channels or one for each."""
         if len(self.offset) not in (1, channels):
-            raise ConstraintError(f"{self} has {len(self.offset)} offsets, the images have {channels} channels")
+            raise ConstraintError(
+                f"{self} has {len(self.offset)} offsets, the images have {channels} channels",
+                fix=f"one offset for all channels, or {channels} of them",
+            )
 
     def to_input(self, images: Tensor) -> Tensor:
         """Return the inputs of images.
@@ -108,11 +111,11 @@ class Normalization:
 
     def __post_init__(self) -> None:
         if not self.std or any(not (s > 0 and math.isfinite(s)) for s in self.std):
-            raise ConstraintError(f"Normalization(std={self.std}): deviations above 0 are needed")
+            raise ConstraintError(f"Normalization(std={self.std}): deviations above 0 are needed", fix="std=(1.0,)")
         if not self.mean or not all(math.isfinite(m) for m in self.mean):
-            raise ConstraintError(f"Normalization(mean={self.mean}): finite numbers are needed")
+            raise ConstraintError(f"Normalization(mean={self.mean}): finite numbers are needed", fix="mean=(0.0,)")
         if not 1 <= self.high <= 255:
-            raise ConstraintError(f"Normalization(high={self.high}): a pixel from 1 to 255 is needed")
+            raise ConstraintError(f"Normalization(high={self.high}): a pixel from 1 to 255 is needed", fix="high=255")
 
     @property
     def offset(self) -> tuple[int, ...]:
@@ -123,7 +126,10 @@ class Normalization:
         """Raise ConstraintError unless there is one value for all channels or one for each."""
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) not in (1, channels):
-                raise ConstraintError(f"{self} has {len(values)} of {name}, the images have {channels} channels")
+                raise ConstraintError(
+                    f"{self} has {len(values)} of {name}, the images have {channels} channels",
+                    fix=f"one {name} for all channels, or {channels} of them",
+                )
 
     def to_input(self, images: Tensor) -> Tensor:
         """Return the inputs of images.
