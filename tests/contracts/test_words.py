@@ -16,10 +16,8 @@ from bitspike import errors
 
 SOURCE = Path(__file__).parents[2] / "src" / "bitspike"
 CLEAN = (
-CLEAN = (
     "cli",
     "data",
-)
     "digests",
     "errors",
     "files",
@@ -27,13 +25,12 @@ CLEAN = (
     "models",
     "nn",
     "ops",
-CLEAN = (
     "recipe",
     "recipes",
     "runs",
     "tasks",
+    "train",
     "verbs",
-)
     "weights",
 )
 """The rooms that keep the rules. It grows until it names all of them; then it goes, and so does this sentence."""

@@ -1,4 +1,4 @@
-"""Training: the loop, what it is told (optimizers, schedules, losses), what it leaves (checkpoints, records)."""
+"""Train a network: the loop, its settings (optimizers, schedules, losses), and its records and checkpoints."""
 
 from bitspike.tasks.losses import CrossEntropy, MeanSquare
 from bitspike.train.evaluate import Evaluation, by_step, evaluate

@@ -1,7 +1,7 @@
 """Checkpoints: ``checkpoints/last`` to go on from, ``checkpoints/best`` to keep. Weights never travel as pickles.
 
 ``last/`` holds ``model.safetensors`` (the whole state, masters of quantized weights included), ``optimizer.pt`` (read
-with ``weights_only=True`` only) and ``state.json`` (epoch, history, seed, versions). It is written beside the old one
+with ``weights_only=True`` only) and ``state.json`` (epoch, history, seed, versions). It is written next to the old one
 and takes its place by renaming, so a run that is killed at any moment finds a whole one. ``state.json`` holds the
 digests of the files and of itself: what is not what was written is refused before torch sees it.
 """
@@ -56,9 +56,14 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     try:
         return safetensors.torch.load_file(path)
     except FileNotFoundError:
-        raise PackageError(f"{path}: no such file") from None
+        raise PackageError(
+            f"{path}: no such file", fix="name a file that exists, such as RUN/model.safetensors"
+        ) from None
     except (SafetensorError, OSError, LookupError, ValueError, TypeError, RuntimeError, AttributeError) as error:
-        raise PackageError(f"{path}: cannot be read as safetensors ({error})") from error
+        raise PackageError(
+            f"{path}: cannot be read as safetensors ({error})",
+            fix="put an undamaged copy there, or run the recipe again",
+        ) from error
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
@@ -100,24 +105,24 @@ def load_last(folder: Path) -> Snapshot | None:
     Raises:
         PackageError: there is one, but it cannot be read, or is not what was written; the message names the file.
     """
-    found = next((f for f in (folder / "last", previous(folder / "last")) if f.is_dir()), None)
-    if found is None:
+    place = next((f for f in (folder / "last", previous(folder / "last")) if f.is_dir()), None)
+    if place is None:
         return None
-    state = _state(found)
+    state = _state(place)
     if "digest" not in state:
         warnings.warn(
-            f"{found} holds no digests (earlier versions wrote none): nothing tells whether its weights and the state "
+            f"{place} holds no digests (earlier versions wrote none): nothing tells whether its weights and the state "
             "of its optimizer are what was written; the next epoch writes them",
             UserWarning,
             stacklevel=2,
         )
-    data = {name: _content(found / name, state) for name in (MODEL, OPTIMIZER)}
+    data = {name: _content(place / name, state) for name in (MODEL, OPTIMIZER)}
     try:
         model = safetensors.torch.load(data[MODEL])
         optimizer = torch.load(io.BytesIO(data[OPTIMIZER]), map_location="cpu", weights_only=True)
     except Exception as error:  # zip, pickle, safetensors or torch, depending on what is damaged
         raise PackageError(
-            f"{found}: the checkpoint cannot be read ({type(error).__name__}: {error})", fix=_from_the_start(folder)
+            f"{place}: the checkpoint cannot be read ({type(error).__name__}: {error})", fix=_from_the_start(folder)
         ) from error
     return Snapshot(model, optimizer, state)
 
@@ -135,7 +140,7 @@ def load_best(folder: Path, *, digest: str | None, done: int) -> tuple[dict[str,
     Args:
         folder: of the checkpoints.
         digest: of the weights, as the last checkpoint noted it; None where it did not.
-        done: how many epochs the last checkpoint has. A run that was killed behind it may have written the best of the
+        done: how many epochs the last checkpoint has. A run that was killed after it may have written the best of the
             next epoch, which it is going to repeat; these weights are taken too.
 
     Raises:
@@ -146,13 +151,13 @@ def load_best(folder: Path, *, digest: str | None, done: int) -> tuple[dict[str,
         raise PackageError(f"{place / MODEL}: no such file", fix=_from_the_start(folder))
     note = _state(place) if (place / STATE).exists() else {}
     data = _content(place / MODEL, note)
-    found = digests.of_bytes(data)
-    if digest is not None and found != digest and note.get("epoch") != done + 1:
+    actual = digests.of_bytes(data)
+    if digest is not None and actual != digest and note.get("epoch") != done + 1:
         raise PackageError(
-            f"{place / MODEL} is not what was written: its digest is {found}, the last checkpoint noted {digest}",
+            f"{place / MODEL} is not what was written: its digest is {actual}, the last checkpoint noted {digest}",
             fix=_from_the_start(folder),
         )
-    return read_weights(place / MODEL), found
+    return read_weights(place / MODEL), actual
 
 
 def _weights(state: Mapping[str, Tensor]) -> bytes:
@@ -162,10 +167,10 @@ def _weights(state: Mapping[str, Tensor]) -> bytes:
 def _write(folder: Path, files: Mapping[str, bytes], state: dict[str, Any]) -> None:
     """Write files and a state that holds their digests, and its own, as a folder that is whole or absent."""
     noted = {**state, "files": {name: digests.of_bytes(data) for name, data in files.items()}}
-    with whole_folder(folder) as made:
+    with whole_folder(folder) as new:
         for name, data in files.items():
-            write_whole(made / name, data)
-        write_whole(made / STATE, json.dumps({**noted, "digest": digests.of_values(noted)}, indent=1))
+            write_whole(new / name, data)
+        write_whole(new / STATE, json.dumps({**noted, "digest": digests.of_values(noted)}, indent=1))
 
 
 def _state(folder: Path) -> dict[str, Any]:
@@ -181,9 +186,9 @@ def _state(folder: Path) -> dict[str, Any]:
             raise ValueError(f"it lacks its digest, and still has {' and '.join(left)}, so it is not what was written")
     except (OSError, ValueError) as error:
         raise PackageError(f"{path} cannot be read: {error}", fix=_from_the_start(folder.parent)) from error
-    if "digest" in state and state["digest"] != (found := digests.of_values(state)):
+    if "digest" in state and state["digest"] != (actual := digests.of_values(state)):
         raise PackageError(
-            f"{path} is not what was written: its digest is {found}, stated is {state['digest']!r}",
+            f"{path} is not what was written: its digest is {actual}, stated is {state['digest']!r}",
             fix=_from_the_start(folder.parent),
         )
     return state
@@ -195,9 +200,9 @@ def _content(path: Path, state: Mapping[str, Any]) -> bytes:
         data = path.read_bytes()
     except OSError as error:
         raise PackageError(f"{path} cannot be read: {error}", fix=_from_the_start(path.parents[1])) from error
-    if "digest" in state and state.get("files", {}).get(path.name) != (found := digests.of_bytes(data)):
+    if "digest" in state and state.get("files", {}).get(path.name) != (actual := digests.of_bytes(data)):
         raise PackageError(
-            f"{path} is not what was written: its digest is {found}, the checkpoint states "
+            f"{path} is not what was written: its digest is {actual}, the checkpoint states "
             f"{state.get('files', {}).get(path.name)!r}",
             fix=_from_the_start(path.parents[1]),
         )

@@ -51,7 +51,7 @@ def choose_device(device: Device = "auto") -> str:
         ConstraintError: an unknown word, or ``cuda`` is asked for and absent.
     """
     if device not in ("auto", "cpu", "cuda"):
-        raise ConstraintError(f"device={device!r}: allowed are 'auto', 'cpu' and 'cuda'")
+        raise ConstraintError(f"device={device!r}: allowed are 'auto', 'cpu' and 'cuda'", fix="device='auto'")
     there = torch.cuda.is_available()
     if device == "cuda" and not there:
         raise ConstraintError("device='cuda': this machine offers no CUDA device to torch", fix="device='auto'")
@@ -67,7 +67,7 @@ def choose_precision(precision: Precision, device: str) -> Literal["fp32", "bf16
         ConstraintError: an unknown word.
     """
     if precision not in ("auto", "fp32", "bf16"):
-        raise ConstraintError(f"precision={precision!r}: allowed are 'auto', 'fp32' and 'bf16'")
+        raise ConstraintError(f"precision={precision!r}: allowed are 'auto', 'fp32' and 'bf16'", fix="precision='auto'")
     if precision != "auto":
         return precision
     if device == "cuda":
@@ -139,7 +139,10 @@ class Workers:
                 )
                 self._fabric.launch()
         except (RuntimeError, ValueError) as error:
-            raise RunError(f"the {world} processes of torchrun could not be joined: {error}") from error
+            raise RunError(
+                f"the {world} processes of torchrun could not be joined: {error}",
+                fix="see that every process of torchrun reaches the others; without torchrun one process trains alone",
+            ) from error
         self.count: int = self._fabric.world_size
         self.rank: int = self._fabric.global_rank
         self.first = self.rank == 0

@@ -1,4 +1,4 @@
-"""The training loop: ``fit`` tells the story of a run, ``_epoch`` that of one epoch, from top to bottom."""
+"""The training loop: ``fit`` is a whole run from top to bottom, ``_epoch`` one epoch of it."""
 
 from __future__ import annotations
 
@@ -93,13 +93,11 @@ def fit(
         1.0
     """
     if epochs < 1:
-        raise ConstraintError(f"fit(epochs={epochs}): at least 1 is needed")
+        raise ConstraintError(f"fit(epochs={epochs}): at least 1 is needed", fix="epochs=20")
     if keep not in ("best", "last"):
-        raise ConstraintError(f"fit(keep={keep!r}): allowed are 'best' and 'last'")
+        raise ConstraintError(f"fit(keep={keep!r}): allowed are 'best' and 'last'", fix="keep='best'")
     if resume and folder is None:
-        raise ConstraintError(
-            "fit(resume=True): which run to go on with is not said", fix="fit(folder=..., resume=True)"
-        )
+        raise ConstraintError("fit(resume=True): which run to resume is not stated", fix="fit(folder=..., resume=True)")
     whole, model = model, unwrapped(model)
     loss = task.loss if loss is None else loss
     home = next((p.device for p in model.parameters()), torch.device("cpu"))
@@ -188,7 +186,10 @@ def _epoch(
         tally.add(mean.detach(), outputs, y, n)
     tally.read()
     if tally.batch == 0:
-        raise DataError(f"the training loader gave no batch in epoch {epoch + 1}")
+        raise DataError(
+            f"the training loader gave no batch in epoch {epoch + 1}",
+            fix="pass the loader itself, which can be read once in each epoch, not iter(loader)",
+        )
 
 
 class _Rate:

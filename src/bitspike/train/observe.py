@@ -1,4 +1,4 @@
-"""What a training run tells while it goes: the records it makes and the observer that hears them."""
+"""The records that a training run makes while it goes, and the observer that receives them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class EpochRecord:
         seconds: training and validation of this epoch.
         learning_rate: of the last iteration.
         train_loss, train_accuracy: mean over the epoch's samples, while the weights moved.
-        validation_loss, validation_accuracy: after the epoch; None without a validation set. Accuracies are fractions,
-            and None where outputs and labels are not about classes.
+        validation_loss, validation_accuracy: after the epoch; None without a validation set. Accuracies are the metric
+            of the task: fractions, and None where the task cannot judge outputs and labels.
     """
 
     epoch: int
@@ -34,7 +34,7 @@ class History:
 
     Args:
         epochs: one record per epoch, those before a resume included.
-        best_epoch: the epoch (from 1) of the highest validation accuracy or, without classes, of the smallest
+        best_epoch: the epoch (from 1) of the highest validation accuracy or, where there is none, of the smallest
             validation loss, the later one on a tie; None without validation.
         kept: which weights the model holds now.
         precision: ``fp32`` or ``bf16``.
@@ -74,7 +74,7 @@ class BatchRecord:
         epoch, batch: from 1.
         epochs, batches: how many there are; None if not known.
         samples: seen so far in this epoch.
-        loss, accuracy: means over them; accuracy is None where there are no classes.
+        loss, accuracy: means over them; accuracy is None where the task cannot judge outputs and labels.
     """
 
     epoch: int

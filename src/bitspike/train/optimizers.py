@@ -16,7 +16,10 @@ def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Part the trained parameters: those of two or more axes decay, biases, norm gains and time constants do not."""
     trained = [p for p in model.parameters() if p.requires_grad]
     if not trained:
-        raise ConstraintError("the model has no parameter that requires a gradient, so nothing can be trained")
+        raise ConstraintError(
+            "the model has no parameter that requires a gradient, so nothing can be trained",
+            fix="model.requires_grad_(True), or freeze fewer layers",
+        )
     parts = [([p for p in trained if p.dim() > 1], weight_decay), ([p for p in trained if p.dim() <= 1], 0.0)]
     return [{"params": params, "weight_decay": decay} for params, decay in parts if params]
 
@@ -48,9 +51,9 @@ def _fusible(model: nn.Module) -> bool:
     return all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in model.parameters())
 
 
-def _need(owner: object, condition: bool, text: str) -> None:
+def _need(owner: object, condition: bool, text: str, way: str) -> None:
     if not condition:
-        raise ConstraintError(f"{owner}: {text}")
+        raise ConstraintError(f"{owner}: {text}", fix=way)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,10 +80,10 @@ class SGD:
     nesterov: bool = False
 
     def __post_init__(self) -> None:
-        _need(self, self.lr > 0, "lr must be above 0")
-        _need(self, 0 <= self.momentum < 1, "momentum must lie in [0, 1)")
-        _need(self, self.weight_decay >= 0, "weight_decay must be at least 0")
-        _need(self, not self.nesterov or self.momentum > 0, "nesterov needs a momentum above 0")
+        _need(self, self.lr > 0, "lr must be above 0", "lr=0.001")
+        _need(self, 0 <= self.momentum < 1, "momentum must lie in [0, 1)", "momentum=0.9")
+        _need(self, self.weight_decay >= 0, "weight_decay must be at least 0", "weight_decay=0.0")
+        _need(self, not self.nesterov or self.momentum > 0, "nesterov needs a momentum above 0", "momentum=0.9")
 
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
         """Return the optimizer of the model's trained parameters."""
@@ -115,10 +118,11 @@ class AdamW:
     weight_decay: float = 0.01
 
     def __post_init__(self) -> None:
-        _need(self, self.lr > 0, "lr must be above 0")
-        _need(self, len(self.betas) == 2 and all(0 <= b < 1 for b in self.betas), "betas must be two values in [0, 1)")
-        _need(self, self.eps > 0, "eps must be above 0")
-        _need(self, self.weight_decay >= 0, "weight_decay must be at least 0")
+        _need(self, self.lr > 0, "lr must be above 0", "lr=0.001")
+        two = len(self.betas) == 2 and all(0 <= b < 1 for b in self.betas)
+        _need(self, two, "betas must be two values in [0, 1)", "betas=(0.9, 0.999)")
+        _need(self, self.eps > 0, "eps must be above 0", "eps=1e-8")
+        _need(self, self.weight_decay >= 0, "weight_decay must be at least 0", "weight_decay=0.0")
 
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
         """Return the optimizer of the model's trained parameters."""
@@ -136,7 +140,7 @@ class ClipNorm:
     limit: float
 
     def __post_init__(self) -> None:
-        _need(self, self.limit > 0, "limit must be above 0")
+        _need(self, self.limit > 0, "limit must be above 0", "limit=1.0")
 
     def apply(self, parameters: Iterable[nn.Parameter]) -> None:
         """Clip the gradients in place."""
@@ -150,7 +154,7 @@ class ClipValue:
     limit: float
 
     def __post_init__(self) -> None:
-        _need(self, self.limit > 0, "limit must be above 0")
+        _need(self, self.limit > 0, "limit must be above 0", "limit=1.0")
 
     def apply(self, parameters: Iterable[nn.Parameter]) -> None:
         """Clip the gradients in place."""

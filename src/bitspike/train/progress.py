@@ -1,4 +1,4 @@
-"""How far a run has come: its records, its best weights, and what of both stands on disk."""
+"""How far a run has come: its records and its best weights, in memory and on disk."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class Progress:
 
 
 def _as_good(record: EpochRecord, records: list[EpochRecord]) -> bool:
-    """Tell whether no epoch was better on the validation set: by accuracy, or by loss where there are no classes."""
+    """Tell whether no epoch was better on the validation set: by accuracy, or by loss where there is none."""
     if record.validation_accuracy is not None:
         return record.validation_accuracy >= max(r.validation_accuracy or 0.0 for r in records)
     losses = [r.validation_loss for r in records if r.validation_loss is not None]

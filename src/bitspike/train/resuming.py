@@ -75,15 +75,15 @@ def _record(row: Any, where: str) -> EpochRecord:
     return EpochRecord(**row)
 
 
-def need_same_tensors(mine: Mapping[str, Tensor], found: Mapping[str, Tensor], where: str) -> None:
+def need_same_tensors(mine: Mapping[str, Tensor], read: Mapping[str, Tensor], where: str) -> None:
     """Refuse weights of other names, shapes or types than the model's, and weights that are not a number.
 
     Raises:
         PackageError: a tensor is missing, unknown, of another shape or type, or holds NaN.
     """
-    if other := sorted(set(mine) ^ set(found)):
-        raise PackageError(f"{where} belongs to another model: {other[0]} is in one of both only", fix=_ELSEWHERE)
-    for name, tensor in found.items():
+    if other := sorted(set(mine) ^ set(read)):
+        raise PackageError(f"{where} belongs to another model: {other[0]} is in one of the two only", fix=_ELSEWHERE)
+    for name, tensor in read.items():
         needed, there = ((t.dtype, list(t.shape)) for t in (mine[name], tensor))
         if needed != there:
             raise PackageError(
@@ -133,7 +133,7 @@ def _structure(optimizer: Any, state: Any) -> Iterator[str]:
         return
     for stated, mine in zip(groups, own, strict=True):
         if missing := [name for name in _COMPARED if (name in mine) != (name in stated)]:
-            yield f"{', '.join(missing)} stands in one of both only"
+            yield f"{', '.join(missing)} is in one of the two only"
             return
         if odd := [name for name in mine if name in stated and not _fits(name, mine[name], stated[name])]:
             yield f"{odd[0]} is {stated[odd[0]]!r}, here it is {mine[odd[0]]!r}"
@@ -145,15 +145,15 @@ def _structure(optimizer: Any, state: Any) -> Iterator[str]:
     parameters = [p for g in own for p in g["params"]]
     if numbers and not state["state"] and any(g.get("betas") or g.get("momentum") for g in own):
         yield "it holds no moments"
-    for number, held in state["state"].items():
-        if not isinstance(held, dict) or number not in numbers or isinstance(number, bool):
+    for number, moments in state["state"].items():
+        if not isinstance(moments, dict) or number not in numbers or isinstance(number, bool):
             yield f"it holds something for parameter {number!r}"
             return
-        yield from _moments(parameters[number], held, number, adam="betas" in own[0])
+        yield from _moments(parameters[number], moments, number, adam="betas" in own[0])
 
 
 def _fits(name: str, mine: Any, stated: Any) -> bool:
-    """Tell whether a setting of a group is of the same kind, and one that nobody chooses the same."""
+    """Tell whether a setting of a group is of the same type and, where a run may not change it, has the same value."""
     if name in ("params", *_COMPARED):
         return name == "params" or type(_plain(stated)) is type(_plain(mine))
     if name in ("lr", "initial_lr"):
@@ -163,12 +163,13 @@ def _fits(name: str, mine: Any, stated: Any) -> bool:
     return type(stated) is type(mine) and bool(stated == mine)
 
 
-def _moments(parameter: Tensor, held: dict[Any, Any], number: int, *, adam: bool) -> Iterator[str]:
+def _moments(parameter: Tensor, moments: dict[Any, Any], number: int, *, adam: bool) -> Iterator[str]:
     needed = {"step", "exp_avg", "exp_avg_sq"} if adam else {"momentum_buffer"}
-    if set(held) != needed:
-        yield f"parameter {number} has {', '.join(map(str, held)) or 'nothing'}, needed is {', '.join(sorted(needed))}"
+    if set(moments) != needed:
+        names = ", ".join(map(str, moments)) or "nothing"
+        yield f"parameter {number} has {names}, needed is {', '.join(sorted(needed))}"
         return
-    for name, value in held.items():
+    for name, value in moments.items():
         if value is None and name == "momentum_buffer":
             continue
         if not isinstance(value, Tensor) or value.layout != torch.strided or not value.is_floating_point():

@@ -25,7 +25,7 @@ class Schedule:
 
     def __post_init__(self) -> None:
         if not self.warmup_epochs >= 0:
-            raise ConstraintError(f"{self}: warmup_epochs must be at least 0")
+            raise ConstraintError(f"{self}: warmup_epochs must be at least 0", fix="warmup_epochs=0")
 
     def factor(self, done: float, epochs: float) -> float:
         """Return the factor on the learning rate after ``done`` of ``epochs`` epochs."""
@@ -70,7 +70,7 @@ class Cosine(Schedule):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 <= self.floor <= 1:
-            raise ConstraintError(f"{self}: floor must lie in [0, 1]")
+            raise ConstraintError(f"{self}: floor must lie in [0, 1]", fix="floor=0.0")
 
     def _shape(self, done: float, epochs: float) -> float:
         way = min(1.0, (done - self.warmup_epochs) / max(epochs - self.warmup_epochs, 1e-9))
@@ -97,9 +97,11 @@ class Steps(Schedule):
         super().__post_init__()
         rising = all(a < b for a, b in zip((0.0, *self.milestones), self.milestones, strict=False))
         if not (self.milestones and rising):
-            raise ConstraintError(f"{self}: milestones must be epochs above 0 in rising order")
+            raise ConstraintError(
+                f"{self}: milestones must be epochs above 0 in rising order", fix="milestones=(10, 15)"
+            )
         if not 0 < self.gain <= 1:
-            raise ConstraintError(f"{self}: gain must lie in (0, 1]")
+            raise ConstraintError(f"{self}: gain must lie in (0, 1]", fix="gain=0.1")
 
     def _shape(self, done: float, epochs: float) -> float:
         return float(self.gain ** sum(done >= m for m in self.milestones))
