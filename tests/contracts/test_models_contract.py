@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pkgutil import resolve_name
 
 import pytest
 import torch
@@ -10,8 +11,14 @@ from torch import Tensor, fx, nn
 
 from bitspike import models
 from bitspike.errors import ConstraintError
-from bitspike.models import MODELS
 from bitspike.nn import IF, Encoder, Neuron, RateReadout, SumReadout, TimeDistributed, set_steps
+from bitspike.recipe.words.models import Model
+from bitspike.recipe.words.own import Own
+from bitspike.recipe.words.value import words_of
+
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    kind: resolve_name(word.makes) for kind, word in words_of(Model).items() if not issubclass(word, Own)
+}
 
 # Small relatives: the images of each model's data set made as small as its pools allow.
 SMALL: dict[str, dict[str, float]] = {
@@ -52,9 +59,8 @@ def images(count: int) -> Tensor:
     return torch.rand(count, 2, 16, 16, generator=torch.Generator().manual_seed(0))
 
 
-def test_the_registry_is_whole():
-    functions = {name for name in models.__all__ if callable(getattr(models, name))} - {"stbp_lif", "resnet20"}
-    assert set(MODELS) == functions == set(SMALL)
+def test_every_model_has_a_word_and_a_small_relative():
+    assert set(MODELS) == set(models.__all__) - {"stbp_lif", "resnet20"} == set(SMALL)
     assert all(MODELS[name] is getattr(models, name) for name in MODELS)
 
 

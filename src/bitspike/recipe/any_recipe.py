@@ -61,9 +61,10 @@ class AnyRecipe(Value):
 
     @classmethod
     def lying_in(cls, folder: Path, values: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the values of a recipe, with the folder of its file where its kind looks for other files there."""
-        del folder
-        return values
+        """Return the values of a recipe, with the folder of its file where something of the user's own is named."""
+        own = {"folder": str(folder)} if values.get("kind") == "factory" and "folder" not in values else {}
+        inside = {k: cls.lying_in(folder, v) if isinstance(v, Mapping) else v for k, v in values.items()}
+        return {**inside, **own}
 
     @property
     @abstractmethod

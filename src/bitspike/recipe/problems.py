@@ -11,6 +11,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from bitspike.recipe.text import Place
+from bitspike.recipe.words.own import OWN
 
 _NEEDED = ", needed is "
 
@@ -55,7 +56,8 @@ def _sentence(finding: Any, place: Place, options: Sequence[type[BaseModel]], va
         allowed = [tag.strip().strip("'") for tag in context["expected_tags"].split(",")]
         near = difflib.get_close_matches(str(context["tag"]), allowed, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        return f"found {context['tag']!r}; allowed are {', '.join(allowed)}{hint}"
+        own = "; kind: factory is for one of your own" if OWN in allowed else ""
+        return f"found {context['tag']!r}; allowed are {', '.join(kind for kind in allowed if kind != OWN)}{hint}{own}"
     value = _value_at(values, place)
     if kind == "union_tag_not_found":
         allowed = [kind for option in options for kind in _kinds(option)]

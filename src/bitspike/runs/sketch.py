@@ -9,7 +9,8 @@ from bitspike.data import ImageSet, describe
 from bitspike.data.images.places import places
 from bitspike.errors import RecipeError
 from bitspike.recipe import AnyRecipe
-from bitspike.runs.build.data import Data, build_pixels
+from bitspike.recipe.words.own import Own
+from bitspike.runs.build.data import Data, build_pixels, high_pixel, read_images
 from bitspike.runs.kinds.choose import kind_of
 from bitspike.runs.kinds.kind import Kind, Sketch
 
@@ -30,7 +31,7 @@ def sketch(recipe: AnyRecipe, model: nn.Module | None = None) -> Sketch:
     kind = kind_without_images(recipe)
     model = kind.build(weights=False) if model is None else model
     generator = torch.Generator().manual_seed(recipe.seed)
-    high = describe(recipe.data.kind).high_pixel
+    high = high_pixel(recipe.data)
     noise = torch.randint(high + 1, (SAMPLES, *kind.data.train.shape), generator=generator).to(torch.uint8)
     return kind.sketch(model, kind.data.pixels.to_input(noise))
 
@@ -52,6 +53,8 @@ def blank(recipe: AnyRecipe) -> ImageSet:
         RecipeError: the shape or the classes are known only from files, and these are not there.
     """
     data = recipe.data
+    if isinstance(data, Own):  # only its function knows the shape
+        return read_images(data, "test").subset([0])
     info = describe(data.kind)
     shape, classes = info.shape, info.classes
     if data.kind == "folder":

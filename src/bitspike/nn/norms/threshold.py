@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +40,12 @@ class ThresholdBatchNorm(AffineNorm):
         self, channels: int, threshold: float = 1.0, alpha: float = 1.0, *, eps: float = 1e-5, momentum: float = 0.1
     ) -> None:
         super().__init__(channels)
+        value: Any = threshold  # models hand on what a neuron has
+        if isinstance(value, Tensor):
+            raise ConstraintError(
+                "ThresholdBatchNorm takes one threshold, the neuron has one per channel",
+                fix="norm=lambda channels: ThresholdBatchNorm(channels, threshold=...)",
+            )
         if not (threshold > 0 and alpha > 0):
             raise ConstraintError(
                 f"ThresholdBatchNorm(threshold={threshold}, alpha={alpha}): both must be above 0",
@@ -72,13 +78,7 @@ class ThresholdBatchNorm(AffineNorm):
     @classmethod
     def before(cls, neuron: nn.Module, channels: int, branches: int = 1) -> Self:
         """Take the threshold of the neuron, 1 for an activation, and share it between branches that are added."""
-        threshold = getattr(neuron, "threshold", 1.0)
-        if not isinstance(threshold, float):
-            raise ConstraintError(
-                f"{cls.__name__} takes one threshold, the neuron has one per channel",
-                fix=f"norm=lambda channels: {cls.__name__}(channels, threshold=...)",
-            )
-        return cls(channels, threshold, branches**-0.5)
+        return cls(channels, getattr(neuron, "threshold", 1.0), branches**-0.5)
 
     def extra_repr(self) -> str:
         return f"{self.channels}, threshold={self.threshold:g}, alpha={self.alpha:g}"

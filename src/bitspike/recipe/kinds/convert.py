@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import PositiveInt, model_validator
 
@@ -100,13 +98,6 @@ class ConvertRecipe(AnyRecipe):
         for name, value in other.items():
             if (choice := getattr(c, name)) != value:
                 raise ValueError(f"over_time trains with convert.{name} {value!r}, and it is {choice!r}")
-
-    @classmethod
-    def lying_in(cls, folder: Path, values: Mapping[str, Any]) -> Mapping[str, Any]:
-        model = values.get("model")
-        if not isinstance(model, Mapping) or "folder" in model:
-            return values
-        return {**values, "model": {**model, "folder": str(folder)}}
 
     @property
     def network(self) -> str:

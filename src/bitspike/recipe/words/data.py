@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, PositiveFloat, PositiveInt, Tag
 
+from bitspike.recipe.words.own import Own
 from bitspike.recipe.words.value import Pixel, Value
 
 Held = Annotated[int, Field(ge=0)] | Annotated[float, Field(gt=0, lt=1)]
@@ -103,4 +104,13 @@ class Folder(_Data):
     pixels: AnyPixels = Pixels(scale=2**-8)
 
 
-Data = Annotated[Digits | MNIST | CIFAR10 | CIFAR100 | Folder, Field(discriminator="kind")]
+class OwnImages(Own, _Data):
+    """Called with ``split``, which is ``train`` or ``test``, and the arguments; ``high_pixel`` is the largest pixel."""
+
+    makes: ClassVar[str] = "bitspike.data:ImageSet"
+    section: ClassVar[str] = "data"
+    high_pixel: Pixel = 255
+    pixels: AnyPixels = Pixels(scale=2**-8)
+
+
+Data = Annotated[Digits | MNIST | CIFAR10 | CIFAR100 | Folder | OwnImages, Field(discriminator="kind")]

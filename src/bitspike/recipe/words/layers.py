@@ -6,11 +6,12 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat
 
+from bitspike.recipe.words.own import Own
 from bitspike.recipe.words.value import Fraction, Value
 
 
 class _Norm(Value):
-    def arguments(self, channels: int, threshold: float) -> dict[str, Any]:
+    def for_layer(self, channels: int, threshold: float) -> dict[str, Any]:
         """Return what a recipe does not say: the channels of the layer, and what depends on the neuron's threshold."""
         del threshold
         return {"channels": channels}
@@ -22,7 +23,7 @@ class BatchNorm(_Norm):
     eps: PositiveFloat = 1e-5
     momentum: Fraction = 0.1
 
-    def arguments(self, channels: int, threshold: float) -> dict[str, Any]:
+    def for_layer(self, channels: int, threshold: float) -> dict[str, Any]:
         """As of every norm, by the name that torch gives it."""
         del threshold
         return {"num_features": channels}
@@ -38,7 +39,7 @@ class ThresholdBatchNorm(_Norm):
     eps: PositiveFloat = 1e-5
     momentum: Fraction = 0.1
 
-    def arguments(self, channels: int, threshold: float) -> dict[str, Any]:
+    def for_layer(self, channels: int, threshold: float) -> dict[str, Any]:
         """As of every norm, and the threshold."""
         return {"channels": channels, "threshold": self.threshold or threshold}
 
@@ -52,7 +53,12 @@ class ShiftBatchNorm(_Norm):
     momentum: Fraction = 0.1
 
 
-Norm = Annotated[BatchNorm | ThresholdBatchNorm | ShiftBatchNorm, Field(discriminator="kind")]
+class OwnNorm(Own, _Norm):
+    makes: ClassVar[str] = "torch.nn:Module"
+    section: ClassVar[str] = "norm"
+
+
+Norm = Annotated[BatchNorm | ThresholdBatchNorm | ShiftBatchNorm | OwnNorm, Field(discriminator="kind")]
 
 
 class Repeat(Value):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from bitspike.recipe.words.layers import Encoder, RateReadout, Readout, Repeat
+from bitspike.recipe.words.own import Own
 from bitspike.recipe.words.value import Value
 
 
@@ -71,33 +71,29 @@ class ResNet(_Model):
     depth: Annotated[int, Field(ge=8)] = 20
 
 
-Model = Annotated[DigitsNet | MNISTNet | CifarNet | VGG9 | VGG11 | ResNet, Field(discriminator="kind")]
+class OwnNet(Own, _Model):
+    """A spiking network of the user's own, called with what the models of the package are called with."""
+
+    makes: ClassVar[str] = "torch.nn:Module"
+    section: ClassVar[str] = "model"
 
 
-class Factory(Value):
+Model = Annotated[DigitsNet | MNISTNet | CifarNet | VGG9 | VGG11 | ResNet | OwnNet, Field(discriminator="kind")]
+
+
+class Factory(Own):
     """A network that a function makes, and the file of its trained weights.
 
-    ``factory`` is ``module:function`` or ``file.py:function``; modules and files are looked for next to the recipe
-    (``folder``, filled in on load), then in the working directory, then among the installed ones. ``weights`` is a
-    safetensors file or one that torch saved; ``key`` names the entry of the latter that holds the state, ``prefix`` is
-    taken off its names. ``weights: null`` leaves those that the factory gives it: its own, or initial ones that are
-    drawn from the recipe's seed. ``repairs`` are made to the loaded network, or with ``repaired: true`` before the
-    weights are loaded: these are then of an earlier run with the same repairs.
+    ``weights`` is a safetensors file or one that torch saved; ``key`` names the entry of the latter that holds the
+    state, ``prefix`` is taken off its names. ``weights: null`` leaves those that the factory gives it: its own, or
+    initial ones that are drawn from the recipe's seed. ``repairs`` are made to the loaded network, or with
+    ``repaired: true`` before the weights are loaded: these are then of an earlier run with the same repairs.
     """
 
-    kind: Literal["factory"]
-    factory: str
-    folder: str | None = None
-    arguments: dict[str, Any] = Field(default_factory=dict)
+    makes: ClassVar[str] = "torch.nn:Module"
+    section: ClassVar[str] = "model"
     weights: str | None = None
     key: str | None = None
     prefix: str = ""
     repairs: tuple[Repair, ...] = ()
     repaired: bool = False
-
-    @field_validator("factory")
-    @classmethod
-    def _names_a_function(cls, value: str) -> str:
-        if not re.fullmatch(r"[^:]+:[A-Za-z_][A-Za-z0-9_.]*", value):
-            raise ValueError(f"found {value!r}, needed is module:function or file.py:function")
-        return value

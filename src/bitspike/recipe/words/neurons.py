@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 
+from bitspike.recipe.words.own import Own
 from bitspike.recipe.words.value import Fraction, Value
 
 
@@ -94,4 +95,9 @@ class SignedIF(_Neuron):
     retract: NonNegativeFloat = 1e-3
 
 
-Neuron = Annotated[IF | LIF | PLIF | SignedIF, Field(discriminator="kind")]
+class OwnNeuron(Own):
+    makes: ClassVar[str] = "bitspike.nn:Neuron"
+    section: ClassVar[str] = "neuron"
+
+
+Neuron = Annotated[IF | LIF | PLIF | SignedIF | OwnNeuron, Field(discriminator="kind")]

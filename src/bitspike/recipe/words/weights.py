@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat
 
+from bitspike.recipe.words.own import Own
 from bitspike.recipe.words.value import Value
 
 Bits = Annotated[int, Field(ge=1, le=8)]
@@ -137,8 +138,22 @@ class FixedPoint(Value):
     bits: Annotated[int, Field(ge=1, le=24)] = 16
 
 
+class OwnScheme(Own):
+    """Called with the bits and the arguments."""
+
+    makes: ClassVar[str] = "bitspike.weights:Scheme"
+    section: ClassVar[str] = "weights.quantize"
+    bits: Bits
+
+    @property
+    def added(self) -> dict[str, Any]:
+        """The bits of a code."""
+        return {"bits": self.bits}
+
+
 Scheme = Annotated[
-    Uniform | Midrise | DoReFa | Ternary | Binary | PowerOfTwo | APoT | FixedPoint, Field(discriminator="kind")
+    Uniform | Midrise | DoReFa | Ternary | Binary | PowerOfTwo | APoT | FixedPoint | OwnScheme,
+    Field(discriminator="kind"),
 ]
 
 

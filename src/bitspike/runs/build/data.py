@@ -9,7 +9,9 @@ from bitspike.data import load as load_images
 from bitspike.errors import ConstraintError
 from bitspike.ops.grids import Grid
 from bitspike.recipe import AnyRecipe
-from bitspike.recipe.words.data import Pixels
+from bitspike.recipe.words.data import Data as AnyData
+from bitspike.recipe.words.data import OwnImages, Pixels
+from bitspike.recipe.words.own import Own
 from bitspike.runs.build.words import build
 
 
@@ -81,9 +83,7 @@ def build_data(recipe: AnyRecipe) -> Data:
         ConstraintError: more images are held out than there are, or the offsets do not fit the channels.
     """
     data = recipe.data
-    known = {name: getattr(data, name) for name in ("root", "download", "size", "channels") if hasattr(data, name)}
-    train = _limited(load_images(data.kind, "train", **known), data.limit, recipe.seed)
-    test = _limited(load_images(data.kind, "test", **known), data.limit, recipe.seed)
+    train, test = (_limited(read_images(data, split), data.limit, recipe.seed) for split in ("train", "test"))
     validation = None
     if data.validation:
         train, validation = train.split(data.validation, seed=recipe.seed, last=data.validation_last)
@@ -92,9 +92,23 @@ def build_data(recipe: AnyRecipe) -> Data:
     return Data(recipe, train, validation, test, pixels, grid)
 
 
+def read_images(data: AnyData, split: str) -> ImageSet:
+    """Read one split of the images that a recipe names, by name or by a function of the user's own."""
+    if isinstance(data, Own):
+        images: ImageSet = build(data, split=split)
+        return images
+    known = {name: getattr(data, name) for name in ("root", "download", "size", "channels") if hasattr(data, name)}
+    return load_images(data.kind, split, **known)
+
+
+def high_pixel(data: AnyData) -> int:
+    """Return the largest pixel of the images that a recipe names."""
+    return data.high_pixel if isinstance(data, OwnImages) else describe(data.kind).high_pixel
+
+
 def build_pixels(recipe: AnyRecipe) -> tuple[PixelGrid | Normalization, Grid | None]:
     """Return what turns the recipe's pixels into inputs, and the grid of these inputs where they lie on one."""
-    value, high = recipe.data.pixels, describe(recipe.data.kind).high_pixel
+    value, high = recipe.data.pixels, high_pixel(recipe.data)
     if isinstance(value, Pixels):
         pixels = PixelGrid(scale=value.scale, offset=value.offset)
         return pixels, pixels.grid(high)

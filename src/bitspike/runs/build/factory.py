@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib
-import importlib.util
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,7 +14,8 @@ from bitspike.ops.wrappers import unwrapped
 from bitspike.recipe import ConvertRecipe
 from bitspike.recipe.words.data import Normalization
 from bitspike.recipe.words.models import Repair
-from bitspike.runs.build.weights_file import find_file, load_strictly, places, read_state, some
+from bitspike.runs.build.own import own
+from bitspike.runs.build.weights_file import find_file, load_strictly, read_state
 from bitspike.surgery.apply import apply
 from bitspike.weights import detach
 
@@ -92,25 +87,12 @@ def comes_trained(recipe: ConvertRecipe) -> bool:
 
 def _called(recipe: ConvertRecipe, seed: int) -> nn.Module:
     """Return what a factory makes when torch's generator starts from a seed."""
-    chosen = recipe.model
-    make = _function(chosen.factory, places(chosen.folder))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        try:
-            network = make(**chosen.arguments)
-        except Exception as error:  # the user's code may raise anything
-            raise RecipeError(
-                f"model.factory {chosen.factory} failed: {type(error).__name__}: {error}",
-                fix="model.arguments are what it is called with",
-            ) from error
-    if not isinstance(network, nn.Module):
-        raise RecipeError(
-            f"model.factory {chosen.factory} made a {type(network).__name__}, needed is an nn.Module",
-            fix="a function, or a class, that returns the network itself",
-        )
+        network: nn.Module = own(recipe.model)()
     if isinstance(network, torch.jit.ScriptModule):
         raise RecipeError(
-            f"model.factory {chosen.factory} made TorchScript, in which modules cannot be followed",
+            f"model.factory {recipe.model.factory} made TorchScript, in which modules cannot be followed",
             fix="return the Python module, with the same weights: model.load_state_dict(scripted.state_dict())",
         )
     return unwrapped(network)
@@ -130,64 +112,3 @@ def repaired(network: nn.Module, repairs: Sequence[Repair]) -> nn.Module:
         raise RecipeError(f"model.repairs: {error.message}", fix=error.fix) from error
     # Repairs attach quantizers, for networks that have none yet; a recipe quantizes when it trains or converts.
     return detach(changed, keep="latent")
-
-
-def _function(factory: str, places: list[Path]) -> Callable[..., Any]:
-    """Return the function that ``module:function`` names."""
-    name, _, attributes = factory.partition(":")
-    module = _module(name, places, factory)
-    there = [n for n, value in vars(module).items() if callable(value) and not n.startswith("_")]
-    fix = f"--set model.factory={name}:FUNCTION"
-    function: Any = module
-    for attribute in attributes.split("."):
-        if not hasattr(function, attribute):
-            has = f"it has {some(there)}" if there else "it has no functions"
-            raise RecipeError(f"model.factory {factory}: {name} has no {attributes!r}; {has}", fix=fix)
-        function = getattr(function, attribute)
-    if not callable(function):
-        raise RecipeError(
-            f"model.factory {factory}: {attributes} is a {type(function).__name__} and cannot be called", fix=fix
-        )
-    return function  # type: ignore[no-any-return]
-
-
-def _module(name: str, places: list[Path], factory: str) -> Any:
-    """Import a module: a file in the folder of the recipe or in the working directory, else an installed one."""
-    written = Path(name) if name.endswith(".py") else Path(*name.split(".")).with_suffix(".py")
-    package = written.with_suffix("") / "__init__.py"
-    path = next((p / f for p in places for f in (written, package) if (p / f).is_file()), None)
-    try:
-        if path is not None:
-            return _from_file(path)
-        if name.endswith(".py"):
-            raise ModuleNotFoundError(f"there is no file {' and '.join(str(p / written) for p in places)}")
-        return importlib.import_module(name)
-    except Exception as error:  # the user's code may raise anything
-        raise RecipeError(
-            f"model.factory {factory}: {path or name} cannot be imported: {type(error).__name__}: {error}",
-            fix="module:function, or file.py:function in the folder of the recipe or in the working directory",
-        ) from error
-
-
-def _from_file(path: Path) -> Any:
-    """Import a file under a name of its own, anew, so that two recipes may each have a ``net.py``."""
-    path = path.resolve()
-    known_as = f"bitspike_recipe_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
-    spec = importlib.util.spec_from_file_location(known_as, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[known_as] = module  # dataclasses and torch look modules up by name
-    with _importable(path.parent):
-        spec.loader.exec_module(module)
-    return module
-
-
-@contextmanager
-def _importable(folder: Path) -> Iterator[None]:
-    """Let a file import its neighbors for the length of a block."""
-    sys.path.insert(0, str(folder))
-    try:
-        yield
-    finally:
-        sys.path.remove(str(folder))

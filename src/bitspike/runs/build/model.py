@@ -11,14 +11,16 @@ from torch import nn
 from bitspike.data import ImageSet
 from bitspike.lowering.fit_neuron import Precision
 from bitspike.recipe.kinds.train import TrainRecipe
+from bitspike.recipe.words.own import Own
 from bitspike.runs.build.factory import repaired
-from bitspike.runs.build.words import build
+from bitspike.runs.build.own import own
+from bitspike.runs.build.words import build, maker
 from bitspike.weights import attach
 
 
 def build_neuron(recipe: TrainRecipe) -> Callable[[], nn.Module]:
     """Return what makes the recipe's neuron."""
-    return lambda: build(recipe.neuron)
+    return maker(recipe.neuron)
 
 
 def build_norm(recipe: TrainRecipe) -> Callable[[int], nn.Module] | None:
@@ -26,7 +28,8 @@ def build_norm(recipe: TrainRecipe) -> Callable[[int], nn.Module] | None:
     norm = recipe.norm
     if norm is None:
         return None
-    return lambda channels: build(norm, **norm.arguments(channels, recipe.neuron.threshold))
+    make, threshold = maker(norm), build(recipe.neuron).threshold
+    return lambda channels: make(**norm.for_layer(channels, threshold))
 
 
 def build_model(recipe: TrainRecipe, images: ImageSet) -> nn.Module:
@@ -41,9 +44,10 @@ def build_model(recipe: TrainRecipe, images: ImageSet) -> nn.Module:
     height, width, channels = images.shape
     model = recipe.model
     more = {name: getattr(model, name) for name in ("bias", "depth") if hasattr(model, name)}
+    make = own(model) if isinstance(model, Own) else resolve_name(model.makes)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        net = resolve_name(model.makes)(
+        net = make(
             steps=model.steps,
             num_classes=len(images.classes),
             in_channels=channels,

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pkgutil import resolve_name
 from typing import Any
 
 from bitspike.recipe.words.conversion import Conversion
 from bitspike.recipe.words.neurons import Neuron
+from bitspike.recipe.words.own import Own
 from bitspike.recipe.words.value import Value, words_of
+from bitspike.runs.build.own import own
 
 _NONE_MEANS = ("first_bits", "last_bits", "correct")
 """Arguments of a conversion for which None is a choice: the width of all layers, or no correction."""
@@ -17,7 +21,7 @@ def build(value: Any, **more: Any) -> Any:
     """Build the object that a word of a recipe stands for; None stays None.
 
     Args:
-        value: a word; its numbers are the arguments of the class that it names, and a word among them is built first.
+        value: a word, see :func:`maker`.
         more: arguments that do not stand in the recipe, or replace what does.
 
     Example:
@@ -25,11 +29,20 @@ def build(value: Any, **more: Any) -> Any:
         >>> build(Triangle(kind="triangle", width=2.0))
         Triangle(center=0.0, width=2.0, height=None)
     """
-    if value is None:
-        return None
+    return None if value is None else maker(value)(**more)
+
+
+def maker(value: Value) -> Callable[..., Any]:
+    """Return what builds the object of a word, as often as it is called.
+
+    A word's numbers are the arguments of the class that it names, and a word among them is built first. What is of the
+    user's own is called with the arguments that stand there.
+    """
+    if isinstance(value, Own):
+        return own(value)
     numbers = {name: getattr(value, name) for name in type(value).model_fields if name != "kind"}
     built = {name: build(part) if isinstance(part, Value) else part for name, part in numbers.items()}
-    return resolve_name(value.makes)(**{**built, **more})
+    return partial(resolve_name(value.makes), **built)
 
 
 def build_threshold(value: Any) -> Any:
