@@ -11,8 +11,7 @@ from bitspike.errors import RecipeError
 from bitspike.recipe import kinds as recipe_kinds
 from bitspike.recipe import load, recipe_of, shipped
 from bitspike.runs import kinds as run_kinds
-from bitspike.runs.kinds.choose import kind_of
-from bitspike.runs.kinds.kind import Kind
+from bitspike.runs.kinds.kind import Kind, kind_of
 
 NEW = Path(__file__).parent / "new_kind"
 RECIPE = """

@@ -24,6 +24,9 @@ Network = Annotated[str, typer.Argument(help="The folder of a saved network, or 
 OnChip = Annotated[str, typer.Option("--chip", metavar="NAME|FILE", help="A shipped profile, or a TOML file.")]
 
 
-def print_json(value: Any) -> None:
-    """Print plain values as JSON."""
-    typer.echo(json.dumps(value, indent=1))
+def answer(result: Any, text: str, *, as_json: bool, passed: bool = True) -> None:
+    """Print a result, as JSON or as text, and leave with exit code 1 where it is the "no" of a check."""
+    plain = result.to_dict() if hasattr(result, "to_dict") else result
+    typer.echo(json.dumps(plain, indent=1) if as_json else text)
+    if not passed:
+        raise typer.Exit(1)

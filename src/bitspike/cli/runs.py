@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bitspike.cli.app import Json, Sets, app, print_json
+from bitspike.cli.app import Json, Sets, answer, app
 from bitspike.cli.guard import guarded
 from bitspike.errors import CheckFailed
 
@@ -48,11 +48,7 @@ def recipes(as_json: Json = False) -> None:
         from bitspike.verbs.recipes import recipes as listing
 
         rows = listing()
-        if as_json:
-            print_json(rows)
-            return
-        for row in rows:
-            typer.echo(_recipe_lines(row))
+        answer(rows, "\n".join(map(_recipe_lines, rows)), as_json=as_json)
 
 
 @app.command()
@@ -67,13 +63,11 @@ def evaluate(
         from bitspike.verbs.evaluate import evaluate as measure
 
         result = measure(run, steps=steps, set=set or ())
-        if as_json:
-            print_json(result)
-            return
         images = f"{result['samples']:,} images"
         if result["inputs_clipped"]:
             images += f", {result['inputs_clipped']:,} of their values clipped to the grid of the input"
-        typer.echo(f"{result['run']}: test accuracy {result['accuracy']:.2%} at T = {result['steps']} ({images})")
+        text = f"{result['run']}: test accuracy {result['accuracy']:.2%} at T = {result['steps']} ({images})"
+        answer(result, text, as_json=as_json)
 
 
 @app.command()
@@ -90,13 +84,8 @@ def verify(
         from bitspike.verbs.verify import verify as prove
 
         certificate = prove(network, engine=engine, expect=expect)
-        if as_json:
-            print_json(certificate.to_dict())
-        else:
-            typer.echo(str(certificate))
-            typer.echo(f"digest: {certificate.digest}" + ("" if certificate.digest_stated else ", worked out just now"))
-        if not certificate.equal:
-            raise typer.Exit(1)
+        digest = f"digest: {certificate.digest}" + ("" if certificate.digest_stated else ", worked out just now")
+        answer(certificate, f"{certificate}\n{digest}", as_json=as_json, passed=certificate.equal)
 
 
 @app.command()
@@ -106,12 +95,7 @@ def doctor(as_json: Json = False) -> None:
         from bitspike.verbs.doctor import doctor as examine
 
         machine = examine()
-        if as_json:
-            print_json(machine)
-        else:
-            typer.echo("\n".join(_lines(machine)))
-        if machine["problems"]:
-            raise typer.Exit(1)
+        answer(machine, "\n".join(_lines(machine)), as_json=as_json, passed=not machine["problems"])
 
 
 def _recipe_lines(row: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bitspike.cli.app import Json, Network, OnChip, Sets, app, print_json
+from bitspike.cli.app import Json, Network, OnChip, Sets, answer, app
 from bitspike.cli.guard import guarded
 from bitspike.formats.table import FORMATS
 
@@ -23,12 +23,7 @@ def check(what: AnyNetwork, chip: OnChip, set: Sets = None, as_json: Json = Fals
         from bitspike.verbs.check import check as examine
 
         report = examine(what, chip, set=set or ())
-        if as_json:
-            print_json(report.to_dict())
-        else:
-            typer.echo(str(report))
-        if not report.passed:
-            raise typer.Exit(1)
+        answer(report, str(report), as_json=as_json, passed=report.passed)
 
 
 @app.command()
@@ -54,12 +49,7 @@ def fit(
 
         named: Any = [word.strip() for word in ways.split(",")]  # the verb itself says what is allowed
         fitting = repair(recipe, chip, ways=named, neuron_price=neuron_price, out=out, set=set or ())
-        if as_json:
-            print_json(fitting.to_dict())
-        else:
-            typer.echo(str(fitting))
-        if not fitting.passed:
-            raise typer.Exit(1)
+        answer(fitting, str(fitting), as_json=as_json, passed=fitting.passed)
 
 
 @app.command()
@@ -90,10 +80,7 @@ def export(
         from bitspike.verbs.export import export as write
 
         path = write(network, format, out, form=form, reader=reader)
-        if as_json:
-            print_json({"format": format, "path": str(path)})
-        else:
-            typer.echo(f"written: {path}")
+        answer({"format": format, "path": str(path)}, f"written: {path}", as_json=as_json)
 
 
 @app.command()
@@ -118,10 +105,7 @@ def energy(
         from bitspike.verbs.energy import energy as bill
 
         report = bill(network, table=table, memory=MemoryModel() if memory else None, samples=samples, set=set or ())
-        if as_json:
-            print_json(report.to_dict())
-        else:
-            typer.echo(str(report))
+        answer(report, str(report), as_json=as_json)
 
 
 @app.command()
@@ -137,8 +121,5 @@ def analyze(
         from bitspike.verbs.analyze import analyze as account
 
         ledger = account(run, samples=samples, out=out, set=set or ())
-        if as_json:
-            print_json(ledger.to_dict())
-            return
-        typer.echo(str(ledger))
-        typer.echo(f"  {'ledger':<15} {(out or run / 'ledger') / 'ledger.html'}")
+        page = (out or run / "ledger") / "ledger.html"
+        answer(ledger, f"{ledger}\n  {'ledger':<15} {page}", as_json=as_json)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 
@@ -56,8 +56,10 @@ class AnyRecipe(Value):
     expect: Expect | None = None
     seed: Annotated[int, Field(ge=0)] = 0
     data: Data
-    # After the fields that all kinds share: where a kind has a key of this name, it keeps its place in files.
+    # Declared last: the order of the keys in files is that of these lines, then that of the kind.
     kind: ClassVar[str]
+    if TYPE_CHECKING:
+        evaluation: Evaluation
 
     @classmethod
     def lying_in(cls, folder: Path, values: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -87,19 +89,14 @@ class AnyRecipe(Value):
         """The sections of epochs by name, in the order in which they run; empty where nothing is trained."""
 
     @property
+    def proof(self) -> int | None:
+        """How many test images are proven; None is all of them."""
+        return getattr(self.evaluation, "proof", None)
+
+    @property
     @abstractmethod
     def device(self) -> Literal["auto", "cpu", "cuda"]:
         """Where the spiking network is measured."""
-
-    @property
-    @abstractmethod
-    def batch_size(self) -> int:
-        """Images that are measured at once."""
-
-    @property
-    def proof(self) -> int | None:
-        """How many test images are proven; None is all of them."""
-        return None
 
 
 def best_needs_validation(section: str, training: Training, data: Data) -> None:

@@ -15,7 +15,7 @@ from bitspike.errors import RecipeError
 from bitspike.recipe.any_recipe import AnyRecipe
 from bitspike.recipe.kinds import USUAL, kinds
 from bitspike.recipe.problems import problems
-from bitspike.recipe.text import Place, Text, parse, parse_value
+from bitspike.recipe.text import KeyPath, Text, parse, parse_value
 
 
 def shipped() -> dict[str, str]:
@@ -40,11 +40,11 @@ def load(recipe: str | Path | AnyRecipe, set: Iterable[str] = ()) -> AnyRecipe:
         1
     """
     text, source, folder = _read(recipe)
-    changed: dict[Place, str] = {}
+    changed: dict[KeyPath, str] = {}
     values = text.values
     for change in set:
-        values, place = _change(values, change)
-        changed[place] = f"--set {change}"
+        values, key_path = _change(values, change)
+        changed[key_path] = f"--set {change}"
     kind, known = values.get("kind", USUAL), kinds()
     if not isinstance(kind, str) or kind not in known:
         where = _origin(("kind",), text, changed)
@@ -56,8 +56,8 @@ def load(recipe: str | Path | AnyRecipe, set: Iterable[str] = ()) -> AnyRecipe:
         return known[kind].model_validate(values if folder is None else known[kind].lying_in(folder, values))
     except ValidationError as error:
         wrong = problems(error, values, known[kind])
-    wrong.sort(key=lambda problem: text.line(problem.place))
-    lines = [f"  {_origin(problem.place, text, changed)}: {problem.text}" for problem in wrong]
+    wrong.sort(key=lambda problem: text.line(problem.key_path))
+    lines = [f"  {_origin(problem.key_path, text, changed)}: {problem.text}" for problem in wrong]
     count = f"{len(lines)} problem{'s' if len(lines) > 1 else ''}"
     raise RecipeError(
         "\n".join([f"{source} has {count}", *lines]),
@@ -85,12 +85,13 @@ def recipe_of(values: Mapping[str, Any]) -> AnyRecipe:
         ) from error
 
 
-def _origin(place: Place, text: Text, changed: Mapping[Place, str]) -> str:
-    """Say where the value at a place comes from: a change on the command line, or a line of the file."""
-    around = [place[:n] for n in range(len(place), -1, -1)]
+def _origin(key_path: KeyPath, text: Text, changed: Mapping[KeyPath, str]) -> str:
+    """Say where a value comes from: a change on the command line, or a line of the file."""
+    around = [key_path[:n] for n in range(len(key_path), -1, -1)]
     # A mapping that is not in the file was created when one of its keys was changed.
-    creators = [change for key, change in changed.items() if place not in text.lines and key[: len(place)] == place]
-    return next((changed[p] for p in around if p in changed), next(iter(creators), f"line {text.line(place)}"))
+    absent = key_path not in text.lines
+    creators = [change for key, change in changed.items() if absent and key[: len(key_path)] == key_path]
+    return next((changed[p] for p in around if p in changed), next(iter(creators), f"line {text.line(key_path)}"))
 
 
 def _read(recipe: str | Path | AnyRecipe) -> tuple[Text, str, Path | None]:
@@ -128,8 +129,8 @@ def _read(recipe: str | Path | AnyRecipe) -> tuple[Text, str, Path | None]:
     )
 
 
-def _change(values: Any, change: str) -> tuple[Any, Place]:
-    """Return a copy of the values with one change made, and the place of it."""
+def _change(values: Any, change: str) -> tuple[Any, KeyPath]:
+    """Return a copy of the values with one change made, and the path of its key."""
     key, sign, value = change.partition("=")
     parts = key.strip().split(".")
     if not sign or not all(parts):
@@ -145,7 +146,7 @@ def _change(values: Any, change: str) -> tuple[Any, Place]:
         ) from None
     except RecipeError as error:
         raise RecipeError(f"--set {key}: {error.message}", fix=error.fix) from None
-    place: list[str | int] = []
+    key_path: list[str | int] = []
 
     def put(old: Any, rest: list[str]) -> Any:
         """Return a copy of ``old`` in which the new value lies at the end of the remaining keys."""
@@ -154,17 +155,17 @@ def _change(values: Any, change: str) -> tuple[Any, Place]:
         head = rest[0]
         if isinstance(old, list):
             if not head.isdecimal() or int(head) >= len(old):
-                where = ".".join(map(str, place))
+                where = ".".join(map(str, key_path))
                 raise RecipeError(
                     f"--set {change}: {where} is a list of {len(old)}; {head!r} is no position in it",
                     fix=f"a position from 0, or --set '{where}=[...]' for the whole list",
                 )
-            place.append(int(head))
+            key_path.append(int(head))
             return [put(item, rest[1:]) if i == int(head) else item for i, item in enumerate(old)]
         if old is not None and not isinstance(old, Mapping):
-            where = ".".join(map(str, place))
+            where = ".".join(map(str, key_path))
             raise RecipeError(f"--set {change}: {where} is {old!r}, which has no parts", fix=f"--set {where}=VALUE")
-        place.append(head)
+        key_path.append(head)
         return {**(old or {}), head: put((old or {}).get(head), rest[1:])}
 
-    return put(values, parts), tuple(place)
+    return put(values, parts), tuple(key_path)

@@ -1,4 +1,4 @@
-"""What is wrong with a recipe, in the words of the recipe: the place, what was found, what is allowed."""
+"""What is wrong with a recipe, in the words of the recipe: where, what was found, what is allowed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from bitspike.recipe.text import Place
+from bitspike.recipe.text import KeyPath
 from bitspike.recipe.words.own import OWN
 
 _NEEDED = ", needed is "
@@ -20,34 +20,34 @@ _NEEDED = ", needed is "
 class Problem:
     """One thing that is wrong: where, and a sentence about it."""
 
-    place: Place
+    key_path: KeyPath
     text: str
 
 
 def problems(error: ValidationError, values: Any, root: type[BaseModel]) -> list[Problem]:
-    """Turn pydantic's findings into sentences, one for each place, in the order of the schema ``root``."""
-    said: dict[Place, list[str]] = {}
+    """Turn pydantic's findings into sentences, one for each value, in the order of the schema ``root``."""
+    said: dict[KeyPath, list[str]] = {}
     for finding in error.errors(include_url=False):
-        place, options = _locate(finding["loc"], values, root)
-        text = _sentence(finding, place, options, values)
+        key_path, options = _locate(finding["loc"], values, root)
+        text = _sentence(finding, key_path, options, values)
         if finding["type"] == "union_tag_invalid":
-            place = (*place, "kind")
-        said.setdefault(place, []).append(text)
-    return [Problem(place, _joined(place, list(dict.fromkeys(texts)))) for place, texts in said.items()]
+            key_path = (*key_path, "kind")
+        said.setdefault(key_path, []).append(text)
+    return [Problem(key_path, _joined(key_path, list(dict.fromkeys(texts)))) for key_path, texts in said.items()]
 
 
-def _joined(place: Place, texts: list[str]) -> str:
+def _joined(key_path: KeyPath, texts: list[str]) -> str:
     """Join what the members of a union say about one value; what was found is said once."""
     first, *others = texts
     text = " or ".join([first, *(t.split(_NEEDED)[-1] for t in others)])
-    return f"{'.'.join(map(str, place))}: {text}" if place else text
+    return f"{'.'.join(map(str, key_path))}: {text}" if key_path else text
 
 
-def _sentence(finding: Any, place: Place, options: Sequence[type[BaseModel]], values: Any) -> str:
+def _sentence(finding: Any, key_path: KeyPath, options: Sequence[type[BaseModel]], values: Any) -> str:
     kind, context = finding["type"], finding.get("ctx", {})
     if kind == "extra_forbidden":
         allowed = list(dict.fromkeys(name for option in options for name in option.model_fields))
-        near = difflib.get_close_matches(str(place[-1]), allowed, n=1)
+        near = difflib.get_close_matches(str(key_path[-1]), allowed, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         return f"unknown key; allowed are {', '.join(allowed)}{hint}"
     if kind == "missing":
@@ -58,7 +58,7 @@ def _sentence(finding: Any, place: Place, options: Sequence[type[BaseModel]], va
         hint = f"; did you mean {near[0]!r}?" if near else ""
         own = "; kind: factory is for one of your own" if OWN in allowed else ""
         return f"found {context['tag']!r}; allowed are {', '.join(kind for kind in allowed if kind != OWN)}{hint}{own}"
-    value = _value_at(values, place)
+    value = _value_at(values, key_path)
     if kind == "union_tag_not_found":
         allowed = [kind for option in options for kind in _kinds(option)]
         return f"found {_short(value)}, needed is a mapping with the key kind: {', '.join(allowed)}"
@@ -75,8 +75,8 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _value_at(values: Any, place: Place) -> Any:
-    for part in place:
+def _value_at(values: Any, key_path: KeyPath) -> Any:
+    for part in key_path:
         if isinstance(values, Mapping):
             values = values.get(part)
         elif isinstance(values, list) and isinstance(part, int) and part < len(values):
@@ -86,13 +86,13 @@ def _value_at(values: Any, place: Place) -> Any:
     return values
 
 
-def _locate(loc: tuple[str | int, ...], values: Any, root: type[BaseModel]) -> tuple[Place, list[type[BaseModel]]]:
-    """Follow pydantic's path, which names union members on the way, to a place in the file.
+def _locate(loc: tuple[str | int, ...], values: Any, root: type[BaseModel]) -> tuple[KeyPath, list[type[BaseModel]]]:
+    """Follow pydantic's path, which names union members on the way, to a key of the file.
 
     Returns:
-        the place, and the models that could stand there; for a key that is unknown, those of the mapping it is in.
+        the path of the key, and the models allowed there; for an unknown key, those of the mapping around it.
     """
-    place: list[str | int] = []
+    key_path: list[str | int] = []
     options: list[type[BaseModel]] = [root]
     for part in loc:
         chosen = [o for o in options if len(options) > 1 and part in _kinds(o)]
@@ -100,11 +100,11 @@ def _locate(loc: tuple[str | int, ...], values: Any, root: type[BaseModel]) -> t
         if chosen:
             options = chosen
         elif owners:
-            place.append(part)
+            key_path.append(part)
             options = [m for o in owners for m in _models(o.model_fields[str(part)].annotation)]
-        elif isinstance(part, int) or (isinstance(at := _value_at(values, tuple(place)), Mapping) and part in at):
-            place.append(part)
-    return tuple(place), options
+        elif isinstance(part, int) or (isinstance(at := _value_at(values, tuple(key_path)), Mapping) and part in at):
+            key_path.append(part)
+    return tuple(key_path), options
 
 
 def _kinds(option: type[BaseModel]) -> tuple[str, ...]:

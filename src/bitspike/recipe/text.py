@@ -1,4 +1,4 @@
-"""YAML text to a tree of values in which every place knows its line, and back to text."""
+"""YAML text to a tree of values in which the line of every value is known, and back to text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MOST_CHARACTERS, _MOST_PLACES, _DEEPEST = 1 << 16, 10_000, 24
 _AS_SHIPPED = "a line per key, 'key: value'; the recipe.yaml of any run is an example"
 _FLATTER = "write the value out with fewer brackets and levels; a recipe needs fewer than ten"
 
-Place = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 """The keys and list positions that lead to a value."""
 
 
@@ -23,13 +23,13 @@ class Text:
     """A YAML document: its values, and the line (from 1) on which each of them begins."""
 
     values: Any
-    lines: dict[Place, int]
+    lines: dict[KeyPath, int]
 
-    def line(self, place: Place) -> int:
-        """Return the line of a place, or of the nearest one around it that is written down."""
-        while place and place not in self.lines:
-            place = place[:-1]
-        return self.lines.get(place, 1)
+    def line(self, key_path: KeyPath) -> int:
+        """Return the line of a value, or of the nearest value around it that is in the file."""
+        while key_path and key_path not in self.lines:
+            key_path = key_path[:-1]
+        return self.lines.get(key_path, 1)
 
 
 class _Loader(yaml.SafeLoader):
@@ -85,7 +85,7 @@ def parse_value(text: str) -> Any:
     return _read(text, "a value")[0]
 
 
-def _read(text: str, source: str) -> tuple[Any, dict[Place, int]]:
+def _read(text: str, source: str) -> tuple[Any, dict[KeyPath, int]]:
     """Return the values of a document and the line of each; a small text never means endless work."""
     if len(text) > _MOST_CHARACTERS:
         raise RecipeError(
@@ -100,7 +100,7 @@ def _read(text: str, source: str) -> tuple[Any, dict[Place, int]]:
         if node is None:
             return None, {(): 1}
         _refuse_endless(node, source)
-        lines: dict[Place, int] = {(): 1}
+        lines: dict[KeyPath, int] = {(): 1}
         _note_lines(node, (), lines, source)
         return loader.construct_document(node), lines
     except RecursionError:
@@ -154,21 +154,21 @@ def _kind_first(value: Any) -> Any:
     return [_kind_first(item) for item in value] if isinstance(value, list) else value
 
 
-def _note_lines(node: yaml.Node, place: Place, lines: dict[Place, int], source: str) -> None:
+def _note_lines(node: yaml.Node, key_path: KeyPath, lines: dict[KeyPath, int], source: str) -> None:
     if isinstance(node, yaml.MappingNode):
         seen: dict[str, int] = {}
         for key, value in node.value:
             name, line = str(key.value), key.start_mark.line + 1
             if name in seen:
-                dotted = ".".join(map(str, (*place, name)))
+                dotted = ".".join(map(str, (*key_path, name)))
                 raise RecipeError(
                     f"{source}, line {line}: {dotted} is given twice, first on line {seen[name]}",
                     fix="remove one of the two lines",
                 )
             seen[name] = line
-            lines[(*place, name)] = line
-            _note_lines(value, (*place, name), lines, source)
+            lines[(*key_path, name)] = line
+            _note_lines(value, (*key_path, name), lines, source)
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
-            lines[(*place, index)] = value.start_mark.line + 1
-            _note_lines(value, (*place, index), lines, source)
+            lines[(*key_path, index)] = value.start_mark.line + 1
+            _note_lines(value, (*key_path, index), lines, source)

@@ -17,8 +17,7 @@ from bitspike.recipe.words.training import Training
 from bitspike.runs.build.data import Data, build_data
 from bitspike.runs.build.words import build
 from bitspike.runs.folder import opened
-from bitspike.runs.kinds.choose import kind_of
-from bitspike.runs.kinds.kind import Kind, SpikingNetwork
+from bitspike.runs.kinds.kind import Kind, SpikingNetwork, kind_of
 from bitspike.runs.stages import Clock
 from bitspike.tasks.task import Task
 from bitspike.train import Evaluation, evaluate

@@ -11,8 +11,7 @@ from bitspike.errors import RecipeError
 from bitspike.recipe import AnyRecipe
 from bitspike.recipe.words.own import Own
 from bitspike.runs.build.data import Data, build_pixels, high_pixel, read_images
-from bitspike.runs.kinds.choose import kind_of
-from bitspike.runs.kinds.kind import Kind, Sketch
+from bitspike.runs.kinds.kind import Kind, Sketch, kind_of
 
 SAMPLES = 32
 """Random images that stand for the data of a network that is only looked at."""

@@ -121,11 +121,3 @@ class ConvertRecipe(AnyRecipe):
     @property
     def device(self) -> Literal["auto", "cpu", "cuda"]:
         return self.evaluation.device
-
-    @property
-    def batch_size(self) -> int:
-        return self.evaluation.batch_size
-
-    @property
-    def proof(self) -> int | None:
-        return self.evaluation.proof

@@ -76,7 +76,3 @@ class TrainRecipe(AnyRecipe):
     @property
     def device(self) -> Literal["auto", "cpu", "cuda"]:
         return self.training.device
-
-    @property
-    def batch_size(self) -> int:
-        return self.evaluation.batch_size

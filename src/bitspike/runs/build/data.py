@@ -62,12 +62,12 @@ class Data:
 
     def calibration_batches(self) -> Batches:
         """Return training images without augmentation, in an order that depends on the recipe's seed alone."""
-        size, seed = self.recipe.batch_size, self.recipe.seed
+        size, seed = self.recipe.evaluation.batch_size, self.recipe.seed
         return Batches(self.train, size, pixel_grid=self.pixels, shuffle=True, seed=seed)
 
     def batches(self, images: ImageSet, *, rank: int = 0, world_size: int = 1) -> Batches:
         """Return batches of images to measure on: in their order, each image exactly once."""
-        size = self.recipe.batch_size
+        size = self.recipe.evaluation.batch_size
         return Batches(images, size, pixel_grid=self.pixels, rank=rank, world_size=world_size)
 
     def test_batches(self, most: int | None = None) -> Batches:

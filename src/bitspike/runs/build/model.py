@@ -18,11 +18,6 @@ from bitspike.runs.build.words import build, maker
 from bitspike.weights import attach
 
 
-def build_neuron(recipe: TrainRecipe) -> Callable[[], nn.Module]:
-    """Return what makes the recipe's neuron."""
-    return maker(recipe.neuron)
-
-
 def build_norm(recipe: TrainRecipe) -> Callable[[int], nn.Module] | None:
     """Return what makes the recipe's norm from a number of channels; None for none."""
     norm = recipe.norm
@@ -52,7 +47,7 @@ def build_model(recipe: TrainRecipe, images: ImageSet) -> nn.Module:
             num_classes=len(images.classes),
             in_channels=channels,
             image_size=(height, width),
-            neuron=build_neuron(recipe),
+            neuron=maker(recipe.neuron),
             norm=build_norm(recipe),
             readout=lambda: build(model.readout),
             encoder=lambda steps: build(model.encoder, steps=steps),

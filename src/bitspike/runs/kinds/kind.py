@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, ClassVar
 
 import torch
@@ -185,6 +186,18 @@ class Kind(ABC):
             repairs: of layers of the integers of ``sketch``.
             sketch: of this recipe.
         """
+
+
+def kind_of(recipe: AnyRecipe) -> type[Kind]:
+    """Return the class that runs recipes of this kind.
+
+    Example:
+        >>> from bitspike.recipe import load
+        >>> kind_of(load("quickstart")).__name__, kind_of(load("digits-convert")).__name__
+        ('Trained', 'Converted')
+    """
+    kind: type[Kind] = resolve_name(recipe.makes)
+    return kind
 
 
 def repair_values(repair: Repair, path: str) -> dict[str, Any]:

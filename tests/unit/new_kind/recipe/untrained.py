@@ -42,7 +42,3 @@ class UntrainedRecipe(AnyRecipe):
     @property
     def device(self) -> Literal["auto", "cpu", "cuda"]:
         return "cpu"
-
-    @property
-    def batch_size(self) -> int:
-        return self.evaluation.batch_size
