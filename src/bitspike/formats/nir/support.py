@@ -58,7 +58,8 @@ REFUSED: Mapping[type[Node], str] = {
 
 def reasons(node: Node) -> list[str]:
     """Return why NIR cannot hold a node, as far as the node alone tells: padding of channels is three nodes."""
-    why = [REFUSED[type(node)]] if type(node) in REFUSED else []
+    kind = type(node)
+    why = [] if kind in HELD else [REFUSED.get(kind, f"NIR has no word for a {kind.__name__}")]
     if isinstance(node, Pad):
         why.append("NIR pads inside a convolution, or whole channels")
     if isinstance(node, Gained) and not all(map(still, node.gains)):

@@ -140,6 +140,8 @@ def graph_of(net: IntegerNetwork, mode: Mode) -> tuple[OnnxGraph, str]:
     Raises:
         ExportError: a node cannot be written in this mode, or a number needs more than 63 bits.
     """
+    unknown = [(n, f"a {type(n).__name__} is not known") for n in net.nodes if type(n) not in HELD]
+    refuse("ONNX", net, unknown, fix="leave these parts to the host, or choose another format")
     refuse(f"ONNX, mode {mode!r},", net, PROBLEMS[mode](net), fix=_way_out(net, mode))
     spans = ranges(net, totals=mode not in ("step", "sequence"))
     if mode in ("qonnx", "qonnx-readouts"):

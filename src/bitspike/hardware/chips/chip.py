@@ -14,6 +14,7 @@ from typing import Any, Literal
 from bitspike.errors import ConstraintError
 from bitspike.hardware.chips.expression import Expression
 from bitspike.hardware.toml_file import read_toml, short
+from bitspike.integer.nodes import KINDS as NODES
 
 FORMAT = 1
 MOST_BITS, LARGEST_LIMIT = 1024, 1e300
@@ -23,10 +24,7 @@ PROFILES = Path(__file__).parent / "profiles"
 Kind = Literal["convolution", "transposed_convolution", "linear", "average_pool", "skip", "bias"]
 """What a neuron reads through one branch; ``skip`` is a spike that arrives with an integer gain and no weight layer."""
 KINDS: tuple[Kind, ...] = ("convolution", "transposed_convolution", "linear", "average_pool", "skip", "bias")
-OPS = (
-    "convolution", "transposed_convolution", "linear", "average_pool", "max_pool", "count_max_pool", "add", "concat",
-    "slice", "upsample", "pad", "transpose", "reshape", "burst",
-)  # fmt: skip
+OPS = tuple(kind.operation for kind in NODES.values() if kind.operation)
 """Operations that a network may hold."""
 
 Per = Literal["neuron", "layer", "network"]

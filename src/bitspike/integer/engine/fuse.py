@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from bitspike.errors import BitspikeError
 from bitspike.integer.bounds.widths import magnitudes
-from bitspike.integer.engine.moves import MOVES, Piece, image, places
+from bitspike.integer.engine.moves import Piece, image, places
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import (
     Add,
@@ -22,6 +22,7 @@ from bitspike.integer.nodes import (
     Integers,
     Linear,
     MaxPool,
+    Move,
     Neuron,
     Node,
     Readout,
@@ -178,7 +179,7 @@ def fuse(net: IntegerNetwork) -> Fused:
     return fused
 
 
-_KNOWN = (Add, Convolution, CountMaxPool, Input, Linear, MaxPool, Neuron, Readout, SumPool, *MOVES)
+_KNOWN = (Add, Convolution, CountMaxPool, Input, Linear, MaxPool, Neuron, Readout, SumPool, Move)
 _BYTES = frozenset({Layout.BYTES})
 _BITS = frozenset({Layout.BITS})
 _ANY = frozenset({Layout.BYTES, Layout.BITS, Layout.PLANES})
@@ -250,7 +251,7 @@ def _terms(net: IntegerNetwork, node: Neuron | Readout | Add, signals: dict[str,
 
 def _moved_skip(net: IntegerNetwork, node: Node, signals: dict[str, Signal]) -> list[Layer]:
     """Return moved channels of signals that a neuron reads without weights, as layers of weights 1; or nothing."""
-    found = image(net, node.id, _shapes(net, signals)) if isinstance(node, MOVES) else None
+    found = image(net, node.id, _shapes(net, signals)) if isinstance(node, Move) else None
     if found is None or any((*found.before, *found.after)):
         return []
     channels, _ = _places(node, node.shape)

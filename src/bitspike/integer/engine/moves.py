@@ -15,9 +15,8 @@ import numpy.typing as npt
 
 from bitspike.integer.arithmetic import Whole
 from bitspike.integer.network import IntegerNetwork
-from bitspike.integer.nodes import Concat, Node, Pad, Reshape, Slice, Transpose, Upsample
+from bitspike.integer.nodes import Move, Node
 
-MOVES = (Concat, Pad, Reshape, Slice, Transpose, Upsample)
 Pair = tuple[int, int]
 Places = npt.NDArray[np.int64]
 
@@ -71,7 +70,7 @@ def places(
                 first[node.id] = free
                 free += size
             return np.arange(first[node.id], first[node.id] + size).reshape(1, 1, *shape)
-        if not isinstance(node, MOVES):
+        if not isinstance(node, Move):
             return None
         sources = [follow(net[s]) for s in node.sources]
         found = [s for s in sources if s is not None]

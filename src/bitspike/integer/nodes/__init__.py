@@ -13,8 +13,8 @@ from bitspike.ops.grids import Dyadic, Fire, Grid, Leak, Reset
 KINDS: dict[str, type[Node]] = {
     kind.__name__: kind
     for kind in (
-        Input, Convolution, TransposedConvolution, Linear, SumPool, MaxPool, CountMaxPool, Burst, Concat, Slice,
-        Upsample, Pad, Transpose, Reshape, Add, Neuron, Readout,
+        Input, Convolution, TransposedConvolution, Linear, SumPool, MaxPool, CountMaxPool, Add, Concat, Slice, Upsample,
+        Pad, Transpose, Reshape, Burst, Neuron, Readout,
     )
 }  # fmt: skip
 """Every kind of node by its name, which is also its name in a saved package."""
