@@ -26,20 +26,31 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
     try:
         data = path.read_bytes()
         if len(data) > _MOST_BYTES:
-            raise ConstraintError(f"{what} {path}: it has {len(data):,} bytes, at most {_MOST_BYTES:,} are read")
+            raise ConstraintError(
+                f"{what} {path}: it has {len(data):,} bytes, at most {_MOST_BYTES:,} are read", fix=f"one {what} a file"
+            )
         if _LONG_KEY.search(data):  # the parser's time grows with the square of its parts
-            raise ConstraintError(f"{what} {path}: it is nested more than {_DEEPEST} deep")
+            raise _too_deep(what, path)
         values = tomllib.loads(data.decode("utf-8"))
     except (ValueError, OSError, RecursionError) as error:
         if isinstance(error, ConstraintError):
             raise
-        raise ConstraintError(f"{what} {path}: cannot be read: {error}") from error
+        raise ConstraintError(
+            f"{what} {path}: cannot be read: {error}", fix="a TOML file in UTF-8 that you may read"
+        ) from error
     level: list[Any] = [values]
     for _ in range(_DEEPEST):
         level = [inner for value in level for inner in _inside(value)]
     if level:
-        raise ConstraintError(f"{what} {path}: it is nested more than {_DEEPEST} deep")
+        raise _too_deep(what, path)
     return values
+
+
+def _too_deep(what: str, path: Path) -> ConstraintError:
+    return ConstraintError(
+        f"{what} {path}: it is nested more than {_DEEPEST} deep",
+        fix="plain keys and one level of tables",
+    )
 
 
 def short(value: Any) -> str:

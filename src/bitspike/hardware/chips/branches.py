@@ -1,8 +1,8 @@
 """What one neuron reads: its branches, followed back from the potential to the spikes.
 
 Every neuron of a layer reads the same kinds of synapses. A branch is one layer with weights, one pool, or spikes that
-arrive with a gain; several branches of one neuron are a fused addition. Where a concatenation of sums stands in front,
-different channels read different branches, and each such choice is a bundle of its own.
+arrive with a gain; several branches of one neuron are a fused addition, and all of them together are its bundle. Where
+sums are concatenated before the neuron, different channels read different branches, so there are several bundles.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def gain_bits(gain: Integers) -> int:
 
 
 def _worst(gain: Integers) -> Integers:
-    """Return the gain of the largest magnitude, [1, 1]: behind a change of channels nobody knows whose it was."""
+    """Return the gain of the largest magnitude, [1, 1]: where channels are moved, any of them may have had it."""
     flat = gain.reshape(-1)
     at = int(np.abs(flat).argmax())
     return flat[at : at + 1].reshape(1, 1)
@@ -128,7 +128,7 @@ class Reader:
 
     Args:
         net: the network.
-        merge: count a pool without neurons as part of the layer behind it.
+        merge: count a pool without neurons as part of the layer after it.
     """
 
     def __init__(self, net: IntegerNetwork, *, merge: bool) -> None:
@@ -136,31 +136,32 @@ class Reader:
         self.merge = merge
 
     def bundles(self, node: Neuron | Readout, *, chip: Chip | None = None) -> list[Bundle]:
-        """Return the branches of one neuron, once per choice that a concatenation in front of it makes."""
-        found = [
+        """Return the branches of one neuron, one bundle for each part of a concatenation that it may read."""
+        bundles = [
             tuple(itertools.chain.from_iterable(choice))
             for choice in itertools.product(
                 *(self._back(s, gain, _Window()) for s, gain in zip(node.sources, node.gains, strict=True))
             )
         ]
         if chip is not None and chip.bias == "axon" and node.bias.any():
-            found = [(*bundle, _bias_cells(bundle, node)) for bundle in found]
-        return found
+            bundles = [(*bundle, _bias_cells(bundle, node)) for bundle in bundles]
+        return bundles
 
     def ends(self, node: Neuron | Readout) -> list[Node]:
         """Return the layers, pools, neurons and inputs that a neuron reads."""
         return list({b.node.id: b.node for bundle in self.bundles(node) for b in bundle}.values())
 
-    def behind(self, id: str) -> list[Node]:
-        """Return where the integers on a wire were made, seen through nodes that only move them."""
+    def origins(self, id: str) -> list[Node]:
+        """Return the nodes that compute the integers on a wire, seen through nodes that only move them."""
         node = self.nodes[id]
         if _carries(node):
-            return self.behind(node.sources[0])
+            return self.origins(node.sources[0])
         if isinstance(node, Concat):
-            return [origin for s in node.sources for origin in self.behind(s)]
+            return [origin for s in node.sources for origin in self.origins(s)]
         return [node]
 
     def _back(self, id: str, gain: Integers, window: _Window) -> list[Bundle]:
+        """Return the bundles that arrive on a wire, which is read with a gain and through a window."""
         node = self.nodes[id]
         match node:
             case Convolution():
@@ -182,7 +183,7 @@ class Reader:
             case SumPool():
                 ones = (1,) * len(node.kernel)
                 wider = window.through(node.kernel, node.stride, ones)
-                if any(isinstance(origin, Weighted) for origin in self.behind(node.sources[0])):
+                if any(isinstance(origin, Weighted) for origin in self.origins(node.sources[0])):
                     return self._back(node.sources[0], gain, wider.noting(node.path))
                 channels = node.shape[0]
                 branch = Branch(
@@ -191,7 +192,7 @@ class Reader:
                     padding=max(node.padding),
                 )  # fmt: skip
                 return [(branch,)]
-            case MaxPool() if any(isinstance(origin, Weighted) for origin in self.behind(node.sources[0])):
+            case MaxPool() if any(isinstance(origin, Weighted) for origin in self.origins(node.sources[0])):
                 return self._back(node.sources[0], gain, window.flat())
         if _carries(node):
             return self._back(node.sources[0], gain if node.by_channel else _worst(gain), _moved(node, window))
@@ -205,7 +206,7 @@ class Reader:
     def _merged(
         self, node: Convolution | TransposedConvolution | Linear, window: _Window, *, inputs: int, outputs: int
     ) -> Branch:
-        """Return the branch of a layer, its window widened by the pools in front of it where they have no neurons."""
+        """Return the branch of a layer, its window widened by the pools before it that have no neurons."""
         kinds: dict[type, Kind] = {
             Convolution: "convolution", TransposedConvolution: "transposed_convolution", Linear: "linear",
         }  # fmt: skip
@@ -226,7 +227,7 @@ class Reader:
         return replace(branch, taps=window.taps, merged=window.pools)
 
     def _pools(self, id: str, window: _Window) -> list[_Window]:
-        """Return the window as it is at the spikes behind a wire, one per origin."""
+        """Return the window that a layer reads of the spikes before the pools on its wire, one per origin."""
         node = self.nodes[id]
         if (unpadded := self._before_extra_channels(node)) is not None:
             return self._pools(unpadded, window)
@@ -239,7 +240,7 @@ class Reader:
         return self._pools(node.sources[0], _moved(node, window)) if _carries(node) else [window]
 
     def _before_extra_channels(self, node: Node) -> str | None:
-        """Return what whole channels of zeros were put beside (reshape to one channel, pad, reshape), or None."""
+        """Return the wire to which whole channels of zeros were added by reshape, pad, reshape; or None."""
         if isinstance(node, Reshape) and isinstance(pad := self.nodes[node.sources[0]], Pad):
             line = self.nodes[pad.sources[0]]
             if isinstance(line, Reshape) and len(line.shape) == 2 and line.shape[0] == 1:
@@ -259,7 +260,7 @@ def _moved(node: Node, window: _Window) -> _Window:
 class _Window:
     """Which places of a wire one output reads, as offsets along each axis.
 
-    ``factor`` counts what has no offsets any more, behind a reshape.
+    ``factor`` counts the places that have no offsets any more, because a reshape comes between.
     """
 
     offsets: tuple[tuple[int, ...], ...] = ()
@@ -271,7 +272,7 @@ class _Window:
         return self.factor * math.prod(len(axis) for axis in self.offsets)
 
     def through(self, kernel: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]) -> _Window:
-        """Return the window in front of a convolution or pool: offsets s * o + d * i, each counted once."""
+        """Return the window before a convolution or pool: offsets s * o + d * i, each counted once."""
         known = self if len(self.offsets) == len(kernel) else self.flat()
         before = known.offsets or ((0,),) * len(kernel)
         axes = zip(before, kernel, stride, dilation, strict=True)
@@ -279,7 +280,7 @@ class _Window:
         return replace(known, offsets=offsets)
 
     def spread(self, node: TransposedConvolution) -> _Window:
-        """Return the window in front of a transposed convolution."""
+        """Return the window before a transposed convolution."""
         kernel = node.weight.codes.shape[2:]
         taps = [transposed_taps(k, s, d) for k, s, d in zip(kernel, node.stride, node.dilation, strict=True)]
         return replace(self.flat(), offsets=tuple(tuple(range(n)) for n in taps))
@@ -289,6 +290,7 @@ class _Window:
         return _Window((), self.taps, self.pools)
 
     def noting(self, pool: str) -> _Window:
+        """Return the window with the path of a pool that widened it."""
         return replace(self, pools=(*self.pools, pool))
 
 

@@ -32,13 +32,10 @@ from bitspike.integer.nodes import (
     Weighted,
 )
 
+_NO_MAXIMUM = ("an average pool and finetuning", "a convolution with stride and finetuning", "keep the pool real")
 _INSTEAD = {
-    "max_pool": ("an average pool and finetuning", "a convolution with stride and finetuning", "keep the pool real"),
-    "count_max_pool": (
-        "an average pool and finetuning",
-        "a convolution with stride and finetuning",
-        "keep the pool real",
-    ),
+    "max_pool": _NO_MAXIMUM,
+    "count_max_pool": _NO_MAXIMUM,
     "burst": ("the synchronous schedule",),
     "concat": ("one convolution per source, all of which feed the same neuron",),
 }
@@ -76,32 +73,33 @@ class _Check:
         self.neuron_costs: list[Cost] = []
 
     def report(self) -> Report:
-        found: list[Violation] = []
+        violations: list[Violation] = []
         for node in self.net.nodes:
             if isinstance(node, Input):
-                found.extend(self._input(node))
+                violations.extend(self._input(node))
                 continue
             if node.id in self.host:
                 text = f"{_words(node)}: feeds the read-out"
-                found.append(say(node, "N301", text, "the last linear layer is computed by the host"))
+                violations.append(say(node, "N301", text, "the last linear layer is computed by the host"))
                 continue
-            found.extend(self._operation(node))
+            violations.extend(self._operation(node))
             if isinstance(node, Weighted):
-                found.extend(self._wires(node))
-                found.extend(self._weights(node))
+                violations.extend(self._wires(node))
+                violations.extend(self._weights(node))
             if isinstance(node, Neuron | Readout):
-                found.extend(self._fan_in(node))
+                violations.extend(self._fan_in(node))
             if isinstance(node, Neuron):
-                found.extend(neuron_violations(node, self.bounds[node.id], self.chip, gains=self._layer_gains(node)))
-            found.extend(self._layer(node))
-        found.extend(self._network())
-        wrong = {v.node for v in found if v.severity == "error"}
+                gains = self._layer_gains(node)
+                violations.extend(neuron_violations(node, self.bounds[node.id], self.chip, gains=gains))
+            violations.extend(self._layer(node))
+        violations.extend(self._network())
+        wrong = {v.node for v in violations if v.severity == "error"}
         layers = [{n.id, *(end.id for end in self.reader.ends(n))} for n in self.net.neurons]
         return Report(
             chip=self.chip.name,
             layers=len(layers),
             failed=sum(1 for ids in layers if ids & wrong),
-            violations=tuple(dict.fromkeys(found)),
+            violations=tuple(dict.fromkeys(violations)),
             costs=tuple(self.neuron_costs),
             widths=tuple(neuron_widths(node, self.bounds[node.id]) for node in self.net.neurons),
         )
@@ -124,15 +122,15 @@ class _Check:
             yield say(node, "E106", op.replace("_", " "), rule, fixes=fix)
 
     def _wires(self, node: Weighted) -> Iterator[Violation]:
-        """Look at what reaches a layer with weights."""
+        """Check that what reaches a layer with weights is spikes."""
         for origin in self._origins(node.sources[0]):
             if isinstance(origin, Weighted):
                 text = f"{_words(node)} reads the sums of {origin.path}"
                 rule = "a neuron stands between two layers with weights"
-                yield say(node, "E103", text, rule, fixes=("a neuron behind the first of them",))
+                yield say(node, "E103", text, rule, fixes=("a neuron after the first of them",))
             elif isinstance(origin, Add) and self.chip.wire_bits == 1:
                 text = f"{_words(node)} reads the sum of spikes of {origin.path}"
-                fix = ("a neuron behind the addition",)
+                fix = ("a neuron after the addition",)
                 yield say(node, "E103", text, "wires carry single spikes", fixes=fix)
             elif not isinstance(origin, Input) and self.chip.wire_bits is not None:
                 low, high = self.bounds[origin.id].wire.span
@@ -143,10 +141,10 @@ class _Check:
                     yield say(node, "E103", text, rule, measured=bits, limit=self.chip.wire_bits)
 
     def _origins(self, id: str) -> list[Node]:
-        """Return what made the integers on a wire, seen through pools that are merged."""
+        """Return the nodes that compute the integers on a wire, seen through pools that are merged."""
         return [
             end
-            for origin in self.reader.behind(id)
+            for origin in self.reader.origins(id)
             for end in (self._origins(origin.sources[0]) if isinstance(origin, SumPool) else [origin])
         ]
 
@@ -202,8 +200,8 @@ class _Check:
         linear = at is not None and at.kind == "linear" and not self.chip.linear_checked
         over = "" if rule.limit is None else f", {number(value - Fraction(rule.limit))} too many"
         code = "W210" if linear else rule.code
-        found = f"{text}: {number(value)}{over}"
-        return say(node, code, found, str(rule), measured=float(value), limit=rule.limit, fixes=ways)
+        text = f"{text}: {number(value)}{over}"
+        return say(node, code, text, str(rule), measured=float(value), limit=rule.limit, fixes=ways)
 
     def _balance(self, reader: Neuron | Readout, bundles: list[Bundle]) -> Iterator[Violation]:
         """Warn of a branch of an addition whose codes stay in the lower half of their grid."""

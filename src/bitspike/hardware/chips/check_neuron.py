@@ -13,16 +13,16 @@ from bitspike.integer.bounds.widths import Bounds, bits_of
 from bitspike.integer.nodes import Integers, Neuron
 
 
-def neuron_violations(node: Neuron, found: Bounds, chip: Chip, *, gains: list[Integers]) -> Iterator[Violation]:
+def neuron_violations(node: Neuron, ranges: Bounds, chip: Chip, *, gains: list[Integers]) -> Iterator[Violation]:
     """Yield everything about a neuron that does not fit.
 
     Args:
         node: the neuron.
-        found: its ranges in the worst case.
+        ranges: of its numbers, in the worst case.
         chip: the profile.
         gains: of the branches that have weights.
     """
-    yield from _widths(node, neuron_widths(node, found), chip)
+    yield from _widths(node, neuron_widths(node, ranges), chip)
     yield from _features(node, chip, gains)
     alone = np.abs(node.bias.mean(0)) > node.threshold.min(0)
     if alone.any():
@@ -30,26 +30,26 @@ def neuron_violations(node: Neuron, found: Bounds, chip: Chip, *, gains: list[In
         yield say(node, "N305", text, "a bias per step beyond the threshold decides alone at the start of a run")
 
 
-def neuron_widths(node: Neuron, found: Bounds) -> NeuronWidths:
+def neuron_widths(node: Neuron, ranges: Bounds) -> NeuronWidths:
     """Return the widths that a layer of neurons needs."""
     return NeuronWidths(
         path=node.path,
         call=node.call,
         theta_bits=max(int(node.threshold.max()).bit_length(), 1),
         bias_bits=bits_of(int(node.bias.min()), int(node.bias.max())) if node.bias.any() else 0,
-        potential=found.membrane,
-        potential_bits=bits_of(*found.membrane),
+        potential=ranges.membrane,
+        potential_bits=bits_of(*ranges.membrane),
     )
 
 
-def _widths(node: Neuron, found: NeuronWidths, chip: Chip) -> Iterator[Violation]:
-    potential = "from {} to {}".format(*found.potential)
+def _widths(node: Neuron, needed: NeuronWidths, chip: Chip) -> Iterator[Violation]:
+    potential = "from {} to {}".format(*needed.potential)
     smaller = "fewer bits of weights or fraction, which make all numbers smaller"
     widths: tuple[tuple[str, int, int | None, str, tuple[str, ...]], ...] = (
-        ("thresholds", found.theta_bits, chip.theta_bits, f"reach {node.threshold.max()}", (smaller,)),
-        ("biases", found.bias_bits, chip.bias_bits, f"lie from {node.bias.min()} to {node.bias.max()}", (smaller,)),
+        ("thresholds", needed.theta_bits, chip.theta_bits, f"reach {node.threshold.max()}", (smaller,)),
+        ("biases", needed.bias_bits, chip.bias_bits, f"lie from {node.bias.min()} to {node.bias.max()}", (smaller,)),
         (
-            "potentials", found.potential_bits, chip.potential_bits, f"may lie {potential}",
+            "potentials", needed.potential_bits, chip.potential_bits, f"may lie {potential}",
             ("a neuron that saturates there, which is simulated", smaller),
         ),
     )  # fmt: skip
@@ -102,7 +102,7 @@ def _features(node: Neuron, chip: Chip, gains: list[Integers]) -> Iterator[Viola
 
 
 def listed(values: Iterable[object]) -> str:
-    """Write some values beside each other.
+    """Write some values with commas between them.
 
     Example:
         >>> listed((1, 2)), listed(())

@@ -20,6 +20,7 @@ FORMAT = 1
 MOST_BITS, LARGEST_LIMIT = 1024, 1e300
 _TOLD = 20
 PROFILES = Path(__file__).parent / "profiles"
+_COPY = f"a copy of {PROFILES / 'fanin1024-v1.toml'}, changed line by line"
 
 Kind = Literal["convolution", "transposed_convolution", "linear", "average_pool", "skip", "bias"]
 """What a neuron reads through one branch; ``skip`` is a spike that arrives with an integer gain and no weight layer."""
@@ -74,17 +75,20 @@ class Rule:
 
     def __post_init__(self) -> None:
         if self.per not in VARIABLES:
-            raise ConstraintError(f"rule {self.name!r}: per={self.per!r}; allowed are {', '.join(VARIABLES)}")
+            raise self._wrong(f"per={self.per!r}; allowed are {', '.join(VARIABLES)}", fix='per = "neuron"')
         if (self.limit is None) == (self.allowed is None):
-            raise ConstraintError(f"rule {self.name!r}: exactly one of limit and allowed is needed")
+            raise self._wrong("exactly one of limit and allowed is needed", fix="limit = 1024, or allowed = [1, 2]")
         if unknown := [kind for kind in self.applies_to if kind not in KINDS]:
-            raise ConstraintError(f"rule {self.name!r}: applies_to={unknown}; allowed are {', '.join(KINDS)}")
+            raise self._wrong(
+                f"applies_to={unknown}; allowed are {', '.join(KINDS)}", fix='applies_to = ["convolution"]'
+            )
         if not (self.code[:1] in ("E", "W") and self.code[1:].isdigit()):
-            raise ConstraintError(f"rule {self.name!r}: code={self.code!r}; E and digits, or W and digits, are needed")
+            raise self._wrong(f"code={self.code!r}; E and digits, or W and digits, are needed", fix='code = "E111"')
         for value in (*(() if self.limit is None else (self.limit,)), *(self.allowed or ())):
             if not -LARGEST_LIMIT <= value <= LARGEST_LIMIT:
-                raise ConstraintError(
-                    f"rule {self.name!r}: {short(value)} is no limit; finite numbers up to {LARGEST_LIMIT:g} are"
+                raise self._wrong(
+                    f"{short(value)} is no limit; finite numbers up to {LARGEST_LIMIT:g} are",
+                    fix="leave the rule out, if the chip has no such limit",
                 )
         self.expression()
 
@@ -93,7 +97,10 @@ class Rule:
         try:
             return Expression(self.cost, names=VARIABLES[self.per])
         except ConstraintError as error:
-            raise ConstraintError(f"rule {self.name!r}: {error.message}") from error
+            raise self._wrong(error.message, fix=error.fix) from error
+
+    def _wrong(self, what: str, *, fix: str | None) -> ConstraintError:
+        return ConstraintError(f"rule {self.name!r}: {what}", fix=fix)
 
     def fits(self, cost: Fraction) -> bool:
         """Tell whether a cost is within the limit."""
@@ -117,7 +124,7 @@ class Chip:
         sources: where the limits come from.
         weight_bits: widths that a stored weight may have.
         wire_bits: width of what travels between neurons; 1 is a spike. An average pool without a neuron is then merged
-            into the layer behind it, and the wider window counts.
+            into the layer after it, and the wider window counts.
         input_bits: width of an input code.
         theta_bits: width of a threshold.
         theta_per_channel: every channel may have a threshold of its own.
@@ -180,8 +187,8 @@ class Chip:
         }
         problems = [
             f"{key} = {', '.join(map(repr, wrong))}: allowed are {', '.join(allowed)}"
-            for key, (given, allowed) in words.items()
-            if (wrong := [w for w in given if w not in allowed])
+            for key, (values, allowed) in words.items()
+            if (wrong := [value for value in values if value not in allowed])
         ]
         whole = dict.fromkeys(("wire_bits", "input_bits", "theta_bits", "bias_bits", "potential_bits"), 1)
         whole |= {"k_max": 0, "right_shift": 0}
@@ -193,7 +200,10 @@ class Chip:
         if any(not 1 <= bits <= MOST_BITS for bits in self.weight_bits):
             problems.append(f"weight_bits = {short(list(self.weight_bits))}: 1 to {MOST_BITS} are possible")
         if problems:
-            raise ConstraintError("\n  ".join([f"chip {self.name!r}:", *problems]))
+            raise ConstraintError(
+                "\n  ".join([f"chip {self.name!r}:", *problems]),
+                fix=f"leave {problems[0].split()[0]} out: it is then not limited",
+            )
 
 
 def names() -> list[str]:
@@ -236,10 +246,12 @@ def parse(values: Mapping[str, Any], *, where: str = "profile") -> Chip:
         ConstraintError: a key is unknown or missing, or a value has the wrong type; all of them are listed.
     """
     values = dict(values)
-    if (found := values.pop("format", None)) != FORMAT:
-        raise ConstraintError(f"chip {where}: format = {short(found)}; this version reads format = {FORMAT}")
+    if (version := values.pop("format", None)) != FORMAT:
+        raise ConstraintError(
+            f"chip {where}: format = {short(version)}; this version reads format = {FORMAT}", fix=f"format = {FORMAT}"
+        )
     problems: list[str] = []
-    given = _checked(Chip, {k: v for k, v in values.items() if k != "rules"}, problems, "")
+    fields_of_chip = _checked(Chip, {k: v for k, v in values.items() if k != "rules"}, problems, "")
     rules = values.get("rules", [])
     if not (isinstance(rules, list) and all(isinstance(r, dict) for r in rules)):
         problems.append("rules: a list of tables [[rules]] is needed")
@@ -247,11 +259,11 @@ def parse(values: Mapping[str, Any], *, where: str = "profile") -> Chip:
     tables = [_checked(Rule, rule, problems, f"rules[{i}].") for i, rule in enumerate(rules)]
     if problems:
         more = [f"and {len(problems) - _TOLD} more"] if len(problems) > _TOLD else []
-        raise ConstraintError("\n  ".join([f"chip {where}:", *problems[:_TOLD], *more]))
+        raise ConstraintError("\n  ".join([f"chip {where}:", *problems[:_TOLD], *more]), fix=_COPY)
     try:
-        return Chip(**given, rules=tuple(Rule(**table) for table in tables))
+        return Chip(**fields_of_chip, rules=tuple(Rule(**table) for table in tables))
     except ConstraintError as error:
-        raise ConstraintError(f"{where}: {error.message}") from error
+        raise ConstraintError(f"{where}: {error.message}", fix=error.fix) from error
 
 
 _TYPES: dict[str, tuple[tuple[type, ...], str]] = {

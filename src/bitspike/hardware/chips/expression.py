@@ -10,6 +10,7 @@ import ast
 import math
 import operator
 from collections.abc import Callable, Collection, Mapping
+from difflib import get_close_matches
 from fractions import Fraction
 from typing import Any
 
@@ -46,6 +47,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "log2": lambda x: Fraction(math.log2(x)),
 }
 _LONGEST, _LARGEST_POWER, _MOST_BITS = 400, 64, 4096
+_FORMULA = "a formula such as bits * taps * inputs / groups"
 
 
 class Expression:
@@ -69,16 +71,23 @@ class Expression:
     def __init__(self, text: str, *, names: Collection[str] | None = None) -> None:
         self.text = text
         if len(text) > _LONGEST:
-            raise ConstraintError(f"an expression of {len(text)} characters: at most {_LONGEST} are read")
+            raise ConstraintError(
+                f"an expression of {len(text)} characters: at most {_LONGEST} are read",
+                fix="several rules of one shorter formula each",
+            )
         try:
             self._body = ast.parse(text.strip(), mode="eval").body
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            raise ConstraintError(f"{text!r} is no expression: {error}") from error
-        found: set[str] = set()
-        _collect(self._body, text, found)
-        self.names = tuple(sorted(found))
-        if names is not None and (unknown := sorted(found - set(names))):
-            raise ConstraintError(f"{text!r}: unknown {', '.join(unknown)}; there are {', '.join(sorted(names))}")
+            raise ConstraintError(f"{text!r} is no expression: {error}", fix=_FORMULA) from error
+        variables: set[str] = set()
+        _collect(self._body, text, variables)
+        self.names = tuple(sorted(variables))
+        if names is not None and (unknown := sorted(variables - set(names))):
+            near = (get_close_matches(unknown[0], names, n=1, cutoff=0.0) or ["a number"])[0]
+            raise ConstraintError(
+                f"{text!r}: unknown {', '.join(unknown)}; there are {', '.join(sorted(names))}",
+                fix=f"{near} instead of {unknown[0]}",
+            )
 
     def __call__(self, **values: int | Fraction) -> Fraction:
         """Return the value for these variables.
@@ -87,11 +96,16 @@ class Expression:
             ConstraintError: a variable is missing, or the value does not exist, such as 1 / 0.
         """
         if missing := [name for name in self.names if name not in values]:
-            raise ConstraintError(f"{self.text!r}: no value for {', '.join(missing)}")
+            raise ConstraintError(
+                f"{self.text!r}: no value for {', '.join(missing)}", fix=f"a value for each of {', '.join(self.names)}"
+            )
         try:
             return Fraction(_value(self._body, values))
         except (ArithmeticError, ValueError, TypeError) as error:
-            raise ConstraintError(f"{self.text!r} has no value for {dict(values)}: {error}") from error
+            raise ConstraintError(
+                f"{self.text!r} has no value for {dict(values)}: {error}",
+                fix="a formula that has a value there, such as max(1, x) where it divides by x",
+            ) from error
 
     def __repr__(self) -> str:
         return f"Expression({self.text!r})"
@@ -120,7 +134,8 @@ def _collect(node: ast.expr, text: str, names: set[str]) -> None:
         case _:
             raise ConstraintError(
                 f"{text!r}: {ast.unparse(node)!r} is not allowed; numbers, names, + - * / // % **, comparisons, "
-                f"'a if c else b' and {', '.join(_FUNCTIONS)} are"
+                f"'a if c else b' and {', '.join(_FUNCTIONS)} are",
+                fix=_FORMULA,
             )
     for part in parts:
         _collect(part, text, names)

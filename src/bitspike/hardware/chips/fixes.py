@@ -107,8 +107,9 @@ def fixes(bundle: Bundle, rule: Rule, chip: Chip) -> tuple[str, ...]:
 
     target = heaviest(bundle, cost)
     if target.kind not in LAYERS:
-        return ("a smaller window",) if target.kind == "average_pool" else ("a smaller gain, that is, another unit",)
-    found = []
+        pool = target.kind == "average_pool"
+        return ("a smaller window" if pool else "a smaller gain on the skip path (choose a larger unit)",)
+    ways = []
     wider = None
     for bits in widths_below(chip, max(b.bits for b in bundle if b.kind in LAYERS)):
         changed = with_bits(bundle, bits)
@@ -116,11 +117,11 @@ def fixes(bundle: Bundle, rule: Rule, chip: Chip) -> tuple[str, ...]:
             text = number(cost(changed))
             if wider is not None:
                 text += f"; {wider} bit would still need {number(cost(with_bits(bundle, wider)))}"
-            found.append(f"{bits} bit ({text})")
+            ways.append(f"{bits} bit ({text})")
             break
         wider = bits
     if (groups := fewest_groups(bundle, target, fits)) is not None:
-        found.append(f"groups = {groups} ({number(cost(with_groups(bundle, target, groups)))})")
+        ways.append(f"groups = {groups} ({number(cost(with_groups(bundle, target, groups)))})")
     if (inputs := most_inputs(bundle, target, fits)) is not None:
-        found.append(f"at most {inputs} input {'features' if target.kind == 'linear' else 'channels'}")
-    return (*found, "keep this module real")
+        ways.append(f"at most {inputs} input {'features' if target.kind == 'linear' else 'channels'}")
+    return (*ways, "keep this module real")

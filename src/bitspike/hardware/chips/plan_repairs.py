@@ -56,7 +56,7 @@ class Repair:
 
     Args:
         path: of the module.
-        kind: the change beside the width: ``bits`` alone, ``groups``, ``split`` into partial sums, ``prune`` input
+        kind: the change besides the width: ``bits`` alone, ``groups``, ``split`` into partial sums, ``prune`` input
             channels, or leave the layer ``real``.
         bits: of a weight, afterwards.
         groups: afterwards.
@@ -128,8 +128,8 @@ def options(
     """
     chip = load(chip)
     if unknown := [way for way in ways if way not in WAYS]:
-        raise ConstraintError(f"ways={unknown}: allowed are {', '.join(WAYS)}")
-    found: dict[str, list[tuple[Repair, ...]]] = {}
+        raise ConstraintError(f"ways={unknown}: allowed are {', '.join(WAYS)}", fix=f"ways={ANYWHERE}")
+    by_layer: dict[str, list[tuple[Repair, ...]]] = {}
     reader = Reader(net, merge=chip.wire_bits == 1)
     rules = {str(rule) for rule in _neuron_rules(chip)}
     layers = {node.id for node in net.weighted}
@@ -141,9 +141,9 @@ def options(
             if any(b.node.id in wrong for b in bundle):
                 target = _target(bundle, chip)
                 candidates = _candidates(_Layer(net, node, bundle, target, chip, neuron_price), ways)
-                if target.node.path not in found:
-                    found[target.node.path] = sorted(candidates, key=lambda several: sum(r.price for r in several))
-    return found
+                if target.node.path not in by_layer:
+                    by_layer[target.node.path] = sorted(candidates, key=lambda several: sum(r.price for r in several))
+    return by_layer
 
 
 def plan(
@@ -165,14 +165,14 @@ def plan(
         >>> plan(one_convolution(), "fanin1024-v1")
         []
     """
-    found = options(net, chip, ways=ways, neuron_price=neuron_price)
-    if hopeless := [path for path, several in found.items() if not several]:
+    by_layer = options(net, chip, ways=ways, neuron_price=neuron_price)
+    if hopeless := [path for path, several in by_layer.items() if not several]:
         raise ConstraintError(
             f"{', '.join(hopeless)}: no repair among {', '.join(ways)} makes it fit chip {load(chip).name!r}",
             fix=f"another kernel or more channels that divide evenly, or ways={WAYS}",
         )
     best: dict[str, Repair] = {}
-    for several in found.values():
+    for several in by_layer.values():
         for repair in several[0]:
             other = best.get(repair.path)
             if other is None or (repair.groups, -repair.inputs, -repair.bits) > (
@@ -245,8 +245,8 @@ def _candidates(layer: _Layer, ways: Collection[Way]) -> Iterator[tuple[Repair, 
     now = max(b.bits for b in layer.bundle if b.kind in LAYERS)
     for bits in (now, *widths_below(layer.chip, now)):
         for way in ways:
-            if way != "real" and (made := _MAKERS[way](layer, bits)) is not None:
-                yield made
+            if way != "real" and (repairs := _MAKERS[way](layer, bits)) is not None:
+                yield repairs
     if "real" in ways:
         node = target.node
         yield (

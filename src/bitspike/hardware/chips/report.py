@@ -25,7 +25,7 @@ def number(value: Fraction | float) -> str:
 def say(
     node: Node,
     code: str,
-    found: str,
+    text: str,
     rule: str,
     *,
     measured: float | None = None,
@@ -34,7 +34,7 @@ def say(
 ) -> Violation:
     """Return what is wrong with a node."""
     return Violation(
-        code=code, path=node.path, call=node.call, node=node.id, found=found, rule=rule, measured=measured, limit=limit,
+        code=code, path=node.path, call=node.call, node=node.id, found=text, rule=rule, measured=measured, limit=limit,
         fixes=fixes,
     )  # fmt: skip
 
@@ -108,7 +108,7 @@ class Report:
 
     @property
     def notes(self) -> tuple[Violation, ...]:
-        """What is merely said."""
+        """The violations that say something worth knowing and nothing wrong."""
         return tuple(v for v in self.violations if v.severity == "note")
 
     def raise_if_failed(self) -> Report:
@@ -118,7 +118,7 @@ class Report:
             CheckFailed: there is at least one error.
         """
         if not self.passed:
-            raise CheckFailed(str(self))
+            raise CheckFailed(str(self), fix="one of the ways out that stand at each violation")
         return self
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Spikes on every wire, and how many synapses each of them reaches.
 
 A count is the sum over all steps of the magnitude of what a wire carries, averaged over samples. It has the wire's
-shape. On a wire of several bits (behind a pool without a neuron) a value v counts as v single spikes, one accumulation
+shape. On a wire of several bits (after a pool without a neuron) a value v counts as v single spikes, one accumulation
 each; nothing is scaled by a fraction.
 """
 
@@ -45,7 +45,7 @@ def counts(net: IntegerNetwork, trace: HasSpikes, *, codes: Numbers | None = Non
     Raises:
         ConstraintError: a neuron is missing in the trace, or has another shape. DataError: there is no sample.
     """
-    found: dict[str, Reals] = {}
+    means: dict[str, Reals] = {}
     wires: dict[str, Numbers] = {}
     steps = net.steps
     pooled = _before_maxima(net)
@@ -53,10 +53,16 @@ def counts(net: IntegerNetwork, trace: HasSpikes, *, codes: Numbers | None = Non
         full: Numbers | None = None
         if isinstance(node, Neuron):
             if node.id not in trace.spikes:
-                raise ConstraintError(f"the activity has no spikes of {node.path} (node {node.id!r})")
+                raise ConstraintError(
+                    f"the activity has no spikes of {node.path} (node {node.id!r})",
+                    fix="the result of bs.simulate(net, codes) of this network",
+                )
             full = np.asarray(trace.spikes[node.id])
             if full.ndim < 2 or full.shape[2:] != node.shape:
-                raise ConstraintError(f"spikes of {node.path} are {list(full.shape)}; needed is [T, N, {node.shape}]")
+                raise ConstraintError(
+                    f"spikes of {node.path} are {list(full.shape)}; needed is [T, N, {node.shape}]",
+                    fix="the result of bs.simulate(net, codes) of this network",
+                )
             steps = len(full)
         elif isinstance(node, Input) and codes is not None and is_spiking(node):
             full = np.asarray(codes)
@@ -67,31 +73,28 @@ def counts(net: IntegerNetwork, trace: HasSpikes, *, codes: Numbers | None = Non
             continue
         if full.shape[1] == 0:
             raise DataError(
-                f"spikes of {node.path} are of no sample, so there is no activity to tell of",
+                f"spikes of {node.path} are of no sample, so they have no mean",
                 fix="bs.simulate(net, bs.encode(net, images)) of at least one image",
             )
         if node.id in pooled:
             wires[node.id] = full
         if isinstance(node, Input) or not node.linear:
-            found[node.id] = np.abs(full).sum(0, dtype=np.int64).mean(0)
-    return found
+            means[node.id] = np.abs(full).sum(0, dtype=np.int64).mean(0)
+    return means
 
 
 def _before_maxima(net: IntegerNetwork) -> set[str]:
-    """Return the ids of the nodes whose counts no sum tells (max pools), and of the wires before them.
-
-    The wires go back to neurons and inputs.
-    """
+    """Return the ids of max pools, whose counts do not follow from means, and of what lies between neurons and them."""
     nodes = {node.id: node for node in net.nodes}
-    found: set[str] = set()
+    ids: set[str] = set()
     waiting = [node.id for node in net.nodes if not node.linear and not isinstance(node, Neuron)]
     while waiting:
         id = waiting.pop()
-        if id not in found:
-            found.add(id)
+        if id not in ids:
+            ids.add(id)
             if not isinstance(nodes[id], Neuron | Input):
                 waiting.extend(nodes[id].sources)
-    return found
+    return ids
 
 
 class Wires:
@@ -107,10 +110,13 @@ class Wires:
 
     def __init__(self, net: IntegerNetwork, counts: Mapping[str, Numbers]) -> None:
         self.nodes = {node.id: node for node in net.nodes}
-        self.given: dict[str, Reals] = {}
+        self.known: dict[str, Reals] = {}
         for id, value in counts.items():
             if id not in self.nodes:
-                raise ConstraintError(f"activity of {id!r}: the network has no such node")
+                raise ConstraintError(
+                    f"activity of {id!r}: the network has no such node",
+                    fix="ids of its neurons: [node.id for node in net.neurons]",
+                )
             values = np.asarray(value, np.float64)
             if values.shape != self.nodes[id].shape:
                 raise ConstraintError(
@@ -122,7 +128,7 @@ class Wires:
                     f"activity of {id!r} holds NaN, infinity or a number below 0; a mean count of spikes is 0 or more",
                     fix="the mean over at least one sample",
                 )
-            self.given[id] = values
+            self.known[id] = values
 
     def largest(self, id: str) -> int:
         """Return the largest count that an input may put on a wire at one step, through what only moves it; else 1."""
@@ -133,14 +139,14 @@ class Wires:
 
     def of(self, id: str) -> Reals | None:
         """Return the counts on a wire, or None where it carries codes of several bits, or sums."""
-        if id in self.given:
-            return self.given[id]
+        if id in self.known:
+            return self.known[id]
         node = self.nodes[id]
         match node:
             case Input():
                 if is_spiking(node):
                     raise ConstraintError(
-                        f"the input {node.path} carries spikes, and the activity does not say how many",
+                        f"the input {node.path} carries spikes, and the activity has no count of them",
                         fix=f"activity[{id!r}], or energy(net, trace, codes=codes)",
                     )
                 return None

@@ -1,5 +1,6 @@
-"""Honest energy: every operation counted as it happens, billed by the width of its operands, beside the same network
-without spikes. docs/energy.md has every formula, constant and exclusion.
+"""Energy of one inference: every operation is counted as it happens and billed by the width of its operands.
+
+The same network without spikes is billed next to it. docs/energy.md has every formula, constant and exclusion.
 """
 
 from __future__ import annotations
@@ -87,7 +88,9 @@ def energy(
             fix="energy(net, bs.simulate(net, codes))",
         )
     if samples is not None and samples < 1:
-        raise DataError(f"energy(samples={samples}): an activity is the mean of at least one sample")
+        raise DataError(
+            f"energy(samples={samples}): an activity is the mean of at least one sample", fix="samples=len(images)"
+        )
     technology = load(table)
     bill = _Bill(net, Wires(net, means), technology, memory)
     layers = tuple(bill.layers())
@@ -211,10 +214,15 @@ class _Bill:
             if memory.name == name:
                 return memory.bit_pj
         known = ", ".join(repr(m.name) for m in self.technology.memories)
-        raise ConstraintError(f"memory {name!r}: table {self.technology.name!r} has {known}")
+        raise ConstraintError(
+            f"memory {name!r}: table {self.technology.name!r} has {known or 'no memories'}",
+            fix="None takes the smallest memory that is large enough"
+            if known
+            else "memory=None bills no memory",
+        )
 
     def neurons(self) -> Iterator[NeuronEnergy]:
-        """Yield what every layer of neurons does beside its synapses."""
+        """Yield what every layer of neurons does besides its synapses."""
         for node in self.net.neurons:
             arriving = self.wires.of(node.id)
             assert arriving is not None
@@ -271,7 +279,7 @@ class _Bill:
         )  # fmt: skip
 
 
-def _unsigned(found: Bounds) -> int:
+def _unsigned(bounds: Bounds) -> int:
     """Return the bits of what a wire carries, without a sign where nothing is negative."""
-    low, high = found.wire.span
+    low, high = bounds.wire.span
     return max(1, bits_of(low, high) - (low >= 0))

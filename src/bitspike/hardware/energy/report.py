@@ -1,4 +1,4 @@
-"""The energy report: lines per layer, totals with their band, the networks without spikes, and a plain verdict."""
+"""The energy report: lines per layer, totals with their band, the networks without spikes, and a verdict."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class LayerEnergy:
 
 @dataclass(frozen=True, kw_only=True)
 class NeuronEnergy:
-    """What a layer of neurons does beside its synapses, per sample.
+    """What a layer of neurons does besides its synapses, per sample.
 
     Args:
         path, call: of the module.

@@ -21,6 +21,7 @@ from bitspike.hardware.toml_file import read_toml, short
 
 TABLES = Path(__file__).parent / "tables"
 FORMAT = 1
+_COPY = f"a copy of {TABLES / 'horowitz-45nm.toml'}, changed line by line"
 _MOST_PJ = 1e12
 
 
@@ -48,7 +49,8 @@ class Memory:
         if not all(type(n) is int and n >= 1 for n in sizes) or not 0 < self.access_pj <= _MOST_PJ:
             raise ConstraintError(
                 f"memory {self.name!r}: width {short(self.width)}, bytes {short(self.bytes)}, access_pj "
-                f"{short(self.access_pj)}; whole numbers of at least 1 and an energy up to {_MOST_PJ:g} pJ are needed"
+                f"{short(self.access_pj)}; whole numbers of at least 1 and an energy up to {_MOST_PJ:g} pJ are needed",
+                fix="width = 64, bytes = 8192, access_pj = 10.0, as the shipped table has",
             )
 
     @property
@@ -82,13 +84,19 @@ class Technology:
     def __post_init__(self) -> None:
         for what, table in (("add_pj", self.add_pj), ("multiply_pj", self.multiply_pj)):
             if missing := [key for key in ("int8", "float32") if key not in table]:
-                raise ConstraintError(f"table {self.name!r}: {what} lacks {', '.join(missing)}")
+                raise ConstraintError(
+                    f"table {self.name!r}: {what} lacks {', '.join(missing)}",
+                    fix=f"{missing[0]} = the energy of one operation, pJ, in [{what}]",
+                )
             if wrong := [key for key, value in table.items() if not 0 < value <= _MOST_PJ]:
                 raise ConstraintError(
-                    f"table {self.name!r}: {what} of {', '.join(wrong)} must be above 0 and at most {_MOST_PJ:g}"
+                    f"table {self.name!r}: {what} of {', '.join(wrong)} must be above 0 and at most {_MOST_PJ:g}",
+                    fix=f"{wrong[0]} = the energy of one operation, pJ",
                 )
             if odd := [key for key in table if key.startswith("int") and not re.fullmatch("int[1-9][0-9]{0,3}", key)]:
-                raise ConstraintError(f"table {self.name!r}: {what} has {odd[0]!r}; integers are int1 to int9999")
+                raise ConstraintError(
+                    f"table {self.name!r}: {what} has {odd[0]!r}; integers are int1 to int9999", fix="int8"
+                )
 
     def add(self, bits: int) -> float:
         """Return the energy of an integer addition of ``bits`` bits, pJ.
@@ -135,7 +143,10 @@ class Technology:
         for memory in self.memories:
             if memory.bytes is None or math.ceil(bits / 8) <= memory.bytes:
                 return memory
-        raise ConstraintError(f"table {self.name!r} has no memory of {math.ceil(bits / 8)} bytes")
+        raise ConstraintError(
+            f"table {self.name!r} has no memory of {math.ceil(bits / 8)} bytes",
+            fix="memory=None bills no memory; or a table with a memory of no given size, which holds anything",
+        )
 
 
 def _integers(table: Mapping[str, float]) -> list[tuple[int, float]]:
@@ -183,15 +194,20 @@ def load(table: str | Path | Technology) -> Technology:
     except (TypeError, KeyError, AttributeError, ValueError, OverflowError) as error:
         if isinstance(error, ConstraintError):
             raise
-        raise ConstraintError(f"table {path}: cannot be read: {error}") from error
+        raise ConstraintError(f"table {path}: cannot be read: {error}", fix=_COPY) from error
 
 
 def _parse(values: dict[str, Any]) -> Technology:
     allowed = ("format", "name", "process", "sources", "add_pj", "multiply_pj", "memories")
     if unknown := [key for key in values if key not in allowed]:
-        raise ConstraintError(f"table: unknown {', '.join(unknown)}; allowed are {', '.join(allowed)}")
+        raise ConstraintError(
+            f"table: unknown {', '.join(unknown)}; allowed are {', '.join(allowed)}", fix=f"leave {unknown[0]} out"
+        )
     if values.get("format") != FORMAT:
-        raise ConstraintError(f"table: format = {short(values.get('format'))}; this version reads format = {FORMAT}")
+        raise ConstraintError(
+            f"table: format = {short(values.get('format'))}; this version reads format = {FORMAT}",
+            fix=f"format = {FORMAT}",
+        )
     return Technology(
         name=values["name"],
         process=values.get("process", ""),
