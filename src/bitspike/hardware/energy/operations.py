@@ -216,9 +216,7 @@ class _Bill:
         known = ", ".join(repr(m.name) for m in self.technology.memories)
         raise ConstraintError(
             f"memory {name!r}: table {self.technology.name!r} has {known or 'no memories'}",
-            fix="None takes the smallest memory that is large enough"
-            if known
-            else "memory=None bills no memory",
+            fix="None takes the smallest memory that is large enough" if known else "memory=None bills no memory",
         )
 
     def neurons(self) -> Iterator[NeuronEnergy]:
