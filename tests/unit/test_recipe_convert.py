@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import pytest
 import torch
+from pydantic import ValidationError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -222,6 +224,29 @@ def test_every_setting_is_a_key_of_recipes() -> None:
     for name in ("reset", "fire", "schedule", "average_pool", "concat"):
         assert set(get_args(get_type_hints(Settings)[name])) == _words(name)
     assert {*get_args(Kind), *PIPELINES} == _words("correct") - {"auto"}
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    {
+        "steps": (0, 1),
+        **dict.fromkeys(("bits", "first_bits", "last_bits"), (0, 1, 16, 17)),
+        **dict.fromkeys(("max_fraction_bits", "multiplier_bits"), (-1, 0)),
+        "initial": (-0.1, 0.0, 0.99, 1.0),
+        "tolerance": (0.0, 0.5, 1.0),
+    }.items(),
+)
+def test_recipes_allow_what_conversions_allow(name: str, values: tuple[float, ...]) -> None:
+    def allowed(words: Callable[..., object], error: type[Exception], value: float) -> bool:
+        try:
+            words(**{name: value})
+        except error:
+            return False
+        return True
+
+    in_recipes = [allowed(Conversion, ValidationError, value) for value in values]
+    assert in_recipes == [allowed(Settings, ConstraintError, value) for value in values]
+    assert len(set(in_recipes)) == 2
 
 
 def _words(name: str) -> set[str]:

@@ -63,7 +63,7 @@ class AnyRecipe(Value):
 
     @classmethod
     def lying_in(cls, folder: Path, values: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the values of a recipe, with the folder of its file where something of the user's own is named."""
+        """Return the values of a recipe, with the folder of its file at every word that names the user's own code."""
         own = {"folder": str(folder)} if values.get("kind") == "factory" and "folder" not in values else {}
         inside = {k: cls.lying_in(folder, v) if isinstance(v, Mapping) else v for k, v in values.items()}
         return {**inside, **own}
@@ -71,7 +71,7 @@ class AnyRecipe(Value):
     @property
     @abstractmethod
     def network(self) -> str:
-        """The name of what is trained or converted."""
+        """The name of the network that is trained or converted."""
 
     @property
     @abstractmethod

@@ -13,7 +13,7 @@ from bitspike.tasks.task import Task
 
 
 class Prefixes:
-    """Listen to the read-out of a network and keep what it would have answered after every step.
+    """Record the input of a network's read-out, and from it the answers after every step.
 
     A step depends on earlier steps only, so the sums over the first t steps are the result of a run of t steps.
 
@@ -23,9 +23,9 @@ class Prefixes:
 
     Example:
         >>> net = nn.Sequential(RateReadout())
-        >>> with Prefixes(net) as heard:
+        >>> with Prefixes(net) as prefixes:
         ...     _ = net(torch.tensor([[[1.0, 0.0]], [[0.0, 3.0]]]))
-        >>> heard.accuracies(torch.tensor([1]))
+        >>> prefixes.accuracies(torch.tensor([1]))
         [0.0, 1.0]
     """
 

@@ -23,7 +23,7 @@ from bitspike.surgery.apply import apply
 
 CHANGED = " (Changed to fit a chip.)"
 ROUNDS = 4
-"""How often is planned: a repair may show what another one hid."""
+"""Rounds of planning at most: a repair may uncover a violation that another one hid."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +37,8 @@ class Fitting:
         repairs: the changes, in words.
         certificate: of the changed network, on random images; None where nothing was changed.
         path: the new recipe; None where none was written.
-        hint: what is worth adding when it is run.
-        needed: what has to be changed by hand.
+        hint: advice for the run of the new recipe; empty where there is none.
+        needed: changes that no recipe can say, for the user to make.
     """
 
     recipe: str

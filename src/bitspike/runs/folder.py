@@ -27,7 +27,7 @@ def begun(folder: Path, recipe: AnyRecipe, *, resume: bool, again: str) -> Itera
 
     Args:
         folder: of the run; made if it is not there.
-        recipe: what is going to run.
+        recipe: of the run.
         resume: whether to go on with an unfinished run.
         again: the command that would go on, for messages.
 

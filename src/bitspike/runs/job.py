@@ -1,4 +1,4 @@
-"""What a recipe becomes, once: its images, its kind, its model, its spiking network. Verbs and runs ask the job."""
+"""One object for everything that a recipe becomes: images, kind, model, spiking network. Verbs and runs ask it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from bitspike.train.launch import choose_device
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """A recipe and what it stands for. Each part is built when it is first asked for, and kept.
+    """A recipe with everything that is built from it. A part is built on first use, and kept.
 
     Args:
         recipe: of any kind.
@@ -51,12 +51,12 @@ class Job:
 
     @cached_property
     def kind(self) -> Kind:
-        """What is done as the recipe's kind says."""
+        """The steps that differ between kinds of recipes."""
         return kind_of(self.recipe)(self.recipe, self.data)
 
     @cached_property
     def model(self) -> nn.Module:
-        """What is trained or converted; training changes its weights in place."""
+        """The network that is trained or converted; training changes its weights in place."""
         model = self.kind.start(weights=self.folder is None)
         if self.folder is not None:
             load_weights(model, self.folder / "model.safetensors")
@@ -64,13 +64,13 @@ class Job:
 
     @cached_property
     def spiking(self) -> SpikingNetwork:
-        """The spiking network of the model as it is when this is first asked for."""
+        """The spiking network of the model, with the weights that the model has on first use."""
         with self.clock.stage(self.kind.finishing):
             return self.kind.finish(self.model)
 
     @property
     def task(self) -> Task:
-        """What the network is asked: its metric, and which answers are right."""
+        """The task of the network: its loss, its metric, and which answers are right."""
         return self.data.test.task
 
     @cached_property
@@ -101,7 +101,7 @@ class Job:
 
     @contextmanager
     def at_steps(self, steps: int | None) -> Iterator[nn.Module]:
-        """Yield the spiking network as it runs so many steps; None is the recipe's number."""
+        """Yield the spiking network, run for ``steps`` steps inside the block; None is the T of the recipe."""
         if steps is None:
             yield self.spiking.network
             return

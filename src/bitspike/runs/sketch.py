@@ -14,7 +14,7 @@ from bitspike.runs.build.data import Data, build_pixels, high_pixel, read_images
 from bitspike.runs.kinds.kind import Kind, Sketch, kind_of
 
 SAMPLES = 32
-"""Random images that stand for the data of a network that is only looked at."""
+"""Random images in the place of the data."""
 
 
 def sketch(recipe: AnyRecipe, model: nn.Module | None = None) -> Sketch:

@@ -1,4 +1,4 @@
-"""The stages of a run: told to whoever watches, and timed."""
+"""The stages of a run: announced to an observer, and timed."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from bitspike.train import Observer
 
 @dataclass
 class Clock:
-    """Tells the observer each stage, and measures it.
+    """Announces each stage to the observer, and measures its time.
 
     Args:
-        observer: hears of the stages.
+        observer: is called at the start of every stage.
         seconds: by stage.
         trainings: the stages of epochs. Their time is that of the history, which counts earlier sittings too.
     """
@@ -26,7 +26,7 @@ class Clock:
 
     @contextmanager
     def stage(self, name: str, *, trains: bool = False) -> Iterator[None]:
-        """Tell and time what happens inside the block; without a name it is part of the stage around it."""
+        """Announce and time the block as a stage; without a name the block belongs to the stage around it."""
         if not name:
             yield
             return

@@ -29,7 +29,7 @@ def check(what: IntegerNetwork | str | Path | AnyRecipe, chip: str | Path | Chip
 
     Raises:
         ConstraintError: the chip is unknown or its file is wrong, or a sum of the network may leave 63 bits.
-        PackageError, RecipeError: what is to be checked cannot be read.
+        PackageError, RecipeError: the network or recipe cannot be read.
 
     Example:
         >>> from bitspike.integer.examples import one_convolution

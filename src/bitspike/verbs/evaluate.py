@@ -16,7 +16,7 @@ def evaluate(run: str | Path, *, steps: int | None = None, set: Iterable[str] = 
 
     Args:
         run: the run folder.
-        steps: run only so many time steps; None is the recipe's number.
+        steps: time steps to run; None is the T of the recipe.
         set: changes to the recipe, such as ``data.root=FOLDER``.
 
     Returns:

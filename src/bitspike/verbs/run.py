@@ -35,7 +35,7 @@ def run(
         set: changes such as ``training.epochs=1``.
         out: the run folder; None is ``runs/NAME``.
         resume: go on with an unfinished run, which ends at the same weights as one that was never stopped.
-        observer: hears of stages, batches and epochs.
+        observer: is called at every stage, batch and epoch.
 
     Returns:
         the report; ``report["checks"]`` says which promises were kept.

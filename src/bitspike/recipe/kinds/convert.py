@@ -48,13 +48,13 @@ class Measurement(Evaluation):
 
 
 class Analysis(Value):
-    """The error ledger of the run, over so many test images."""
+    """The error ledger of the run, measured on ``samples`` test images."""
 
     samples: PositiveInt = 256
 
 
 class ConvertRecipe(AnyRecipe):
-    """A network of the user's own, made spiking: from where, with which choices, and what it should reach."""
+    """A network of the user's own, made spiking: its origin, the choices of the conversion, the figure to reach."""
 
     makes: ClassVar[str] = "bitspike.runs.kinds.convert:Converted"
     kind: Literal["convert"]  # type: ignore[misc]  # a key here; the usual kind has none

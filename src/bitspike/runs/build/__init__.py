@@ -1,1 +1,1 @@
-"""What a recipe names, built: data, model, weights, optimizer."""
+"""Objects of the words of a recipe: data, model, weights of a file, code of the user's own."""

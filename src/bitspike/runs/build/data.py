@@ -1,4 +1,4 @@
-"""The images of a recipe: read, parted, and dealt out as batches for training, calibration and measurement."""
+"""The images of a recipe: read, split, and dealt out as batches."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bitspike.runs.build.words import build
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """The images of a recipe, parted, and the batches that are made of them.
+    """The images of a recipe in their splits, and the batches for training, calibration and measurement.
 
     Args:
         recipe: says the seed, the augmentation and the sizes of batches.

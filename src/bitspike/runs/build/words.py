@@ -22,7 +22,7 @@ def build(value: Any, **more: Any) -> Any:
 
     Args:
         value: a word, see :func:`maker`.
-        more: arguments that do not stand in the recipe, or replace what does.
+        more: further arguments; they win over those of the recipe.
 
     Example:
         >>> from bitspike.recipe.words.neurons import Triangle
@@ -35,8 +35,8 @@ def build(value: Any, **more: Any) -> Any:
 def maker(value: Value) -> Callable[..., Any]:
     """Return what builds the object of a word, as often as it is called.
 
-    A word's numbers are the arguments of the class that it names, and a word among them is built first. What is of the
-    user's own is called with the arguments that stand there.
+    A word's numbers are the arguments of the class that it names, and a word among them is built first. A class
+    of the user's own is called with the arguments in the recipe.
     """
     if isinstance(value, Own):
         return own(value)

@@ -1,1 +1,1 @@
-"""How each kind of recipe runs: training, and conversion."""
+"""The kinds of runs, a file each next to ``kind``, which says what a kind has to do."""

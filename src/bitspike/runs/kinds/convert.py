@@ -184,7 +184,7 @@ class Converted(Kind):
         return evaluate(network, self.data.batches(images), seed=self.recipe.seed, task=self.data.test.task).accuracy
 
     def listening(self, spiking: SpikingNetwork) -> AbstractContextManager[Prefixes | None]:
-        # A layer that waits for the one before has no answer until the last step; a real part follows the spiking one.
+        # Layerwise, the read-out waits for the last layer; of a partial network, floating-point layers follow it.
         stops_anywhere = self.recipe.convert.schedule == "synchronous" and not spiking.partial
         return Prefixes(spiking.network, self.data.test.task) if stops_anywhere else nullcontext()
 
@@ -202,7 +202,7 @@ class Converted(Kind):
         return [*accuracies, tested.accuracy]
 
     def at_steps(self, spiking: SpikingNetwork, steps: int) -> AbstractContextManager[nn.Module]:
-        """Stop the run after so many steps; where every layer waits for the one before, convert for so many steps."""
+        """Stop the run after ``steps`` steps; a layerwise network, whose layers wait in turn, is converted anew."""
         if self.recipe.convert.schedule == "synchronous":
             return super().at_steps(spiking, steps)
         assert spiking.record is not None

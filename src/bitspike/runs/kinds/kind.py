@@ -1,7 +1,7 @@
-"""What a kind of run does differently on the way from images to a spiking network; the rest is the same for all.
+"""The steps from images to a spiking network that differ between kinds of runs; all other steps are the same.
 
-The order of the work: ``start`` builds what is trained or converted, ``in_training`` chooses what each section of
-epochs trains, ``baselines`` measures it, ``finish`` makes it spike.
+The order of the work: ``start`` builds the network that is trained or converted, ``in_training`` chooses what each
+section of epochs trains, ``baselines`` measures accuracies to compare with, ``finish`` makes the network spike.
 """
 
 from __future__ import annotations
@@ -109,11 +109,11 @@ class Kind(ABC):
         """Build the network of the recipe; ``weights=False`` leaves its initial weights."""
 
     def start(self, *, weights: bool = True) -> nn.Module:
-        """Build what is trained or converted; ``weights=False`` where its weights are loaded afterwards."""
+        """Build the network that is trained or converted; ``weights=False`` where its weights are loaded afterwards."""
         return self.build(weights=weights)
 
     def in_training(self, model: nn.Module, section: str) -> nn.Module:
-        """Return what a section of the recipe trains; it shares its weights with the network that was started."""
+        """Return the network that a section of the recipe trains; it shares its weights with ``model``."""
         del section
         return model
 
@@ -129,14 +129,14 @@ class Kind(ABC):
 
     @abstractmethod
     def finish(self, model: nn.Module) -> SpikingNetwork:
-        """Make the spiking network of what was built and trained."""
+        """Make a spiking network of the network that was started and trained."""
 
     @abstractmethod
     def validation(self, network: nn.Module, history: History | None) -> float | None:
         """Return the accuracy on the validation images; None where there are none."""
 
     def listening(self, spiking: SpikingNetwork) -> AbstractContextManager[Prefixes | None]:
-        """Return a block that records the answers after every step, where one run shows them."""
+        """Return a context that records the answers after every step, for networks whose one run shows them."""
         del spiking
         return nullcontext()
 
@@ -154,13 +154,13 @@ class Kind(ABC):
         """
 
     def at_steps(self, spiking: SpikingNetwork, steps: int) -> AbstractContextManager[nn.Module]:
-        """Yield the network as it runs so many steps."""
+        """Yield the network, run for ``steps`` steps inside the block."""
         return with_steps(spiking.network, steps)
 
     def findings(
         self, spiking: SpikingNetwork, net: IntegerNetwork, test: Batches, folder: Path, clock: Clock
     ) -> dict[str, Any]:
-        """Return what reports of this kind of run hold besides the entries that all reports have."""
+        """Return the entries that only reports of this kind of run have."""
         del spiking, net, test, folder, clock
         return {}
 
@@ -210,6 +210,6 @@ def repair_values(repair: Repair, path: str) -> dict[str, Any]:
 
 @contextmanager
 def with_steps(network: nn.Module, steps: int) -> Iterator[nn.Module]:
-    """Yield a network that runs so many steps inside the block."""
+    """Yield a network, run for ``steps`` steps inside the block."""
     with set_steps(network, steps):
         yield network
