@@ -25,6 +25,7 @@ CLEAN = (
     "formats",
     "graph",
     "hardware",
+    "kernels",
     "models",
     "nn",
     "ops",

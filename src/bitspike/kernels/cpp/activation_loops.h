@@ -90,7 +90,7 @@ private:
 };
 
 template <class T, class Rule, bool BACK, bool NORMED> struct Worker {
-    // Sums per channel: of the gradient behind a norm, of a clip's where each channel has its own.
+    // Sums per channel: of the gradient after a norm, of a clip's where each channel has its own.
     static constexpr bool SUMMED = BACK && (NORMED || Rule::EACH);
 
     Worker(const typename Rule::Numbers& numbers, const Layer& layer, const Affine* affine, int64_t block, bool around)

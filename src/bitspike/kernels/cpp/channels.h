@@ -1,4 +1,4 @@
-// Numbers per channel beside a run of memory, in either layout, so that loops over the run never ask for the channel.
+// Numbers per channel along a run of memory, in either layout, so that loops over the run never ask for the channel.
 
 // One parameter per channel, or one for all, as one float per element of a block.
 class Spread {
@@ -10,7 +10,7 @@ public:
             for (size_t i = 0; i < buffer_.size(); ++i) buffer_[i] = values[i % static_cast<size_t>(channels_)];
     }
 
-    // Elements [at, at + size) of a step; behind them, at least one more vector may be read.
+    // Elements [at, at + size) of a step; after them, at least one more vector may be read.
     const float* of(int64_t at, int64_t size) {
         if (patterned()) return buffer_.data() + at % channels_;
         if (values_) {
@@ -121,7 +121,7 @@ INLINE int64_t block_of(const Layer& layer, int64_t length) {
 }
 
 // Runs `work(block, at, size)` over whole vectors in place, and over a ragged end through a copy of one vector per step.
-// `at` counts elements of a step; memory behind `size` in the copy is 0 in what is read and dropped in what is written.
+// `at` counts elements of a step; memory after `size` in the copy is 0 in what is read and dropped in what is written.
 template <class T, class Work> INLINE void in_vectors(const Block<T>& whole, int64_t at, int64_t size, std::vector<T>& copy, Work& work) {
     Block<T> b = whole;
     b.x += at;

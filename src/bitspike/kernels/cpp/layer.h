@@ -1,4 +1,4 @@
-// What Python hands to the native parts about memory; mirrored in kernels/memory.py.
+// What Python hands to the native parts about memory; mirrored in memory.py.
 #pragma once
 #include <cstdint>
 

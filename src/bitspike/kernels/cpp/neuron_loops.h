@@ -120,7 +120,7 @@ template <int KIND> INLINE V slope(V h, V origin, const Neuron& n) {
 
 // Whether gradients are written around the caches: never, always, or where `around` says so, by a branch at every vector.
 enum Around { NEVER = 0, ALWAYS = 1, ASKED = 2 };
-template <bool NORMED> constexpr bool goes_around = AROUND_PAYS && !NORMED;  // behind a norm, it is read again at once
+template <bool NORMED> constexpr bool goes_around = AROUND_PAYS && !NORMED;  // a norm reads it again at once
 
 // STEPS steps of one block towards the first; arguments as `retrace`.
 template <class T, int KIND, int RESET, bool NORMED, int AROUND, bool LEARNED, int STEPS>

@@ -15,7 +15,7 @@ template <int ROWS, class T> INLINE void accumulate(const T* x, int64_t distance
         store(second + j, b);
     }
     if (j == length) return;
-    for (int r = 0; r < ROWS; ++r) {  // the last, ragged vector: behind the end stands what adds nothing
+    for (int r = 0; r < ROWS; ++r) {  // the last, ragged vector: what follows its end is filled up so that it adds nothing
         T end[LANES] = {};
         std::copy(x + r * distance + j, x + r * distance + length, end);
         V d = load(end) - load(around + j);

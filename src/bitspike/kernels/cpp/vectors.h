@@ -122,7 +122,7 @@ INLINE V floor_of(V x) {
 #endif
 }
 
-// Nearest integer, ties to even, for |x| below 2**22: a sum with 1.5 * 2**23 has no bits left behind the point.
+// Nearest integer, ties to even, for |x| below 2**22: a sum with 1.5 * 2**23 has no bits left after the point.
 INLINE V nearest(V x) { return (x + 12582912.0f) - 12582912.0f; }
 
 // The smaller and the larger; where b is not a number, b.
@@ -161,7 +161,7 @@ INLINE V reciprocal(V x) {
 
 // exp(x) for x <= 0, relative error below 2e-7; 0 below -87, where single precision runs out of normal numbers.
 INLINE V exp_of_negative(V x) {
-    const V shifted = x * 1.44269504f + 12582912.0f;  // 1.5 * 2**23: the sum has no bits left behind the point
+    const V shifted = x * 1.44269504f + 12582912.0f;  // 1.5 * 2**23: the sum has no bits left after the point
     const V n = shifted - 12582912.0f;
     const V r = (x - n * 0.693359375f) + n * 2.12194440e-4f;  // ln 2 in two parts; the first product is exact
     V p = all(1.0f / 5040);

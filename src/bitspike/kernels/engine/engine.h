@@ -1,4 +1,4 @@
-// What Python hands to the integer engine: one Op per fused step of an integer network. Mirrored in kernels/engine.py.
+// What Python hands to the integer engine: one Op per fused step of an integer network. Mirrored in structs.py.
 //
 // Three layouts of a wire. S = steps * samples rows in the order [T, N], or N rows where nothing changes over time:
 //   BYTES   uint8  [S][hp][wp][units * 4]    value + low; the border holds the value 0
@@ -26,7 +26,7 @@ struct Term {
     const int32_t* gain;
 };
 
-// int32 [T][padded channels] each; the equations are those of integer/network.py.
+// int32 [T][padded channels] each; the equations are those of integer/nodes/neuron.py.
 struct Unit {
     const int32_t *gain, *bias, *fire_at, *threshold, *initial, *v_reset, *retract;
     int32_t right_shift, leak_numerator, leak_shift, leak_after, leaks, hard, has_signs, still;  // still: gain, bias, thresholds are the same at all steps

@@ -147,9 +147,9 @@ def describe() -> str:
         >>> describe().split(":")[0] in ("native", "plain torch")
         True
     """
-    found = status("engine")
+    reason = status("engine")
     instructions = {5: "AVX-512 with VNNI, VPOPCNTDQ and VBMI", 4: "AVX-512 with VNNI and VPOPCNTDQ", 3: "AVX2"}
-    return found if not level() else f"native: {instructions.get(level(), 'portable')} loops in C++ with OpenMP"
+    return reason if not level() else f"native: {instructions.get(level(), 'portable')} loops in C++ with OpenMP"
 
 
 def per_unit() -> int:

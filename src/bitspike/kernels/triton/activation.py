@@ -1,4 +1,4 @@
-"""The quantized ReLU on CUDA as one differentiable call, alone or behind a batch norm and a residual.
+"""The quantized ReLU on CUDA as one differentiable call, alone or after a batch norm and a residual.
 
 Values equal those of plain torch on a CPU bit for bit in single precision; gradients equal them to rounding. Only the
 input, and a residual where there is one, are kept. The gradient of the clip is summed in two stages of a fixed order.
@@ -45,7 +45,7 @@ def fused_quant_relu(
         clip: a scalar in float32 above 0.
         levels: number of steps, 1 to 2**16.
         norm: the batch norm between ``x`` and the activation; in training its running statistics are updated.
-        residual: of the shape of ``x``, added behind the norm.
+        residual: of the shape of ``x``, added after the norm.
 
     Returns:
         values in {0, clip/levels, ..., clip}, of the shape, dtype and layout of ``x``.
@@ -157,11 +157,11 @@ def _backward(x: Tensor, grad: Tensor, call: _Clip) -> tuple[Tensor, Tensor]:
 
 
 def _plain(y: Tensor, call: _Clip) -> Tensor:
-    """Do the same with plain torch, on what stands behind norm and residual."""
+    """Do the same with plain torch, on what norm and residual make of the input."""
     return quant_relu(y, call.clip, call.levels)
 
 
-def _behind(x: Tensor, call: _Clip) -> Tensor:
+def _clipped_input(x: Tensor, call: _Clip) -> Tensor:
     y = x.float()
     if call.affine is not None:
         mean, scale, shift = (t.view(-1, *[1] * (x.dim() - 3)) for t in call.affine)
@@ -172,7 +172,7 @@ def _behind(x: Tensor, call: _Clip) -> Tensor:
 def _plain_gradients(x: Tensor, grad: Tensor, call: _Clip) -> tuple[Tensor, Tensor]:
     clip = call.clip.detach().requires_grad_()
     with torch.enable_grad():
-        y = _behind(x, call).detach().requires_grad_()
+        y = _clipped_input(x, call).detach().requires_grad_()
         dy, dclip = torch.autograd.grad(_plain(y, call._replace(clip=clip)), [y, clip], grad.to(y.dtype))
     return dy.to(x.dtype), dclip.double()
 
@@ -205,7 +205,7 @@ def _faults(x: Tensor, call: _Clip) -> list[str]:
         affine=None if call.affine is None else (half / 5, half + 0.3, half / 7),
         residual=None if call.residual is None else torch.sin(wave * 0.3).to(call.residual.dtype),
     )
-    plain = _plain(_behind(small, call), call).to(x.dtype)
+    plain = _plain(_clipped_input(small, call), call).to(x.dtype)
     (dx, dclip), (plain_dx, plain_dclip) = _backward(small, grad, call), _plain_gradients(small, grad, call)
     # torch on CUDA divides by a number as a product with its inverse: the last bit may differ, and no code may.
     checks = {

@@ -1,5 +1,5 @@
 # mypy: ignore-errors
-"""The quantized ReLU in Triton, forward and backward, alone or behind a batch norm and a residual.
+"""The quantized ReLU in Triton, forward and backward, alone or after a batch norm and a residual.
 
 The equations and the order of operations are those of :mod:`bitspike.ops.activation`; divisions round to nearest, as
 those of plain torch on a CPU do. This file imports Triton: it is imported late.

@@ -14,7 +14,7 @@ from bitspike.kernels.triton.compat import jit, tl
 
 @jit
 def slope(x, peak, a, b, KIND: tl.constexpr):
-    """Return a surrogate's derivative at the distance x; KIND counts as in triton_neuron, a and b are its numbers."""
+    """Return a surrogate's derivative at the distance x; KIND, a and b are those of ``launch.surrogate_numbers``."""
     x = x - peak
     if KIND == 0:  # rectangle: a = width / 2, b = 1 / width
         y = tl.where(tl.abs(x) < a, b, 0.0)

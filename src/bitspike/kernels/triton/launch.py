@@ -81,8 +81,8 @@ def run_backward(x: Tensor, grad: Tensor, loop: Loop) -> tuple[Tensor, Tensor | 
         loop: as in the forward pass.
 
     Returns:
-        [T, N, ...] in the dtype and layout of ``x``, the gradient of what stands behind norm and residual; and a number
-        in double precision, or None.
+        [T, N, ...] in the dtype and layout of ``x``, the gradient of what the neuron reads, after norm and residual;
+        and a number in double precision, or None.
     """
     dx = like(x)
     if grad.stride()[1:] != dx.stride()[1:] or grad.dtype != x.dtype:
@@ -99,12 +99,11 @@ def run_backward(x: Tensor, grad: Tensor, loop: Loop) -> tuple[Tensor, Tensor | 
     pointers, (x_stride, *sizes), numbers, flags = _arguments(x, loop)
     rest = (total, x_stride, grad.stride(0), *sizes, *numbers, loop.rule.surrogate.center, a, b)
     flags |= {"DETACH": loop.rule.detach_reset, "KIND": kind, "STEPS": steps}
+    scratch = None
+    if not short:
+        scratch = torch.empty(programs * steps * planes * BLOCK, dtype=torch.float32, device=x.device)
     with on(x.device):
-        if short:
-            _code().backward_short[(programs,)](x, grad, dx, partial, *pointers, *rest, **flags, **OPTIONS)
-        else:
-            scratch = torch.empty(programs * steps * planes * BLOCK, dtype=torch.float32, device=x.device)
-            _code().backward_long[(programs,)](x, grad, dx, partial, scratch, *pointers, *rest, **flags, **OPTIONS)
+        _code().backward[(programs,)](x, grad, dx, partial, scratch, *pointers, *rest, **flags, UNROLL=short, **OPTIONS)
     return dx, None if partial is None else partial.double().sum()
 
 

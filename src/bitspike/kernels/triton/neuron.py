@@ -1,4 +1,4 @@
-"""The fused time loop on CUDA: IF, LIF, PLIF and the signed neuron, alone or behind a batch norm and a residual.
+"""The fused time loop on CUDA: IF, LIF, PLIF and the signed neuron, alone or after a batch norm and a residual.
 
 Spikes equal those of the plain loop bit for bit in single precision; gradients equal it to rounding. Only the input,
 and a residual where there is one, are kept for the backward pass, which computes the potentials again. A learned decay
@@ -45,7 +45,7 @@ def fused_neuron(
         initial: potential before the first step, one number or [C].
         retract: given for the signed neuron.
         norm: the batch norm between ``x`` and the neuron; in training its running statistics are updated.
-        residual: [T, N, ...], added behind the norm.
+        residual: [T, N, ...], added after the norm.
 
     Returns:
         spikes [T, N, ...] in the dtype and layout of ``x``.
@@ -153,7 +153,7 @@ def _resolved(resolution: float | None) -> bool:
 
 
 def residual_fits(x: Tensor, residual: Tensor) -> bool:
-    """Tell whether a residual is of the shape of ``x`` and beside it."""
+    """Tell whether a residual is of the shape of ``x`` and on its device."""
     return residual.shape == x.shape and residual.dtype in DTYPES and _near(x, residual)
 
 

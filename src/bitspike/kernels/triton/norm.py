@@ -1,4 +1,4 @@
-"""The batch norm in front of a neuron or an activation on CUDA: statistics and gradients by torch's own kernels.
+"""The batch norm before a neuron or an activation on CUDA: statistics and gradients by torch's own kernels.
 
     y = (x - mean) * gain' + shift        gain' = gain / sqrt(var + eps)
 
@@ -29,7 +29,7 @@ def norm_fits(x: Tensor, norm: Norm, *, axis: int) -> bool:
 
     Args:
         x: [T, N, C, ...], or [N, C, ...] for axis 1.
-        norm: what stands in front of the neuron.
+        norm: the one before the neuron.
         axis: that of the channels.
     """
     if x.dim() <= axis:

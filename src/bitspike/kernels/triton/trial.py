@@ -67,11 +67,11 @@ def plain_gradients(x: Tensor, grad: Tensor, loop: Loop) -> tuple[Tensor, Tensor
     """Differentiate the loop with plain torch; arguments and result as those of ``run_backward``."""
     decay = loop.decay.detach().requires_grad_() if isinstance(loop.decay, Tensor) else None
     with torch.enable_grad():
-        # The gradient asked for is that of the current behind norm and residual: a zero added there receives it.
-        behind = torch.zeros_like(x, dtype=torch.float32).requires_grad_()
-        residual = behind if loop.residual is None else behind + loop.residual
+        # The gradient asked for is that of the current after norm and residual: a zero added there receives it.
+        current = torch.zeros_like(x, dtype=torch.float32).requires_grad_()
+        residual = current if loop.residual is None else current + loop.residual
         spikes = plain_spikes(x, loop._replace(residual=residual, decay=loop.decay if decay is None else decay))
-        grads = torch.autograd.grad(spikes, [behind] if decay is None else [behind, decay], grad.to(x.dtype))
+        grads = torch.autograd.grad(spikes, [current] if decay is None else [current, decay], grad.to(x.dtype))
     return grads[0].to(x.dtype), grads[1].double() if decay is not None else None
 
 
