@@ -170,7 +170,7 @@ def png(pixels: NDArray[np.uint8]) -> bytes:
     gray = pixels.ndim == 2 or pixels.shape[2] == 1
     height, width = pixels.shape[:2]
     rows = np.ascontiguousarray(pixels, dtype=np.uint8).reshape(height, -1)
-    lines = np.concatenate([np.zeros((height, 1), np.uint8), rows], axis=1).tobytes()  # filter 0 in front of each row
+    lines = np.concatenate([np.zeros((height, 1), np.uint8), rows], axis=1).tobytes()  # filter 0 before each row
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
@@ -181,7 +181,7 @@ def png(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def meter(share: float, text: str) -> Html:
-    """Write a number in front of a bar of its share of the full width."""
+    """Write a number, and after it a bar of its share of the full width."""
     width = f"{100 * min(max(share, 0.0), 1.0):.1f}"
     return html('<span class="meter"><span>{t}</span><i><b style="width:{w}%"></b></i></span>', t=text, w=width)
 

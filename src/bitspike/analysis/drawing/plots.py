@@ -60,8 +60,8 @@ def curves(metrics: Sequence[Mapping[str, Any]], quantity: str) -> str | None:
     scale = 1.0 if quantity == "loss" else 100.0
     lines: list[tuple[str, list[float], list[float]]] = []
     for part in ("train", "validation"):
-        found = [(known(row.get("epoch")), known(row.get(f"{part}_{quantity}"))) for row in metrics]
-        pairs = [(x, scale * y) for x, y in found if x is not None and y is not None]
+        points = [(known(row.get("epoch")), known(row.get(f"{part}_{quantity}"))) for row in metrics]
+        pairs = [(x, scale * y) for x, y in points if x is not None and y is not None]
         if pairs:
             lines.append((part, [x for x, _ in pairs], [y for _, y in pairs]))
     if not lines:

@@ -59,7 +59,7 @@ def points(difference: float) -> str:
 
 
 def against(value: float, other: float) -> str:
-    """Say where a fraction lies beside another one.
+    """Say how far a fraction is above or below another one.
 
     Example:
         >>> against(0.981, 0.975), against(0.97, 0.975), against(0.97, 0.97)
@@ -124,9 +124,9 @@ def bits(widths: Iterable[int]) -> str:
         >>> bits([2, 2]), bits([8, 2, 2]), bits([32]), bits([])
         ('2-bit weights', '2- to 8-bit weights', 'float32 weights', 'weights')
     """
-    found = sorted(set(widths))
-    if not found:
+    distinct = sorted(set(widths))
+    if not distinct:
         return "weights"
-    if found == [32]:
+    if distinct == [32]:
         return "float32 weights"
-    return f"{found[0]}-bit weights" if len(found) == 1 else f"{found[0]}- to {found[-1]}-bit weights"
+    return f"{distinct[0]}-bit weights" if len(distinct) == 1 else f"{distinct[0]}- to {distinct[-1]}-bit weights"

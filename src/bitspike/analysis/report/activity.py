@@ -166,7 +166,7 @@ def raster(model: nn.Module, image: Tensor, *, neurons: int = 256) -> dict[str, 
         ConstraintError: several images, fewer than one neuron, or a model without spiking neurons.
     """
     if neurons < 1:
-        raise ConstraintError(f"neurons={neurons}: at least 1 must be shown")
+        raise ConstraintError(f"neurons={neurons}: at least 1 must be shown", fix="neurons=256")
     batch = image.unsqueeze(0) if image.dim() == 3 else image
     if batch.shape[0] != 1:
         raise ConstraintError(

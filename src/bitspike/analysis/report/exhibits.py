@@ -1,4 +1,4 @@
-"""What a run looked like: learning, spikes, rates, weights, errors, sizes.
+"""The figures and tables of a run: learning, spikes, rates, weights, errors, sizes.
 
 One function per section of a report; None where there is nothing to show.
 """
@@ -55,7 +55,7 @@ def _figure(svg: str, caption: str) -> Html:
 
 
 def raster(detail: ReportDetail) -> Html | None:
-    """Show the spikes of one test image beside the image."""
+    """Show one test image and the spikes that it causes."""
     if not detail.raster:
         return None
     said = ""
@@ -136,9 +136,9 @@ def activity(record: Record) -> Html | None:
 
 def weights(record: Record, detail: ReportDetail) -> Html | None:
     """Show how often every weight code is used."""
-    found = {name: counts for name, counts in detail.code_histograms.items() if counts}
+    histograms = {name: counts for name, counts in detail.code_histograms.items() if counts}
     widths = part(record, "bits")
-    if not found:
+    if not histograms:
         rows = [(html(_CODE, name=name), _bits(wide)) for name, wide in widths.items()]
         return section("Weights", table(["layer", "width"], rows, numbers=(1,))) if rows else None
 
@@ -158,7 +158,7 @@ def weights(record: Record, detail: ReportDetail) -> Html | None:
         html(
             '<p class="soft">Every weight is one of a few whole numbers times a scale. Below each bar stands the code,'
             ' its height is its share.</p><div class="many">{all}</div>',
-            all=join(one(name, counts) for name, counts in found.items()),
+            all=join(one(name, counts) for name, counts in histograms.items()),
         ),
     )
 

@@ -99,8 +99,8 @@ def facts(record: Mapping[str, Any]) -> Facts:
     """Collect the facts of one run record.
 
     Example:
-        >>> found = facts({"recipe": {"name": "quickstart"}, "accuracy": {"test": 0.98}, "bits": {"fc": 2}})
-        >>> found.name, found.test, found.published, found.weights
+        >>> run = facts({"recipe": {"name": "quickstart"}, "accuracy": {"test": 0.98}, "bits": {"fc": 2}})
+        >>> run.name, run.test, run.published, run.weights
         ('quickstart', 0.98, None, '2-bit weights')
     """
     recipe, wording = part(record, "recipe"), wording_of(record)

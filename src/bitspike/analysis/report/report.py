@@ -26,16 +26,16 @@ def render(report: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]], deta
         metrics: the records of ``metrics.jsonl``, one per epoch.
         detail: pictures that the record is too small to keep.
     """
-    found, shown = facts(report), detail or ReportDetail()
+    run, shown = facts(report), detail or ReportDetail()
     metrics = [row for row in metrics if isinstance(row, Mapping)] if isinstance(metrics, Sequence) else []
     parts = (
-        verdict.header(report, found),
-        verdict.answer(report, found, shown),
+        verdict.header(report, run),
+        verdict.answer(report, run, shown),
         verdict.certificate(report),
-        verdict.agreement(report, found),
+        verdict.agreement(report, run),
         verdict.chip(report),
         verdict.ledger(report),
-        exhibits.training(metrics, found),
+        exhibits.training(metrics, run),
         exhibits.raster(shown),
         exhibits.activity(report),
         exhibits.weights(report, shown),
@@ -43,7 +43,7 @@ def render(report: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]], deta
         exhibits.sizes(report),
         verdict.again(report),
     )
-    return page(f"{found.name} · bitspike", join(part for part in parts if part is not None))
+    return page(f"{run.name} · bitspike", join(part for part in parts if part is not None))
 
 
 def write_report(
@@ -79,18 +79,18 @@ def summary(report: Mapping[str, Any]) -> str:
           published       97.50 % (a paper); this run is 0.50 points above
           certificate     none: the network was not verified
     """
-    found = facts(report)
-    metric = found.wording.metric
-    lines = [(f"test {metric}", percent(found.test))]
-    if found.before is not None:
-        lines.append(("float network", f"{percent(found.before)}{_compared(found.test, found.before)}"))
-    if found.finetuned is not None:
-        lines.append(("fine-tuned", f"{percent(found.finetuned)}{_compared(found.test, found.finetuned)}"))
-    if found.published is not None:
-        source = f" ({found.source})" if found.source else ""
-        lines.append(("published", f"{percent(found.published)}{source}{_compared(found.test, found.published)}"))
-    if found.expected is not None:
-        lines.append(("expected", f"at least {percent(found.expected)}{_compared(found.test, found.expected)}"))
+    run = facts(report)
+    metric = run.wording.metric
+    lines = [(f"test {metric}", percent(run.test))]
+    if run.before is not None:
+        lines.append(("float network", f"{percent(run.before)}{_compared(run.test, run.before)}"))
+    if run.finetuned is not None:
+        lines.append(("fine-tuned", f"{percent(run.finetuned)}{_compared(run.test, run.finetuned)}"))
+    if run.published is not None:
+        source = f" ({run.source})" if run.source else ""
+        lines.append(("published", f"{percent(run.published)}{source}{_compared(run.test, run.published)}"))
+    if run.expected is not None:
+        lines.append(("expected", f"at least {percent(run.expected)}{_compared(run.test, run.expected)}"))
     lines += [("certificate", line) for line in _certificate(part(report, "certificate"))]
     agreement = part(report, "agreement")
     if agreement:
@@ -108,23 +108,23 @@ def summary(report: Mapping[str, Any]) -> str:
     total = part(report, "seconds").get("total")
     if known(total) is not None:
         lines.append(("time", span(total)))
-    return "\n".join([f"{found.name}: {found.setting}", *(f"  {name:<15} {text}" for name, text in lines)])
+    return "\n".join([f"{run.name}: {run.setting}", *(f"  {name:<15} {text}" for name, text in lines)])
 
 
 def _compared(test: float | None, other: float) -> str:
     return "" if test is None else f"; this run is {against(test, other)}".removesuffix(" to")
 
 
-def _certificate(found: Mapping[str, Any]) -> list[str]:
-    if not found:
+def _certificate(proof: Mapping[str, Any]) -> list[str]:
+    if not proof:
         return ["none: the network was not verified"]
     compared = (
-        f"{count(found.get('spikes_compared'))} spikes and {count(found.get('membranes_compared'))} membranes"
-        f" of {count(found.get('samples'))} images"
+        f"{count(proof.get('spikes_compared'))} spikes and {count(proof.get('membranes_compared'))} membranes"
+        f" of {count(proof.get('samples'))} images"
     )
-    if found.get("equal") is True:
+    if proof.get("equal") is True:
         return [f"100 % equal: {compared}"]
-    first = part(found, "first_difference")
+    first = part(proof, "first_difference")
     where = ", ".join(f"{name} {first[name]}" for name in ("layer", "step", "index", "quantity") if name in first)
     values = f": expected {first.get('expected')}, found {first.get('found')}" if "expected" in first else ""
     return [f"NOT EQUAL among {compared}", *([f"first at {where}{values}"] if first else [])]

@@ -1,4 +1,4 @@
-"""What a run found, in words: the question, the answer, the proof, and how to get it again.
+"""The results of a run in words: the question, the answer, the proof, and how to repeat the run.
 
 One function per section of a report; None where there is nothing to say.
 """
@@ -46,7 +46,7 @@ def _paper(paper: Record) -> Html:
 
 
 def answer(record: Record, facts: Facts, detail: ReportDetail) -> Html:
-    """Answer the question in one sentence, with the published and the expected figure beside it."""
+    """Answer the question in one sentence, and compare it with the published and the expected figure."""
     metric = facts.wording.metric
     if facts.test is None:
         lead = html("This run has no test {metric}.", metric=metric)
@@ -98,8 +98,8 @@ def _tile(name: str, value: str, note: str, *, first: bool = False) -> Html:
 
 def certificate(record: Record) -> Html:
     """Show the certificate: equal, the first difference, or none."""
-    found = part(record, "certificate")
-    if not found:
+    proof = part(record, "certificate")
+    if not proof:
         return section(
             "No certificate",
             Html(
@@ -107,15 +107,15 @@ def certificate(record: Record) -> Html:
                 " compute.</p>"
             ),
         )
-    spikes, membranes = count(found.get("spikes_compared")), count(found.get("membranes_compared"))
+    spikes, membranes = count(proof.get("spikes_compared")), count(proof.get("membranes_compared"))
     compared = html(
         '<b class="n">{s}</b> spikes and <b class="n">{m}</b> membrane potentials of <b class="n">{n}</b> images were'
         " compared.",
         s=spikes,
         m=membranes,
-        n=count(found.get("samples")),
+        n=count(proof.get("samples")),
     )
-    if found.get("equal") is True:
+    if proof.get("equal") is True:
         return section(
             html("{mark}Certificate: 100 % equal", mark=Html('<span class="mark">✓</span>')),
             html(
@@ -126,7 +126,7 @@ def certificate(record: Record) -> Html:
             ),
             kind="good",
         )
-    first = part(found, "first_difference")
+    first = part(proof, "first_difference")
     names = ("layer", "step", "index", "quantity", "expected", "found")
     rows = [(name, html(_CODE, name=first[name])) for name in names if name in first]
     where = (
@@ -148,16 +148,16 @@ def certificate(record: Record) -> Html:
 
 def agreement(record: Record, facts: Facts) -> Html | None:
     """Say how far the integer network is from the float training graph."""
-    found = part(record, "agreement")
-    if not found:
+    measured = part(record, "agreement")
+    if not measured:
         return None
-    spikes, difference = known(found.get("spikes")), known(found.get(f"{facts.wording.metric}_difference"))
+    spikes, difference = known(measured.get("spikes")), known(measured.get(f"{facts.wording.metric}_difference"))
     meaning = (
         "Every spike is the same: lowering changed nothing."
         if spikes == 1.0
         else "Lowering rounds thresholds, biases and leaks to integers; this is the price of it."
     )
-    over = f" over {count(found['samples'])} images" if known(found.get("samples")) is not None else ""
+    over = f" over {count(measured['samples'])} images" if known(measured.get("samples")) is not None else ""
     lowered = f" It reaches {percent(facts.lowered)} on the test images" if facts.lowered is not None else ""
     trained = (
         f", the trained network {percent(facts.test)}."
@@ -185,12 +185,12 @@ def agreement(record: Record, facts: Facts) -> Html | None:
 
 def chip(record: Record) -> Html | None:
     """Say whether the network fits the chip that its recipe names, and list what does not."""
-    found = part(record, "chip")
-    if not found:
+    check = part(record, "chip")
+    if not check:
         return None
-    wrong = [v for v in rows_of(found, "violations") if v.get("severity") == "error"]
-    if found.get("passed") is True:
-        text = html("<p>Every rule of chip <code>{chip}</code> is kept.</p>", chip=found.get("chip"))
+    wrong = [v for v in rows_of(check, "violations") if v.get("severity") == "error"]
+    if check.get("passed") is True:
+        text = html("<p>Every rule of chip <code>{chip}</code> is kept.</p>", chip=check.get("chip"))
         return section("It fits its chip", text, kind="good")
     rows = [
         (html(_CODE, name=v.get("path")), str(v.get("code")), str(v.get("found")), str(v.get("rule"))) for v in wrong
@@ -201,7 +201,7 @@ def chip(record: Record) -> Html | None:
             "<p>{n} violations of the rules of chip <code>{chip}</code>; <code>bitspike check</code> says what would"
             " help.</p>{t}",
             n=count(len(wrong)),
-            chip=found.get("chip"),
+            chip=check.get("chip"),
             t=table(["layer", "code", "found", "rule"], rows),
         ),
         kind="bad",
@@ -210,10 +210,10 @@ def chip(record: Record) -> Html | None:
 
 def ledger(record: Record) -> Html | None:
     """Say where a converted network loses most, and where the whole ledger is."""
-    found = part(record, "ledger")
-    if not found:
+    summary = part(record, "ledger")
+    if not summary:
         return None
-    advice = rows_of(found, "advice")
+    advice = rows_of(summary, "advice")
     rows = [
         (str(a.get("term")), percent(a.get("share"), 0), " or ".join(map(str, listed(a, "options")))) for a in advice
     ]
@@ -222,8 +222,8 @@ def ledger(record: Record) -> Html | None:
         html(
             '<p>Between the float network and this one the outputs differ by <b class="n">{gap}</b> of their size,'
             ' on {n} images. <a href="ledger/ledger.html">The ledger</a> accounts for it layer by layer.</p>{t}',
-            gap=percent(known(found.get("measured"))),
-            n=count(found.get("samples")),
+            gap=percent(known(summary.get("measured"))),
+            n=count(summary.get("samples")),
             t=table(["cause", "share", "try"], rows, numbers=(1,)) if rows else Html(""),
         ),
     )
@@ -242,7 +242,7 @@ def again(record: Record) -> Html:
             [
                 html(
                     "<p>In the folder of this report:</p><pre>{command}{verify}</pre>"
-                    '<p class="soft">The recipe beside this file holds every value and the seed of this run.</p>',
+                    '<p class="soft">The recipe next to this file holds every value and the seed of this run.</p>',
                     command=command,
                     verify="\nbitspike verify network" if part(record, "certificate") else "",
                 ),
