@@ -16,6 +16,7 @@ from bitspike import errors
 
 SOURCE = Path(__file__).parents[2] / "src" / "bitspike"
 CLEAN = (
+    "analysis",
     "cli",
     "data",
     "digests",

@@ -8,8 +8,9 @@ from ledger_networks import Chain, Residual, TwoHeads, images, on_grid
 from torch import Tensor, nn
 
 import bitspike as bs
-from bitspike.analysis.ledger.ladder import Counts, decoded, rung
-from bitspike.analysis.ledger.spikes import Limits, carrying, limited, limits_of, listen
+from bitspike.analysis.ledger.activations import Counts
+from bitspike.analysis.ledger.ladder import decoded, rung
+from bitspike.analysis.ledger.spikes import Limits, carrying, limited, limits_of, run_once
 from bitspike.conversion.result import Conversion, conversion_of, spiking_part
 from bitspike.graph.rebuild import values
 from bitspike.integer.nodes import Neuron as IntegerNeuron
@@ -49,14 +50,14 @@ def test_weights_on_the_grid_are_found_again(kind: type[nn.Module], choices: dic
 def test_a_handed_in_value_is_what_the_readers_see() -> None:
     x = images()
     _, conversion = converted(Chain(), x, steps=4)
-    alone = rung(conversion, given=True)
+    alone = rung(conversion, local=True)
     truth = values(conversion.core, (x,))
-    handed = [torch.zeros_like(truth[id]) for id in alone.given]
+    handed = [torch.zeros_like(truth[id]) for id in alone.substituted]
     found = values(alone.graph, (x, *handed))
     (readout,) = conversion.core.ops[-1].inputs
     bias = conversion.core.module_of(conversion.core[readout]).bias
     torch.testing.assert_close(found[readout], bias.expand_as(found[readout]))
-    torch.testing.assert_close(found[alone.given[0]], truth[alone.given[0]])
+    torch.testing.assert_close(found[alone.substituted[0]], truth[alone.substituted[0]])
 
 
 def test_counts_are_those_of_a_neuron_under_constant_current() -> None:
@@ -79,7 +80,7 @@ def test_convert_check_07_layerwise_steps_equal_counts() -> None:
         network = conversion.build(rounded=False)
         real, record = spiking_part(network), conversion_of(network)
         counts = values(rung(record, real, neurons="counts").graph, (x,))
-        steps = listen(real, record, (x,))
+        steps = run_once(real, record, (x,))
         for id, report in conversion.layers.items():
             if report.kind == "neuron":
                 unit = conversion.settings.steps / report.wanted.item()
@@ -103,7 +104,7 @@ def test_convert_check_07_one_layer_is_off_by_half_a_level_at_most() -> None:
 def test_a_run_that_is_listened_to_is_the_run(kind: type[nn.Module], choices: dict[str, object]) -> None:
     x = images()
     network, conversion = converted(kind(), x, steps=6, **choices)
-    run = listen(spiking_part(network), conversion, (x,), steps_at=(3, 6))
+    run = run_once(spiking_part(network), conversion, (x,), steps_at=(3, 6))
     wanted = spiking_part(network)(x)
     wanted = wanted if isinstance(wanted, tuple) else (wanted,)
     for found, last, value in zip(run.outputs, run.partial[6], wanted, strict=True):
@@ -130,7 +131,7 @@ def test_limits_are_those_of_the_integer_simulator() -> None:
     tight = replace(net, nodes=nodes)
     limits = limits_of(tight, spiking_part(network), conversion)
     assert len(limits) == len(net.neurons)
-    run = listen(spiking_part(network), conversion, (x,), limits=limits)
+    run = run_once(spiking_part(network), conversion, (x,), limits=limits)
     trace = bs.simulate(tight, bs.encode(tight, x))
     (output,) = tight.outputs
     found = torch.from_numpy(bs.decode(output, trace.outputs[output.id])).float()

@@ -1,4 +1,4 @@
-"""From the largest part of a gap to the argument of ``bs.convert`` that makes it smaller."""
+"""What to change first: the argument of ``bs.convert`` that makes the largest part of a gap smaller."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def advise(
         layers: of the ledger; the layer with the largest part of its own is named.
         settings: of the conversion: what is set already is not advised; ``fraction_bits``, the most that a neuron uses,
             and ``corrected``, the kinds of corrections that were made.
-        calibration: how lambdas were found.
+        calibration: how lambdas were determined.
         steps: T.
         changed: where there are labels, how many answers the spiking network lost and won against the float one.
 
@@ -47,16 +47,16 @@ def advise(
     ranked = sorted(_together(output.parts), key=lambda p: -p.share)
     chosen = [p for n, p in enumerate(ranked) if p.share > 0 and (n == 0 or p.share >= WORTH)]
     facts = {**settings, "steps": steps, **{f"calibration.{k}": v for k, v in calibration.items()}}
-    found: list[Advice] = []
+    advice: list[Advice] = []
     for part in chosen:
         worst = max(layers, key=lambda layer: _own(layer, part.term), default=None)
         where = worst.path or worst.id if worst is not None and _own(worst, part.term) > 0 else ""
         paths = worst.weights if worst is not None and where else ()
         options, text = _SAYS[part.term]({**facts, "where": paths})
-        said = {a.options[0] for a in found}
+        said = {a.options[0] for a in advice}
         options.sort(key=said.__contains__)  # what was advised already comes last
-        found.append(Advice(term=part.term, share=part.share, layer=where, options=tuple(options), text=text))
-    return tuple(found)
+        advice.append(Advice(term=part.term, share=part.share, layer=where, options=tuple(options), text=text))
+    return tuple(advice)
 
 
 def by_chance(lost: int, won: int) -> bool:

@@ -1,4 +1,4 @@
-"""A spiking network after more and more steps, and what a reader of its ledger must not overlook."""
+"""A spiking network after 1, 2, 4, ... steps, and the notes on a ledger that a reader must not overlook."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, fx
 
 from bitspike.analysis.ledger.advice import by_chance
 from bitspike.analysis.ledger.parts import Gap, Point
-from bitspike.analysis.ledger.spikes import listen
+from bitspike.analysis.ledger.spikes import run_once
 from bitspike.conversion.result import Conversion, conversion_of, spiking_part
 from bitspike.nn import set_steps
 from bitspike.tasks.task import Task, judged
@@ -36,8 +36,8 @@ class Curve:
         if once:
             self.networks = [(spiking, conversion)]
         else:
-            made = [conversion.build(steps=t) for t in self.steps]
-            self.networks = [(spiking_part(network), conversion_of(network)) for network in made]
+            built = [conversion.build(steps=t) for t in self.steps]
+            self.networks = [(spiking_part(network), conversion_of(network)) for network in built]
 
     def add(
         self,
@@ -53,10 +53,10 @@ class Curve:
             (network,) = self.networks
             repeats = network[1].settings.coding == "direct"
             with set_steps(network[0], self.most) if repeats else nullcontext():
-                found = listen(*network, entries, steps_at=self.steps).partial
+                after = run_once(*network, entries, steps_at=self.steps).partial
         else:
-            found = {t: listen(*made, entries).outputs for t, made in zip(self.steps, self.networks, strict=True)}
-        for t, outputs in found.items():
+            after = {t: run_once(*built, entries).outputs for t, built in zip(self.steps, self.networks, strict=True)}
+        for t, outputs in after.items():
             for n, (value, a) in enumerate(zip(outputs, truth, strict=True)):
                 self.errors[t][n] += float((value.double() - a.double()).square().sum())
             right = None if labels is None else judged(self.task, whole(inputs, outputs), labels)
@@ -64,12 +64,13 @@ class Curve:
 
     def points(self, labelled: int) -> tuple[Point, ...]:
         """Return the curve."""
-        found = []
+        points = []
         for t in self.steps:
+            # Every output weighs the same: squared errors are relative to the output's own float values.
             squares = [e / (a or e or 1.0) for e, a in zip(self.errors[t], self.floats, strict=True)]
             accuracy = self.right[t] / labelled if labelled else None
-            found.append(Point(steps=t, accuracy=accuracy, error=(sum(squares) / len(squares)) ** 0.5))
-        return tuple(found)
+            points.append(Point(steps=t, accuracy=accuracy, error=(sum(squares) / len(squares)) ** 0.5))
+        return tuple(points)
 
 
 def notes(

@@ -26,7 +26,7 @@ def write(ledger: Account, folder: Path) -> Path:
     """
     whole, codes = ledger_plots.whole(ledger), ledger_plots.codes(ledger)
     layers = {layer.id: ledger_plots.of_layer(ledger, layer.id) for layer in ledger.layers}
-    every = [*whole, *(figure for found in layers.values() for figure in found), *codes]
+    every = [*whole, *(figure for figures_of_layer in layers.values() for figure in figures_of_layer), *codes]
     try:
         figures = folder / "figures"
         figures.mkdir(parents=True, exist_ok=True)
@@ -204,7 +204,7 @@ def _percent(value: float | None) -> str:
 
 
 def _each(layers: dict[str, list[Figure]]) -> Html | None:
-    shown = [figure for found in layers.values() for figure in found]
+    shown = [figure for figures in layers.values() for figure in figures]
     if not shown:
         return None
     if len(shown) <= 12:

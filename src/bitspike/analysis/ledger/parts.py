@@ -9,7 +9,7 @@ changes. The gap is g = e_last, the sum of all d_i, element by element. Two numb
 Shares of either kind sum to 1, and ``part_i = share_i |g| / |a_0|`` to the relative gap. The ledger ranks causes by the
 first: rounding in time is much like noise, and a later rung that only draws it anew (one count more here, one less
 there) is far along the gap although the error is no larger than before. A negative share is a rung that takes errors
-back. Beside both stands the size of the change alone, ``|d_i| / |a_0|``. Norms run over samples, channels and places.
+back. A third number is the size of the change alone, ``|d_i| / |a_0|``. Norms run over samples, channels and places.
 """
 
 from __future__ import annotations
@@ -214,12 +214,14 @@ class Account:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as ``ledger.json`` holds them."""
-        found = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in ("metric", "pictures")}
+        plain_values = {
+            name: getattr(self, name) for name in self.__dataclass_fields__ if name not in ("metric", "pictures")
+        }
         for name in ("layers", "curve", "advice"):
-            found[name] = [asdict(value) for value in found[name]]
-        found["output"] = asdict(self.output)
-        found |= {"closure": self.closure, "dominant": self.dominant}
-        plain: dict[str, Any] = json.loads(json.dumps(found, default=list))
+            plain_values[name] = [asdict(value) for value in plain_values[name]]
+        plain_values["output"] = asdict(self.output)
+        plain_values |= {"closure": self.closure, "dominant": self.dominant}
+        plain: dict[str, Any] = json.loads(json.dumps(plain_values, default=list))
         return plain
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, fx, nn
 
-from bitspike.analysis.ledger.ladder import by_place
+from bitspike.analysis.ledger.activations import by_place
 from bitspike.conversion.result import Conversion
 from bitspike.weights import weight_codes
 from bitspike.weights.path import path_of
@@ -73,9 +73,9 @@ class Collector:
             where = (nonzero * (BINS / REACH)).long().clamp(max=BINS - 1)
             self._counts[id] += torch.bincount(where.flatten(), minlength=BINS).cpu()
             self._zeros[id] += a.numel() - nonzero.numel()
-        for id, found in decoded.items():
+        for id, values in decoded.items():
             if id not in self._points:
-                x, y = floats[id].flatten(), found.flatten()
+                x, y = floats[id].flatten(), values.flatten()
                 every = max(1, -(-len(x) // POINTS))
                 pairs = zip(x[::every].tolist(), y[::every].tolist(), strict=True)
                 self._points[id] = tuple((float(a), float(b)) for a, b in pairs)
@@ -94,10 +94,10 @@ class Collector:
 
 def counted(layer: nn.Module) -> dict[int, int]:
     """Return how often each weight code of a layer occurs."""
-    found = weight_codes(layer)
-    assert found is not None
-    low = int(found.codes.min())
-    counts = torch.bincount((found.codes - low).flatten()).tolist()
+    weight = weight_codes(layer)
+    assert weight is not None
+    low = int(weight.codes.min())
+    counts = torch.bincount((weight.codes - low).flatten()).tolist()
     return {low + i: n for i, n in enumerate(counts) if n}
 
 

@@ -62,12 +62,12 @@ def of_layer(ledger: Account, id: str) -> list[Figure]:
     pictures, word = ledger.pictures, file_word(id)
     if pictures is None:
         return []
-    found = []
+    figures = []
     if id in pictures.activations:
-        found.append(_activations(word, id, pictures.activations[id]))
+        figures.append(_activations(word, id, pictures.activations[id]))
     if id in pictures.decoded:
-        found.append(_scatter(word, id, pictures.decoded[id]))
-    return found
+        figures.append(_scatter(word, id, pictures.decoded[id]))
+    return figures
 
 
 def codes(ledger: Account) -> list[Figure]:
@@ -76,13 +76,13 @@ def codes(ledger: Account) -> list[Figure]:
     return [
         Figure(
             f"codes_{file_word(name)}",
-            f"{name}: {sum(found.values()):,} weights, {len(found)} codes",
-            str(marks.histogram(found))
+            f"{name}: {sum(histogram.values()):,} weights, {len(histogram)} codes",
+            str(marks.histogram(histogram))
             .replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
             .replace(">", _LONE, 1),
-            (("code", "weights"), *sorted(found.items())),
+            (("code", "weights"), *sorted(histogram.items())),
         )
-        for name, found in counts.items()
+        for name, histogram in counts.items()
     ]
 
 
@@ -172,22 +172,22 @@ def _curve(ledger: Account) -> Figure:
     return Figure("steps", caption, drawn(draw, caption, key="steps"), rows)
 
 
-def _activations(word: str, id: str, found: Histogram) -> Figure:
+def _activations(word: str, id: str, histogram: Histogram) -> Figure:
     width = REACH / BINS
 
     def draw(axes: Axes) -> None:
-        axes.bar([width * (i + 0.5) for i in range(BINS)], found.counts, width=width, color=PALETTE["accent"])
-        axes.axvline(1.0, color=PALETTE["second"], linestyle="--", linewidth=1.5, label=f"lambda = {found.lam}")
-        if any(found.counts):
+        axes.bar([width * (i + 0.5) for i in range(BINS)], histogram.counts, width=width, color=PALETTE["accent"])
+        axes.axvline(1.0, color=PALETTE["second"], linestyle="--", linewidth=1.5, label=f"lambda = {histogram.lam}")
+        if any(histogram.counts):
             axes.set_yscale("log")
         axes.set_xlabel("activation / lambda")
         axes.set_ylabel("activations")
         axes.legend(loc="best", fontsize=9, labelcolor=PALETTE["ink"])
 
-    total = sum(found.counts) + found.zeros
-    caption = f"{id}: activations above 0; {found.zeros / total:.0%} are 0" if total else f"{id}: activations"
-    rows = [("from", "to", "activations"), (0.0, 0.0, found.zeros)]
-    rows += [(width * i, width * (i + 1), n) for i, n in enumerate(found.counts)]
+    total = sum(histogram.counts) + histogram.zeros
+    caption = f"{id}: activations above 0; {histogram.zeros / total:.0%} are 0" if total else f"{id}: activations"
+    rows = [("from", "to", "activations"), (0.0, 0.0, histogram.zeros)]
+    rows += [(width * i, width * (i + 1), n) for i, n in enumerate(histogram.counts)]
     return Figure(f"activations_{word}", caption, drawn(draw, caption, key=f"activations {id}"), tuple(rows))
 
 

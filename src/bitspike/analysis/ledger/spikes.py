@@ -1,4 +1,4 @@
-"""Run a spiking network and listen: what every neuron decodes to, how it fires, and where formula (*) does not hold.
+"""Run a spiking network and record what every neuron decodes to, how it fires, and where formula (*) does not hold.
 
 The upper rungs of the ladder are such runs. A *local* run hands every layer spikes that carry M0's value and keep the
 times at which the layer's own neurons fired: of a value a and a train s of N spikes, every spike is worth ``a T / N``
@@ -11,13 +11,13 @@ Legend: T time, N batch.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
-from bitspike.analysis.ledger.ladder import by_place, neuron_node
+from bitspike.analysis.ledger.activations import by_place
 from bitspike.conversion.result import Conversion
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import Neuron as IntegerNeuron
@@ -77,7 +77,7 @@ class Firing:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """What was heard.
+    """What one run recorded.
 
     Args:
         values: by neuron and read-out, the real value that its spikes, or its sum, decode to, [N, ...].
@@ -97,12 +97,12 @@ class Run:
 
 
 @torch.no_grad()
-def listen(
+def run_once(
     network: fx.GraphModule,
     record: Conversion,
     entries: Sequence[Tensor],
     *,
-    given: Mapping[str, Tensor] | None = None,
+    substitutes: Mapping[str, Tensor] | None = None,
     trains: Mapping[str, Tensor] | None = None,
     limits: Mapping[str, Limits] | None = None,
     steps_at: Sequence[int] = (),
@@ -113,20 +113,20 @@ def listen(
         network: made by a conversion.
         record: of that conversion, built with the same settings.
         entries: what enters the spiking part, real.
-        given: by neuron, the value that its readers see instead of its own; None lets every layer see the one before.
+        substitutes: by neuron, the value that its readers get instead of its own; None lets every layer read the one
+            before it.
         trains: by input, what enters step by step, instead of what the coder makes.
         limits: by neuron, what its potential may not leave.
         steps_at: numbers of steps after which the outputs are decoded too.
     """
-    walk = _Walk(network, record, given, trains or {}, limits or {}, steps_at)
+    walk = _Walk(network, record, substitutes, trains or {}, limits or {}, steps_at)
     outputs = walk.run(*entries)
     outputs = outputs if isinstance(outputs, tuple) else (outputs,)
     for id, value in zip(record.core.ops[-1].inputs, outputs, strict=True):
         if id in record.layers and record.layers[id].kind == "readout":
-            walk.heard.values[id] = value
+            walk.result.values[id] = value
     partial = {t: tuple(walk.partial[name][t] for name in walk.leaving) for t in steps_at}
-    heard = walk.heard
-    return Run(heard.values, heard.inputs, heard.trains, outputs, partial, heard.firing)
+    return replace(walk.result, outputs=outputs, partial=partial)
 
 
 class _Walk(fx.Interpreter):
@@ -136,14 +136,15 @@ class _Walk(fx.Interpreter):
         self,
         network: fx.GraphModule,
         record: Conversion,
-        given: Mapping[str, Tensor] | None,
+        substitutes: Mapping[str, Tensor] | None,
         trains: Mapping[str, Tensor],
         limits: Mapping[str, Limits],
         steps_at: Sequence[int],
     ) -> None:
         super().__init__(network)
-        self.record, self.given, self.trains, self.limits, self.steps_at = record, given, trains, limits, steps_at
-        self.heard = Run()
+        self.record, self.substitutes, self.trains = record, substitutes, trains
+        self.limits, self.steps_at = limits, steps_at
+        self.result = Run()
         self.partial: dict[str, dict[int, Tensor]] = {}
         nodes = {node.name: node for node in network.graph.nodes}
         self.spiking = [id for id, r in record.layers.items() if r.kind != "readout"]
@@ -173,8 +174,8 @@ class _Walk(fx.Interpreter):
         train = self.trains.get(id, train)
         settings = self.record.settings
         total = train.sum(0) if settings.coding == "split" else train.mean(0)
-        self.heard.trains[id] = train
-        self.heard.inputs[id] = total * by_place(self.record.wires[id][1], tuple(train.shape[2:])).to(total)
+        self.result.trains[id] = train
+        self.result.inputs[id] = total * by_place(self.record.wires[id][1], tuple(train.shape[2:])).to(total)
         return train
 
     def _fire(self, n: fx.Node) -> Tensor:
@@ -183,14 +184,14 @@ class _Walk(fx.Interpreter):
         id = self.fires[n.name]
         limits = self.limits.get(id)
         spikes = neuron(current) if limits is None else limited(neuron, current, limits)
-        if self.given is None:
-            self.heard.firing[id] = firing(neuron, current, spikes)
+        if self.substitutes is None:
+            self.result.firing[id] = firing(neuron, current, spikes)
         return cast(Tensor, spikes)
 
     def _send(self, id: str, train: Tensor) -> Tensor:
         value = by_place(self.record.wires[id][1], tuple(train.shape[2:])).to(train)
-        self.heard.values[id] = train.mean(0) * value
-        return train if self.given is None else carrying(train, self.given[id].to(train) / value)
+        self.result.values[id] = train.mean(0) * value
+        return train if self.substitutes is None else carrying(train, self.substitutes[id].to(train) / value)
 
     def _decoded_after(self, n: fx.Node) -> dict[int, Tensor]:
         assert isinstance(self.module.get_submodule(str(n.target)), RateReadout)
@@ -278,7 +279,7 @@ def limited(neuron: Neuron, current: Tensor, limits: Limits) -> Tensor:
 def limits_of(network: IntegerNetwork, spiking: fx.GraphModule, record: Conversion) -> dict[str, Limits]:
     """Return what the integer network limits, by neuron of the conversion it was lowered from."""
     nodes = {node.name: node for node in spiking.graph.nodes}
-    found: dict[str, Limits] = {}
+    limits: dict[str, Limits] = {}
     for id, report in record.layers.items():
         if report.kind == "readout":
             continue
@@ -286,8 +287,8 @@ def limits_of(network: IntegerNetwork, spiking: fx.GraphModule, record: Conversi
         node = next((n for n in network.neurons if n.path == name or n.path.endswith(f".{name}")), None)
         if node is None or (node.floor is None and node.width is None):
             continue
-        found[id] = Limits(node.floor, node.width, _counts(node, cast(Neuron, spiking.get_submodule(name))))
-    return found
+        limits[id] = Limits(node.floor, node.width, _counts(node, cast(Neuron, spiking.get_submodule(name))))
+    return limits
 
 
 def _counts(node: IntegerNeuron, neuron: Neuron) -> Tensor:
@@ -299,3 +300,11 @@ def _by_channel(value: Tensor | float, dims: int) -> Tensor:
     """Shape a number or [C] so that it broadcasts against [N, C, ...] of a tensor [T, N, C, ...] with ``dims`` axes."""
     whole = torch.as_tensor(value, dtype=torch.float64).reshape(-1)
     return whole if whole.numel() == 1 else whole.view(-1, *[1] * (dims - 3))
+
+
+def neuron_node(nodes: Mapping[str, fx.Node], network: fx.GraphModule, name: str, kind: type[nn.Module]) -> fx.Node:
+    """Return the node of the neuron whose spikes arrive at node ``name``, after pools of counts."""
+    node = nodes[name]
+    while not (node.op == "call_module" and isinstance(network.get_submodule(str(node.target)), kind)):
+        node = cast(Any, node.args[0])
+    return node
