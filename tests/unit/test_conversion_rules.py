@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -162,7 +164,7 @@ def test_every_unsupported_construct_is_named(middle: Any, code: str, word: str,
     wide = one(probe).shape[1] if word != "joins along axis 2" else 4
     # A constant in front of a layer is folded into it; between two sums it is not.
     model = Middle(middle, dims, wide) if word != "constant" else Middle(lambda x: (x - 0.5) + x, dims, wide)
-    _, found = everything(model, *probe.shape[1:])
+    graph, found = everything(model, *probe.shape[1:])
     errors = [v for v in found if v.severity == "error"]
     assert code in {v.code for v in errors}, [str(v) for v in errors]
     named = [v for v in errors if v.code == code]
@@ -171,6 +173,14 @@ def test_every_unsupported_construct_is_named(middle: Any, code: str, word: str,
     assert any(v.path.startswith("here") or v.path == "leave" for v in named)
     with pytest.raises(ConversionError, match=code):
         raise_if(found)
+    # What a message says to exclude leaves a region with a relu, in which this rule is kept.
+    ways = [(v, re.search(r"exclude=(\[.*?\])", fix)) for v in errors for fix in v.fixes]
+    excluded = [(v, ast.literal_eval(way[1])) for v, way in ways if way]
+    assert excluded
+    for v, names in excluded:
+        rest = region(graph, exclude=names)
+        assert any(graph[id].kind == "relu" for id in rest)
+        assert (v.code, v.path, v.call) not in {(w.code, w.path, w.call) for w in violations(graph, rest)}
 
 
 def test_there_are_sixty_of_them() -> None:

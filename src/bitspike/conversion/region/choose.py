@@ -18,8 +18,8 @@ _ALWAYS_REAL = ("input", "output")
 def region(graph: Graph, include: Patterns | None = None, exclude: Patterns = ()) -> frozenset[str]:
     """Return the ids of the operations that become spiking.
 
-    Whatever has a relu behind it belongs, convertible or not; the rules name what is not. Behind the last relu, pools
-    and reshapes belong up to the weighted operations that read out: a classifier, the heads of a detector. What comes
+    Whatever has a relu after it belongs, convertible or not; the rules name what is not. After the last relu, pools and
+    reshapes belong up to the weighted operations that read out: a classifier, the heads of a detector. What comes
     before the first weights, and from the first operation on that no neuron feeds, stays real.
 
     Args:
@@ -42,7 +42,7 @@ def region(graph: Graph, include: Patterns | None = None, exclude: Patterns = ()
     inner = [op for op in graph if op.kind not in _ALWAYS_REAL]
     chosen = {op.id for op in inner} if include is None else _matching(inner, include, "include")
     chosen -= _matching(inner, exclude, "exclude")
-    return frozenset(_held(graph, chosen))
+    return frozenset(between_weights_and_relu(graph, chosen))
 
 
 def with_moves(graph: Graph, region: Collection[str]) -> frozenset[str]:
@@ -72,9 +72,8 @@ def detour(graph: Graph, region: Collection[str]) -> tuple[tuple[str, ...], froz
         >>> detour(graph, {"0", "2"})[0]
         ('0', '1', '2')
     """
-    behind = graph.reach(region)
-    ahead = graph.reach(region, backwards=True)
-    between = frozenset(op.id for op in graph if op.id not in region and op.id in behind and op.id in ahead)
+    after, before = graph.reach(region), graph.reach(region, backwards=True)
+    between = frozenset(op.id for op in graph if op.id not in region and op.id in after & before)
     if not between:
         return (), frozenset(region)
     readers = graph.readers()
@@ -91,10 +90,10 @@ def detour(graph: Graph, region: Collection[str]) -> tuple[tuple[str, ...], froz
     raise AssertionError("what lies between is on no way")
 
 
-def one_side(graph: Graph, path: str) -> tuple[str, ...]:
+def one_side(graph: Graph, name: str) -> tuple[str, ...]:
     """Return the layers to exclude when one of them stays real, so that what can spike stays in one piece.
 
-    That is the layer and all in front of it, or all behind it, whichever are fewer.
+    That is the layer and all before it, or all after it, whichever are fewer.
 
     Example:
         >>> import torch
@@ -105,10 +104,15 @@ def one_side(graph: Graph, path: str) -> tuple[str, ...]:
         >>> one_side(graph, "2"), one_side(graph, "4")
         (('2', '0'), ('4', '6'))
     """
-    at = {op.id for op in graph if op.path == path}
-    sides = (graph.reach(at, backwards=backwards) for backwards in (False, True))
-    layers = [[op.path for op in graph if op.id in side and op.kind in WEIGHTED] for side in sides]
-    return tuple(dict.fromkeys((path, *min(layers, key=len))))
+    return min(both_sides(graph, name).values(), key=len)
+
+
+def both_sides(graph: Graph, name: str) -> dict[str, tuple[str, ...]]:
+    """Return a layer or operation with the paths of all layers ``after`` it, and of all ``before`` it."""
+    at = {op.id for op in graph if name in (op.path, op.id)}
+    ways = {"after": graph.reach(at), "before": graph.reach(at, backwards=True)}
+    layers = {side: [op.path for op in graph if op.id in ids and op.kind in WEIGHTED] for side, ids in ways.items()}
+    return {side: tuple(dict.fromkeys((name, *paths))) for side, paths in layers.items()}
 
 
 def _matching(ops: Iterable[Op], patterns: Patterns, argument: str) -> set[str]:
@@ -123,28 +127,35 @@ def _outer(path: str) -> list[str]:
     return [".".join(words[:n]) for n in range(1, len(words) + 1)]
 
 
-def _held(graph: Graph, chosen: set[str]) -> set[str]:
-    """Return what of the chosen operations lies behind weights and in front of a relu or a readout."""
+def between_weights_and_relu(graph: Graph, chosen: Collection[str]) -> set[str]:
+    """Return what of the chosen operations lies after a weighted one and before a relu or a read-out."""
     kinds, readers = wires(graph), graph.readers()
-    weighed: set[str] = set()  # chosen, and behind weights that are chosen
+    after_weights: set[str] = set()
     for op in graph:
-        if op.id in chosen and (op.kind in WEIGHTED or any(source in weighed for source in op.inputs)):
-            weighed.add(op.id)
+        if op.id in chosen and (op.kind in WEIGHTED or any(source in after_weights for source in op.inputs)):
+            after_weights.add(op.id)
     before_relu: set[str] = set()
     for op in reversed(graph.ops):
-        if op.id in weighed and (op.kind == "relu" or any(r.id in before_relu for r in readers[op.id])):
+        if op.id in after_weights and (op.kind == "relu" or any(r.id in before_relu for r in readers[op.id])):
             before_relu.add(op.id)
-    held: set[str] = set()
+    # After the last relu goes on what spikes can: up to weights that read spikes, and not beyond a signed value.
+    carried: set[str] = set()
     for op in graph:
-        if op.id not in weighed:
+        if op.id not in after_weights:
             continue
-        fed = all(source in held or source not in weighed for source in op.inputs)
+        fed = all(source in carried or source not in after_weights for source in op.inputs)
         signed = op.kind in WEIGHTED and kinds[op.inputs[0]] == "current"
-        plain = op.kind not in ("host", "norm", "affine")
-        if op.id in before_relu or (fed and plain and not signed):
-            held.add(op.id)
+        if op.id in before_relu or (fed and op.kind not in ("host", "norm", "affine") and not signed):
+            carried.add(op.id)
+    # Pools and reshapes that no weights read out stay real.
     ends: set[str] = set()
     for op in reversed(graph.ops):
-        if op.id in held and (op.kind in (*WEIGHTED, "relu") or any(r.id in ends for r in readers[op.id])):
+        if op.id in carried and (op.kind in (*WEIGHTED, "relu") or any(r.id in ends for r in readers[op.id])):
             ends.add(op.id)
     return ends
+
+
+def in_one_piece(graph: Graph, chosen: Collection[str]) -> bool:
+    """Tell whether the chosen operations leave a region with a relu in it, and no way leaves it and comes back."""
+    rest = between_weights_and_relu(graph, chosen)
+    return any(graph[id].kind == "relu" for id in rest) and not detour(graph, rest)[0]

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from torch import Tensor
 
-from bitspike.conversion.region.choose import detour
+from bitspike.conversion.region.choose import both_sides, detour, in_one_piece
 from bitspike.errors import ConversionError
 from bitspike.findings import Violation
 from bitspike.graph.ir import WEIGHTED, Graph, Op
@@ -39,11 +39,10 @@ def violations(graph: Graph, region: Collection[str]) -> list[Violation]:
         [('E101', '1')]
     """
     check = _Check(graph, region)
-    found = [violation for op in graph if op.id in region for violation in check.of(op)]
-    return [*check.whole(), *found]
+    return [*check.whole(), *(violation for op in graph if op.id in region for violation in check.of(op))]
 
 
-def raise_if(found: Sequence[Violation]) -> None:
+def raise_if(broken: Sequence[Violation]) -> None:
     """Raise one error that lists every violation that is an error.
 
     Raises:
@@ -52,11 +51,12 @@ def raise_if(found: Sequence[Violation]) -> None:
     Example:
         >>> raise_if([Violation(code="W203", found="codes reach 3 of 127")])
     """
-    wrong = [violation for violation in found if violation.severity == "error"]
-    if not wrong:
+    errors = [violation for violation in broken if violation.severity == "error"]
+    if not errors:
         return
-    count = "1 rule is" if len(wrong) == 1 else f"{len(wrong)} rules are"
-    raise ConversionError("\n  ".join([f"the network cannot become spiking: {count} broken", *map(_said, wrong)]))
+    count = "1 rule is" if len(errors) == 1 else f"{len(errors)} rules are"
+    message = "\n  ".join([f"the network cannot become spiking: {count} broken", *map(_said, errors)])
+    raise ConversionError(message, fix="take one of the ways out under each of them, and convert again")
 
 
 def _said(violation: Violation) -> str:
@@ -101,7 +101,7 @@ class _Check:
                 code="E101",
                 rule="the region has a relu",
                 found="there is no relu between weights that could become a neuron",
-                fixes=("put nn.ReLU behind the weighted layers and train again",),
+                fixes=("put nn.ReLU after the weighted layers and train again",),
             )
 
     def of(self, op: Op) -> Iterator[Violation]:
@@ -114,13 +114,13 @@ class _Check:
             yield from self._pool(op)
         elif op.kind == "upsample" and op.attrs["mode"] != "nearest":
             corners = op.attrs["align_corners"]
-            yield self._make(
+            yield self._violation(
                 "E106",
                 op,
                 f"it grows in mode {op.attrs['mode']!r} "
-                + ("with aligned corners" if corners else "what may be negative"),
+                + ("with aligned corners" if corners else "values that may be negative"),
                 "allowed are 'nearest', and 'bilinear' of rectified values with align_corners=False",
-                "align_corners=False and finetune" if corners else "put a relu in front of it and finetune",
+                "align_corners=False and finetune" if corners else "put a relu before it and finetune",
                 'mode="nearest" and finetune',
             )
         if op.kind in WEIGHTED:
@@ -133,11 +133,12 @@ class _Check:
         weight = getattr(module, "weight", None)
         if op.attrs["code"] == "E101" or (isinstance(weight, Tensor) and weight.ndim > 1):
             return True
-        # A product or a shape that no layer has, in front of a relu that could have become a neuron.
+        # A product or a shape that no layer has, before a relu that could have become a neuron.
         return any(other.kind == "relu" for other in self.graph if other.id in self.graph.reach({op.id}))
 
-    def _make(self, code: str, op: Op, found: str, allowed: str, *fixes: str) -> Violation:
-        stay = f"leave it real: exclude=[{op.path or op.id!r}] with all on one side of it"
+    def _violation(self, code: str, op: Op, found: str, allowed: str, *fixes: str) -> Violation:
+        stay = self._stay_real(op)
+        fixes = fixes if stay is None else (*fixes, stay)
         return Violation(
             code=code,
             path=op.path or op.id,
@@ -146,8 +147,17 @@ class _Check:
             rule=_RULES[code],
             found=found,
             allowed=allowed,
-            fixes=(*fixes, stay),
+            fixes=fixes or ("replace it with layers that convert: weights and ReLU, pools, sums, concatenations",),
         )
+
+    def _stay_real(self, op: Op) -> str | None:
+        """Return which layers can stay real, with this one, so that the others still convert; None where none can."""
+        for side, names in sorted(both_sides(self.graph, op.id).items(), key=lambda pair: len(pair[1])):
+            rest = {o.id for o in self.graph if o.id in self.region and o.id not in names and o.path not in names}
+            if in_one_piece(self.graph, rest):
+                more = f" (this layer and every layer {side} it)" if len(names) > 1 else ""
+                return f"keep it in floating point: exclude={list(names)!r}{more}"
+        return None
 
     def _host(self, op: Op) -> Violation:
         code = str(op.attrs["code"])
@@ -156,17 +166,17 @@ class _Check:
             "E104": ("choose an image size or a pool with whole windows",),
             "E109": ("reshape with x.flatten(1) or x.view(x.size(0), -1)",),
         }.get(code, ())
-        measured = f"{op.attrs['what']}: {op.attrs['cause']}"
-        return self._make(code, op, measured, "" if code == "E109" else _LIMITS.get(code, ""), *fixes)
+        what = f"{op.attrs['what']}: {op.attrs['cause']}"
+        return self._violation(code, op, what, "" if code == "E109" else _LIMITS.get(code, ""), *fixes)
 
     def _unfolded(self, op: Op) -> Violation:
         source = self.graph[op.inputs[0]]
         what = "norm" if op.kind == "norm" else "constant"
-        measured = f"the {what} behind {source.id!r} ({source.kind}) can be folded into no weights"
+        reason = f"the {what} after {source.id!r} ({source.kind}) can be folded into no weights"
         if len(self.readers[source.id]) > 1:
-            measured += f", since {source.id!r} is read {len(self.readers[source.id])} times"
-        limit = "it must follow a weighted operation alone, or stand in front of one that pads nothing"
-        return self._make("E105", op, measured, limit, "put it right behind the weighted layer and train again")
+            reason += f", since {source.id!r} is read {len(self.readers[source.id])} times"
+        allowed = "it must follow a weighted operation alone, or stand before one that pads nothing"
+        return self._violation("E105", op, reason, allowed, "put it right after the weighted layer and train again")
 
     def _pool(self, op: Op) -> Iterator[Violation]:
         wrong = []
@@ -179,7 +189,7 @@ class _Check:
         if wrong:
             fixes = "ceil_mode=False", "count_include_pad=True", "dilation=1"
             ways = [way for way, word in zip(fixes, ("ceil", "include", "dilation"), strict=True) if word in str(wrong)]
-            yield self._make(
+            yield self._violation(
                 "E104", op, " and ".join(wrong), "windows are whole, of one size and dense", ", ".join(ways)
             )
 
@@ -187,12 +197,12 @@ class _Check:
         readers = self.readers[op.id]
         if len(readers) > 1 and any(reader.id in self.region for reader in readers):
             names = ", ".join(repr(reader.id) for reader in readers)
-            yield self._make(
+            yield self._violation(
                 "E101",
                 op,
                 f"its result is read {len(readers)} times, by {names}",
                 "it feeds one relu, or leaves the region",
-                "read the result of the relu behind it instead",
+                "read the result of the relu after it instead",
             )
 
     def _signed(self, op: Op) -> Iterator[Violation]:
@@ -203,16 +213,16 @@ class _Check:
             fused = len(readers) == 1 and readers[0].id in self.region and readers[0].kind in ("relu", "add")
             if not fused:
                 names = ", ".join(repr(reader.id) for reader in readers)
-                yield self._make(
+                yield self._violation(
                     "E103",
                     op,
                     f"a sum of signed values is read by {names}",
                     "one relu reads it, and nothing else",
-                    "put a relu behind the sum",
-                    "put a relu behind each of its parts",
+                    "put a relu after the sum",
+                    "put a relu after each of its parts",
                 )
         elif currents and op.kind not in ("relu", "add", "host", "norm", "affine"):
-            yield self._make(
+            yield self._violation(
                 "E103",
                 op,
                 f"it reads the signed values of {', '.join(map(repr, currents))}",
