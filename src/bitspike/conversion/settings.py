@@ -90,38 +90,40 @@ class Settings:
     rounded: bool = True
 
     def __post_init__(self) -> None:
-        widths = {"bits": self.bits, "first_bits": self.first_bits, "last_bits": self.last_bits}
-        for name, value in widths.items():
-            for bits in value.values() if isinstance(value, Mapping) else [value]:
-                if bits is not None and not (isinstance(bits, int) and 1 <= bits <= 16):
-                    raise ConstraintError(f"convert({name}={value}): 1 to 16 bits are allowed")
-        if not (isinstance(self.steps, int) and self.steps >= 1):
-            raise ConstraintError(f"convert(steps={self.steps!r}): a whole number of at least 1 is needed")
+        for name in ("bits", "first_bits", "last_bits"):
+            value = getattr(self, name)
+            widths = value.values() if isinstance(value, Mapping) else [] if value is None else [value]
+            self._need(name, all(isinstance(n, int) and 1 <= n <= 16 for n in widths), "1 to 16 bits are allowed")
+        self._need("steps", isinstance(self.steps, int) and self.steps >= 1, "a whole number of at least 1 is needed")
         if not (isinstance(self.neuron, type) and issubclass(self.neuron, Neuron) and self.neuron.counts):
-            given = getattr(self.neuron, "__name__", self.neuron)
+            kind = getattr(self.neuron, "__name__", self.neuron)
             raise ConstraintError(
-                f"convert(neuron={given}): a rate of spikes stands for a real value only without a leak",
+                f"convert(neuron={kind}): a rate of spikes stands for a real value only without a leak",
                 fix="neuron=bs.IF or neuron=bs.SignedIF",
             )
-        if self.neuron.signed and self.reset != "soft":
-            raise ConstraintError("convert(neuron=SignedIF, reset='hard'): a signed neuron resets by subtraction")
         words = {"coding": Coding, "schedule": Schedule, "average_pool": AveragePool, "reset": Reset, "fire": Fire}
-        words |= {"concat": Concat}
-        for name, allowed in words.items():
-            if getattr(self, name) not in get_args(allowed):
-                raise ConstraintError(f"convert({name}={getattr(self, name)!r}): allowed are {get_args(allowed)}")
+        for name, allowed in (words | {"concat": Concat}).items():
+            self._need(name, getattr(self, name) in get_args(allowed), f"allowed are {get_args(allowed)}")
         for name in ("max_fraction_bits", "multiplier_bits"):
             value = getattr(self, name)
-            if not (isinstance(value, int) and value >= 0) and (name, value) != ("multiplier_bits", None):
-                raise ConstraintError(f"convert({name}={value!r}): a whole number of at least 0 is needed")
-        if not 0 < self.tolerance < 1:
-            raise ConstraintError(f"convert(tolerance={self.tolerance}): a share of the threshold in (0, 1) is needed")
-        if not 0 <= self.initial < 1:
-            raise ConstraintError(f"convert(initial={self.initial}): a share of the threshold in [0, 1) is needed")
-        if self.schedule == "layerwise" and self.reset == "hard":
+            fits = (isinstance(value, int) and value >= 0) or (name, value) == ("multiplier_bits", None)
+            self._need(name, fits, "a whole number of at least 0 is needed")
+        self._need("tolerance", 0 < self.tolerance < 1, "a share of the threshold in (0, 1) is needed")
+        self._need("initial", 0 <= self.initial < 1, "a share of the threshold in [0, 1) is needed")
+        if self.reset == "hard" and self.neuron.signed:
             raise ConstraintError(
-                "convert(schedule='layerwise', reset='hard'): a hard reset would lose the whole burst"
+                f"convert(neuron={self.neuron.__name__}, reset='hard'): a signed neuron resets by subtraction",
+                fix="reset='soft'",
             )
+        if self.reset == "hard" and self.schedule == "layerwise":
+            raise ConstraintError(
+                "convert(schedule='layerwise', reset='hard'): a hard reset would lose the burst", fix="reset='soft'"
+            )
+
+    def _need(self, name: str, fits: bool, needed: str) -> None:
+        if not fits:
+            default = self.__dataclass_fields__[name].default
+            raise ConstraintError(f"convert({name}={getattr(self, name)!r}): {needed}", fix=f"{name}={default!r}")
 
     def refuse_idle_patterns(self, paths: Iterable[str]) -> None:
         """Refuse a pattern of ``bits`` that matches none of the layers at these paths."""

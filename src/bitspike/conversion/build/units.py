@@ -10,7 +10,7 @@ spike, m_j the value of one spike of skip j, and lambda the value of an output s
 
 ``lambda_eff`` is what a spike of the neuron is worth from here on: the rounding of the threshold moves the clip point
 and is not carried into the next layer. An identity skip never sets the unit, because a convolution's weights would
-collapse to 0 and 1 beside it. Source of the threshold algebra: Rueckauer et al. 2017, doi 10.3389/fnins.2017.00682.
+collapse to 0 and 1 next to it. Source of the threshold algebra: Rueckauer et al. 2017, doi 10.3389/fnins.2017.00682.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ def fit_group(
         per_channel: one unit per output channel.
         scale: reads the reach of the weights.
         max_fraction_bits: the most fraction bits; 0 for chips without a shifter.
-        multiplier_bits: f, for chips with a multiplier behind each branch: every branch keeps the step U_i of its own
+        multiplier_bits: f, for chips with a multiplier after each branch: every branch keeps the step U_i of its own
             weights, and the sum is M_1 S_1 + M_2 S_2 in units of min U_i / 2**f, M_i = round(U_i / unit). None shares
             one step.
         tolerance: how far a threshold, and a bias against it, may be rounded before a fraction bit is added.
@@ -180,16 +180,18 @@ def fit_group(
     notes = []
     codes, biases = [], []
     for branch, step in zip(branches, steps, strict=True):
-        high, found = 2 ** (branch.bits - 1) - 1, codes_of(branch, step)
-        codes.append(found.long())
-        if len(branches) > 1 and branch.bits > 1 and int(found.abs().max()) < high / 2:
+        codes.append(codes_of(branch, step).long())
+        high, largest = 2 ** (branch.bits - 1) - 1, int(codes[-1].abs().max())
+        if len(branches) > 1 and branch.bits > 1 and largest < high / 2:
             notes.append(
-                f"W203: a branch of the sum uses {int(found.abs().max())} of {high} levels; more bits for it, or "
+                f"W203: a branch of the sum uses {largest} of {high} levels; more bits for it, or "
                 "fine-tuning with the shared step, would help"
             )
     gains = tuple((s / unit).round().long() for s in skips)
     ks = range(max_fraction_bits + 1) if rounded else (30,)
-    for k in ks:
+    for (
+        k
+    ) in ks:  # the fewest bits below one count that keep the threshold, and half a bit of bias, within the tolerance
         exact = value / unit * 2.0**k
         threshold = exact.round().clamp(min=1)
         biases = [(b.bias / unit * 2.0**k).round() for b in branches]

@@ -68,11 +68,11 @@ def look(graph: Graph, batches: Batches, at: Iterable[str], *, samples: int = 10
         >>> look(graph, [torch.tensor([[0.0, 0.5]]), (torch.tensor([[0.25, 1.0]]), "label")], ["x"])
         {'x': Seen(low=0.0, high=1.0, whole=False, frames=False)}
     """
-    ids, found = list(at), dict[str, Seen]()
+    ids, ranges = list(at), dict[str, Seen]()
     for xs in feed(graph, batches, samples=samples, most=PIECE):
         for id, x in values(graph, xs, ids).items():
-            found[id] = seen_of(x) if id not in found else found[id].and_(seen_of(x))
-    return found
+            ranges[id] = seen_of(x) if id not in ranges else ranges[id].and_(seen_of(x))
+    return ranges
 
 
 @dataclass
@@ -118,8 +118,8 @@ class Rates:
                 fix=f"steps={len(x)}, or frames of other lengths" if x.numel() else "pass the loader itself",
             )
         frames = x if x.is_floating_point() else x.float()
-        found = seen_of(frames, frames=True)
-        self.seen[of.id] = found if of.id not in self.seen else self.seen[of.id].and_(found)
+        batch = seen_of(frames, frames=True)
+        self.seen[of.id] = batch if of.id not in self.seen else self.seen[of.id].and_(batch)
         return frames.mean(0)
 
 

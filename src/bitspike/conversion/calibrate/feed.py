@@ -1,4 +1,4 @@
-"""Read inputs out of whatever a loader yields: tensors, tuples with labels behind them, dictionaries."""
+"""Read inputs out of whatever a loader yields: tensors, tuples with labels after them, dictionaries."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def feed(
 ) -> Iterator[tuple[Tensor, ...]]:
     """Yield the inputs of a network until ``samples`` samples have come, in the order of the loader.
 
-    A batch is a tensor; a tuple or list that begins with the inputs, labels or anything else behind them; or a
+    A batch is a tensor; a tuple or list that begins with the inputs, labels or anything else after them; or a
     dictionary, in which the inputs are found by their names or else as the first tensors of their shape.
 
     Args:
@@ -43,7 +43,7 @@ def feed(
     home = weights[0].device if weights else None
     computes = {p.dtype for p in weights if p.is_floating_point()}
     if samples < 1:
-        raise ConstraintError(f"samples={samples}: at least 1 is needed")
+        raise ConstraintError(f"samples={samples}: at least 1 is needed", fix="samples=1024")
     if batches is None:
         raise DataError("calibration needs data and got None", fix="calibrate=loader, with or without labels")
     if isinstance(batches, Mapping):
@@ -54,13 +54,13 @@ def feed(
         )
     left = samples
     for batch in [batches] if isinstance(batches, Tensor) else batches:
-        found = tuple(x[:left] if home is None else x[:left].to(home) for x in _inputs(batch, inputs))
-        for x in found:
+        sample = tuple(x[:left] if home is None else x[:left].to(home) for x in _inputs(batch, inputs))
+        for x in sample:
             _need_dtype(x, computes)
-        n = found[0].shape[0]
+        n = sample[0].shape[0]
         cuts = [*range(0, n, most or max(n, 1)), n]
         for start, stop in pairwise(cuts):
-            yield tuple(x[start:stop] for x in found)
+            yield tuple(x[start:stop] for x in sample)
         left -= n
         if left <= 0:
             return
@@ -74,28 +74,31 @@ def feed(
 def _inputs(batch: Any, inputs: Sequence[Op]) -> list[Tensor]:
     if isinstance(batch, Mapping):
         named = [batch.get(op.id) for op in inputs]
-        found = named if all(isinstance(x, Tensor) for x in named) else _by_shape(batch, inputs)
+        first = named if all(isinstance(x, Tensor) for x in named) else _by_shape(batch, inputs)
     elif isinstance(batch, Tensor):
-        found = [batch]
+        first = [batch]
     elif isinstance(batch, list | tuple) and batch and isinstance(batch[0], list | tuple):
-        found = list(batch[0])[: len(inputs)]
+        first = list(batch[0])[: len(inputs)]
     else:
-        found = list(batch)[: len(inputs)] if isinstance(batch, list | tuple) else []
+        first = list(batch)[: len(inputs)] if isinstance(batch, list | tuple) else []
     wanted = ", ".join(f"[N{''.join(f', {n}' for n in op.shape)}]" for op in inputs)
-    tensors = [x for x in found if isinstance(x, Tensor)]
+    tensors = [x for x in first if isinstance(x, Tensor)]
     if len(tensors) != len(inputs) or any(
         tuple(x.shape[1:]) != op.shape for x, op in zip(tensors, inputs, strict=True)
     ):
-        shown = ", ".join(str(list(x.shape)) if isinstance(x, Tensor) else type(x).__name__ for x in found)
+        shown = ", ".join(str(list(x.shape)) if isinstance(x, Tensor) else type(x).__name__ for x in first)
         raise DataError(
             f"a batch of the calibration data ({type(batch).__name__}) begins with {shown or 'nothing'}; the network "
             f"takes {wanted}",
-            fix=_way_out(found, inputs),
+            fix=_way_out(first, inputs),
         )
     if not all(bool(x.isfinite().all()) for x in tensors if x.is_floating_point()):
         raise DataError("a batch of the calibration data holds NaN or infinity", fix="look at the transforms")
     if len({x.shape[0] for x in tensors}) > 1:
-        raise DataError(f"the inputs of one batch hold {[x.shape[0] for x in tensors]} samples")
+        raise DataError(
+            f"the inputs of one batch hold {[x.shape[0] for x in tensors]} samples",
+            fix="yield inputs that belong together: as many samples of each",
+        )
     for x in tensors:
         if not x.is_floating_point():
             raise DataError(
@@ -116,10 +119,10 @@ def _need_dtype(x: Tensor, computes: set[torch.dtype]) -> None:
         )
 
 
-def _way_out(found: Sequence[Any], inputs: Sequence[Op]) -> str:
-    if any(isinstance(x, Tensor) and tuple(x.shape) == op.shape for x, op in zip(found, inputs, strict=False)):
+def _way_out(first: Sequence[Any], inputs: Sequence[Op]) -> str:
+    if any(isinstance(x, Tensor) and tuple(x.shape) == op.shape for x, op in zip(first, inputs, strict=False)):
         return "these are single samples; a loader yields batches: torch.utils.data.DataLoader(dataset, batch_size=64)"
-    if any(hasattr(x, "__array__") and not isinstance(x, Tensor) for x in found):
+    if any(hasattr(x, "__array__") and not isinstance(x, Tensor) for x in first):
         return "tensors: torch.from_numpy(x)"
     return "yield the inputs first: x, (x, labels), or {name: x}"
 
@@ -127,9 +130,9 @@ def _way_out(found: Sequence[Any], inputs: Sequence[Op]) -> str:
 def _by_shape(batch: Mapping[str, Any], inputs: Sequence[Op]) -> list[Tensor]:
     """Return for each input the first value of its shape that is not taken yet."""
     values = [x for x in batch.values() if isinstance(x, Tensor) and x.is_floating_point()]
-    found = []
+    taken = []
     for op in inputs:
         at = next((i for i, x in enumerate(values) if tuple(x.shape[1:]) == op.shape), None)
         if at is not None:
-            found.append(values.pop(at))
-    return found
+            taken.append(values.pop(at))
+    return taken

@@ -108,7 +108,9 @@ def calibrate(
         ([3.0], 2, {'x': Seen(low=-1.0, high=3.0, whole=True, frames=False)})
     """
     if steps < 1 or samples < 1:
-        raise ConstraintError(f"calibrate(steps={steps}, samples={samples}): both must be at least 1")
+        raise ConstraintError(
+            f"calibrate(steps={steps}, samples={samples}): both must be at least 1", fix="steps=16, samples=1024"
+        )
     patterns = {p: r for p, r in rule.items() if p != "*"} if isinstance(rule, Mapping) else {}
     whole = rule.get("*") if isinstance(rule, Mapping) else rule
     base = default_rule(steps) if whole is None else whole
@@ -124,13 +126,13 @@ def calibrate(
     most = max(1, PIECE // max(1, sum(math.prod(op.shape) for op in ops)))
     for xs in feed(graph, batches, samples=samples, most=most):
         n += xs[0].shape[0]
-        found = {id: seen_of(x) for id, x in zip(inputs, xs, strict=True)}
-        ranges = {id: s if id not in ranges else ranges[id].and_(s) for id, s in found.items()}
+        batch = {id: seen_of(x) for id, x in zip(inputs, xs, strict=True)}
+        ranges = {id: s if id not in ranges else ranges[id].and_(s) for id, s in batch.items()}
         for id, a in values(graph, xs, wanted=tuple(reservoirs)).items():
             try:
                 reservoirs[id].add(a)
             except DataError as error:
-                raise DataError(f"{graph[id].where}: {error}") from error
+                raise DataError(f"{graph[id].where}: {error.message}", fix=error.fix or "") from error
     lambdas, dead, notes = {}, dict[str, tuple[int, ...]](), list[str]()
     for op in ops:
         sample = reservoirs[op.id].sample()
@@ -147,20 +149,25 @@ def _chosen(graph: Graph, at: Iterable[str] | None, ties: Collection[Collection[
     ids = dict.fromkeys(neurons(graph) if at is None else at)
     unknown = [id for id in (*ids, *(i for group in ties for i in group)) if id not in ops]
     if unknown:
-        raise ConstraintError(f"calibrate: the graph has no operation {', '.join(map(repr, unknown))}")
+        raise ConstraintError(
+            f"calibrate: the graph has no operation {', '.join(map(repr, unknown))}",
+            fix=f"ids of the graph, such as {', '.join(map(repr, neurons(graph)[:3]))}; at=None takes all neurons",
+        )
     if not ids:
-        raise ConstraintError("calibrate: there is no relu to calibrate")
+        raise ConstraintError(
+            "calibrate: there is no relu to calibrate", fix="put nn.ReLU after the weighted layers and train again"
+        )
     return [ops[id] for id in ids]
 
 
-def _alive(op: Op, found: Tensor, maximum: Tensor) -> tuple[Tensor, tuple[int, ...]]:
+def _alive(op: Op, threshold: Tensor, maximum: Tensor) -> tuple[Tensor, tuple[int, ...]]:
     """Return lambda above 0 and within the clip, and the rows that had none of their own."""
     clip = op.attrs.get("clip")
     clip = math.inf if clip is None else float(clip)
     top = min(float(maximum.max()), clip)
-    silent = tuple(int(i) for i in torch.nonzero(found <= 0).flatten())
-    found = torch.where(found > 0, found, top if top > 0 else 1.0)
-    return found.clamp(max=clip), silent
+    silent = tuple(int(i) for i in torch.nonzero(threshold <= 0).flatten())
+    threshold = torch.where(threshold > 0, threshold, top if top > 0 else 1.0)
+    return threshold.clamp(max=clip), silent
 
 
 def _dead_note(op: Op, silent: tuple[int, ...], rows: int, value: float) -> str:
@@ -185,8 +192,8 @@ def _tie(graph: Graph, lambdas: dict[str, Tensor], ties: Collection[Collection[s
             clip = graph[id].attrs.get("clip")
             if clip is not None and float(shared) > clip:
                 notes.append(
-                    f"W204: {graph[id].where}: shares lambda {float(shared):g} with what it is put beside, and "
-                    f"no longer cuts off at {clip:g}"
+                    f"W204: {graph[id].where}: this ReLU6 is concatenated with a layer of larger activations; both now "
+                    f"use lambda {float(shared):g}, so it clips at {float(shared):g} instead of {clip:g}"
                 )
             lambdas[id] = shared.reshape(1).clone()
     return notes

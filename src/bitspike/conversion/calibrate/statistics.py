@@ -67,7 +67,7 @@ class Reservoir:
 
     def __init__(self, *, per_channel: bool = False, capacity: int = CAPACITY, seed: int | tuple[int, ...] = 0) -> None:
         if capacity < 1:
-            raise ConstraintError(f"Reservoir(capacity={capacity}): at least 1 is needed")
+            raise ConstraintError(f"Reservoir(capacity={capacity}): at least 1 is needed", fix="capacity=1_000_000")
         self.per_channel = per_channel
         self.capacity = capacity
         self._random = np.random.default_rng(seed)
@@ -93,7 +93,10 @@ class Reservoir:
         maximum = x_NCS.amax((0, 2)).double().cpu()
         total = x_NCS.sum((0, 2), dtype=torch.float64).cpu()
         if not bool((maximum.isfinite() & total.isfinite()).all()):
-            raise DataError("a value is NaN or infinite, so it has no place in a statistic")
+            raise DataError(
+                "a value is NaN or infinite, so it has no place in a statistic",
+                fix="look at the weights and at the transforms: the float network itself gives such values",
+            )
         known = self._values is not None
         self._maximum = torch.maximum(self._maximum, maximum) if known else maximum
         self._total = self._total + total if known else total
@@ -130,7 +133,7 @@ class Reservoir:
             DataError: nothing has been added.
         """
         if self._values is None:
-            raise DataError("a statistic of no values at all was asked for")
+            raise DataError("a statistic of no values at all was asked for", fix="add(...) values first")
         return Sample(self._values, self._maximum, self._total / self._count, self._count)
 
 
@@ -154,14 +157,14 @@ def order_statistic(values: Tensor, p: float, *, population: Population = "all")
     """
     check_percent("order_statistic", p)
     check_population("order_statistic", population)
-    found = []
+    percentiles = []
     for row in values:
         counted = row[row != 0] if population == "nonzero" else row
         n = counted.numel()
         # 0.999 is no binary number: 99.9 per cent of 1000 would come out as 999.0000000000001, and the rank as 1000.
         rank = min(n, math.ceil(Fraction(str(p)) * n / 100))
-        found.append(counted.kthvalue(rank).values.double() if n else row.new_zeros((), dtype=torch.float64))
-    return torch.stack(found)
+        percentiles.append(counted.kthvalue(rank).values.double() if n else row.new_zeros((), dtype=torch.float64))
+    return torch.stack(percentiles)
 
 
 def least_error_threshold(
@@ -214,10 +217,12 @@ def least_error_threshold(
 def check_percent(owner: str, p: float) -> None:
     """Raise ConstraintError unless ``p`` is per cent, above 0 to 100."""
     if not 0 < p <= 100:
-        raise ConstraintError(f"{owner}({p}): a number in per cent, above 0 to 100, is needed")
+        raise ConstraintError(f"{owner}({p}): a number in per cent, above 0 to 100, is needed", fix=f"{owner}(99.9)")
 
 
 def check_population(owner: str, population: str) -> None:
     """Raise ConstraintError unless ``population`` is one of the two words."""
     if population not in get_args(Population):
-        raise ConstraintError(f"{owner}(population={population!r}): allowed are {', '.join(get_args(Population))}")
+        raise ConstraintError(
+            f"{owner}(population={population!r}): allowed are {', '.join(get_args(Population))}", fix="population='all'"
+        )

@@ -119,12 +119,14 @@ class MSEThreshold(ThresholdRule):
     per_channel: bool = False
 
     def __post_init__(self) -> None:
-        if self.candidates < 2:
-            raise ConstraintError(f"MSEThreshold(candidates={self.candidates}): at least 2 are needed")
-        if not 0 < self.smallest < 1:
-            raise ConstraintError(f"MSEThreshold(smallest={self.smallest}): a share above 0 and below 1 is needed")
-        if not 0 <= self.initial < 1:
-            raise ConstraintError(f"MSEThreshold(initial={self.initial}): a share from 0 to below 1 is needed")
+        for name, fits, needed in (
+            ("candidates", self.candidates >= 2, "at least 2 are needed"),
+            ("smallest", 0 < self.smallest < 1, "a share above 0 and below 1 is needed"),
+            ("initial", 0 <= self.initial < 1, "a share from 0 to below 1 is needed"),
+        ):
+            if not fits:
+                default = self.__dataclass_fields__[name].default
+                raise ConstraintError(f"MSEThreshold({name}={getattr(self, name)}): {needed}", fix=f"{name}={default}")
 
     @property
     def statistic(self) -> str:
