@@ -109,7 +109,7 @@ def test_a_region_that_a_skip_enters_too() -> None:
     snn = shown(model, x, steps=4, include=["layer2.1.conv2", "layer2.1.add", "layer2.1.relu#1"])
     assert len(bs.conversion_of(snn).entries(x[:1])) == 2
     net = bs.lower(snn, x[:1])
-    assert net.source["host"].startswith("in front of the spikes: conv1 (convolution); ")
+    assert net.source["host"].startswith("before the spikes: conv1 (convolution); ")
     labels = torch.zeros(6, dtype=torch.long)
     agreement = bs.compare(snn, net, [(x, labels)])
     assert (agreement.spikes, agreement.predictions, agreement.samples) == (1.0, 1.0, 6)

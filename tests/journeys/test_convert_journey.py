@@ -170,7 +170,7 @@ def test_a_folded_normalization_leaves_pixels_to_the_integers(tmp_path: Path, ho
     assert report["agreement"]["spikes"] == 1.0
     entry = bs.load(tmp_path / "run" / "network").input
     assert (entry.grid, entry.shape) == (bs.Grid(1 / 16, 0, 16), (1, 10, 10))  # its border is the mean, not zero
-    border = "in front of the spikes: conv1.pad (a border of 1, 1 around the input: 0.3, codes 5)"
+    border = "before the spikes: conv1.pad (a border of 1, 1 around the input: 0.3, codes 5)"
     assert report["conversion"]["host"] == [border]
     assert bs.load(tmp_path / "run" / "network").source["host"] == border
     assert f"stays real      {border}" in summary(report)
@@ -245,8 +245,8 @@ def test_a_part_is_converted_and_the_rest_stays_real(converted: Path, tmp_path: 
     report = bs.run("digits-convert", set=changes, out=tmp_path / "run")
     assert report["conversion"]["partial"] is True
     assert report["conversion"]["host"] == [
-        *(f"in front of the spikes: {name}" for name in ("conv1 (convolution)", "relu1 (relu)", "pool1 (avg_pool)")),
-        *(f"behind the spikes: {name}" for name in ("pool2 (avg_pool)", "flatten (reshape)", "linear (linear)")),
+        *(f"before the spikes: {name}" for name in ("conv1 (convolution)", "relu1 (relu)", "pool1 (avg_pool)")),
+        *(f"after the spikes: {name}" for name in ("pool2 (avg_pool)", "flatten (reshape)", "linear (linear)")),
     ]
     assert "pool1 (avg_pool)\n  stays real      and 3 operations more, in report.json\n" in summary(report)
     assert report["bits"].keys() == {"conv2"}

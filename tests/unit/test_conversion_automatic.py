@@ -51,7 +51,7 @@ def core(values: int) -> Graph:
 
 
 def decide(asked: Any = "auto", *, values: int = 100, samples: int = 1024, given: bool = False, **choices: Any) -> Any:
-    return choose(asked, core(values), Settings(**choices), given=given, samples=samples)
+    return choose(asked, core(values), Settings(**choices), valued=given, samples=samples)
 
 
 # ---- the choice --------------------------------------------------------------------------------------------------

@@ -203,7 +203,7 @@ def spiking_network(
 
     # Corrections: chosen here, measured layer by layer on a network without them, and built in.
     shifts = saved_shifts(state or {}) if procedure.correct == "auto" else Shifts()
-    choice = choose(procedure.correct, core, settings, given=state is not None, kept=shifts, samples=number)
+    choice = choose(procedure.correct, core, settings, valued=state is not None, kept=shifts, samples=number)
     notes += choice.notes
     if alone and choice.measured:
         notes += ("W206: corrections were measured on the example alone; data=loader would do better",)

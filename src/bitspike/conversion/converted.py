@@ -84,12 +84,12 @@ class Converted(fx.GraphModule):
         self, state_dict: dict[str, Any], prefix: str, metadata: Any, strict: bool, missing_keys: list[str], *more: Any
     ) -> None:
         strip_prefixes(self._modules, state_dict, prefix)
-        found = state_dict.get(f"{prefix}{_KEY}numbers")
-        if found is None or not (
-            torch.equal(found.cpu().double(), numbers_of(self.spiking))
+        numbers = state_dict.get(f"{prefix}{_KEY}numbers")
+        if numbers is None or not (
+            torch.equal(numbers.cpu().double(), numbers_of(self.spiking))
             and _same(saved_shifts(state_dict, prefix=prefix), self.conversion.shifts)
         ):
-            more[-1].append(_OTHER if found is not None else _FLOAT)
+            more[-1].append(_FLOAT if numbers is None else _OTHER)
             state_dict.clear()  # what is refused changes nothing
             state_dict.update(self.state_dict(prefix=prefix))
         for key in [key for key in state_dict if key.startswith(prefix + _KEY)]:
@@ -112,8 +112,8 @@ def _counted(x: Any) -> Any:
 
 def numbers_of(spiking: nn.Module) -> Tensor:
     """Return every number that a spiking network computes with and that is no tensor of its own, float64 [k]."""
-    found = [float(n) for module in spiking.modules() for n in _numbers(module)]
-    return torch.tensor(found, dtype=torch.float64)
+    numbers = [float(n) for module in spiking.modules() for n in _numbers(module)]
+    return torch.tensor(numbers, dtype=torch.float64)
 
 
 def _numbers(module: nn.Module) -> Iterator[float]:
@@ -134,16 +134,16 @@ def _numbers(module: nn.Module) -> Iterator[float]:
 
 
 def plain_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return a state_dict without what wrappers put in front of its names.
+    """Return a state_dict without what wrappers put before its names.
 
     Example:
         >>> list(plain_names({"module.conversion.numbers": torch.zeros(1)}))
         ['conversion.numbers']
     """
-    found = dict(state)
-    if any(f".{_KEY}numbers" in f".{key}" for key in found):  # of a converted network; operations may be named so
-        strip_prefixes((), found, "")
-    return found
+    plain = dict(state)
+    if any(f".{_KEY}numbers" in f".{key}" for key in plain):  # of a converted network; operations may be named so
+        strip_prefixes((), plain, "")
+    return plain
 
 
 def saved_lambdas(state: Mapping[str, Tensor], at: Iterable[str]) -> dict[str, Tensor]:
@@ -173,7 +173,7 @@ def saved_shifts(state: Mapping[str, Tensor], *, prefix: str = "") -> Shifts:
         >>> saved_shifts({"conversion.bias.relu": torch.ones(1)}).bias, saved_shifts({}).weights
         ({'relu': tensor([1.])}, {})
     """
-    found = {
+    shifts = {
         kind.name: {
             key.removeprefix(start): value.detach().cpu()
             for start in [f"{prefix}{_KEY}{kind.name}."]
@@ -182,7 +182,7 @@ def saved_shifts(state: Mapping[str, Tensor], *, prefix: str = "") -> Shifts:
         }
         for kind in fields(Shifts)
     }
-    return Shifts(**found)
+    return Shifts(**shifts)
 
 
 def _shift_entries(shifts: Shifts) -> dict[str, Tensor]:

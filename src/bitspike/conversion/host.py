@@ -1,4 +1,4 @@
-"""What a conversion leaves to the host, in words: everything outside the spiking part, in front of it and behind it."""
+"""What a conversion leaves to the host, in words: everything outside the spiking part, before it and after it."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def host_work(graph: Graph, region: Collection[str], grids: Mapping[str, Grid]) 
         >>> from bitspike.graph.capture.from_module import capture
         >>> graph = capture(nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2), nn.Softmax(1)), zeros(1, 2))
         >>> host_work(graph, {"0", "1", "2"}, {})
-        ('behind the spikes: 3 (Softmax)',)
+        ('after the spikes: 3 (Softmax)',)
     """
-    behind = graph.reach(region)
+    after = graph.reach(region)
     return tuple(
-        f"{'behind' if op.id in behind else 'in front of'} the spikes: {_words(op, grids.get(op.id))}"
+        f"{'after' if op.id in after else 'before'} the spikes: {_words(op, grids.get(op.id))}"
         for op in graph
         if op.id not in region and op.kind not in ("input", "output")
     )
@@ -39,7 +39,7 @@ def _words(op: Op, grid: Grid | None) -> str:
     if op.kind != "pad" or not isinstance(value, Tensor):
         return f"{op.id} ({op.attrs.get('what', op.kind)})"
     before, after = (", ".join(map(str, op.attrs[side])) for side in ("before", "after"))
-    sides = before if before == after else f"{before} in front and {after} behind"
+    sides = before if before == after else f"{before} before and {after} after"
     channels = ", ".join(f"{v:.6g}" for v in value.tolist())
     codes = "" if grid is None else f", codes {', '.join(str(round(v / grid.scale)) for v in value.tolist())}"
     return f"{op.id} (a border of {sides} around the input: {channels}{codes})"

@@ -1,4 +1,4 @@
-"""What a conversion leaves behind: the graph it started from, what was calibrated, what each layer became."""
+"""The record of a conversion: the graph it started from, what was calibrated, what each layer became."""
 
 from __future__ import annotations
 
@@ -59,11 +59,11 @@ class Conversion:
     correction: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        s, found, done = self.settings, self.calibration, self.correction
-        read = f", of {found['samples']} samples" if "samples" in found else ""
+        s, calibration, done = self.settings, self.calibration, self.correction
+        read = f", of {calibration['samples']} samples" if "samples" in calibration else ""
         rows = {
             "network": f"{self.graph.model}, T = {s.steps}, {s.neuron.__name__}, {s.schedule}",
-            "threshold": f"{found.get('statistic', 'given')}{read}",
+            "threshold": f"{calibration.get('statistic', 'given')}{read}",
             "corrected": corrected(done) + (f" ({done['why']})" if "why" in done else ""),
             "others": done.get("others", ""),
             "notes": "; ".join(self.notes),
@@ -88,13 +88,13 @@ class Conversion:
     def entries(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Return what enters the spiking part when the whole network gets ``inputs``."""
         names = [op.id for op in self.core if op.kind == "input"]
-        found = values(self.graph, inputs, wanted=names)
-        return tuple(found[name] for name in names)
+        entries = values(self.graph, inputs, wanted=names)
+        return tuple(entries[name] for name in names)
 
     def packed(self, *inputs: Tensor) -> Tensor:
         """Return the one tensor that the integers of the spiking part read when the whole network gets ``inputs``.
 
-        That is what enters the spiking part; where several tensors do, their codes side by side, [N, all values of a
+        That is what enters the spiking part; where several tensors do, their codes in one row, [N, all values of a
         sample], each on its own grid. What leaves a grid is refused, or clipped and said, as in ``bs.encode``.
         """
         return self.pack(self.entries(*inputs))
@@ -113,7 +113,7 @@ class Conversion:
     def results(self, leaving: Values | Sequence[Values], *inputs: Tensor) -> Any:
         """Return what the whole network returns when its spiking part, wherever it runs, gave these values.
 
-        With ``packed`` in front it is the host's side of a chip: every operation outside the spiking part, once.
+        With ``packed`` before it, it is the host's side of a chip: every operation outside the spiking part, once.
 
         Args:
             leaving: real values [N, ...], one array or tensor for each output of the spiking part, in their order; of
@@ -135,14 +135,17 @@ class Conversion:
             True
         """
         exits = self.core.ops[-1].inputs
-        given = [leaving] if isinstance(leaving, Tensor | np.ndarray) else list(leaving)
-        shapes = [list(value.shape[1:]) for value in given]
+        results = [leaving] if isinstance(leaving, Tensor | np.ndarray) else list(leaving)
+        shapes = [list(value.shape[1:]) for value in results]
         wanted = [list(self.graph[id].shape) for id in exits]
         if shapes != wanted:
             said, needed = (", ".join(map(str, s)) or "nothing" for s in (shapes, wanted))
-            raise ConstraintError(f"results(leaving=...): per sample {said}; what leaves the spiking part is {needed}")
+            raise ConstraintError(
+                f"results(leaving=...): per sample {said}; what leaves the spiking part is {needed}",
+                fix="[bs.decode(output, found[output.id]) for output in net.outputs], found = bs.simulate(...).outputs",
+            )
         like = single(next((x for x in inputs if x.is_floating_point()), torch.empty(0)))
-        known = {id: torch.as_tensor(v).to(like) for id, v in zip(exits, given, strict=True)}
+        known = {id: torch.as_tensor(v).to(like) for id, v in zip(exits, results, strict=True)}
         with torch.no_grad():
             *_, (_, result) = evaluate(self.graph, inputs, known)
         return result
@@ -204,15 +207,15 @@ def conversion_of(network: nn.Module) -> Conversion:
         ConstraintError: it was not made by ``convert``.
     """
     network = unwrapped(network)
-    found = network.__dict__.get("conversion")
-    if not isinstance(found, Conversion):
+    record = network.__dict__.get("conversion")
+    if not isinstance(record, Conversion):
         raise ConstraintError(
             f"{type(network).__name__} was not made by bs.convert", fix="bs.convert(model, example, calibrate=loader)"
         )
-    return found
+    return record
 
 
 def spiking_part(network: nn.Module) -> fx.GraphModule:
-    """Return the spiking part of a converted network: itself, or what stands between its real parts."""
+    """Return the spiking part of a converted network: itself, or the module between its real parts."""
     conversion_of(network)
     return cast(fx.GraphModule, unwrapped(network).__dict__["spiking"])

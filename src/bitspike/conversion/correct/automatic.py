@@ -78,7 +78,7 @@ def choose(
     core: Graph,
     settings: Settings,
     *,
-    given: bool,
+    valued: bool,
     samples: int,
     kept: Shifts | None = None,
 ) -> Choice:
@@ -88,7 +88,7 @@ def choose(
         asked: the argument ``correct``; what it names is done, and ``None`` is nothing.
         core: the float graph of the spiking part.
         settings: of the conversion.
-        given: whether the values of spikes were given, so that there is no calibration.
+        valued: whether the values of spikes were given, so that there is no calibration.
         samples: how many there are to measure on.
         kept: corrections that came with the values.
 
@@ -99,11 +99,11 @@ def choose(
         >>> from bitspike.graph.ir import Op
         >>> relu = Op(id="relu", kind="relu", path="relu", inputs=("x",), shape=(16, 32, 32), attrs={"clip": None})
         >>> core = Graph((relu,), {})
-        >>> str(choose("auto", core, Settings(steps=32), given=False, samples=1024)).partition(",")[0]
+        >>> str(choose("auto", core, Settings(steps=32), valued=False, samples=1024)).partition(",")[0]
         'corrected: least_squares and potential on 256 samples'
-        >>> choose("auto", core, Settings(steps=32), given=False, samples=4).notes[0][:44]
+        >>> choose("auto", core, Settings(steps=32), valued=False, samples=4).notes[0][:44]
         'W209: nothing is corrected: there are 4 samp'
-        >>> choose(None, core, Settings(steps=32), given=False, samples=4).notes
+        >>> choose(None, core, Settings(steps=32), valued=False, samples=4).notes
         ()
     """
     if asked is None:
@@ -116,9 +116,9 @@ def choose(
                 fix="correct=None",
             )
         return Choice(kinds=kinds_of(asked), samples=min(samples, MOST), automatic=False, why=f"correct={asked!r}")
-    if found := [word for word, values in _words(kept) if values]:
-        return Choice(kinds=tuple(found), automatic=False, why="as the state holds them")
-    if given:
+    if words := [word for word, values in _words(kept) if values]:
+        return Choice(kinds=tuple(words), automatic=False, why="as the state holds them")
+    if valued:
         return Choice(why="the values of spikes are given, by hand or by fine-tuning, and stay as they are")
     if settings.schedule == "layerwise":
         return Choice(why="layer by layer no spike comes unevenly")

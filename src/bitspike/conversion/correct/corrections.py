@@ -48,7 +48,7 @@ class CorrectedLayer(Protocol):
         ...
 
     def read(self) -> Tensor:
-        """Return the value that is corrected, in real units: bias [C], or initial potential [C] or [C, ...]."""
+        """Return the value that is corrected, in real units: bias [C], or initial potential [C]."""
         ...
 
     def write(self, value: Tensor) -> None:
@@ -84,36 +84,30 @@ def bias_delta(reference: Tensor, decoded: Tensor) -> Tensor:
         [0.5, -0.25]
     """
     _same(reference, decoded)
-    return _by_channel(reference.double() - decoded.double())
+    return (reference.double() - decoded.double()).transpose(0, 1).flatten(1).mean(1)
 
 
-def potential_delta(reference: Tensor, decoded: Tensor, *, steps: int, per_neuron: bool = False) -> Tensor:
+def potential_delta(reference: Tensor, decoded: Tensor, *, steps: int) -> Tensor:
     """Return what an initial potential lacks: ``T`` times what the bias would lack, float64 [C].
 
     Args:
         reference: [N, C, ...].
         decoded: of the same shape.
         steps: T.
-        per_neuron: one for every place, [C, ...], as hardware with a preset per neuron allows.
 
     Example:
         >>> potential_delta(torch.tensor([[1.0]]), torch.tensor([[0.75]]), steps=4).tolist()
         [1.0]
     """
-    _same(reference, decoded)
-    difference = reference.double() - decoded.double()
-    return steps * (difference.mean(0) if per_neuron else _by_channel(difference))
-
-
-def _by_channel(x: Tensor) -> Tensor:
-    return x.transpose(0, 1).flatten(1).mean(1)
+    return steps * bias_delta(reference, decoded)
 
 
 def _same(reference: Tensor, decoded: Tensor) -> None:
     if reference.shape != decoded.shape or reference.dim() < 2 or not reference.numel():
         raise ConstraintError(
             f"a reference of {list(reference.shape)} and decoded activations of {list(decoded.shape)}: needed are two "
-            "of [N, C, ...] with at least one sample"
+            "of [N, C, ...] with at least one sample",
+            fix="measure both on the same samples, batch first",
         )
 
 
@@ -147,7 +141,7 @@ def correct(
         ConstraintError: ``passes`` is below 1, or shapes differ.
     """
     if passes < 1:
-        raise ConstraintError(f"correct(passes={passes}): at least 1 is needed")
+        raise ConstraintError(f"correct(passes={passes}): at least 1 is needed", fix="passes=1")
     every, done = list(layers), []
     for _ in range(passes):
         for layer in every:
@@ -173,7 +167,7 @@ def calibrate_weight(
     steps: int,
     initial: float = 0.5,
     quantize: Callable[[Tensor], Tensor] | None = None,
-    beside: Tensor | None = None,
+    added: Tensor | None = None,
     iterations: int = 500,
     batch: int = 32,
     lr: float = 1e-3,
@@ -181,7 +175,7 @@ def calibrate_weight(
 ) -> Tensor:
     """Return weights with which a layer's quantized output comes closer to the float network's.
 
-        W* = argmin |Q(apply(r, q(W), b) + beside) - a_ref|^2
+        W* = argmin |Q(apply(r, q(W), b) + added) - a_ref|^2
         Q(y) = threshold floor(clamp(T y / threshold + initial, 0, T)) / T
 
     by Adam with a cosine to 0. The error on all samples is measured now and then, and the best weights win: those
@@ -197,7 +191,7 @@ def calibrate_weight(
         steps: T.
         initial: potential before the first step as a share of the threshold.
         quantize: q with its gradient, such as ``Uniform(4).quantize``; None leaves weights real.
-        beside: [N, C, ...] what else the neurons add up, such as a shortcut.
+        added: [N, C, ...] what else the neurons add up, such as a shortcut.
         iterations: optimizer steps, at least 1.
         batch: samples per step.
         lr: learning rate in units of the root mean square of the weights.
@@ -212,7 +206,10 @@ def calibrate_weight(
         True
     """
     if iterations < 1 or batch < 1:
-        raise ConstraintError(f"calibrate_weight(iterations={iterations}, batch={batch}): both must be at least 1")
+        raise ConstraintError(
+            f"calibrate_weight(iterations={iterations}, batch={batch}): both must be at least 1",
+            fix="iterations=500, batch=32",
+        )
     x, y = inputs[:SAMPLES].detach(), reference[:SAMPLES].detach()
     b = None if bias is None else bias.detach()
     top, through = threshold.detach().to(weight), quantize or (lambda w: w)
@@ -220,7 +217,7 @@ def calibrate_weight(
 
     def miss(w: Tensor, at: Tensor | slice) -> Tensor:
         charge = apply(x[at], through(w), b)
-        charge = charge if beside is None else charge + beside[at]
+        charge = charge if added is None else charge + added[at]
         return (clip_floor_shift(charge, top, steps, initial) - y[at]).square().mean()
 
     def whole(w: Tensor) -> float:
@@ -240,7 +237,7 @@ def calibrate_weight(
         optimizer.step()
         schedule.step()
         if (i + 1) % max(1, iterations // 10) == 0 or i + 1 == iterations:
-            found = whole(w)
-            if found < least:
-                best, least = w.detach().clone(), found
+            error = whole(w)
+            if error < least:
+                best, least = w.detach().clone(), error
     return best

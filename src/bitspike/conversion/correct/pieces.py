@@ -1,4 +1,4 @@
-"""Run a spiking network from neuron to neuron, a few samples at a time: only what neurons send is held, in bytes."""
+"""Run a spiking network from neuron to neuron, a few samples at a time: only what neurons send is kept, in bytes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Pieces:
         self.network = network
         self.dtype = next((x.dtype for x in entering if x.is_floating_point()), torch.float32)
         placeholders = [n for n in network.graph.nodes if n.op == "placeholder"]
-        self.held: dict[fx.Node, Tensor] = dict(zip(placeholders, entering, strict=True))
+        self.sent: dict[fx.Node, Tensor] = dict(zip(placeholders, entering, strict=True))
         self.sending = [n for n in network.graph.nodes if self._sends(n)]
 
     def of(self, node: fx.Node, size: int) -> Iterator[Tensor]:
@@ -47,24 +47,24 @@ class Pieces:
         """Return the mean over time of what a node gives, [N, ...]; ``shape`` is that of one sample."""
         return torch.cat([part.mean(0) for part in self.of(node, math.prod(shape))])
 
-    def hold(self, node: fx.Node, spikes: Tensor) -> None:
+    def keep(self, node: fx.Node, spikes: Tensor) -> None:
         """Remember what a node of ``sending`` sent, [T, N, ...], and forget what nobody reads any more."""
-        self.held[node] = spikes
+        self.sent[node] = spikes
         later = self.sending[self.sending.index(node) + 1 :]
         read = {source for n in later for source in self._sources(n)}
-        self.held = {n: x for n, x in self.held.items() if n in read}
+        self.sent = {n: x for n, x in self.sent.items() if n in read}
 
     def _sources(self, node: fx.Node) -> set[fx.Node]:
-        """Return what has to be held when a node is computed."""
-        found, left, seen = set(), list(node.all_input_nodes), set()
+        """Return what has to be kept when a node is computed."""
+        sources, left, seen = set(), list(node.all_input_nodes), set()
         while left:
             n = left.pop()
             if n.op == "placeholder" or self._sends(n):
-                found.add(n)
+                sources.add(n)
             elif n not in seen:
                 seen.add(n)
                 left += n.all_input_nodes
-        return found
+        return sources
 
     def _sends(self, node: fx.Node) -> bool:
         """Tell whether a node has a state or draws at random, so that it is computed once."""
@@ -73,18 +73,18 @@ class Pieces:
     def _value(self, node: fx.Node, rows: slice, known: dict[fx.Node, Tensor]) -> Tensor:
         if node in known:
             return known[node]
-        if node in self.held:
-            held = self.held[node]
-            made = held[rows] if node.op == "placeholder" else held[:, rows].to(self.dtype)
+        if node in self.sent:
+            sent = self.sent[node]
+            value = sent[rows] if node.op == "placeholder" else sent[:, rows].to(self.dtype)
         else:
             args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: self._value(n, rows, known))
             if node.op == "call_module":
-                made = self.modules[str(node.target)](*args, **kwargs)
+                value = self.modules[str(node.target)](*args, **kwargs)
             else:
                 assert node.op == "call_function", f"{node.op} {node.name}"
-                made = cast(Any, node.target)(*args, **kwargs)
-        known[node] = made
-        return made
+                value = cast(Any, node.target)(*args, **kwargs)
+        known[node] = value
+        return value
 
 
 class Currents:
@@ -114,8 +114,8 @@ class Currents:
         return self.shape[0]
 
 
-class Layer:
-    """One neuron with the current that reaches it, as ``graph.correct`` measures and changes it.
+class MeasuredNeuron:
+    """One neuron with the current that reaches it, as a layer that :func:`correct` measures and changes.
 
     ``grain`` is what one count of its synaptic sum is in the torch network; a ``burst`` brings all charge at once.
     """
@@ -147,7 +147,9 @@ class Layer:
 
     def _fired(self, current: Tensor) -> Tensor:
         if self.wanted.shape[1:] != current.shape[2:]:
-            raise ConversionError(f"{self.id}: measures {list(self.wanted.shape)} against {list(current.shape[1:])}")
+            raise ConversionError(
+                f"{self.id}: measures {list(self.wanted.shape)} against {list(current.shape[1:])}", fix="correct=None"
+            )
         real = self.grain / self.report.unit.view(-1, *[1] * self.places)
         bias, initial = ((self.added(kind) * real).to(current) for kind in ("bias", "potential"))
         current = current.clone()

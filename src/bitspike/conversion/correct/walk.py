@@ -1,4 +1,4 @@
-"""Measure a spiking network layer by layer and find what its neurons lack: the corrections of ``graph.correct``.
+"""Measure a spiking network layer by layer and find what its neurons lack: the corrections of :mod:`.corrections`.
 
     light      bias                       with thresholds of least squared error
     advanced   weights, then potential    with thresholds of least squared error
@@ -26,7 +26,7 @@ from bitspike.conversion.build.units import codes_of, steps_of
 from bitspike.conversion.calibrate.feed import feed
 from bitspike.conversion.correct.corrections import bias_delta, calibrate_weight, correct, error_of, potential_delta
 from bitspike.conversion.correct.least_squares import refit
-from bitspike.conversion.correct.pieces import Currents, Layer, Pieces
+from bitspike.conversion.correct.pieces import Currents, MeasuredNeuron, Pieces
 from bitspike.conversion.result import Conversion
 from bitspike.conversion.settings import PIPELINES, Corrections, Kind
 from bitspike.errors import ConstraintError
@@ -40,7 +40,7 @@ INACTIVE = 0.1
 """What a value counts in the least squares where neither network fires: there it only has to stay below zero."""
 
 
-def kinds_of(given: Corrections) -> tuple[Kind, ...]:
+def kinds_of(asked: Corrections) -> tuple[Kind, ...]:
     """Return what is corrected in each layer, in order.
 
     Raises:
@@ -50,16 +50,15 @@ def kinds_of(given: Corrections) -> tuple[Kind, ...]:
         >>> kinds_of("advanced"), kinds_of("bias")
         (('weights', 'potential'), ('bias',))
     """
-    several = isinstance(given, list | tuple)
-    found = tuple(given) if several else PIPELINES.get(str(given), (given,))
-    if wrong := [kind for kind in found if kind not in get_args(Kind)]:
-        kinds = ", ".join(map(repr, get_args(Kind)))
+    kinds = tuple(asked) if isinstance(asked, list | tuple) else PIPELINES.get(str(asked), (asked,))
+    if wrong := [kind for kind in kinds if kind not in get_args(Kind)]:
+        words = ", ".join(map(repr, get_args(Kind)))
         raise ConstraintError(
-            f"convert(correct={given!r}): {wrong[0]!r} is no correction",
-            fix=f"one of {kinds}, or several of them in a tuple; alone also 'light', 'advanced', 'auto' for what is "
+            f"convert(correct={asked!r}): {wrong[0]!r} is no correction",
+            fix=f"one of {words}, or several of them in a tuple; alone also 'light', 'advanced', 'auto' for what is "
             "chosen by itself, and None for nothing",
         )
-    return cast(tuple[Kind, ...], found)
+    return cast(tuple[Kind, ...], kinds)
 
 
 @torch.no_grad()
@@ -93,30 +92,31 @@ class _Walk:
     """Goes through a spiking network once; each neuron is corrected before it fires for good.
 
     When weights have changed the network is built again, and what lies between the neurons before and this one is
-    computed with the new modules; what lies behind it reads the new values of spikes.
+    computed with the new modules; what lies after it reads the new values of spikes.
     """
 
     def __init__(
-        self, conversion: Conversion, found: tuple[Tensor, ...], kinds: tuple[Kind, ...], passes: int, seed: int
+        self, conversion: Conversion, inputs: tuple[Tensor, ...], kinds: tuple[Kind, ...], passes: int, seed: int
     ) -> None:
         self.conversion, self.core = conversion, conversion.core
         self.kinds, self.passes, self.seed = kinds, passes, seed
         self.shifts = Shifts(bias={}, initial={}, weights={})
         self.built = self._build()
-        self.pieces = Pieces(self.built.network, found, samples=len(found[0]), steps=conversion.settings.steps)
+        self.pieces = Pieces(self.built.network, inputs, samples=len(inputs[0]), steps=conversion.settings.steps)
         self.nodes = {n.name: n for n in self.built.network.graph.nodes}
         self.ids = {module_name(id): id for id, report in self.built.layers.items() if report.kind == "neuron"}
-        self.wanted = values(self.core, found, wanted=[self.built.layers[id].source for id in self.ids.values()])
+        self.wanted = values(self.core, inputs, wanted=[self.built.layers[id].source for id in self.ids.values()])
         self.entering = entries(self.core)
 
     def _build(self) -> Built:
+        # Biases and potentials stay out: a measured neuron adds them itself, so that trying one needs no new network.
         c = self.conversion
-        return build(self.core, c.lambdas, c.grids, c.settings, replace(self.shifts, bias={}, initial={}))
+        return build(self.core, c.lambdas, c.grids, c.settings, Shifts(weights=self.shifts.weights))
 
     def run(self) -> None:
         for n in self.pieces.sending:
             id = self.ids.get(str(n.target))
-            self.pieces.hold(n, self._sent(n) if id is None else self._corrected(n, id))
+            self.pieces.keep(n, self._sent(n) if id is None else self._corrected(n, id))
 
     def _sent(self, n: fx.Node) -> Tensor:
         """Return the spikes of what is not corrected: random ones of the input, and neurons of pools."""
@@ -132,16 +132,16 @@ class _Walk:
             layer.kind = kind
             delta = bias_delta if kind == "bias" else partial(potential_delta, steps=self.conversion.settings.steps)
             correct([layer], delta, passes=self.passes)
-        for found, kind in ((self.shifts.bias, "bias"), (self.shifts.initial, "potential")):
+        for shifts, kind in ((self.shifts.bias, "bias"), (self.shifts.initial, "potential")):
             if bool(layer.shifts[kind].any()):
-                cast(dict[str, Tensor], found)[id] = layer.shifts[kind]
+                cast(dict[str, Tensor], shifts)[id] = layer.shifts[kind]
         return layer.spikes()
 
-    def _layer(self, n: fx.Node, id: str) -> Layer:
+    def _layer(self, n: fx.Node, id: str) -> MeasuredNeuron:
         """Return a neuron with its current as they stand."""
         report, s = self.built.layers[id], self.conversion.settings
         source = self.wanted[report.source]
-        return Layer(
+        return MeasuredNeuron(
             self.pieces.modules[str(n.target)], report, Currents(self.pieces, n.all_input_nodes[0], source.shape),
             source, grain=2.0**-report.exponent / (s.steps if self.built.charges[id].split else 1),
             burst=s.schedule == "layerwise",
@@ -149,19 +149,19 @@ class _Walk:
 
     # Weights
 
-    def _changed(self, n: fx.Node, id: str, layer: Layer, kind: Kind) -> Layer:
+    def _changed(self, n: fx.Node, id: str, layer: MeasuredNeuron, kind: Kind) -> MeasuredNeuron:
         """Change the weights of each branch; those that bring the neuron no closer are not taken."""
         for index, branch in enumerate(self.built.charges[id].branches):
-            before, held = error_of(layer.wanted, layer.decoded()), self.shifts
-            found, bias = (self._refitted if kind == "least_squares" else self._weights)(id, index, layer)
-            self.shifts = replace(held, weights={**held.weights, branch.op.id: found})
-            self._rebuild()
+            before, old = error_of(layer.wanted, layer.decoded()), self.shifts
+            weight, bias = (self._refitted if kind == "least_squares" else self._descended)(id, index, layer)
+            self.shifts = replace(old, weights={**old.weights, branch.op.id: weight})
+            self._rebuild()  # other weights have another unit, and with it another threshold
             changed = self._layer(n, id)
             changed.shifts = {**layer.shifts, "bias": layer.shifts["bias"] + bias}
             if error_of(changed.wanted, changed.decoded()) <= before:
                 layer = changed
             else:
-                self.shifts = held
+                self.shifts = old
                 self._rebuild()
         return layer
 
@@ -170,13 +170,14 @@ class _Walk:
         self.built = self._build()
         self.pieces.modules = dict(self.built.network.named_modules())
 
-    def _weights(self, id: str, index: int, layer: Layer) -> tuple[Tensor, Tensor]:
-        """Return better weights for one branch of a neuron, and nothing to add to its bias."""
+    def _descended(self, id: str, index: int, layer: MeasuredNeuron) -> tuple[Tensor, Tensor]:
+        """Return weights of one branch after gradient descent on the rounded output, and nothing to add to its bias."""
         s, charge = self.conversion.settings, self.built.charges[id]
         branch, part, factor = charge.branches[index], charge.weighted[index], charge.factors[index]
         weight = self._weight(branch.op)
 
         def rounded(w: Tensor) -> Tensor:
+            """Return the weights that the builder would make of these; the gradient passes straight through."""
             mine = replace(part, current=w.detach().double().cpu() * factor)
             parts = [*charge.weighted[:index], mine, *charge.weighted[index + 1 :]]
             _, steps = steps_of(
@@ -191,15 +192,15 @@ class _Walk:
             return self._added(branch, x, {"weight": w})
 
         x = self._real(branch.op.inputs[0])
-        beside = self._computed(self.core[layer.report.source]) - added(x, weight, None)
-        beside = beside + layer.added("bias").to(beside)
-        found = calibrate_weight(
+        others = self._computed(self.core[layer.report.source]) - added(x, weight, None)  # of the neuron's branches
+        others = others + layer.added("bias").to(others)
+        better = calibrate_weight(
             weight, None, x, layer.wanted, added, threshold=layer.report.value, steps=s.steps, initial=s.initial,
-            quantize=rounded, beside=beside, seed=self.seed,
+            quantize=rounded, added=others, seed=self.seed,
         )  # fmt: skip
-        return found, torch.zeros_like(layer.shifts["bias"])
+        return better, torch.zeros_like(layer.shifts["bias"])
 
-    def _refitted(self, id: str, index: int, layer: Layer) -> tuple[Tensor, Tensor]:
+    def _refitted(self, id: str, index: int, layer: MeasuredNeuron) -> tuple[Tensor, Tensor]:
         """Return the weights of one branch with which the neuron's sum is closest to the float network's."""
         branch, source = self.built.charges[id].branches[index], layer.report.source
         x, weight, wanted = self._real(branch.op.inputs[0]), self._weight(branch.op), self.wanted[source]
@@ -207,7 +208,7 @@ class _Walk:
         now = now + layer.added("bias").to(now)
         share = torch.where(torch.maximum(wanted, now) > 0, 1.0, INACTIVE)
         bias = getattr(self.core.module_of(branch.op), "bias", None)
-        silent = {} if bias is None else {"bias": torch.zeros_like(bias)}
+        silent = {} if bias is None else {"bias": torch.zeros_like(bias)}  # linear in the weights alone
         dw, db = refit(
             weight,
             wanted - now,
@@ -238,15 +239,14 @@ class _Walk:
             return self._computed(self.core[id])
         name, value = self.built.wires[id]
         rate = self.pieces.mean(self.nodes[name], self.core[id].shape)
+        # A split input comes as its T-th part at every step, so that its mean is the T-th part too.
         parted = self.conversion.settings.coding == "split" and id in self.entering
         return (rate * self.conversion.settings.steps if parted else rate) * value.to(rate)
 
     def _computed(self, op: Op) -> Tensor:
-        """Return what an operation computes of the real values in front of it."""
+        """Return what an operation computes of the real values before it."""
         sources = [self._real(i) for i in op.inputs]
         if op.kind in WEIGHTED:
-            made = functional_call(self._module(op), {"weight": self._weight(op)}, tuple(sources))
-        else:
-            function, args, kwargs = expression(op, sources)
-            made = function(*args, **kwargs)
-        return cast(Tensor, made)
+            return cast(Tensor, functional_call(self._module(op), {"weight": self._weight(op)}, tuple(sources)))
+        function, args, kwargs = expression(op, sources)
+        return cast(Tensor, function(*args, **kwargs))

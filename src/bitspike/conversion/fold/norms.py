@@ -84,23 +84,23 @@ def _after(draft: Draft, first: Op, gain: Tensor, shift: Tensor) -> list[Share] 
     real = draft.wires()[first.inputs[0]] == "real" and bool((gain != 0).all())
 
     def readers_of(id: str, gain: Tensor, shift: Tensor) -> list[Share] | None:
-        found = []
+        shares = []
         for op in draft.readers(id):
             if op.kind in WEIGHTED:
                 layer = draft.layers[op.id]
                 bordered = (any(padding_of(layer)) or is_transposed(layer)) and bool(shift.any())
                 fits = not bordered or (real and not is_transposed(layer))
-                found.append([Share(op, gain, shift)] if fits else None)
+                shares.append([Share(op, gain, shift)] if fits else None)
             elif op.kind == "pad" and real and ("value" in op.attrs or bool(shift.any())):
                 around = len(op.attrs["before"]) < len(op.shape)  # channels themselves are not padded
                 rest = readers_of(op.id, gain, shift)
-                found.append([Share(op, gain, shift), *rest] if around and rest is not None else None)
+                shares.append([Share(op, gain, shift), *rest] if around and rest is not None else None)
             elif op.kind == "reshape" and len(op.shape) == 1:  # all places of a channel follow each other
                 each = op.shape[0] // len(gain)
-                found.append(readers_of(op.id, gain.repeat_interleave(each), shift.repeat_interleave(each)))
+                shares.append(readers_of(op.id, gain.repeat_interleave(each), shift.repeat_interleave(each)))
             else:
-                found.append(readers_of(op.id, gain, shift) if _commutes(draft, op, gain, shift) else None)
-        return _joined(found) if found else None
+                shares.append(readers_of(op.id, gain, shift) if _commutes(draft, op, gain, shift) else None)
+        return _joined(shares) if shares else None
 
     shares = readers_of(first.id, gain, shift)
     return shares if shares is None or _padded_alike(draft, shares) else None

@@ -7,8 +7,8 @@ and 2 f steps between the centers of two values:
     f = 2    y[i] = (u[i-1] + 2 u[i] + u[i+1]) / 4        f = 3    y[i] = (u[i-1] + u[i] + u[i+1]) / 3
 
 Beyond the border the outermost value goes on, which is one more repetition. So every weight is 1: the operation becomes
-repetitions, slices, joins and average pools, whose sums are whole numbers of spikes and whose divisor the next layer's
-unit carries. Nothing is rounded, there is no further neuron unless pools have neurons (``average_pool="neuron"``), and
+repetitions, slices, concatenations and average pools, whose sums are whole numbers of spikes and whose divisor the next
+layer's unit carries. Nothing is rounded, there is no further neuron unless pools have neurons (``average_pool="neuron"``), and
 what a chip counts is the pool's window.
 """
 
@@ -36,37 +36,37 @@ def spell_out(graph: Graph) -> Graph:
         ['upsample', 'transpose', 'slice', 'slice', 'concat']
     """
     kinds, entering = wires(graph), entries(graph)
-    made: list[Op] = []
+    ops: list[Op] = []
     for op in graph:
         spelt = op.kind == "upsample" and op.attrs["mode"] == "bilinear" and not op.attrs["align_corners"]
         if spelt and (kinds[op.inputs[0]] == "rectified" or op.inputs[0] in entering):
-            made += _sums(op)
+            ops += _sums(op)
         else:
-            made.append(op)
-    return Graph(tuple(made), graph.modules, graph.model) if len(made) > len(graph.ops) else graph
+            ops.append(op)
+    return Graph(tuple(ops), graph.modules, graph.model) if len(ops) > len(graph.ops) else graph
 
 
 def _sums(op: Op) -> list[Op]:
     """Return the operations that an upsampling stands for; the last has its id."""
     factors, shape, ones = op.attrs["factors"], op.shape, (1,) * len(op.attrs["factors"])
-    made = [replace(op, id=f"{op.id}.repeat", attrs={"mode": "nearest", "factors": factors, "align_corners": False})]
-    order = list(range(len(shape)))  # where the axes of a sample are
+    parts = [replace(op, id=f"{op.id}.repeat", attrs={"mode": "nearest", "factors": factors, "align_corners": False})]
+    order = list(range(len(shape)))  # where the axes of a sample are: only the first can be sliced and concatenated
 
     def put(name: str, **changes: object) -> Op:
-        inputs = changes.pop("inputs", (made[-1].id,))
-        made.append(replace(op, id=f"{op.id}.{name}", inputs=inputs, **changes))  # type: ignore[arg-type]
-        return made[-1]
+        inputs = changes.pop("inputs", (parts[-1].id,))
+        parts.append(replace(op, id=f"{op.id}.{name}", inputs=inputs, **changes))  # type: ignore[arg-type]
+        return parts[-1]
 
     def turn(wanted: list[int], name: str) -> None:
         axes = tuple(order.index(axis) for axis in wanted)
-        put(name, kind="transpose", attrs={"axes": axes}, shape=tuple(made[-1].shape[axis] for axis in axes))
+        put(name, kind="transpose", attrs={"axes": axes}, shape=tuple(parts[-1].shape[axis] for axis in axes))
         order[:] = wanted
 
     for axis, factor in enumerate(factors, 1):
         if factor == 1:
             continue
         turn([axis, *(a for a in order if a != axis)], f"turn{axis}")
-        inner, border = made[-1], factor // 2
+        inner, border = parts[-1], factor // 2
         size, *rest = inner.shape
         ends = {"first": (0, border), "last": (size - border, size)}
         first, last = (
@@ -79,10 +79,10 @@ def _sums(op: Op) -> list[Op]:
     turn(list(range(len(shape))), "back")
     pools = [factors] + [tuple(2 if f % 2 == 0 else 1 for f in factors)] * any(f % 2 == 0 for f in factors)
     for number, kernel in enumerate(pools, 1):
-        inside = tuple(n - k + 1 for n, k in zip(made[-1].shape[1:], kernel, strict=True))
+        inside = tuple(n - k + 1 for n, k in zip(parts[-1].shape[1:], kernel, strict=True))
         attrs = {"kernel": kernel, "stride": ones, "padding": (0,) * len(ones), "ceil_mode": False}
         put("sum", kind="avg_pool", attrs=attrs | {"count_include_pad": True}, shape=(shape[0], *inside))
         if number == len(pools):
-            made[-1] = replace(made[-1], id=op.id)
-    assert made[-1].shape == shape, (made[-1].shape, shape)
-    return made
+            parts[-1] = replace(parts[-1], id=op.id)
+    assert parts[-1].shape == shape, (parts[-1].shape, shape)
+    return parts

@@ -31,13 +31,13 @@ def core_of(graph: Graph, region: Collection[str]) -> Graph:
         [('x', 'input', ()), ('a', 'relu', ('x',)), ('output', 'output', ('a',))]
     """
     inside = [op for op in graph if op.id in region and op.kind not in ("input", "output")]
-    held = {op.id for op in inside}
-    entries = dict.fromkeys(i for op in inside for i in op.inputs if i not in held)
+    ids = {op.id for op in inside}
+    entries = dict.fromkeys(i for op in inside for i in op.inputs if i not in ids)
     inputs = [
         Op(id=id, kind="input", path=graph[id].path, shape=graph[id].shape, attrs={"index": n})
         for n, id in enumerate(entries)
     ]
-    exits = tuple(exits_of(graph, held))
+    exits = tuple(exits_of(graph, ids))
     output = Op(id="output", kind="output", path="", inputs=exits, attrs={"structure": _structure(len(exits))})
     used = {op.module for op in inside if op.module is not None}
     return Graph((*inputs, *inside, output), {k: m for k, m in graph.modules.items() if k in used}, graph.model)
@@ -69,9 +69,9 @@ def _structure(results: int) -> TreeSpec:
 
 def replaced(graph: Graph, region: Collection[str], core: nn.Module) -> Graph:
     """Return the whole graph with one operation, the module ``core``, in the place of a region."""
-    held = {op.id for op in graph if op.id in region and op.kind not in ("input", "output")}
-    exits = exits_of(graph, held)
-    entries = tuple(dict.fromkeys(i for op in graph if op.id in held for i in op.inputs if i not in held))
+    inside = {op.id for op in graph if op.id in region and op.kind not in ("input", "output")}
+    exits = exits_of(graph, inside)
+    entries = tuple(dict.fromkeys(i for op in graph if op.id in inside for i in op.inputs if i not in inside))
     call = Op(
         id=CORE, kind="host", path=CORE, inputs=entries, attrs={"call": core, "what": "spiking network"}, module=CORE
     )
@@ -84,14 +84,14 @@ def replaced(graph: Graph, region: Collection[str], core: nn.Module) -> Graph:
         for n, id in enumerate(exits)
     ]  # fmt: skip
     last = max(n for n, op in enumerate(graph.ops) if op.id in entries) if entries else 0
-    before = [op for op in graph.ops[: last + 1] if op.id not in held]
-    behind = [op for op in graph.ops[last + 1 :] if op.id not in held]
-    # What stands between the entries may itself not need the core; what needs it stands behind all of its entries.
+    before = [op for op in graph.ops[: last + 1] if op.id not in inside]
+    rest = [op for op in graph.ops[last + 1 :] if op.id not in inside]
+    # What stands between the entries may itself not need the core; what needs it comes after all of its entries.
     needs = set(exits) | graph.reach(exits)
     late = [op for op in before if op.id in needs]
     before = [op for op in before if op.id not in needs]
-    modules = {k: m for k, m in graph.modules.items() if any(op.module == k for op in graph if op.id not in held)}
-    ops = (*before, call, *results, *late, *behind)
+    modules = {k: m for k, m in graph.modules.items() if any(op.module == k for op in graph if op.id not in inside)}
+    ops = (*before, call, *results, *late, *rest)
     return Graph(ops, {**modules, CORE: core}, graph.model)
 
 

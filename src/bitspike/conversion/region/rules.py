@@ -136,7 +136,7 @@ class _Check:
         # A product or a shape that no layer has, before a relu that could have become a neuron.
         return any(other.kind == "relu" for other in self.graph if other.id in self.graph.reach({op.id}))
 
-    def _violation(self, code: str, op: Op, found: str, allowed: str, *fixes: str) -> Violation:
+    def _violation(self, code: str, op: Op, fact: str, allowed: str, *fixes: str) -> Violation:
         stay = self._stay_real(op)
         fixes = fixes if stay is None else (*fixes, stay)
         return Violation(
@@ -145,7 +145,7 @@ class _Check:
             call=op.call,
             line=op.line,
             rule=_RULES[code],
-            found=found,
+            found=fact,
             allowed=allowed,
             fixes=fixes or ("replace it with layers that convert: weights and ReLU, pools, sums, concatenations",),
         )
