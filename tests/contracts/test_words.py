@@ -18,6 +18,7 @@ SOURCE = Path(__file__).parents[2] / "src" / "bitspike"
 CLEAN = (
     "analysis",
     "cli",
+    "conversion",
     "data",
     "digests",
     "errors",
