@@ -8,8 +8,8 @@ and 2 f steps between the centers of two values:
 
 Beyond the border the outermost value goes on, which is one more repetition. So every weight is 1: the operation becomes
 repetitions, slices, concatenations and average pools, whose sums are whole numbers of spikes and whose divisor the next
-layer's unit carries. Nothing is rounded, there is no further neuron unless pools have neurons (``average_pool="neuron"``), and
-what a chip counts is the pool's window.
+layer's unit carries. Nothing is rounded, there is no further neuron unless pools have neurons
+(``average_pool="neuron"``), and what a chip counts is the pool's window.
 """
 
 from __future__ import annotations
