@@ -124,7 +124,7 @@ def pool(draft: Draft, node: Pool) -> list[str]:
     if isinstance(node, CountMaxPool):
         bounds, size = draft.bounds[node.id].state, math.prod(source.shape)
         low, counts, largest, read = bounds[0], f"counts_{symbol}", f"largest_{symbol}", f"s->counts_{symbol}"
-        stored = draft.member(bounds, counts, size, f"running counts that {plain(node.path)} reads")
+        stored = draft.member(bounds, counts, size, f"running counts in front of {plain(node.path)}")
         draft.member(bounds, largest, math.prod(node.shape), f"largest counts of {plain(node.path)} so far")
         draft.resets += [f"memset(s->{name}, 0, sizeof s->{name});" for name in (counts, largest)]
         before = [f"    for (i = 0; i < {size}; i++) s->{counts}[i] = ({stored})(s->{counts}[i] + x0[i]);"]

@@ -39,6 +39,11 @@ class Scheme(ABC):
         """All codes, ascending; None where every integer from ``low`` to ``high`` is one."""
         return None
 
+    @property
+    def symmetric(self) -> bool:
+        """Tell whether the grid is its own mirror image."""
+        return self.low == -self.high
+
     @abstractmethod
     def project(self, w: Tensor, axis: int) -> tuple[Tensor, Tensor]:
         """Return the codes as whole floats of the shape of ``w``, and the step, which broadcasts against them.
