@@ -119,6 +119,7 @@ class _Builder:
         except NotUnderstood as why:
             result = self._host(site, seen, str(why), why.code)
         self.results[node] = result
+        # Whoever reads an overwritten tensor later reads what the call left in it.
         if self._overwrites(node) and isinstance(node.args[0], fx.Node):
             self.results[node.args[0]] = result
 
@@ -135,6 +136,7 @@ class _Builder:
             raise NotUnderstood("it works for the example's batch only: a size of the batch is written into it", "E109")
         if seen.shape is not None and not seen.rows:
             raise NotUnderstood("it mixes or moves the batch: its result has no row per sample", "E109")
+        # A call that returned its very input computes nothing.
         if seen.same is not None and not self._overwrites(node):
             return self.results[seen.same]
         return _handle(site, args, kwargs)
@@ -169,6 +171,7 @@ class _Builder:
         node = site.node
         read = [self.results.get(n) for n in node.args if isinstance(n, fx.Node)]
         refs = [ref for ref in read if isinstance(ref, Ref)]
+        # A module that reads tensors alone is kept as it is; any other call is cut out with its arguments.
         if node.op == "call_module" and not node.kwargs and len(refs) == len(node.args):
             call, key = site.module, site.own()
         else:

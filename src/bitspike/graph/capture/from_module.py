@@ -108,7 +108,7 @@ def prepared(model: nn.Module, *, overwrite: bool = False) -> tuple[nn.Module, f
 
 @contextmanager
 def _casts_explained(model: nn.Module) -> Iterator[None]:
-    """Say of a network in half precision that cannot be run in single precision why that is so."""
+    """Explain why a network in half precision cannot be run in single precision."""
     try:
         yield
     except ConversionError as error:

@@ -90,14 +90,14 @@ def _is_torchs(target: Any, name: str) -> bool:
 
 
 def data(value: Any) -> Ref:
-    """Return a signal; refuse anything else."""
+    """Return a signal, which is a tensor that depends on the input; refuse anything else."""
     if isinstance(value, Ref):
         return value
     raise NotUnderstood("it does not read a signal there")
 
 
 def is_number(value: Any) -> bool:
-    """Tell a number from a truth value, a tensor and what follows the batch."""
+    """Tell whether a value is a constant number: no truth value, tensor or size of the batch."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 

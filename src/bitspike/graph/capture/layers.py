@@ -1,6 +1,6 @@
 """What torch's own modules mean, and functional layers whose weights are parameters or constants.
 
-A module with parameters stays the one it is and keeps its path; a functional layer becomes a fresh module.
+A module with parameters is kept with its path; a functional layer becomes a new module.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What flows through a traced model: every value's shape, and whether it is data, a constant or follows the batch.
+"""What flows through a traced model: every value's shape, and whether it is data, a constant or depends on the batch.
 
 The model runs twice, on the example and on the example with one sample more. What is equal both times and comes from
 shapes alone is a constant; a tensor whose first axis grows with the batch has one row per sample; what fails the second
@@ -32,7 +32,7 @@ class Seen:
 
     Args:
         what: ``data`` follows from the values of the inputs, ``constant`` is the same for every input,
-            ``scalar`` is no tensor and follows the batch, such as ``x.size(0)``.
+            ``scalar`` is no tensor and depends on the batch, such as ``x.size(0)``.
         value: of a constant or scalar; of data that is a tuple of tensors, their shapes with the batch; else None.
         shape: of a single tensor, batch included; else None.
         rows: a single tensor with one row per sample.
@@ -114,7 +114,7 @@ class _Observer:
                 f"the model does not run on the example: {name_of(node)} ({node.name}) says {error}",
                 fix="pass an example as the model takes it, batch first",
             ) from error
-        breaks = self._second(node)
+        breaks = self._second(node)  # the same call on one sample more
         value, other = self.first[node], self.second[node]
         what = self._kind(node, value, other, [seen[n] for n in node.all_input_nodes])
         if what != "data":

@@ -91,7 +91,7 @@ def _linear(site: Site, input: Ref, weight: Any, bias: Tensor | None, factor: An
 
 
 def _as_trained(value: Tensor, source: Tensor) -> Tensor:
-    """Return what was made of a parameter as a parameter that is frozen where that one is; anything else as it is."""
+    """Return a value computed from a parameter as a parameter that trains where that one does; any other as it is."""
     return nn.Parameter(value.detach(), source.requires_grad) if isinstance(source, nn.Parameter) else value
 
 

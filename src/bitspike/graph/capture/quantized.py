@@ -1,8 +1,8 @@
 """Networks that torch itself has quantized, or is about to quantize, with float layers in place of the quantized ones.
 
-    quantization-aware training   fused layers give up weights and folded norms; fake quantization and observers go
-    int8                          weights are codes times a scale already, and become those real numbers
-    graph mode                    calls that quantize and dequantize go; sums and joins of quantized values stay sums
+    quantization-aware training   fused layers are read with their norms folded; fake quantization and observers go
+    int8                          weights are codes times a scale, and are read as these real numbers
+    graph mode                    calls that quantize and dequantize go; sums and joins of quantized values stay
 
 What torch recorded about activations is left out: calibration finds the values of spikes. ``torch.ao`` is never
 imported here, since it is on its way out of torch: its classes are known by their names.

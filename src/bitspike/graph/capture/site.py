@@ -38,7 +38,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Scalar:
-    """A number that follows the batch; handlers that need it as a constant must refuse it."""
+    """A number that depends on the size of the batch; handlers that need a constant must refuse it."""
 
     value: Any
 

@@ -183,6 +183,7 @@ class Reader:
             case SumPool():
                 ones = (1,) * len(node.kernel)
                 wider = window.through(node.kernel, node.stride, ones)
+                # A pool of sums is part of the layer before it; a pool of spikes is a branch of its own.
                 if any(isinstance(origin, Weighted) for origin in self.origins(node.sources[0])):
                     return self._back(node.sources[0], gain, wider.noting(node.path))
                 channels = node.shape[0]

@@ -292,6 +292,7 @@ def _repairs(
 
 
 def _by_bits(layer: _Layer, bits: int) -> tuple[Repair, ...] | None:
+    """Return a repair by fewer bits alone; None where that does not make the neuron fit. So do the others below."""
     changed = with_bits(layer.bundle, bits)
     return _repairs(layer, changed, "bits", _kept(layer, bits)) if layer.fits(changed) else None
 
@@ -315,6 +316,7 @@ def _by_pruning(layer: _Layer, bits: int) -> tuple[Repair, ...] | None:
     inputs = most_inputs(narrow, target, layer.fits)
     if inputs is None:
         return None
+    # What pruning loses: the energy of the channels that go, and the features themselves.
     energy = layer.energy()
     keep = np.sort(np.argsort(-energy, kind="stable")[:inputs])
     kept = _kept(layer, bits) * float(energy[keep].sum()) * inputs / target.inputs
@@ -327,13 +329,14 @@ def _by_splitting(layer: _Layer, bits: int) -> tuple[Repair, ...] | None:
     if layer.fits(narrow) or layer.target.groups > 1:
         return None
     target = _same(layer, narrow)
-    # A linear layer becomes a convolution over one place, and a rule for convolutions holds for it then.
+    # A linear layer becomes a convolution over one place, so that the rules for convolutions hold for it.
     part = replace(target, kind="convolution" if target.kind == "linear" else target.kind)
     inputs = most_inputs((part,), part, layer.fits)
     if inputs is None:
         return None
     parts = math.ceil(target.inputs / inputs)
     part = replace(part, inputs=math.ceil(target.inputs / parts))
+    # The neuron itself then reads two neurons for every part, one for each sign.
     added = replace(
         target, kind="convolution", taps=1, inputs=2 * parts * target.outputs, groups=target.outputs, kernel=1,
         stride=1, dilation=1, padding=0, merged=(),

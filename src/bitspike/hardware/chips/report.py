@@ -32,7 +32,7 @@ def say(
     limit: float | None = None,
     fixes: tuple[str, ...] = (),
 ) -> Violation:
-    """Return what is wrong with a node."""
+    """Return the violation of a rule by a node."""
     return Violation(
         code=code, path=node.path, call=node.call, node=node.id, found=text, rule=rule, measured=measured, limit=limit,
         fixes=fixes,
