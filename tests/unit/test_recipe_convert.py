@@ -121,7 +121,7 @@ def test_problems_of_a_conversion_are_told_in_its_words(mine: Path) -> None:
         (["convert.reset=hard", "convert.schedule=layerwise"], "a hard reset loses the whole burst"),
         (["convert.reset=hard", "convert.neuron=signed_if"], "a signed neuron subtracts"),
         (["finetune.keep=best", "data.validation=0"], "finetune.keep is 'best' and data.validation is 0"),
-        (["finetune.quantized=true", "convert.frontend=export"], "is followed by 'fx'"),
+        (["finetune.quantized=true", "convert.frontend=export"], "needs convert.frontend: fx"),
         ([OVER_TIME, "finetune=null"], "it needs finetune.quantized: true"),
         (
             [OVER_TIME, "finetune.quantized=true", "finetune.steps=3"],

@@ -84,9 +84,9 @@ class AnyRecipe(Value):
         """Bits of a weight, the most where layers differ; 32 where weights are not quantized."""
 
     @property
-    @abstractmethod
     def trainings(self) -> dict[str, Training]:
         """The sections of epochs by name, in the order in which they run; empty where nothing is trained."""
+        return {name: section for name, section in self if isinstance(section, Training)}
 
     @property
     def proof(self) -> int | None:

@@ -81,17 +81,19 @@ class ConvertRecipe(AnyRecipe):
             return self
         best_needs_validation("finetune", f, self.data)
         if f.quantized and c.frontend == "export":
-            raise ValueError("convert.frontend is 'export': what is fine-tuned quantized is followed by 'fx'")
+            raise ValueError("convert.frontend is 'export': quantized fine-tuning needs convert.frontend: fx")
         rules = c.threshold.values() if isinstance(c.threshold, dict) else [c.threshold]
         if f.quantized is True and any(rule is not None and rule.per_channel for rule in rules):
-            raise ValueError("convert.threshold.per_channel: fine-tuning learns one threshold per layer")
+            raise ValueError("convert.threshold.per_channel is true: fine-tuning learns one threshold per layer")
         return self
 
     def _can_run_over_time(self, t: OverTime) -> None:
         c, f = self.convert, self.finetune
         best_needs_validation("over_time", t, self.data)
         if f is None or f.quantized is not True:
-            raise ValueError("over_time goes on with what finetune prepared: it needs finetune.quantized: true")
+            raise ValueError(
+                "over_time continues the network that finetune prepared: it needs finetune.quantized: true"
+            )
         if f.steps not in (None, c.steps):
             raise ValueError(f"over_time runs convert.steps = {c.steps} steps, and finetune.steps is {f.steps}")
         other = {"schedule": "synchronous", "coding": "direct", "reset": "soft", "average_pool": "sum"}
@@ -112,11 +114,6 @@ class ConvertRecipe(AnyRecipe):
         tuned = None if self.finetune is None else self.finetune.bits
         bits = self.convert.bits if tuned is None else tuned
         return max(bits.values()) if isinstance(bits, dict) else bits
-
-    @property
-    def trainings(self) -> dict[str, Training]:
-        sections = {"finetune": self.finetune, "over_time": self.over_time}
-        return {name: section for name, section in sections.items() if section is not None}
 
     @property
     def device(self) -> Literal["auto", "cpu", "cuda"]:

@@ -53,7 +53,7 @@ class TrainRecipe(AnyRecipe):
         best_needs_validation("training", self.training, self.data)
         if isinstance(self.data.pixels, Normalization):
             raise ValueError(
-                "data.pixels: what is trained on a grid needs scale and offset; mean and std are for kind: convert"
+                "data.pixels: a recipe of kind train needs scale and offset; mean and std are for kind: convert"
             )
         return self
 
@@ -68,10 +68,6 @@ class TrainRecipe(AnyRecipe):
     @property
     def bits(self) -> int:
         return 32 if self.weights is None else self.weights.quantize.bits
-
-    @property
-    def trainings(self) -> dict[str, Training]:
-        return {"training": self.training}
 
     @property
     def device(self) -> Literal["auto", "cpu", "cuda"]:

@@ -8,7 +8,6 @@ from bitspike.recipe.any_recipe import AnyRecipe, Evaluation
 from bitspike.recipe.kinds.train import Lowering
 from bitspike.recipe.words.models import Model
 from bitspike.recipe.words.neurons import Neuron
-from bitspike.recipe.words.training import Training
 
 
 class UntrainedRecipe(AnyRecipe):
@@ -34,10 +33,6 @@ class UntrainedRecipe(AnyRecipe):
     @property
     def bits(self) -> int:
         return 32
-
-    @property
-    def trainings(self) -> dict[str, Training]:
-        return {}
 
     @property
     def device(self) -> Literal["auto", "cpu", "cuda"]:
