@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bitspike.errors import ConstraintError
+from bitspike.errors import ConstraintError, RunError
 from bitspike.files import write_whole
 from bitspike.hardware.chips.check import check
 from bitspike.hardware.chips.chip import Chip
@@ -89,10 +89,12 @@ def fit_recipe(recipe: AnyRecipe, chip: Chip, *, ways: Collection[Way], neuron_p
     """Change a recipe's network until it fits a chip, and write the new recipe to ``path`` where it can say the change.
 
     Raises:
-        ConstraintError: a network of this kind cannot be fitted in one of the ways.
+        ConstraintError: a network of this kind cannot be fitted in one of the ways. RunError: there is such a file.
     """
     kind = kind_without_images(recipe)
     kind.refuse_ways(ways)
+    if path.exists():
+        raise RunError(f"{path} is there already, and nothing is overwritten", fix="--out ANOTHER_FILE")
     model = kind.build()
     sketched = sketch(recipe, model)
     before = after = check(sketched.net, chip)

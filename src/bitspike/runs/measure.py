@@ -46,21 +46,21 @@ def measure(job: Job, history: History | None, folder: Path) -> tuple[dict[str, 
     with clock.stage("evaluate"):
         with Recorder(network) as recorder, kind.listening(spiking) as prefixes:
             tested = job.evaluate(network)
-        steps = kind.by_step(
-            spiking, job.test, tested, None if prefixes is None else prefixes.accuracies(data.test.labels)
-        )
+        steps = kind.by_step(spiking, job.test, tested, prefixes)
         validation = kind.validation(network, history)
-        network.to("cpu")
+        network.to("cpu")  # integers are computed there
     images, labels = next(iter(job.test))
     example = images[:1]
     with clock.stage("lower"):
         net = lower(network, example, grid=spiking.grid, precision=spiking.precision)
         codes = encode(net, spiking.enter(images[:GOLDEN]), generator=torch.Generator().manual_seed(seed))
         save(net, folder / "network", vectors=golden(net, codes, labels[:GOLDEN].numpy(), seed=seed))
+    # The saved folder is what is proven: it is read back.
     with clock.stage("verify"):
         certificate = verify(net, spiking.entering(job.proof), folder=folder / "network")
     with clock.stage("compare"):
         agreement = compare(network, net, job.proof, seed=seed, task=job.task)
+    # Only on all test images do the integers have a test accuracy.
     whole, metric = job.proof.image_set is data.test, job.task.wording.metric
     report: dict[str, Any] = {
         "schema": 1,

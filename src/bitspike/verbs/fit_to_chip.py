@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from bitspike.errors import ConstraintError, RunError
+from bitspike.errors import ConstraintError
 from bitspike.hardware.chips.chip import Chip
 from bitspike.hardware.chips.chip import load as load_chip
 from bitspike.hardware.chips.plan_repairs import ANYWHERE, WAYS, Way
@@ -49,6 +49,4 @@ def fit(
             fix=f"ways={ANYWHERE} (--ways {','.join(ANYWHERE)})",
         )
     path = Path(f"{chosen.name}-{chip.name}.yaml") if out is None else Path(out)
-    if path.exists():
-        raise RunError(f"{path} is there already, and nothing is overwritten", fix="--out ANOTHER_FILE")
     return fit_recipe(chosen, chip, ways=ways, neuron_price=neuron_price, path=path)

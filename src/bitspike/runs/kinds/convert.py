@@ -21,6 +21,7 @@ from bitspike.conversion.finetune.prepared import Prepared
 from bitspike.conversion.finetune.shared_step import Within, default_scale
 from bitspike.conversion.region.choose import one_side
 from bitspike.conversion.result import conversion_of
+from bitspike.data import Batches
 from bitspike.errors import RecipeError
 from bitspike.hardware.chips.check import check
 from bitspike.hardware.chips.plan_repairs import Repair
@@ -32,7 +33,7 @@ from bitspike.runs.build.factory import build_network, comes_trained
 from bitspike.runs.build.weights_file import find_chip
 from bitspike.runs.build.words import build, build_conversion
 from bitspike.runs.by_step import Prefixes
-from bitspike.runs.kinds.kind import Batches, Kind, Sketch, SpikingNetwork, repair_values
+from bitspike.runs.kinds.kind import Kind, Sketch, SpikingNetwork, repair_values
 from bitspike.runs.stages import Clock
 from bitspike.train import Evaluation, History, evaluate
 from bitspike.train.launch import choose_device
@@ -189,10 +190,10 @@ class Converted(Kind):
         return Prefixes(spiking.network, self.data.test.task) if stops_anywhere else nullcontext()
 
     def by_step(
-        self, spiking: SpikingNetwork, test: Batches, tested: Evaluation, prefixes: list[float] | None
+        self, spiking: SpikingNetwork, test: Batches, tested: Evaluation, prefixes: Prefixes | None
     ) -> Sequence[float | None]:
         if prefixes is not None:
-            return [*prefixes[:-1], tested.accuracy]
+            return [*prefixes.accuracies(test.image_set.labels)[:-1], tested.accuracy]
         if not self.recipe.evaluation.by_step:
             return [*[None] * (self.recipe.steps - 1), tested.accuracy]
         accuracies: list[float | None] = []

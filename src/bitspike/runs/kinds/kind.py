@@ -7,7 +7,7 @@ section of epochs trains, ``baselines`` measures accuracies to compare with, ``f
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.conversion.result import Conversion, spiking_part
+from bitspike.data import Batches
 from bitspike.graph.ir import Graph
 from bitspike.hardware.chips.plan_repairs import Repair, Way
 from bitspike.integer.network import IntegerNetwork
@@ -29,8 +30,6 @@ from bitspike.runs.build.data import Data
 from bitspike.runs.by_step import Prefixes
 from bitspike.runs.stages import Clock
 from bitspike.train import Evaluation, History
-
-Batches = Iterable[tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +141,7 @@ class Kind(ABC):
 
     @abstractmethod
     def by_step(
-        self, spiking: SpikingNetwork, test: Batches, tested: Evaluation, prefixes: list[float] | None
+        self, spiking: SpikingNetwork, test: Batches, tested: Evaluation, prefixes: Prefixes | None
     ) -> Sequence[float | None]:
         """Return the accuracy after 1, 2, ..., T steps; None where it was not asked for.
 
@@ -150,7 +149,7 @@ class Kind(ABC):
             spiking: what was measured.
             test: its images.
             tested: the measurement of all T steps.
-            prefixes: the accuracies that were recorded while it was measured; None where nothing listened.
+            prefixes: recorded the answers after every step; None where they could not be recorded.
         """
 
     def at_steps(self, spiking: SpikingNetwork, steps: int) -> AbstractContextManager[nn.Module]:

@@ -8,12 +8,14 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from bitspike.data import Batches
 from bitspike.errors import ConstraintError
 from bitspike.hardware.chips.plan_repairs import Repair, Way
 from bitspike.lowering.lower import lower
 from bitspike.recipe.kinds.train import TrainRecipe
 from bitspike.runs.build.model import build_model, build_precision
-from bitspike.runs.kinds.kind import Batches, Kind, Sketch, SpikingNetwork, repair_values
+from bitspike.runs.by_step import Prefixes
+from bitspike.runs.kinds.kind import Kind, Sketch, SpikingNetwork, repair_values
 from bitspike.runs.record import kept_epoch
 from bitspike.train import Evaluation, History, by_step
 
@@ -40,7 +42,7 @@ class Trained(Kind):
         return kept_epoch(history).validation_accuracy
 
     def by_step(
-        self, spiking: SpikingNetwork, test: Batches, tested: Evaluation, prefixes: list[float] | None
+        self, spiking: SpikingNetwork, test: Batches, tested: Evaluation, prefixes: Prefixes | None
     ) -> Sequence[float | None]:
         del prefixes
         return by_step(spiking.network, test, seed=self.recipe.seed, final=tested, task=self.data.test.task)
