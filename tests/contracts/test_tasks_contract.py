@@ -237,7 +237,7 @@ def test_a_task_of_sequences_is_trained_measured_compared_and_analyzed() -> None
     found = bs.compare(snn, net, [(X, Y)], task=task)
     assert (found.spikes, found.predictions, found.samples) == (1.0, 1.0, 24)
     assert found.accuracy == found.lowered_accuracy == evaluate(snn, [(X, Y)], task=task).accuracy
-    ledger = analyze(snn, [(X, Y)], task=task)
+    ledger = bs.analyze(snn, [(X, Y)], task=task)
     assert ledger.accuracy["M0"] == pytest.approx(float(judged(task, model(X), Y).double().mean()))  # type: ignore[union-attr]
     assert ledger.accuracy["M7"] == pytest.approx(float(judged(task, snn(X), Y).double().mean()))  # type: ignore[union-attr]
 

@@ -14,6 +14,8 @@ from bitspike.analysis.ledger.ledger import Ledger
 from bitspike.errors import ConstraintError, DataError, RunError
 from bitspike.integer.network import IntegerNetwork
 from bitspike.runs.job import finished
+from bitspike.tasks.classify import Classification
+from bitspike.tasks.task import Task
 
 
 @overload
@@ -26,6 +28,7 @@ def analyze(
     limits: IntegerNetwork | None = None,
     batch: int = 16,
     seed: int | None = None,
+    task: Task = ...,
 ) -> Ledger: ...
 
 
@@ -51,6 +54,7 @@ def analyze(
     batch: int = 16,
     seed: int | None = None,
     set: Iterable[str] = (),
+    task: Task | None = None,
 ) -> Ledger:
     """Split the gap between a converted network and its float original into its causes, for every layer.
 
@@ -62,7 +66,7 @@ def analyze(
         network: from ``bs.convert`` or ``bs.finish``, whole or hybrid; or the folder of a finished run of kind
             ``convert``.
         batches: for a network in memory a loader, with or without labels, or one tensor of samples; with labels the
-            accuracy of every rung of the ladder is measured too. A run has its test images.
+            metric of the task is measured on every rung of the ladder too. A run has its test images.
         samples: how many samples are measured.
         out: folder to write the report, the figures and their numbers to; None is ``ledger/`` in the folder of a run,
             and writes nothing for a network in memory.
@@ -70,6 +74,7 @@ def analyze(
         batch: samples at a time; memory grows with it.
         seed: of random input spikes; None is 0, or the seed of the run.
         set: changes to the recipe of a run, such as ``data.root=FOLDER`` or ``convert.steps=32``.
+        task: says which answers of a network in memory are right; None is classification. A run has that of its data.
 
     Returns:
         the ledger; ``print`` shows it as a table.
@@ -90,15 +95,24 @@ def analyze(
     if isinstance(network, nn.Module):
         if batches is None:
             raise DataError("the analysis needs data and got None", fix="bs.analyze(network, loader)")
-        return account(network, batches, out=out, samples=samples, limits=limits, batch=batch, seed=seed or 0)
+        return account(
+            network,
+            batches,
+            out=out,
+            samples=samples,
+            limits=limits,
+            batch=batch,
+            seed=seed or 0,
+            task=task or Classification(),
+        )
     if isinstance(network, IntegerNetwork):
         raise ConstraintError(
             "an integer network does not know the float network that it came from", fix="bs.analyze(snn, loader)"
         )
-    if batches is not None:
+    if batches is not None or task is not None:
         raise ConstraintError(
-            f"bs.analyze({str(network)!r}, batches): a run is measured on its own test images",
-            fix="bs.analyze(run, samples=N), or set=['data.root=FOLDER']",
+            f"bs.analyze({str(network)!r}, ...): a run is measured on its own test images, by the task of its data",
+            fix="leave batches and task out: bs.analyze(run, samples=N), or set=['data.root=FOLDER']",
         )
     job, report = finished(Path(network), set)
     if "conversion" not in report:
@@ -114,4 +128,5 @@ def analyze(
         limits=limits,
         batch=batch,
         seed=job.recipe.seed if seed is None else seed,
+        task=job.task,
     )

@@ -37,5 +37,5 @@ def evaluate(run: str | Path, *, steps: int | None = None, set: Iterable[str] = 
         "samples": measured.samples,
         "inputs_clipped": measured.inputs_clipped,
         "steps": job.recipe.steps if steps is None else steps,
-        "reported": report["accuracy"]["test"],
+        "reported": report[job.task.wording.metric]["test"],
     }

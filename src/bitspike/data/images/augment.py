@@ -1,9 +1,8 @@
 """Augmentations of whole batches of bytes.
 
-An augmentation states which random choices it makes for one image, and applies choices that were made. So what happens
-to an image depends on the seed, the epoch and its place in the epoch, and neither on the size of the batch, nor on the
-number of processes, nor on the device. Anything with these two members is an
-augmentation.
+An augmentation states how many outcomes each of its random choices has, and changes images by outcomes that were drawn
+for them. What happens to an image therefore depends on the seed, the epoch and its place in the epoch, and neither on
+the size of the batch, nor on the number of processes, nor on the device. Anything with these two members is one.
 """
 
 from __future__ import annotations
