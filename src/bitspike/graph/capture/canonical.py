@@ -1,7 +1,6 @@
 """From the nodes of a trace to the operations of the canonical graph: one walk, shared by both front ends.
 
-The table of handlers (:mod:`bitspike.graph.capture.handlers`, and the layers of
-:mod:`bitspike.graph.capture.layers`) knows what a call means. What no handler takes becomes a ``host`` operation: a
+:mod:`bitspike.graph.capture.handlers` knows what a call means. What no handler takes becomes a ``host`` operation: a
 piece of the trace that runs as it is.
 """
 
@@ -16,8 +15,8 @@ from typing import Any
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_leaves
 
-from bitspike.graph.capture.handlers import handler_of
-from bitspike.graph.capture.layers import layer_handler_of
+from bitspike.graph.capture.handlers.layers import layer_handler_of
+from bitspike.graph.capture.handlers.table import handler_of
 from bitspike.graph.capture.observe import Seen, fetch, name_of, observe
 from bitspike.graph.capture.site import NotUnderstood, Ref, Scalar, Site, Split, Trace
 from bitspike.graph.ir import Graph, Op

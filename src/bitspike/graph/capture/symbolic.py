@@ -16,7 +16,7 @@ from torch import Tensor, fx, nn
 from torch.utils._pytree import TreeSpec, tree_flatten
 
 from bitspike.errors import ConversionError
-from bitspike.graph.capture.layers import is_layer
+from bitspike.graph.capture.handlers.layers import is_layer
 from bitspike.graph.capture.site import Place, Trace
 from bitspike.nn.loops import time_in_forward
 

@@ -2,9 +2,7 @@
 
 A handler has the signature of what it stands for, after the call's :class:`~bitspike.graph.capture.site.Site`; so
 Python itself matches the arguments. What it does not understand it refuses with
-:class:`~bitspike.graph.capture.site.NotUnderstood`. :mod:`~bitspike.graph.capture.functions`,
-:mod:`~bitspike.graph.capture.shapes`, :mod:`~bitspike.graph.capture.windows`,
-:mod:`~bitspike.graph.capture.products` and :mod:`~bitspike.graph.capture.layers` enter theirs when they are imported.
+:class:`~bitspike.graph.capture.site.NotUnderstood`. The other files of this folder enter theirs when they are imported.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bitspike.graph.capture.handlers import handles, need_image, need_vector
+from bitspike.graph.capture.handlers.table import handles, need_image, need_vector
 from bitspike.graph.capture.site import NotUnderstood, Ref, Site
 from bitspike.graph.plain import CONVOLUTIONS, layer_of
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from bitspike.graph.capture.handlers import HANDLERS, axis, data, handles, is_number, need_image, sizes
-from bitspike.graph.capture.shapes import padded, reshaped
+from bitspike.graph.capture.handlers.shapes import padded, reshaped
+from bitspike.graph.capture.handlers.table import HANDLERS, axis, data, handles, is_number, need_image, sizes
 from bitspike.graph.capture.site import NotUnderstood, Ref, Site
 from bitspike.graph.ir import Shape
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from bitspike.graph.capture.handlers import axis, data, handles, is_number
+from bitspike.graph.capture.handlers.table import axis, data, handles, is_number
 from bitspike.graph.capture.site import NotUnderstood, Ref, Scalar, Site, Split
 from bitspike.graph.ir import Shape
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from bitspike.graph.capture.handlers import data, handles, is_number
+from bitspike.graph.capture.handlers.table import data, handles, is_number
 from bitspike.graph.capture.site import NotUnderstood, Ref, Site
 from bitspike.graph.ir import Shape
 

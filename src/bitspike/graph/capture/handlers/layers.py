@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.errors import ConstraintError
-from bitspike.graph.capture import functions as f
-from bitspike.graph.capture import products as _products  # noqa: F401  enters its handlers
-from bitspike.graph.capture import shapes as s
-from bitspike.graph.capture import windows as w
-from bitspike.graph.capture.handlers import (
+from bitspike.graph.capture.handlers import functions as f
+from bitspike.graph.capture.handlers import products as _products  # noqa: F401  enters its handlers
+from bitspike.graph.capture.handlers import shapes as s
+from bitspike.graph.capture.handlers import windows as w
+from bitspike.graph.capture.handlers.table import (
     ACTIVATIONS,
     HANDLERS,
     Handler,
