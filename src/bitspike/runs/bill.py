@@ -63,6 +63,6 @@ def bill_golden_vectors(folder: Path, *, table: str | Path | Technology, memory:
     except KeyError as error:
         raise PackageError(
             f"{folder / VECTORS} lacks {error.args[0]!r}",
-            fix="bs.save(net, NEW_FOLDER, vectors=golden(net)) writes the vectors anew",
+            fix="bitspike energy RUN --samples 100 counts the spikes of test images instead",
         ) from error
     return energy(net, trace, table=table, memory=memory, codes=codes, data="the test images among the golden vectors")

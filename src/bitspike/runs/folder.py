@@ -6,6 +6,7 @@ first is a run, a folder with both is a finished run.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -117,6 +118,16 @@ def _epochs(checkpoints: Path) -> str | None:
     return None
 
 
+def go_on(folder: Path) -> str:
+    """Return the command that goes on with an unfinished run.
+
+    Example:
+        >>> go_on(Path("runs/mine"))
+        'bitspike run runs/mine/recipe.yaml --resume --out runs/mine'
+    """
+    return shlex.join(["bitspike", "run", str(folder / RECIPE), "--resume", "--out", str(folder)])
+
+
 def opened(folder: Path) -> tuple[AnyRecipe, dict[str, Any]]:
     """Return recipe and report of a finished run.
 
@@ -129,9 +140,7 @@ def opened(folder: Path) -> tuple[AnyRecipe, dict[str, Any]]:
         what = "there is no folder" if not folder.exists() else "this is no run of bitspike:"
         raise RunError(f"{what} {folder}", fix="the folder of a run, such as runs/quickstart; 'bitspike run' makes one")
     if REPORT not in names:
-        raise RunError(
-            f"the run in {folder} is not finished: {progress(folder)}", fix="bitspike run RECIPE --resume --out FOLDER"
-        )
+        raise RunError(f"the run in {folder} is not finished: {progress(folder)}", fix=go_on(folder))
     recipe = load(folder / RECIPE)
     try:
         report = read_json(folder / REPORT, finite=False)

@@ -9,7 +9,7 @@ from torch import nn
 from bitspike.errors import ConstraintError, RunError
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.saved.folder import load as read
-from bitspike.runs.folder import RECIPE, progress
+from bitspike.runs.folder import RECIPE, go_on, progress
 
 
 def saved(network: str | Path) -> Path:
@@ -22,9 +22,7 @@ def saved(network: str | Path) -> Path:
     folder = Path(network)
     if (folder / RECIPE).is_file() and not (folder / "manifest.json").exists():
         if not (folder / "network").is_dir():
-            raise RunError(
-                f"the run in {folder} has no network yet: {progress(folder)}", fix="bitspike run RECIPE --resume"
-            )
+            raise RunError(f"the run in {folder} has no network yet: {progress(folder)}", fix=go_on(folder))
         return folder / "network"
     return folder
 

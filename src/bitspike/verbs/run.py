@@ -23,7 +23,7 @@ def run(
     resume: bool = False,
     observer: Observer | None = None,
 ) -> dict[str, Any]:
-    """Make the whole journey of a recipe and return its report, which is also written as ``report.json``.
+    """Run a recipe from its images to its report, and return the report, which is also written as ``report.json``.
 
     The folder receives ``recipe.yaml``, ``model.safetensors`` (the weights as they were trained), ``network/``,
     ``report.html`` and, last of all, ``report.json``; also ``metrics.jsonl`` and ``checkpoints/`` where something is
