@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bitspike.ops.coding import bernoulli, even_rate
-from bitspike.ops.grids import Dyadic, Grid, dyadic, is_dyadic
+from bitspike.ops.grids import Dyadic, Grid, dyadic
 from bitspike.ops.rounding import floor_through, round_through
 
 law = settings(max_examples=150, deadline=None, derandomize=True, database=None)
@@ -27,8 +27,6 @@ def test_a_dyadic_is_the_nearest_of_its_width_in_lowest_terms(value: float, bits
     # Numerators of `bits` bits are 2**(e - bits) apart around a value of exponent e; the nearest is half of it away.
     assert abs(float(near) - value) <= math.ldexp(0.5, math.frexp(value)[1] - bits)
     assert dyadic(float(near), bits=bits) == near
-    assert is_dyadic(float(near), bits=bits)
-    assert is_dyadic(value, bits=bits) == (float(near) == value)
 
 
 @law
@@ -110,7 +108,10 @@ def test_bernoulli_spikes_are_signed_and_certain_at_the_ends(x: list[float], div
 
 
 @law
-@given(x=st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=20), power=st.integers(-10, 3))
+@given(
+    x=st.lists(st.floats(-100, 100, width=32, allow_subnormal=False), min_size=1, max_size=20),
+    power=st.integers(-10, 3),
+)
 def test_rounding_to_a_power_of_two_is_exact_near_and_idempotent(x: list[float], power: int) -> None:
     values, step = torch.tensor(x), 2.0**power
     near, down = round_through(values, step), floor_through(values, step)

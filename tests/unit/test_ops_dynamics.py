@@ -10,14 +10,16 @@ from torch import Tensor
 
 from bitspike.errors import ConstraintError
 from bitspike.ops.dynamics import (
+    Law,
     Rule,
     SignedState,
     fire_and_reset,
     if_step,
     integrate,
     lif_step,
-    plif_step,
+    rest,
     signed_if_step,
+    step,
 )
 from bitspike.ops.surrogate import Rectangle
 
@@ -74,12 +76,20 @@ def test_order_of_the_leak_and_scaling_of_the_input(leak: str, decay_input: bool
     assert integrate(at(2.0), at(1.0), 0.25, rule).item() == expected
 
 
-def test_lif_and_plif_agree_where_their_decays_do() -> None:
-    rule = Rule(reset="hard", decay_input=True)
-    w = torch.tensor(-1.5, dtype=torch.float64)
+def test_a_law_runs_the_equation_that_its_numbers_belong_to() -> None:
+    rule, w = Rule(decay_input=True), torch.tensor(-1.5, dtype=torch.float64)
     v, x = torch.randn(2, 50, dtype=torch.float64) * 2
-    for a, b in zip(plif_step(v, x, w, 1.0, rule), lif_step(v, x, 1 - w.sigmoid(), 1.0, rule), strict=True):
+    learned = Law(1.0, rule, decay=1 - w.sigmoid())
+    for a, b in zip(step(learned, v, x, 1.0), lif_step(v, x, 1 - w.sigmoid(), 1.0, rule), strict=True):
         assert torch.equal(a, b)
+    for a, b in zip(step(Law(1.0, rule), v, x, 1.0), if_step(v, x, 1.0, rule), strict=True):
+        assert torch.equal(a, b)
+    signed = Law(1.0, rule, initial=0.5, retract=0.1)
+    (s, state, h), (s2, state2, h2) = (
+        step(signed, rest(signed, x), x, 1.0),
+        signed_if_step(SignedState(torch.full_like(x, 0.5), torch.zeros_like(x)), x, 1.0, rule, retract=0.1),
+    )
+    assert all(torch.equal(a, b) for a, b in zip((s, *state, h), (s2, *state2, h2), strict=True))
 
 
 def test_if_is_lif_without_a_leak() -> None:

@@ -11,7 +11,7 @@ from bitspike.hardware.chips.check import check
 from bitspike.hardware.chips.chip import Chip, Rule, load
 from bitspike.hardware.chips.plan_repairs import Repair, plan
 from bitspike.integer.network import IntegerNetwork
-from bitspike.nn.timed_layer import over_time
+from bitspike.nn.timed_layer import timed_layer
 from bitspike.surgery.apply import apply
 from bitspike.surgery.channels import latent
 from bitspike.surgery.partial_sums import split
@@ -161,7 +161,7 @@ def test_a_spiking_network_is_split_fits_and_verifies(channels: int) -> None:
         bs.Repeat(4),
         bs.TimeDistributed(nn.Conv2d(3, channels, 3, padding=1)), bs.IF(surrogate=bs.Triangle(width=2.0)),
         bs.TimeDistributed(nn.AvgPool2d(2), nn.Conv2d(channels, 24, 3, bias=False), nn.BatchNorm2d(24)), bs.IF(0.5),
-        bs.TimeDistributed(nn.Flatten(), nn.Linear(24 * 4, 30)), bs.IF(0.5), over_time(nn.Linear(30, 5)),
+        bs.TimeDistributed(nn.Flatten(), nn.Linear(24 * 4, 30)), bs.IF(0.5), timed_layer(nn.Linear(30, 5)),
         bs.RateReadout(),
     )  # fmt: skip
     model = bs.attach(model, quantize=Uniform(bits=4)).eval()
@@ -185,7 +185,7 @@ def test_a_spiking_network_is_split_fits_and_verifies(channels: int) -> None:
 def test_the_sum_of_a_split_layer_over_time_follows_it() -> None:
     """Driven by constant spikes, the current behind the neurons is on average that of the layer."""
     torch.manual_seed(0)
-    model = nn.Sequential(over_time(nn.Conv2d(12, 5, 3)))
+    model = nn.Sequential(timed_layer(nn.Conv2d(12, 5, 3)))
     x = (torch.rand(1, 1, 12, 6, 6) < 0.1).float().expand(200, 1, 12, 6, 6)
     wanted = model(x).mean(0)
     split(model, "0", parts=3, source_shape=(12, 6, 6))
@@ -206,7 +206,9 @@ def test_the_sum_of_a_split_layer_over_time_follows_it() -> None:
 def test_what_cannot_be_split(path: str, parts: int, match: str) -> None:
     deep = bs.TimeDistributed(nn.Sequential(nn.Conv2d(4, 4, 1)))
     biased = bs.attach(nn.Conv2d(4, 4, 1), bias=Uniform(bits=8))
-    model = nn.Sequential(nn.Conv2d(4, 4, 1, groups=2), nn.Conv2d(4, 4, 1), over_time(nn.Conv2d(4, 4, 1)), deep, biased)
+    model = nn.Sequential(
+        nn.Conv2d(4, 4, 1, groups=2), nn.Conv2d(4, 4, 1), timed_layer(nn.Conv2d(4, 4, 1)), deep, biased
+    )
     shape = (4, 3, 3) if path == "3.0.0" else ()
     with pytest.raises(bs.ConstraintError, match=match):
         split(model, path, parts=parts, source_shape=shape)

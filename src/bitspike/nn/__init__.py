@@ -14,7 +14,7 @@ from bitspike.nn.norms.shift import ShiftBatchNorm
 from bitspike.nn.norms.threshold import ThresholdBatchNorm
 from bitspike.nn.readouts import RateReadout, SumReadout
 from bitspike.nn.time import TimeDistributed
-from bitspike.nn.timed_layer import OverTime, over_time
+from bitspike.nn.timed_layer import OverTime, timed_layer
 
 __all__ = [
     "IF",
@@ -48,6 +48,6 @@ __all__ = [
     "checkpoint_layers",
     "fire",
     "fuse",
-    "over_time",
     "set_steps",
+    "timed_layer",
 ]

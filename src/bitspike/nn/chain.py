@@ -151,21 +151,21 @@ def _norm_to_fuse(layer: nn.Module, neuron: nn.Module, x: Tensor) -> nn.Module |
 
 def _fused(layer: nn.Module, norm: nn.Module, neuron: nn.Module, raw: Tensor, residual: Tensor | None) -> Tensor | None:
     """Ask the kernel; None leaves the rest to the modules, their complaints about shapes included."""
-    over_time = isinstance(layer, TimeDistributed)
-    numbers, axis, channels = kernel_of(norm), 1 + over_time, channels_of(norm)
+    timed = isinstance(layer, TimeDistributed)
+    numbers, axis, channels = kernel_of(norm), 1 + timed, channels_of(norm)
     alike = residual is None or (residual.shape, residual.dtype) == (raw.shape, raw.dtype)
     if numbers is None or not alike or raw.shape[axis : axis + 1] != (channels,) or raw.numel() <= channels:
         return None
     if isinstance(norm, nn.modules.batchnorm._BatchNorm):
-        norm._check_input_dim(raw[0] if over_time else raw)  # type: ignore[no-untyped-call]
+        norm._check_input_dim(raw[0] if timed else raw)  # type: ignore[no-untyped-call]
     if isinstance(neuron, Neuron):
         out = neuron.fused(raw, norm=numbers, residual=residual)
     else:
         assert isinstance(neuron, QuantReLU)
-        flat, more = (t.flatten(0, 1) if over_time and t is not None else t for t in (raw, residual))
+        flat, more = (t.flatten(0, 1) if timed and t is not None else t for t in (raw, residual))
         assert flat is not None
         out = neuron.fused(flat, norm=numbers, residual=more)
-        out = out.view(raw.shape) if out is not None and over_time else out
+        out = out.view(raw.shape) if out is not None and timed else out
     if out is not None and numbers.training:
         counted = getattr(norm, "num_batches_tracked", None)
         if counted is not None:

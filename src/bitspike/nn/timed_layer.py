@@ -82,7 +82,7 @@ KINDS: dict[type[nn.Module], type[nn.Module]] = {
 """By layer of torch, the class that carries it over time."""
 
 
-def over_time(layer: nn.Module, *, bias: bool = True) -> nn.Module:
+def timed_layer(layer: nn.Module, *, bias: bool = True) -> nn.Module:
     """Return a copy of a convolution, transposed convolution or linear layer that takes [T, N, ...].
 
     Args:
@@ -93,14 +93,14 @@ def over_time(layer: nn.Module, *, bias: bool = True) -> nn.Module:
         ConstraintError: it is another kind of module.
 
     Example:
-        >>> layer = over_time(nn.Conv2d(1, 8, 3))
+        >>> layer = timed_layer(nn.Conv2d(1, 8, 3))
         >>> layer(torch.zeros(4, 2, 1, 10, 10)).shape, sorted(layer.state_dict())
         (torch.Size([4, 2, 8, 8, 8]), ['bias', 'weight'])
     """
     kind = KINDS.get(type(layer))
     if kind is None:
         raise ConstraintError(
-            f"over_time got a {type(layer).__name__}; allowed are {', '.join(k.__name__ for k in KINDS)}",
+            f"timed_layer got a {type(layer).__name__}; allowed are {', '.join(k.__name__ for k in KINDS)}",
             fix="bs.TimeDistributed(...) carries any layer over time",
         )
     timed = copy.deepcopy(layer)

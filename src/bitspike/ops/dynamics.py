@@ -241,21 +241,6 @@ def lif_step(
     return *fire_and_reset(h, threshold, rule), h
 
 
-def plif_step(v: Tensor, x: Tensor, w: Tensor, threshold: float | Tensor, rule: Rule) -> tuple[Tensor, Tensor, Tensor]:
-    """Advance a parametric LIF neuron by one step: ``decay = 1 - sigmoid(w)`` with a learned w.
-
-    Source: Fang et al. 2021, eq. 9; the time constant is 1 / sigmoid(w).
-
-    Example:
-        >>> import torch
-        >>> rest, w = torch.tensor([0.0]), torch.tensor(0.0)
-        >>> s, v, h = plif_step(rest, torch.tensor([1.0]), w, 1.0, Rule(decay_input=True))
-        >>> s.item(), v.item()
-        (0.0, 0.5)
-    """
-    return lif_step(v, x, 1 - w.sigmoid(), threshold, rule)
-
-
 def signed_if_step(
     state: SignedState, x: Tensor, threshold: float | Tensor, rule: Rule, *, retract: float | Tensor = 1e-3
 ) -> tuple[Tensor, SignedState, Tensor]:

@@ -121,13 +121,3 @@ def dyadic(value: float, *, bits: int = 8) -> Dyadic:
             fix="more bits, or a smaller number",
         )
     return Dyadic(numerator, shift)
-
-
-def is_dyadic(value: float, *, bits: int = 8) -> bool:
-    """Tell whether ``value`` is exactly ``m / 2**k`` with a numerator of at most ``bits`` bits.
-
-    Example:
-        >>> is_dyadic(0.75), is_dyadic(0.3)
-        (True, False)
-    """
-    return 0 <= value <= 2**bits - 1 and float(dyadic(value, bits=bits)) == value

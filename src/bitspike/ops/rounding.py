@@ -83,6 +83,10 @@ def round_through(x: Tensor, step: float) -> Tensor:
 def floor_through(x: Tensor, step: float) -> Tensor:
     """Round down to a multiple of ``step``, as an arithmetic right shift does, with a straight-through gradient.
 
+    Args:
+        x: 0, or of at least the smallest normal magnitude (2**-126 in single precision): a smaller quotient is lost.
+        step: above 0.
+
     Example:
         >>> floor_through(torch.tensor([0.30, -0.30]), 0.25).tolist()
         [0.25, -0.5]

@@ -25,7 +25,7 @@ from torch import nn
 from bitspike.errors import ConstraintError
 from bitspike.nn import IF, Neuron, OverTime, TimeDistributed
 from bitspike.nn.arrange import Pad, Reshape
-from bitspike.nn.timed_layer import over_time
+from bitspike.nn.timed_layer import timed_layer
 from bitspike.ops.surrogate import ArcTan
 from bitspike.surgery.arrange import ExtraChannels, Shuffle, cut_before, layers_over_time, put, shuffle_over_time
 from bitspike.surgery.channels import latent, set_latent
@@ -185,7 +185,7 @@ def _two_layers(layer: nn.Module, parts: int, *, gain: float) -> tuple[nn.Module
 def _convolution(layer: nn.Module, dims: int) -> nn.Module:
     """Return a convolution of 1 x ... x 1 windows that is over time, and quantized, as a layer is."""
     convolution = _CONVOLUTIONS[dims](1, 1, 1, device="cpu", bias=False)
-    convolution = over_time(convolution, bias=False) if isinstance(layer, OverTime) else convolution
+    convolution = timed_layer(convolution, bias=False) if isinstance(layer, OverTime) else convolution
     of_layer = path_of(layer)
     if of_layer is not None and isinstance(of_layer[0].quantize, Quantize):
         attach(convolution, quantize=copy.deepcopy(of_layer[0].quantize.scheme))

@@ -14,7 +14,7 @@ from bitspike.conversion.settings import Settings
 from bitspike.graph.flow import entries
 from bitspike.graph.ir import WEIGHTED, Graph, Op
 from bitspike.graph.plain import like
-from bitspike.nn import SumPool, over_time
+from bitspike.nn import SumPool, timed_layer
 from bitspike.ops.grids import Grid
 from bitspike.weights.attach import attach
 from bitspike.weights.schemes import FixedPoint
@@ -83,7 +83,7 @@ class Draft:
 
     def add_layer(self, branch: Branch, weight: Tensor, bias: Tensor, *, step: float, bits: int) -> fx.Node:
         """Call the layer of a branch with weights that are codes times ``step``; ``attach`` keeps them on that grid."""
-        layer = over_time(like(self.graph.module_of(branch.op), weight, bias), bias=bool((bias != 0).any()))
+        layer = timed_layer(like(self.graph.module_of(branch.op), weight, bias), bias=bool((bias != 0).any()))
         layer = attach(layer, quantize=FixedPoint(step=step, bits=bits, balanced=True))
         node = self.add(module_name(branch.op.id), layer, self.spikes[branch.op.inputs[0]].node)
         return self.add_rest_of(branch, node)

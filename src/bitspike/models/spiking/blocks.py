@@ -29,11 +29,11 @@ def named(**layers: nn.Module | None) -> Chain:
     return Chain(OrderedDict((name, layer) for name, layer in layers.items() if layer is not None))
 
 
-def over_time(**layers: nn.Module | None) -> TimeDistributed:
+def timed(**layers: nn.Module | None) -> TimeDistributed:
     """Carry named layers over time, one after the other; those that are None are left out.
 
     Example:
-        >>> over_time(conv=nn.Conv2d(1, 8, 3), norm=None)
+        >>> timed(conv=nn.Conv2d(1, 8, 3), norm=None)
         TimeDistributed(
           (conv): Conv2d(1, 8, kernel_size=(3, 3), stride=(1, 1))
         )
@@ -46,7 +46,7 @@ def stack(steps: int | None, **layers: nn.Module | None) -> nn.Sequential:
 
     The names of the parameters are the same in both.
     """
-    return named(**layers) if steps is None else over_time(**layers)
+    return named(**layers) if steps is None else timed(**layers)
 
 
 def norm_before(

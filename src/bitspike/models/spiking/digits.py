@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from bitspike.models.spiking.blocks import Make, MakeEncoder, MakeNorm, named, norm_before, over_time, sides, widened
+from bitspike.models.spiking.blocks import Make, MakeEncoder, MakeNorm, named, norm_before, sides, timed, widened
 from bitspike.nn import LIF, RateReadout, Repeat, ShiftBatchNorm
 
 
@@ -52,16 +52,16 @@ def digits_net(
     features = second * (height // 2) * (columns // 2)
     return named(
         encoder=encoder(steps),
-        layer1=over_time(
+        layer1=timed(
             conv=nn.Conv2d(in_channels, first, 3, padding=1, bias=False), norm=norm_before(neuron, norm, first)
         ),
         neuron1=neuron(),
-        layer2=over_time(
+        layer2=timed(
             pool=nn.AvgPool2d(2),
             conv=nn.Conv2d(first, second, 3, padding=1, bias=False),
             norm=norm_before(neuron, norm, second),
         ),
         neuron2=neuron(),
-        layer3=over_time(flatten=nn.Flatten(), linear=nn.Linear(features, num_classes, bias=False)),
+        layer3=timed(flatten=nn.Flatten(), linear=nn.Linear(features, num_classes, bias=False)),
         readout=readout(),
     )

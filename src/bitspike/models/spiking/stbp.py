@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from bitspike.models.spiking.blocks import Make, MakeEncoder, MakeNorm, named, norm_before, over_time, sides, widened
+from bitspike.models.spiking.blocks import Make, MakeEncoder, MakeNorm, named, norm_before, sides, timed, widened
 from bitspike.nn import LIF, RateReadout, Repeat, ThresholdBatchNorm
 from bitspike.ops.surrogate import Rectangle
 
@@ -68,21 +68,19 @@ def mnist_net(
     features = second * (height // 4) * (columns // 4)
     return named(
         encoder=encoder(steps),
-        layer1=over_time(
+        layer1=timed(
             conv=nn.Conv2d(in_channels, first, 5, padding=2, bias=False), norm=norm_before(neuron, norm, first)
         ),
         neuron1=neuron(),
-        pool1=over_time(pool=nn.AvgPool2d(2)),
+        pool1=timed(pool=nn.AvgPool2d(2)),
         neuron2=neuron(),
-        layer2=over_time(
-            conv=nn.Conv2d(first, second, 5, padding=2, bias=False), norm=norm_before(neuron, norm, second)
-        ),
+        layer2=timed(conv=nn.Conv2d(first, second, 5, padding=2, bias=False), norm=norm_before(neuron, norm, second)),
         neuron3=neuron(),
-        pool2=over_time(pool=nn.AvgPool2d(2)),
+        pool2=timed(pool=nn.AvgPool2d(2)),
         neuron4=neuron(),
-        layer3=over_time(flatten=nn.Flatten(), linear=nn.Linear(features, hidden, bias=bias)),
+        layer3=timed(flatten=nn.Flatten(), linear=nn.Linear(features, hidden, bias=bias)),
         neuron5=neuron(),
-        layer4=over_time(linear=nn.Linear(hidden, num_classes, bias=bias)),
+        layer4=timed(linear=nn.Linear(hidden, num_classes, bias=bias)),
         neuron6=neuron(),
         readout=readout(),
     )
@@ -132,18 +130,18 @@ def cifar_net(
     channels = in_channels
     for number, out in enumerate((128, 256, 512, 1024, 512), start=1):
         out = widened(out, width)
-        layers[f"layer{number}"] = over_time(
+        layers[f"layer{number}"] = timed(
             conv=nn.Conv2d(channels, out, 3, padding=1, bias=False), norm=norm_before(neuron, norm, out)
         )
         layers[f"neuron{number}"] = neuron()
         if number in (2, 3):
-            layers[f"pool{number}"] = over_time(pool=nn.AvgPool2d(2))
+            layers[f"pool{number}"] = timed(pool=nn.AvgPool2d(2))
             layers[f"pool{number}_neuron"] = neuron()
         channels = out
     features = channels * (height // 4) * (columns // 4)
     for number, out in enumerate((widened(1024, width), widened(512, width), num_classes), start=6):
         flatten = nn.Flatten() if number == 6 else None
-        layers[f"layer{number}"] = over_time(flatten=flatten, linear=nn.Linear(features, out, bias=bias))
+        layers[f"layer{number}"] = timed(flatten=flatten, linear=nn.Linear(features, out, bias=bias))
         layers[f"neuron{number}"] = neuron()
         features = out
     return named(**layers, readout=readout())

@@ -15,9 +15,9 @@ from bitspike.models.spiking.blocks import (
     initialize,
     named,
     norm_before,
-    over_time,
     sides,
     stack,
+    timed,
     widened,
 )
 from bitspike.nn import IF, LIF, RateReadout, Repeat, ThresholdBatchNorm
@@ -81,7 +81,7 @@ def vgg9(
     for stage, outs in enumerate(STAGES_9):
         for place, out in enumerate(outs):
             out, number = widened(out, width), number + 1
-            layers[f"layer{number}"] = over_time(
+            layers[f"layer{number}"] = timed(
                 pool=pool() if stage > 0 and place == 0 else None,
                 conv=nn.Conv2d(channels, out, 3, padding=1, bias=False),
                 norm=norm_before(neuron, norm, out),
@@ -90,14 +90,14 @@ def vgg9(
             channels = out
     features = channels * (height // 8) * (columns // 8)
     hidden = widened(1024, width)
-    layers["layer8"] = over_time(
+    layers["layer8"] = timed(
         pool=pool(),
         flatten=nn.Flatten(),
         linear=nn.Linear(features, hidden, bias=False),
         norm=norm_before(neuron, norm, hidden, flat=True),
     )
     layers["neuron8"] = neuron()
-    layers["layer9"] = over_time(linear=nn.Linear(hidden, num_classes, bias=False))
+    layers["layer9"] = timed(linear=nn.Linear(hidden, num_classes, bias=False))
     return named(**layers, readout=readout())
 
 

@@ -8,7 +8,7 @@ from torch import nn
 
 import bitspike as bs
 from bitspike.errors import ConstraintError
-from bitspike.nn import OverTime, Pad, Permute, Repeat, Reshape, Slice, Upsample, over_time
+from bitspike.nn import OverTime, Pad, Permute, Repeat, Reshape, Slice, Upsample, timed_layer
 
 LAYERS = [
     (nn.Conv1d(3, 4, 3, padding=1), (3, 6)),
@@ -24,7 +24,7 @@ LAYERS = [
 @pytest.mark.parametrize(("layer", "shape"), LAYERS, ids=lambda x: type(x).__name__ if isinstance(x, nn.Module) else "")
 def test_a_layer_over_time_is_the_layer_at_every_step(layer: nn.Module, shape: tuple[int, ...]) -> None:
     x = torch.rand(4, 2, *shape)
-    carried = over_time(layer)
+    carried = timed_layer(layer)
     assert isinstance(carried, OverTime)
     assert isinstance(carried, type(layer))
     expected = torch.stack([layer(x_t) for x_t in x])
@@ -32,20 +32,20 @@ def test_a_layer_over_time_is_the_layer_at_every_step(layer: nn.Module, shape: t
     torch.testing.assert_close(carried(Repeat(3)(x[0])), layer(x[0]).expand(3, *layer(x[0]).shape))
     names = set(layer.state_dict()) | {"bias"}
     assert set(carried.state_dict()) == names, "the names are those of the layer, and a bias there always is"
-    assert set(over_time(layer, bias=False).state_dict()) == {"weight"}
+    assert set(timed_layer(layer, bias=False).state_dict()) == {"weight"}
 
 
 def test_the_original_is_left_alone_and_schemes_attach() -> None:
     layer = nn.Conv2d(1, 2, 3)
-    carried = bs.attach(over_time(layer), quantize=bs.Uniform(bits=2))
+    carried = bs.attach(timed_layer(layer), quantize=bs.Uniform(bits=2))
     assert type(layer) is nn.Conv2d
     assert list(bs.codes(carried)) == [""]
     assert carried(torch.rand(2, 1, 1, 5, 5)).shape == (2, 1, 2, 3, 3)
 
 
 def test_other_modules_are_refused_with_the_way_out() -> None:
-    with pytest.raises(ConstraintError, match=r"over_time got a ReLU[^$]*TimeDistributed"):
-        over_time(nn.ReLU())
+    with pytest.raises(ConstraintError, match=r"timed_layer got a ReLU[^$]*TimeDistributed"):
+        timed_layer(nn.ReLU())
 
 
 def test_arrangements_move_values() -> None:
