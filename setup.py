@@ -43,7 +43,7 @@ KEPT = 4  # libraries of one part: switching between a few compilers or branches
 
 
 def sources_of(source: Path) -> list[Path]:
-    """Return a source and the headers beside it that it names, or that one of these names, in order of name."""
+    """Return a source and the headers of its folder that it names, or that one of these names, in order of name."""
     found, waiting = set(), [source]
     while waiting:
         path = waiting.pop()
@@ -173,7 +173,7 @@ class Libraries(build_ext):
         )
 
     def copy_extensions_to_source(self) -> None:
-        """Bring the libraries of an editable installation beside their modules; what could not be made is not there."""
+        """Put the libraries of an editable installation into the package; what could not be made is not there."""
         folder = Path(self.get_finalized_command("build_py").get_package_dir("bitspike.kernels"))
         for ext in self.extensions:
             built = Path(self.build_lib, self.get_ext_filename(ext.name))

@@ -1,4 +1,4 @@
-"""How much of the machine other processes used for a while: blocks measured beside them are not kept."""
+"""How much of the machine other processes used for a while: blocks measured next to them are not kept."""
 
 from __future__ import annotations
 

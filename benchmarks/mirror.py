@@ -77,7 +77,7 @@ class SpikingJellyNet(nn.Module):
         return self.net(x.unsqueeze(0).repeat(self.steps, 1, 1, 1, 1)).mean(0)
 
     def reset(self) -> None:
-        """Forget the potentials, as its documentation asks for behind every batch."""
+        """Forget the potentials, as its documentation asks for after every batch."""
         from spikingjelly.activation_based import functional
 
         functional.reset_net(self.net)

@@ -43,7 +43,7 @@ class Feature:
         words: for the table.
         first: potential before the first step, in halves of the threshold.
         spread: thresholds differ from channel to channel.
-        frame: the layer in front of the first neurons.
+        frame: the layer before the first neurons.
         quiet: no weight is below 0, and no step brings as much as the threshold.
     """
 
@@ -128,7 +128,7 @@ def codes_for(random: np.random.Generator, net: IntegerNetwork, samples: int = 3
 
 
 def _front(random: np.random.Generator, feature: Feature, nodes: list[Node]) -> tuple[str, ...]:
-    """Add the layer in front of the first neurons and return what these read."""
+    """Add the layer before the first neurons and return what these read."""
     if feature.frame == "vector":
         nodes.append(
             Linear(id="fc0", path="fc0", sources=("input",), shape=(8,), weight=_weight(random, feature, 8, 12))

@@ -174,7 +174,7 @@ def put(text: str, content: str) -> str:
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end) or BEGIN in after or END in after:
-        raise RecordError(f"the document needs one {BEGIN} and, behind it, one {END}")
+        raise RecordError(f"the document needs one {BEGIN} and, after it, one {END}")
     return f"{before}{begin}\n{content}\n{end}{after}"
 
 

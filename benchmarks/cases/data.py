@@ -1,4 +1,4 @@
-"""Images per second into training: our batches beside torchvision's transforms of single images in two workers."""
+"""Images per second into training: our batches against torchvision's transforms of single images in two workers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A CUDA device: the spiking layer and the training step, beside the peers' own kernels for it."""
+"""A CUDA device: the spiking layer and the training step, against the peers' own kernels for it."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def _memory(shape: tuple[int, ...], device: str) -> Group:
 
 
 def _compiled(shape: tuple[int, ...], device: str) -> Group:
-    """Put the fused loop beside what torch.compile makes of the plain one; last, as compiling takes longest."""
+    """Compare the fused loop with what torch.compile makes of the plain one; last, as compiling takes longest."""
     compiled = "plain torch, torch.compile"
 
     def build() -> Call:
@@ -113,7 +113,7 @@ def _compiled(shape: tuple[int, ...], device: str) -> Group:
 
 
 def _spikingjelly_simple() -> nn.Module:
-    """Return SpikingJelly's LIF neuron of plain torch operations, reset behind every call."""
+    """Return SpikingJelly's LIF neuron of plain torch operations, reset after every call."""
     from spikingjelly.activation_based import functional, surrogate
     from spikingjelly.activation_based import neuron as theirs
 

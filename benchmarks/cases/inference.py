@@ -1,4 +1,4 @@
-"""Inference of quantised spiking networks: the integer engine beside float networks of the same codes."""
+"""Inference of quantised spiking networks: the integer engine against float networks of the same codes."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def _faster(bound: float, *against: str) -> list[Target]:
 
 
 def _groups(name: str, tiny: bool, samples: int, targets: dict[tuple[int, int], list[Target]]) -> list[Group]:
-    """Return the groups of T and bits; the float networks of all widths take the same time, and run beside each."""
+    """Return the groups of T and bits; the float networks of all widths take the same time, and run next to each."""
     if tiny:
         return [_group(Network(name, 4, width=1 / 16, image_size=16), 3, 2, targets[3, 4])]
     pairs = [(steps, bits) for bits in (4, 2, 1) for steps in (3, 7)]

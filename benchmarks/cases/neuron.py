@@ -1,4 +1,4 @@
-"""One spiking layer, forward and backward, beside the peers and beside a copy that moves as many bytes.
+"""One spiking layer, forward and backward, against the peers and against a copy that moves as many bytes.
 
 Shapes: T steps, N batch, C channels, H W space.
 """
@@ -62,7 +62,7 @@ def groups(tiny: bool) -> list[Group]:
 
 
 def family(shape: tuple[int, ...], words: str, dtype: torch.dtype, device: str = "cpu") -> Group:
-    """Put Bitspike's neurons and surrogates beside the LIF neuron of the first group."""
+    """Compare Bitspike's neurons and surrogates with the LIF neuron of the first group."""
     neurons: dict[str, Callable[[], nn.Module]] = {
         "LIF, hard reset, arctan": lambda: bs.LIF(DECAY, reset="hard"),
         "LIF, soft reset": lambda: bs.LIF(DECAY),
@@ -136,7 +136,7 @@ class Plain(nn.Module):
 
 
 def spikingjelly_lif() -> nn.Module:
-    """Return SpikingJelly's neuron, which is reset behind every call as its documentation asks for."""
+    """Return SpikingJelly's neuron, which is reset after every call as its documentation asks for."""
     from spikingjelly.activation_based import functional
 
     neuron = mirror.spikingjelly_lif(DECAY)

@@ -1,4 +1,4 @@
-"""A step of quantisation-aware training of the ResNet-20 ANN beside the same arithmetic in plain torch modules."""
+"""A step of quantisation-aware training of the ResNet-20 ANN against the same arithmetic in plain torch modules."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ CASE = Case(
     title="Start-up",
     about=(
         "Whole processes from start to end. The first fused call imports bitspike and torch and runs a LIF layer "
-        "forward and backward; `import torch` alone is beside it, as most of that time is torch's."
+        "forward and backward; `import torch` alone is measured next to it, as most of that time is torch's."
     ),
     groups=groups,
 )

@@ -1,4 +1,4 @@
-"""One training step of a VGG: forward, backward and the optimiser, in time and in memory, beside the peers."""
+"""One training step of a VGG: forward, backward and the optimiser, in time and in memory, against the peers."""
 
 from __future__ import annotations
 
