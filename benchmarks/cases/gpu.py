@@ -13,8 +13,8 @@ from benchmarks.case import Call, Case, Group, Target, Variant
 from benchmarks.cases import neuron
 from benchmarks.cases.training import BITS, FLOOR, PEER, Network, Step, theirs, timed, weighed
 from benchmarks.products import alone
+from bitspike import models
 from bitspike.kernels.triton import support as triton_support
-from bitspike.models import MODELS
 from bitspike.train.evaluate import full_precision
 
 HALF = torch.bfloat16
@@ -202,7 +202,9 @@ class Neurons(nn.Module):
         super().__init__()
         torch.manual_seed(0)
         lif = lambda: mirror.spikingjelly_lif(neuron.DECAY)  # noqa: E731
-        self.net = MODELS[network.name](steps=network.steps, neuron=lif, norm=nn.BatchNorm2d, width=network.width)
+        self.net = getattr(models, network.name)(
+            steps=network.steps, neuron=lif, norm=nn.BatchNorm2d, width=network.width
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.net(x)

@@ -14,7 +14,7 @@ import bitspike as bs
 from benchmarks import mirror
 from benchmarks.case import Call, Case, Group, Target, Variant
 from benchmarks.products import alone
-from bitspike.models import MODELS
+from bitspike import models
 from bitspike.nn import checkpoint_layers
 from bitspike.train import SGD
 from bitspike.train.launch import Precision, Workers, choose_precision
@@ -35,7 +35,7 @@ class Network:
     """A model of ours with the same weights at every call, and as the peers write it.
 
     Args:
-        name: in :data:`bitspike.models.MODELS`.
+        name: of a function of :mod:`bitspike.models`.
         steps: T.
         width, image_size: of the model.
         device: where it is trained.
@@ -51,7 +51,7 @@ class Network:
         """Return our network of LIF neurons with a hard reset."""
         torch.manual_seed(0)
         sizes = {"width": self.width, "image_size": self.image_size}
-        return MODELS[self.name](steps=self.steps, neuron=lambda: bs.LIF(DECAY, reset="hard"), **sizes)
+        return getattr(models, self.name)(steps=self.steps, neuron=lambda: bs.LIF(DECAY, reset="hard"), **sizes)
 
     def bitspike(self, precision: Precision = "auto", *, keep: Keep = "all") -> Step:
         """Return a step as ``bs.fit`` makes it, in its precision and its layout.
