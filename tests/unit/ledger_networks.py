@@ -31,8 +31,22 @@ class Residual(nn.Module):
         return self.fc(torch.flatten(self.mean(x), 1))
 
 
+class SlicedInput(nn.Module):
+    """A block that adds up a layer of spikes, a layer of one channel of the input, and a skip."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(2, 4, 3, padding=1, stride=2)
+        self.conv, self.down = nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(1, 4, 1, stride=2)
+        self.fc = nn.Linear(4 * 4 * 4, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        spikes = torch.relu(self.stem(x))
+        return self.fc(torch.relu(self.conv(spikes) + self.down(x[:, :1]) + spikes).flatten(1))
+
+
 class TwoHeads(nn.Module):
-    """Two branches that are put side by side, and two outputs, one of them rectified."""
+    """Two branches that are concatenated, and two outputs, one of them rectified."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from ledger_networks import Chain, Residual, TwoHeads, images, on_grid
+from ledger_networks import Chain, Residual, SlicedInput, TwoHeads, images, on_grid
 from torch import Tensor, nn
 
 import bitspike as bs
@@ -15,7 +15,7 @@ from bitspike.conversion.result import Conversion, conversion_of, spiking_part
 from bitspike.graph.rebuild import values
 from bitspike.integer.nodes import Neuron as IntegerNeuron
 
-NETWORKS = [Chain, Residual, TwoHeads]
+NETWORKS = [Chain, Residual, TwoHeads, SlicedInput]
 
 
 def converted(model: nn.Module, x: Tensor, **choices: object) -> tuple[nn.Module, Conversion]:
@@ -41,10 +41,12 @@ def test_weights_on_the_grid_are_found_again(kind: type[nn.Module], choices: dic
     made = rung(conversion, spiking_part(network))
     for op in made.graph:
         if op.module is not None:
-            layer, own = made.graph.modules[op.module], conversion.core.module_of(conversion.core[op.id.split("@")[0]])
-            # Eight bits hold every fourth-bit code of one channel; a unit shared by channels or branches is coarser.
-            steps = own.weight.detach().abs().max() / 127
-            assert float((layer.weight - own.weight).detach().abs().max()) <= float(steps) * 0.51
+            name = op.id.split("@")[0]
+            layer, own = made.graph.modules[op.module], conversion.core.module_of(conversion.core[name])
+            # One code is a unit of the neuron over the value of a spike; a weight is rounded by half of that.
+            report = next(report for report in conversion.layers.values() if name in report.weights)
+            code = report.unit.max() / report.inputs[name].min()
+            assert float((layer.weight - own.weight).detach().abs().max()) <= float(code) * 0.51
 
 
 def test_a_handed_in_value_is_what_the_readers_see() -> None:

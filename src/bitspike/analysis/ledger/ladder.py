@@ -33,6 +33,7 @@ from bitspike.analysis.ledger.activations import Neurons, activation
 from bitspike.conversion.build.records import LayerReport, module_name
 from bitspike.conversion.build.spike_values import by_weight
 from bitspike.conversion.result import Conversion
+from bitspike.graph.flow import entries
 from bitspike.graph.ir import WEIGHTED, Graph, Op
 from bitspike.nn.counts import Gain
 from bitspike.weights.codes import along
@@ -95,6 +96,7 @@ class _Writer:
         self.conversion, self.spiking, self.kind, self.known = conversion, spiking, neurons, known
         self.core = conversion.core
         self.ops = {op.id: op for op in self.core}
+        self.entering = entries(self.core)
         self.layers = conversion.layers
         self.substituted = tuple(id for id, r in self.layers.items() if r.kind != "readout") if local else ()
         self.written: list[Op] = []
@@ -227,7 +229,7 @@ class _Writer:
             value = self.conversion.wires[op.inputs[0]][1]
             # Where a step brings the T-th part of an input, one code of the neuron's other weights is 2**-exponent / T:
             # the table at the top of conversion/build/neurons.py.
-            factor = 1 if self.ops[op.inputs[0]].kind == "input" else self._split_over(report)
+            factor = 1 if op.inputs[0] in self.entering else report.split_over
             if name not in self.known:
                 spiking_layer, grain = self.spiking.get_submodule(name), 2.0**-report.exponent / factor
                 self.known[name] = decoded(layer, spiking_layer, report, value, share=sign / area, grain=grain)
@@ -251,15 +253,8 @@ class _Writer:
         assert isinstance(module, Gain)
         gain = torch.as_tensor(module.gain, dtype=torch.float64).reshape(-1).cpu()
         value = self.conversion.wires[id][1].reshape(-1).cpu() * sign / area
-        real = gain * (2.0**report.exponent * self._split_over(report)) * report.unit.cpu()
+        real = gain * (2.0**report.exponent * report.split_over) * report.unit.cpu()
         return real / value
-
-    def _split_over(self, report: LayerReport) -> int:
-        """Return over how many steps the input of a neuron is split: T where it reads a split input, else 1."""
-        settings = self.conversion.settings
-        words = {module_name(op.id): op for op in self.core}
-        reads = [self.ops[words[w].inputs[0]].kind == "input" for w in report.weights]
-        return settings.steps if settings.coding == "split" and any(reads) else 1
 
 
 def decoded(

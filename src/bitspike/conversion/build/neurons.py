@@ -48,7 +48,9 @@ def add_neuron(draft: Draft, op: Op, source: str) -> Spikes:
         rounded=s.rounded,
     )
     exponent = max(0, math.ceil(math.log2(float(group.threshold.max())) - group.fraction_bits))
-    count = 2.0**-exponent / (s.steps if charge.split else 1)  # the step of each number, see the table above
+    reads_input = any(branch.op.inputs[0] in draft.entering for branch in charge.branches)
+    split_over = s.steps if s.coding == "split" and reads_input else 1
+    count = 2.0**-exponent / split_over  # the step of each number, see the table above
     fine = count * 2.0**-group.fraction_bits
     currents = [_current(draft, charge, i, group, exponent, count) for i in range(len(charge.branches))]
     skips = [branch for branch in branches if not branch.weighted]
@@ -70,7 +72,7 @@ def add_neuron(draft: Draft, op: Op, source: str) -> Spikes:
     draft.reports[op.id] = LayerReport(
         op.id, op.path, "neuron", source, tuple(module_name(b.op.id) for b in charge.branches), charge.wanted,
         group.value, group.unit, group.threshold, group.fraction_bits, exponent, input_values(draft, charge.branches),
-        notes=tuple(f"{op.id}: {note}" for note in group.notes),
+        split_over=split_over, notes=tuple(f"{op.id}: {note}" for note in group.notes),
     )  # fmt: skip
     value = group.value if group.value.numel() == 1 else group.value.reshape(-1, *[1] * (len(op.shape) - 1))
     return Spikes(node, value)
@@ -134,7 +136,6 @@ def _charge(draft: Draft, op: Op, branches: list[Branch]) -> Charge:
         skips=tuple(_skip_value(draft, branch) for branch in branches if not branch.weighted),
         wanted=draft.values[op.id].detach().double().cpu(),
         per_channel=draft.settings.per_channel and not mixes,
-        split=draft.settings.coding == "split" and any(b.op.inputs[0] in draft.entering for b in layers),
     )
 
 

@@ -28,6 +28,8 @@ class LayerReport:
         fraction_bits: k.
         exponent: the torch network's potentials are counts times ``2**-exponent``.
         inputs: by weighted layer the real value of its input spikes, broadcastable against one sample.
+        split_over: T where ``coding="split"`` and the neuron reads what enters, of which a step brings the T-th part;
+            all other codes of the neuron, its bias and its threshold are divided by it. Else 1.
         notes: codes W2xx.
     """
 
@@ -43,6 +45,7 @@ class LayerReport:
     fraction_bits: int
     exponent: int
     inputs: Mapping[str, Tensor]
+    split_over: int = 1
     notes: tuple[str, ...] = ()
 
 
@@ -65,7 +68,6 @@ class Charge:
         skips: real value of one spike of each skip, [1] or [C].
         wanted: lambda, the wanted real value of an output spike, [1] or [C].
         per_channel: whether every output channel has a unit of its own.
-        split: whether a step brings only its T-th part, because the neuron reads an input of ``coding="split"``.
     """
 
     branches: tuple[Branch, ...]
@@ -74,7 +76,6 @@ class Charge:
     skips: tuple[Tensor, ...]
     wanted: Tensor
     per_channel: bool
-    split: bool
 
 
 @dataclass

@@ -121,12 +121,12 @@ class MeasuredNeuron:
     """
 
     def __init__(
-        self, neuron: nn.Module, report: LayerReport, current: Currents, source: Tensor, *, grain: float, burst: bool
+        self, neuron: nn.Module, report: LayerReport, current: Currents, source: Tensor, *, burst: bool
     ) -> None:
         value = report.value.to(source)
         top = value if value.numel() == 1 else value.view(-1, *[1] * (source.dim() - 2))
         self.id, self.report, self.neuron, self.current = report.id, report, neuron, current
-        self.grain, self.burst, self.places = grain, burst, source.dim() - 2
+        self.grain, self.burst, self.places = 2.0**-report.exponent / report.split_over, burst, source.dim() - 2
         self.wanted, self.top = torch.minimum(source.clamp(min=0), top), top
         self.shifts = {kind: torch.zeros(source.shape[1], dtype=torch.float64) for kind in ("bias", "potential")}
         self.kind = "bias"

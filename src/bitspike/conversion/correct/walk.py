@@ -139,13 +139,10 @@ class _Walk:
 
     def _layer(self, n: fx.Node, id: str) -> MeasuredNeuron:
         """Return a neuron with its current as they stand."""
-        report, s = self.built.layers[id], self.conversion.settings
+        report, neuron = self.built.layers[id], self.pieces.modules[str(n.target)]
         source = self.wanted[report.source]
-        return MeasuredNeuron(
-            self.pieces.modules[str(n.target)], report, Currents(self.pieces, n.all_input_nodes[0], source.shape),
-            source, grain=2.0**-report.exponent / (s.steps if self.built.charges[id].split else 1),
-            burst=s.schedule == "layerwise",
-        )  # fmt: skip
+        current = Currents(self.pieces, n.all_input_nodes[0], source.shape)
+        return MeasuredNeuron(neuron, report, current, source, burst=self.conversion.settings.schedule == "layerwise")
 
     # Weights
 
