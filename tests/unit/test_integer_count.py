@@ -6,9 +6,10 @@ import dataclasses
 
 import numpy as np
 import pytest
+from uneven import uneven
 
 from bitspike.errors import ConstraintError
-from bitspike.integer.count import count, unevenness
+from bitspike.integer.count import count
 from bitspike.integer.examples import one_convolution
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import Add, Burst, CountMaxPool, Input, Integers, MaxPool, Neuron, Node, Readout, Shape
@@ -59,7 +60,7 @@ def test_convert_check_04_constant_charge_is_counted_exactly(start: int, fire: s
         assert np.array_equal(found[0], expected)
         trace = simulate(net, codes)
         assert np.array_equal(found, trace.spikes["neuron"].sum(0))
-        assert unevenness(net, trace)["neuron"].share == 0
+        assert not np.any(uneven(node, trace))
 
 
 @pytest.mark.parametrize("fire", ["ge", "gt"])
@@ -74,10 +75,10 @@ def test_the_final_potential_tells_over_fired_and_under_fired_apart(fire: str) -
         net = network(entry((12_500,)), node, reads(shape=(12_500,)), steps=steps)
         trace = simulate(net, codes)
         sent, expected = trace.spikes["neuron"].sum(0, dtype=np.int64), count(net, codes)["neuron"]
-        uneven = unevenness(net, trace)["neuron"]
-        assert np.array_equal(uneven.over, sent > expected)
-        assert np.array_equal(uneven.under, sent < expected)
-        assert steps == 1 or (uneven.over.any() and uneven.under.any())
+        over, under = uneven(node, trace)
+        assert np.array_equal(over, sent > expected)
+        assert np.array_equal(under, sent < expected)
+        assert steps == 1 or (over.any() and under.any())
 
 
 def test_charge_that_comes_too_early_or_too_late() -> None:
@@ -86,16 +87,15 @@ def test_charge_that_comes_too_early_or_too_late() -> None:
     trace = simulate(net, codes)
     assert trace.spikes["neuron"].sum(0)[:, 0].tolist() == [2, 1, 1]
     assert count(net, codes)["neuron"][:, 0].tolist() == [0, 2, 1]
-    uneven = unevenness(net, trace)["neuron"]
-    assert uneven.over[:, 0].tolist() == [True, False, False]
-    assert uneven.under[:, 0].tolist() == [False, True, False]
-    assert uneven.share == pytest.approx(2 / 3)
+    over, under = uneven(net.neurons[0], trace)
+    assert over[:, 0].tolist() == [True, False, False]
+    assert under[:, 0].tolist() == [False, True, False]
 
 
 def test_a_silent_neuron_below_zero_and_a_busy_one_above_its_threshold_are_no_error() -> None:
     net = network(entry(), fires(4), reads())
     trace = simulate(net, np.concatenate([train(-9, -9, -9, -9), train(9, 9, 9, 9)], axis=1))
-    assert unevenness(net, trace)["neuron"].share == 0
+    assert not np.any(uneven(net.neurons[0], trace))
 
 
 def test_convert_check_07_one_layer_rounds_by_at_most_half_a_step() -> None:
@@ -141,7 +141,6 @@ def test_a_shorter_run_of_a_constant_input_is_that_of_the_simulator(steps: int) 
 def test_no_samples_are_no_counts() -> None:
     net = one_convolution()
     assert count(net, np.zeros((1, 0, 1, 4, 4), np.int64))["readout"].shape == (0, 16)
-    assert unevenness(net, simulate(net, np.zeros((1, 0, 1, 4, 4), np.int64)))["neuron"].share == 0
 
 
 TIMED = np.array([[1], [1], [2], [1]])
@@ -167,11 +166,6 @@ def test_what_has_no_count_mode_is_named_with_a_way_out(options: dict[str, objec
         count(net, train(1, 1, 1, 1))
     assert error.value.fix is not None
     assert "bs.simulate(net, codes)" in error.value.fix
-    if "gains" in options or "right_shift" in options:  # whatever the charge is, the potential tells
-        unevenness(net, simulate(net, train(1, 1, 1, 1)))
-    else:
-        with pytest.raises(ConstraintError, match=message):
-            unevenness(net, simulate(net, train(1, 1, 1, 1)))
 
 
 def test_parameters_of_every_step_that_are_all_the_same_are_no_hindrance() -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from uneven import uneven
 
-from bitspike.integer.count import count, unevenness
+from bitspike.integer.count import count
 from bitspike.integer.engine import Engine, TorchEngine
 from bitspike.integer.examples import convolution_and_pool, one_convolution, transposed_and_upsample, two_branches
 from bitspike.integer.network import IntegerNetwork
@@ -111,10 +112,9 @@ def test_two_branches_under_fire_where_both_spikes_come_at_the_last_step() -> No
     net, codes = two_branches(), RAMP.reshape(1, 1, 1, 4, 4)
     expected = [[0, 0, 0, 0], [1, 2, 2, 2], [2, 2, 0, 0], [0, 1, 2, 2]]
     assert count(net, codes)["added"][0, 0].tolist() == expected
-    uneven = unevenness(net, simulate(net, codes))
-    assert np.argwhere(uneven["added"].under[0, 0]).tolist() == [[1, 1], [3, 2]]
-    assert not uneven["added"].over.any()
-    assert uneven["left"].share == uneven["right"].share == 0
+    left, right, added = (uneven(node, simulate(net, codes)) for node in net.neurons)
+    assert np.argwhere(added[1][0, 0]).tolist() == [[1, 1], [3, 2]]
+    assert not np.any([added[0], *left, *right])
 
 
 @pytest.mark.parametrize(

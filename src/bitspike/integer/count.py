@@ -20,17 +20,15 @@ subtraction as in Rueckauer et al. 2017, doi 10.3389/fnins.2017.00682; (*) is ch
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from bitspike.errors import ConstraintError
 from bitspike.integer.arithmetic import Whole, over_time, still
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import Add, Gained, Input, Integers, Neuron, Node, Readout, per_channel
 from bitspike.integer.schedule import timings
-from bitspike.integer.simulate import Trace, check_run
+from bitspike.integer.simulate import check_run
 
 
 def count(net: IntegerNetwork, codes: Integers, *, steps: int | None = None) -> dict[str, Integers]:
@@ -90,55 +88,6 @@ def _spikes(node: Neuron, charge: Integers, steps: int) -> Integers:
     held = charge + per_channel(node.initial, dims)[0] - (node.fire == "gt")
     spikes: Integers = np.clip(held // per_channel(node.threshold[:1], dims)[0], 0, steps)
     return spikes
-
-
-@dataclass(frozen=True, eq=False)
-class Uneven:
-    """Where a neuron's spike count differs from (*), because its charge arrived unevenly.
-
-    Args:
-        over: it sent more spikes than its charge is worth, bool [N, ...].
-        under: it sent fewer, bool [N, ...].
-    """
-
-    over: npt.NDArray[np.bool_]
-    under: npt.NDArray[np.bool_]
-
-    @property
-    def share(self) -> float:
-        """Share of neurons and samples whose count differs, 0 to 1."""
-        return float((self.over | self.under).mean()) if self.over.size else 0.0
-
-
-def unevenness(net: IntegerNetwork, trace: Trace) -> dict[str, Uneven]:
-    """Tell from the final potentials of a run which neurons over-fired or under-fired.
-
-    Args:
-        net: a network of integrate-and-fire neurons with soft reset.
-        trace: of :func:`bitspike.integer.simulate.simulate`, or of an engine.
-
-    Returns:
-        by neuron id.
-
-    Raises:
-        ConstraintError: equation (*) does not hold for a neuron; it is named with what it would need.
-
-    Example:
-        >>> from bitspike.integer.examples import one_convolution
-        >>> from bitspike.integer.simulate import simulate
-        >>> net = one_convolution()
-        >>> unevenness(net, simulate(net, np.full((1, 1, 1, 4, 4), 5)))["neuron"].share  # a constant current is even
-        0.0
-    """
-    _refuse(list(_foreign_neurons(net)))
-    return {node.id: _uneven(node, trace.spikes[node.id], trace.potentials[node.id]) for node in net.neurons}
-
-
-def _uneven(node: Neuron, spikes: npt.NDArray[np.int8], potentials: Integers) -> Uneven:
-    theta = per_channel(node.threshold[:1], len(node.shape))[0]
-    left = potentials[-1] - theta * spikes[-1] - (node.fire == "gt")
-    sent = spikes.sum(0, dtype=np.int64)
-    return Uneven(over=(left < 0) & (sent > 0), under=(left >= theta) & (sent < len(spikes)))
 
 
 Finding = tuple[Node, list[str]]
