@@ -72,9 +72,9 @@ CASES: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "adaptive": (lambda: around(nn.AdaptiveAvgPool2d(4)), r"1\.0: \[6, 6\] is no multiple .* \[4, 4\]"),
     "padded average of a bias": (
         lambda: around(nn.Conv2d(2, 2, 3), nn.AvgPool2d(2, padding=1)),
-        r"1\.1: a padded pool behind a batch norm or bias",
+        r"1\.1: a padded pool after a batch norm or bias",
     ),
-    "flatten the batch": (lambda: around(nn.Flatten(0)), r"1\.0: Flatten\(0, -1\) mixes samples; \(1, -1\) is needed"),
+    "flatten the batch": (lambda: around(nn.Flatten(0)), r"1\.0: Flatten\(0, -1\) mixes samples or leaves axes"),
     "linear of an image": (
         lambda: around(nn.Linear(6, 6)),
         r"1\.0: takes 6 features and gets \(2, 6, 6\).*\n  fix: nn.Flat",
@@ -97,7 +97,7 @@ CASES: dict[str, tuple[Callable[[], nn.Module], str]] = {
         lambda: around(
             attach(nn.Conv2d(2, 2, 3, bias=False), quantize=Uniform(bits=4, per_channel=True)), nn.Conv2d(2, 2, 3)
         ),
-        r"1\.1 reads channels or branches whose scales are no whole multiples of one another\n  fix: put a neuron",
+        r"1\.1 reads channels, or terms of a sum, whose scales are no whole multiples.*\n  fix: put a neuron",
     ),
     "nan weight": (lambda: around(nan(nn.Conv2d(2, 2, 3))), r"1\.0: the weight holds NaN or infinity.*\n  fix"),
     "infinite weight": (lambda: around(nan(nn.Conv2d(2, 2, 3), value=math.inf)), r"1\.0: the weight holds NaN or inf"),
@@ -110,14 +110,14 @@ CASES: dict[str, tuple[Callable[[], nn.Module], str]] = {
         r"is no read-out: \[2, 4, 4\] per sample and step\n  fix: end it with bs\.RateReadout\(\)",
     ),
     "no time and no read-out": (lambda: layers_of(nn.Conv2d(2, 2, 3)), r"0: Conv2d gets a tensor with a time axis"),
-    "layer behind the read-out": (
+    "layer after the read-out": (
         lambda: layers_of(Repeat(2), LIF(), RateReadout(), nn.Conv2d(2, 2, 3)),
-        r"3: Conv2d stands behind the read-out.*\n  fix",
+        r"3: Conv2d comes after the read-out.*\n  fix",
     ),
     "two encoders": (lambda: layers_of(Repeat(2), Repeat(3), LIF(), RateReadout()), r"the model has 2 encoders"),
-    "coder behind a layer": (
+    "coder after a layer": (
         lambda: layers_of(nn.Conv2d(2, 2, 3), BernoulliCoder(2), LIF(), RateReadout()),
-        r"1: BernoulliCoder stands behind other layers; only the model's input can be coded\n  fix",
+        r"1: BernoulliCoder comes after other layers; only the model's input can be coded\n  fix",
     ),
     "layer over time": (
         lambda: layers_of(Repeat(2), nn.Conv2d(2, 2, 3), LIF(), RateReadout()),

@@ -58,7 +58,7 @@ def one_convolution(*, threshold: int = 8, steps: int = 4) -> IntegerNetwork:
 
 
 def convolution_and_pool(*, steps: int = 4) -> IntegerNetwork:
-    """As :func:`one_convolution`, with a 2 x 2 sum pool and a second neuron of threshold 4 behind it."""
+    """As :func:`one_convolution`, with a 2 x 2 sum pool and a second neuron of threshold 4 after it."""
     first = one_convolution(steps=steps)
     nodes = (
         *first.nodes[:3],

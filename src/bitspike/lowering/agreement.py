@@ -1,4 +1,4 @@
-"""How far a lowered network is from the float network that was trained; measured, beside the certificate."""
+"""How far a lowered network is from the float network that was trained, measured; the certificate does not tell."""
 
 from __future__ import annotations
 

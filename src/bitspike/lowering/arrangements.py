@@ -2,42 +2,36 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 from torch import nn
 
 from bitspike.errors import LoweringError
-from bitspike.integer.nodes import Node, Pad, Reals, Reshape, Shape, Slice, Transpose, Upsample
+from bitspike.integer.nodes import Move, Pad, Reals, Reshape, Shape, Slice, Transpose, Upsample
 from bitspike.nn import arrange as modules
 
-Arrangement = tuple[type[Node], Shape, dict[str, Any]]
 MODULES = (modules.Reshape, modules.Permute, modules.Slice, modules.Pad, modules.Upsample)
 
 
-def arrangement(module: nn.Module, shape: Shape, path: str) -> Arrangement:
-    """Return kind, shape of the result and parameters of the node that a module of ``nn.arrange`` becomes.
+def arrangement(module: nn.Module) -> tuple[type[Move], dict[str, Any]]:
+    """Return kind and fields of the node that a module of ``nn.arrange`` becomes.
 
     Raises:
-        LoweringError: the module does not fit what it gets.
+        LoweringError: it is none.
     """
-    inside = shape[1:]
     match module:
-        case modules.Reshape() if math.prod(module.shape) == math.prod(shape):
-            return Reshape, module.shape, {}
-        case modules.Permute() if sorted(module.axes) == list(range(len(shape))):
-            return Transpose, tuple(shape[a] for a in module.axes), {"axes": module.axes}
-        case modules.Slice() if 0 <= module.start < module.stop <= shape[0]:
-            made = (module.stop - module.start, *inside)
-            return Slice, made, {"start": module.start, "stop": module.stop}
-        case modules.Pad() if len(module.before) == len(inside):
-            made = (shape[0], *(n + b + a for n, b, a in zip(inside, module.before, module.after, strict=True)))
-            return Pad, made, {"before": module.before, "after": module.after}
-        case modules.Upsample() if len(module.factors) == len(inside):
-            made = (shape[0], *(n * f for n, f in zip(inside, module.factors, strict=True)))
-            return Upsample, made, {"factors": module.factors}
-    raise LoweringError(f"{path}: {module!r} cannot take {list(shape)} per sample")
+        case modules.Reshape():
+            return Reshape, {"shape": module.shape}
+        case modules.Permute():
+            return Transpose, {"axes": module.axes}
+        case modules.Slice():
+            return Slice, {"start": module.start, "stop": module.stop}
+        case modules.Pad():
+            return Pad, {"before": module.before, "after": module.after}
+        case modules.Upsample():
+            return Upsample, {"factors": module.factors}
+    raise LoweringError(f"{module!r} moves no integers", fix="one of " + ", ".join(m.__name__ for m in MODULES))
 
 
 def carried(values: Reals, module: nn.Module, before: Shape, after: Shape) -> Reals | None:

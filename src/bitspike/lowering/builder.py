@@ -12,7 +12,7 @@ import numpy as np
 from bitspike.errors import LoweringError
 from bitspike.integer.nodes import Add, Node, Readout, Reals, Shape, TransposedConvolution, Weight, Weighted
 from bitspike.integer.nodes import Neuron as NeuronNode
-from bitspike.lowering.wires import Branch, Wire, put_on_grid, smallest_scale
+from bitspike.lowering.wires import Summand, Wire, put_on_grid, smallest_scale
 
 
 class Builder:
@@ -39,9 +39,12 @@ class Builder:
             word += "_"
         return word
 
-    def call(self, path: str) -> int:
-        """Return which call of a module the last id was for, from 0."""
-        return self._calls[path] - 1
+    def head(self, path: str, wire: Wire) -> dict[str, Any]:
+        """Return what every node after a wire is made of: a fresh id, its module and call, its sources and shape."""
+        id = self.id(path)
+        return {
+            "id": id, "path": path, "call": self._calls[path] - 1, "sources": wire.sources, "shape": wire.shape,
+        }  # fmt: skip
 
     def add(self, node: Node) -> str:
         """Keep a node and return its id."""
@@ -50,69 +53,92 @@ class Builder:
 
     def wire(self, node: Node, scale: Reals, *, timed: bool) -> Wire:
         """Keep a node and return the wire that leaves it."""
-        return Wire((Branch(self.add(node), np.asarray(scale)),), np.zeros(1), node.shape, timed)
+        return Wire((Summand(self.add(node), np.asarray(scale)),), np.zeros(1), node.shape, timed)
 
     def each(
         self,
         kind: type[Node],
         path: str,
         wire: Wire,
-        shape: Shape,
         scaled: Callable[[Reals], Reals] = lambda scale: scale,
+        *,
+        shape: Shape = (1,),
         **fields: Any,
-    ) -> tuple[Branch, ...]:
-        """Put a node of its own behind every branch of a wire, and return the branches that leave them.
+    ) -> Wire:
+        """Put a node of its own after every summand of a wire, and return the wire that leaves them.
 
         Args:
             kind: of the nodes.
             path: of their module.
             wire: what they read.
-            shape: of what they send.
-            scaled: from the scale of a branch to the scale of what leaves its node.
+            scaled: from the scale of a summand to the scale of what leaves its node.
+            shape: of what they send, where it does not follow from what they read.
             fields: what else the nodes are made of.
+
+        Raises:
+            LoweringError: nodes of this kind cannot read the wire.
         """
-        branches = []
-        for branch in wire.branches:
-            scale = scaled(branch.scale)
-            node = kind(id=self.id(path), path=path, sources=(branch.node,), shape=shape, scale=np.abs(scale), **fields)
-            branches.append(Branch(self.add(node), scale))
-        return tuple(branches)
+        shape = self.shape_after(kind, path, wire.shape, shape=shape, **fields)
+        summands = []
+        for summand in wire.summands:
+            scale = scaled(summand.scale)
+            node = kind(
+                id=self.id(path), path=path, sources=(summand.node,), shape=shape, scale=np.abs(scale), **fields
+            )
+            summands.append(Summand(self.add(node), scale))
+        return replace(wire, summands=tuple(summands), shape=shape)
+
+    @staticmethod
+    def shape_after(kind: type[Node], path: str, source: Shape, *, shape: Shape = (1,), **fields: Any) -> Shape:
+        """Return the shape that a kind of node makes of one sample of its source.
+
+        Raises:
+            LoweringError: it cannot read it.
+        """
+        found = kind(id="", path=path, shape=shape, **fields).shape_of(source)
+        if found is None:
+            said = ", ".join(f"{name}={value}" for name, value in fields.items()) or f"shape={shape}"
+            raise LoweringError(
+                f"{path}: {kind.__name__}({said}) cannot take {list(source)} per sample",
+                fix="one number for each axis after the channels, or a shape that holds as many integers",
+            )
+        return found
 
     def plain(self, path: str, wire: Wire) -> Wire:
-        """Make a wire that layers can read: a sum of branches gets a node of its own."""
+        """Make a wire that layers can read: a sum of summands gets a node of its own."""
         if wire.plain:
             return wire
         if wire.offset.any():
             raise LoweringError(
-                f"{path} reads real values with an offset (a bias or batch norm without a neuron behind it)",
+                f"{path} reads real values with an offset (a bias or batch norm without a neuron after it)",
                 fix="put a neuron between them, or drop the bias",
             )
         unit = np.full(1, smallest_scale(wire).min())
         on_grid = put_on_grid(wire, unit, 0, reference=unit)
         if on_grid.worst > 0:
             raise LoweringError(
-                f"{path} reads channels or branches whose scales are no whole multiples of one another",
+                f"{path} reads channels, or terms of a sum, whose scales are no whole multiples of one another",
                 fix="put a neuron between them; it brings every channel back to one scale",
             )
-        sources = tuple(b.node for b in wire.branches)
         node = Add(
-            id=self.id(f"{path}.sum"), path=path, sources=sources, shape=wire.shape, scale=unit, gains=on_grid.gains
-        )
+            id=self.id(f"{path}.sum"), path=path, sources=wire.sources, shape=wire.shape, scale=unit,
+            gains=on_grid.gains,
+        )  # fmt: skip
         return self.wire(node, unit, timed=wire.timed)
 
     def rising(self, path: str, wire: Wire) -> Wire:
         """Make every integer grow with its real value, which is what a maximum needs; scales and offsets may stay."""
-        if len(wire.branches) > 1:
+        if len(wire.summands) > 1:
             return replace(self.plain(path, replace(wire, offset=np.zeros(1))), offset=wire.offset)
-        (branch,) = wire.branches
-        if (branch.scale >= 0).all():
+        (summand,) = wire.summands
+        if (summand.scale >= 0).all():
             return wire
-        sign, scale = np.where(branch.scale < 0, -1, 1), np.abs(branch.scale)
+        sign, scale = np.where(summand.scale < 0, -1, 1), np.abs(summand.scale)
         node = Add(
-            id=self.id(f"{path}.sign"), path=path, sources=(branch.node,), shape=wire.shape, scale=scale,
+            id=self.id(f"{path}.sign"), path=path, sources=(summand.node,), shape=wire.shape, scale=scale,
             gains=(sign[None],),
         )  # fmt: skip
-        return replace(wire, branches=(Branch(self.add(node), scale),))
+        return replace(wire, summands=(Summand(self.add(node), scale),))
 
     def finished(self) -> tuple[Node, ...]:
         """Return the nodes, with signs where they cost nothing."""

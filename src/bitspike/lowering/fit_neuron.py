@@ -83,7 +83,10 @@ def fit_neuron(wire: Wire, neuron: Neuron, *, steps: int, precision: Precision, 
         for values in (law.threshold, law.initial)
     )
     if len(theta) not in (1, wire.shape[0]):
-        raise LoweringError(f"{path}: has {len(theta)} thresholds and gets {list(wire.shape)} per sample")
+        raise LoweringError(
+            f"{path}: has {len(theta)} thresholds and gets {list(wire.shape)} per sample",
+            fix=f"one threshold, or one for each of the {wire.shape[0]} channels",
+        )
     wire, dead = without_dead(wire, theta)
     if dead:
         notes.append(f"{path}: {dead} channels whose gain is as good as 0 were switched off")
@@ -166,7 +169,7 @@ def fit_readout(
     One unit serves all classes, so the largest count is the answer without any multiplication. Only ``rates``,
     spikes that leave a network without a layer in between, may be worth different values by channel, units [C] then.
     """
-    largest = np.max([np.abs(b.scale).max() for b in wire.branches], keepdims=True)
+    largest = np.max([np.abs(b.scale).max() for b in wire.summands], keepdims=True)
     wire, dead = without_dead(wire, largest)
     unit = np.full(1, natural_unit(wire).min())
 
@@ -175,7 +178,7 @@ def fit_readout(
         return grid, None, grid.worst
 
     k, (grid, _, worst) = _fewest(at, precision, fixed=None)
-    single = wire.branches[0].scale if len(wire.branches) == 1 else np.zeros(1)
+    single = wire.summands[0].scale if len(wire.summands) == 1 else np.zeros(1)
     if rates and worst > 0 and (single > 0).all() and not wire.offset.any():
         # Counts of one source need no common unit: each channel's count has its own real value.
         return (np.ones((1, 1), np.int64),), np.zeros((1, 1), np.int64), single, ()

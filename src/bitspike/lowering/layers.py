@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,77 +10,72 @@ import numpy as np
 from torch import Tensor, nn
 
 from bitspike.errors import ConstraintError, LoweringError
-from bitspike.integer.nodes import Convolution, Linear, Reals, Shape, TransposedConvolution, Weight, window_shape
+from bitspike.integer.nodes import Convolution, Linear, Reals, Shape, TransposedConvolution, Weight, Weighted
 from bitspike.lowering.wires import finite
 from bitspike.nn.norms.base import affine
 from bitspike.weights import weight_codes
 
 
-def convolution(
-    module: nn.Module, *, id: str, path: str, call: int, source: str, shape: Shape, scale: float, float_bits: int
-) -> Convolution:
-    """Make the integer node of a convolution; ``scale`` is the real value of one input integer."""
+def weighted(module: nn.Module, *, head: dict[str, Any], scale: float, float_bits: int) -> Weighted:
+    """Make the integer node of a convolution, a transposed convolution or a linear layer.
+
+    Args:
+        module: the layer.
+        head: id, path, call and sources of the node, and the shape of its source.
+        scale: real value of one input integer.
+        float_bits: width of the codes of weights without a scheme.
+
+    Raises:
+        LoweringError: the layer does not fit what it reads, or has no integer form.
+    """
+    path, source = head["path"], head["shape"]
+    kind, fields = _kind(module, path, source)
+    weight = _weight(module, path, float_bits, axis=kind.output_axis)
+    node = kind(**head, scale=scale * weight.step, weight=weight, **fields).placed(source)
+    assert node is not None, "_kind has checked the shape"
+    return node
+
+
+def _kind(module: nn.Module, path: str, source: Shape) -> tuple[type[Weighted], dict[str, Any]]:
+    """Return the kind of a layer's node and the fields that it has besides its weight."""
+    if isinstance(module, nn.Linear):
+        if source != (module.in_features,):
+            raise LoweringError(
+                f"{path}: takes {module.in_features} features and gets {source} per sample",
+                fix=f"nn.Flatten() before it, or nn.Linear({math.prod(source)}, ...)",
+            )
+        return Linear, {}
     assert isinstance(module, nn.modules.conv._ConvNd)
-    if module.padding_mode != "zeros":
-        raise LoweringError(f"{path}: padding_mode={module.padding_mode!r}; the integer form pads with zeros")
-    if module.padding == "same":
-        if any(s != 1 for s in module.stride) or any(
-            (k - 1) * d % 2 for k, d in zip(module.kernel_size, module.dilation, strict=True)
-        ):
-            raise LoweringError(f"{path}: padding='same' that is not symmetric", fix="give the padding as numbers")
-        padding = tuple((k - 1) * d // 2 for k, d in zip(module.kernel_size, module.dilation, strict=True))
-    else:
-        padding = (0,) * len(module.kernel_size) if module.padding == "valid" else tuple(map(int, module.padding))
-    if len(shape) != 1 + len(module.kernel_size) or shape[0] != module.in_channels:
-        raise LoweringError(f"{path}: takes {module.in_channels} channels and gets {shape} per sample")
-    out = window_shape(shape[1:], module.kernel_size, module.stride, padding, module.dilation)
-    weight = _weight(module, path, float_bits)
-    return Convolution(
-        id=id, path=path, call=call, sources=(source,), shape=(module.out_channels, *out), scale=scale * weight.step,
-        weight=weight, stride=tuple(module.stride), padding=padding, dilation=tuple(module.dilation),
-        groups=module.groups,
-    )  # fmt: skip
-
-
-def transposed_convolution(
-    module: nn.Module, *, id: str, path: str, call: int, source: str, shape: Shape, scale: float, float_bits: int
-) -> TransposedConvolution:
-    """Make the integer node of a transposed convolution; ``scale`` is the real value of one input integer."""
-    assert isinstance(module, nn.modules.conv._ConvTransposeNd)
-    if len(shape) != 1 + len(module.kernel_size) or shape[0] != module.in_channels:
-        raise LoweringError(f"{path}: takes {module.in_channels} channels and gets {shape} per sample")
-    padding = tuple(int(p) for p in module.padding)
-    axes = zip(
-        shape[1:], module.kernel_size, module.stride, padding, module.output_padding, module.dilation, strict=True
-    )
-    out = tuple((n - 1) * s - 2 * p + d * (k - 1) + o + 1 for n, k, s, p, o, d in axes)
-    weight = _weight(module, path, float_bits, axis=1)
-    return TransposedConvolution(
-        id=id, path=path, call=call, sources=(source,), shape=(module.out_channels, *out), scale=scale * weight.step,
-        weight=weight, stride=tuple(module.stride), padding=padding, output_padding=tuple(module.output_padding),
-        dilation=tuple(module.dilation), groups=module.groups,
-    )  # fmt: skip
-
-
-def linear(
-    module: nn.Module, *, id: str, path: str, call: int, source: str, shape: Shape, scale: float, float_bits: int
-) -> Linear:
-    """Make the integer node of a linear layer; ``scale`` is the real value of one input integer."""
-    assert isinstance(module, nn.Linear)
-    if shape != (module.in_features,):
+    if len(source) != 1 + len(module.kernel_size) or source[0] != module.in_channels:
         raise LoweringError(
-            f"{path}: takes {module.in_features} features and gets {shape} per sample", fix="nn.Flatten()"
+            f"{path}: takes {module.in_channels} channels and gets {source} per sample",
+            fix=f"a layer of {source[0]} input channels and {len(source) - 1} axes, or another shape before it",
         )
-    weight = _weight(module, path, float_bits)
-    return Linear(
-        id=id,
-        path=path,
-        call=call,
-        sources=(source,),
-        shape=(module.out_features,),
-        scale=scale * weight.step,
-        weight=weight,
-    )
+    fields: dict[str, Any] = {
+        "stride": tuple(module.stride), "dilation": tuple(module.dilation), "groups": module.groups,
+    }  # fmt: skip
+    if isinstance(module, nn.modules.conv._ConvTransposeNd):
+        cut = {"padding": tuple(int(p) for p in module.padding), "output_padding": tuple(module.output_padding)}
+        return TransposedConvolution, fields | cut
+    if module.padding_mode != "zeros":
+        raise LoweringError(
+            f"{path}: padding_mode={module.padding_mode!r}; the integer form pads with zeros",
+            fix="padding_mode='zeros'",
+        )
+    return Convolution, {**fields, "padding": _padding(module, path)}
+
+
+def _padding(module: nn.modules.conv._ConvNd, path: str) -> Shape:
+    """Return the padding of a convolution as numbers, one for both sides of an axis."""
+    if not isinstance(module.padding, str):
+        return tuple(map(int, module.padding))
+    reach = [(k - 1) * d for k, d in zip(module.kernel_size, module.dilation, strict=True)]
+    if module.padding == "valid":
+        return (0,) * len(reach)
+    # padding="same" puts half of the reach on each side, and torch allows it with a stride of 1 only.
+    if any(s != 1 for s in module.stride) or any(r % 2 for r in reach):
+        raise LoweringError(f"{path}: padding='same' that is not symmetric", fix="give the padding as numbers")
+    return tuple(r // 2 for r in reach)
 
 
 def _weight(module: nn.Module, path: str, float_bits: int, axis: int = 0) -> Weight:
@@ -125,13 +121,12 @@ def norm_affine(module: nn.Module, path: str) -> tuple[Reals, Reals]:
 
 @dataclass(frozen=True)
 class Window:
-    """A pooling window: what it computes and the shape that it leaves."""
+    """A pooling window, and whether it takes the largest of its values or their sum."""
 
     kernel: Shape
     stride: Shape
     padding: Shape
-    shape: Shape
-    largest: bool
+    largest: bool = False
 
     @property
     def area(self) -> int:
@@ -147,9 +142,12 @@ def pool(module: nn.Module, shape: Shape, path: str) -> Window | None:
     if isinstance(module, nn.modules.pooling._AdaptiveAvgPoolNd):
         size = _many(module.output_size, dims)
         if any(o is None or n % o for n, o in zip(shape[1:], size, strict=True)):
-            raise LoweringError(f"{path}: {list(shape[1:])} is no multiple of the adaptive pool's size {list(size)}")
+            raise LoweringError(
+                f"{path}: {list(shape[1:])} is no multiple of the adaptive pool's size {list(size)}",
+                fix="a size that divides it, such as 1, or an nn.AvgPool2d",
+            )
         kernel = tuple(n // o for n, o in zip(shape[1:], size, strict=True))
-        return Window(kernel, kernel, (0,) * dims, (shape[0], *size), largest=False)
+        return Window(kernel, kernel, (0,) * dims)
     if not (average or largest):
         return None
     given: Any = module
@@ -167,8 +165,7 @@ def pool(module: nn.Module, shape: Shape, path: str) -> Window | None:
         raise LoweringError(f"{path}: a dilated max pool is not supported", fix="dilation=1")
     if largest and any(padding):
         raise LoweringError(f"{path}: a padded max pool is not supported", fix="padding=0")
-    out = window_shape(shape[1:], kernel, stride, padding, (1,) * dims)
-    return Window(kernel, stride, padding, (shape[0], *out), largest)
+    return Window(kernel, stride, padding, largest)
 
 
 def _many(value: Any, dims: int) -> Shape:

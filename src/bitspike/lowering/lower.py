@@ -7,7 +7,6 @@ form cannot hold is refused by name.
 
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,12 +20,12 @@ from bitspike.conversion.result import conversion_of
 from bitspike.errors import ConstraintError, LoweringError
 from bitspike.graph.capture.guests import halves
 from bitspike.integer.network import IntegerNetwork
-from bitspike.integer.nodes import Coding, Concat, Input, Readout, Reshape, Slice
+from bitspike.integer.nodes import Concat, Readout
 from bitspike.lowering.builder import Builder
+from bitspike.lowering.entries import Entries
 from bitspike.lowering.fit_neuron import Precision
 from bitspike.lowering.modules import Modules
-from bitspike.lowering.wires import Branch, Wire
-from bitspike.nn import BernoulliCoder, Codes, Encoder, RateCoder, Repeat
+from bitspike.lowering.wires import Summand, Wire
 from bitspike.nn.trace import evaluation, trace
 from bitspike.ops.grids import Grid
 from bitspike.ops.wrappers import bare, wrappers
@@ -97,29 +96,21 @@ class _Lowering:
     """One pass over one model."""
 
     def __init__(self, model: nn.Module, examples: tuple[Tensor, ...], grid: Grid | None, precision: Precision) -> None:
-        self.model, self.examples, self.given = model, examples, grid
+        self.model = model
         self.modules = dict(model.named_modules())
-        encoders = [m for m in self.modules.values() if isinstance(m, Encoder)]
-        if len(encoders) > 1 and not (len(examples) > 1 and all(type(e) is Repeat for e in encoders)):
-            raise LoweringError(
-                f"the model has {len(encoders)} encoders; the integer form holds one input",
-                fix="of a converted network with coding='direct' all inputs, example=(a, b); or one tensor that holds "
-                "them side by side, cut inside the network: a, b = x[:, :3], x[:, 3:]",
-            )
-        self.encoder = encoders[0] if encoders else None
-        self.steps = self.encoder.steps if self.encoder else int(examples[0].shape[0])
-        self.made = Builder(self.steps)
-        self.grids: dict[str, Grid] = {}
-        self.module = Modules(self.made, self.grids, precision)
+        self.entries = Entries(self.modules, examples, grid)
+        self.steps = self.entries.steps
+        self.builder = Builder(self.steps)
+        self.module = Modules(self.builder, self.entries.grids, precision)
 
     def run(self) -> IntegerNetwork:
         graph = trace(self.model)
-        wires = self._enter([node for node in graph.nodes if node.op == "placeholder"])
+        wires = self.entries.enter([node for node in graph.nodes if node.op == "placeholder"], self.builder)
         for node in graph.nodes:
             if node not in wires:
                 wires[node] = self._visit(node, wires)
         source = {"model": type(self.model).__name__, "torch": torch.__version__}
-        return IntegerNetwork(self.steps, self.made.finished(), tuple(self.made.notes), source)
+        return IntegerNetwork(self.steps, self.builder.finished(), tuple(self.builder.notes), source)
 
     def _visit(self, node: fx.Node, wires: dict[fx.Node, Any]) -> Any:
         args = fx.node.map_arg(node.args, lambda n: wires[n])
@@ -134,60 +125,11 @@ class _Lowering:
             except ConstraintError as error:
                 raise LoweringError(f"{node.target}: {error.message}", fix=error.fix) from error
         if node.op == "get_attr":
-            raise LoweringError(f"{node.target}: a tensor of the model enters the data flow outside any layer")
+            raise LoweringError(
+                f"{node.target}: a tensor of the model enters the data flow outside any layer",
+                fix="bs.convert(model, example), which folds such tensors into layers, or a layer that holds it",
+            )
         return self._function(node, args, kwargs)
-
-    def _enter(self, entries: list[fx.Node]) -> dict[fx.Node, Any]:
-        """Return the wires that leave the input, one for each argument of the model."""
-        if len(entries) != len(self.examples):
-            count = f"{len(self.examples)} example{'s' * (len(self.examples) != 1)}"
-            raise LoweringError(f"the model has {len(entries)} inputs, and {count} came", fix="example=(a, b)")
-        if len(entries) > 1:
-            return self._enter_side_by_side(entries)
-        (node,), (example,) = entries, self.examples
-        declared = next((m.grid for m in self.modules.values() if isinstance(m, Codes)), None)
-        grid = self._input_grid(example, self.given or declared)
-        untimed = self.encoder is not None
-        shape = tuple(example.shape[1:] if untimed else example.shape[2:])
-        coding: Coding = "direct"
-        divisor = 1.0
-        if isinstance(self.encoder, BernoulliCoder):
-            coding, divisor = "bernoulli", self.encoder.divisor
-        elif isinstance(self.encoder, RateCoder):
-            coding = "rate"
-        scale = np.full(1, grid.scale)
-        constant = isinstance(self.encoder, Repeat)
-        entry = Input(
-            id="input", path="input", shape=shape, scale=scale, grid=grid, constant=constant, coding=coding,
-            divisor=divisor,
-        )  # fmt: skip
-        self.grids[entry.id] = grid
-        return {node: self.made.wire(entry, scale, timed=not untimed)}
-
-    def _enter_side_by_side(self, entries: list[fx.Node]) -> dict[fx.Node, Any]:
-        """Return the wires of several inputs whose codes, each on a grid of its own, lie in one row."""
-        if self.encoder is None:
-            raise LoweringError(f"the model has {len(entries)} inputs without an encoder", fix="coding='direct'")
-        grids = [self._input_grid(x, self._grid_of(n)) for n, x in zip(entries, self.examples, strict=True)]
-        sizes = [math.prod(x.shape[1:]) for x in self.examples]
-        row = Grid(1.0, min(g.low for g in grids), max(g.high for g in grids))
-        entry = Input(id="input", path="input", shape=(sum(sizes),), scale=np.ones(1), grid=row, constant=True)
-        wire, wires, start = self.made.wire(entry, np.ones(1), timed=False), {}, 0
-        for node, example, grid, size in zip(entries, self.examples, grids, sizes, strict=True):
-            path, shape = str(node.target), tuple(example.shape[1:])
-            branches = self.made.each(Slice, path, wire, (size,), start=start, stop=start + size)
-            found = replace(wire, branches=branches, shape=(size,)).affine(np.full(1, grid.scale), np.zeros(1))
-            if len(shape) > 1:
-                found = replace(found, branches=self.made.each(Reshape, path, found, shape), shape=shape)
-            self.grids[found.branches[0].node] = grid
-            wires[node] = found
-            start += size
-        return wires
-
-    def _grid_of(self, node: fx.Node) -> Grid | None:
-        """Return the grid that the model itself puts an input on."""
-        readers = [self.modules[str(user.target)] for user in node.users if user.op == "call_module"]
-        return next((reader.grid for reader in readers if isinstance(reader, Codes)), None)
 
     def _leave(self, result: Any) -> None:
         results = result if isinstance(result, tuple | list) else [result]
@@ -208,7 +150,10 @@ class _Lowering:
         wires = [a for a in args if isinstance(a, Wire)]
         if target in _SUMS and len(wires) == 2 and len(args) == 2 and not kwargs:
             if wires[0].shape != wires[1].shape:
-                raise LoweringError(f"{node.name}: adds {wires[0].shape} to {wires[1].shape}; equal shapes are needed")
+                raise LoweringError(
+                    f"{node.name}: adds {wires[0].shape} to {wires[1].shape}; equal shapes are needed",
+                    fix="bring both to one shape first: a layer, bs.nn.Pad or bs.nn.Slice on one of them",
+                )
             return wires[0].plus(wires[1])
         if (
             target in (torch.flatten, "flatten")
@@ -231,42 +176,23 @@ class _Lowering:
         dims = channels + len(wires[0].shape)
         if axis % dims != channels or len({(w.shape[1:], w.timed, w.burst) for w in wires}) > 1:
             shapes = ", ".join(str(list(w.shape)) for w in wires)
-            raise LoweringError(f"{path}: joins {shapes} along axis {axis}; channels, axis {channels}, can be joined")
-        wires = [w if len(w.branches) == 1 else self.made.plain(path, w) for w in wires]
+            raise LoweringError(
+                f"{path}: joins {shapes} along axis {axis}; channels, axis {channels}, can be joined",
+                fix=f"torch.cat((a, b), dim={channels}) of wires that agree in all other axes",
+            )
+        wires = [w if len(w.summands) == 1 else self.builder.plain(path, w) for w in wires]
 
         def joined(parts: list[Any]) -> Any:
             return np.concatenate([np.broadcast_to(p, (w.shape[0],)) for p, w in zip(parts, wires, strict=True)])
 
-        scale = joined([w.branches[0].scale for w in wires])
+        scale = joined([w.summands[0].scale for w in wires])
         node = Concat(
-            id=self.made.id(path), path=path, sources=tuple(w.branches[0].node for w in wires),
+            id=self.builder.id(path), path=path, sources=tuple(w.summands[0].node for w in wires),
             shape=(sum(w.shape[0] for w in wires), *wires[0].shape[1:]), scale=np.abs(scale),
         )  # fmt: skip
         return replace(
             wires[0],
-            branches=(Branch(self.made.add(node), scale),),
+            summands=(Summand(self.builder.add(node), scale),),
             offset=joined([w.offset for w in wires]),
             shape=node.shape,
-        )
-
-    def _input_grid(self, example: Tensor, grid: Grid | None) -> Grid:
-        x = example.detach().double().cpu()
-        if isinstance(self.encoder, BernoulliCoder | RateCoder):
-            return Grid(1.0, -1 if isinstance(self.encoder, BernoulliCoder) else 0, 1)
-        if grid is not None:
-            return grid
-        low, high = (float(x.min()), float(x.max())) if x.numel() else (0.0, 1.0)
-        whole = self.encoder is None and bool((x == x.round()).all())
-        if whole and (low, high) == (0, 1):
-            return Grid(1.0, 0, 1)  # spikes, step by step
-        if low >= 0 and high <= 1:  # false for NaN
-            return Grid(1 / 255, 0, 255)
-        bound = max(abs(low), abs(high))
-        wanted = f"bs.Grid(scale={bound / 127:.6g}, low=-127, high=127)"
-        if whole:  # counts, step by step
-            wanted = f"bs.Grid(scale=1.0, low={min(0, low):.0f}, high={max(1, high):.0f})"
-        raise LoweringError(
-            f"the example reaches from {low:.4g} to {high:.4g}; without a declared grid only 8-bit images "
-            "in [0, 1] are taken",
-            fix=f"bs.lower(model, example, grid={wanted}), or the grid on which your inputs lie",
         )

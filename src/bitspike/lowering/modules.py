@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -22,14 +22,13 @@ from bitspike.integer.nodes import (
     Reshape,
     SumPool,
     Weighted,
-    window_shape,
 )
 from bitspike.integer.nodes import Neuron as NeuronNode
 from bitspike.lowering.arrangements import MODULES, arrangement, carried
 from bitspike.lowering.builder import Builder
 from bitspike.lowering.fit_neuron import Precision, fit_neuron, fit_readout
-from bitspike.lowering.layers import Window, convolution, linear, norm_affine, pool, transposed_convolution
-from bitspike.lowering.wires import Branch, Wire, finite
+from bitspike.lowering.layers import Window, norm_affine, pool, weighted
+from bitspike.lowering.wires import Summand, Wire, finite
 from bitspike.nn import Burst as BurstModule
 from bitspike.nn import (
     Codes,
@@ -56,25 +55,25 @@ class Modules:
     """Turns modules into nodes of a network under construction, one call after the other.
 
     Args:
-        made: receives the nodes and notes.
+        builder: receives the nodes and notes.
         grids: of what the inputs send, by node.
         precision: tolerances and widths.
     """
 
-    def __init__(self, made: Builder, grids: Mapping[str, Grid], precision: Precision) -> None:
-        self.made, self.grids, self.precision = made, grids, precision
+    def __init__(self, builder: Builder, grids: Mapping[str, Grid], precision: Precision) -> None:
+        self.builder, self.grids, self.precision = builder, grids, precision
 
     def __call__(self, path: str, module: nn.Module, wire: Any) -> Any:
         """Return what leaves a module: a wire, or a read-out.
 
         Raises:
-            LoweringError: the integer form has no such module, or not behind what it gets.
+            LoweringError: the integer form has no such module, or not after what it gets.
         """
         if isinstance(module, _IGNORED):
             return wire
         if not isinstance(wire, Wire):
             raise LoweringError(
-                f"{path}: {type(module).__name__} stands behind the read-out; the integer form ends there",
+                f"{path}: {type(module).__name__} comes after the read-out; the integer form ends there",
                 fix="keep it outside the model that is lowered",
             )
         if isinstance(module, Codes):
@@ -114,55 +113,69 @@ class Modules:
         return self._arranged(path, module, wire)
 
     def _burst(self, path: str, wire: Wire) -> Wire:
-        return replace(wire, branches=self.made.each(Burst, path, wire, wire.shape), burst=True)
+        return replace(self.builder.each(Burst, path, wire), burst=True)
 
     def _window(self, path: str, module: SumPoolModule | CountMaxPoolModule, wire: Wire) -> Wire:
-        inside, dims = wire.shape[1:], len(module.kernel)
-        if len(inside) != dims:
-            raise LoweringError(f"{path}: {type(module).__name__} of {dims} axes gets {list(wire.shape)} per sample")
-        shape = (wire.shape[0], *window_shape(inside, module.kernel, module.stride, module.padding, (1,) * dims))
-        window = Window(module.kernel, module.stride, module.padding, shape, largest=False)
-        if isinstance(module, SumPoolModule):
-            made = self._pool(path, wire, window, divided=False)
-            return replace(made, offset=wire.offset * window.area)
-        if wire.offset.any() or len(wire.branches) > 1 or not (wire.branches[0].scale > 0).all():
+        dims = len(module.kernel)
+        if len(wire.shape) != 1 + dims:
             raise LoweringError(
-                f"{path}: counts of spikes are compared, and what arrives is no plain spike wire",
-                fix="put the pool behind a neuron",
+                f"{path}: {type(module).__name__} of {dims} axes gets {list(wire.shape)} per sample",
+                fix=f"a kernel of {len(wire.shape) - 1} axes",
             )
-        places: dict[str, Any] = {"kernel": module.kernel, "stride": module.stride, "padding": module.padding}
-        return replace(wire, branches=self.made.each(CountMaxPool, path, wire, shape, **places), shape=shape)
+        window = Window(module.kernel, module.stride, module.padding)
+        if isinstance(module, SumPoolModule):
+            pooled = self._pool(path, wire, window, divided=False)
+            return replace(pooled, offset=wire.offset * window.area)
+        if wire.offset.any() or len(wire.summands) > 1 or not (wire.summands[0].scale > 0).all():
+            raise LoweringError(
+                f"{path}: CountMaxPool needs spikes; its input is a weighted sum or carries a bias",
+                fix="place it after a neuron",
+            )
+        return self.builder.each(
+            CountMaxPool, path, wire, kernel=module.kernel, stride=module.stride, padding=module.padding
+        )
 
     def _arranged(self, path: str, module: nn.Module, wire: Wire) -> Wire:
-        kind, shape, more = arrangement(module, wire.shape, path)
+        kind, fields = arrangement(module)
+        bare = self.builder.shape_after(kind, path, wire.shape, **fields)
 
         def along(values: Reals) -> Reals:
-            found = carried(values, module, wire.shape, shape)
-            if found is None:
-                raise LoweringError(f"{path}: {module!r} mixes channels of different scales", fix="one scale for all")
-            return found
+            moved = carried(values, module, wire.shape, bare)
+            if moved is None:
+                raise LoweringError(
+                    f"{path}: {module!r} mixes channels of different scales",
+                    fix="one scale for all channels before it: a neuron, or a scheme with per_channel=False",
+                )
+            return moved
 
         offset = along(wire.offset)
         if kind is Pad and offset.any():
-            raise LoweringError(f"{path}: pads real values with an offset", fix="put a neuron in front of it")
-        branches = self.made.each(kind, path, wire, shape, along, **more)
-        return replace(wire, branches=branches, offset=offset, shape=shape)
+            raise LoweringError(f"{path}: pads real values with an offset", fix="put a neuron before it")
+        return replace(self.builder.each(kind, path, wire, along, **fields), offset=offset)
 
     def _codes(self, path: str, module: Codes, wire: Wire) -> Wire:
-        entry = wire.branches[0].node
-        if len(wire.branches) > 1 or entry not in self.grids or not wire.plain:
-            raise LoweringError(f"{path}: only the model's input can be put on a grid", fix="bs.nn.Codes in front")
+        entry = wire.summands[0].node
+        if len(wire.summands) > 1 or entry not in self.grids or not wire.plain:
+            raise LoweringError(
+                f"{path}: only the model's input can be put on a grid", fix="bs.nn.Codes before all other layers"
+            )
         if module.grid != self.grids[entry]:
-            raise LoweringError(f"{path}: has the grid {module.grid}, and the input the grid {self.grids[entry]}")
-        return replace(wire, branches=(Branch(entry, np.ones(1)),))
+            raise LoweringError(
+                f"{path}: has the grid {module.grid}, and the input the grid {self.grids[entry]}",
+                fix="lower(model, example) without grid=, which takes the grid of the module",
+            )
+        return replace(wire, summands=(Summand(entry, np.ones(1)),))
 
     def _encoder(self, path: str, module: Encoder, wire: Wire) -> Wire:
         if wire.timed:
-            raise LoweringError(f"{path}: {type(module).__name__} gets a tensor that has a time axis already")
-        if not isinstance(module, Repeat) and (wire.branches[0].node not in self.grids or not wire.plain):
             raise LoweringError(
-                f"{path}: {type(module).__name__} stands behind other layers; only the model's input can be coded",
-                fix=f"{type(module).__name__} in front, or bs.Repeat(steps={self.made.steps}) in its place",
+                f"{path}: {type(module).__name__} gets a tensor that has a time axis already",
+                fix="one encoder, before all other layers",
+            )
+        if not isinstance(module, Repeat) and (wire.summands[0].node not in self.grids or not wire.plain):
+            raise LoweringError(
+                f"{path}: {type(module).__name__} comes after other layers; only the model's input can be coded",
+                fix=f"the coder before all other layers, or bs.Repeat(steps={self.builder.steps}) in its place",
             )
         return replace(wire, timed=True)
 
@@ -183,20 +196,20 @@ class Modules:
         if isinstance(module, NORMS):
             gain, shift = norm_affine(module, path)
             if len(gain) not in (1, wire.shape[0]):
-                raise LoweringError(f"{path}: norms {len(gain)} channels and gets {list(wire.shape)} per sample")
+                raise LoweringError(
+                    f"{path}: norms {len(gain)} channels and gets {list(wire.shape)} per sample",
+                    fix=f"{type(module).__name__}({wire.shape[0]})",
+                )
             return wire.affine(gain, shift)
         if isinstance(module, nn.Flatten):
             if (module.start_dim, module.end_dim) != (1, -1):
                 raise LoweringError(
-                    f"{path}: Flatten({module.start_dim}, {module.end_dim}) mixes samples; (1, -1) is needed"
+                    f"{path}: Flatten({module.start_dim}, {module.end_dim}) mixes samples or leaves axes",
+                    fix="nn.Flatten(1, -1)",
                 )
             return self.flatten(path, wire)
-        if isinstance(module, nn.modules.conv._ConvTransposeNd):
-            return self._weighted(path, module, wire, transposed_convolution)
-        if isinstance(module, nn.modules.conv._ConvNd):
-            return self._weighted(path, module, wire, convolution)
-        if isinstance(module, nn.Linear):
-            return self._weighted(path, module, wire, linear)
+        if isinstance(module, nn.modules.conv._ConvNd | nn.Linear):
+            return self._weighted(path, module, wire)
         window = pool(module, wire.shape, path)
         if window is None:
             raise LoweringError(
@@ -204,33 +217,34 @@ class Modules:
                 fix="layers it holds: Conv1d/2d/3d, Linear, batch norms, AvgPool, AdaptiveAvgPool, MaxPool, Flatten, "
                 "Dropout, and the neurons and read-outs of bitspike",
             )
-        return self._pool(path, self.made.rising(path, wire) if window.largest else wire, window)
+        return self._pool(path, self.builder.rising(path, wire) if window.largest else wire, window)
 
     def _pool(self, path: str, wire: Wire, window: Window, *, divided: bool = True) -> Wire:
         if any(window.padding) and wire.offset.any():
             raise LoweringError(
-                f"{path}: a padded pool behind a batch norm or bias; pool without padding, or before it"
+                f"{path}: a padded pool after a batch norm or bias: padded places would lack the offset",
+                fix="padding=0, or the pool before the norm",
             )
+        # A sum is the average times the number of values: the division goes into what one integer is worth.
         kind, area = (MaxPool, 1) if window.largest else (SumPool, window.area if divided else 1)
-        places: dict[str, Any] = {"kernel": window.kernel, "stride": window.stride, "padding": window.padding}
-        branches = self.made.each(kind, path, wire, window.shape, lambda scale: scale / area, **places)
-        return replace(wire, branches=branches, shape=window.shape)
-
-    def _weighted(self, path: str, module: nn.Module, wire: Wire, build: Callable[..., Any]) -> Wire:
-        wire = self.made.plain(path, wire)
-        (branch,) = wire.branches
-        node = build(
-            module, id=self.made.id(path), path=path, call=self.made.call(path), source=branch.node,
-            shape=wire.shape, scale=float(branch.scale.flat[0]), float_bits=self.precision.float_bits,
+        return self.builder.each(
+            kind, path, wire, lambda scale: scale / area, kernel=window.kernel, stride=window.stride,
+            padding=window.padding,
         )  # fmt: skip
+
+    def _weighted(self, path: str, module: nn.Module, wire: Wire) -> Wire:
+        wire = self.builder.plain(path, wire)
+        (summand,) = wire.summands
+        scale, bits = float(summand.scale.flat[0]), self.precision.float_bits
+        node = weighted(module, head=self.builder.head(path, wire), scale=scale, float_bits=bits)
         if node.weight.scheme == "float":
-            self.made.notes.append(f"{path}: weights without a scheme became codes of {node.weight.bits} bits")
+            self.builder.notes.append(f"{path}: weights without a scheme became codes of {node.weight.bits} bits")
         found = path_of(module)
         if found is not None and found[0].vary is not None:
-            self.made.notes.append(f"{path}: the variation of its devices was left out")
+            self.builder.notes.append(f"{path}: the variation of its devices was left out")
         bias = getattr(module, "bias", None)
         offset = np.zeros(1) if bias is None else finite(bias.detach().double().cpu().numpy(), f"{path}: the bias")
-        return replace(self.made.wire(node, node.scale, timed=wire.timed), offset=offset)
+        return replace(self.builder.wire(node, node.scale, timed=wire.timed), offset=offset)
 
     def flatten(self, path: str, wire: Wire) -> Wire:
         """Return a wire whose samples have one axis."""
@@ -241,30 +255,23 @@ class Modules:
         def spread(values: Reals) -> Reals:
             return values if len(values) == 1 else np.repeat(values, size // wire.shape[0])
 
-        branches = self.made.each(Reshape, path, wire, (size,), spread)
-        return replace(wire, branches=branches, offset=spread(wire.offset), shape=(size,))
+        return replace(self.builder.each(Reshape, path, wire, spread, shape=(size,)), offset=spread(wire.offset))
 
     def _neuron(self, path: str, module: Neuron, wire: Wire) -> Wire:
         _need_time(path, module, wire)
-        fitted = fit_neuron(wire, module, steps=self.made.steps, precision=self.precision, path=path)
-        self.made.notes.extend(fitted.notes)
-        node = NeuronNode(
-            id=self.made.id(path), path=path, call=self.made.call(path), sources=tuple(b.node for b in wire.branches),
-            shape=wire.shape, **fitted.arguments,
-        )  # fmt: skip
-        return self.made.wire(node, np.ones(1), timed=True)
+        fitted = fit_neuron(wire, module, steps=self.builder.steps, precision=self.precision, path=path)
+        self.builder.notes.extend(fitted.notes)
+        node = NeuronNode(**self.builder.head(path, wire), **fitted.arguments)
+        return self.builder.wire(node, np.ones(1), timed=True)
 
     def _readout(self, path: str, module: nn.Module, wire: Wire) -> Readout:
         _need_time(path, module, wire)
-        rates = not any(isinstance(n, Weighted) for n in self.made.nodes if n.id in {b.node for b in wire.branches})
+        rates = not any(isinstance(n, Weighted) for n in self.builder.nodes if n.id in wire.sources)
         gains, bias, unit, notes = fit_readout(wire, precision=self.precision, path=path, rates=rates)
-        self.made.notes.extend(notes)
-        scale = unit / self.made.steps if isinstance(module, RateReadout) else unit
-        node = Readout(
-            id=self.made.id(path), path=path, call=self.made.call(path), sources=tuple(b.node for b in wire.branches),
-            shape=wire.shape, scale=scale, gains=gains, bias=bias,
-        )  # fmt: skip
-        self.made.add(node)
+        self.builder.notes.extend(notes)
+        scale = unit / self.builder.steps if isinstance(module, RateReadout) else unit
+        node = Readout(**self.builder.head(path, wire), scale=scale, gains=gains, bias=bias)
+        self.builder.add(node)
         return node
 
 
@@ -272,5 +279,5 @@ def _need_time(path: str, module: nn.Module, wire: Wire) -> None:
     if not wire.timed:
         raise LoweringError(
             f"{path}: {type(module).__name__} gets a tensor without a time axis",
-            fix="bs.Repeat(steps=...) in front of it",
+            fix="bs.Repeat(steps=...) before it",
         )

@@ -1,4 +1,4 @@
-"""What a wire means while a network is lowered: real value = sum of scale * integers over its branches, plus an offset.
+"""What a wire means while a network is lowered: real value = sum of scale * integers over its summands, plus an offset.
 
 Batch norms, pools and biases only change scales and offsets; no integer is touched until a neuron, a read-out or a
 layer that needs plain integers decides on a grid.
@@ -19,7 +19,7 @@ _MULTIPLES = 2**16
 
 
 @dataclass(frozen=True, eq=False)
-class Branch:
+class Summand:
     """Integers of one node, each worth ``scale`` [1] or [C], which may be negative."""
 
     node: str
@@ -31,33 +31,38 @@ class Wire:
     """A symbolic wire.
 
     Args:
-        branches: their values are added.
+        summands: their values are added.
         offset: real value that is added at every step, [1] or [C].
         shape: for one sample and one step.
         timed: whether the trained network's tensor has a time axis here.
         burst: the whole charge of a run arrives at the first step, T times the offset with it.
     """
 
-    branches: tuple[Branch, ...]
+    summands: tuple[Summand, ...]
     offset: Reals
     shape: Shape
     timed: bool
     burst: bool = False
 
     @property
+    def sources(self) -> tuple[str, ...]:
+        """The ids of the nodes that a reader of all summands reads."""
+        return tuple(summand.node for summand in self.summands)
+
+    @property
     def plain(self) -> bool:
-        """One branch, one positive scale for all channels, no offset: integers that any layer can read."""
+        """One summand, one positive scale for all channels, no offset: integers that any layer can read."""
         return (
-            len(self.branches) == 1
-            and bool((self.branches[0].scale == self.branches[0].scale.flat[0]).all())
-            and float(self.branches[0].scale.flat[0]) > 0
+            len(self.summands) == 1
+            and bool((self.summands[0].scale == self.summands[0].scale.flat[0]).all())
+            and float(self.summands[0].scale.flat[0]) > 0
             and not self.offset.any()
         )
 
     def affine(self, gain: Reals, shift: Reals) -> Wire:
         """Return ``gain * wire + shift``, per channel."""
-        branches = tuple(replace(b, scale=b.scale * gain) for b in self.branches)
-        return replace(self, branches=branches, offset=self.offset * gain + shift)
+        summands = tuple(replace(b, scale=b.scale * gain) for b in self.summands)
+        return replace(self, summands=summands, offset=self.offset * gain + shift)
 
     def plus(self, other: Wire) -> Wire:
         """Return the sum of two wires of one shape.
@@ -66,17 +71,20 @@ class Wire:
             LoweringError: one delivers its charge at once and the other step by step.
         """
         if self.burst != other.burst:
-            raise LoweringError("a sum of a burst and of what comes step by step", fix="bs.nn.Burst() behind the sum")
-        return replace(self, branches=self.branches + other.branches, offset=self.offset + other.offset)
+            raise LoweringError(
+                "cannot add these: one delivers its whole input at step 0 (after bs.nn.Burst), the other step by step",
+                fix="bs.nn.Burst() after the addition",
+            )
+        return replace(self, summands=self.summands + other.summands, offset=self.offset + other.offset)
 
 
 @dataclass(frozen=True, eq=False)
 class OnGrid:
-    """Branches and offset in units of ``unit / 2**fraction_bits``.
+    """Summands and offset in units of ``unit / 2**fraction_bits``.
 
     Args:
         unit: real value of one count of the synaptic sum, [1] or [C].
-        gains: one [1, 1 or C] per branch.
+        gains: one [1, 1 or C] per summand.
         bias: [1, 1 or C].
         worst: the largest relative rounding, of a gain or of the bias against ``reference``; 0 if exact.
     """
@@ -89,8 +97,8 @@ class OnGrid:
 
 
 def smallest_scale(wire: Wire) -> Reals:
-    """Return the smallest magnitude of a branch's scale by channel, the natural unit of their sum."""
-    scales = np.stack(np.broadcast_arrays(*[np.abs(b.scale) for b in wire.branches]))
+    """Return the smallest magnitude of a summand's scale by channel, the natural unit of their sum."""
+    scales = np.stack(np.broadcast_arrays(*[np.abs(b.scale) for b in wire.summands]))
     scales = np.where(scales > 0, scales, np.inf).min(0)
     finite = scales[np.isfinite(scales)]
     # A channel that a batch norm has switched off has no scale of its own; any unit serves it.
@@ -98,17 +106,17 @@ def smallest_scale(wire: Wire) -> Reals:
 
 
 def natural_unit(wire: Wire, *others: Reals) -> Reals:
-    """Return, by channel, the largest unit of which the scales of all branches are whole multiples; else the smallest.
+    """Return, by channel, the largest unit of which the scales of all summands are whole multiples; else the smallest.
 
     Scales that are no small multiples of one unit, as floats of a training are not, get the smallest scale.
 
     Args:
-        wire: its branches' scales count.
+        wire: its summands' scales count.
         others: what else should be whole multiples, [1] or [C], such as a threshold.
     """
     least = smallest_scale(wire)
     least = np.broadcast_to(least, np.broadcast_shapes(least.shape, *(o.shape for o in others)))
-    values = [*(np.abs(b.scale) for b in wire.branches), *others]
+    values = [*(np.abs(b.scale) for b in wire.summands), *others]
     scales = np.stack([np.broadcast_to(v, least.shape) for v in values])
     units = least.copy()
     for c in range(len(least)):
@@ -134,8 +142,8 @@ def put_on_grid(wire: Wire, unit: Reals, fraction_bits: int, *, reference: Reals
     """
     step = unit / 2.0**fraction_bits
     gains, worst = [], 0.0
-    for branch in wire.branches:
-        exact = whole(branch.scale / step)
+    for summand in wire.summands:
+        exact = whole(summand.scale / step)
         gain = np.round(exact)
         worst = max(worst, float(np.abs(np.divide(gain, exact, out=np.ones_like(exact), where=exact != 0) - 1).max()))
         gains.append(integers(gain)[None])
@@ -161,7 +169,10 @@ def integers(values: Reals) -> Integers:
         ConstraintError: a value lies beyond the 53 bits in which floats are whole numbers exactly.
     """
     if not np.abs(values).max() <= 2.0**53:
-        raise ConstraintError(f"an integer would be {np.abs(values).max():.3g}, more than 53 bits hold")
+        raise ConstraintError(
+            f"an integer would be {np.abs(values).max():.3g}, more than 53 bits hold",
+            fix="fewer fraction bits: bs.Precision(max_fraction_bits=...), or scales that are closer to each other",
+        )
     return values.astype(np.int64)
 
 
@@ -182,10 +193,10 @@ def without_dead(wire: Wire, reference: Reals) -> tuple[Wire, int]:
     thresholds that no integer holds; its sums, below 2**30 in any real layer, stay under 2**-20 of the reference.
     """
     least = reference * 2.0**-50
-    scales = [np.broadcast_arrays(b.scale, least) for b in wire.branches]
+    scales = [np.broadcast_arrays(b.scale, least) for b in wire.summands]
     dead = [(np.abs(scale) < limit) & (scale != 0) for scale, limit in scales]
-    branches = tuple(
+    summands = tuple(
         replace(b, scale=np.where(d, 0.0, s)) if d.any() else b
-        for b, (s, _), d in zip(wire.branches, scales, dead, strict=True)
+        for b, (s, _), d in zip(wire.summands, scales, dead, strict=True)
     )
-    return replace(wire, branches=branches), sum(int(d.sum()) for d in dead)
+    return replace(wire, summands=summands), sum(int(d.sum()) for d in dead)

@@ -283,7 +283,7 @@ def _layers(net: IntegerNetwork, node: Convolution | Linear, signals: dict[str, 
         raise Unfit(f"{node.path}: {_reads(net, node)}")
     kernel, dilation = _pair(codes.shape[2:]), _pair(node.dilation)
     dense = _dense(small.reshape(*codes.shape[:2], *kernel), node.groups)
-    # A window pads as much on both sides: where more zeros stand behind the image, taps of weight 0 stand in front.
+    # A window pads as much on both sides: where more zeros come after the image, taps of weight 0 come first.
     lead = [max(0, a - b) for a, b in zip(found.after, found.before, strict=True)]
     if any(n % d for n, d in zip(lead, dilation, strict=True)):
         raise Unfit(f"{node.path}: zeros on one side that its dilation does not divide")

@@ -68,7 +68,7 @@ def padded(channels: int) -> int:
 
 
 def bounds(codes: Codes) -> tuple[int, int]:
-    """Return the largest sum of magnitudes of an output, and that of the weights behind one byte of a wire.
+    """Return the largest sum of magnitudes of an output, and that of the weights that meet one byte of a wire.
 
     Example:
         >>> bounds(np.full((1, 24, 1, 1), -7, np.int8))[0]

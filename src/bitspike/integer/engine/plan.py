@@ -19,7 +19,7 @@ class Timing:
     Args:
         layer: module path.
         method: what was chosen.
-        seconds: by method that was tried, with the neuron behind the layer.
+        seconds: by method that was tried, with the neuron that reads the layer.
     """
 
     layer: str
@@ -143,7 +143,7 @@ def _candidates(layer: Layer, rows: int) -> list[Method]:
 
 
 def _takes_tables(step: Fire | Out, layers: list[Layer]) -> bool:
-    """Tell whether everything that a neuron reads can be had one sample beside the other."""
+    """Tell whether everything that a neuron reads can be had sample by sample, 64 next to each other."""
     return (
         isinstance(step, Fire)
         and not step.neuron.signed

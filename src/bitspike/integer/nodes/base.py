@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Annotated, ClassVar, Literal
+from dataclasses import dataclass, field, replace
+from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
 
@@ -69,6 +69,11 @@ class Node:
     def shape_of(self, source: Shape) -> Shape | None:
         """Return what the node makes of one sample of its source, or None if it cannot read it."""
         return source
+
+    def placed(self, source: Shape) -> Self | None:
+        """Return the node with the shape that it makes of one sample of its source, or None if it cannot read it."""
+        shape = self.shape_of(source)
+        return None if shape is None else replace(self, shape=shape)
 
     def interval(self, inputs: list[Interval], steps: int) -> Interval:
         """Return bounds of what leaves the node, for all inputs within theirs; docs/widths.md derives them."""

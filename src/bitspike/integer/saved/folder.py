@@ -102,7 +102,7 @@ def tensor_bytes(arrays: Arrays) -> bytes:
 
 
 def _refuse_foreign(folder: Path) -> None:
-    """Leave everything alone that is not a package of this format, whole and with nothing beside it."""
+    """Leave everything alone that is not a package of this format, whole and with nothing else in it."""
     if not folder.exists():
         return
     if not folder.is_dir():

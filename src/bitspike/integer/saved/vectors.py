@@ -29,7 +29,7 @@ def golden(
 
     Args:
         net: the network.
-        samples: input codes of real samples [T or 1, N, ...], put behind the made ones.
+        samples: input codes of real samples [T or 1, N, ...], put after the generated ones.
         labels: classes of these samples [N]; the made ones get -1.
         seed: of the random codes.
 
