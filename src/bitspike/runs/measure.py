@@ -22,9 +22,8 @@ from bitspike.lowering.agreement import compare
 from bitspike.lowering.lower import lower
 from bitspike.nn import Neuron
 from bitspike.runs.build.data import Data
-from bitspike.runs.environment import environment
 from bitspike.runs.job import Job
-from bitspike.runs.record import checks_of, epochs_of, seconds_of
+from bitspike.runs.record import checks_of, environment, epochs_of, seconds_of
 from bitspike.train import Evaluation, History
 
 GOLDEN = 2
@@ -57,14 +56,15 @@ def measure(job: Job, history: History | None, folder: Path) -> tuple[dict[str, 
         save(net, folder / "network", vectors=golden(net, codes, labels[:GOLDEN].numpy(), seed=seed))
     # The saved folder is what is proven: it is read back.
     with clock.stage("verify"):
-        certificate = verify(net, spiking.entering(job.proof), folder=folder / "network")
+        certificate = verify(net, ((spiking.enter(x), y) for x, y in job.proof), folder=folder / "network")
     with clock.stage("compare"):
         agreement = compare(network, net, job.proof, seed=seed, task=job.task)
     # Only on all test images do the integers have a test accuracy.
     whole, metric = job.proof.image_set is data.test, job.task.wording.metric
+    recipe = job.recipe.model_dump(mode="json")
     report: dict[str, Any] = {
         "schema": 1,
-        "recipe": job.recipe.model_dump(mode="json"),
+        "recipe": recipe,
         metric: {
             "test": tested.accuracy,
             "validation": validation,
@@ -72,8 +72,8 @@ def measure(job: Job, history: History | None, folder: Path) -> tuple[dict[str, 
             "lowered": agreement.lowered_accuracy if whole else None,
             **baselines,
         },
-        "published": None if job.recipe.published is None else job.recipe.published.model_dump(mode="json"),
-        "expected": None if job.recipe.expect is None else job.recipe.expect.model_dump(mode="json"),
+        "published": recipe["published"],
+        "expected": recipe["expect"],
         "certificate": certificate.to_dict(),
         "agreement": {
             "spikes": agreement.spikes,
@@ -94,7 +94,7 @@ def measure(job: Job, history: History | None, folder: Path) -> tuple[dict[str, 
         "activity": {name: layer.to_dict() for name, layer in recorder.layers().items()},
         "seconds": {},
         "epochs": epochs_of(history),
-        "seed": job.recipe.seed,
+        "seed": seed,
         "environment": environment(history, job.device),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }

@@ -1,9 +1,14 @@
-"""What a report says of a run besides what was measured: times, epochs, promises."""
+"""What a report says of a run besides what was measured: times, epochs, environment, promises."""
 
 from __future__ import annotations
 
+import platform
 from typing import Any
 
+import torch
+
+from bitspike import __version__
+from bitspike.runs.machine import describe_cpu
 from bitspike.runs.stages import Clock
 from bitspike.tasks.report import wording_of
 from bitspike.train import EpochRecord, History
@@ -28,33 +33,33 @@ def epochs_of(history: History | None) -> dict[str, int | None]:
     return {"run": len(history.epochs), "best": history.best_epoch, "kept": kept_epoch(history).epoch}
 
 
+def environment(history: History | None, device: str) -> dict[str, Any]:
+    """Return versions, machine, device and precision; those of the training where something was trained."""
+    device = device if history is None else history.device
+    return {
+        "bitspike": __version__,
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": describe_cpu()["name"],
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
+        "precision": "fp32" if history is None else history.precision,
+        "workers": 1 if history is None else history.workers,
+    }
+
+
 def checks_of(report: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the promises of the run, each with whether it was kept."""
-    metric = wording_of(report).metric
-    test, expected = report[metric]["test"], report["expected"]
-    certificate = report["certificate"]
-    checks = [
-        {
-            "name": "certificate",
-            "passed": certificate["equal"],
-            "message": "every spike and membrane of the integers is equal"
-            if certificate["equal"]
-            else f"the integers differ first at {certificate['first_difference']}",
-        }
-    ]
-    if expected is not None:
-        least = expected[f"test_{metric}"]
-        checks.append(
-            {
-                "name": metric,
-                "passed": test >= least,
-                "message": f"test {metric} {test:.2%}, expected at least {least:.2%}",
-            }
-        )
+    metric, certificate = wording_of(report).metric, report["certificate"]
+    equal = certificate["equal"]
+    text = f"the integers differ first at {certificate['first_difference']}"
+    checks = [("certificate", equal, "every spike and membrane of the integers is equal" if equal else text)]
+    if report["expected"] is not None:
+        test, least = report[metric]["test"], report["expected"][f"test_{metric}"]
+        checks.append((metric, test >= least, f"test {metric} {test:.2%}, expected at least {least:.2%}"))
     if "chip" in report:
         chip, wrong = report["chip"], sum(v["severity"] == "error" for v in report["chip"]["violations"])
-        said = "fits" if chip["passed"] else f"breaks {wrong} rule{'s' * (wrong != 1)} of"
-        checks.append(
-            {"name": "chip", "passed": chip["passed"], "message": f"the network {said} chip {chip['chip']!r}"}
-        )
-    return checks
+        verdict = "fits" if chip["passed"] else f"breaks {wrong} rule{'s' * (wrong != 1)} of"
+        checks.append(("chip", chip["passed"], f"the network {verdict} chip {chip['chip']!r}"))
+    return [{"name": name, "passed": passed, "message": message} for name, passed, message in checks]

@@ -14,21 +14,17 @@ def recipes() -> list[dict[str, Any]]:
         >>> [r["name"] for r in recipes() if r["bits"] == 2]
         ['quickstart']
     """
-    rows = []
-    for name in shipped():
-        recipe = load(name)
-        rows.append(
-            {
-                "name": recipe.name,
-                "kind": recipe.kind,
-                "question": recipe.question,
-                "data": recipe.data.kind,
-                "model": recipe.network,
-                "steps": recipe.steps,
-                "bits": recipe.bits,
-                "paper": None if recipe.paper is None else recipe.paper.model_dump(mode="json"),
-                "published": None if recipe.published is None else recipe.published.model_dump(mode="json"),
-                "expected": None if recipe.expect is None else recipe.expect.test_accuracy,
-            }
-        )
-    return rows
+    return [
+        {
+            "name": recipe.name,
+            "kind": recipe.kind,
+            "question": recipe.question,
+            "data": recipe.data.kind,
+            "model": recipe.network,
+            "steps": recipe.steps,
+            "bits": recipe.bits,
+            **recipe.model_dump(mode="json", include={"paper", "published"}),
+            "expected": None if recipe.expect is None else recipe.expect.test_accuracy,
+        }
+        for recipe in map(load, shipped())
+    ]

@@ -61,11 +61,6 @@ class SpikingNetwork:
         with torch.no_grad():
             return self.record.packed(x)
 
-    def entering(self, batches: Batches) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield batches with the input of the integers in place of the images."""
-        for x, y in batches:
-            yield self.enter(x), y
-
 
 @dataclass(frozen=True, eq=False)
 class Sketch:
@@ -88,12 +83,7 @@ class Sketch:
 
 @dataclass(eq=False)
 class Kind(ABC):
-    """A kind of run. A new one is a file next to this one, and a file with its recipe in :mod:`bitspike.recipe.kinds`.
-
-    Args:
-        recipe: of this kind.
-        data: its images.
-    """
+    """A kind of run. A new one is a file here, and a file with its recipe in :mod:`bitspike.recipe.kinds`."""
 
     finishing: ClassVar[str] = ""
     """The stage in which the network is made to spike; empty where it spikes already."""
@@ -145,11 +135,7 @@ class Kind(ABC):
     ) -> Sequence[float | None]:
         """Return the accuracy after 1, 2, ..., T steps; None where it was not asked for.
 
-        Args:
-            spiking: what was measured.
-            test: its images.
-            tested: the measurement of all T steps.
-            prefixes: recorded the answers after every step; None where they could not be recorded.
+        ``tested`` is the measurement of all T steps, and ``prefixes`` recorded the answers meanwhile, where it could.
         """
 
     def at_steps(self, spiking: SpikingNetwork, steps: int) -> AbstractContextManager[nn.Module]:
@@ -165,12 +151,7 @@ class Kind(ABC):
 
     @abstractmethod
     def sketch(self, model: nn.Module, example: Tensor) -> Sketch:
-        """Lower a network with initial weights.
-
-        Args:
-            model: from :meth:`build`, or a changed one.
-            example: random images as the network takes them.
-        """
+        """Lower a network with initial weights; ``example`` are random images as it takes them."""
 
     def refuse_ways(self, ways: Collection[Way]) -> None:
         """Raise ConstraintError where a network of this kind cannot be fitted to a chip in one of these ways."""
@@ -178,12 +159,9 @@ class Kind(ABC):
 
     @abstractmethod
     def repaired(self, values: dict[str, Any], repairs: Sequence[Repair], sketch: Sketch) -> dict[str, Any] | None:
-        """Return the values of a recipe with repairs of its network; None where a recipe cannot say them.
+        """Return the values of this recipe, changed in place, with repairs; None where a recipe cannot say them.
 
-        Args:
-            values: of this recipe, which may be changed in place.
-            repairs: of layers of the integers of ``sketch``.
-            sketch: of this recipe.
+        The repairs are of layers of the integers of ``sketch``, which is of this recipe.
         """
 
 
