@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import bitspike as bs
 from bitspike.data import Batches, PixelGrid, load
 from bitspike.models import resnet20
-from bitspike.nn import over_time
+from bitspike.nn import timed_layer
 from bitspike.nn.layers import call
 from bitspike.ops import pixels_first
 from bitspike.train.launch import Workers
@@ -105,7 +105,7 @@ def test_only_a_kernel_of_one_pixel_with_a_stride_and_no_border_in_fp32_takes_it
 def test_layers_that_we_call_take_it_where_it_is_needed(needed: bool) -> None:
     layer = nn.Conv2d(16, 16, 1, stride=2)
     x = torch.randn(2, 16, 8, 8)
-    for run in (lambda: call(layer, x), lambda: over_time(layer)(torch.stack([x, 2 * x]))[0]):
+    for run in (lambda: call(layer, x), lambda: timed_layer(layer)(torch.stack([x, 2 * x]))[0]):
         with Strides() as strides:
             y: Tensor = run()
             y.sum().backward()
