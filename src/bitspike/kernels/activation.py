@@ -8,23 +8,14 @@ from __future__ import annotations
 
 import ctypes
 from ctypes import POINTER, Structure, c_double, c_float, c_void_p
-from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from bitspike.kernels import norm as norms
 from bitspike.kernels.cpp import loader as native
-from bitspike.kernels.cpp.memory import (
-    AFFINE,
-    LAYER,
-    dense,
-    laid_as,
-    layer,
-    like,
-    pointer,
-    usable,
-)
+from bitspike.kernels.cpp.memory import AFFINE, LAYER, usable
+from bitspike.kernels.fused import Loop, run
 from bitspike.kernels.norm import Norm
 from bitspike.kernels.triton import activation as triton_activation
 from bitspike.kernels.triton import support as triton_support
@@ -76,8 +67,9 @@ def fused_quant_relu(
     """
     if x.device.type != "cpu" or triton_support.interpreting():
         return triton_activation.fused_quant_relu(x, clip, levels, norm=norm, residual=residual)
+    native_library = library()
     if (
-        library() is None
+        native_library is None
         or not usable(x)
         or clip.numel() != 1
         or clip.dtype != torch.float32
@@ -89,75 +81,8 @@ def fused_quant_relu(
         or not 1 <= levels <= 255  # more codes are not exact
     ):
         return None
-    gain, shift = (None, None) if norm is None else (norm.gain, norm.shift)
-    # A step in front, so that the kernels see [T, ...] as those of neurons do.
-    added = None if residual is None else residual.unsqueeze(0)
-    return cast(Tensor, _Fused.apply(dense(x.unsqueeze(0)), added, gain, shift, clip, levels, norm)).squeeze(0)
-
-
-class _Fused(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        residual: Tensor | None,
-        gain: Tensor | None,
-        shift: Tensor | None,
-        clip: Tensor,
-        levels: int,
-        norm: Norm | None,
-    ) -> Tensor:
-        added = None if residual is None else laid_as(residual, x)
-        axis = None if norm is None else CHANNEL_AXIS + 1
-        shape = layer(x, channel_axis=axis, residual=added)
-        rows = None if norm is None else norms.begin(norm, x, shape)
-        numbers, out = _QuantStruct(clip.item(), levels), like(x)
-        native_library = library()
-        assert native_library is not None
-        native_library.bitspike_activation_forward(
-            numbers,
-            shape,
-            None if rows is None else norms.affine(rows),
-            x.data_ptr(),
-            pointer(added),
-            out.data_ptr(),
-        )
-        ctx.save_for_backward(x, added, rows)
-        ctx.norm, ctx.shape, ctx.numbers, ctx.clip = norm, shape, numbers, clip
-        ctx.residual_dtype = None if residual is None else residual.dtype
-        return out
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, residual, rows = ctx.saved_tensors
-        norm: Norm | None = ctx.norm
-        grad, at_sum = laid_as(grads[0], x), like(x)
-        sums = None if rows is None else torch.zeros(2, ctx.shape.channels, dtype=torch.float64)
-        native_library = library()
-        assert native_library is not None
-        dclip = native_library.bitspike_activation_backward(
-            ctx.numbers,
-            ctx.shape,
-            None if rows is None else norms.affine(rows),
-            x.data_ptr(),
-            pointer(residual),
-            grad.data_ptr(),
-            at_sum.data_ptr(),
-            pointer(sums),
-        )
-        dx, dresidual, dgain, dshift = at_sum, None, None, None
-        if norm is not None:
-            assert sums is not None
-            if ctx.needs_input_grad[1]:
-                dresidual, dx = at_sum.to(ctx.residual_dtype), like(x)
-            dgain, dshift = norms.end(norm, x, at_sum, rows, sums, ctx.shape, dx)
-        return (
-            dx,
-            dresidual,
-            dgain if ctx.needs_input_grad[2] else None,
-            dshift if ctx.needs_input_grad[3] else None,
-            torch.full_like(ctx.clip, dclip) if ctx.needs_input_grad[4] else None,
-            None,
-            None,
-        )
+    run_forward, run_backward = native_library.bitspike_activation_forward, native_library.bitspike_activation_backward
+    axis = None if norm is None else CHANNEL_AXIS + 1
+    loop = Loop(run_forward, run_backward, _QuantStruct(clip.item(), levels), norm, axis)
+    # One step, so that the kernels see [T, ...] as those of neurons do.
+    return run(loop, x.unsqueeze(0), None if residual is None else residual.unsqueeze(0), clip).squeeze(0)

@@ -9,24 +9,14 @@ from __future__ import annotations
 import ctypes
 import math
 from ctypes import POINTER, Structure, c_double, c_float, c_int32, c_void_p
-from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
 from bitspike.kernels import norm as norms
 from bitspike.kernels.cpp import loader as native
-from bitspike.kernels.cpp.memory import (
-    AFFINE,
-    LAYER,
-    dense,
-    laid_as,
-    layer,
-    like,
-    per_channel,
-    pointer,
-    usable,
-)
+from bitspike.kernels.cpp.memory import AFFINE, LAYER, per_channel, pointer, usable
+from bitspike.kernels.fused import Loop, run
 from bitspike.kernels.norm import Norm
 from bitspike.kernels.triton import neuron as triton_neuron
 from bitspike.kernels.triton import support as triton_support
@@ -124,8 +114,9 @@ def fused_neuron(
         )
     surrogate = _surrogate(rule.surrogate)
     thresholds, initials = _values(threshold), _values(initial)
+    native_library = library()
     if (
-        library() is None
+        native_library is None
         or surrogate is None
         or not usable(x)
         or not _fits(x, thresholds)
@@ -167,9 +158,11 @@ def fused_neuron(
         bars=pointer(bars) if isinstance(bars, Tensor) else None,
         initials=pointer(initials) if isinstance(initials, Tensor) else None,
     )
-    job = _Job(neuron, norm, (thresholds, bars, initials))
-    gain, shift = (None, None) if norm is None else (norm.gain, norm.shift)
-    return cast(Tensor, _Fused.apply(dense(x), residual, gain, shift, learned, job))
+    alive = (thresholds, bars, initials)
+    by_channel = norm is not None or any(isinstance(values, Tensor) for values in alive)
+    run_forward, run_backward = native_library.bitspike_neuron_forward, native_library.bitspike_neuron_backward
+    loop = Loop(run_forward, run_backward, neuron, norm, CHANNEL_AXIS if by_channel else None, alive)
+    return run(loop, x, residual, learned)
 
 
 def _surrogate(surrogate: Surrogate) -> tuple[int, float, float] | None:
@@ -212,80 +205,3 @@ def _bars(thresholds: float | Tensor, rule: Rule) -> float | Tensor:
     values = thresholds if isinstance(thresholds, Tensor) else torch.tensor(thresholds, dtype=torch.float32)
     above = values.nextafter(torch.tensor(math.inf))
     return above if isinstance(thresholds, Tensor) else above.item()
-
-
-class _Job(NamedTuple):
-    neuron: NeuronStruct
-    norm: Norm | None
-    alive: tuple[float | Tensor, ...]  # the struct points into these
-
-    @property
-    def channel_axis(self) -> int | None:
-        needed = self.norm is not None or any(isinstance(values, Tensor) for values in self.alive)
-        return CHANNEL_AXIS if needed else None
-
-
-class _Fused(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        residual: Tensor | None,
-        gain: Tensor | None,
-        shift: Tensor | None,
-        decay: Tensor | None,
-        job: _Job,
-    ) -> Tensor:
-        added = None if residual is None else laid_as(residual, x)
-        shape = layer(x, channel_axis=job.channel_axis, residual=added)
-        rows = None if job.norm is None else norms.begin(job.norm, x, shape)
-        out = like(x)
-        native_library = library()
-        assert native_library is not None
-        native_library.bitspike_neuron_forward(
-            job.neuron,
-            shape,
-            None if rows is None else norms.affine(rows),
-            x.data_ptr(),
-            pointer(added),
-            out.data_ptr(),
-        )
-        ctx.save_for_backward(x, added, rows)
-        ctx.job, ctx.decay = job, decay
-        ctx.residual_dtype = None if residual is None else residual.dtype
-        return out
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, residual, rows = ctx.saved_tensors
-        job: _Job = ctx.job
-        grad, at_sum = laid_as(grads[0], x), like(x)
-        shape = layer(x, channel_axis=job.channel_axis, residual=residual, grad=grad)
-        sums = None if rows is None else torch.zeros(2, shape.channels, dtype=torch.float64)
-        native_library = library()
-        assert native_library is not None
-        ddecay = native_library.bitspike_neuron_backward(
-            job.neuron,
-            shape,
-            None if rows is None else norms.affine(rows),
-            x.data_ptr(),
-            pointer(residual),
-            grad.data_ptr(),
-            at_sum.data_ptr(),
-            pointer(sums),
-        )
-        dx, dresidual, dgain, dshift = at_sum, None, None, None
-        if job.norm is not None:
-            assert sums is not None
-            if ctx.needs_input_grad[1]:
-                dresidual, dx = at_sum.to(ctx.residual_dtype), like(x)
-            dgain, dshift = norms.end(job.norm, x, at_sum, rows, sums, shape, dx)
-        return (
-            dx,
-            dresidual,
-            dgain if ctx.needs_input_grad[2] else None,
-            dshift if ctx.needs_input_grad[3] else None,
-            None if ctx.decay is None else torch.full_like(ctx.decay, ddecay),
-            None,
-        )
