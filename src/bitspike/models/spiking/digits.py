@@ -26,21 +26,8 @@ def digits_net(
     currents are the logits. Every number of the defaults lies on a dyadic grid, so with quantized weights the network
     lowers to integers without any difference.
 
-    Args:
-        steps: T.
-        num_classes: K.
-        in_channels: C of the images.
-        image_size: height and width, multiples of 2.
-        neuron: makes each of the 2 neurons.
-        norm: makes the norm after each convolution, from its channels; None for none.
-        readout: makes what turns [T, N, K] into [N, K].
-        encoder: makes what turns [N, C, H, W] into [T, N, C, H, W], from T.
-        width: multiplies the channels.
-
-    Shape: [N, C, H, W] to [N, K].
-
-    Raises:
-        ConstraintError: the image size does not fit, or a value is not allowed.
+    Args, with those of :mod:`bitspike.models.spiking`:
+        image_size: multiples of 2.
 
     Example:
         >>> net = digits_net()

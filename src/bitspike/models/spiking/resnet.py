@@ -46,23 +46,10 @@ def resnet(
     logits. One definition makes the spiking network and those without time, ``steps=None`` with ``neuron=nn.ReLU`` or
     ``neuron=lambda: QuantReLU(bits=4)``: weights and norms have the same names in all three.
 
-    Args:
+    Args, with those of :mod:`bitspike.models.spiking`:
         depth: 6n + 2 with n >= 1: 20, 32, 44, 56, 110 are the usual ones.
-        steps: T; None for a network without time, whose encoder and read-out fall away.
-        num_classes: K.
-        in_channels: C of the images.
-        image_size: height and width, multiples of 4.
-        neuron: makes each of the 6n + 1 neurons, or the activations of a network without time.
-        norm: makes a norm after each convolution, from its channels; the bare class ThresholdBatchNorm takes the
-            threshold of the neuron, shared between the branches that are added; None for none.
-        readout: makes what turns [T, N, K] into [N, K].
-        encoder: makes what turns [N, C, H, W] into [T, N, C, H, W], from T.
-        width: multiplies the channels.
-
-    Shape: [N, C, H, W] to [N, K].
-
-    Raises:
-        ConstraintError: the image size does not fit, or a value is not allowed.
+        steps: T, or None.
+        image_size: multiples of 4.
 
     Example:
         >>> sum(p.numel() for p in resnet(depth=20, steps=None, neuron=nn.ReLU).parameters())

@@ -40,24 +40,12 @@ def mnist_net(
 ) -> nn.Module:
     """Build MNISTNet: conv 15 - pool - conv 40 - pool - linear 300 - linear K, a neuron after every layer and pool.
 
-    Convolutions are 5x5 with padding 2, without a bias; pools average 2x2; the output is the firing rate.
+    Convolutions are 5x5 with padding 2, without a bias and, as published, without a norm; pools average 2x2; the output
+    is the firing rate.
 
-    Args:
-        steps: T.
-        num_classes: K.
-        in_channels: C of the images.
-        image_size: height and width, multiples of 4.
-        neuron: makes each of the 6 neurons.
-        norm: makes a norm after each convolution, from its channels; None for none, as published.
-        readout: makes what turns [T, N, K] into [N, K].
-        encoder: makes what turns [N, C, H, W] into [T, N, C, H, W], from T.
+    Args, with those of :mod:`bitspike.models.spiking`:
+        image_size: multiples of 4.
         bias: give the linear layers a bias.
-        width: multiplies the channels and the hidden features.
-
-    Shape: [N, C, H, W] to [N, K].
-
-    Raises:
-        ConstraintError: the image size does not fit, or a value is not allowed.
 
     Example:
         >>> sum(p.numel() for p in mnist_net().parameters())
@@ -103,23 +91,9 @@ def cifar_net(
 
     Convolutions are 3x3 with padding 1, without a bias; pools average 2x2; the output is the firing rate.
 
-    Args:
-        steps: T.
-        num_classes: K.
-        in_channels: C of the images.
-        image_size: height and width, multiples of 4.
-        neuron: makes each of the 10 neurons.
-        norm: makes a norm after each convolution, from its channels; the bare class ThresholdBatchNorm takes the
-            threshold of the neuron; None for none.
-        readout: makes what turns [T, N, K] into [N, K].
-        encoder: makes what turns [N, C, H, W] into [T, N, C, H, W], from T.
+    Args, with those of :mod:`bitspike.models.spiking`:
+        image_size: multiples of 4.
         bias: give the linear layers a bias.
-        width: multiplies the channels and the hidden features.
-
-    Shape: [N, C, H, W] to [N, K].
-
-    Raises:
-        ConstraintError: the image size does not fit, or a value is not allowed.
 
     Example:
         >>> sum(p.numel() for p in cifar_net(width=1 / 32).parameters())

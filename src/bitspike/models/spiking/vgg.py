@@ -52,23 +52,9 @@ def vgg9(
     Convolutions are 3x3 with padding 1. No layer has a bias. A norm and a neuron stand after every layer but the last,
     whose currents are the logits. Pools take spikes and hand on their means.
 
-    Args:
-        steps: T.
-        num_classes: K.
-        in_channels: C of the images.
-        image_size: height and width, multiples of 8.
-        neuron: makes each of the 8 neurons.
-        norm: makes a norm after each layer but the last, from its channels; the bare class ThresholdBatchNorm takes
-            the threshold of the neuron; None for none.
+    Args, with those of :mod:`bitspike.models.spiking`:
+        image_size: multiples of 8.
         pool: makes each of the 3 pools, which halve height and width.
-        readout: makes what turns [T, N, K] into [N, K].
-        encoder: makes what turns [N, C, H, W] into [T, N, C, H, W], from T.
-        width: multiplies the channels and the hidden features.
-
-    Shape: [N, C, H, W] to [N, K].
-
-    Raises:
-        ConstraintError: the image size does not fit, or a value is not allowed.
 
     Example:
         >>> net = vgg9(width=1 / 16)
@@ -120,22 +106,9 @@ def vgg11(
     networks without time, ``vgg11(steps=None, neuron=nn.ReLU)`` and ``neuron=lambda: QuantReLU(bits=4)``: weights and
     norms have the same names in all three, and the clip of ``neuron5`` belongs to what stands at ``neuron5`` elsewhere.
 
-    Args:
-        steps: T; None for a network without time, whose encoder and read-out fall away.
-        num_classes: K.
-        in_channels: C of the images.
-        image_size: height and width, multiples of 16.
-        neuron: makes each of the 10 neurons, or the activations of a network without time.
-        norm: makes a norm after each layer but the last, from its channels; the bare class ThresholdBatchNorm takes
-            the threshold of the neuron; None for none.
-        readout: makes what turns [T, N, K] into [N, K].
-        encoder: makes what turns [N, C, H, W] into [T, N, C, H, W], from T.
-        width: multiplies the channels and the hidden features.
-
-    Shape: [N, C, H, W] to [N, K].
-
-    Raises:
-        ConstraintError: the image size does not fit, or a value is not allowed.
+    Args, with those of :mod:`bitspike.models.spiking`:
+        steps: T, or None.
+        image_size: multiples of 16.
 
     Example:
         >>> net = vgg11(steps=None, neuron=nn.ReLU, width=1 / 16)
