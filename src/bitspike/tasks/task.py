@@ -44,21 +44,17 @@ class Score(Protocol):
 
     def add(self, outputs: Any, labels: Any) -> None:
         """Take in one batch."""
-        ...
 
     def add_up(self, over: AddUp) -> None:
         """Add the counts of all processes up; every process calls it once, after its last batch."""
-        ...
 
     @property
     def value(self) -> float | None:
         """The metric over the set, the larger the better; None where a batch had no labels of this task."""
-        ...
 
     @property
     def detail(self) -> Any:
         """What was counted, for ``exhibits``; None where ``value`` is None."""
-        ...
 
 
 class Agreed(NamedTuple):
@@ -76,11 +72,9 @@ class Comparison(Protocol):
 
     def add(self, first: Any, second: Any, labels: Any) -> None:
         """Take in the outputs of both networks for one batch, the float network's first."""
-        ...
 
     def result(self) -> Agreed:
         """Return the shares over all samples, of which there is at least one."""
-        ...
 
 
 class Task(Protocol):
@@ -89,12 +83,10 @@ class Task(Protocol):
     @property
     def wording(self) -> Wording:
         """The name of the metric, and what a report says of it."""
-        ...
 
     @property
     def loss(self) -> Loss:
         """What training minimizes unless it is given another loss."""
-        ...
 
     def need(self, outputs: Any, labels: Any) -> None:
         """Refuse outputs and labels that are not of this task.
@@ -102,7 +94,6 @@ class Task(Protocol):
         Raises:
             DataError: names both, and the way out.
         """
-        ...
 
     def need_outputs(self, count: int) -> None:
         """Refuse a network whose number of read-outs does not belong to this task.
@@ -110,35 +101,27 @@ class Task(Protocol):
         Raises:
             ConstraintError: names the number, and the way out.
         """
-        ...
 
     def answers(self, outputs: Any) -> Any:
         """Return what the network answers, sample by sample."""
-        ...
 
     def truth(self, outputs: Any, labels: Any) -> Any | None:
         """Return what the labels call right, in the form of ``answers``; None where they are not of this task."""
-        ...
 
     def right(self, answers: Any, truth: Any) -> Tensor | None:
         """Return how much of each answer is right, 0 to 1, [N]; None where a sample alone cannot be judged."""
-        ...
 
     def score(self) -> Score:
         """Return an empty count over a set."""
-        ...
 
     def comparison(self) -> Comparison:
         """Return an empty count of how far two networks agree."""
-        ...
 
     def named(self, answers: Any, names: Sequence[str]) -> list[str]:
         """Return answers in words, one for each sample; ``names`` are those of the data set's classes."""
-        ...
 
     def exhibits(self, detail: Any, names: Sequence[str]) -> tuple[Exhibit, ...]:
         """Return what a report shows of ``Score.detail``."""
-        ...
 
 
 def judged(task: Task, outputs: Any, labels: Any) -> Tensor | None:

@@ -36,34 +36,7 @@ def analyze(
 ) -> Ledger:
     """Split the gap between a converted network and its float original into its causes, for every layer.
 
-    The parts (input codes, weight rounding, clipping, rounding in time, unevenness, integer rounding, saturation) add
-    up to the measured gap. *Local* parts are the layer's own, with the float network's values on its input;
-    *cumulative* ones hold what the layers before did too. :mod:`bitspike.analysis.ledger.ladder` defines them.
-
-    Args:
-        network: from ``bs.convert`` or ``bs.finish``, whole or hybrid.
-        batches: a loader, with or without labels, or one tensor of samples; with labels the metric of the task is
-            measured on every rung of the ladder too.
-        out: folder to write the report, the figures and their numbers to; None writes nothing.
-        samples: how many samples are measured.
-        limits: the lowered network with the limits of a chip (``floor`` and ``width`` of its neurons); None has none.
-        batch: samples at a time; memory grows with it.
-        seed: of random input spikes.
-        task: says which answers are right.
-
-    Returns:
-        the ledger; ``print`` shows it as a table.
-
-    Raises:
-        ConstraintError: the network was not made by a conversion. DataError: there is nothing to measure.
-
-    Example:
-        >>> import bitspike as bs
-        >>> ann = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
-        >>> images = torch.rand(32, 4)
-        >>> ledger = analyze(bs.convert(ann, images[:1], calibrate=images, steps=8, correct=None), images)
-        >>> ledger.terms, ledger.closure < 0.02
-        (('input', 'weights', 'clipping', 'truncation', 'unevenness', 'integer', 'saturation'), True)
+    :func:`bitspike.verbs.analyze.analyze` documents arguments, result and errors, and has an example.
     """
     study = Study(network, limits, task)
     for n, (inputs, labels) in enumerate(_samples(study.conversion, batches, samples, batch)):

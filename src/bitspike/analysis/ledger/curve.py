@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Any, cast
+from typing import cast
 
 from torch import Tensor, fx
 
@@ -15,15 +15,12 @@ from bitspike.conversion.result import Conversion, conversion_of, spiking_part
 from bitspike.nn import set_steps
 from bitspike.tasks.task import Task, judged
 
-Whole = Callable[[tuple[Tensor, ...], tuple[Tensor, ...]], Any]
-"""From the inputs of the whole network and what leaves its spiking part to its result."""
-
 
 class Curve:
     """The network after 1, 2, 4, ... steps, up to twice as many as it was made for."""
 
     def __init__(self, conversion: Conversion, spiking: fx.GraphModule, task: Task) -> None:
-        self.task = task
+        self.conversion, self.task = conversion, task
         settings = conversion.settings
         most = settings.steps if settings.coding == "events" else 2 * settings.steps
         self.steps = sorted({2**i for i in range(most.bit_length()) if 2**i <= most} | {settings.steps, most})
@@ -45,7 +42,6 @@ class Curve:
         truth: Sequence[Tensor],
         inputs: tuple[Tensor, ...],
         labels: Tensor | None,
-        whole: Whole,
     ) -> None:
         """Run one batch."""
         self.floats = [s + float(a.double().square().sum()) for s, a in zip(self.floats, truth, strict=True)]
@@ -59,7 +55,7 @@ class Curve:
         for t, outputs in after.items():
             for n, (value, a) in enumerate(zip(outputs, truth, strict=True)):
                 self.errors[t][n] += float((value.double() - a.double()).square().sum())
-            right = None if labels is None else judged(self.task, whole(inputs, outputs), labels)
+            right = None if labels is None else judged(self.task, self.conversion.results(outputs, *inputs), labels)
             self.right[t] += 0.0 if right is None else float(right.sum())
 
     def points(self, labelled: int) -> tuple[Point, ...]:

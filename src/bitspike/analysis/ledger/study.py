@@ -12,17 +12,16 @@ from torch import Tensor, fx, nn
 
 from bitspike.analysis.ledger.activations import Neurons, activation, by_place, corrected
 from bitspike.analysis.ledger.advice import advise
-from bitspike.analysis.ledger.curve import Curve, Whole, notes
+from bitspike.analysis.ledger.curve import Curve, notes
 from bitspike.analysis.ledger.ladder import Rung, rung
 from bitspike.analysis.ledger.ledger import Ledger
 from bitspike.analysis.ledger.parts import LayerErrors, Sums
 from bitspike.analysis.ledger.pictures import Collector
 from bitspike.analysis.ledger.spikes import Firing, Limits, Run, limits_of, run_once
 from bitspike.conversion.build.records import Shifts
-from bitspike.conversion.region.cut import covers, replaced
 from bitspike.conversion.result import Conversion, conversion_of, spiking_part
 from bitspike.graph.ir import Graph
-from bitspike.graph.rebuild import rebuild, values
+from bitspike.graph.rebuild import values
 from bitspike.integer.network import IntegerNetwork
 from bitspike.tasks.task import Task, judged
 
@@ -62,7 +61,6 @@ class Study:
         self.firing: dict[str, Firing] = {}
         self.clipped = dict.fromkeys(self.neurons, 0)
         self.curve = Curve(conversion, self.spiking, task)
-        self.whole = _whole(conversion)
         self.right: dict[str, float] = {}
         self.changed = (0, 0)
         self.labelled = self.samples = 0
@@ -125,7 +123,7 @@ class Study:
         self._tally(rungs, runs, leaving, inputs, labels)
         torch.set_rng_state(state)  # so that a random coder draws the same spikes again
         self._measure(entries, float_values, runs[-1])
-        self.curve.add(entries, [float_values[id] for id in self.exits], inputs, labels, self.whole)
+        self.curve.add(entries, [float_values[id] for id in self.exits], inputs, labels)
         self.collector.add(float_values, runs[-1].values)
 
     def _add_local(self, entries: tuple[Tensor, ...], coded: tuple[Tensor, ...], truth: Values, spikes: Run) -> None:
@@ -184,7 +182,7 @@ class Study:
         self.samples += n
         if labels is None:
             return
-        verdicts = [judged(self.task, self.whole(inputs, tuple(outputs)), labels) for outputs in leaving]
+        verdicts = [judged(self.task, self.conversion.results(outputs, *inputs), labels) for outputs in leaving]
         right = [verdict.double().cpu() for verdict in verdicts if verdict is not None]
         if len(right) == len(leaving):
             self.labelled += n
@@ -283,30 +281,6 @@ class Study:
 def _terms(*, lossy: bool, corrected: bool) -> tuple[str, ...]:
     middle = ("reset",) if lossy else ("truncation", *(["correction"] if corrected else []), "unevenness")
     return ("input", "weights", "clipping", *middle, "integer", "saturation")
-
-
-class _Stub(nn.Module):
-    """Takes the place of the spiking part and returns the outputs that were set, whatever enters."""
-
-    outputs: tuple[Tensor, ...] = ()
-
-    def forward(self, *inputs: Tensor) -> Any:
-        del inputs
-        return self.outputs[0] if len(self.outputs) == 1 else self.outputs
-
-
-def _whole(conversion: Conversion) -> Whole:
-    """Return a function from the inputs of the whole network and what leaves its spiking part to its result."""
-    if covers(conversion.graph, conversion.region):
-        return lambda _inputs, outputs: outputs[0] if len(outputs) == 1 else outputs
-    stub = _Stub()
-    network = rebuild(replaced(conversion.graph, conversion.region, stub))
-
-    def result(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> Any:
-        stub.outputs = outputs
-        return network(*inputs)
-
-    return result
 
 
 def _without_output(graph: Graph) -> Graph:

@@ -22,7 +22,6 @@ class Augmentation(Protocol):
     @property
     def choices(self) -> tuple[int, ...]:
         """The number of possible outcomes, equally likely, of each of the K choices made for one image."""
-        ...
 
     def apply(self, images: Tensor, chosen: Tensor, *, blank: tuple[int, ...]) -> Tensor:
         """Return changed images.
@@ -32,7 +31,6 @@ class Augmentation(Protocol):
             chosen: int64 [N, K], column k from 0 to ``choices[k] - 1``, on the same device.
             blank: the pixel that means nothing, one or C values: the one that becomes input 0.
         """
-        ...
 
 
 def choose(augmentation: Augmentation, count: int, generator: torch.Generator) -> Tensor:
