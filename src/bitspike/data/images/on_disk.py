@@ -15,6 +15,9 @@ from bitspike.data.images.official import Archive, download_official, read_offic
 from bitspike.data.images.places import download_place, missing, places
 from bitspike.errors import DataError
 
+Read = Callable[[str], tuple[Tensor, Tensor]]
+"""From the name of a split to images uint8 [N, H, W, C] and labels int64 [N]."""
+
 
 @dataclass(frozen=True)
 class OnDisk:
@@ -32,11 +35,12 @@ class OnDisk:
         Raises:
             DataError: the set is missing or damaged, or its images and labels are not what its name says.
         """
-        layout = self._layout(info, request)
-        where, split = layout.sign.absolute(), request.split
-        images, labels = layout.read(split)
+        where, read = self._find(info, request)
+        images, labels = read(request.split)
         if len(images) != len(labels):
-            raise DataError(f"{where} holds {len(labels)} labels for {len(images)} images of {split}", fix=_COPY)
+            raise DataError(
+                f"{where} holds {len(labels)} labels for {len(images)} images of {request.split}", fix=_COPY
+            )
         if tuple(images.shape[1:]) != info.shape:
             raise DataError(
                 f"{where} holds images of {tuple(images.shape[1:])}, {info.name} has {info.shape}", fix=_COPY
@@ -47,11 +51,12 @@ class OnDisk:
         except DataError as error:
             raise DataError(f"{where}: {error.message}", fix=error.fix) from None
 
-    def _layout(self, info: DatasetInfo, request: Request) -> _Layout:
+    def _find(self, info: DatasetInfo, request: Request) -> tuple[Path, Read]:
+        """Return where the set lies, and what reads a split of it."""
         looked = places(request.root)
-        layouts = (layout for folder in looked for layout in _layouts(info, self.archive, folder))
-        present = next((layout for layout in layouts if layout.sign.exists()), None)
-        if present is None and not request.download:
+        layouts = {sign: read for folder in looked for sign, read in self._layouts(info, folder).items()}
+        where = next((sign for sign in layouts if sign.exists()), None)
+        if where is None and not request.download:
             accepted = [
                 f"{self.archive.folder}/  (the official archive, unpacked)",
                 f"{info.name}.npz  (arrays {arrays.LAYOUT})",
@@ -59,34 +64,25 @@ class OnDisk:
             ]
             raise missing(info.name, looked, accepted, download=f"the official archive, {self.archive.weight}")
         # An archive that lacks a file is completed; a copy in another layout is the user's own, and left alone.
-        if request.download and (present is None or present.official):
-            target = download_place(request.root) if present is None else present.root
-            download_official(info.name, self.archive, target)
-            present = _layouts(info, self.archive, target)[0]
-        assert present is not None
-        return present
+        home = next((folder for folder in looked if folder / self.archive.folder == where), None)
+        if request.download and (where is None or home is not None):
+            home = home or download_place(request.root)
+            download_official(info.name, self.archive, home)
+            where, layouts = home / self.archive.folder, self._layouts(info, home)
+        assert where is not None
+        return where.absolute(), layouts[where]
+
+    def _layouts(self, info: DatasetInfo, root: Path) -> dict[Path, Read]:
+        """Return the ways in which the set may lie in a folder: by what exists if it does, what reads a split."""
+        packed, unpacked = root / f"{info.name}.npz", root / info.name
+        return {
+            root / self.archive.folder: lambda split: read_official(self.archive, root, split),
+            packed: lambda split: arrays.read_arrays(packed, split),
+            unpacked / "train": lambda split: _read_own_folders(info, unpacked, split),
+        }
 
 
 _COPY = "use an undamaged copy of the set, or load('folder', root=FOLDER) for images of your own"
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """A way in which a set may lie in a folder: ``sign`` exists if it does, ``read`` reads a split."""
-
-    root: Path
-    sign: Path
-    read: Callable[[str], tuple[Tensor, Tensor]]
-    official: bool = False
-
-
-def _layouts(info: DatasetInfo, archive: Archive, root: Path) -> tuple[_Layout, ...]:
-    packed, unpacked = root / f"{info.name}.npz", root / info.name
-    return (
-        _Layout(root, root / archive.folder, lambda split: read_official(archive, root, split), official=True),
-        _Layout(root, packed, lambda split: arrays.read_arrays(packed, split)),
-        _Layout(root, unpacked / "train", lambda split: _read_own_folders(info, unpacked, split)),
-    )
 
 
 def _read_own_folders(info: DatasetInfo, root: Path, split: str) -> tuple[Tensor, Tensor]:
