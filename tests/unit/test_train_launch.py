@@ -80,11 +80,11 @@ def test_bf16_runs_with_channels_last_and_gives_the_weights_back_as_they_came() 
     for precision, laid in (("bf16", True), ("fp32", False)):
         workers = Workers(precision, "cpu")  # type: ignore[arg-type]
         workers.setup(model, torch.optim.SGD(model.parameters()))
-        x = workers.place(torch.randn(2, 3, 4, 4))
+        x = workers.send(torch.randn(2, 3, 4, 4))
         assert x.is_contiguous(memory_format=last) is laid
         assert model[0].weight is weight
         assert weight.is_contiguous(memory_format=last) is laid
-        assert workers.place(torch.arange(3)).dtype == torch.int64
+        assert workers.send(torch.arange(3)).dtype == torch.int64
         workers.give_back()
         assert weight.is_contiguous()
         assert torch.equal(weight, values)

@@ -105,24 +105,24 @@ def load_last(folder: Path) -> Snapshot | None:
     Raises:
         PackageError: there is one, but it cannot be read, or is not what was written; the message names the file.
     """
-    place = next((f for f in (folder / "last", previous(folder / "last")) if f.is_dir()), None)
-    if place is None:
+    newest = next((f for f in (folder / "last", previous(folder / "last")) if f.is_dir()), None)
+    if newest is None:
         return None
-    state = _state(place)
+    state = _state(newest)
     if "digest" not in state:
         warnings.warn(
-            f"{place} holds no digests (earlier versions wrote none): nothing tells whether its weights and the state "
+            f"{newest} holds no digests (earlier versions wrote none): nothing tells whether its weights and the state "
             "of its optimizer are what was written; the next epoch writes them",
             UserWarning,
             stacklevel=2,
         )
-    data = {name: _content(place / name, state) for name in (MODEL, OPTIMIZER)}
+    data = {name: _content(newest / name, state) for name in (MODEL, OPTIMIZER)}
     try:
         model = safetensors.torch.load(data[MODEL])
         optimizer = torch.load(io.BytesIO(data[OPTIMIZER]), map_location="cpu", weights_only=True)
     except Exception as error:  # zip, pickle, safetensors or torch, depending on what is damaged
         raise PackageError(
-            f"{place}: the checkpoint cannot be read ({type(error).__name__}: {error})", fix=_from_the_start(folder)
+            f"{newest}: the checkpoint cannot be read ({type(error).__name__}: {error})", fix=_from_the_start(folder)
         ) from error
     return Snapshot(model, optimizer, state)
 
@@ -146,18 +146,18 @@ def load_best(folder: Path, *, digest: str | None, done: int) -> tuple[dict[str,
     Raises:
         PackageError: they cannot be read, or are none of these.
     """
-    place = next((f for f in (folder / "best", previous(folder / "best")) if f.is_dir()), folder / "best")
-    if not (place / MODEL).is_file():
-        raise PackageError(f"{place / MODEL}: no such file", fix=_from_the_start(folder))
-    note = _state(place) if (place / STATE).exists() else {}
-    data = _content(place / MODEL, note)
+    newest = next((f for f in (folder / "best", previous(folder / "best")) if f.is_dir()), folder / "best")
+    if not (newest / MODEL).is_file():
+        raise PackageError(f"{newest / MODEL}: no such file", fix=_from_the_start(folder))
+    note = _state(newest) if (newest / STATE).exists() else {}
+    data = _content(newest / MODEL, note)
     actual = digests.of_bytes(data)
     if digest is not None and actual != digest and note.get("epoch") != done + 1:
         raise PackageError(
-            f"{place / MODEL} is not what was written: its digest is {actual}, the last checkpoint noted {digest}",
+            f"{newest / MODEL} is not what was written: its digest is {actual}, the last checkpoint noted {digest}",
             fix=_from_the_start(folder),
         )
-    return read_weights(place / MODEL), actual
+    return read_weights(newest / MODEL), actual
 
 
 def _weights(state: Mapping[str, Tensor]) -> bytes:

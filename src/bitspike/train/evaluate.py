@@ -110,15 +110,15 @@ def measure(
         DataError: there is no sample, or the labels are not of the task and have to be.
     """
     loss = task.loss if loss is None else loss
-    place = next((p for p in [*model.parameters(), *model.buffers()]), torch.empty(0)).device
+    device = next((p for p in [*model.parameters(), *model.buffers()]), torch.empty(0)).device
     training = model.training
     model.eval()
-    total = torch.zeros(2, dtype=torch.float64, device=place)  # of the losses, and of the samples
+    total = torch.zeros(2, dtype=torch.float64, device=device)  # of the losses, and of the samples
     score = task.score()
     try:
-        with _own_seed(seed, place), full_precision(), counted_inputs(model) as clipped:
+        with _own_seed(seed, device), full_precision(), counted_inputs(model) as clipped:
             for x, y in pairs(batches):
-                x, y = x.to(place), tree_map(lambda t: t.to(place) if isinstance(t, Tensor) else t, y)
+                x, y = x.to(device), tree_map(lambda t: t.to(device) if isinstance(t, Tensor) else t, y)
                 out = model(x)
                 if strict:
                     task.need(out, y)
@@ -128,7 +128,7 @@ def measure(
                 score.add(out, y)
     finally:
         model.train(training)
-    clips = torch.tensor(clipped.values, dtype=torch.float64, device=place)
+    clips = torch.tensor(clipped.values, dtype=torch.float64, device=device)
     if add_up is not None:
         # Every process takes part in every sum, also one whose share of the set is empty.
         total, clips = add_up(total), add_up(clips)
@@ -173,8 +173,8 @@ def by_step(
 
 
 @contextmanager
-def _own_seed(seed: int, place: torch.device) -> Iterator[None]:
-    with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
+def _own_seed(seed: int, device: torch.device) -> Iterator[None]:
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
 

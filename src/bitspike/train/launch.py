@@ -1,4 +1,4 @@
-"""Device, precision and processes: the one place that talks to Lightning Fabric.
+"""Device, precision and processes: the one file that calls Lightning Fabric.
 
 Fabric is used for placement, mixed precision, data parallelism and collectives, nothing else. Several processes come
 from ``torchrun``; its environment variables are the only sign of them.
@@ -158,7 +158,7 @@ class Workers:
         wrapped, stepper = self._fabric.setup(model, optimizer, **more)
         return cast(nn.Module, wrapped), stepper
 
-    def place(self, x: Tensor) -> Tensor:
+    def send(self, x: Tensor) -> Tensor:
         """Move a tensor to the device, images [N, C, H, W] into the layout of the run: once, and never again inside."""
         x = x.to(self.device, non_blocking=True)
         return x.contiguous(memory_format=self.layout) if x.dim() == 4 and x.is_floating_point() else x

@@ -101,8 +101,8 @@ def fit(
     whole, model = model, unwrapped(model)
     loss = task.loss if loss is None else loss
     home = next((p.device for p in model.parameters()), torch.device("cpu"))
-    place = choose_device(device)
-    workers = Workers(choose_precision(precision, place), place)
+    used = choose_device(device)
+    workers = Workers(choose_precision(precision, used), used)
     wrapped, stepper = workers.setup(whole if hasattr(whole, "_orig_mod") else model, optimizer.build(model))
     progress = Progress(folder=None if folder is None else Path(folder), writes=workers.first, seed=seed, epochs=epochs)
     hears = observer if observer is not None and workers.first else Observer()
@@ -114,7 +114,7 @@ def fit(
         workers.need_equal(progress.done, "found different numbers of finished epochs", fix=shared)
     batches = workers.agreed_length(train_loader)
 
-    with torch.random.fork_rng(devices=[workers.device] if place == "cuda" else []):
+    with torch.random.fork_rng(devices=[workers.device] if used == "cuda" else []):
         for epoch in range(progress.done, epochs):
             start = time.perf_counter()
             torch.manual_seed(epoch_seed(seed, epoch, workers.rank))
@@ -151,7 +151,7 @@ def fit(
         best_epoch=progress.best_epoch,
         kept="best" if best else "last",
         precision=workers.precision,
-        device=place,
+        device=used,
         workers=workers.count,
     )
 
@@ -174,7 +174,7 @@ def _epoch(
     wrapped.train()
     for batch, (x, y) in enumerate(pairs(batches)):
         set_rate(batch)
-        x, y = workers.place(x), tree_map(lambda t: workers.place(t) if isinstance(t, Tensor) else t, y)
+        x, y = workers.send(x), tree_map(lambda t: workers.send(t) if isinstance(t, Tensor) else t, y)
         outputs = wrapped(x)
         mean, n = mean_loss(loss, outputs, y), samples_in(x, outputs, y)
         stepper.zero_grad()

@@ -61,24 +61,24 @@ class Counts:
         return n.clamp(0, self.steps) * top / self.steps
 
 
-def by_place(value: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Shape one number, or one per channel, so that it broadcasts against samples of ``shape``.
+def by_channel(value: Tensor, axes: int) -> Tensor:
+    """Shape one number, or one for each channel, so that it broadcasts against samples [C, ...] of so many axes.
 
     Example:
-        >>> by_place(torch.ones(8), (8, 4, 4)).shape
+        >>> by_channel(torch.ones(8), 3).shape
         torch.Size([8, 1, 1])
     """
-    return value.reshape(1) if value.numel() == 1 else value.reshape(-1, *[1] * (len(shape) - 1))
+    return value.reshape(1) if value.numel() == 1 else value.reshape(-1, *[1] * (axes - 1))
 
 
 def activation(conversion: Conversion, id: str, kind: Neurons) -> Activation:
     """Return what a rung computes in the place of one neuron, from the value that the neuron rectifies."""
-    report, settings, shape = conversion.layers[id], conversion.settings, conversion.core[id].shape
+    report, settings, axes = conversion.layers[id], conversion.settings, len(conversion.core[id].shape)
     if kind == "relu":
         limit = conversion.core[id].attrs.get("clip")
         return lambda z: z.clamp(0, limit)
     # With real thresholds lambda is met to 2**-30 only; pools of its spikes have to count in the very same number.
-    top = by_place(report.wanted if settings.rounded else report.value, shape)
+    top = by_channel(report.wanted if settings.rounded else report.value, axes)
     if kind == "clip":
         return Clip(top)
     initial = settings.initial
@@ -90,7 +90,7 @@ def activation(conversion: Conversion, id: str, kind: Neurons) -> Activation:
         return counts
     none = torch.zeros(1)
     bias, charge = (shifts.get(id, none) for shifts in (conversion.shifts.bias, conversion.shifts.initial))
-    return replace(counts, bias=by_place(bias, shape), charge=by_place(charge, shape))
+    return replace(counts, bias=by_channel(bias, axes), charge=by_channel(charge, axes))
 
 
 def corrected(conversion: Conversion) -> bool:

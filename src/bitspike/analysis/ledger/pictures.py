@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, fx, nn
 
-from bitspike.analysis.ledger.activations import by_place
+from bitspike.analysis.ledger.activations import by_channel
 from bitspike.conversion.result import Conversion
 from bitspike.weights import weight_codes
 from bitspike.weights.path import path_of
@@ -55,7 +55,7 @@ class Collector:
 
     def __init__(self, conversion: Conversion, spiking: fx.GraphModule) -> None:
         self._tops = {
-            id: by_place(r.wanted, conversion.core[id].shape)
+            id: by_channel(r.wanted, len(conversion.core[id].shape))
             for id, r in conversion.layers.items()
             if r.kind != "readout"
         }

@@ -101,12 +101,12 @@ def _stacked(ledger: Account, kind: str) -> Figure:
     terms = [t for t in ledger.terms if any(gap[t].part for _, gap in gaps)]
 
     def draw(axes: Axes) -> None:
-        places = list(range(len(gaps)))
+        bars = list(range(len(gaps)))
         above, below = [0.0] * len(gaps), [0.0] * len(gaps)
         for term in terms:
             values = [100 * gap[term].part for _, gap in gaps]
             bottoms = [a if v >= 0 else b for v, a, b in zip(values, above, below, strict=True)]
-            axes.bar(places, values, bottom=bottoms, width=0.72, color=COLORS[term], label=term)
+            axes.bar(bars, values, bottom=bottoms, width=0.72, color=COLORS[term], label=term)
             above = [a + max(v, 0) for v, a in zip(values, above, strict=True)]
             below = [b + min(v, 0) for v, b in zip(values, below, strict=True)]
         _name_layers(axes, [id for id, _ in gaps])
@@ -136,8 +136,8 @@ def _rates(ledger: Account) -> list[Figure]:
         return []
 
     def draw(axes: Axes) -> None:
-        places = list(range(len(layers)))
-        axes.bar(places, [100 * rate for _, rate in layers], width=0.72, color=PALETTE["accent"])
+        bars = list(range(len(layers)))
+        axes.bar(bars, [100 * rate for _, rate in layers], width=0.72, color=PALETTE["accent"])
         _name_layers(axes, [id for id, _ in layers])
         axes.set_ylabel("spikes per neuron\nand step in %")
 

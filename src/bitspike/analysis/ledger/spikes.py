@@ -17,7 +17,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, fx, nn
 
-from bitspike.analysis.ledger.activations import by_place
+from bitspike.analysis.ledger.activations import by_channel
 from bitspike.conversion.result import Conversion
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import Neuron as IntegerNeuron
@@ -175,7 +175,7 @@ class _Walk(fx.Interpreter):
         settings = self.record.settings
         total = train.sum(0) if settings.coding == "split" else train.mean(0)
         self.result.trains[id] = train
-        self.result.inputs[id] = total * by_place(self.record.wires[id][1], tuple(train.shape[2:])).to(total)
+        self.result.inputs[id] = total * by_channel(self.record.wires[id][1], train.dim() - 2).to(total)
         return train
 
     def _fire(self, n: fx.Node) -> Tensor:
@@ -189,7 +189,7 @@ class _Walk(fx.Interpreter):
         return cast(Tensor, spikes)
 
     def _send(self, id: str, train: Tensor) -> Tensor:
-        value = by_place(self.record.wires[id][1], tuple(train.shape[2:])).to(train)
+        value = by_channel(self.record.wires[id][1], train.dim() - 2).to(train)
         self.result.values[id] = train.mean(0) * value
         return train if self.substitutes is None else carrying(train, self.substitutes[id].to(train) / value)
 
@@ -235,8 +235,8 @@ def firing(neuron: Neuron, current: Tensor, spikes: Tensor) -> Firing:
     fired = (spikes != 0).reshape(steps * samples, -1).sum(0)
     over = under = largest = None
     if neuron.rule.reset == "soft":
-        dims = spikes.dim()
-        threshold, start = _by_channel(neuron.threshold, dims), _by_channel(neuron.initial, dims)
+        # Formula (*) for the charge that came in all T steps, in double precision: its counts are exact.
+        threshold, start = _doubles(neuron.threshold, spikes), _doubles(neuron.initial, spikes)
         share = (current.sum(0, dtype=torch.float64) + start.to(current.device)) / threshold.to(current.device)
         wanted = (share.floor() if neuron.rule.fire == "ge" else share.ceil() - 1).clamp(0, steps)
         off = spikes.sum(0, dtype=torch.float64) - wanted
@@ -254,8 +254,8 @@ def limited(neuron: Neuron, current: Tensor, limits: Limits) -> Tensor:
         >>> limited(IF(1.0), torch.tensor([[-9.0], [2.0]]), limits).flatten().tolist()
         [0.0, 1.0]
     """
-    law, dims = neuron.law(), current.dim()
-    threshold, start, counts = (_by_channel(v, dims).to(current) for v in (law.threshold, law.initial, limits.counts))
+    law = neuron.law()
+    threshold, start, counts = (_doubles(v, current).to(current) for v in (law.threshold, law.initial, limits.counts))
     low: Tensor | None = None if limits.floor is None else limits.floor / counts
     high: Tensor | None = None
     if limits.width is not None:
@@ -296,10 +296,9 @@ def _counts(node: IntegerNeuron, neuron: Neuron) -> Tensor:
     return whole / torch.as_tensor(neuron.threshold, dtype=torch.float64).reshape(-1).cpu()
 
 
-def _by_channel(value: Tensor | float, dims: int) -> Tensor:
-    """Shape a number or [C] so that it broadcasts against [N, C, ...] of a tensor [T, N, C, ...] with ``dims`` axes."""
-    whole = torch.as_tensor(value, dtype=torch.float64).reshape(-1)
-    return whole if whole.numel() == 1 else whole.view(-1, *[1] * (dims - 3))
+def _doubles(value: Tensor | float, like: Tensor) -> Tensor:
+    """Return a number or [C] in double precision, shaped to broadcast against the [N, C, ...] of [T, N, C, ...]."""
+    return by_channel(torch.as_tensor(value, dtype=torch.float64).reshape(-1), like.dim() - 2)
 
 
 def neuron_node(nodes: Mapping[str, fx.Node], network: fx.GraphModule, name: str, kind: type[nn.Module]) -> fx.Node:

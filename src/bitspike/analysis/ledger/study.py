@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from bitspike.analysis.ledger.activations import Neurons, activation, by_place, corrected
+from bitspike.analysis.ledger.activations import Neurons, activation, by_channel, corrected
 from bitspike.analysis.ledger.advice import advise
 from bitspike.analysis.ledger.curve import Curve, notes
 from bitspike.analysis.ledger.ladder import Rung, rung
@@ -66,7 +66,7 @@ class Study:
         self.labelled = self.samples = 0
         self.measured = [[0.0, 0.0] for _ in self.exits]
         self.collector = Collector(conversion, self.spiking)
-        self.tops = {id: by_place(conversion.layers[id].wanted, self.core[id].shape) for id in self.neurons}
+        self.tops = {id: by_channel(conversion.layers[id].wanted, len(self.core[id].shape)) for id in self.neurons}
         self.activations = {
             id: [activation(self._record(kind), id, kind) for kind in self._kinds()] for id in self.neurons
         }

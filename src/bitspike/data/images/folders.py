@@ -187,7 +187,7 @@ def _unreadable(path: Path, error: BaseException) -> DataError:
 
 
 def _decode_into(images: np.ndarray, paths: Sequence[Path], start: int, form: Form) -> list[tuple[Path, str]]:
-    """Decode some files to their places; return those that have another form, with what they have."""
+    """Decode some files into their rows; return those that have another form, with what they have."""
     problems = []
     for index in range(start, min(start + _CHUNK, len(paths))):
         path = paths[index]
