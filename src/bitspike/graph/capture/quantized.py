@@ -148,29 +148,13 @@ def _norm(module: Any, kind: type[Any]) -> nn.Module:
 class _Functional(nn.Module):
     """The functions of quantized values, on real values."""
 
-    def add(self, a: Any, b: Any) -> Any:
-        """Return the sum."""
-        return torch.add(a, b)
+    add = add_scalar = staticmethod(torch.add)
+    mul = mul_scalar = staticmethod(torch.mul)
+    cat = staticmethod(torch.cat)
 
     def add_relu(self, a: Any, b: Any) -> Any:
         """Return the rectified sum."""
         return F.relu(torch.add(a, b))
-
-    def add_scalar(self, a: Any, b: float) -> Any:
-        """Return the sum with a number."""
-        return torch.add(a, b)
-
-    def mul(self, a: Any, b: Any) -> Any:
-        """Return the product."""
-        return torch.mul(a, b)
-
-    def mul_scalar(self, a: Any, b: float) -> Any:
-        """Return the product with a number."""
-        return torch.mul(a, b)
-
-    def cat(self, tensors: Any, dim: int = 0) -> Any:
-        """Return the values joined along an axis."""
-        return torch.cat(tensors, dim)
 
 
 def _without_calls(module: fx.GraphModule) -> None:

@@ -118,6 +118,12 @@ class Site:
         self.shape: Shape = seen.shape[1:] if seen.shape is not None and seen.rows else ()
         self.parts: tuple[Shape | None, ...] = seen.value if isinstance(seen.value, tuple) else ()
 
+    def take_first(self) -> None:
+        """Let the first of several results be the one result of the call; the others are not understood."""
+        first = self.parts[0]
+        assert first is not None, self.name
+        self.shape = first[1:]
+
     @property
     def module(self) -> nn.Module:
         """The module that is called."""

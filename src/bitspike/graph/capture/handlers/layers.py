@@ -5,7 +5,7 @@ A module with parameters is kept with its path; a functional layer becomes a new
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -36,8 +36,7 @@ NORMS: dict[int, type[Any]] = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.Batch
 
 def is_layer(module: nn.Module) -> bool:
     """Tell whether a module computes what one of torch's layers does, even one of a derived class."""
-    plain = any(isinstance(module, kind) and type(module).forward is kind.forward for kind in LAYERS)
-    return plain or isinstance(module, AffineNorm)
+    return _handler_of_torch(module) is not None or isinstance(module, AffineNorm)
 
 
 def layer_handler_of(module: nn.Module) -> Handler:
@@ -46,15 +45,18 @@ def layer_handler_of(module: nn.Module) -> Handler:
     Raises:
         NotUnderstood: there is none.
     """
-    for kind, handler in LAYERS.items():
-        if isinstance(module, kind) and type(module).forward is kind.forward:
-            return handler
-    if isinstance(module, AffineNorm):
-        return affine_norm
+    handler = _handler_of_torch(module) or (affine_norm if isinstance(module, AffineNorm) else None)
+    if handler is not None:
+        return handler
     name = type(module).__name__
     if any(name.lower() == word.replace("_", "") for word in ACTIVATIONS) or name == "Softmax2d":
         raise NotUnderstood("it is an activation that no neuron computes", "E101")
     raise NotUnderstood("it is not understood")
+
+
+def _handler_of_torch(module: nn.Module) -> Handler | None:
+    of_kind = ((kind, handler) for kind, handler in LAYERS.items() if isinstance(module, kind))
+    return next((handler for kind, handler in of_kind if type(module).forward is kind.forward), None)
 
 
 # Layers with weights
@@ -138,7 +140,7 @@ def functional_convolution(
         padding = before
     options = {"stride": stride, "padding": sizes(padding, n), "dilation": dilation, "groups": groups}
     channels = (weight.shape[1] * groups, weight.shape[0])
-    make = _maker(CONVOLUTIONS[n], weight, bias, *channels, kernel, **options)
+    make = partial(layer_of, CONVOLUTIONS[n], weight, bias, *channels, kernel, **options)
     return site.emit("convolution", input, module=site.layer(weight, make))
 
 
@@ -160,7 +162,7 @@ def functional_transposed(
     values = (stride, padding, output_padding, dilation)
     options = {name: sizes(value, n) for name, value in zip(names, values, strict=True)}
     channels = (weight.shape[0], weight.shape[1] * groups)
-    make = _maker(TRANSPOSED[n], weight, bias, *channels, tuple(weight.shape[2:]), groups=groups, **options)
+    make = partial(layer_of, TRANSPOSED[n], weight, bias, *channels, tuple(weight.shape[2:]), groups=groups, **options)
     return site.emit("convolution", input, module=site.layer(weight, make))
 
 
@@ -187,7 +189,7 @@ def functional_linear(site: Site, input: Any, weight: Any, bias: Any = None) -> 
     """A linear layer whose weights are arguments."""
     need_vector(input)
     features = (_weights(weight, bias).shape[1], weight.shape[0])
-    return site.emit("linear", input, module=site.layer(weight, _maker(nn.Linear, weight, bias, *features)))
+    return site.emit("linear", input, module=site.layer(weight, partial(layer_of, nn.Linear, weight, bias, *features)))
 
 
 @handles("batch_norm")
@@ -243,9 +245,7 @@ def aten_norm_in_evaluation(
     site: Site, input: Any, weight: Any, bias: Any, mean: Any, var: Any, momentum: float, eps: float
 ) -> tuple[Ref, None, None]:
     """ATen's batch norm in evaluation, which also returns what nobody reads."""
-    first = site.parts[0]
-    assert first is not None, site.name
-    site.shape = first[1:]
+    site.take_first()
     return functional_norm(site, input, mean, var, weight, bias, False, momentum, eps), None, None
 
 
@@ -260,33 +260,12 @@ def _weights(weight: Any, bias: Any) -> Tensor:
     return weight
 
 
-def _maker(kind: type[Any], weight: Tensor, bias: Tensor | None, *args: Any, **options: Any) -> Callable[[], nn.Module]:
-    """Return a function that builds a layer with given weights."""
-
-    def make() -> nn.Module:
-        return layer_of(kind, weight, bias, *args, **options)
-
-    return make
-
-
 # Layers without weights
 
 
-def _pool(kind: Callable[..., Ref], n: int, *names: str) -> Handler:
-    """Return the handler of a pool's module, whose options are attributes."""
-
-    def handler(site: Site, module: Any, input: Any) -> Ref:
-        return kind(n, site, input, **{name: getattr(module, name) for name in names})
-
-    return handler
-
-
-def _adaptive(kind: str, n: int) -> Handler:
-    def handler(site: Site, module: Any, input: Any) -> Ref:
-        indices = getattr(module, "return_indices", False)
-        return w.adaptive_pool(n, kind, site, input, module.output_size, indices)
-
-    return handler
+def constant_pad(site: Site, module: Any, input: Any) -> Ref:
+    """A border of one value around an image."""
+    return w.pad(site, input, module.padding, "constant", module.value)
 
 
 def _call(function: Handler, *names: str) -> Handler:
@@ -298,62 +277,36 @@ def _call(function: Handler, *names: str) -> Handler:
     return handler
 
 
-def _flatten(site: Site, module: nn.Module, input: Any) -> Ref:
-    del module
-    return s.reshape(site, input)
-
-
-def _identity(site: Site, module: nn.Module, input: Any, *more: Any) -> Ref:
-    return f.identity(site, input, module, *more)
-
-
-def _constant_pad(site: Site, module: Any, input: Any) -> Ref:
-    return w.pad(site, input, module.padding, "constant", module.value)
-
-
 _AVG = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad")
 _MAX = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
-_UPSAMPLE = ("size", "scale_factor", "mode", "align_corners")
+_UPSAMPLE = _call(w.interpolate, "size", "scale_factor", "mode", "align_corners")
 
 LAYERS: dict[type[nn.Module], Handler] = {
     **dict.fromkeys(CONVOLUTIONS.values(), convolution),
     **dict.fromkeys(TRANSPOSED.values(), transposed),
     nn.Linear: linear_layer,
-    **dict.fromkeys(NORMS.values(), norm),
-    nn.SyncBatchNorm: norm,
+    **dict.fromkeys([*NORMS.values(), nn.SyncBatchNorm], norm),
     nn.ReLU: _call(f.relu),
     nn.ReLU6: _call(f.hardtanh, "min_val", "max_val"),
     nn.Hardtanh: _call(f.hardtanh, "min_val", "max_val"),
     nn.Threshold: _call(f.threshold, "threshold", "value"),
     nn.LeakyReLU: _call(f.leaky_relu, "negative_slope"),
-    nn.AvgPool1d: _pool(w.avg_pool, 1, *_AVG),
-    nn.AvgPool2d: _pool(w.avg_pool, 2, *_AVG, "divisor_override"),
-    nn.AvgPool3d: _pool(w.avg_pool, 3, *_AVG, "divisor_override"),
-    nn.MaxPool1d: _pool(w.max_pool, 1, *_MAX),
-    nn.MaxPool2d: _pool(w.max_pool, 2, *_MAX),
-    nn.MaxPool3d: _pool(w.max_pool, 3, *_MAX),
-    nn.AdaptiveAvgPool1d: _adaptive("avg", 1),
-    nn.AdaptiveAvgPool2d: _adaptive("avg", 2),
-    nn.AdaptiveAvgPool3d: _adaptive("avg", 3),
-    nn.AdaptiveMaxPool1d: _adaptive("max", 1),
-    nn.AdaptiveMaxPool2d: _adaptive("max", 2),
-    nn.AdaptiveMaxPool3d: _adaptive("max", 3),
-    nn.Upsample: _call(w.interpolate, *_UPSAMPLE),
-    nn.UpsamplingNearest2d: _call(w.interpolate, *_UPSAMPLE),
-    nn.UpsamplingBilinear2d: _call(w.interpolate, *_UPSAMPLE),
-    nn.Flatten: _flatten,
-    nn.Unflatten: _flatten,
+    **dict.fromkeys([nn.Upsample, nn.UpsamplingNearest2d, nn.UpsamplingBilinear2d], _UPSAMPLE),
+    **dict.fromkeys([nn.Flatten, nn.Unflatten], _call(s.reshape)),
     nn.PixelShuffle: _call(s.pixel_shuffle, "upscale_factor"),
     nn.PixelUnshuffle: _call(s.pixel_unshuffle, "downscale_factor"),
     nn.ChannelShuffle: _call(s.channel_shuffle, "groups"),
-    nn.ZeroPad1d: _constant_pad,
-    nn.ZeroPad2d: _constant_pad,
-    nn.ZeroPad3d: _constant_pad,
-    nn.ConstantPad1d: _constant_pad,
-    nn.ConstantPad2d: _constant_pad,
-    nn.ConstantPad3d: _constant_pad,
-    **dict.fromkeys(
-        (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout),
-        _identity,
-    ),
+    **dict.fromkeys([nn.Identity, nn.AlphaDropout, nn.FeatureAlphaDropout, nn.Dropout], _call(f.identity)),
 }
+for _n in (1, 2, 3):
+    LAYERS |= {
+        getattr(nn, f"AvgPool{_n}d"): _call(partial(w.avg_pool, _n), *_AVG, *["divisor_override"] * (_n > 1)),
+        getattr(nn, f"MaxPool{_n}d"): _call(partial(w.max_pool, _n), *_MAX),
+        getattr(nn, f"AdaptiveAvgPool{_n}d"): _call(partial(w.adaptive_pool, _n, "avg"), "output_size"),
+        getattr(nn, f"AdaptiveMaxPool{_n}d"): _call(
+            partial(w.adaptive_pool, _n, "max"), "output_size", "return_indices"
+        ),
+        getattr(nn, f"Dropout{_n}d"): _call(f.identity),
+        getattr(nn, f"ZeroPad{_n}d"): constant_pad,
+        getattr(nn, f"ConstantPad{_n}d"): constant_pad,
+    }

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 from bitspike.graph.capture.handlers.shapes import padded, reshaped
 from bitspike.graph.capture.handlers.table import HANDLERS, axis, data, handles, is_number, need_image, sizes
 from bitspike.graph.capture.site import NotUnderstood, Ref, Site
-from bitspike.graph.ir import Shape
+from bitspike.graph.ir import Kind, Shape
 
 
 def avg_pool(
@@ -25,16 +26,9 @@ def avg_pool(
     """The mean of windows."""
     if divisor_override is not None:
         raise NotUnderstood("it divides by a number of its own", "E104")
-    kernel, padding = sizes(kernel_size, n), sizes(padding, n)
-    stride = kernel if stride is None or stride == [] else sizes(stride, n)
-    need_image(input, n)
-    if all(k == s == 1 for k, s in zip(kernel, stride, strict=True)):
-        return data(input)
-    ceil = ceil_mode and _more_windows(input.inside[1:], site.shape[1:], kernel, stride, padding, (1,) * n)
-    include = count_include_pad or not any(padding)
-    return site.emit(
-        "avg_pool", input, kernel=kernel, stride=stride, padding=padding, ceil_mode=ceil, count_include_pad=include
-    )
+    include = count_include_pad or not any(sizes(padding, n))
+    window = (kernel_size, stride, padding, 1)
+    return _pool("avg_pool", n, site, input, window, ceil_mode, count_include_pad=include)
 
 
 def max_pool(
@@ -51,15 +45,20 @@ def max_pool(
     """The maximum of windows."""
     if return_indices:
         raise NotUnderstood("it also gives the places of the maxima", "E104")
-    kernel, padding, dilation = sizes(kernel_size, n), sizes(padding, n), sizes(dilation, n)
-    stride = kernel if stride is None or stride == [] else sizes(stride, n)
+    window = (kernel_size, stride, padding, dilation)
+    return _pool("max_pool", n, site, input, window, ceil_mode, dilation=sizes(dilation, n))
+
+
+def _pool(kind: Kind, n: int, site: Site, input: Any, window: Sequence[Any], ceil_mode: bool, **attrs: Any) -> Ref:
+    """Add a pool of windows (kernel, stride, padding, dilation); nothing where each window is one place."""
     need_image(input, n)
+    kernel, padding, dilation = (sizes(window[at], n) for at in (0, 2, 3))
+    stride = kernel if window[1] is None or window[1] == [] else sizes(window[1], n)
     if all(k == s == 1 for k, s in zip(kernel, stride, strict=True)):
         return data(input)
+    # Rounding up matters only where it gives one more window.
     ceil = ceil_mode and _more_windows(input.inside[1:], site.shape[1:], kernel, stride, padding, dilation)
-    return site.emit(
-        "max_pool", input, kernel=kernel, stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil
-    )
+    return site.emit(kind, input, kernel=kernel, stride=stride, padding=padding, ceil_mode=ceil, **attrs)
 
 
 def adaptive_pool(n: int, kind: str, site: Site, input: Any, output_size: Any, return_indices: bool = False) -> Ref:
@@ -89,21 +88,15 @@ for _n in (1, 2, 3):
 @handles(*(f"aten.adaptive_max_pool{n}d" for n in (1, 2, 3)))
 def adaptive_max_pool_with_indices(site: Site, input: Any, output_size: Any) -> tuple[Ref, None]:
     """An adaptive max pool, of which only the values can be read."""
-    rank = len(data(input).inside) - 1
-    first = site.parts[0]
-    assert first is not None, site.name
-    site.shape = first[1:]
-    return adaptive_pool(rank, "max", site, input, output_size), None
+    site.take_first()
+    return adaptive_pool(len(data(input).inside) - 1, "max", site, input, output_size), None
 
 
 @handles("aten.max_pool2d_with_indices", "aten.max_pool3d_with_indices")
 def max_pool_with_indices(site: Site, input: Any, *more: Any) -> tuple[Ref, None]:
     """A max pool, of which only the values can be read."""
-    rank = len(data(input).inside) - 1
-    first = site.parts[0]
-    assert first is not None, site.name
-    site.shape = first[1:]
-    return max_pool(rank, site, input, *more), None
+    site.take_first()
+    return max_pool(len(data(input).inside) - 1, site, input, *more), None
 
 
 @handles("mean")
