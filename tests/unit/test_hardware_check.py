@@ -238,6 +238,16 @@ def test_two_layers_without_a_neuron_between_them() -> None:
     assert [(v.code, v.path) for v in check(builder.build(), V1).errors] == [("E103", "b")]
 
 
+def test_a_rule_per_layer_counts_a_layer_that_no_neuron_reads_directly() -> None:
+    builder = Builder((8, 7, 7))
+    builder.conv("a", 4, bits=6, kernel=3)
+    builder.conv("b", 8, bits=1)
+    builder.neuron("n")
+    rule = Rule(name="weight memory", cost="bits * taps * inputs", limit=100, per="layer", code="E111")
+    found = [v for v in check(builder.build(), Chip(name="mine", rules=(rule,))).errors if v.code == "E111"]
+    assert [(v.path, v.measured) for v in found] == [("a", 6 * 9 * 8)]
+
+
 def test_an_operation_that_the_chip_lacks_comes_with_choices() -> None:
     builder = Builder((8, 6, 6))
     builder.neuron("n", threshold=1)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 
@@ -20,7 +21,6 @@ from bitspike.integer.nodes import (
     Concat,
     Convolution,
     Integers,
-    Linear,
     MaxPool,
     Move,
     Neuron,
@@ -74,25 +74,22 @@ class Branch:
 
     def describe(self) -> str:
         """Return the branch in a few words."""
-        wide = f", with {', '.join(self.merged)} merged: {self.taps} taps" if self.merged else ""
-        match self.node:
-            case Convolution() | TransposedConvolution():
-                kernel = "x".join(map(str, self.node.weight.codes.shape[2:]))
-                word = "Convolution" if isinstance(self.node, Convolution) else "TransposedConvolution"
-                groups = f", {self.groups} groups" if self.groups > 1 else ""
-                return f"{word} {kernel}, {self.inputs} inputs{groups}, {self.bits}-bit{wide}"
-            case Linear():
-                return f"Linear, {self.inputs} inputs, {self.bits}-bit{wide}"
-            case SumPool():
-                return f"average pool {'x'.join(map(str, self.node.kernel))}"
-        return (
-            f"skip from {self.node.path}, {self.bits}-bit gain"
-            if self.kind == "skip"
-            else f"bias of {self.bits}-bit cells"
-        )
+        if isinstance(self.node, Weighted):
+            groups = f", {self.groups} groups" if self.groups > 1 else ""
+            wide = f", with {', '.join(self.merged)} merged: {self.taps} taps" if self.merged else ""
+            return f"{title(self.node)}, {self.inputs} inputs{groups}, {self.bits}-bit{wide}"
+        skip = f"skip from {self.node.path}, {self.bits}-bit gain"
+        return {"average_pool": title(self.node), "skip": skip}.get(self.kind, f"bias of {self.bits}-bit cells")
 
 
 Bundle = tuple[Branch, ...]
+
+
+def title(node: Node) -> str:
+    """Return the kind of a node and its window, such as ``Convolution 3x3``."""
+    window = node.weight.codes.shape[2:] if isinstance(node, Weighted) else getattr(node, "kernel", ())
+    name = "average pool" if isinstance(node, SumPool) else type(node).__name__
+    return f"{name} {'x'.join(map(str, window))}".rstrip()
 
 
 def gain_bits(gain: Integers) -> int:
@@ -164,17 +161,8 @@ class Reader:
         """Return the bundles that arrive on a wire, which is read with a gain and through a window."""
         node = self.nodes[id]
         match node:
-            case Convolution():
-                window = window.through(node.weight.codes.shape[2:], node.stride, node.dilation)
-                out, per_group = node.weight.codes.shape[:2]
-                return [(self._merged(node, window, inputs=per_group * node.groups, outputs=out),)]
-            case TransposedConvolution():
-                into, per_group = node.weight.codes.shape[:2]
-                window = window.spread(node)
-                return [(self._merged(node, window, inputs=into, outputs=per_group * node.groups),)]
-            case Linear():
-                out, into = node.weight.codes.shape
-                return [(self._merged(node, window.flat(), inputs=into, outputs=out),)]
+            case Weighted():
+                return [(self._layer(node, window),)]
             case Add():
                 parts = [self._back(s, gain * g, window) for s, g in zip(node.sources, node.gains, strict=True)]
                 return [tuple(itertools.chain.from_iterable(choice)) for choice in itertools.product(*parts)]
@@ -186,13 +174,7 @@ class Reader:
                 # A pool of sums is part of the layer before it; a pool of spikes is a branch of its own.
                 if any(isinstance(origin, Weighted) for origin in self.origins(node.sources[0])):
                     return self._back(node.sources[0], gain, wider.noting(node.path))
-                channels = node.shape[0]
-                branch = Branch(
-                    kind="average_pool", node=node, bits=gain_bits(gain), taps=wider.taps, inputs=channels,
-                    groups=channels, outputs=channels, kernel=max(node.kernel), stride=max(node.stride),
-                    padding=max(node.padding),
-                )  # fmt: skip
-                return [(branch,)]
+                return [(_pool(node, bits=gain_bits(gain), taps=wider.taps),)]
             case MaxPool() if any(isinstance(origin, Weighted) for origin in self.origins(node.sources[0])):
                 return self._back(node.sources[0], gain, window.flat())
         if _carries(node):
@@ -204,22 +186,31 @@ class Reader:
         )  # fmt: skip
         return [(skip,)]
 
-    def _merged(
-        self, node: Convolution | TransposedConvolution | Linear, window: _Window, *, inputs: int, outputs: int
-    ) -> Branch:
+    def alone(self, node: Weighted | SumPool) -> Branch:
+        """Return the branch of a layer or pool that no neuron reads as one, because it is merged or misplaced."""
+        if isinstance(node, Weighted):
+            return self._layer(node, _Window())
+        return _pool(node, bits=1, taps=math.prod(node.kernel))
+
+    def _layer(self, node: Weighted, window: _Window) -> Branch:
         """Return the branch of a layer, its window widened by the pools before it that have no neurons."""
-        kinds: dict[type, Kind] = {
-            Convolution: "convolution", TransposedConvolution: "transposed_convolution", Linear: "linear",
-        }  # fmt: skip
         branch = Branch(
-            kind=kinds[type(node)], node=node, bits=node.weight.bits, groups=getattr(node, "groups", 1), inputs=inputs,
-            outputs=outputs,
+            kind=cast(Kind, node.operation), node=node, bits=node.weight.bits,
+            inputs=self.nodes[node.sources[0]].shape[0], outputs=node.shape[0],
         )  # fmt: skip
-        if not isinstance(node, Linear):
+        kernel = node.weight.codes.shape[2:]
+        if isinstance(node, Convolution | TransposedConvolution):
             branch = replace(
-                branch, kernel=max(node.weight.codes.shape[2:]), stride=max(node.stride), dilation=max(node.dilation),
+                branch, groups=node.groups, kernel=max(kernel), stride=max(node.stride), dilation=max(node.dilation),
                 padding=max(node.padding),
             )  # fmt: skip
+        match node:
+            case Convolution():
+                window = window.through(kernel, node.stride, node.dilation)
+            case TransposedConvolution():
+                window = window.spread(node)
+            case _:
+                window = window.flat()
         if self.merge:
             widest = window
             for origin in self._pools(node.sources[0], window):
@@ -293,6 +284,15 @@ class _Window:
     def noting(self, pool: str) -> _Window:
         """Return the window with the path of a pool that widened it."""
         return replace(self, pools=(*self.pools, pool))
+
+
+def _pool(node: SumPool, *, bits: int, taps: int) -> Branch:
+    """Return the branch of an average pool."""
+    channels = node.shape[0]
+    return Branch(
+        kind="average_pool", node=node, bits=bits, taps=taps, inputs=channels, groups=channels, outputs=channels,
+        kernel=max(node.kernel), stride=max(node.stride), padding=max(node.padding),
+    )  # fmt: skip
 
 
 def _bias_cells(bundle: Bundle, node: Neuron | Readout) -> Branch:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from bitspike.findings import Violation
-from bitspike.hardware.chips.branches import Branch, Bundle, Reader
+from bitspike.hardware.chips.branches import Branch, Bundle, Reader, title
 from bitspike.hardware.chips.check_neuron import listed, neuron_violations, neuron_widths
 from bitspike.hardware.chips.chip import Chip, Rule, load
 from bitspike.hardware.chips.fixes import cost_of, fixes, heaviest, widths_below
@@ -20,7 +20,6 @@ from bitspike.integer.bounds.widths import bounds
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import (
     Add,
-    Convolution,
     Input,
     Integers,
     Linear,
@@ -28,7 +27,6 @@ from bitspike.integer.nodes import (
     Node,
     Readout,
     SumPool,
-    TransposedConvolution,
     Weighted,
 )
 
@@ -221,7 +219,7 @@ class _Check:
                     yield say(node, "W203", text, rule, measured=most, limit=node.weight.high, fixes=tuple(ways))
 
     def _layer(self, node: Node) -> Iterator[Violation]:
-        if not isinstance(node, Convolution | TransposedConvolution | Linear | SumPool):
+        if not isinstance(node, Weighted | SumPool):
             return
         rules = [r for r in self.chip.rules if r.per == "layer" and node.operation in r.applies_to]
         values = self._layer_variables(node) if rules else {}
@@ -231,20 +229,11 @@ class _Check:
                 branch = Branch(kind="linear", node=node, bits=1) if isinstance(node, Linear) else None
                 yield self._broken(rule, node, branch, _words(node), value, ("keep this module real",))
 
-    def _layer_variables(self, node: Convolution | TransposedConvolution | Linear | SumPool) -> dict[str, int]:
+    def _layer_variables(self, node: Weighted | SumPool) -> dict[str, int]:
         readers: list[Neuron | Readout] = [*self.net.neurons, *self.net.outputs]
-        branch = next(
-            (b for reader in readers for bundle in self.reader.bundles(reader) for b in bundle if b.node is node),
-            None,
-        )
+        branches = (b for reader in readers for bundle in self.reader.bundles(reader) for b in bundle)
+        branch = next((b for b in branches if b.node is node), None) or self.reader.alone(node)
         source = self.reader.nodes[node.sources[0]].shape
-        if branch is None:  # a pool that is merged: no neuron ends there
-            channels, kernel = node.shape[0], getattr(node, "kernel", (1,))
-            branch = Branch(
-                kind="average_pool", node=node, bits=1, taps=math.prod(kernel), inputs=channels, groups=channels,
-                outputs=channels, kernel=max(kernel), stride=max(getattr(node, "stride", (1,))),
-                padding=max(getattr(node, "padding", (0,))),
-            )  # fmt: skip
         return branch.variables() | {
             "neurons": math.prod(node.shape),
             "size": max(node.shape[1:], default=1),
@@ -276,12 +265,4 @@ def _on_host(net: IntegerNetwork, reader: Reader) -> set[str]:
 
 
 def _words(node: Node) -> str:
-    match node:
-        case Convolution() | TransposedConvolution():
-            kernel = "x".join(map(str, node.weight.codes.shape[2:]))
-            return f"{type(node).__name__} {kernel}"
-        case Linear():
-            return f"Linear, {node.weight.codes.shape[1]} inputs"
-        case SumPool():
-            return f"average pool {'x'.join(map(str, node.kernel))}"
-    return type(node).__name__
+    return title(node) + (f", {node.weight.codes.shape[1]} inputs" if isinstance(node, Linear) else "")
