@@ -342,7 +342,7 @@ def test_check_takes_networks_and_recipes(converted: Path, bitspike: Bitspike) -
     assert json.loads(out)["passed"] is False
     code, _, err = bitspike("check", "digits-convert", "--chip", "nothing")
     assert code == 2
-    assert "neither a profile nor a file" in err
+    assert "neither a shipped chip nor a file" in err
     code, _, err = bitspike("check", "digits-konvert", "--chip", "generic-int")
     assert code == 2
     assert "there is no recipe" in err

@@ -395,7 +395,7 @@ def test_a_fix_always_satisfies_the_rule_it_is_for() -> None:
 
 
 def test_an_unknown_chip(tmp_path: Path) -> None:
-    with pytest.raises(ConstraintError, match="profiles are"):
+    with pytest.raises(ConstraintError, match="shipped are"):
         check(one_layer(1, 3, 1), tmp_path / "none.toml")
 
 

@@ -41,7 +41,7 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
 
 
 def test_an_unknown_chip_lists_those_there_are() -> None:
-    with pytest.raises(ConstraintError, match=r"profiles are .*fanin1024-v1") as error:
+    with pytest.raises(ConstraintError, match=r"shipped are .*fanin1024-v1") as error:
         load("fanin1024")
     assert error.value.fix is not None
 

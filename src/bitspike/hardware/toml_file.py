@@ -13,6 +13,27 @@ _MOST_BYTES, _DEEPEST = 1 << 15, 8
 _LONG_KEY = re.compile(rb"""(?:\.[ \t]*[\w"'-]{1,64}[ \t]*){32}""")
 
 
+def names_in(folder: Path) -> list[str]:
+    """Return the names of the files that ship in a folder."""
+    return sorted(path.stem for path in folder.glob("*.toml"))
+
+
+def find(name: str | Path, folder: Path, what: str) -> Path:
+    """Return the path of a file that ships, by its name, or of one's own.
+
+    Raises:
+        ConstraintError: there is neither.
+    """
+    if str(name) in (names := names_in(folder)):
+        return folder / f"{name}.toml"
+    if not Path(name).is_file():
+        raise ConstraintError(
+            f"{what} {str(name)!r}: neither a shipped {what} nor a file; shipped are {', '.join(names)}",
+            fix=f"{what}={names[-1]!r}, or the path of a .toml file",
+        )
+    return Path(name)
+
+
 def read_toml(path: Path, what: str) -> dict[str, Any]:
     """Return the values of a TOML file.
 

@@ -18,9 +18,8 @@ from torch import nn
 
 from bitspike.errors import ConstraintError
 from bitspike.surgery.channels import can_follow, free_links, select
-from bitspike.surgery.groups import group
+from bitspike.surgery.groups import Repair, group
 from bitspike.surgery.partial_sums import split
-from bitspike.surgery.repair import Repair
 from bitspike.weights.attach import attach
 from bitspike.weights.path import Quantize, path_of
 from bitspike.weights.schemes import Scheme, Uniform

@@ -8,6 +8,7 @@ between them, so that groups mix.
 from __future__ import annotations
 
 import math
+from typing import Protocol
 
 import torch
 from torch import nn
@@ -17,7 +18,25 @@ from bitspike.nn import OverTime, TimeDistributed
 from bitspike.surgery.arrange import Shuffle, cut_before, layers_over_time, put, shuffle_over_time
 from bitspike.surgery.channels import can_follow, energy, free_links, latent, select, set_latent
 from bitspike.surgery.match import match, shuffled
-from bitspike.surgery.repair import Repair
+
+
+class Repair(Protocol):
+    """One change of one layer; ``bitspike.hardware.chips.plan_repairs.Repair`` is one and explains the fields."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def bits(self) -> int: ...
+    @property
+    def groups(self) -> int: ...
+    @property
+    def keep(self) -> tuple[int, ...]: ...
+    @property
+    def parts(self) -> int: ...
+    @property
+    def source_shape(self) -> tuple[int, ...]: ...
 
 
 def group(model: nn.Module, path: str, repair: Repair) -> str:

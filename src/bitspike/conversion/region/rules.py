@@ -17,7 +17,7 @@ from torch import Tensor
 
 from bitspike.conversion.region.choose import both_sides, detour, in_one_piece
 from bitspike.errors import ConversionError
-from bitspike.findings import Violation
+from bitspike.findings import CODES, Violation
 from bitspike.graph.ir import WEIGHTED, Graph, Op
 from bitspike.graph.wires import Wire, wires
 
@@ -85,7 +85,7 @@ class _Check:
                 code="E107",
                 path=self.graph[way[1]].path,
                 line=self.graph[way[1]].line,
-                rule="the region is convex",
+                rule=CODES["E107"].meaning,
                 found=f"the way {' -> '.join(way)} leaves the region and comes back",
                 allowed="no way may",
                 fixes=(f"take in {', '.join(map(repr, missing))} too", "convert one side of it only"),
@@ -99,7 +99,7 @@ class _Check:
         if not others and not any(op.kind == "host" and op.id in self.region for op in self.graph):
             yield Violation(
                 code="E101",
-                rule="the region has a relu",
+                rule=CODES["E101"].meaning,
                 found="there is no relu between weights that could become a neuron",
                 fixes=("put nn.ReLU after the weighted layers and train again",),
             )
@@ -144,7 +144,7 @@ class _Check:
             path=op.path or op.id,
             call=op.call,
             line=op.line,
-            rule=_RULES[code],
+            rule=CODES[code].meaning,
             found=fact,
             allowed=allowed,
             fixes=fixes or ("replace it with layers that convert: weights and ReLU, pools, sums, concatenations",),
@@ -231,14 +231,6 @@ class _Check:
             )
 
 
-_RULES = {
-    "E101": "every weighted operation feeds one relu; no other activation",
-    "E103": "no signed value on a spike wire",
-    "E104": "pools have whole windows of one size",
-    "E105": "norms and constants are folded into weights",
-    "E106": "only operations that the integer form has",
-    "E109": "nothing mixes or moves the batch",
-}
 _LIMITS = {
     "E101": "a neuron computes ReLU, ReLU6 or a clip between 0 and a constant",
     "E104": "windows are whole and of one size",

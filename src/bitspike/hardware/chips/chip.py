@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from bitspike.errors import ConstraintError
 from bitspike.hardware.chips.expression import Expression
-from bitspike.hardware.toml_file import read_toml, short
+from bitspike.hardware.toml_file import find, names_in, read_toml, short
 from bitspike.integer.nodes import KINDS as NODES
 
 FORMAT = 1
@@ -213,7 +213,7 @@ def names() -> list[str]:
         >>> names()
         ['dynapcnn-speck', 'fanin1024-v1', 'generic-int']
     """
-    return sorted(path.stem for path in PROFILES.glob("*.toml"))
+    return names_in(PROFILES)
 
 
 def load(chip: str | Path | Chip) -> Chip:
@@ -228,14 +228,7 @@ def load(chip: str | Path | Chip) -> Chip:
     """
     if isinstance(chip, Chip):
         return chip
-    path = PROFILES / f"{chip}.toml"
-    if str(chip) not in names():
-        path = Path(chip)
-        if not path.is_file():
-            raise ConstraintError(
-                f"chip {str(chip)!r}: neither a profile nor a file; profiles are {', '.join(names())}",
-                fix=f"chip={names()[-1]!r}, or the path of a .toml file (docs/chips.md)",
-            )
+    path = find(chip, PROFILES, "chip")
     return parse(read_toml(path, "chip"), where=str(path))
 
 

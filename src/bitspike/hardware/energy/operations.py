@@ -246,11 +246,10 @@ class _Bill:
     def ann(self, layers: tuple[LayerEnergy, ...]) -> Ann:
         """Return the same network without spikes: the same weights, activations of ceil(log2(T + 1)) bits."""
         activation = math.ceil(math.log2(self.net.steps + 1))
-        by_node = {node.id: node for node in self.net.weighted}
         low = high = fetch = fetch_high = 0.0
         macs = 0
         lines = {(line.path, line.call): line for line in layers if line.kind in ("mac", "sop")}
-        for node in by_node.values():
+        for node in self.net.weighted:
             line = lines[node.path, node.call]
             # A count of spikes of one step is at most 1, of an input of counts as many as its grid holds.
             counted = math.ceil(math.log2(self.net.steps * self.wires.largest(node.sources[0]) + 1))

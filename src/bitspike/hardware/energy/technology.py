@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bitspike.errors import ConstraintError
-from bitspike.hardware.toml_file import read_toml, short
+from bitspike.hardware.toml_file import find, names_in, read_toml, short
 
 TABLES = Path(__file__).parent / "tables"
 FORMAT = 1
@@ -169,7 +169,7 @@ def names() -> list[str]:
         >>> names()
         ['horowitz-45nm']
     """
-    return sorted(path.stem for path in TABLES.glob("*.toml"))
+    return names_in(TABLES)
 
 
 def load(table: str | Path | Technology) -> Technology:
@@ -180,14 +180,7 @@ def load(table: str | Path | Technology) -> Technology:
     """
     if isinstance(table, Technology):
         return table
-    path = TABLES / f"{table}.toml"
-    if str(table) not in names():
-        path = Path(table)
-        if not path.is_file():
-            raise ConstraintError(
-                f"table {str(table)!r}: neither a shipped table nor a file; there are {', '.join(names())}",
-                fix=f"table={names()[0]!r}",
-            )
+    path = find(table, TABLES, "table")
     values = read_toml(path, "table")
     try:
         return _parse(values)
