@@ -73,7 +73,7 @@ def measured(root: Path, out: Path, *, changes: Sequence[str] = ()) -> dict[str,
     """Make the runs that are missing and return one line; ``changes`` are made to each of them."""
     import bitspike as bs
     from bitspike.data import load
-    from bitspike.verbs.fit_to_chip import fit
+    from bitspike.verbs.fit import fit
 
     root, out = root.resolve(), out.resolve()
     given = (f"data.root={root}", *changes)

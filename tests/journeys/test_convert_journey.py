@@ -22,10 +22,10 @@ from bitspike.errors import RunError
 from bitspike.hardware.energy.operations import MemoryModel
 from bitspike.recipe import ConvertRecipe, load
 from bitspike.runs.build.factory import build_network
+from bitspike.runs.fitting import fit_to_chip
 from bitspike.train import EpochRecord, Observer
 from bitspike.train import fit as fit_to_data
 from bitspike.verbs import fit as fits
-from bitspike.verbs.fit_to_chip import fit as fit_to_chip
 
 Bitspike = Callable[..., tuple[int, str, str]]
 SMALL = ("model.arguments={width: 0.5}", "data.limit=200", "finetune.epochs=2", "expect=null", "convert.samples=128")

@@ -45,7 +45,7 @@ def fit(
 ) -> None:
     """Find the cheapest change that makes a recipe's network fit a chip, apply it, and check and prove the result."""
     with guarded():
-        from bitspike.verbs.fit_to_chip import fit as repair
+        from bitspike.verbs.fit import fit as repair
 
         named: Any = [word.strip() for word in ways.split(",")]  # the verb itself says what is allowed
         fitting = repair(recipe, chip, ways=named, neuron_price=neuron_price, out=out, set=set or ())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,12 @@ from bitspike.errors import ConstraintError, RunError
 from bitspike.files import write_whole
 from bitspike.hardware.chips.check import check
 from bitspike.hardware.chips.chip import Chip
-from bitspike.hardware.chips.plan_repairs import Repair, Way, plan
+from bitspike.hardware.chips.chip import load as load_chip
+from bitspike.hardware.chips.plan_repairs import ANYWHERE, WAYS, Repair, Way, plan
 from bitspike.hardware.chips.report import Report
 from bitspike.integer.saved.replay import Certificate
 from bitspike.integer.verify import verify
-from bitspike.recipe import AnyRecipe, dump, recipe_of
+from bitspike.recipe import AnyRecipe, dump, load, recipe_of
 from bitspike.runs.kinds.kind import Sketch
 from bitspike.runs.sketch import kind_without_images, sketch
 from bitspike.surgery.apply import apply
@@ -85,20 +86,52 @@ class Fitting:
         return "\n".join(lines)
 
 
-def fit_recipe(recipe: AnyRecipe, chip: Chip, *, ways: Collection[Way], neuron_price: float, path: Path) -> Fitting:
-    """Change a recipe's network until it fits a chip, and write the new recipe to ``path`` where it can say the change.
+def fit_to_chip(
+    recipe: str | Path | AnyRecipe,
+    chip: str | Path | Chip,
+    *,
+    ways: Collection[Way] = ANYWHERE,
+    neuron_price: float = 0.25,
+    out: str | Path | None = None,
+    set: Iterable[str] = (),
+) -> Fitting:
+    """Make a recipe's network fit a chip by the cheapest change of every layer that does not.
+
+    The change is planned on the integers, applied to the network, and the result is lowered, checked and proven on
+    random images. Where a recipe can say the change a new one is written, which is always so but for a network of the
+    package whose weight scheme has no width. Accuracy is for the new recipe to find back.
+
+    Args:
+        recipe: a shipped name, the path of a YAML file, or a recipe.
+        chip: the name of a shipped profile, the path of a TOML file, or a chip.
+        ways: what may be done to a layer: fewer ``bits``, ``groups``, a ``split`` into partial sums; ``prune`` takes
+            input channels away, where one layer alone reads what another alone makes; ``real`` leaves a layer to the
+            host, with all layers before it or all after it, and is chosen where nothing else helps.
+        neuron_price: of adding as many neurons as a layer has, in lost signal from 0 to 1. The lower, the sooner layers
+            are split into partial sums, which loses no weight; at 0.25 they are grouped wherever they can be.
+        out: of the new recipe; None is ``NAME-CHIP.yaml`` in the working directory.
+        set: changes to the recipe.
 
     Raises:
-        ConstraintError: a network of this kind cannot be fitted in one of the ways. RunError: there is such a file.
+        ConstraintError: the chip or a way is unknown, or not for a recipe of this kind. RunError: the new recipe would
+            overwrite a file.
     """
-    kind = kind_without_images(recipe)
+    chosen, chip = load(recipe, set), load_chip(chip)
+    if unknown := [way for way in ways if way not in WAYS]:
+        raise ConstraintError(
+            f"ways: {', '.join(unknown)}; allowed are {', '.join(WAYS)}",
+            fix=f"ways={ANYWHERE} (--ways {','.join(ANYWHERE)})",
+        )
+    kind = kind_without_images(chosen)
     kind.refuse_ways(ways)
+    name = f"{chosen.name}-{chip.name}"
+    path = Path(f"{name}.yaml") if out is None else Path(out)
     if path.exists():
         raise RunError(f"{path} is there already, and nothing is overwritten", fix="--out ANOTHER_FILE")
     model = kind.build()
-    sketched = sketch(recipe, model)
+    sketched = sketch(chosen, model)
     before = after = check(sketched.net, chip)
-    changed: AnyRecipe | None = recipe
+    changed: AnyRecipe | None = chosen
     repairs: list[Repair] = []
     needed: tuple[str, ...] = ()
     for _ in range(ROUNDS):
@@ -108,13 +141,13 @@ def fit_recipe(recipe: AnyRecipe, chip: Chip, *, ways: Collection[Way], neuron_p
         if not latest:
             break
         repairs += latest
-        changed = None if changed is None else _written(changed, latest, sketched, f"{recipe.name}-{chip.name}")
+        changed = None if changed is None else _written(changed, latest, sketched, name)
         # A recipe that says the repairs builds the repaired network; else the network at hand is changed.
         model = apply(model, latest) if changed is None else kind_without_images(changed).build()
-        sketched = sketch(recipe if changed is None else changed, model)
+        sketched = sketch(chosen if changed is None else changed, model)
         after = check(sketched.net, chip)
     result = Fitting(
-        recipe=recipe.name,
+        recipe=chosen.name,
         chip=chip.name,
         before=before,
         after=after,

@@ -12,7 +12,7 @@ from torch import nn
 from bitspike.hardware.chips.chip import Chip
 from bitspike.hardware.chips.plan_repairs import ANYWHERE, Way
 from bitspike.recipe import AnyRecipe
-from bitspike.runs.fitting import Fitting
+from bitspike.runs.fitting import Fitting, fit_to_chip
 from bitspike.tasks.classify import Classification
 from bitspike.tasks.task import Loss, Task
 from bitspike.train.evaluate import Batches
@@ -21,7 +21,6 @@ from bitspike.train.loop import fit as to_data
 from bitspike.train.observe import History, Observer
 from bitspike.train.optimizers import SGD, Clip, Optimizer
 from bitspike.train.schedules import Cosine, Schedule
-from bitspike.verbs.fit_to_chip import fit as to_chip
 
 
 @overload
@@ -61,4 +60,4 @@ def fit(
 @wraps(to_data, assigned=("__doc__",))
 def fit(*args: Any, **options: Any) -> Any:  # noqa: D103 (it has the text of training, which tells of both)
     trains = isinstance(args[0] if args else options.get("model"), nn.Module)
-    return (to_data if trains or "epochs" in options else to_chip)(*args, **options)
+    return (to_data if trains or "epochs" in options else fit_to_chip)(*args, **options)
