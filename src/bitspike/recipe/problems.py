@@ -47,17 +47,14 @@ def _sentence(finding: Any, key_path: KeyPath, options: Sequence[type[BaseModel]
     kind, context = finding["type"], finding.get("ctx", {})
     if kind == "extra_forbidden":
         allowed = list(dict.fromkeys(name for option in options for name in option.model_fields))
-        near = difflib.get_close_matches(str(key_path[-1]), allowed, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        return f"unknown key; allowed are {', '.join(allowed)}{hint}"
+        return f"unknown key; allowed are {', '.join(allowed)}{_hint(key_path[-1], allowed)}"
     if kind == "missing":
         return "is missing"
     if kind == "union_tag_invalid":
         allowed = [tag.strip().strip("'") for tag in context["expected_tags"].split(",")]
-        near = difflib.get_close_matches(str(context["tag"]), allowed, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
         own = "; kind: factory is for one of your own" if OWN in allowed else ""
-        return f"found {context['tag']!r}; allowed are {', '.join(kind for kind in allowed if kind != OWN)}{hint}{own}"
+        words = ", ".join(kind for kind in allowed if kind != OWN)
+        return f"found {context['tag']!r}; allowed are {words}{_hint(context['tag'], allowed)}{own}"
     value = _value_at(values, key_path)
     if kind == "union_tag_not_found":
         allowed = [kind for option in options for kind in _kinds(option)]
@@ -68,6 +65,11 @@ def _sentence(finding: Any, key_path: KeyPath, options: Sequence[type[BaseModel]
         return str(context["error"])
     needed = finding["msg"].removeprefix("Input should be ")
     return f"found {_short(value)}{_NEEDED}{'a value ' if needed.startswith(('greater', 'less')) else ''}{needed}"
+
+
+def _hint(word: object, allowed: Sequence[str]) -> str:
+    near = difflib.get_close_matches(str(word), allowed, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _short(value: Any) -> str:
