@@ -1,15 +1,4 @@
-"""The errors that Bitspike raises, as one tree.
-
-``BitspikeError``
-  ``ConstraintError``   a value is not allowed (also a ``ValueError``); raised when an object is built
-  ``DataError``         a data set is missing, foreign or damaged
-  ``RecipeError``       a recipe cannot be read or has a wrong key or value
-  ``ConversionError``   an ordinary network cannot be followed or turned into a spiking one
-  ``LoweringError``     a network holds something that the integer form cannot
-  ``ExportError``       a format cannot hold a network, or a file of it cannot be written or read
-  ``PackageError``      a saved network or run cannot be read
-  ``RunError``          a run could not go on: disk, folder, interruption
-  ``CheckFailed``       everything worked and the answer is no
+"""The errors that Bitspike raises: one tree below :class:`BitspikeError`.
 
 The command line turns ``CheckFailed`` into exit code 1 and every other one into exit code 2.
 """
@@ -36,7 +25,7 @@ class BitspikeError(Exception):
 
 
 class ConstraintError(BitspikeError, ValueError):
-    """A value lies outside what is allowed."""
+    """A value lies outside what is allowed; raised when an object is built."""
 
 
 class DataError(BitspikeError):
@@ -64,7 +53,7 @@ class PackageError(BitspikeError):
 
 
 class RunError(BitspikeError):
-    """A run could not go on."""
+    """A run could not go on: disk, folder, interruption."""
 
 
 class CheckFailed(BitspikeError):

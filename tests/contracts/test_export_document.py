@@ -16,12 +16,29 @@ from bitspike.formats.nir.support import HELD as NIR_HELD
 from bitspike.formats.nir.support import REFUSED as NIR_REFUSED
 from bitspike.formats.nir.write import write_nir
 from bitspike.formats.onnx.write import HELD as ONNX_HELD
-from bitspike.formats.onnx.write import LIMITS, write_onnx
+from bitspike.formats.onnx.write import PROBLEMS, write_onnx
 from bitspike.integer.examples import one_convolution
-from bitspike.integer.nodes import KINDS, Convolution, Neuron, Node
+from bitspike.integer.nodes import KINDS, Add, Burst, Convolution, MaxPool, Neuron, Node, Readout
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "export.md"
 BLOCK = re.compile(r"(<!-- support: [^\n]* -->\n)(.*?)(<!-- /support -->)", re.DOTALL)
+
+
+COUNTED: dict[type[Node], str] = {
+    MaxPool: "only of what is constant in time",
+    Add: "gains constant in time",
+    Neuron: "soft reset, no leak, sign, shift, floor or width; gains and threshold constant in time, above 0",
+    Readout: "gains constant in time",
+}
+QUANTIZED = COUNTED | {Node: "integers up to 2**24 over all steps; up to 2**52 inside a neuron or read-out"}
+LIMITS: dict[str, dict[type[Node], str]] = {
+    "step": {Burst: "only of what is constant in time"},
+    "sequence": {},
+    "count": COUNTED,
+    "qonnx": QUANTIZED,
+    "qonnx-readouts": QUANTIZED,
+}
+"""What each mode of ONNX holds only in part."""
 
 
 def support() -> str:
@@ -47,6 +64,7 @@ def test_the_support_tables_are_those_of_the_code() -> None:
 def test_every_kind_of_node_is_held_or_refused_by_every_format() -> None:
     assert set(NIR_HELD) | set(NIR_REFUSED) == set(ONNX_HELD) == set(KINDS.values())
     assert not set(NIR_HELD) & set(NIR_REFUSED)
+    assert set(LIMITS) == set(PROBLEMS)
 
 
 def test_every_key_of_the_metadata_is_explained(tmp_path: Path) -> None:

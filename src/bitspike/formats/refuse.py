@@ -1,11 +1,13 @@
-"""One error for everything that a format cannot hold, and the sentence for a missing optional package."""
+"""What every writer shares: one error for all that a format cannot hold, optional packages, files that are whole."""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from bitspike import files
 from bitspike.errors import ExportError
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import Node
@@ -45,3 +47,24 @@ def optional(module: str, *, extra: str) -> Any:
         raise ExportError(
             f"the package {error.name!r} is not installed", fix=f'pip install "bitspike[{extra}]"'
         ) from error
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file as :func:`bitspike.files.write_whole` does.
+
+    Raises:
+        ExportError: the file cannot be written: it is a folder, its folder is missing, the disk is full.
+
+    Example:
+        >>> write_whole(Path("no-such-folder/net.onnx"), b"")
+        Traceback (most recent call last):
+        bitspike.errors.ExportError: ...the folder no-such-folder does not exist...
+    """
+    if path.is_dir():
+        raise ExportError(f"{path} could not be written: it is a folder", fix=f"a file, such as {path / 'network'}")
+    if not path.parent.is_dir():
+        raise ExportError(f"{path} could not be written: the folder {path.parent} does not exist", fix="make it first")
+    try:
+        files.write_whole(path, content)
+    except OSError as error:
+        raise ExportError(f"{path} could not be written: {error}", fix=files.way_out(error)) from error

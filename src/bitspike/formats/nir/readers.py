@@ -27,7 +27,7 @@ import numpy as np
 from bitspike.formats.nir.rewrite import LARGEST, compared, one_threshold, shifted
 from bitspike.formats.nir.scale import finer
 from bitspike.integer.network import IntegerNetwork
-from bitspike.integer.nodes import Integers, Neuron
+from bitspike.integer.nodes import Fire, Integers, Neuron
 
 Reader = Literal["norse", "sinabs", "snntorch", "spikingjelly"]
 """Programs that read NIR."""
@@ -77,8 +77,8 @@ class Manner:
     neuron: Callable[[Neuron, IntegerNetwork], tuple[Neuron, Form] | str]
 
 
-def _resets_to_zero(node: Neuron, title: str) -> Neuron | str:
-    """Return a neuron that starts at 0 and is set to 0."""
+def _resets_to_zero(node: Neuron, steps: int, fire: Fire, title: str) -> Neuron | str:
+    """Return a neuron that starts at 0, is set to 0 and has one threshold for all channels."""
     if node.reset == "soft":
         return f"it resets by subtraction, and {title} sets a neuron to a value after a spike"
     if (node.initial != node.v_reset).any():
@@ -87,16 +87,13 @@ def _resets_to_zero(node: Neuron, title: str) -> Neuron | str:
         )
     if (node.threshold[0] <= node.v_reset).any():
         return _low(node)
-    return shifted(node, node.v_reset)
+    return one_threshold(shifted(node, node.v_reset), steps, fire) or _thresholds(node, title)
 
 
 def _spikingjelly(node: Neuron, net: IntegerNetwork) -> tuple[Neuron, Form] | str:
-    ready = _resets_to_zero(node, "SpikingJelly")
-    if isinstance(ready, str):
-        return ready
-    fine = one_threshold(ready, net.steps, "ge")
-    if fine is None:
-        return _thresholds(node, "SpikingJelly")
+    fine = _resets_to_zero(node, net.steps, "ge", "SpikingJelly")
+    if isinstance(fine, str):
+        return fine
     if float(node.leak) == 1:
         return fine, Form("IF")
     tau = np.float32(1 / (1 - float(node.leak)))
@@ -106,12 +103,9 @@ def _spikingjelly(node: Neuron, net: IntegerNetwork) -> tuple[Neuron, Form] | st
 
 
 def _snntorch(node: Neuron, net: IntegerNetwork) -> tuple[Neuron, Form] | str:
-    ready = _resets_to_zero(node, "snnTorch")
-    if isinstance(ready, str):
-        return ready
-    fine = one_threshold(ready, net.steps, "gt")
-    if fine is None:
-        return _thresholds(node, "snnTorch")
+    fine = _resets_to_zero(node, net.steps, "gt", "snnTorch")
+    if isinstance(fine, str):
+        return fine
     dt = np.float32(1e-4)
     if float(node.leak) == 1:
         # Its IF leaks; an LIF that is slow enough does not.

@@ -19,7 +19,6 @@ from typing import Any, get_args
 import numpy as np
 
 from bitspike.errors import BitspikeError, ConstraintError, ExportError
-from bitspike.formats.files import write_whole
 from bitspike.formats.nir.digest import KEY, digest_of
 from bitspike.formats.nir.entries import Entry
 from bitspike.formats.nir.facts import Units, graph_facts
@@ -27,7 +26,7 @@ from bitspike.formats.nir.graph import graph_entries
 from bitspike.formats.nir.hdf5_guard import AGAIN, refuse_damage, sealed
 from bitspike.formats.nir.network import network_of
 from bitspike.formats.nir.readers import READERS, Reader
-from bitspike.formats.refuse import optional, refuse
+from bitspike.formats.refuse import optional, refuse, write_whole
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import Fire, Reset
 

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from bitspike.errors import ConstraintError, ExportError
-from bitspike.formats.files import write_whole
 from bitspike.formats.onnx import count as onnx_count
 from bitspike.formats.onnx import layers as onnx_layers
 from bitspike.formats.onnx import qonnx as onnx_quant
@@ -26,15 +25,13 @@ from bitspike.formats.onnx.graph import OnnxGraph
 from bitspike.formats.onnx.memory import FORMS
 from bitspike.formats.onnx.numbers import numbers_of, ranges
 from bitspike.formats.onnx.tape import model_of
-from bitspike.formats.refuse import optional, refuse
+from bitspike.formats.refuse import optional, refuse, write_whole
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import (
     Add,
-    Burst,
     Convolution,
     Input,
     Linear,
-    MaxPool,
     Neuron,
     Node,
     Readout,
@@ -66,27 +63,6 @@ HELD: Mapping[type[Node], str] = {
     Readout: "Add; the sum as a state",
 }
 """How ONNX holds each kind of node."""
-
-_COUNTED: Mapping[type[Node], str] = {
-    MaxPool: "only of what is constant in time",
-    Add: "gains constant in time",
-    Neuron: "soft reset, no leak, sign, shift, floor or width; gains and threshold constant in time, above 0",
-    Readout: "gains constant in time",
-}
-
-_QUANTIZED: Mapping[type[Node], str] = {
-    **_COUNTED,
-    Node: "integers up to 2**24 over all steps; up to 2**52 inside a neuron or read-out",
-}
-
-LIMITS: Mapping[str, Mapping[type[Node], str]] = {
-    "step": {Burst: "only of what is constant in time"},
-    "sequence": {},
-    "count": _COUNTED,
-    "qonnx": _QUANTIZED,
-    "qonnx-readouts": _QUANTIZED,
-}
-"""What each mode holds only in part."""
 
 
 def write_onnx(net: IntegerNetwork, path: str | os.PathLike[str], *, mode: Mode = "step") -> Path:

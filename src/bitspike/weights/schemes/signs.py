@@ -12,17 +12,29 @@ from bitspike.weights.scales import Dyadic, Max, MeanAbs, ScaleRule
 from bitspike.weights.schemes.base import Scheme, sign_codes
 
 
-def _check_scale(scheme: str, rule: ScaleRule) -> None:
-    inner = rule.rule if isinstance(rule, Dyadic) else rule
-    if not isinstance(inner, MeanAbs | Max):
-        raise ConstraintError(
-            f"{scheme}(scale={rule!r}): its one magnitude is a mean or a maximum",
-            fix=f"{scheme}(scale=MeanAbs()), which also has the least squared error",
-        )
+class _Signs(Scheme):
+    """What both grids share: one magnitude, positive or negative."""
+
+    def __post_init__(self) -> None:
+        scheme, rule = type(self).__name__, vars(self)["scale"]
+        inner = rule.rule if isinstance(rule, Dyadic) else rule
+        if not isinstance(inner, MeanAbs | Max):
+            raise ConstraintError(
+                f"{scheme}(scale={rule!r}): its one magnitude is a mean or a maximum",
+                fix=f"{scheme}(scale=MeanAbs()), which also has the least squared error",
+            )
+
+    @property
+    def low(self) -> int:
+        return -1
+
+    @property
+    def high(self) -> int:
+        return 1
 
 
 @dataclass(frozen=True)
-class Binary(Scheme):
+class Binary(_Signs):
     """Quantize to the sign and the mean magnitude: ``w_q = sign(w) * mean|w|``, sign(0) = +1.
 
     Gradient: identity. All-zero weights decode to 2**-24: a 1-bit cell cannot hold a zero.
@@ -45,17 +57,6 @@ class Binary(Scheme):
     scale: ScaleRule = field(default_factory=MeanAbs)
     bits: int = field(default=1, init=False, repr=False)
 
-    def __post_init__(self) -> None:
-        _check_scale("Binary", self.scale)
-
-    @property
-    def low(self) -> int:
-        return -1
-
-    @property
-    def high(self) -> int:
-        return 1
-
     @property
     def levels(self) -> tuple[int, ...] | None:
         return (-1, 1)
@@ -65,7 +66,7 @@ class Binary(Scheme):
 
 
 @dataclass(frozen=True)
-class Ternary(Scheme):
+class Ternary(_Signs):
     """Quantize to -a, 0 and +a: weights below a threshold become zero, ``a`` is the mean magnitude of those kept.
 
         t = 0.7 * mean|w|;  code = sign(w) * (|w| >= t);  a = mean of |w| where |w| >= t;  w_q = a * code
@@ -97,19 +98,11 @@ class Ternary(Scheme):
     bits: int = field(default=2, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        _check_scale("Ternary", self.scale)
+        super().__post_init__()
         if self.window is not None and not self.window > 0:
             raise ConstraintError(
                 f"Ternary(window={self.window}): must be above 0, or None for no window", fix="Ternary(window=1.0)"
             )
-
-    @property
-    def low(self) -> int:
-        return -1
-
-    @property
-    def high(self) -> int:
-        return 1
 
     def project(self, w: Tensor, axis: int) -> tuple[Tensor, Tensor]:
         dims = self.shared_dims(w, axis)
