@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from random_networks import (
 from bitspike.errors import ConstraintError
 from bitspike.integer.engine import Engine, Method
 from bitspike.integer.engine.pack import methods
-from bitspike.integer.examples import convolution_and_pool, one_convolution, transposed_and_upsample
+from bitspike.integer.examples import convolution_and_pool, one_convolution
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import (
     Concat,
@@ -36,6 +37,7 @@ from bitspike.integer.nodes import (
     Slice,
     SumPool,
     Transpose,
+    TransposedConvolution,
     Upsample,
     Weight,
     window_shape,
@@ -304,7 +306,14 @@ def test_neurons_read_moved_channels_natively(loops: str, kind: str) -> None:
 
 
 def test_what_has_no_fused_step_runs_through_torch_and_is_named() -> None:
-    net = transposed_and_upsample()
+    image, _, fire, *end = one_convolution().nodes
+    weight = Weight(codes=np.ones((1, 1, 3, 3), np.int64), step=np.ones(1), bits=2, low=-1, high=1)
+    ones = (1, 1)
+    spread = TransposedConvolution(
+        id="transposed", path="transposed", sources=("input",), shape=(1, 4, 4), weight=weight, stride=ones,
+        padding=ones, output_padding=(0, 0), dilation=ones,
+    )  # fmt: skip
+    net = IntegerNetwork(4, (image, spread, replace(fire, sources=("transposed",)), *end))
     engine = Engine(net)
     codes = random_codes(np.random.default_rng(0), net, samples=9)
     assert_equal(engine.run(codes), simulate(net, codes))

@@ -186,9 +186,7 @@ def test_gains_of_sums_and_read_outs_that_change_are_refused_and_all_are_named_t
 def test_a_pool_of_single_spikes_is_refused_unless_its_source_does_not_change() -> None:
     pool = MaxPool(id="pool", path="pool", sources=("neuron",), shape=(1, 2), kernel=(2,), stride=(2,), padding=(0,))
     net = network(entry((1, 4), constant=True), fires(4, shape=(1, 4)), pool, reads("pool", (1, 2)))
-    with pytest.raises(
-        ConstraintError, match=r"pool \(MaxPool 'pool'\) takes the largest spike of each step; needed is"
-    ):
+    with pytest.raises(ConstraintError, match=r"pool \(MaxPool 'pool'\) looks at each step by itself; needed is"):
         count(net, np.zeros((1, 1, 1, 4), np.int64))
     first = dataclasses.replace(pool, sources=("input",))
     net = network(entry((1, 4), constant=True), first, fires(4, source="pool", shape=(1, 2)), reads(shape=(1, 2)))

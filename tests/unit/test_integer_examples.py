@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from more_examples import transposed_and_upsample, two_branches
 from safetensors.numpy import load_file
 from uneven import uneven
 
 from bitspike.integer.count import count
 from bitspike.integer.engine import Engine, TorchEngine
-from bitspike.integer.examples import convolution_and_pool, one_convolution, transposed_and_upsample, two_branches
+from bitspike.integer.examples import convolution_and_pool, one_convolution
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import Integers
 from bitspike.integer.saved.folder import WEIGHTS, save, tensor_bytes

@@ -195,16 +195,3 @@ def readers_along(inside: int, out: int, kernel: int, stride: int, padding: int,
     """
     places = (np.arange(out) * stride - padding)[:, None] + dilation * np.arange(kernel)[None]
     return np.bincount(places[(places >= 0) & (places < inside)], minlength=inside)
-
-
-def outer(factor: int, axes: list[Integers]) -> Integers:
-    """Return [1, *axes]: the product of one factor by axis, and of ``factor``.
-
-    Example:
-        >>> outer(2, [np.array([1, 2]), np.array([3])]).tolist()
-        [[[6], [12]]]
-    """
-    result: Integers = np.array(factor)
-    for axis in axes:
-        result = np.multiply.outer(result, axis)
-    return result[None]

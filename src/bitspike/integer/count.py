@@ -19,14 +19,12 @@ subtraction as in Rueckauer et al. 2017, doi 10.3389/fnins.2017.00682; (*) is ch
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from bitspike.errors import ConstraintError
-from bitspike.integer.arithmetic import Whole, over_time, still
+from bitspike.integer.arithmetic import Whole, over_time
 from bitspike.integer.network import IntegerNetwork
-from bitspike.integer.nodes import Add, Gained, Input, Integers, Neuron, Node, Readout, per_channel
+from bitspike.integer.nodes import Add, Gained, Input, Integers, Neuron, Readout, per_channel
 from bitspike.integer.schedule import timings
 from bitspike.integer.simulate import check_run
 
@@ -51,7 +49,7 @@ def count(net: IntegerNetwork, codes: Integers, *, steps: int | None = None) -> 
         >>> count(one_convolution(threshold=8), np.full((1, 1, 1, 4, 4), 5))["readout"][0, :3]  # floor(4 * 5 / 8)
         array([2, 2, 2])
     """
-    _refuse([*_foreign_neurons(net), *_foreign_charges(net)])
+    _refuse_uncounted(net)
     steps = check_run(net, codes, steps)
     found: dict[str, Integers] = {}
     totals: dict[str, Whole] = {}
@@ -90,57 +88,22 @@ def _spikes(node: Neuron, charge: Integers, steps: int) -> Integers:
     return spikes
 
 
-Finding = tuple[Node, list[str]]
-"""A node, and what is wrong with it."""
-
-
-def _foreign_neurons(net: IntegerNetwork) -> Iterator[Finding]:
-    """Yield the neurons for which (*) does not hold whatever their charge is."""
-    for node in net.neurons:
-        reasons = {
-            f"leaks by {float(node.leak):g}; needed is a leak of 1 (IF)": float(node.leak) != 1,
-            "resets to a value; needed is reset='soft'": node.reset != "soft",
-            "takes spikes back; needed is signed=False": node.signed,
-            f"has a floor of {node.floor}; needed is floor=None": node.floor is not None,
-            f"saturates at {node.width} bits; needed is width=None, and widths(net) says how many bits suffice": (
-                node.width is not None
-            ),
-            "has thresholds that change over time; needed is one for all steps": not still(node.threshold),
-            "has a threshold of 0; needed is 1 or more": bool((node.threshold < 1).any()),
-        }
-        if found := [reason for reason, wrong in reasons.items() if wrong]:
-            yield node, found
-
-
-def _foreign_charges(net: IntegerNetwork) -> Iterator[Finding]:
-    """Yield the nodes whose sum over time does not follow from the sums over time that they read."""
+def _refuse_uncounted(net: IntegerNetwork) -> None:
+    """Refuse a network for which (*), or the sum over time of another node, does not hold."""
     wires = timings(net)
+    lines = []
     for node in net.nodes:
-        reasons = {}
-        if isinstance(node, Gained):
-            reasons["has gains that change over time; needed is one for all steps"] = not all(map(still, node.gains))
-        if isinstance(node, Neuron):
-            shift = (
-                f"shifts its charge right by {node.right_shift} at every step; needed is right_shift=0, with threshold"
-            )
-            reasons[f"{shift}, bias and initial potential times 2**{node.right_shift}"] = node.right_shift != 0
-        if not node.counts:
-            changes = wires[node.sources[0]] == "changing" and net.steps > 1
-            reasons["takes the largest spike of each step; needed is a CountMaxPool"] = changes
-        if found := [reason for reason, wrong in reasons.items() if wrong]:
-            yield node, found
-
-
-def _refuse(findings: list[Finding]) -> None:
-    if findings:
-        lines = [f"  {n.path} ({type(n).__name__} {n.id!r}) {'; '.join(reasons)}" for n, reasons in findings]
+        changing = net.steps > 1 and any(wires[s] == "changing" for s in node.sources)
+        if reasons := list(node.uncounted(changing=changing)):
+            lines.append(f"  {node.path} ({type(node).__name__} {node.id!r}) {'; '.join(reasons)}")
+    if lines:
         raise ConstraintError(
             "\n".join(["count mode, N = clip(floor((v0 + Z) / threshold), 0, T), does not hold here:", *lines]),
             fix="change what is named, or run every step: bs.simulate(net, codes)",
         )
 
 
-def _refuse_overflow(node: Add | Neuron | Readout, inputs: list[Whole], offset: int) -> None:
+def _refuse_overflow(node: Gained, inputs: list[Whole], offset: int) -> None:
     """Refuse sums that may leave 64 bits; Python's own integers cannot overflow."""
     if isinstance(node, Neuron):
         offset += int(np.abs(node.initial).max())

@@ -6,7 +6,6 @@ import numpy as np
 
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import (
-    Concat,
     Convolution,
     Input,
     Neuron,
@@ -14,8 +13,6 @@ from bitspike.integer.nodes import (
     Reshape,
     Shape,
     SumPool,
-    TransposedConvolution,
-    Upsample,
     Weight,
 )
 from bitspike.ops.grids import Grid
@@ -23,22 +20,11 @@ from bitspike.ops.grids import Grid
 _ONE = np.ones((1, 1), np.int64)
 
 
-def _weight(codes: list[list[list[list[int]]]]) -> Weight:
-    return Weight(codes=np.array(codes, np.int64), step=np.ones(1), bits=2, low=-1, high=1, scheme="Uniform")
-
-
-def _neuron(id: str, source: str, shape: Shape, threshold: int, *, skip: str | None = None, gain: int = 1) -> Neuron:
+def _neuron(id: str, source: str, shape: Shape, threshold: int) -> Neuron:
     return Neuron(
-        id=id,
-        path=id,
-        sources=(source,) if skip is None else (source, skip),
-        shape=shape,
-        gains=(_ONE,) if skip is None else (_ONE, gain * _ONE),
-        bias=0 * _ONE,
-        threshold=threshold * _ONE,
-        initial=np.zeros(1, np.int64),
-        unit=np.ones(1),
-    )
+        id=id, path=id, sources=(source,), shape=shape, gains=(_ONE,), bias=0 * _ONE, threshold=threshold * _ONE,
+        initial=np.zeros(1, np.int64), unit=np.ones(1),
+    )  # fmt: skip
 
 
 def one_convolution(*, threshold: int = 8, steps: int = 4) -> IntegerNetwork:
@@ -47,13 +33,17 @@ def one_convolution(*, threshold: int = 8, steps: int = 4) -> IntegerNetwork:
     Pixels are 0 to 8; a pixel p sends min(T, floor(T * p / threshold)) spikes, by equation (*) of soft reset with
     constant input.
     """
-    identity = [[[[0, 0, 0], [0, 1, 0], [0, 0, 0]]]]
+    identity = np.array([[[[0, 0, 0], [0, 1, 0], [0, 0, 0]]]])
+    weight = Weight(codes=identity, step=np.ones(1), bits=2, low=-1, high=1, scheme="Uniform")
     nodes = (
         Input(id="input", path="input", shape=(1, 4, 4), grid=Grid(1.0, 0, 8)),
-        _same("conv", identity),
+        Convolution(
+            id="conv", path="conv", sources=("input",), shape=(1, 4, 4), weight=weight, stride=(1, 1), padding=(1, 1),
+            dilation=(1, 1),
+        ),
         _neuron("neuron", "conv", (1, 4, 4), threshold),
         *_read_out("neuron", 16),
-    )
+    )  # fmt: skip
     return IntegerNetwork(steps, nodes)
 
 
@@ -70,58 +60,6 @@ def convolution_and_pool(*, steps: int = 4) -> IntegerNetwork:
         *_read_out("pooled", 4),
     )  # fmt: skip
     return IntegerNetwork(steps, nodes)
-
-
-def two_branches(*, steps: int = 4) -> IntegerNetwork:
-    """Two branches over a 4 x 4 image, added and put side by side.
-
-    ``left`` fires by a pixel with threshold 8, ``right`` by the pixel to the left of it with threshold 16. ``added``
-    reads left + 2 * right with threshold 2. The read-out holds the spikes of ``added``, then those of ``right``.
-    """
-    identity = [[[[0, 0, 0], [0, 1, 0], [0, 0, 0]]]]
-    from_the_left = [[[[0, 0, 0], [1, 0, 0], [0, 0, 0]]]]
-    image = (1, 4, 4)
-    nodes = (
-        Input(id="input", path="input", shape=image, grid=Grid(1.0, 0, 8)),
-        _same("conv", identity),
-        _same("shift", from_the_left),
-        _neuron("left", "conv", image, 8),
-        _neuron("right", "shift", image, 16),
-        _neuron("added", "left", image, 2, skip="right", gain=2),
-        Concat(id="both", path="both", sources=("added", "right"), shape=(2, 4, 4)),
-        *_read_out("both", 32),
-    )
-    return IntegerNetwork(steps, nodes)
-
-
-def transposed_and_upsample(*, steps: int = 4) -> IntegerNetwork:
-    """A 2 x 2 image, spread over 4 x 4 by a transposed convolution, each spike of it copied to 2 x 2 places.
-
-    ``neuron`` fires by a pixel with threshold 8. The kernel is a plus sign at a stride of 2: place (2i, 2j) reads spike
-    (i, j), a place between two of them reads both, a place with two odd numbers reads nothing. ``spread`` fires with
-    threshold 2.
-    """
-    plus = [[[[0, 1, 0], [1, 1, 1], [0, 1, 0]]]]
-    nodes = (
-        Input(id="input", path="input", shape=(1, 2, 2), grid=Grid(1.0, 0, 8)),
-        _neuron("neuron", "input", (1, 2, 2), 8),
-        TransposedConvolution(
-            id="transposed", path="transposed", sources=("neuron",), shape=(1, 4, 4), weight=_weight(plus),
-            stride=(2, 2), padding=(1, 1), output_padding=(1, 1), dilation=(1, 1),
-        ),
-        _neuron("spread", "transposed", (1, 4, 4), 2),
-        Upsample(id="large", path="large", sources=("spread",), shape=(1, 8, 8), factors=(2, 2)),
-        *_read_out("large", 64),
-    )  # fmt: skip
-    return IntegerNetwork(steps, nodes)
-
-
-def _same(id: str, codes: list[list[list[list[int]]]]) -> Convolution:
-    """Return a 3 x 3 convolution of the input that keeps its shape."""
-    return Convolution(
-        id=id, path=id, sources=("input",), shape=(1, 4, 4), weight=_weight(codes), stride=(1, 1), padding=(1, 1),
-        dilation=(1, 1),
-    )  # fmt: skip
 
 
 def _read_out(source: str, size: int) -> tuple[Reshape, Readout]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -74,7 +75,7 @@ class Tally:
 
         Args:
             net: whose neurons they are of.
-            floats: what :class:`recorded` kept of the float network.
+            floats: what :func:`recorded` kept of the float network.
             integers: what each neuron of the integer network sent, by its id.
         """
         for node in net.neurons:
@@ -180,22 +181,18 @@ def _lowered(leaving: Sequence[npt.NDArray[Any]]) -> Tensor | tuple[Tensor, ...]
     return outputs[0] if len(outputs) == 1 else outputs
 
 
-class recorded:
+@contextmanager
+def recorded(model: nn.Module) -> Iterator[dict[str, list[Int8s]]]:
     """Keep what every neuron of a model sends while a block runs: path to one int8 [T, N, ...] per call."""
+    spikes: dict[str, list[Int8s]] = defaultdict(list)
 
-    def __init__(self, model: nn.Module) -> None:
-        self.model = model
-        self.spikes: dict[str, list[Int8s]] = defaultdict(list)
+    def keep(path: str) -> Any:
+        return lambda _module, _inputs, out: spikes[path].append(out.to(torch.int8).cpu().numpy())
 
-    def __enter__(self) -> dict[str, list[Int8s]]:
-        def keep(path: str) -> Any:
-            return lambda _module, _inputs, out: self.spikes[path].append(out.to(torch.int8).cpu().numpy())
-
-        self.handles = [
-            m.register_forward_hook(keep(path)) for path, m in self.model.named_modules() if isinstance(m, Neuron)
-        ]
-        return self.spikes
-
-    def __exit__(self, *_: object) -> None:
-        for handle in self.handles:
+    neurons = [(path, module) for path, module in model.named_modules() if isinstance(module, Neuron)]
+    handles = [module.register_forward_hook(keep(path)) for path, module in neurons]
+    try:
+        yield spikes
+    finally:
+        for handle in handles:
             handle.remove()

@@ -23,40 +23,21 @@ from bitspike.formats.onnx.tape import Numbers, Tape, parameter_table
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import (
     Add,
-    Gained,
     Input,
     Integers,
     Neuron,
     Node,
     Readout,
     Shape,
-    still,
 )
 
 
 def problems(net: IntegerNetwork) -> list[tuple[Node, str]]:
     """Return the nodes whose count is no function of the counts that they read, with the reason."""
     fixed = net.steady()
-    refused: list[tuple[Node, str]] = []
-    for node in net.nodes:
-        if not node.counts and not fixed.issuperset(node.sources):
-            why = "its count does not follow from the counts that it reads; that of a CountMaxPool does"
-            refused.append((node, why))
-        for name, values in node.timed_fields() if isinstance(node, Gained) else ():
-            if name != "bias" and not still(values):
-                refused.append((node, f"its {name} changes over time"))
-        if isinstance(node, Neuron):
-            wrong = {
-                f"it leaks ({node.leak.numerator}/{1 << node.leak.shift} a step)": float(node.leak) != 1,
-                "it resets to a value": node.reset != "soft",
-                "it is signed": node.signed,
-                "it shifts what arrives": node.right_shift != 0,
-                "its potential has a floor": node.floor is not None,
-                "its potential saturates": node.width is not None,
-                "its threshold is 0": not node.threshold.all(),
-            }
-            refused += [(node, reason) for reason, holds in wrong.items() if holds]
-    return refused
+    return [
+        (node, reason) for node in net.nodes for reason in node.uncounted(changing=not fixed.issuperset(node.sources))
+    ]
 
 
 def count_graph(net: IntegerNetwork, numbers: Numbers, spans: Ranges) -> OnnxGraph:

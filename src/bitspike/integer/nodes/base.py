@@ -116,6 +116,15 @@ class Node:
         """Whether its sum over time is what it makes of the sums over time that it reads."""
         return self.linear or self.memory == "past"
 
+    def uncounted(self, *, changing: bool) -> Iterator[str]:
+        """Yield why its sum over time is not known before the run (count mode), each reason with what it needs.
+
+        Args:
+            changing: whether what it reads changes over time.
+        """
+        if changing and not self.counts:
+            yield "looks at each step by itself; needed is a kind that counts, as a CountMaxPool does"
+
     def problems(self, inputs: list[Shape], steps: int) -> Iterator[str]:
         """Yield why the node does not fit the shapes that it reads."""
         if len(inputs) != 1:
@@ -152,8 +161,11 @@ class Gained(Node):
 
     @property
     def still(self) -> bool:
-        """Whether it does the same at every step."""
         return super().still and all(map(still, self.gains))
+
+    def uncounted(self, *, changing: bool) -> Iterator[str]:
+        if not all(map(still, self.gains)):
+            yield "has gains that change over time; needed is one for all steps"
 
     def timed_fields(self) -> Iterator[tuple[str, Integers]]:
         """Yield, by name, what may change over time, [1 or T, 1 or C]."""

@@ -33,16 +33,13 @@ class Input(Node):
     divisor: Positive = 1.0
 
     def interval(self, inputs: list[Interval], steps: int) -> Interval:
-        """Return the ends of its grid."""
         return constant(self.shape[0], self.grid.low, self.grid.high)
 
     @property
     def still(self) -> bool:
-        """Whether the same codes enter at every step."""
         return self.constant
 
     def problems(self, inputs: list[Shape], steps: int) -> Iterator[str]:
-        """Yield that it reads something."""
         if inputs:
             yield "an input reads nothing"
 

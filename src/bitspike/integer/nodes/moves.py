@@ -35,7 +35,6 @@ class Reshape(Move):
     by_channel: ClassVar[bool] = False
 
     def run(self, inputs: list[Whole], steps: int) -> Whole:
-        """Reshape every sample."""
         (x,) = inputs
         return x.reshape(*x.shape[:2], *self.shape)
 
@@ -64,7 +63,6 @@ class Concat(Move):
         return np.concatenate([np.broadcast_to(x, (longest, *x.shape[1:])) for x in inputs], axis=2)
 
     def interval(self, inputs: list[Interval], steps: int) -> Interval:
-        """Join the bounds of the channels."""
         return side_by_side(inputs)
 
     def problems(self, inputs: list[Shape], steps: int) -> Iterator[str]:
@@ -86,7 +84,6 @@ class Slice(Move):
     stop: Annotated[int, Between(1, MOST_VALUES)]
 
     def run(self, inputs: list[Whole], steps: int) -> Whole:
-        """Take the channels."""
         return inputs[0][:, :, self.start : self.stop]
 
     def shape_of(self, source: Shape) -> Shape | None:
@@ -94,7 +91,6 @@ class Slice(Move):
         return (self.stop - self.start, *source[1:]) if 0 <= self.start < self.stop <= source[0] else None
 
     def interval(self, inputs: list[Interval], steps: int) -> Interval:
-        """Take the bounds of the channels."""
         return Interval(inputs[0].low[:, self.start : self.stop], inputs[0].high[:, self.start : self.stop])
 
 
@@ -107,14 +103,12 @@ class Upsample(Move):
     factors: Sizes
 
     def run(self, inputs: list[Whole], steps: int) -> Whole:
-        """Repeat along one axis after the other."""
         (x,) = inputs
         for axis, factor in enumerate(self.factors, start=3):
             x = np.repeat(x, factor, axis)
         return x
 
     def shape_of(self, source: Shape) -> Shape | None:
-        """Return every axis times its factor."""
         if len(self.factors) != len(source) - 1 or min(self.factors, default=1) < 1:
             return None
         return (source[0], *(n * f for n, f in zip(source[1:], self.factors, strict=True)))
@@ -141,7 +135,6 @@ class Pad(Move):
         return x[(slice(None), slice(None), slice(None), *kept)]
 
     def shape_of(self, source: Shape) -> Shape | None:
-        """Return every axis with what is added to it."""
         if not len(self.before) == len(self.after) == len(source) - 1:
             return None
         return (source[0], *(n + a + b for n, a, b in zip(source[1:], self.before, self.after, strict=True)))
@@ -161,11 +154,9 @@ class Transpose(Move):
     axes: Annotated[Shape, Between(0, 15)]
 
     def run(self, inputs: list[Whole], steps: int) -> Whole:
-        """Exchange the axes of every sample."""
         return inputs[0].transpose(0, 1, *(axis + 2 for axis in self.axes))
 
     def shape_of(self, source: Shape) -> Shape | None:
-        """Return the lengths of the axes in their new order."""
         if sorted(self.axes) != list(range(len(source))):
             return None
         return tuple(source[axis] for axis in self.axes)

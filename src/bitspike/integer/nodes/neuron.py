@@ -15,6 +15,7 @@ Step by step, all integers (m / 2**k is the leak, >> an arithmetic shift, that i
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, get_args
 
@@ -22,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitspike.errors import ConstraintError
-from bitspike.integer.arithmetic import Integers, Whole, per_channel
+from bitspike.integer.arithmetic import Integers, Whole, per_channel, still
 from bitspike.integer.bounds.intervals import (
     Bounds,
     Interval,
@@ -90,7 +91,6 @@ class Neuron(Gained):
             raise ConstraintError(f"neuron {self.id!r}: {'; '.join(found)}")
 
     def run(self, inputs: list[Whole], steps: int) -> Whole:
-        """Return the spikes of :meth:`spiking`."""
         return self.spiking(inputs, steps)[0]
 
     def spiking(self, inputs: list[Whole], steps: int) -> tuple[npt.NDArray[np.int8], Integers]:
@@ -127,6 +127,23 @@ class Neuron(Gained):
                 emitted += spikes[t]
             v = h - theta * spikes[t] if self.reset == "soft" else np.where(fired, v_reset, h)
         return spikes, potentials
+
+    def uncounted(self, *, changing: bool) -> Iterator[str]:
+        """Yield what the closed form of :mod:`bitspike.integer.count` does not hold for."""
+        shift = f"shifts its charge right by {self.right_shift} at every step; needed is right_shift=0, with threshold"
+        width = f"saturates at {self.width} bits; needed is width=None, and widths(net) says how many bits suffice"
+        reasons = {
+            f"leaks by {float(self.leak):g}; needed is a leak of 1 (IF)": float(self.leak) != 1,
+            "resets to a value; needed is reset='soft'": self.reset != "soft",
+            "takes spikes back; needed is signed=False": self.signed,
+            f"has a floor of {self.floor}; needed is floor=None": self.floor is not None,
+            width: self.width is not None,
+            "has thresholds that change over time; needed is one for all steps": not still(self.threshold),
+            "has a threshold of 0; needed is 1 or more": bool((self.threshold < 1).any()),
+            f"{shift}, bias and initial potential times 2**{self.right_shift}": self.right_shift != 0,
+        }
+        yield from (reason for reason, wrong in reasons.items() if wrong)
+        yield from super().uncounted(changing=changing)
 
     # --- bounds: the equations of ``spiking`` once more, on intervals; docs/widths.md derives them ---
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import reduce
 from typing import ClassVar
 
 import numpy as np
@@ -14,7 +15,6 @@ from bitspike.integer.arithmetic import (
     Shape,
     Whole,
     by_step,
-    outer,
     over_windows,
     readers_along,
     window_shape,
@@ -33,7 +33,6 @@ class Pool(Node):
     padding: Paddings
 
     def shape_of(self, source: Shape) -> Shape | None:
-        """Return one place per window."""
         if len(self.kernel) != len(source) - 1:
             return None
         return (source[0], *window_shape(source[1:], self.kernel, self.stride, self.padding, (1,) * len(self.kernel)))
@@ -73,7 +72,7 @@ class SumPool(Pool):
         """Return in how many windows each place lies."""
         ones = (1,) * len(self.kernel)
         axes = zip(source[1:], self.shape[1:], self.kernel, self.stride, self.padding, ones, strict=True)
-        return outer(1, [readers_along(*axis) for axis in axes])
+        return reduce(np.multiply.outer, [readers_along(*axis) for axis in axes])[None]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -84,7 +83,6 @@ class MaxPool(Pool):
     linear: ClassVar[bool] = False
 
     def run(self, inputs: list[Whole], steps: int) -> Integers:
-        """Take the largest of every window."""
         return self.windows(np.maximum, inputs[0], start=LEAST, padded=LEAST)
 
     def interval(self, inputs: list[Interval], steps: int) -> Interval:

@@ -19,11 +19,9 @@ class Add(Gained):
     operation: ClassVar[str] = "add"
 
     def run(self, inputs: list[Whole], steps: int) -> Integers:
-        """Add the gained sources."""
         return self.combined(inputs, steps)
 
     def interval(self, inputs: list[Interval], steps: int) -> Interval:
-        """Add the gained bounds."""
         return self.gained(inputs)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -18,7 +19,6 @@ from bitspike.integer.arithmetic import (
     convolve,
     convolve_transposed,
     multiply,
-    outer,
     readers_along,
     window_shape,
 )
@@ -91,12 +91,10 @@ class Convolution(Weighted):
     groups: Groups = 1
 
     def run(self, inputs: list[Whole], steps: int) -> Integers:
-        """Convolve every step."""
         window = {"stride": self.stride, "padding": self.padding, "dilation": self.dilation}
         return by_step(inputs[0], lambda x: convolve(x, self.weight.codes, **window, groups=self.groups))
 
     def shape_of(self, source: Shape) -> Shape | None:
-        """Return one place per window."""
         out, per_group, *kernel = self.weight.codes.shape
         if len(kernel) != len(source) - 1 or per_group * self.groups != source[0] or out % self.groups:
             return None
@@ -115,7 +113,7 @@ class Convolution(Weighted):
         """Return the windows that hold a place, times the output channels of its group."""
         kernel = self.weight.codes.shape[2:]
         axes = zip(source[1:], self.shape[1:], kernel, self.stride, self.padding, self.dilation, strict=True)
-        return outer(self.shape[0] // self.groups, [readers_along(*axis) for axis in axes])
+        return self.shape[0] // self.groups * reduce(np.multiply.outer, [readers_along(*axis) for axis in axes])[None]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -136,7 +134,6 @@ class TransposedConvolution(Weighted):
     groups: Groups = 1
 
     def run(self, inputs: list[Whole], steps: int) -> Integers:
-        """Spread every step over the kernel."""
         window = {
             "stride": self.stride, "padding": self.padding, "output_padding": self.output_padding,
             "dilation": self.dilation,
@@ -171,11 +168,12 @@ class TransposedConvolution(Weighted):
         kernel, each = self.weight.codes.shape[2:], self.weight.codes.shape[1]
         axes = zip(source[1:], self.shape[1:], kernel, self.stride, self.padding, self.dilation, strict=True)
         # Place x meets tap i in output x * s - p + d * i, if there is such an output.
-        inside = [
+        inside: list[Integers] = [
             np.array([sum(0 <= x * s - p + d * i < out for i in range(k)) for x in range(n)])
             for n, out, k, s, p, d in axes
         ]
-        return outer(each, inside)
+        met: Integers = each * reduce(np.multiply.outer, inside)[None]
+        return met
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -185,17 +183,13 @@ class Linear(Weighted):
     operation: ClassVar[str] = "linear"
 
     def run(self, inputs: list[Whole], steps: int) -> Integers:
-        """Multiply every step."""
         return by_step(inputs[0], lambda x: multiply(x, self.weight.codes.T))
 
     def shape_of(self, source: Shape) -> Shape | None:
-        """Return one integer per row of the codes."""
         return self.weight.codes.shape[:1] if self.weight.codes.shape[1:] == source else None
 
     def operations(self, source: Shape) -> int:
-        """Return one product per code."""
         return self.weight.codes.size
 
     def reach(self, source: Shape) -> Integers:
-        """Return all outputs."""
         return np.full(source, len(self.weight.codes))
