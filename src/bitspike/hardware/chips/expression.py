@@ -12,6 +12,7 @@ import operator
 from collections.abc import Callable, Collection, Mapping
 from difflib import get_close_matches
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 from bitspike.errors import ConstraintError
@@ -46,6 +47,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "floor": math.floor,
     "log2": lambda x: Fraction(math.log2(x)),
 }
+Value = Callable[[Mapping[str, Any]], Any]
 _LONGEST, _LARGEST_POWER, _MOST_BITS = 400, 64, 4096
 _FORMULA = "a formula such as bits * taps * inputs / groups"
 
@@ -76,11 +78,11 @@ class Expression:
                 fix="several rules of one shorter formula each",
             )
         try:
-            self._body = ast.parse(text.strip(), mode="eval").body
+            body = ast.parse(text.strip(), mode="eval").body
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             raise ConstraintError(f"{text!r} is no expression: {error}", fix=_FORMULA) from error
         variables: set[str] = set()
-        _collect(self._body, text, variables)
+        self._value = _compiled(body, text, variables)
         self.names = tuple(sorted(variables))
         if names is not None and (unknown := sorted(variables - set(names))):
             near = (get_close_matches(unknown[0], names, n=1, cutoff=0.0) or ["a number"])[0]
@@ -100,7 +102,7 @@ class Expression:
                 f"{self.text!r}: no value for {', '.join(missing)}", fix=f"a value for each of {', '.join(self.names)}"
             )
         try:
-            return Fraction(_value(self._body, values))
+            return Fraction(self._value(values))
         except (ArithmeticError, ValueError, TypeError) as error:
             raise ConstraintError(
                 f"{self.text!r} has no value for {dict(values)}: {error}",
@@ -111,65 +113,54 @@ class Expression:
         return f"Expression({self.text!r})"
 
 
-def _collect(node: ast.expr, text: str, names: set[str]) -> None:
-    """Refuse every kind of node that is not arithmetic and collect the names of variables."""
+def _compiled(node: ast.expr, text: str, names: set[str]) -> Value:
+    """Return a function of the variables, whose names are added to ``names``; refuse all that is not arithmetic."""
+
+    def inner(part: ast.expr) -> Value:
+        return _compiled(part, text, names)
+
     match node:
-        case ast.Constant(value=bool() | int() | float()):
-            return
+        case ast.Constant(value=bool() | int() | float() as number):
+            return lambda values: Fraction(number)
         case ast.Name(id=name):
             names.add(name)
-            return
+            return lambda values: Fraction(values[name])
         case ast.BinOp(left=a, op=op, right=b) if type(op) in _BINARY:
-            parts = [a, b]
+            left, right, power = inner(a), inner(b), isinstance(op, ast.Pow)
+            return lambda values: _bounded(_BINARY[type(op)], left(values), right(values), power=power)
         case ast.UnaryOp(op=sign, operand=a) if type(sign) in _UNARY:
-            parts = [a]
-        case ast.BoolOp(values=several):
-            parts = several
+            operand = inner(a)
+            return lambda values: _UNARY[type(sign)](operand(values))
+        case ast.BoolOp(op=word, values=several):
+            parts, joined = [inner(part) for part in several], all if isinstance(word, ast.And) else any
+            return lambda values: joined(part(values) for part in parts)
         case ast.Compare(left=a, ops=signs, comparators=several) if all(type(s) in _COMPARE for s in signs):
-            parts = [a, *several]
+            sides, tests = [inner(part) for part in (a, *several)], [_COMPARE[type(s)] for s in signs]
+            return lambda values: _ordered(tests, [side(values) for side in sides])
         case ast.IfExp(test=a, body=b, orelse=c):
-            parts = [a, b, c]
+            test, then, otherwise = inner(a), inner(b), inner(c)
+            return lambda values: then(values) if test(values) else otherwise(values)
         case ast.Call(func=ast.Name(id=name), args=several, keywords=[]) if name in _FUNCTIONS:
-            parts = several
-        case _:
-            raise ConstraintError(
-                f"{text!r}: {ast.unparse(node)!r} is not allowed; numbers, names, + - * / // % **, comparisons, "
-                f"'a if c else b' and {', '.join(_FUNCTIONS)} are",
-                fix=_FORMULA,
-            )
-    for part in parts:
-        _collect(part, text, names)
+            function, parts = _FUNCTIONS[name], [inner(part) for part in several]
+            return lambda values: function(*(part(values) for part in parts))
+    raise ConstraintError(
+        f"{text!r}: {ast.unparse(node)!r} is not allowed; numbers, names, + - * / // % **, comparisons, "
+        f"'a if c else b' and {', '.join(_FUNCTIONS)} are",
+        fix=_FORMULA,
+    )
 
 
-def _value(node: ast.expr, values: Mapping[str, Any]) -> Any:
-    match node:
-        case ast.Constant(value=number):
-            return Fraction(number)  # type: ignore[arg-type]
-        case ast.Name(id=name):
-            return Fraction(values[name])
-        case ast.BinOp(left=a, op=op, right=b):
-            x, y = _value(a, values), _value(b, values)
-            if isinstance(op, ast.Pow) and abs(y) > _LARGEST_POWER:
-                raise ValueError(f"a power above {_LARGEST_POWER}")
-            # A power of powers grows without end, and so would the time that it takes.
-            if _bits(x) * (abs(y) if isinstance(op, ast.Pow) else 1) > _MOST_BITS or _bits(y) > _MOST_BITS:
-                raise ValueError(f"numbers of more than {_MOST_BITS} bits")
-            return _BINARY[type(op)](x, y)
-        case ast.UnaryOp(op=sign, operand=a):
-            return _UNARY[type(sign)](_value(a, values))
-        case ast.BoolOp(op=ast.And(), values=several):
-            return all(_value(part, values) for part in several)
-        case ast.BoolOp(values=several):
-            return any(_value(part, values) for part in several)
-        case ast.Compare(left=a, ops=signs, comparators=several):
-            numbers = [_value(a, values), *(_value(part, values) for part in several)]
-            pairs = zip(signs, numbers[:-1], numbers[1:], strict=True)
-            return all(_COMPARE[type(sign)](x, y) for sign, x, y in pairs)
-        case ast.IfExp(test=a, body=b, orelse=c):
-            return _value(b if _value(a, values) else c, values)
-        case ast.Call(func=ast.Name(id=name), args=several):
-            return _FUNCTIONS[name](*(_value(part, values) for part in several))
-    raise AssertionError(ast.dump(node))
+def _ordered(tests: list[Callable[[Any, Any], bool]], numbers: list[Any]) -> bool:
+    return all(test(x, y) for test, (x, y) in zip(tests, pairwise(numbers), strict=True))
+
+
+def _bounded(operation: Callable[[Any, Any], Any], x: Any, y: Any, *, power: bool) -> Any:
+    """Compute x and y; a power of powers grows without end, and so would the time that it takes."""
+    if power and abs(y) > _LARGEST_POWER:
+        raise ValueError(f"a power above {_LARGEST_POWER}")
+    if _bits(x) * (abs(y) if power else 1) > _MOST_BITS or _bits(y) > _MOST_BITS:
+        raise ValueError(f"numbers of more than {_MOST_BITS} bits")
+    return operation(x, y)
 
 
 def _bits(value: Any) -> int:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 from bitspike.hardware.chips.branches import Branch, Bundle
 from bitspike.hardware.chips.chip import Chip, Rule
@@ -43,29 +44,18 @@ def with_bits(bundle: Sequence[Branch], bits: int) -> Bundle:
     return tuple(replace(b, bits=min(b.bits, bits)) if b.kind in LAYERS else b for b in bundle)
 
 
-def with_groups(bundle: Sequence[Branch], target: Branch, groups: int) -> Bundle:
-    """Return the bundle with one layer split into groups."""
-    return tuple(replace(b, groups=groups) if b is target else b for b in bundle)
-
-
-def with_inputs(bundle: Sequence[Branch], target: Branch, inputs: int) -> Bundle:
-    """Return the bundle with one layer reading fewer channels."""
-    return tuple(replace(b, inputs=inputs) if b is target else b for b in bundle)
-
-
-def possible_groups(branch: Branch) -> Iterator[int]:
-    """Yield numbers of groups larger than the layer's own that divide its channels, the fewest first."""
-    shared = math.gcd(branch.inputs, branch.outputs)
-    for groups in range(branch.groups + 1, shared + 1):
-        if shared % groups == 0 and groups % branch.groups == 0:
-            yield groups
+def with_change(bundle: Sequence[Branch], target: Branch, **numbers: Any) -> Bundle:
+    """Return the bundle with other numbers for one layer."""
+    return tuple(replace(b, **numbers) if b is target else b for b in bundle)
 
 
 def fewest_groups(bundle: Sequence[Branch], target: Branch, fits: Callable[[Bundle], bool]) -> int | None:
-    """Return the fewest groups with which the neuron fits, or None."""
+    """Return the fewest groups, more than now, that divide the channels and with which the neuron fits, or None."""
     if target.kind == "linear":
         return None
-    return next((g for g in possible_groups(target) if fits(with_groups(bundle, target, g))), None)
+    shared = math.gcd(target.inputs, target.outputs)
+    more = (g for g in range(target.groups + 1, shared + 1) if shared % g == 0 and g % target.groups == 0)
+    return next((g for g in more if fits(with_change(bundle, target, groups=g))), None)
 
 
 def most_inputs(bundle: Sequence[Branch], target: Branch, fits: Callable[[Bundle], bool]) -> int | None:
@@ -76,7 +66,7 @@ def most_inputs(bundle: Sequence[Branch], target: Branch, fits: Callable[[Bundle
     low, high = 0, target.inputs // target.groups  # low fits or is 0, high does not
     while high - low > 1:
         middle = (low + high) // 2
-        if fits(with_inputs(bundle, target, middle * target.groups)):
+        if fits(with_change(bundle, target, inputs=middle * target.groups)):
             low = middle
         else:
             high = middle
@@ -121,7 +111,7 @@ def fixes(bundle: Bundle, rule: Rule, chip: Chip) -> tuple[str, ...]:
             break
         wider = bits
     if (groups := fewest_groups(bundle, target, fits)) is not None:
-        ways.append(f"groups = {groups} ({number(cost(with_groups(bundle, target, groups)))})")
+        ways.append(f"groups = {groups} ({number(cost(with_change(bundle, target, groups=groups)))})")
     if (inputs := most_inputs(bundle, target, fits)) is not None:
         ways.append(f"at most {inputs} input {'features' if target.kind == 'linear' else 'channels'}")
     return (*ways, "keep this module real")

@@ -36,8 +36,7 @@ from bitspike.hardware.chips.fixes import (
     most_inputs,
     widths_below,
     with_bits,
-    with_groups,
-    with_inputs,
+    with_change,
 )
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import Convolution, Neuron, Shape, TransposedConvolution, Weighted
@@ -104,6 +103,10 @@ class Repair:
         return f"{self.path}: {what} ({self.cost:g}{limit}; about {self.loss:.0%} of the signal to be finetuned back)"
 
 
+Repairs = tuple[Repair, ...]
+"""The changes that belong together: a repair of a neuron with several branches may change several layers."""
+
+
 def distortion(bits: int) -> float:
     """Return the relative squared error of the best uniform quantizer of a Gaussian; beyond 5 bits, 0.3 per bit.
 
@@ -118,10 +121,8 @@ def distortion(bits: int) -> float:
 
 def options(
     net: IntegerNetwork, chip: str | Path | Chip, *, ways: Collection[Way] = WAYS, neuron_price: float = 0.25
-) -> dict[str, list[tuple[Repair, ...]]]:
+) -> dict[str, list[Repairs]]:
     """Return every repair of every layer that does not fit, the cheapest first, by the layer's path.
-
-    A repair of a neuron with several branches may change several layers, so each option is a tuple.
 
     Raises:
         ConstraintError: the chip is unknown, or ``ways`` holds an unknown word.
@@ -129,7 +130,7 @@ def options(
     chip = load(chip)
     if unknown := [way for way in ways if way not in WAYS]:
         raise ConstraintError(f"ways={unknown}: allowed are {', '.join(WAYS)}", fix=f"ways={ANYWHERE}")
-    by_layer: dict[str, list[tuple[Repair, ...]]] = {}
+    by_layer: dict[str, list[Repairs]] = {}
     reader = Reader(net, merge=chip.wire_bits == 1)
     rules = {str(rule) for rule in _neuron_rules(chip)}
     layers = {node.id for node in net.weighted}
@@ -238,15 +239,21 @@ def _target(bundle: Bundle, chip: Chip) -> Branch:
     return heaviest(bundle, cost)
 
 
-def _candidates(layer: _Layer, ways: Collection[Way]) -> Iterator[tuple[Repair, ...]]:
+def _candidates(layer: _Layer, ways: Collection[Way]) -> Iterator[Repairs]:
     target = layer.target
     if target.kind not in LAYERS:
         return
     now = max(b.bits for b in layer.bundle if b.kind in LAYERS)
     for bits in (now, *widths_below(layer.chip, now)):
-        for way in ways:
-            if way != "real" and (repairs := _MAKERS[way](layer, bits)) is not None:
-                yield repairs
+        narrow = with_bits(layer.bundle, bits)
+        if layer.fits(narrow):
+            if "bits" in ways:
+                yield _repairs(layer, narrow, "bits", _kept(layer, bits))
+        elif target.groups == 1:
+            same = narrow[next(i for i, b in enumerate(layer.bundle) if b is target)]
+            for way in ways:
+                if way in _MAKERS and (repairs := _MAKERS[way](layer, bits, narrow, same)) is not None:
+                    yield repairs
     if "real" in ways:
         node = target.node
         yield (
@@ -265,7 +272,7 @@ def _kept(layer: _Layer, bits: int) -> float:
 
 def _repairs(
     layer: _Layer, changed: Bundle, kind: Way, kept: float, *, price: float = 0.0, besides: Bundle = (), **more: Any
-) -> tuple[Repair, ...]:
+) -> Repairs:
     """Return the repair of the target, and of every other layer of the neuron whose width changes with it.
 
     ``besides`` is what a neuron reads that the repair adds.
@@ -291,44 +298,28 @@ def _repairs(
     return tuple(result)
 
 
-def _by_bits(layer: _Layer, bits: int) -> tuple[Repair, ...] | None:
-    """Return a repair by fewer bits alone; None where that does not make the neuron fit. So do the others below."""
-    changed = with_bits(layer.bundle, bits)
-    return _repairs(layer, changed, "bits", _kept(layer, bits)) if layer.fits(changed) else None
-
-
-def _by_groups(layer: _Layer, bits: int) -> tuple[Repair, ...] | None:
-    narrow = with_bits(layer.bundle, bits)
-    if layer.fits(narrow) or layer.target.groups > 1 or not isinstance(layer.target.node, Convolution):
-        return None
-    target = _same(layer, narrow)
-    groups = fewest_groups(narrow, target, layer.fits)
+def _by_groups(layer: _Layer, bits: int, narrow: Bundle, target: Branch) -> Repairs | None:
+    """Return the repair by groups of a bundle of narrower weights that does not fit, or None. So do the next two."""
+    groups = fewest_groups(narrow, target, layer.fits) if isinstance(target.node, Convolution) else None
     if groups is None:
         return None
-    return _repairs(layer, with_groups(narrow, target, groups), "groups", _kept(layer, bits) / groups)
+    return _repairs(layer, with_change(narrow, target, groups=groups), "groups", _kept(layer, bits) / groups)
 
 
-def _by_pruning(layer: _Layer, bits: int) -> tuple[Repair, ...] | None:
-    narrow = with_bits(layer.bundle, bits)
-    if layer.fits(narrow) or layer.target.groups > 1 or layer.target.kind == "linear":
-        return None
-    target = _same(layer, narrow)
-    inputs = most_inputs(narrow, target, layer.fits)
+def _by_pruning(layer: _Layer, bits: int, narrow: Bundle, target: Branch) -> Repairs | None:
+    inputs = most_inputs(narrow, target, layer.fits) if target.kind != "linear" else None
     if inputs is None:
         return None
     # What pruning loses: the energy of the channels that go, and the features themselves.
     energy = layer.energy()
     keep = np.sort(np.argsort(-energy, kind="stable")[:inputs])
     kept = _kept(layer, bits) * float(energy[keep].sum()) * inputs / target.inputs
-    return _repairs(layer, with_inputs(narrow, target, inputs), "prune", kept, keep=tuple(map(int, keep)))
+    changed = with_change(narrow, target, inputs=inputs)
+    return _repairs(layer, changed, "prune", kept, keep=tuple(map(int, keep)))
 
 
-def _by_splitting(layer: _Layer, bits: int) -> tuple[Repair, ...] | None:
+def _by_splitting(layer: _Layer, bits: int, narrow: Bundle, target: Branch) -> Repairs | None:
     """Share the input channels out to neurons of their own; the neuron reads two of these for every part."""
-    narrow = with_bits(layer.bundle, bits)
-    if layer.fits(narrow) or layer.target.groups > 1:
-        return None
-    target = _same(layer, narrow)
     # A linear layer becomes a convolution over one place, so that the rules for convolutions hold for it.
     part = replace(target, kind="convolution" if target.kind == "linear" else target.kind)
     inputs = most_inputs((part,), part, layer.fits)
@@ -337,11 +328,10 @@ def _by_splitting(layer: _Layer, bits: int) -> tuple[Repair, ...] | None:
     parts = math.ceil(target.inputs / inputs)
     part = replace(part, inputs=math.ceil(target.inputs / parts))
     # The neuron itself then reads two neurons for every part, one for each sign.
-    added = replace(
-        target, kind="convolution", taps=1, inputs=2 * parts * target.outputs, groups=target.outputs, kernel=1,
+    changed = with_change(
+        narrow, target, kind="convolution", taps=1, inputs=2 * parts * target.outputs, groups=target.outputs, kernel=1,
         stride=1, dilation=1, padding=0, merged=(),
     )  # fmt: skip
-    changed = tuple(added if b is target else b for b in narrow)
     if parts < 2 or not layer.fits(changed):
         return None
     price = layer.neuron_price * 2 * parts
@@ -350,13 +340,7 @@ def _by_splitting(layer: _Layer, bits: int) -> tuple[Repair, ...] | None:
                     neurons=neurons)  # fmt: skip
 
 
-def _same(layer: _Layer, changed: Bundle) -> Branch:
-    """Return the target as it is in a changed bundle."""
-    return changed[next(i for i, b in enumerate(layer.bundle) if b is layer.target)]
-
-
-_MAKERS: dict[str, Callable[[_Layer, int], tuple[Repair, ...] | None]] = {
-    "bits": _by_bits,
+_MAKERS: dict[str, Callable[[_Layer, int, Bundle, Branch], Repairs | None]] = {
     "groups": _by_groups,
     "prune": _by_pruning,
     "split": _by_splitting,
