@@ -1,7 +1,7 @@
 """The quantized ReLU as one differentiable call, alone or after a batch norm: one pass over memory each way.
 
 Values and their gradient equal those of :func:`bitspike.ops.activation.quant_relu` bit for bit in float32; the clip's
-gradient is summed in double precision. The input is kept, and the codes are computed again on the way back.
+gradient is summed in double precision. The input is kept, and the backward pass computes the codes again.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class _QuantStruct(Structure):
 
 
 class ClipFloorStruct(Structure):
-    """What :mod:`bitspike.kernels.clip_floor` hands over; ``struct ClipFloor`` of activation.cpp, field by field."""
+    """The numbers of :mod:`bitspike.kernels.clip_floor`; ``struct ClipFloor`` of activation.cpp, field by field."""
 
     _fields_ = (("clips", c_void_p), *[(name, c_float) for name in ("clip", "steps", "shift", "low", "high")])
 

@@ -1,7 +1,7 @@
 """The clip-floor-shift activation as one differentiable call on the CPU: one pass over memory each way.
 
 Values and their gradient equal those of the plain form in :mod:`bitspike.nn.clip_floor_shift` bit for bit; the gradient
-of the clip is summed in double precision. The input is kept, and the levels are computed again on the way back.
+of the clip is summed in double precision. The input is kept, and the backward pass computes the levels again.
 """
 
 from __future__ import annotations

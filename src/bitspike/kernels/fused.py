@@ -81,7 +81,7 @@ class _Fused(torch.autograd.Function):
         dx, dresidual, dgain, dshift = at_sum, None, None, None
         if loop.norm is not None:
             assert sums is not None
-            # The gradient of the sum is also the residual's, so the norm may overwrite it only where nobody asks.
+            # The gradient of the sum is the residual's too; only without one may the norm write into its memory.
             if ctx.needs_input_grad[1]:
                 dresidual, dx = at_sum.to(ctx.residual_dtype), like(x)
             dgain, dshift = norms.end(loop.norm, x, at_sum, rows, sums, shape, dx)

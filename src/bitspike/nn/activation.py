@@ -17,6 +17,13 @@ FLOOR = 2.0**-10
 """The smallest clip that is used; see :class:`QuantReLU`."""
 
 
+def clip_in_use(clip: Tensor, floor: float) -> Tensor:
+    """Return ``at_least(clip, floor)``, or the clip itself where its value can be read cheaply and is large enough."""
+    # On a CPU reading one number is cheaper than one more step of autograd, forward and backward.
+    cheap = clip.numel() == 1 and clip.device.type == "cpu" and plain(clip.detach())
+    return clip if cheap and clip.detach().item() >= floor else at_least(clip, floor)
+
+
 class QuantReLU(nn.Module):
     """ReLU clipped at a learned value and rounded to ``2**bits`` levels, with a straight-through gradient.
 
@@ -65,7 +72,7 @@ class QuantReLU(nn.Module):
         if not x.is_floating_point():
             raise ConstraintError(f"QuantReLU got {x.dtype}: floating values are needed", fix="x.float()")
         fused = self.fused(x)
-        return quant_relu(x, self._clip(), self.levels) if fused is None else fused
+        return quant_relu(x, clip_in_use(self.clip, FLOOR), self.levels) if fused is None else fused
 
     def fused(self, x: Tensor, **more: Any) -> Tensor | None:
         """Run in one pass over memory where there is a kernel for it, or return None.
@@ -74,14 +81,12 @@ class QuantReLU(nn.Module):
             x: [N, C, ...].
             more: ``norm`` and ``residual``; ``norm(x) + residual`` is then read. See ``kernels.fused_quant_relu``.
         """
-        # A compiler is not to follow the way to the libraries.
-        return None if torch.compiler.is_compiling() else fused_quant_relu(x, self._clip(), self.levels, **more)
-
-    def _clip(self) -> Tensor:
-        clip: Tensor = self.clip
-        # Looking is cheap on a CPU, and spares small layers a step there and back.
-        looks = clip.device.type == "cpu" and plain(clip.detach())
-        return clip if looks and clip.detach().item() >= FLOOR else at_least(clip, FLOOR)
+        # A compiler cannot follow a call into a native library.
+        return (
+            None
+            if torch.compiler.is_compiling()
+            else fused_quant_relu(x, clip_in_use(self.clip, FLOOR), self.levels, **more)
+        )
 
     def extra_repr(self) -> str:
         return f"bits={self.bits}, clip={float(self.clip.detach()):g}"

@@ -2,10 +2,10 @@
 
     neuron(norm(layer(x)) + residual)
 
-costs three passes and two tensors that nobody else reads. Where there is a kernel for it, the norm hands its numbers to
-the neuron instead of running itself. Which modules there are, their names, their state and what a tracer sees stay as
-they are: only the way through them is another. The plain way, module by module, is taken wherever somebody could tell
-the difference: while tracing or compiling, and where a hook sits on one of the modules that would be passed over.
+costs three passes and two tensors that nothing else reads. Where there is a kernel for it, one pass of the neuron
+normalizes too, with the numbers of the norm. Modules, their names and state, and what a tracer sees stay the same.
+Modules are called one by one wherever the difference could be observed: while tracing or compiling, and where one of
+them has a hook.
 """
 
 from __future__ import annotations

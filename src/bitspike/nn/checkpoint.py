@@ -1,4 +1,4 @@
-"""Train with less memory: spikes as bits, and layers that run again on the way back instead of being kept."""
+"""Train with less memory: spikes are kept as bits, and the backward pass runs layers again instead of keeping them."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def checkpoint_layers(model: M, *, recompute: bool = True, on: bool = True) -> M
     """Let a model keep less for its backward pass, from now on; return the model.
 
     What training keeps grows with T: of every neuron its current and its spikes at every step. Spikes are then kept as
-    bits, a sixteenth of bfloat16. With ``recompute`` a layer and its neuron keep nothing but their input and run again
-    on the way back, which costs about a third of the time of a step; it pays in deep networks of layers alike, less
-    where one layer is the largest by far. Results are the same: batch norms take their statistics over batch and time
-    as ever, and move them once; torch's random numbers are drawn again alike. A layer whose weights vary at random is
-    not run again.
+    bits, a sixteenth of bfloat16. With ``recompute`` a layer and its neuron keep nothing but their input, and the
+    backward pass runs them again, which costs about a third of the time of a step. It saves most in deep networks of
+    layers of one size, less where one layer is the largest by far. Results are the same: batch norms take their
+    statistics over batch and time and update the running ones once, and torch draws the same random numbers again. A
+    layer whose weights vary at random is not run again.
 
     Reaches the chains of a model: those of bitspike's models, and any ``nn.Sequential`` after :func:`bitspike.nn.fuse`.
 

@@ -21,8 +21,10 @@ from torch import Tensor, nn
 
 from bitspike.errors import ConstraintError
 from bitspike.kernels.clip_floor import fused_clip_floor_shift
+from bitspike.nn.activation import clip_in_use
 from bitspike.nn.layers import plain
 from bitspike.ops.activation import at_least
+from bitspike.ops.precision import single
 
 SMALLEST = 2.0**-20
 """The smallest clip that is used; see :class:`ClipFloorShift`."""
@@ -31,7 +33,7 @@ SMALLEST = 2.0**-20
 class _ClipFloorShift(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, clip: Tensor, steps: int, shift: float) -> Tensor:
-        wide, top = _wide(x), _along(clip, x)
+        wide, top = single(x), _along(clip, x)
         y = _levels(wide, top, steps, shift)
         # The layer after this one keeps y anyway, but a rounded y would spoil the small difference y - x.
         ctx.save_for_backward(x, clip, y if wide is x else None)
@@ -43,7 +45,7 @@ class _ClipFloorShift(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         x, clip, y = ctx.saved_tensors
         steps, shift = ctx.steps, ctx.shift
-        g, wide, top = _wide(grads[0]), _wide(x), _along(clip, x)
+        g, wide, top = single(grads[0]), single(x), _along(clip, x)
         dx = _inside(g, wide, top, -shift / steps, 1 - shift / steps)
         dclip = None
         if ctx.needs_input_grad[1]:
@@ -54,10 +56,6 @@ class _ClipFloorShift(torch.autograd.Function):
             whole = parts.sum(others) if clip.dim() == 1 and clip.numel() > 1 else parts.sum().reshape(clip.shape)
             dclip = (whole / clip).to(clip.dtype)
         return dx.to(x.dtype) if ctx.needs_input_grad[0] else None, dclip, None, None
-
-
-def _wide(x: Tensor) -> Tensor:
-    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
 def _along(clip: Tensor, x: Tensor) -> Tensor:
@@ -97,7 +95,7 @@ def clip_floor_shift(x: Tensor, clip: Tensor, steps: int, shift: float = 0.5) ->
         >>> clip_floor_shift(torch.tensor([-1.0, 0.5, 1.2, 9.0]), torch.tensor(3.0), 3).tolist()
         [0.0, 1.0, 1.0, 3.0]
     """
-    # Tracers and compilers are not to follow the way to the libraries.
+    # Tracers and compilers cannot follow a call into a native library.
     fused = fused_clip_floor_shift(x, clip, steps, shift) if plain(x) else None
     return cast(Tensor, _ClipFloorShift.apply(x, clip, steps, shift)) if fused is None else fused
 
@@ -159,13 +157,7 @@ class ClipFloorShift(nn.Module):
                 f"ClipFloorShift has {channels} clips and got {list(x.shape)}: needed is [N, C, ...]",
                 fix="one clip for all channels, or one for each channel of the layer before it",
             )
-        return clip_floor_shift(x, self._clip(), self.steps, self.shift)
-
-    def _clip(self) -> Tensor:
-        clip: Tensor = self.clip
-        # Looking is cheap on a CPU, and spares small layers a step there and back.
-        looks = clip.numel() == 1 and clip.device.type == "cpu" and plain(clip.detach())
-        return clip if looks and clip.detach().item() >= SMALLEST else self.threshold()
+        return clip_floor_shift(x, clip_in_use(self.clip, SMALLEST), self.steps, self.shift)
 
     def extra_repr(self) -> str:
         clip = self.clip.detach()

@@ -121,7 +121,7 @@ class Burst(nn.Module):
 
 
 class Codes(nn.Module):
-    """Put real inputs on an integer grid and hand the codes on: ``clip(round(x / scale), low, high)`` as whole floats.
+    """Put real inputs on an integer grid and return the codes: ``clip(round(x / scale), low, high)`` as whole floats.
 
     Integers, such as bytes, are refused where the grid holds real values.
     :func:`bitspike.nn.entering.counted_inputs` counts what is clipped.

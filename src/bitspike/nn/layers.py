@@ -1,4 +1,4 @@
-"""Call torch's own layers, by a faster way to the same result where there is one and nobody could tell."""
+"""Call torch's own layers, by a faster computation of the same result where nothing could observe the difference."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _HOOKS_OF_ALL = (
 
 
 def bare(*modules: nn.Module) -> bool:
-    """Tell whether nothing listens to the calls of these modules and none has a forward put in by hand."""
+    """Tell whether no hook listens to the calls of these modules and none has a forward set on the instance."""
     # Asked by name, as torch's own question "is there any" is younger than the oldest torch that is supported.
     heard = any(getattr(torch_module, name) for name in _HOOKS_OF_ALL)
     return not heard and not any(
@@ -63,7 +63,7 @@ def bare(*modules: nn.Module) -> bool:
 
 
 def takes_pixels_first(layer: nn.Conv2d, x: Tensor) -> bool:
-    """Tell whether ``layer(x)`` is to be computed by the detour of :mod:`bitspike.ops.pixels_first`."""
+    """Tell whether ``layer(x)`` is to be computed by :mod:`bitspike.ops.pixels_first`."""
     return layer.padding_mode == "zeros" and pixels_first.concerns(x, layer.kernel_size, layer.stride, layer.padding)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
+
+from bitspike.ops.precision import single
 
 
 class RateReadout(nn.Module):
@@ -16,7 +17,7 @@ class RateReadout(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         # In half precision a sum over time would lose counts; the logits are few, so they are kept wide.
-        return (x.float() if x.dtype in (torch.bfloat16, torch.float16) else x).mean(0)
+        return single(x).mean(0)
 
 
 class SumReadout(nn.Module):
@@ -28,4 +29,4 @@ class SumReadout(nn.Module):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        return (x.float() if x.dtype in (torch.bfloat16, torch.float16) else x).sum(0)
+        return single(x).sum(0)

@@ -30,17 +30,17 @@ def given_back(x: Tensor | Bits) -> Tensor:
 def spikes_as_bits() -> AbstractContextManager[object]:
     """Make what is saved for the backward pass one bit per element where it is spikes, for the length of a block.
 
-    Where somebody else looks after saved tensors already (moves them to the host, checkpoints the whole model), they
+    Where other hooks for saved tensors are active (they move tensors to the host, or checkpoint the whole model), all
     stay as they are.
     """
-    return nullcontext() if _others_look_after() else torch.autograd.graph.saved_tensors_hooks(kept, given_back)
+    return nullcontext() if _has_other_hooks() else torch.autograd.graph.saved_tensors_hooks(kept, given_back)
 
 
-def _others_look_after() -> bool:
+def _has_other_hooks() -> bool:
     ask = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
     if ask is not None:
         return ask(False) is not None
-    # The oldest torch that is supported cannot be asked, but it takes no second hooks for what is looked after already.
+    # The oldest torch that is supported cannot be asked, but it refuses second hooks on a tensor that has some.
     with torch.enable_grad():
         product: Any = torch.ones(0, requires_grad=True) * torch.ones(0)
     try:

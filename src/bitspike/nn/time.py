@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from bitspike.nn.layers import call, plain
 from bitspike.nn.norms.base import NORMS
+from bitspike.ops.precision import single
 
 
 class TimeDistributed(nn.Sequential):
@@ -54,7 +55,7 @@ class _Repeated(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         first, *others = grads[0].unbind(0)
         # Half precision is rounded once, at the end.
-        total = first.float() if first.dtype in (torch.bfloat16, torch.float16) else first
+        total = single(first)
         for other in others:
             total = total + other if total is first else total.add_(other)
         return total.to(first.dtype), None

@@ -26,7 +26,7 @@ class Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Tell whether a module is one node of the graph."""
         plain = m.__module__.startswith("torch.nn") and not isinstance(m, nn.Sequential)
-        # A layer whose weight has a path is of a class made on the fly; it still is the layer.
+        # torch gives a layer with a parametrized weight a class of its own; it still is the layer.
         layer = isinstance(m, nn.modules.conv._ConvNd | nn.Linear)
         return plain or layer or isinstance(m, LEAVES)
 
@@ -68,8 +68,8 @@ def trace(model: nn.Module) -> fx.Graph:
     try:
         return Tracer().trace(model)
     except (fx.proxy.TraceError, TypeError, RuntimeError, ValueError, NameError, AttributeError) as error:
-        if (told := time_in_forward(model, error, converts=False)) is not None:
-            raise LoweringError(f"{type(model).__name__} cannot be followed: {told[0]}", fix=told[1]) from error
+        if (reason := time_in_forward(model, error, converts=False)) is not None:
+            raise LoweringError(f"{type(model).__name__} cannot be followed: {reason[0]}", fix=reason[1]) from error
         raise LoweringError(
             f"{type(model).__name__} cannot be followed: {error}",
             fix="keep branches on tensors out of forward, or move them before or after the network",

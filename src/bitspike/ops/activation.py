@@ -17,19 +17,21 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from bitspike.ops.precision import single
+
 
 class _QuantReLU(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, clip: Tensor, levels: int) -> Tensor:
         ctx.save_for_backward(x, clip)
         ctx.levels = levels
-        return _share(_wide(x), clip, levels).mul_(clip).to(x.dtype)
+        return _share(single(x), clip, levels).mul_(clip).to(x.dtype)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        (x, clip), g = ctx.saved_tensors, _wide(grads[0])
-        wide = _wide(x)
+        (x, clip), g = ctx.saved_tensors, single(grads[0])
+        wide = single(x)
         dx = dclip = None
         if ctx.needs_input_grad[0]:
             dx = (g * ((wide > 0) & (wide <= clip))).to(x.dtype)
@@ -39,10 +41,6 @@ class _QuantReLU(torch.autograd.Function):
             share -= torch.where(wide > clip, 0.0, wide.relu() / clip)
             dclip = (g * share).sum().to(clip.dtype)
         return dx, dclip, None
-
-
-def _wide(x: Tensor) -> Tensor:
-    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
 def _share(x: Tensor, clip: Tensor, levels: int) -> Tensor:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from bitspike.ops.precision import single
+
 
 def bernoulli(x: Tensor, steps: int, *, divisor: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
     """Draw signed Bernoulli spikes whose rate is the magnitude: P(spike) = min(|x| / divisor, 1), amplitude sign(x).
@@ -48,7 +50,7 @@ def even_rate(x: Tensor, steps: int) -> Tensor:
         [0.0, 1.0, 0.0, 1.0]
     """
     # Counts need at least single precision: bfloat16 holds whole numbers up to 256 only, and n * t soon lies above.
-    wide = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+    wide = single(x)
     n = torch.round(wide.clamp(0, 1) * steps)
     t = torch.arange(steps + 1, device=x.device, dtype=wide.dtype).view(-1, *[1] * x.dim())
     return torch.diff(torch.floor(n * t / steps), dim=0).to(x.dtype)

@@ -82,7 +82,7 @@ def holds_whole_numbers(grid: Grid) -> bool:
 
 
 def need_numbers(x: Tensor, grid: Grid) -> None:
-    """Refuse integers for a grid of real values: nobody can tell whether bytes are codes or values.
+    """Refuse integers for a grid of real values: bytes could be codes or values.
 
     Raises:
         ConstraintError: names the type, the grid and the way out.

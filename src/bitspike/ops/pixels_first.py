@@ -26,7 +26,7 @@ LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 
 @functools.cache
 def needed() -> bool:
-    """Tell whether torch's convolutions need the detour here; asked once in a process, as oneDNN does."""
+    """Tell whether this processor needs them computed this way; asked once in a process, as oneDNN does."""
     limit = next((os.environ[name] for name in LIMITS if os.environ.get(name)), "")
     return at_risk(platform.machine(), avx512=bool(getattr(torch.cpu, "_is_avx512_supported", bool)()), limit=limit)
 
@@ -50,7 +50,7 @@ def at_risk(machine: str, *, avx512: bool, limit: str = "") -> bool:
 
 
 def concerns(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...], padding: object) -> bool:
-    """Tell whether this convolution takes the detour: a 1x1 kernel with a stride, in fp32 on the CPU, not padded.
+    """Tell whether this convolution is computed this way: a 1x1 kernel with a stride, in fp32 on the CPU, not padded.
 
     Args:
         x: [N, C, H, W], or [C, H, W].

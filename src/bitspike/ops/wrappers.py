@@ -1,4 +1,4 @@
-"""What training puts around a network: torch.compile, data parallelism, averaged weights. One place takes it off.
+"""Take off what training puts around a network: torch.compile, data parallelism, averaged weights.
 
 A wrapper computes what the network inside computes, so that the network inside can take its place. Sharded networks
 are the exception: no process holds their weights.

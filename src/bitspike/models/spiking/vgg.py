@@ -50,7 +50,7 @@ def vgg9(
     """Build VGG9: conv 64, 64, pool, 128, 128, pool, 256, 256, 256, pool, linear 1024, linear K.
 
     Convolutions are 3x3 with padding 1. No layer has a bias. A norm and a neuron stand after every layer but the last,
-    whose currents are the logits. Pools take spikes and hand on their means.
+    whose currents are the logits. Pools average spikes.
 
     Args, with those of :mod:`bitspike.models.spiking`:
         image_size: multiples of 8.

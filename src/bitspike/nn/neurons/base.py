@@ -20,6 +20,7 @@ from bitspike.kernels import fused_neuron
 from bitspike.nn.declared import still_holds
 from bitspike.ops.dynamics import Law, Rule, State, rest, step
 from bitspike.ops.grids import Fire, Leak, Reset
+from bitspike.ops.precision import single
 from bitspike.ops.surrogate import ArcTan, Surrogate
 
 Observer = Callable[[Tensor, Tensor], None]
@@ -164,7 +165,7 @@ class Neuron(nn.Module):
         """
         threshold = self._check(x, state).threshold
         # The membrane is kept in at least single precision: half-precision sums would decide spikes by rounding.
-        wide = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+        wide = single(x)
         if isinstance(threshold, Tensor):
             threshold = threshold.to(wide.dtype).view(-1, *[1] * (x.dim() - 3))
         if state is None:
@@ -178,7 +179,7 @@ class Neuron(nn.Module):
         return torch.stack(spikes), state
 
     def _check(self, x: Tensor, state: State | None) -> Law:
-        """Refuse what would broadcast into something else in silence; return the law."""
+        """Refuse shapes that would silently broadcast to another shape; return the law."""
         name, law = type(self).__name__, self.law()
         if not x.is_floating_point():
             raise ConstraintError(f"{name} got {x.dtype}: floating currents are needed", fix="x.float()")

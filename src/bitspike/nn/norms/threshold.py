@@ -40,7 +40,7 @@ class ThresholdBatchNorm(AffineNorm):
         self, channels: int, threshold: float = 1.0, alpha: float = 1.0, *, eps: float = 1e-5, momentum: float = 0.1
     ) -> None:
         super().__init__(channels)
-        value: Any = threshold  # models hand on what a neuron has
+        value: Any = threshold  # a model passes the threshold of its neuron, of whatever type
         if isinstance(value, Tensor):
             raise ConstraintError(
                 "ThresholdBatchNorm takes one threshold, the neuron has one per channel",

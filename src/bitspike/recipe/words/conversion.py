@@ -51,7 +51,7 @@ Rules = Annotated[
 
 
 class Conversion(Value):
-    """What ``bs.convert`` is told; null leaves a choice to it. Patterns are over the network's module names.
+    """The options of ``bs.convert``; null leaves a choice to it. Patterns are over the network's module names.
 
     ``correct: auto`` leaves the corrections to it, ``correct: null`` makes none.
     """

@@ -85,7 +85,7 @@ Clip = Annotated[ClipNorm | ClipValue, Field(discriminator="kind")]
 
 
 class Training(Value):
-    """What ``bs.fit`` is told. The batch is that of all processes together."""
+    """The arguments of ``bs.fit``. The batch is that of all processes together."""
 
     epochs: PositiveInt
     batch_size: PositiveInt

@@ -158,7 +158,7 @@ Scheme = Annotated[
 
 
 class Weights(Value):
-    """What ``bs.attach`` is told; patterns are over the names of the model's layers, as in file names."""
+    """The arguments of ``bs.attach``; patterns are over the names of the model's layers, as in file names."""
 
     quantize: Scheme
     bias: Scheme | None = None
