@@ -31,8 +31,9 @@ def true_classes(outputs: Any, labels: Any) -> Tensor | None:
     whole = not labels.is_floating_point() and labels.dtype != torch.bool and not labels.is_complex()
     # On an accelerator a look at the labels would wait for every batch.
     looks = whole and labels.shape == outputs.shape[:1]
-    if looks and labels.device.type == "cpu" and len(labels) and not _in_range(outputs, labels):
-        return None
+    if looks and labels.device.type == "cpu" and len(labels):
+        low, high = labels.aminmax()
+        looks = bool(low >= 0 and high < outputs.shape[1])
     return labels.long() if looks else None
 
 
@@ -74,8 +75,3 @@ def need_classes(outputs: Any, labels: Any) -> None:
         f"labels run from {low} to {high}, the model has {classes} classes",
         fix=f"build the model with num_classes={high + 1}, and number the labels from 0",
     )
-
-
-def _in_range(outputs: Tensor, labels: Tensor) -> bool:
-    low, high = (int(v) for v in labels.aminmax())
-    return low >= 0 and high < outputs.shape[1]

@@ -123,7 +123,7 @@ def fit(
             _epoch(wrapped, model, train_loader, epoch, stepper, set_rate, loss, clip_gradient, workers, tally)
             after_epoch(model)
             workers.average_buffers(model)
-            train = tally.over(workers.add_up)
+            train_loss, train_right = tally.over(workers.add_up)
             result = None
             if validation is not None:
                 result = measure(model, validation, loss=loss, seed=seed, add_up=workers.add_up, task=task)
@@ -131,8 +131,8 @@ def fit(
                 epoch=epoch + 1,
                 seconds=time.perf_counter() - start,
                 learning_rate=set_rate.rate,
-                train_loss=train.loss,
-                train_accuracy=train.right,
+                train_loss=train_loss,
+                train_accuracy=train_right,
                 validation_loss=None if result is None else result.loss,
                 validation_accuracy=None if result is None else result.score,
             )

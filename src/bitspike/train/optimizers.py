@@ -134,13 +134,16 @@ Optimizer = SGD | AdamW
 
 
 @dataclass(frozen=True)
-class ClipNorm:
-    """Scale all gradients down together where their joint Euclidean norm is above ``limit``."""
-
+class _Limited:
     limit: float
 
     def __post_init__(self) -> None:
         _need(self, self.limit > 0, "limit must be above 0", "limit=1.0")
+
+
+@dataclass(frozen=True)
+class ClipNorm(_Limited):
+    """Scale all gradients down together where their joint Euclidean norm is above ``limit``."""
 
     def apply(self, parameters: Iterable[nn.Parameter]) -> None:
         """Clip the gradients in place."""
@@ -148,13 +151,8 @@ class ClipNorm:
 
 
 @dataclass(frozen=True)
-class ClipValue:
+class ClipValue(_Limited):
     """Limit every element of every gradient to [-limit, limit]."""
-
-    limit: float
-
-    def __post_init__(self) -> None:
-        _need(self, self.limit > 0, "limit must be above 0", "limit=1.0")
 
     def apply(self, parameters: Iterable[nn.Parameter]) -> None:
         """Clip the gradients in place."""

@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from bitspike.errors import RunError
-from bitspike.tasks.task import Task, judged
+from bitspike.tasks.task import AddUp, Task, judged
 from bitspike.train.observe import BatchRecord, Observer
 
 _READ_EVERY = 16
-
-
-class Means(NamedTuple):
-    """Means over the samples of an epoch."""
-
-    loss: float
-    right: float | None
 
 
 @dataclass
@@ -92,10 +84,10 @@ class Tally:
             )
         )
 
-    def over(self, add_up: Callable[[Tensor], Tensor]) -> Means:
-        """Return the means over the samples of all processes; ``add_up`` sums a tensor over them."""
+    def over(self, add_up: AddUp) -> tuple[float, float | None]:
+        """Return loss and share of right answers over the samples of all processes."""
         loss, right, samples = add_up(torch.tensor([self.loss, self.right, float(self.samples)]).double()).tolist()
-        return Means(loss / samples, _share(right, samples))
+        return loss / samples, _share(right, samples)
 
 
 def _share(right: float, samples: float) -> float | None:

@@ -34,6 +34,16 @@ def join(parts: Iterable[Html], between: str = "\n") -> Html:
     return Html(between.join(parts))
 
 
+def code(name: object) -> Html:
+    """Set a name of the program, such as that of a layer, as code."""
+    return html("<code>{name}</code>", name=name)
+
+
+def plot(svg: str, caption: str) -> Html:
+    """Put a drawing into the page with a line below it."""
+    return html('<figure class="plot">{svg}<figcaption>{caption}</figcaption></figure>', svg=Html(svg), caption=caption)
+
+
 def table(head: Iterable[object], rows: Iterable[Iterable[object]], *, numbers: Iterable[int] = ()) -> Html:
     """Write a table; ``numbers`` are the columns that are set flush right.
 

@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from bitspike.analysis.drawing.markup import Html, html, join, section, table
+from bitspike.analysis.drawing.markup import Html, code, html, join, plot, section, table
 from bitspike.analysis.drawing.page import page
 from bitspike.analysis.drawing.words import count, percent
 from bitspike.analysis.ledger import plots as ledger_plots
@@ -79,7 +79,14 @@ def render(ledger: Account, whole: Sequence[Figure], layers: dict[str, list[Figu
         _header(ledger),
         _answer(ledger),
         _advice(ledger),
-        section("Where the gap comes from", html("{p}{f}", p=_layers(ledger), f=_figures(whole, "pair"))),
+        section(
+            "Where the gap comes from",
+            html(
+                "{p}{f}",
+                p=_parts_table(ledger, [(layer.id, layer.cumulative) for layer in ledger.layers]),
+                f=_figures(whole, "pair"),
+            ),
+        ),
         _accuracy(ledger),
         _local(ledger),
         _each(layers),
@@ -140,15 +147,11 @@ def _call(option: str) -> str:
     return option if option.startswith("bs.") else f"bs.convert(..., {option})"
 
 
-def _layers(ledger: Account) -> Html:
-    return _parts_table(ledger, [(layer.id, layer.cumulative) for layer in ledger.layers])
-
-
 def _parts_table(ledger: Account, gaps: Sequence[tuple[str, Gap]]) -> Html:
     terms = [t for t in ledger.terms if any(gap[t].rms for _, gap in gaps)]
     rows = [
         (
-            html("<code>{n}</code>", n=id),
+            code(id),
             percent(gap.rms),
             *(_signed(gap[t].part) for t in terms),
             f"{gap.cosine:.4f}",
@@ -175,9 +178,9 @@ def _accuracy(ledger: Account) -> Html | None:
 def _local(ledger: Account) -> Html:
     rows = [
         (
-            html("<code>{n}</code>", n=layer.id), layer.kind, percent(layer.local.rms), _percent(layer.clipped),
-            _percent(layer.rate), _percent(layer.silent), _percent(layer.saturated), _percent(layer.over),
-            _percent(layer.under), "n/a" if layer.largest is None else str(layer.largest),
+            code(layer.id), layer.kind, percent(layer.local.rms), percent(layer.clipped),
+            percent(layer.rate), percent(layer.silent), percent(layer.saturated), percent(layer.over),
+            percent(layer.under), "n/a" if layer.largest is None else str(layer.largest),
         )
         for layer in ledger.layers
     ]  # fmt: skip
@@ -199,10 +202,6 @@ def _signed(part: float) -> str:
     return f"{100 * part:.2f}".replace("-0.00", "0.00")
 
 
-def _percent(value: float | None) -> str:
-    return "n/a" if value is None else percent(value)
-
-
 def _each(layers: dict[str, list[Figure]]) -> Html | None:
     shown = [figure for figures in layers.values() for figure in figures]
     if not shown:
@@ -214,10 +213,4 @@ def _each(layers: dict[str, list[Figure]]) -> Html | None:
 
 
 def _figures(figures: Sequence[Figure], kind: str) -> Html:
-    drawn = [
-        html(
-            '<figure class="plot">{svg}<figcaption>{caption}</figcaption></figure>', svg=Html(f.svg), caption=f.caption
-        )
-        for f in figures
-    ]
-    return html('<div class="{kind}">{f}</div>', kind=kind, f=join(drawn))
+    return html('<div class="{kind}">{f}</div>', kind=kind, f=join(plot(f.svg, f.caption) for f in figures))

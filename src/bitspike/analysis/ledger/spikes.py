@@ -49,29 +49,24 @@ class Firing:
         chances: samples times steps times neurons.
         fired: by neuron, at how many samples and steps it fired, [F].
         possible: samples times steps.
-        over, under: how many counts are above, and below, what formula (*) says for the same charge; None where the
-            formula does not apply.
-        largest: the largest difference to (*).
+        off: how many counts are above, and how many below, what formula (*) says for the same charge, and the largest
+            difference; None where the formula does not apply.
     """
 
     spikes: float
     chances: int
     fired: Tensor
     possible: int
-    over: int | None
-    under: int | None
-    largest: int | None
+    off: tuple[int, int, int] | None
 
     def __add__(self, other: Firing) -> Firing:
-        none = self.over is None
+        ours, theirs = self.off, other.off
         return Firing(
             self.spikes + other.spikes,
             self.chances + other.chances,
             self.fired + other.fired,
             self.possible + other.possible,
-            None if none else cast(int, self.over) + cast(int, other.over),
-            None if none else cast(int, self.under) + cast(int, other.under),
-            None if none else max(cast(int, self.largest), cast(int, other.largest)),
+            None if not (ours and theirs) else (ours[0] + theirs[0], ours[1] + theirs[1], max(ours[2], theirs[2])),
         )
 
 
@@ -227,22 +222,21 @@ def firing(neuron: Neuron, current: Tensor, spikes: Tensor) -> Firing:
     Example:
         >>> from bitspike.nn import IF
         >>> neuron, late = IF(1.0), torch.tensor([[1.0], [1.0], [-1.0]])
-        >>> found = firing(neuron, late, neuron(late))
-        >>> found.over, found.under, found.largest
+        >>> firing(neuron, late, neuron(late)).off
         (1, 0, 1)
     """
     steps, samples = spikes.shape[:2]
     fired = (spikes != 0).reshape(steps * samples, -1).sum(0)
-    over = under = largest = None
+    off = None
     if neuron.rule.reset == "soft":
         # Formula (*) for the charge that came in all T steps, in double precision: its counts are exact.
         threshold, start = _doubles(neuron.threshold, spikes), _doubles(neuron.initial, spikes)
         share = (current.sum(0, dtype=torch.float64) + start.to(current.device)) / threshold.to(current.device)
         wanted = (share.floor() if neuron.rule.fire == "ge" else share.ceil() - 1).clamp(0, steps)
-        off = spikes.sum(0, dtype=torch.float64) - wanted
-        over, under, largest = int((off > 0).sum()), int((off < 0).sum()), int(off.abs().max())
+        more = spikes.sum(0, dtype=torch.float64) - wanted
+        off = int((more > 0).sum()), int((more < 0).sum()), int(more.abs().max())
     size = float(spikes.abs().sum(dtype=torch.float64))
-    return Firing(size, spikes.numel(), fired.cpu(), steps * samples, over, under, largest)
+    return Firing(size, spikes.numel(), fired.cpu(), steps * samples, off)
 
 
 def limited(neuron: Neuron, current: Tensor, limits: Limits) -> Tensor:

@@ -264,14 +264,14 @@ class Study:
         if fired is None:
             return errors
         counts = fired.possible // self.conversion.settings.steps * len(fired.fired)
-        over, under = (None if v is None else v / counts for v in (fired.over, fired.under))
+        over, under, largest = (None, None, None) if fired.off is None else fired.off
         return replace(
             errors,
             clipped=self.clipped[id] / errors.elements,
-            differs=None if over is None or under is None else over + under,
-            over=over,
-            under=under,
-            largest=fired.largest,
+            differs=None if over is None or under is None else over / counts + under / counts,
+            over=None if over is None else over / counts,
+            under=None if under is None else under / counts,
+            largest=largest,
             rate=fired.spikes / fired.chances,
             silent=float((fired.fired == 0).double().mean()),
             saturated=float((fired.fired == fired.possible).double().mean()),

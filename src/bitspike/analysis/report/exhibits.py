@@ -9,27 +9,26 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bitspike.analysis.drawing import marks, plots
-from bitspike.analysis.drawing.markup import Html, html, join, section, table
+from bitspike.analysis.drawing.markup import Html, code, html, join, plot, section, table
 from bitspike.analysis.drawing.words import count, known, percent, size
 from bitspike.analysis.report.detail import ReportDetail
 from bitspike.analysis.report.facts import Facts, part, rows_of
 from bitspike.tasks.report import Exhibit
 
 Record = Mapping[str, Any]
-_CODE = "<code>{name}</code>"
 
 
 def training(metrics: Sequence[Record], facts: Facts) -> Html | None:
     """Draw the training curves and the metric against time steps."""
     metric = facts.wording.metric
     drawn = [
-        _figure(svg, f"{quantity} while training")
+        plot(svg, f"{quantity} while training")
         for quantity in (metric, "loss")
         if (svg := plots.curves(metrics, quantity)) is not None
     ]
     steps = [value for value in facts.by_step if value is not None]
     if (svg := plots.by_step(facts.by_step, facts.published, metric=metric)) is not None:
-        drawn.append(_figure(svg, f"test {metric} when the network is stopped after so many time steps"))
+        drawn.append(plot(svg, f"test {metric} when the network is stopped after so many time steps"))
         drawn.append(_by_step(facts.by_step, metric))
     single = (
         Html("<p>The network takes a single time step, so there is no curve over steps.</p>")
@@ -48,10 +47,6 @@ def _by_step(values: Sequence[float | None], metric: str) -> Html:
     every = -(-len(values) // 12)
     shown = [(t, percent(value)) for t, value in enumerate(values, 1) if t % every == 0 or t == len(values)]
     return html("<div>{t}</div>", t=table(["time steps", f"test {metric}"], shown, numbers=(1,)))
-
-
-def _figure(svg: str, caption: str) -> Html:
-    return html('<figure class="plot">{svg}<figcaption>{caption}</figcaption></figure>', svg=Html(svg), caption=caption)
 
 
 def raster(detail: ReportDetail) -> Html | None:
@@ -113,7 +108,7 @@ def activity(record: Record) -> Html | None:
 
     rows = [
         (
-            html(_CODE, name=name),
+            code(name),
             marks.meter(known(layer.get("rate")) or 0.0, percent(layer.get("rate"), 1)),
             share(layer, "silent", 0.5),
             share(layer, "saturated", 0.1),
@@ -139,7 +134,7 @@ def weights(record: Record, detail: ReportDetail) -> Html | None:
     histograms = {name: counts for name, counts in detail.code_histograms.items() if counts}
     widths = part(record, "bits")
     if not histograms:
-        rows = [(html(_CODE, name=name), _bits(wide)) for name, wide in widths.items()]
+        rows = [(code(name), _bits(wide)) for name, wide in widths.items()]
         return section("Weights", table(["layer", "width"], rows, numbers=(1,))) if rows else None
 
     def one(name: str, counts: Mapping[int, int]) -> Html:
@@ -211,8 +206,7 @@ def _layers(record: Record) -> Html | None:
     if not widths:
         return None
     rows = [
-        (html(_CODE, name=row.get("layer")), _bits(row.get("accumulator_bits")), _bits(row.get("membrane_bits")))
-        for row in widths
+        (code(row.get("layer")), _bits(row.get("accumulator_bits")), _bits(row.get("membrane_bits"))) for row in widths
     ]
     return table(["layer", "accumulator", "membrane"], rows, numbers=(1, 2))
 

@@ -12,13 +12,12 @@ from typing import Any
 import yaml
 
 from bitspike.analysis.drawing import marks
-from bitspike.analysis.drawing.markup import Html, html, join, section, table
+from bitspike.analysis.drawing.markup import Html, code, html, join, section, table
 from bitspike.analysis.drawing.words import MISSING, against, count, known, percent, points, size, span
 from bitspike.analysis.report.detail import ReportDetail
 from bitspike.analysis.report.facts import Facts, listed, part, rows_of
 
 Record = Mapping[str, Any]
-_CODE = "<code>{name}</code>"
 
 
 def header(record: Record, facts: Facts) -> Html:
@@ -128,7 +127,7 @@ def certificate(record: Record) -> Html:
         )
     first = part(proof, "first_difference")
     names = ("layer", "step", "index", "quantity", "expected", "found")
-    rows = [(name, html(_CODE, name=first[name])) for name in names if name in first]
+    rows = [(name, code(first[name])) for name in names if name in first]
     where = (
         table(["first difference", ""], rows)
         if rows
@@ -192,9 +191,7 @@ def chip(record: Record) -> Html | None:
     if check.get("passed") is True:
         text = html("<p>Every rule of chip <code>{chip}</code> is kept.</p>", chip=check.get("chip"))
         return section("It fits its chip", text, kind="good")
-    rows = [
-        (html(_CODE, name=v.get("path")), str(v.get("code")), str(v.get("found")), str(v.get("rule"))) for v in wrong
-    ]
+    rows = [(code(v.get("path")), str(v.get("code")), str(v.get("found")), str(v.get("rule"))) for v in wrong]
     return section(
         "It does not fit its chip",
         html(
