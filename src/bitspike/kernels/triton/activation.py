@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import importlib
 from types import ModuleType
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from bitspike.kernels.norm import Norm
+from bitspike.kernels.triton.call import Kernels, call
 from bitspike.kernels.triton.launch import dense, like, on
 from bitspike.kernels.triton.neuron import DTYPES, residual_fits
-from bitspike.kernels.triton.norm import Statistics, affine, norm_backward, norm_fits, statistics, update
-from bitspike.kernels.triton.support import attempt, available, give_up
-from bitspike.kernels.triton.trial import close
+from bitspike.kernels.triton.norm import norm_fits
+from bitspike.kernels.triton.support import attempt, available
+from bitspike.kernels.triton.trial import close, trusted
 from bitspike.ops.activation import quant_relu
 
 OPTIONS: dict[str, Any] = {"BLOCK": 1024, "num_warps": 4, "enable_fp_fusion": False}
-
-_passed: set[Any] = set()
 
 
 class _Clip(NamedTuple):
@@ -68,56 +67,12 @@ def fused_quant_relu(
         residual = residual.unsqueeze(0)
         if residual.stride()[1:] != x.stride()[1:]:
             residual = like(x).to(residual.dtype).copy_(residual)
-    call = _Clip(clip.reshape(()), levels, None if norm is None else (clip,) * 3, residual)
-    return attempt(lambda: _run(x, call, norm)) if _has_passed(x, call) else None
-
-
-def _run(x: Tensor, call: _Clip, norm: Norm | None) -> Tensor:
-    seen = None
-    if norm is not None:
-        with torch.no_grad():
-            seen = statistics(x[0], norm)
-    gain, shift = (None, None) if norm is None else norm[:2]
-    out = cast(Tensor, _Fused.apply(x, call.clip, call.residual, gain, shift, call, norm, seen))
-    if norm is not None and seen is not None:
-        update(x[0], norm, seen)
-    return out.squeeze(0)
-
-
-class _Fused(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        clip: Tensor,
-        residual: Tensor | None,
-        gain: Tensor | None,
-        shift: Tensor | None,
-        call: _Clip,
-        norm: Norm | None,
-        seen: Statistics | None,
-    ) -> Tensor:
-        if norm is not None and seen is not None:
-            call = call._replace(affine=affine(norm, seen))
-        ctx.save_for_backward(x, clip, residual, gain, *(call.affine or (None,) * 3), *(seen or (None,) * 3))
-        ctx.levels = call.levels
-        ctx.norm = None if norm is None else norm._replace(gain=None, shift=None)
-        return _forward(x, call)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, clip, residual, gain, mean, scale, shift, *seen = ctx.saved_tensors
-        call = _Clip(clip, ctx.levels, None if mean is None else (mean, scale, shift), residual)
-        # The gradient is owed, whatever has become of Triton since the forward pass.
-        dx, dclip = attempt(lambda: _backward(x, grads[0], call)) or _plain_gradients(x, grads[0], call)
-        dresidual = None if residual is None else dx.to(residual.dtype)
-        dgain = dshift = None
-        if ctx.norm is not None:
-            flat, dgain, dshift = norm_backward(dx[0], x[0], gain, Statistics(*seen), ctx.norm)
-            dx = flat.unsqueeze(0)
-        all_ = (dx, dclip.to(clip.dtype), dresidual, dgain, dshift)
-        return *(g if n else None for g, n in zip(all_, ctx.needs_input_grad, strict=False)), None, None, None
+    clipped = _Clip(clip.reshape(()), levels, None if norm is None else (clip,) * 3, residual)
+    if not _has_passed(x, clipped):
+        return None
+    kernels = Kernels("clip", _forward, _backward, _plain_gradients)
+    out = attempt(lambda: call(x, clipped, norm, kernels))
+    return None if out is None else out.squeeze(0)
 
 
 def _code() -> ModuleType:
@@ -178,20 +133,8 @@ def _plain_gradients(x: Tensor, grad: Tensor, call: _Clip) -> tuple[Tensor, Tens
 
 
 def _has_passed(x: Tensor, call: _Clip) -> bool:
-    """Compare kernels that nobody has used yet with plain torch, as those of the neurons are."""
     residual = None if call.residual is None else call.residual.dtype
-    key = (x.device, x.dtype, residual, call.affine is not None)
-    if key in _passed:
-        return True
-    if x.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
-        return False
-    with torch.inference_mode(False), torch.no_grad():  # the trial differentiates, whatever the caller does
-        faults = attempt(lambda: _faults(x, call))
-    if faults:
-        give_up(f"a Triton kernel gave other {' and '.join(faults)} than plain torch ({', '.join(map(str, key))})")
-    if faults == []:
-        _passed.add(key)
-    return faults == []
+    return trusted((x.device, x.dtype, residual, call.affine is not None), lambda: _faults(x, call))
 
 
 def _faults(x: Tensor, call: _Clip) -> list[str]:

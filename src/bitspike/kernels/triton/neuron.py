@@ -8,14 +8,14 @@ and all statistics stay on the device: nothing waits for it, but the comparison 
 from __future__ import annotations
 
 import math
-from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from bitspike.kernels.norm import Norm
+from bitspike.kernels.triton.call import Kernels, call
 from bitspike.kernels.triton.launch import Loop, dense, like, run_backward, run_forward, surrogate_numbers
-from bitspike.kernels.triton.norm import Statistics, affine, norm_backward, norm_fits, statistics, update
+from bitspike.kernels.triton.norm import norm_fits
 from bitspike.kernels.triton.support import attempt, available
 from bitspike.kernels.triton.trial import passed, plain_gradients
 from bitspike.ops.dynamics import Rule
@@ -81,61 +81,8 @@ def fused_neuron(
         None if norm is None else (x.new_empty(()),) * 3,
         residual,
     )
-    return attempt(lambda: _run(x, loop, norm)) if passed(x, loop) else None
-
-
-def _run(x: Tensor, loop: Loop, norm: Norm | None) -> Tensor:
-    seen = None
-    if norm is not None:
-        with torch.no_grad():
-            seen = statistics(x.flatten(0, 1), norm)
-    gain, shift = (None, None) if norm is None else norm[:2]
-    out = cast(Tensor, _Fused.apply(x, loop.decay, loop.residual, gain, shift, loop, norm, seen))
-    if norm is not None and seen is not None:
-        update(x.flatten(0, 1), norm, seen)  # not before the kernel has run: the plain path would do it again
-    return out
-
-
-class _Fused(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        decay: Tensor | float | None,
-        residual: Tensor | None,
-        gain: Tensor | None,
-        shift: Tensor | None,
-        loop: Loop,
-        norm: Norm | None,
-        seen: Statistics | None,
-    ) -> Tensor:
-        if norm is not None and seen is not None:
-            loop = loop._replace(affine=affine(norm, seen))
-        learned = decay if isinstance(decay, Tensor) else None
-        ctx.save_for_backward(x, learned, residual, gain, *(loop.affine or (None,) * 3), *(seen or (None,) * 3))
-        # Tensors are held where autograd sees them change and lets them go.
-        ctx.loop = loop._replace(decay=loop.decay if learned is None else None, affine=None, residual=None)
-        ctx.norm = None if norm is None else norm._replace(gain=None, shift=None)
-        return run_forward(x, loop)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, decay, residual, gain, mean, scale, shift, *seen = ctx.saved_tensors
-        loop = ctx.loop._replace(
-            decay=ctx.loop.decay if decay is None else decay,
-            affine=None if mean is None else (mean, scale, shift),
-            residual=residual,
-        )
-        # The gradient is owed, whatever has become of Triton since the forward pass.
-        dx, ddecay = attempt(lambda: run_backward(x, grads[0], loop)) or plain_gradients(x, grads[0], loop)
-        dresidual = None if residual is None else dx.to(residual.dtype)
-        dgain = dshift = None
-        if ctx.norm is not None:
-            flat, dgain, dshift = norm_backward(dx.flatten(0, 1), x.flatten(0, 1), gain, Statistics(*seen), ctx.norm)
-            dx = flat.view(x.shape)
-        all_ = (dx, None if ddecay is None else ddecay.to(decay.dtype), dresidual, dgain, dshift)
-        return *(g if n else None for g, n in zip(all_, ctx.needs_input_grad, strict=False)), None, None, None
+    kernels = Kernels("decay", run_forward, run_backward, plain_gradients)
+    return attempt(lambda: call(x, loop, norm, kernels)) if passed(x, loop) else None
 
 
 def _plain_tensor(x: Tensor) -> bool:

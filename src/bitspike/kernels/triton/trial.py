@@ -8,6 +8,7 @@ plain torch runs, and the log says why.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -27,12 +28,17 @@ def passed(x: Tensor, loop: Loop) -> bool:
     residual = None if loop.residual is None else loop.residual.dtype
     choices = (*flags_of(loop).values(), loop.rule.detach_reset, surrogate[0])
     key = (x.device, x.dtype, residual, x.shape[0], *choices)
+    return trusted(key, lambda: _faults(*_small(x, loop)))
+
+
+def trusted(key: tuple[Any, ...], trial: Callable[[], list[str]]) -> bool:
+    """Tell whether the kernels of a key, its device first, have passed a trial, which names what differs."""
     if key in _passed:
         return True
-    if x.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+    if key[0].type == "cuda" and torch.cuda.is_current_stream_capturing():
         return False  # a captured graph cannot wait for the outcome
     with torch.inference_mode(False), torch.no_grad():  # the trial differentiates, whatever the caller does
-        faults = attempt(lambda: _faults(*_small(x, loop)))
+        faults = attempt(trial)
     if faults:
         give_up(f"a Triton kernel gave other {' and '.join(faults)} than plain torch ({', '.join(map(str, key))})")
     if faults == []:
