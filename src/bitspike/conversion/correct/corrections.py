@@ -14,9 +14,8 @@ Source: Li et al., ICML 2021 (arXiv 2106.06984), section 4.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -34,21 +33,16 @@ Delta = Callable[[Tensor, Tensor], Tensor]
 class CorrectedLayer(Protocol):
     """One layer of a spiking network that can be measured, and one value of it that can be changed."""
 
-    @property
-    def id(self) -> str:
-        """Names the layer in the report."""
-        ...
-
     def reference(self) -> Tensor:
         """Return a_ref [N, C, ...]: the activations of the float network, clipped to [0, lambda]."""
         ...
 
     def decoded(self) -> Tensor:
-        """Return a_hat [N, C, ...] of the spiking network as it stands, in the same order of samples."""
+        """Return a_hat [N, C, ...] of the spiking network as it is now, in the same order of samples."""
         ...
 
     def read(self) -> Tensor:
-        """Return the value that is corrected, in real units: bias [C], or initial potential [C]."""
+        """Return the value that is corrected, in real units: bias or initial potential, [C]."""
         ...
 
     def write(self, value: Tensor) -> None:
@@ -56,17 +50,9 @@ class CorrectedLayer(Protocol):
         ...
 
 
-@dataclass(frozen=True, kw_only=True)
-class Correction:
-    """What became of one layer in one pass.
+class Correction(NamedTuple):
+    """One attempt: the mean squared error before and after it, and whether it stays."""
 
-    Args:
-        id: of the layer.
-        before, after: mean squared error, or the network's own error where one was given.
-        kept: False where the change made it worse and was taken back.
-    """
-
-    id: str
     before: float
     after: float
     kept: bool
@@ -118,50 +104,30 @@ def error_of(reference: Tensor, decoded: Tensor) -> float:
 
 
 @torch.no_grad()
-def correct(
-    layers: Iterable[CorrectedLayer],
-    delta: Delta = bias_delta,
-    *,
-    passes: int = 1,
-    error: Callable[[], float] | None = None,
-) -> tuple[Correction, ...]:
-    """Correct layers in place, one by one, keeping only what makes the measured error no larger.
+def correct(layer: CorrectedLayer, delta: Delta = bias_delta, *, passes: int = 1) -> tuple[Correction, ...]:
+    """Correct one layer in place, keeping only what makes its measured error no larger.
 
     Args:
-        layers: in the order of data flow. Measure on at least 256 samples that are not those of the test.
+        layer: layers come in the order of data flow. Measure on at least 256 samples that are not those of the test.
         delta: what to add; :func:`bias_delta`, or :func:`potential_delta` with its steps bound.
-        passes: how often to go through all layers, at least 1; one or two are enough.
-        error: the error of the whole network, to be measured before and after each change; None is the mean squared
-            error of the layer's own activations. It then never grows from one layer to the next.
-
-    Returns:
-        what happened, in order.
-
-    Raises:
-        ConstraintError: ``passes`` is below 1, or shapes differ.
+        passes: how often to measure and add; one or two are enough.
     """
-    if passes < 1:
-        raise ConstraintError(f"correct(passes={passes}): at least 1 is needed", fix="passes=1")
-    every, done = list(layers), []
+    attempts = []
     for _ in range(passes):
-        for layer in every:
-            reference, decoded, old = layer.reference(), layer.decoded(), layer.read().clone()
-            before = error_of(reference, decoded) if error is None else error()
-            layer.write(old + delta(reference, decoded).to(old))
-            after = error_of(reference, layer.decoded()) if error is None else error()
-            kept = after <= before  # false for NaN too
-            if not kept:
-                layer.write(old)
-            done.append(Correction(id=layer.id, before=before, after=after, kept=kept))
-    return tuple(done)
+        reference, decoded, old = layer.reference(), layer.decoded(), layer.read().clone()
+        layer.write(old + delta(reference, decoded).to(old))
+        before, after = error_of(reference, decoded), error_of(reference, layer.decoded())
+        attempts.append(Correction(before, after, kept=after <= before))  # not where an error is NaN
+        if not attempts[-1].kept:
+            layer.write(old)
+    return tuple(attempts)
 
 
 def calibrate_weight(
     weight: Tensor,
-    bias: Tensor | None,
     inputs: Tensor,
     reference: Tensor,
-    apply: Callable[[Tensor, Tensor, Tensor | None], Tensor],
+    apply: Callable[[Tensor, Tensor], Tensor],
     *,
     threshold: Tensor,
     steps: int,
@@ -175,7 +141,7 @@ def calibrate_weight(
 ) -> Tensor:
     """Return weights with which a layer's quantized output comes closer to the float network's.
 
-        W* = argmin |Q(apply(r, q(W), b) + added) - a_ref|^2
+        W* = argmin |Q(apply(r, q(W)) + added) - a_ref|^2
         Q(y) = threshold floor(clamp(T y / threshold + initial, 0, T)) / T
 
     by Adam with a cosine to 0. The error on all samples is measured now and then, and the best weights win: those
@@ -183,7 +149,6 @@ def calibrate_weight(
 
     Args:
         weight: where to start, the float master weights.
-        bias: [C] or None; not changed.
         inputs: [N, ...] what the spiking network's earlier layers decode to; the first 1024 samples count.
         reference: [N, C, ...] activations of the float network.
         apply: the layer, such as ``functools.partial(F.conv2d, padding=1)``.
@@ -200,7 +165,7 @@ def calibrate_weight(
     Example:
         >>> x = torch.rand(64, 3, generator=torch.Generator().manual_seed(0))
         >>> wanted = x @ torch.tensor([[0.5, 0.2, 0.1]]).T
-        >>> w = calibrate_weight(torch.zeros(1, 3) + 0.1, None, x, wanted, torch.nn.functional.linear,
+        >>> w = calibrate_weight(torch.zeros(1, 3) + 0.1, x, wanted, torch.nn.functional.linear,
         ...     threshold=torch.tensor(1.0), steps=64, iterations=100, lr=0.5)
         >>> (w - torch.tensor([[0.5, 0.2, 0.1]])).abs().max().item() < 0.02
         True
@@ -211,12 +176,11 @@ def calibrate_weight(
             fix="iterations=500, batch=32",
         )
     x, y = inputs[:SAMPLES].detach(), reference[:SAMPLES].detach()
-    b = None if bias is None else bias.detach()
     top, through = threshold.detach().to(weight), quantize or (lambda w: w)
     start = weight.detach()
 
     def miss(w: Tensor, at: Tensor | slice) -> Tensor:
-        charge = apply(x[at], through(w), b)
+        charge = apply(x[at], through(w))
         charge = charge if added is None else charge + added[at]
         return (clip_floor_shift(charge, top, steps, initial) - y[at]).square().mean()
 

@@ -131,7 +131,7 @@ class _Walk:
                 continue
             layer.kind = kind
             delta = bias_delta if kind == "bias" else partial(potential_delta, steps=self.conversion.settings.steps)
-            correct([layer], delta, passes=self.passes)
+            correct(layer, delta, passes=self.passes)
         for shifts, kind in ((self.shifts.bias, "bias"), (self.shifts.initial, "potential")):
             if bool(layer.shifts[kind].any()):
                 cast(dict[str, Tensor], shifts)[id] = layer.shifts[kind]
@@ -184,15 +184,14 @@ class _Walk:
             real = codes_of(mine, steps[index]) * along(steps[index], part.axis, w.dim()) / factor
             return w + (real.to(w) - w).detach()
 
-        def added(x: Tensor, w: Tensor, bias: Tensor | None) -> Tensor:
-            del bias  # the module has its own
+        def added(x: Tensor, w: Tensor) -> Tensor:
             return self._added(branch, x, {"weight": w})
 
         x = self._real(branch.op.inputs[0])
-        others = self._computed(self.core[layer.report.source]) - added(x, weight, None)  # of the neuron's branches
+        others = self._computed(self.core[layer.report.source]) - added(x, weight)  # of the neuron's branches
         others = others + layer.added("bias").to(others)
         better = calibrate_weight(
-            weight, None, x, layer.wanted, added, threshold=layer.report.value, steps=s.steps, initial=s.initial,
+            weight, x, layer.wanted, added, threshold=layer.report.value, steps=s.steps, initial=s.initial,
             quantize=rounded, added=others, seed=self.seed,
         )  # fmt: skip
         return better, torch.zeros_like(layer.shifts["bias"])
