@@ -16,7 +16,6 @@ from torch import Tensor
 
 from bitspike.conversion.build.records import Shifts
 from bitspike.conversion.correct.walk import kinds_of
-from bitspike.conversion.result import corrected
 from bitspike.conversion.settings import Corrections, Kind, Settings
 from bitspike.errors import ConstraintError
 from bitspike.graph.ir import Graph
@@ -69,9 +68,6 @@ class Choice:
         others = {"others": OTHERS} if self.automatic else {}
         return {"kinds": list(self.kinds), "samples": self.samples, "chosen": self.automatic, "why": self.why, **others}
 
-    def __str__(self) -> str:
-        return f"corrected: {corrected(self.manifest())}, {'chosen' if self.automatic else 'as given'}: {self.why}"
-
 
 def choose(
     asked: Corrections | Literal["auto"] | None,
@@ -99,8 +95,9 @@ def choose(
         >>> from bitspike.graph.ir import Op
         >>> relu = Op(id="relu", kind="relu", path="relu", inputs=("x",), shape=(16, 32, 32), attrs={"clip": None})
         >>> core = Graph((relu,), {})
-        >>> str(choose("auto", core, Settings(steps=32), valued=False, samples=1024)).partition(",")[0]
-        'corrected: least_squares and potential on 256 samples'
+        >>> choice = choose("auto", core, Settings(steps=32), valued=False, samples=1024)
+        >>> choice.kinds, choice.samples
+        (('least_squares', 'potential'), 256)
         >>> choose("auto", core, Settings(steps=32), valued=False, samples=4).notes[0][:44]
         'W209: nothing is corrected: there are 4 samp'
         >>> choose(None, core, Settings(steps=32), valued=False, samples=4).notes

@@ -85,36 +85,7 @@ def prepare(
     Source: activation after Bu et al., ICLR 2022, arXiv 2303.04347.
     """
     settings = Settings(steps=steps, bits=bits, first_bits=first_bits, last_bits=last_bits, per_channel=per_channel)
-    prepared = prepare_graph(
-        fold(capture(model, example)),
-        calibrate,
-        settings,
-        include=include,
-        exclude=exclude,
-        rule=rule,
-        scale=scale,
-        samples=samples,
-        seed=seed,
-    )
-    prepared.brought = notes_on(model)
-    prepared.training = model.training
-    take_modes(prepared.network, unwrapped(model))
-    return prepared
-
-
-def prepare_graph(
-    graph: Graph,
-    batches: Batches,
-    settings: Settings,
-    *,
-    include: Patterns | None = None,
-    exclude: Patterns = (),
-    rule: ThresholdRule | None = None,
-    scale: ScaleRule | None = None,
-    samples: int = 1024,
-    seed: int = 0,
-) -> Prepared:
-    """Prepare a folded graph; see :func:`prepare`. The modules of the graph are copied."""
+    graph = fold(capture(model, example))
     if rule is not None and rule.per_channel:
         raise ConstraintError(
             f"prepare(rule={rule!r}): a clip per channel would have to be folded into the next weights before they are "
@@ -135,7 +106,7 @@ def prepare_graph(
         )
     # Neurons that are concatenated are read by one layer with one step, so they have one lambda.
     tied = ties(core)
-    batches = list(feed(graph, batches, samples=samples))  # a loader is read once
+    batches = list(feed(graph, calibrate, samples=samples))  # a loader is read once
     entering = look(graph, batches, [op.id for op in core if op.kind == "input"], samples=samples)
     calibration = find_lambdas(graph, batches, rule, steps=settings.steps, at=at, samples=samples, ties=tied, seed=seed)
     like = next((p for m in graph.modules.values() for p in m.parameters()), torch.empty(0))
@@ -146,7 +117,7 @@ def prepare_graph(
             other.clip = members[0].clip
     settings = with_bits_by_name(core, weighted, settings)
     groups, sums = quantize(core, weighted, activations, settings, scale)
-    return Prepared(
+    prepared = Prepared(
         rebuild(graph, {**on_operations(graph, activations), **sums}),
         graph,
         settings,
@@ -159,6 +130,10 @@ def prepare_graph(
         include=include,
         exclude=exclude,
     )
+    prepared.brought = notes_on(model)
+    prepared.training = model.training
+    take_modes(prepared.network, unwrapped(model))
+    return prepared
 
 
 def _copied(graph: Graph, weighted: Iterable[Op]) -> dict[str, nn.Module]:
