@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
-from bitspike.conversion.build.units import Group, Weighted, fit_group, shared_unit
+from bitspike.conversion.build.units import Charge, Group, Weighted, fit_group, shared_unit
+from bitspike.conversion.settings import Settings
 
 
 def normal(*shape: int, seed: int = 0, scale: float = 1.0) -> Tensor:
@@ -15,6 +18,10 @@ def normal(*shape: int, seed: int = 0, scale: float = 1.0) -> Tensor:
 
 def branch(current: Tensor, bits: int = 8, bias: Tensor | None = None) -> Weighted:
     return Weighted(current, torch.zeros(len(current), dtype=torch.float64) if bias is None else bias, bits)
+
+
+def fit(weighted: list[Weighted], skips: list[Tensor], value: Tensor, *, per_channel: bool, **choices: Any) -> Group:
+    return fit_group(Charge((), tuple(weighted), (), tuple(skips), value, per_channel), Settings(**choices))
 
 
 def relative(found: Tensor, wanted: Tensor) -> float:
@@ -26,7 +33,7 @@ def test_convert_check_05_threshold_algebra(seed: int) -> None:
     """Theta / 2^k * step * lambda_in is lambda_eff, and before rounding theta is max_o / max_i * s_w."""
     weight, lambda_in = normal(8, 5, 3, 3, seed=seed), 0.3 + seed / 7
     lambda_out = torch.tensor([1.0 + seed / 3], dtype=torch.float64)
-    group = fit_group([branch(weight * lambda_in, 4)], [], lambda_out, per_channel=False)
+    group = fit([branch(weight * lambda_in, 4)], [], lambda_out, per_channel=False)
     step = float(weight.abs().max()) / 7
     assert float(group.unit) == pytest.approx(step * lambda_in, rel=1e-6)
     assert torch.equal(group.value, group.threshold * group.unit / 2.0**group.fraction_bits)
@@ -39,7 +46,7 @@ def test_convert_check_05_threshold_algebra(seed: int) -> None:
 def test_the_bits_of_codes_are_kept_and_one_bit_has_no_zero() -> None:
     weight = normal(4, 6)
     for bits in (1, 2, 3, 4, 8):
-        group = fit_group([branch(weight, bits)], [], torch.ones(1, dtype=torch.float64), per_channel=True)
+        group = fit([branch(weight, bits)], [], torch.ones(1, dtype=torch.float64), per_channel=True)
         high = max(1, 2 ** (bits - 1) - 1)
         assert int(group.codes[0].abs().max()) <= high
         if bits == 1:
@@ -49,14 +56,14 @@ def test_the_bits_of_codes_are_kept_and_one_bit_has_no_zero() -> None:
 
 def test_fraction_bits_are_added_until_a_threshold_is_within_one_percent() -> None:
     coarse = [branch(normal(4, 6), 2)]
-    group = fit_group(coarse, [], torch.full((1,), 3.3, dtype=torch.float64), per_channel=False)
+    group = fit(coarse, [], torch.full((1,), 3.3, dtype=torch.float64), per_channel=False)
     assert group.fraction_bits > 0
     assert float(group.value) == pytest.approx(3.3, rel=0.01)
     assert not group.notes
-    bare = fit_group(coarse, [], torch.full((1,), 3.3, dtype=torch.float64), per_channel=False, max_fraction_bits=0)
+    bare = fit(coarse, [], torch.full((1,), 3.3, dtype=torch.float64), per_channel=False, max_fraction_bits=0)
     assert bare.fraction_bits == 0
     assert "W202" in bare.notes[0]
-    fine = fit_group(coarse, [], torch.full((1,), 3.3, dtype=torch.float64), per_channel=False, rounded=False)
+    fine = fit(coarse, [], torch.full((1,), 3.3, dtype=torch.float64), per_channel=False, rounded=False)
     assert float(fine.value) == pytest.approx(3.3, rel=1e-8)
 
 
@@ -66,7 +73,7 @@ def test_convert_check_08_branches_of_one_sum_share_a_unit() -> None:
 
     def error(scale: float, multiplier_bits: int | None) -> tuple[float, Group]:
         one, two = normal(8, 36, seed=1), normal(8, 36, seed=2, scale=scale)
-        group = fit_group(
+        group = fit(
             [branch(one), branch(two)],
             [],
             torch.ones(1, dtype=torch.float64),
@@ -93,7 +100,7 @@ def test_convert_check_08_branches_of_one_sum_share_a_unit() -> None:
 
 def test_convert_check_08_an_identity_skip_does_not_set_the_unit() -> None:
     weight = normal(8, 36, scale=0.1)
-    group = fit_group(
+    group = fit(
         [branch(weight * 1.5, 4)],
         [torch.full((1,), 1.5, dtype=torch.float64)],
         torch.ones(1).double(),
@@ -105,14 +112,14 @@ def test_convert_check_08_an_identity_skip_does_not_set_the_unit() -> None:
 
 def test_spikes_alone_are_added_on_a_grid_of_eight_bits() -> None:
     skips = [torch.tensor([0.5]).double(), torch.tensor([2.0]).double()]
-    group = fit_group([], skips, torch.tensor([2.4]).double(), per_channel=False)
+    group = fit([], skips, torch.tensor([2.4]).double(), per_channel=False)
     assert [int(g) for g in group.gains] == [32, 127]
     assert float(shared_unit([], skips, per_channel=True)) == pytest.approx(2 / 127)
 
 
 def test_a_bias_is_rounded_in_the_unit_of_the_threshold() -> None:
     bias = normal(8, seed=9, scale=0.3)
-    group = fit_group([branch(normal(8, 36), 3, bias)], [], torch.tensor([4.0]).double(), per_channel=True)
+    group = fit([branch(normal(8, 36), 3, bias)], [], torch.tensor([4.0]).double(), per_channel=True)
     exact = bias / group.unit * 2.0**group.fraction_bits
     assert float((group.biases[0] - exact).abs().max()) <= 0.5
     assert 0.5 / float(group.threshold.min()) <= 0.01

@@ -21,9 +21,9 @@ from torch import Tensor, fx, nn
 
 from bitspike.conversion.branches import Branch, branches_of, refused
 from bitspike.conversion.build.draft import ONE_VALUE, Draft
-from bitspike.conversion.build.records import Charge, LayerReport, Spikes, module_name
+from bitspike.conversion.build.records import LayerReport, Spikes, module_name
 from bitspike.conversion.build.spike_values import by_weight, is_by_channel, moved
-from bitspike.conversion.build.units import Group, Weighted, fit_group
+from bitspike.conversion.build.units import Charge, Group, Weighted, fit_group
 from bitspike.conversion.settings import Settings
 from bitspike.graph.flow import moves
 from bitspike.graph.ir import Op
@@ -36,17 +36,7 @@ def add_neuron(draft: Draft, op: Op, source: str) -> Spikes:
     s, word = draft.settings, module_name(op.id)
     branches = branches_of(draft.ops, draft.spikes, source)
     charge = draft.charges[op.id] = _charge(draft, op, branches)
-    group = fit_group(
-        charge.weighted,
-        charge.skips,
-        charge.wanted,
-        per_channel=charge.per_channel,
-        scale=s.scale,
-        max_fraction_bits=s.max_fraction_bits,
-        multiplier_bits=s.multiplier_bits,
-        tolerance=s.tolerance,
-        rounded=s.rounded,
-    )
+    group = fit_group(charge, s)
     exponent = max(0, math.ceil(math.log2(float(group.threshold.max())) - group.fraction_bits))
     reads_input = any(branch.op.inputs[0] in draft.entering for branch in charge.branches)
     split_over = s.steps if s.coding == "split" and reads_input else 1

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, fx
 
-from bitspike.conversion.branches import Branch
-from bitspike.conversion.build.units import Weighted
+from bitspike.conversion.build.units import Charge
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,27 +54,6 @@ class Spikes:
 
     node: fx.Node
     value: Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class Charge:
-    """What one neuron adds up, in real values.
-
-    Args:
-        branches: the weighted ones.
-        weighted: what each of them adds.
-        factors: by weighted branch, what a weight is multiplied by to be the current of one input spike.
-        skips: real value of one spike of each skip, [1] or [C].
-        wanted: lambda, the wanted real value of an output spike, [1] or [C].
-        per_channel: whether every output channel has a unit of its own.
-    """
-
-    branches: tuple[Branch, ...]
-    weighted: tuple[Weighted, ...]
-    factors: tuple[Tensor, ...]
-    skips: tuple[Tensor, ...]
-    wanted: Tensor
-    per_channel: bool
 
 
 @dataclass

@@ -17,10 +17,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from bitspike.conversion.branches import Branch
+from bitspike.conversion.settings import Settings
 from bitspike.weights.codes import along
 from bitspike.weights.scales import Max, ScaleRule
 from bitspike.weights.schemes import Uniform
@@ -50,6 +53,27 @@ class Weighted:
     bits: int
     axis: int = 0
     groups: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Charge:
+    """What one neuron adds up, in real values.
+
+    Args:
+        branches: the weighted ones.
+        weighted: what each of them adds.
+        factors: by weighted branch, what a weight is multiplied by to be the current of one input spike.
+        skips: real value of one spike of each skip, [1] or [C].
+        wanted: lambda, the wanted real value of an output spike, [1] or [C].
+        per_channel: whether every output channel has a unit of its own.
+    """
+
+    branches: tuple[Branch, ...]
+    weighted: tuple[Weighted, ...]
+    factors: tuple[Tensor, ...]
+    skips: tuple[Tensor, ...]
+    wanted: Tensor
+    per_channel: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,23 +134,20 @@ def _alike(values: Sequence[Tensor]) -> list[Tensor]:
     return [v.expand(size) for v in values]
 
 
-def steps_of(
-    branches: Sequence[Weighted],
-    skips: Sequence[Tensor],
-    value: Tensor,
-    *,
-    per_channel: bool,
-    scale: ScaleRule | None = None,
-    multiplier_bits: int | None = None,
-) -> tuple[Tensor, list[Tensor]]:
-    """Return the unit of a neuron and the real value of one code of each branch, [1] or [C]; see :func:`fit_group`."""
-    unit = shared_unit(branches, [s.abs() for s in skips], per_channel=per_channel, scale=scale)
+def steps_of(charge: Charge, settings: Settings) -> tuple[Tensor, list[Tensor]]:
+    """Return the unit of a neuron and the real value of one code of each weighted branch, [1] or [C].
+
+    On chips with a multiplier after each branch (``multiplier_bits`` f) every branch keeps the step U_i of its own
+    weights, and the sum is M_1 S_1 + M_2 S_2 in units of min U_i / 2**f, M_i = round(U_i / unit).
+    """
+    branches, unit_of = charge.weighted, partial(shared_unit, per_channel=charge.per_channel, scale=settings.scale)
+    unit = unit_of(branches, [s.abs() for s in charge.skips])
     # A channel that a norm has switched off has weights of next to nothing; counts finer than this decide no spike.
-    unit = torch.maximum(unit, value * FINEST)
-    if multiplier_bits is None or len(branches) < 2:
+    unit = torch.maximum(unit, charge.wanted * FINEST)
+    if settings.multiplier_bits is None or len(branches) < 2:
         return unit, [unit] * len(branches)
-    own = [shared_unit([b], [], per_channel=per_channel, scale=scale) for b in branches]
-    unit = torch.stack(_alike(own)).amin(0) / 2.0**multiplier_bits
+    own = [unit_of([b], []) for b in branches]
+    unit = torch.stack(_alike(own)).amin(0) / 2.0**settings.multiplier_bits
     return unit, [(o / unit).round() * unit for o in own]
 
 
@@ -143,40 +164,20 @@ def codes_of(branch: Weighted, step: Tensor) -> Tensor:
     return (branch.current / along(step, branch.axis, branch.current.dim())).round().clamp(-high, high)
 
 
-def fit_group(
-    branches: Sequence[Weighted],
-    skips: Sequence[Tensor],
-    value: Tensor,
-    *,
-    per_channel: bool,
-    scale: ScaleRule | None = None,
-    max_fraction_bits: int = 8,
-    multiplier_bits: int | None = None,
-    tolerance: float = TOLERANCE,
-    rounded: bool = True,
-) -> Group:
+def fit_group(charge: Charge, settings: Settings) -> Group:
     """Choose the integers of a neuron.
 
     Args:
-        branches: its weighted branches.
-        skips: real value of one spike of each skip, negative where it is subtracted, [1] or [C].
-        value: lambda, the wanted real value of an output spike, [1] or [C].
-        per_channel: one unit per output channel.
-        scale: reads the reach of the weights.
-        max_fraction_bits: the most fraction bits; 0 for chips without a shifter.
-        multiplier_bits: f, for chips with a multiplier after each branch: every branch keeps the step U_i of its own
-            weights, and the sum is M_1 S_1 + M_2 S_2 in units of min U_i / 2**f, M_i = round(U_i / unit). None shares
-            one step.
-        tolerance: how far a threshold, and a bias against it, may be rounded before a fraction bit is added.
-        rounded: False keeps threshold and bias at 2**-30 of a count, as good as real, to measure what rounding costs.
+        charge: what it adds up.
+        settings: the scale rule, ``multiplier_bits``, how many fraction bits there may be, and within which tolerance.
+            ``rounded=False`` keeps threshold and bias at 2**-30 of a count, to measure what their rounding costs.
 
     Returns:
         the integers; their ``notes`` hold the codes W202 (rounding beyond 1 %) and W203 (a branch that uses fewer than
         half of its levels).
     """
-    unit, steps = steps_of(
-        branches, skips, value, per_channel=per_channel, scale=scale, multiplier_bits=multiplier_bits
-    )
+    branches, value = charge.weighted, charge.wanted
+    unit, steps = steps_of(charge, settings)
     notes = []
     codes, biases = [], []
     for branch, step in zip(branches, steps, strict=True):
@@ -187,8 +188,8 @@ def fit_group(
                 f"W203: a branch of the sum uses {largest} of {high} levels; more bits for it, or "
                 "fine-tuning with the shared step, would help"
             )
-    gains = tuple((s / unit).round().long() for s in skips)
-    ks = range(max_fraction_bits + 1) if rounded else (30,)
+    gains = tuple((s / unit).round().long() for s in charge.skips)
+    ks = range(settings.max_fraction_bits + 1) if settings.rounded else (30,)
     for (
         k
     ) in ks:  # the fewest bits below one count that keep the threshold, and half a bit of bias, within the tolerance
@@ -198,9 +199,9 @@ def fit_group(
         off = float((threshold / exact - 1).abs().max())
         biased = any(bool((b.bias != 0).any()) for b in branches)
         off_bias = 0.5 / float(threshold.min()) if biased else 0.0
-        if max(off, off_bias) <= tolerance:
+        if max(off, off_bias) <= settings.tolerance:
             break
-    if rounded and max(off, off_bias) > TOLERANCE:
+    if settings.rounded and max(off, off_bias) > TOLERANCE:
         notes.append(f"W202: the threshold is {off:.1%} off, a bias up to {off_bias:.1%} of it, with {k} fraction bits")
     return Group(
         unit=unit,

@@ -176,11 +176,8 @@ class _Walk:
         def rounded(w: Tensor) -> Tensor:
             """Return the weights that the builder would make of these; the gradient passes straight through."""
             mine = replace(part, current=w.detach().double().cpu() * factor)
-            parts = [*charge.weighted[:index], mine, *charge.weighted[index + 1 :]]
-            _, steps = steps_of(
-                parts, charge.skips, charge.wanted, per_channel=charge.per_channel, scale=s.scale,
-                multiplier_bits=s.multiplier_bits,
-            )  # fmt: skip
+            parts = (*charge.weighted[:index], mine, *charge.weighted[index + 1 :])
+            _, steps = steps_of(replace(charge, weighted=parts), s)
             real = codes_of(mine, steps[index]) * along(steps[index], part.axis, w.dim()) / factor
             return w + (real.to(w) - w).detach()
 
