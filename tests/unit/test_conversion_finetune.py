@@ -16,7 +16,6 @@ from bitspike.conversion.finetune.prepared import Prepared
 from bitspike.conversion.finetune.shared_step import Member, SharedStep, Within, default_scale
 from bitspike.errors import ConstraintError
 from bitspike.graph.rebuild import rebuild
-from bitspike.integer.saved.packing import pack, unpack
 from bitspike.nn.clip_floor_shift import ClipFloorShift
 from bitspike.weights import Max, MeanAbs, Uniform, attach, weight_codes
 from bitspike.weights.path import path_of
@@ -107,8 +106,6 @@ def test_convert_check_10_codes_stay_in_range_and_are_the_weights_that_were_eval
             assert set(codes.codes.unique().tolist()) <= {-1, 1}
         assert torch.equal(codes.decode(), weight)
         assert torch.equal(prepared.graph().modules[path].weight, weight)
-        packed = pack(codes.codes.numpy(), bits, levels=codes.levels)
-        assert torch.equal(torch.from_numpy(unpack(packed, bits, codes.codes.shape, levels=codes.levels)), codes.codes)
 
 
 @pytest.mark.parametrize("bits", BITS)

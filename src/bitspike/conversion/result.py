@@ -99,7 +99,7 @@ class Conversion:
         return self.pack(self.entries(*inputs))
 
     def pack(self, entries: tuple[Tensor, ...], clipped: Clipped | None = None) -> Tensor:
-        """Return the same of what enters the spiking part; count in ``clipped`` what leaves its grid, or warn of it."""
+        """Return that tensor, made of what enters; count in ``clipped`` what leaves its grid, or warn of it."""
         if len(entries) == 1:
             return entries[0]
         count = Clipped() if clipped is None else clipped
@@ -166,7 +166,7 @@ class Conversion:
         return replace(self, settings=settings).assemble()
 
     def assemble(self) -> nn.Module:
-        """Return the network that users call: the spiking one, with what stays real around it where something does."""
+        """Return the network that users call: the spiking part, and around it the operations that stay real."""
         built = build(self.core, self.lambdas, self.grids, self.settings, self.shifts)
         notes = tuple(dict.fromkeys([*self.notes, *(n for layer in built.layers.values() for n in layer.notes)]))
         record = replace(self, layers=built.layers, wires=built.wires, notes=notes)

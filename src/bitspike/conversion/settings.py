@@ -40,7 +40,7 @@ PIPELINES: dict[str, tuple[Kind, ...]] = {"light": ("bias",), "advanced": ("weig
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The choices of a conversion.
+    """Which network a conversion makes: options that are stored with it.
 
     Args:
         steps: T.

@@ -51,7 +51,7 @@ def moved(op: Op, value: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def carried(op: Op, value: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Return the same where the result is read as spikes.
+    """Return these values where the result is read as spikes again.
 
     What a padding adds never sends a spike, so it may take the largest value of its channel, and one value per channel
     stays one value per channel.

@@ -1,4 +1,4 @@
-"""What enters the integers: the range that calibration saw, and the integer grid that is made of it."""
+"""What enters the spiking part: the range of its values, and frames of events as rates."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Rates:
     Args:
         graph: its inputs say which shape one sample has.
         steps: T.
-        batches: as for :func:`bitspike.conversion.calibrate.feed.feed`; frames may be floats, integers or truth values.
+        batches: as for :func:`~bitspike.conversion.calibrate.feed.feed`; frames may be floats, integers or truth values.
 
     Raises:
         DataError: while they are read, frames of another number of steps or of no sample.
@@ -133,7 +133,7 @@ def entering(
     known: Mapping[str, Seen] | None = None,
     alone: bool = False,
 ) -> tuple[dict[str, Seen], tuple[str, ...]]:
-    """Return what is known of the values that enter the spiking part, by entry, and notes on what little there was.
+    """Return the range of every value that enters the spiking part, by entry, and notes where the data tell little of it.
 
     Args:
         graph, core: whole, and its spiking part.
@@ -165,8 +165,8 @@ def entering(
         seen[id] = before.and_(seen[id])
         if not is_moved_input(graph, id):
             notes.append(
-                f"W206: {id} is computed by real layers, and its range is that of the calibration before they were "
-                "trained; where they were, data=loader would tell it"
+                f"W206: {id} is computed by real layers, and its range was measured before these were trained; "
+                "data=loader would measure it again"
             )
     return seen, tuple(notes)
 

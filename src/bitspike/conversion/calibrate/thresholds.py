@@ -99,7 +99,7 @@ class PercentileThreshold(ThresholdRule):
 
 @dataclass(frozen=True)
 class MSEThreshold(ThresholdRule):
-    """Take the threshold with the least squared error between activations and what T steps can say of them.
+    """Take the threshold with the least squared error between activations and their values after T steps.
 
     Args:
         candidates: number of shares of the largest activation that are tried, at least 2.
@@ -139,7 +139,9 @@ class MSEThreshold(ThresholdRule):
 
 
 def default_rule(steps: int) -> ThresholdRule:
-    """Return the rule for a number of steps: up to 32 the least error, beyond, where clipping is what is left, 99.9 %.
+    """Return the rule for a number of steps: the least squared error up to 32; the percentile 99.9 beyond.
+
+    With more steps rounding is small, and the clipping of the largest activations is the error that is left.
 
     Example:
         >>> default_rule(16).statistic, default_rule(64).statistic

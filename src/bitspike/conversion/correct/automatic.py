@@ -1,4 +1,4 @@
-"""What ``bs.convert`` corrects where it is asked for nothing: what was measured to be worth its time, or nothing.
+"""What ``correct="auto"`` does: the corrections that were measured to be worth their time, or none.
 
 The measurements are in docs/conversion-results.md: plain IF neurons lose most by spikes that come unevenly, and least
 squares and another initial potential take most of that back. Every sample that is measured costs about 3 T passes, so

@@ -1,4 +1,4 @@
-"""Refit the weights of one layer to what its spikes really say: least squares by a few conjugate gradients."""
+"""Refit the weights of one layer to the spikes that reach it: least squares by a few conjugate gradients."""
 
 from __future__ import annotations
 

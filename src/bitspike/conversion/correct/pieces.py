@@ -88,7 +88,7 @@ class Pieces:
 
 
 class Currents:
-    """The current of one neuron over all samples; where it is large it is computed whenever it is asked for.
+    """The current of one neuron over all samples; a large one is computed each time it is read.
 
     Args:
         pieces: what it is computed of.
@@ -137,7 +137,7 @@ class MeasuredNeuron:
         return self.shifts[kind].view(-1, *[1] * self.places)
 
     def spikes(self) -> Tensor:
-        """Return what the neuron sends with the shifts as they stand, int8 [T, N, ...]."""
+        """Return what the neuron sends with the shifts as they are now, int8 [T, N, ...]."""
         for shifts, spikes in self._run:
             if all(torch.equal(shifts[kind], self.shifts[kind]) for kind in shifts):
                 return spikes

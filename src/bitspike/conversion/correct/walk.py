@@ -1,4 +1,4 @@
-"""Measure a spiking network layer by layer and find what its neurons lack: the corrections of :mod:`.corrections`.
+"""Walk through a spiking network and correct every neuron before those that read it.
 
     light      bias                       with thresholds of least squared error
     advanced   weights, then potential    with thresholds of least squared error
@@ -138,7 +138,7 @@ class _Walk:
         return layer.spikes()
 
     def _layer(self, n: fx.Node, id: str) -> MeasuredNeuron:
-        """Return a neuron with its current as they stand."""
+        """Return a neuron with its current, of the network as it is now."""
         report, neuron = self.built.layers[id], self.pieces.modules[str(n.target)]
         source = self.wanted[report.source]
         current = Currents(self.pieces, n.all_input_nodes[0], source.shape)
@@ -219,7 +219,7 @@ class _Walk:
         return cast(Tensor, y * branch.sign)
 
     def _module(self, op: Op) -> nn.Module:
-        """Return a layer whose weight can be replaced; one that computes its own would do so again."""
+        """Return a layer whose weight can be replaced: a plain copy where the layer computes its weight."""
         layer: Any = self.core.module_of(op)
         return layer if "weight" in layer._parameters else like(layer, layer.weight, layer.bias)
 

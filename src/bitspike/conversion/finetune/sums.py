@@ -25,7 +25,7 @@ class ClippedSum(nn.Module):
 
 
 class WholeSkip(nn.Module):
-    """Let a skip weigh what it will weigh in integers: a whole number of counts of its neuron.
+    """Scale a skip by the whole number of counts of its neuron that it is worth in integers.
 
         y = x * m U / value,  m = round(value / U)
 

@@ -1,4 +1,4 @@
-"""Borders that have to stand in a graph by themselves: of other values than zeros, and of windows that lie outside."""
+"""Borders as operations of their own: of other values than zeros, and of windows that lie partly outside."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bitspike.graph.ir import Op
 
 
 def surround(draft: Draft, op: Op, sides: tuple[int, ...], value: Tensor) -> None:
-    """Put the border that a layer pads with before it, of one value per channel; equal ones are one."""
+    """Make the padding of a layer an operation before it, with one value per channel; layers with equal ones share it."""
     source = draft.ops[op.inputs[0]]
     key = (source.id, sides, tuple(value.tolist()))
     if key not in draft.borders:

@@ -157,7 +157,7 @@ def _take(
 
 
 def _merge(draft: Draft, op: Op, gain: Tensor, shift: Tensor) -> bool:
-    """Make one of two constants in a row; tell whether that was possible."""
+    """Join two constants in a row; tell whether that was possible."""
     before = draft.ops[op.inputs[0]]
     if before.kind not in ("norm", "affine") or len(draft.readers(before.id)) != 1:
         return False
@@ -203,7 +203,7 @@ def _relu_before_weights(draft: Draft, id: str) -> bool:
 
 
 def _joined(lists: Iterable[list[Share] | None]) -> list[Share] | None:
-    """Join lists; None where one is."""
+    """Join lists; None where one of them is None."""
     joined: list[Share] = []
     for shares in lists:
         if shares is None:

@@ -46,7 +46,7 @@ def region(graph: Graph, include: Patterns | None = None, exclude: Patterns = ()
 
 
 def with_moves(graph: Graph, region: Collection[str]) -> frozenset[str]:
-    """Take in what only moves values on their way into a region.
+    """Take what only moves values on their way into a region into it.
 
     What moves the network's own input belongs to the network of integers, so that this takes what the network takes.
     What cuts one value into several does too, because the integer form has one input.
