@@ -84,7 +84,7 @@ class Rates:
     Args:
         graph: its inputs say which shape one sample has.
         steps: T.
-        batches: as for :func:`~bitspike.conversion.calibrate.feed.feed`; frames may be floats, integers or truth values.
+        batches: as for :func:`~bitspike.conversion.calibrate.feed.feed`; frames are floats, integers or truth values.
 
     Raises:
         DataError: while they are read, frames of another number of steps or of no sample.
@@ -133,7 +133,7 @@ def entering(
     known: Mapping[str, Seen] | None = None,
     alone: bool = False,
 ) -> tuple[dict[str, Seen], tuple[str, ...]]:
-    """Return the range of every value that enters the spiking part, by entry, and notes where the data tell little of it.
+    """Return the range of every value that enters the spiking part, by entry, and notes where the data say little.
 
     Args:
         graph, core: whole, and its spiking part.

@@ -11,7 +11,7 @@ from bitspike.graph.ir import Op
 
 
 def surround(draft: Draft, op: Op, sides: tuple[int, ...], value: Tensor) -> None:
-    """Make the padding of a layer an operation before it, with one value per channel; layers with equal ones share it."""
+    """Make the padding of a layer an operation before it, of one value per channel; equal paddings are shared."""
     source = draft.ops[op.inputs[0]]
     key = (source.id, sides, tuple(value.tolist()))
     if key not in draft.borders:
