@@ -148,7 +148,10 @@ def test_torchvision_vgg11_bn() -> None:
     larger = images(1, 3, 64, 64)  # 2 x 2 places become 7 x 7: windows of unequal size
     with pytest.raises(ConversionError, match="avgpool") as refused:
         bs.convert(model.eval(), larger, calibrate=larger, steps=2)
-    assert "exclude=['avgpool']" in str(refused.value)
+    layers = ["avgpool", "classifier.0", "classifier.3", "classifier.6"]
+    assert f"exclude={layers!r} (this layer and every layer after it)" in str(refused.value)
+    part = bs.convert(model, larger, calibrate=larger, steps=2, correct=None, exclude=layers)
+    assert part(larger).shape == (1, 10)
     model.avgpool = nn.AdaptiveAvgPool2d(1)
     model.classifier = nn.Sequential(nn.Linear(512, 32), nn.ReLU(True), nn.Dropout(), nn.Linear(32, 10))
     shown(warmed(model, x), x)
