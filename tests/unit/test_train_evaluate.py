@@ -39,6 +39,13 @@ def test_the_model_is_left_as_it_came_and_saw_evaluation_mode() -> None:
     assert not model.seen
 
 
+def test_a_part_that_was_frozen_in_evaluation_mode_stays_frozen() -> None:
+    model = nn.Sequential(nn.Identity(), nn.BatchNorm1d(3).eval()).train()
+    model[1].eval()
+    evaluate(model, [(OUT, Y)])
+    assert [module.training for module in model] == [True, False]
+
+
 def test_random_coders_are_reproducible_and_torchs_generator_is_left_alone() -> None:
     model = nn.Sequential(BernoulliCoder(3), RateReadout())
     before = torch.get_rng_state()

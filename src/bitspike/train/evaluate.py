@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_map
 from bitspike.errors import DataError
 from bitspike.nn import Encoder, set_steps
 from bitspike.nn.entering import counted_inputs
+from bitspike.nn.trace import evaluation
 from bitspike.tasks.batches import pairs, samples_in
 from bitspike.tasks.classify import Classification
 from bitspike.tasks.losses import mean_loss
@@ -55,7 +56,8 @@ def evaluate(
     """Run a model in evaluation mode over every batch, on the device where it is, in single precision.
 
     Args:
-        model: gives [N, classes] for [N, ...]; left in the mode (training or evaluation) in which it came.
+        model: gives [N, classes] for [N, ...]; each of its modules is left in the mode (training or
+            evaluation) in which it came.
         batches: pairs of inputs and labels: whole numbers [N], or shares of classes [N, classes], of which the largest
             counts.
         loss: as in ``fit``; None is that of the task, for classes plain cross-entropy.
@@ -111,23 +113,18 @@ def measure(
     """
     loss = task.loss if loss is None else loss
     device = next((p for p in [*model.parameters(), *model.buffers()]), torch.empty(0)).device
-    training = model.training
-    model.eval()
     total = torch.zeros(2, dtype=torch.float64, device=device)  # of the losses, and of the samples
     score = task.score()
-    try:
-        with _own_seed(seed, device), full_precision(), counted_inputs(model) as clipped:
-            for x, y in pairs(batches):
-                x, y = x.to(device), tree_map(lambda t: t.to(device) if isinstance(t, Tensor) else t, y)
-                out = model(x)
-                if strict:
-                    task.need(out, y)
-                mean, n = mean_loss(loss, out, y).double(), samples_in(x, out, y)
-                # Of no sample the mean is NaN, which would spoil the sum.
-                total += torch.stack([mean * n, mean.new_tensor(n)]) if n else 0.0
-                score.add(out, y)
-    finally:
-        model.train(training)
+    with evaluation(model), _own_seed(seed, device), full_precision(), counted_inputs(model) as clipped:
+        for x, y in pairs(batches):
+            x, y = x.to(device), tree_map(lambda t: t.to(device) if isinstance(t, Tensor) else t, y)
+            out = model(x)
+            if strict:
+                task.need(out, y)
+            mean, n = mean_loss(loss, out, y).double(), samples_in(x, out, y)
+            # Of no sample the mean is NaN, which would spoil the sum.
+            total += torch.stack([mean * n, mean.new_tensor(n)]) if n else 0.0
+            score.add(out, y)
     clips = torch.tensor(clipped.values, dtype=torch.float64, device=device)
     if add_up is not None:
         # Every process takes part in every sum, also one whose share of the set is empty.

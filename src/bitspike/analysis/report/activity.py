@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from bitspike.errors import ConstraintError, DataError
 from bitspike.nn import Neuron
 from bitspike.nn.entering import counted_inputs
+from bitspike.nn.trace import evaluation
 
 Spikes = Callable[[str, Tensor], None]
 
@@ -145,9 +146,9 @@ def measure(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor] | Tensor])
     Raises:
         ConstraintError: the model has no spiking neurons. DataError: the batches hold no sample.
     """
-    with Recorder(model) as recorder, counted_inputs(model) as clipped, _evaluating(model) as device:
+    with torch.no_grad(), Recorder(model) as recorder, counted_inputs(model) as clipped, evaluation(model):
         for batch in batches:
-            model((batch if isinstance(batch, Tensor) else batch[0]).to(device))
+            model((batch if isinstance(batch, Tensor) else batch[0]).to(_device(model)))
     clipped.warn()
     return recorder.layers()
 
@@ -180,8 +181,8 @@ def raster(model: nn.Module, image: Tensor, *, neurons: int = 256) -> dict[str, 
         chosen = torch.arange(count, device=spikes.device) * fired_TF.shape[1] // count
         rows.setdefault(name, []).append(fired_TF[:, chosen].cpu().numpy())
 
-    with listen(model, hear), _evaluating(model) as device:
-        model(batch.to(device))
+    with torch.no_grad(), listen(model, hear), evaluation(model):
+        model(batch.to(_device(model)))
     return {
         name if index == 0 else f"{name}#{index + 1}": fired
         for name, calls in rows.items()
@@ -189,15 +190,5 @@ def raster(model: nn.Module, image: Tensor, *, neurons: int = 256) -> dict[str, 
     }
 
 
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[torch.device | None]:
-    # One flag per module: a user may have frozen a part of the model in evaluation mode.
-    training = [module for module in model.modules() if module.training]
-    first = next(model.parameters(), None)
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield None if first is None else first.device
-    finally:
-        for module in training:
-            module.training = True
+def _device(model: nn.Module) -> torch.device | None:
+    return next((parameter.device for parameter in model.parameters()), None)
