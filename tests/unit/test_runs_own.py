@@ -122,6 +122,12 @@ def test_what_cannot_be_made_is_told_by_its_place(recipe: Path, factory: str, me
         build_model(mine, build_data(mine).train)
 
 
+def test_what_stands_in_arguments_is_passed_on_as_it_is(recipe: Path) -> None:
+    inside = {"kind": "factory", "factory": "own.py:number"}
+    mine = load(recipe, [f'neuron={{kind: factory, factory: "own.py:Sixteenths", arguments: {{decay: {inside}}}}}'])
+    assert mine.neuron.arguments == {"decay": inside}
+
+
 def test_an_unknown_kind_is_told_of_the_way_to_ones_own() -> None:
     with pytest.raises(RecipeError, match="allowed are if, lif, plif, signed_if; kind: factory is for one of your own"):
         load("quickstart", ["neuron.kind=adaptive"])

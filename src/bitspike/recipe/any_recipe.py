@@ -65,8 +65,9 @@ class AnyRecipe(Value):
     def lying_in(cls, folder: Path, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the values of a recipe, with the folder of its file at every word that names the user's own code."""
         own = {"folder": str(folder)} if values.get("kind") == "factory" and "folder" not in values else {}
-        inside = {k: cls.lying_in(folder, v) if isinstance(v, Mapping) else v for k, v in values.items()}
-        return {**inside, **own}
+        # Arguments are the user's own: what stands in them is passed on as it is.
+        sections = {k: v for k, v in values.items() if isinstance(v, Mapping) and k != "arguments"}
+        return {**values, **{key: cls.lying_in(folder, section) for key, section in sections.items()}, **own}
 
     @property
     @abstractmethod

@@ -11,6 +11,7 @@ from torch import nn
 from bitspike.data import ImageSet
 from bitspike.lowering.fit_neuron import Precision
 from bitspike.recipe.kinds.train import TrainRecipe
+from bitspike.recipe.words.layers import Norm
 from bitspike.recipe.words.own import Own
 from bitspike.runs.build.factory import repaired
 from bitspike.runs.build.own import own
@@ -18,12 +19,9 @@ from bitspike.runs.build.words import build, maker
 from bitspike.weights import attach
 
 
-def build_norm(recipe: TrainRecipe) -> Callable[[int], nn.Module] | None:
-    """Return what makes the recipe's norm from a number of channels; None for none."""
-    norm = recipe.norm
-    if norm is None:
-        return None
-    make, threshold = maker(norm), build(recipe.neuron).threshold
+def norm_maker(norm: Norm, threshold: float) -> Callable[[int], nn.Module]:
+    """Return what makes a norm from a number of channels, before neurons of a threshold."""
+    make = maker(norm)
     return lambda channels: make(**norm.for_layer(channels, threshold))
 
 
@@ -39,6 +37,7 @@ def build_model(recipe: TrainRecipe, images: ImageSet) -> nn.Module:
     height, width, channels = images.shape
     model = recipe.model
     more = {name: getattr(model, name) for name in ("bias", "depth") if hasattr(model, name)}
+    neuron = maker(recipe.neuron)
     make = own(model) if isinstance(model, Own) else resolve_name(model.makes)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
@@ -47,8 +46,8 @@ def build_model(recipe: TrainRecipe, images: ImageSet) -> nn.Module:
             num_classes=len(images.classes),
             in_channels=channels,
             image_size=(height, width),
-            neuron=maker(recipe.neuron),
-            norm=build_norm(recipe),
+            neuron=neuron,
+            norm=None if recipe.norm is None else norm_maker(recipe.norm, neuron().threshold),
             readout=lambda: build(model.readout),
             encoder=lambda steps: build(model.encoder, steps=steps),
             width=model.width,
