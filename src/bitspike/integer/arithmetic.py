@@ -116,7 +116,9 @@ def exact_format(x: Whole, w: Integers) -> type[np.float32 | np.float64 | np.int
     if bound <= 2**53:
         return np.float64
     if bound >= 2**63:
-        raise ConstraintError(f"a sum of products may reach {bound}, more than 64 bits hold")
+        raise ConstraintError(
+            f"a sum of products may reach {bound}, more than 64 bits hold", fix="weights or inputs of fewer bits"
+        )
     return np.int64
 
 

@@ -115,7 +115,7 @@ def check_steps(steps: Any) -> None:
         ConstraintError: it is not a whole number from 1 to ``MOST_STEPS``.
     """
     if not _is_whole(steps) or not 1 <= steps <= MOST_STEPS:
-        raise ConstraintError(f"steps={steps!r}: allowed are whole numbers from 1 to {MOST_STEPS:,}")
+        raise ConstraintError(f"steps={steps!r}: allowed are whole numbers from 1 to {MOST_STEPS:,}", fix="steps=8")
 
 
 def check_node(node: Any) -> None:
@@ -137,7 +137,7 @@ def check_node(node: Any) -> None:
     if getattr(node, "coding", "direct") != "direct" and node.constant:
         found.append(f"coding is {node.coding!r} and constant is true; its spikes change from step to step")
     if found:
-        raise ConstraintError(f"{type(node).__name__} {node.id!r}: {'; '.join(found)}")
+        raise ConstraintError(f"{type(node).__name__} {node.id!r}: {'; '.join(found)}", fix="values within them")
 
 
 def codes_problems(bits: Any, low: Any, high: Any, levels: Sequence[Any] | None) -> Iterator[str]:

@@ -42,26 +42,37 @@ class IntegerNetwork:
         seen: dict[str, Node] = {}
         for node in self.nodes:
             if not node.id.replace("_", "a").isalnum() or not node.id.isascii():
-                raise ConstraintError(f"node id {node.id!r}: letters, digits and underscores are allowed")
+                raise ConstraintError(
+                    f"node id {node.id!r}: letters, digits and underscores are allowed", fix="an id such as layer1_conv"
+                )
             if node.id in seen:
-                raise ConstraintError(f"two nodes are called {node.id!r}")
+                raise ConstraintError(f"two nodes are called {node.id!r}", fix="an id of its own for each node")
             for source in node.sources:
                 if source not in seen:
-                    raise ConstraintError(f"node {node.id!r} reads {source!r}, which does not stand before it")
+                    raise ConstraintError(
+                        f"node {node.id!r} reads {source!r}, which does not stand before it",
+                        fix="nodes in the order of data flow, sources first",
+                    )
                 if isinstance(seen[source], Readout):
-                    raise ConstraintError(f"node {node.id!r} reads {source!r}, which leaves the network")
+                    raise ConstraintError(
+                        f"node {node.id!r} reads {source!r}, which leaves the network",
+                        fix="read what the read-out reads",
+                    )
             check_node(node)
             _check(node, [seen[s].shape for s in node.sources], self.steps)
             seen[node.id] = node
         if not self.inputs or not self.outputs:
-            raise ConstraintError("an integer network needs at least one Input and one Readout")
+            raise ConstraintError(
+                "an integer network needs at least one Input and one Readout", fix="add the one that is missing"
+            )
 
     @property
     def input(self) -> Input:
         """The one input, for all that run a network on a single tensor of codes."""
         if len(self.inputs) != 1:
             raise ConstraintError(
-                f"the network has {len(self.inputs)} inputs; only networks of one input can be run yet"
+                f"the network has {len(self.inputs)} inputs; only networks of one input can be run yet",
+                fix="one input that holds all of them side by side, and a Slice for each; bs.lower makes it so",
             )
         return self.inputs[0]
 
@@ -132,4 +143,7 @@ def _check(node: Node, inputs: list[Shape], steps: int) -> None:
     else:
         problems = list(node.problems(inputs, steps))
     if problems:
-        raise ConstraintError(f"{type(node).__name__} {node.id!r} of shape {list(node.shape)}: {'; '.join(problems)}")
+        raise ConstraintError(
+            f"{type(node).__name__} {node.id!r} of shape {list(node.shape)}: {'; '.join(problems)}",
+            fix="shapes and parameters as the docstring of its class states them",
+        )

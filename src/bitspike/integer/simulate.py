@@ -76,17 +76,20 @@ def check_run(net: IntegerNetwork, codes: Whole, steps: int | None) -> int:
     _need_array(codes)
     source, steps = net.input, net.steps if steps is None else steps
     if not 1 <= steps <= net.steps:
-        raise ConstraintError(f"steps={steps}: the network has 1 to {net.steps}")
+        raise ConstraintError(f"steps={steps}: the network has 1 to {net.steps}", fix="steps=None runs all of them")
     wanted = ("1" if source.constant else str(steps), "N", *map(str, source.shape))
     found = codes.shape
     if len(found) != len(wanted) or found[2:] != source.shape or found[0] != (1 if source.constant else steps):
-        raise ConstraintError(f"input codes have the shape {list(found)}, needed is [{', '.join(wanted)}]")
+        raise ConstraintError(
+            f"input codes have the shape {list(found)}, needed is [{', '.join(wanted)}]", fix="bs.encode(net, images)"
+        )
     if not np.issubdtype(codes.dtype, np.integer):
         raise ConstraintError(f"input codes are {codes.dtype}, needed are integers", fix="bs.encode(net, images)")
     if codes.size and (codes.min() < source.grid.low or codes.max() > source.grid.high):
         raise ConstraintError(
             f"input codes reach from {codes.min()} to {codes.max()}, "
-            f"the grid from {source.grid.low} to {source.grid.high}"
+            f"the grid from {source.grid.low} to {source.grid.high}",
+            fix="bs.encode(net, images), which clips to the grid",
         )
     return steps
 

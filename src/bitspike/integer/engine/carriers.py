@@ -69,7 +69,10 @@ class TorchEngine:
         self._formats: dict[str, torch.dtype] = {}
         for node, bound in magnitudes(net).items():
             if bound > 2**53:
-                raise ConstraintError(f"{net[node].path}: a number may reach {bound:.3g}, more than 53 bits hold")
+                raise ConstraintError(
+                    f"{net[node].path}: a number may reach {bound:.3g}, more than 53 bits hold",
+                    fix="fewer fraction bits, or bs.simulate(net, codes), which runs in 64-bit integers",
+                )
             self._formats[node] = torch.float32 if single and bound <= 2**24 else torch.float64
         self._weights = {n.id: self._tensor(n.weight.codes, n) for n in net.weighted}
 

@@ -88,7 +88,9 @@ class Neuron(Gained):
             f"width={self.width}: at least 2 bits": self.width is not None and self.width < 2,
         }
         if found := [text for text, wrong in problems.items() if wrong]:
-            raise ConstraintError(f"neuron {self.id!r}: {'; '.join(found)}")
+            raise ConstraintError(
+                f"neuron {self.id!r}: {'; '.join(found)}", fix="values that the neuron's equations hold"
+            )
 
     def run(self, inputs: list[Whole], steps: int) -> Whole:
         return self.spiking(inputs, steps)[0]

@@ -52,7 +52,8 @@ class Weight:
         if self.codes.size and (self.codes.min() < self.low or self.codes.max() > self.high):
             raise ConstraintError(
                 f"weight codes reach from {self.codes.min()} to {self.codes.max()}, "
-                f"the grid {self.scheme!r} from {self.low} to {self.high}"
+                f"the grid {self.scheme!r} from {self.low} to {self.high}",
+                fix="codes inside the grid, or the grid of the scheme that made them",
             )
 
 

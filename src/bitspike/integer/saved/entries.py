@@ -15,6 +15,13 @@ from bitspike.integer.nodes import KINDS, Integers, Node, Reals, TransposedConvo
 from bitspike.ops.grids import Dyadic, Grid
 
 Arrays = dict[str, npt.NDArray[Any]]
+AGAIN = "save the network again, or use an undamaged copy"
+
+
+def damaged(what: str) -> PackageError:
+    """Return the error of a package that is not what was saved."""
+    return PackageError(what, fix=AGAIN)
+
 
 # What chip tools call these tensors.
 _KEYS = {"threshold": "theta", "initial": "v0"}
@@ -43,7 +50,7 @@ def smallest(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     for kind in (np.int8, np.int16, np.int32, np.int64):
         if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
             return np.ascontiguousarray(values.astype(kind))
-    raise PackageError(f"values from {low} to {high} do not fit 64 bits")
+    raise PackageError(f"values from {low} to {high} do not fit 64 bits", fix="smaller scales or fewer fraction bits")
 
 
 def _wide(value: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -115,7 +122,10 @@ def node_of(entry: dict[str, Any], tensors: Arrays, *, check: bool) -> Node:
         ConstraintError: a value is not allowed. KeyError, TypeError, ValueError, AttributeError: it has another form.
     """
     if entry["op"] not in KINDS:
-        raise PackageError(f"node {entry['id']!r} is a {entry['op']}, which this release does not know")
+        raise PackageError(
+            f"node {entry['id']!r} is a {entry['op']}, which this release does not know",
+            fix="the release that saved it",
+        )
     kind = KINDS[entry["op"]]
     attrs = entry["attrs"]
     values: dict[str, Any] = {
@@ -147,13 +157,13 @@ def node_of(entry: dict[str, Any], tensors: Arrays, *, check: bool) -> Node:
 def _weight(raw: dict[str, Any], id: str, kind: type[Node], tensors: Arrays, *, check: bool) -> Weight:
     axis = raw.get("axis", 0)  # not written before there were transposed convolutions
     if axis != _output_axis(kind):
-        raise PackageError(f"node {id!r}: output channels along axis {axis}, needed is axis {_output_axis(kind)}")
+        raise damaged(f"node {id!r}: output channels along axis {axis}, needed is axis {_output_axis(kind)}")
     levels = None if raw["levels"] is None else tuple(_listed(raw["levels"], id, "levels"))
     if wrong := list(codes_problems(raw["bits"], raw["low"], raw["high"], levels)):
-        raise PackageError(f"node {id!r}: weight: {'; '.join(wrong)}")
+        raise damaged(f"node {id!r}: weight: {'; '.join(wrong)}")
     codes = _take(tensors, raw["key"]).astype(np.int64)
     if check and levels is not None and not np.isin(codes, levels).all():
-        raise PackageError(f"node {id!r}: weight: there are codes that are none of its {len(levels)} levels")
+        raise damaged(f"node {id!r}: weight: there are codes that are none of its {len(levels)} levels")
     as_is = codes.size > 0 and not check
     least, most = (int(codes.min()), int(codes.max())) if as_is else (raw["low"], raw["high"])
     return Weight(
@@ -169,7 +179,7 @@ def _weight(raw: dict[str, Any], id: str, kind: type[Node], tensors: Arrays, *, 
 
 def _listed(raw: Any, id: str, name: str) -> list[Any]:
     if not isinstance(raw, list):
-        raise PackageError(f"node {id!r}: {name} is {raw!r}; a list is needed")
+        raise damaged(f"node {id!r}: {name} is {raw!r}; a list is needed")
     return raw
 
 
@@ -177,23 +187,23 @@ def _reals(raw: Any, id: str, name: str) -> npt.NDArray[np.float64]:
     """Return a list of numbers as float64; texts and truths are none, though NumPy would take them."""
     numbers = _listed(raw, id, name)
     if any(isinstance(n, bool) or not isinstance(n, int | float) for n in numbers):
-        raise PackageError(f"node {id!r}: {name} holds something else than numbers")
+        raise damaged(f"node {id!r}: {name} holds something else than numbers")
     return np.asarray(numbers, np.float64)
 
 
 def _parameter(tensors: Arrays, raw: dict[str, Any], *, timed: bool) -> Integers:
     array = _take(tensors, raw["key"]).astype(np.int64)
     if not isinstance(raw["steps"], bool):
-        raise PackageError(f"the tensor {raw['key']!r}: steps is {raw['steps']!r}; allowed are true and false")
+        raise damaged(f"the tensor {raw['key']!r}: steps is {raw['steps']!r}; allowed are true and false")
     return array[None] if timed and not raw["steps"] else array
 
 
 def _take(tensors: Arrays, key: str) -> npt.NDArray[Any]:
     if key not in tensors:
-        raise PackageError(f"the tensor {key!r} that the manifest names is missing")
+        raise damaged(f"the tensor {key!r} that the manifest names is missing")
     array = tensors[key]
     if not np.issubdtype(array.dtype, np.integer):
-        raise PackageError(f"the tensor {key!r} is {array.dtype}; a network of integers was expected")
+        raise damaged(f"the tensor {key!r} is {array.dtype}; a network of integers was expected")
     if array.dtype == np.uint64:
-        raise PackageError(f"the tensor {key!r} is uint64; integers of at most 63 bits and a sign were expected")
+        raise damaged(f"the tensor {key!r} is uint64; integers of at most 63 bits and a sign were expected")
     return array

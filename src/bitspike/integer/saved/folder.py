@@ -24,9 +24,8 @@ from bitspike import digests
 from bitspike.errors import BitspikeError, PackageError
 from bitspike.files import way_out, whole_folder
 from bitspike.integer.network import IntegerNetwork
-from bitspike.integer.saved.entries import Arrays, node_of, smallest, tensors_of
+from bitspike.integer.saved.entries import AGAIN, Arrays, damaged, node_of, smallest, tensors_of
 from bitspike.integer.saved.manifest import (
-    AGAIN,
     MANIFEST,
     VECTORS,
     WEIGHTS,
@@ -145,7 +144,7 @@ def load(folder: str | os.PathLike[str], *, check: bool = True) -> IntegerNetwor
     except BitspikeError as error:
         raise PackageError(f"{folder}: {error.message}", fix=error.fix) from error
     except BUILDING as error:
-        raise PackageError(f"{folder / MANIFEST} is damaged: {type(error).__name__} {error}") from error
+        raise damaged(f"{folder / MANIFEST} is damaged: {type(error).__name__} {error}") from error
     if not states_digest(manifest):
         warnings.warn(
             f"{folder} states no digest of its manifest (earlier versions wrote none): nothing tells whether its "
@@ -177,11 +176,11 @@ def read_tensors(folder: Path, name: str) -> Arrays:
     """Read one of the package's tensor files."""
     path = folder / name
     if not path.is_file():
-        raise PackageError(f"{path} is missing from the package")
+        raise damaged(f"{path} is missing from the package")
     try:
         return safetensors.numpy.load(path.read_bytes())
     except (SafetensorError, OSError, *BUILDING) as error:
-        raise PackageError(f"{path} cannot be read: {error}") from error
+        raise damaged(f"{path} cannot be read: {error}") from error
 
 
 def changed_tensors(manifest: dict[str, Any], tensors: Arrays) -> list[str]:

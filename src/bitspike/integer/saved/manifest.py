@@ -9,13 +9,12 @@ from bitspike import digests
 from bitspike.errors import PackageError
 from bitspike.integer.bounds.widths import bits_of, widths
 from bitspike.integer.network import IntegerNetwork
-from bitspike.integer.saved.entries import entry_of
+from bitspike.integer.saved.entries import damaged, entry_of
 from bitspike.integer.schedule import schedule
 
 FORMAT = "bitspike-network"
 VERSION = 1
 MANIFEST, WEIGHTS, VECTORS = "manifest.json", "weights.safetensors", "vectors.safetensors"
-AGAIN = "save the network again, or use an undamaged copy"
 
 
 def manifest_of(net: IntegerNetwork, tensors: dict[str, str], files: dict[str, str]) -> dict[str, Any]:
@@ -51,14 +50,18 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest = digests.read_json(path)
     except (ValueError, OSError) as error:
-        raise PackageError(f"{path} cannot be read: {error}") from error
+        raise damaged(f"{path} cannot be read: {error}") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise PackageError(f"{path} is not a Bitspike manifest")
+        raise PackageError(
+            f"{path} is not a Bitspike manifest", fix="the network/ folder of a run, or what bs.save wrote"
+        )
     version = manifest.get("format_version")
     if isinstance(version, bool) or version != VERSION:
-        raise PackageError(f"{path} has format version {version}, this release reads {VERSION}")
+        raise PackageError(
+            f"{path} has format version {version}, this release reads {VERSION}", fix="the release that saved it"
+        )
     if not isinstance(manifest.get("tensors"), dict) or not isinstance(manifest.get("nodes"), list):
-        raise PackageError(f"{path} is damaged: its list of tensors or nodes is missing")
+        raise damaged(f"{path} is damaged: its list of tensors or nodes is missing")
     return manifest
 
 
@@ -83,18 +86,18 @@ def changed_files(manifest: dict[str, Any], folder: Path) -> list[tuple[str, str
     try:
         stated = {entry["name"]: str(entry["sha256"]) for entry in manifest["files"]}
     except (KeyError, TypeError) as error:
-        raise PackageError(f"{folder / MANIFEST} is damaged: its list of files cannot be read") from error
+        raise damaged(f"{folder / MANIFEST} is damaged: its list of files cannot be read") from error
     if set(stated) != {WEIGHTS, VECTORS} or len(manifest["files"]) != 2:
         names = ", ".join(map(str, stated)) or "no file"
-        raise PackageError(f"{folder / MANIFEST} is damaged: it states digests of {names}")
+        raise damaged(f"{folder / MANIFEST} is damaged: it states digests of {names}")
     wrong = []
     for name, digest in stated.items():
         if not (folder / name).is_file():
-            raise PackageError(f"{folder / name} is missing from the package")
+            raise damaged(f"{folder / name} is missing from the package")
         try:
             found = digests.of_file(folder / name)
         except OSError as error:
-            raise PackageError(f"{folder / name} cannot be read: {error}") from error
+            raise damaged(f"{folder / name} cannot be read: {error}") from error
         if found != digest:
             wrong.append((name, digest, found))
     if states_digest(manifest) and (found := digest_of(manifest)) != manifest["digest"]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 from bitspike.errors import CheckFailed, ConstraintError, PackageError
 from bitspike.integer.network import IntegerNetwork
-from bitspike.integer.nodes import Integers
+from bitspike.integer.nodes import Integers, Node
+from bitspike.integer.saved.entries import AGAIN, damaged
 from bitspike.integer.saved.folder import Arrays, changed_tensors, load, read_tensors
 from bitspike.integer.saved.manifest import (
-    AGAIN,
     MANIFEST,
     VECTORS,
     WEIGHTS,
@@ -109,7 +109,10 @@ class Certificate:
     def raise_if_failed(self) -> None:
         """Raise :class:`CheckFailed` with the first difference, if there is one."""
         if not self.equal:
-            raise CheckFailed(str(self))
+            raise CheckFailed(
+                str(self),
+                fix="an undamaged copy of the package; if the network was only just lowered, please report it",
+            )
 
     def __str__(self) -> str:
         compared = (
@@ -122,6 +125,7 @@ class Certificate:
         return f"certificate: NOT equal\n  first difference: {self.first_difference}\n  compared: {compared}"
 
 
+Array = npt.NDArray[Any]
 Run = Callable[[IntegerNetwork, Integers], Trace]
 """Runs a network on codes: the definition, or anything that claims to equal it."""
 
@@ -171,9 +175,9 @@ def _golden(net: IntegerNetwork, vectors: Arrays, folder: Path) -> tuple[Trace, 
 
     def whole(name: str) -> Integers:
         if name not in vectors:
-            raise PackageError(f"{where} lacks {name!r}, so there is nothing to compare it with")
+            raise damaged(f"{where} lacks {name!r}, so there is nothing to compare it with")
         if not np.issubdtype(vectors[name].dtype, np.integer) or vectors[name].dtype == np.uint64:
-            raise PackageError(f"{where}: {name!r} is {vectors[name].dtype}, integers were expected")
+            raise damaged(f"{where}: {name!r} is {vectors[name].dtype}, integers were expected")
         return vectors[name].astype(np.int64)
 
     codes, steps = whole("input_codes"), whole("potential_steps").reshape(-1).tolist()
@@ -184,7 +188,7 @@ def _golden(net: IntegerNetwork, vectors: Arrays, folder: Path) -> tuple[Trace, 
             fix="save the network again: bs.save makes golden vectors",
         )
     if steps != sorted(set(steps)) or not 0 <= steps[0] <= steps[-1] < net.steps:
-        raise PackageError(f"{where}: potential_steps are {steps}; ascending steps of 0 to {net.steps - 1} are needed")
+        raise damaged(f"{where}: potential_steps are {steps}; ascending steps of 0 to {net.steps - 1} are needed")
     needed = {"input_codes": (1 if net.input.constant else net.steps, samples, *net.input.shape)}
     for node in net.neurons:
         needed[f"{node.id}.spikes"] = (net.steps, samples, *node.shape)
@@ -197,10 +201,10 @@ def _golden(net: IntegerNetwork, vectors: Arrays, folder: Path) -> tuple[Trace, 
     for name, shape in needed.items():
         if name in vectors and vectors[name].shape != shape:
             there = list(vectors[name].shape)
-            raise PackageError(f"{where}: {name!r} has the shape {there}, needed is {list(shape)}")
+            raise damaged(f"{where}: {name!r} has the shape {there}, needed is {list(shape)}")
     for name in ("input_values", *(f"{node.id}.values" for node in net.outputs)):
         if name in vectors and not (vectors[name].dtype == np.float64 and np.isfinite(vectors[name]).all()):
-            raise PackageError(f"{where}: {name!r} holds something else than finite float64 numbers")
+            raise damaged(f"{where}: {name!r} holds something else than finite float64 numbers")
     _refuse_labels(net, whole("labels") if "labels" in vectors else None, where)
     spikes: dict[str, npt.NDArray[Any]] = {n.id: whole(f"{n.id}.spikes") for n in net.neurons}
     potentials = {n.id: whole(f"{n.id}.potentials") for n in net.neurons}
@@ -212,39 +216,40 @@ def _refuse_labels(net: IntegerNetwork, labels: Integers | None, where: Path) ->
         return
     classes = max(output.shape[0] for output in net.outputs)
     if labels.min() < -1 or labels.max() >= classes:
-        raise PackageError(
-            f"{where}: labels reach from {labels.min()} to {labels.max()}, allowed are -1 to {classes - 1}"
-        )
+        raise damaged(f"{where}: labels reach from {labels.min()} to {labels.max()}, allowed are -1 to {classes - 1}")
 
 
 def _first_code(net: IntegerNetwork, vectors: Arrays, codes: Integers) -> Difference | None:
     """Return where real inputs do not give the golden codes."""
     if "input_values" not in vectors:  # earlier versions wrote none
         return None
-    made = codes_of(net.input, vectors["input_values"])
-    if np.array_equal(codes, made):
-        return None
-    step, *index = (int(i) for i in np.argwhere(codes != made)[0])
-    place = (step, *index)
-    return Difference(net.input.path, step, tuple(index), "code", int(codes[place]), int(made[place]))
+    encoded = codes_of(net.input, vectors["input_values"])
+    at = _where(codes, encoded, range(len(codes)))
+    return Difference(net.input.path, at[0], at[1:], "code", int(codes[at]), int(encoded[at])) if at else None
 
 
-def _first_result(net: IntegerNetwork, vectors: Arrays, found: Trace) -> Difference | None:
+def _first_result(net: IntegerNetwork, vectors: Arrays, run: Trace) -> Difference | None:
     """Return where spike counts, or the real values of outputs, are not the golden ones."""
-    last = net.steps - 1
-    for node in net.neurons:
-        if f"{node.id}.counts" in vectors:
-            golden, counts = vectors[f"{node.id}.counts"], found.spikes[node.id].sum(0, dtype=np.int64)
-            if not np.array_equal(golden, counts):
-                at = tuple(int(i) for i in np.argwhere(golden != counts)[0])
-                return Difference(node.path, last, at, "count", int(golden[at]), int(counts[at]))
+    results = [
+        (n, "count", run.spikes[n.id].sum(0, dtype=np.int64)) for n in net.neurons if f"{n.id}.counts" in vectors
+    ]
+    for node, name, value in results:
+        if different := _different(net, node, name, vectors[f"{node.id}.counts"], value):
+            return different
     for output in net.outputs:
         if f"{output.id}.values" in vectors:
-            golden, values = vectors[f"{output.id}.values"], worth(output, found.outputs[output.id])
-            if not np.array_equal(golden, values):
-                at = tuple(int(i) for i in np.argwhere(golden != values)[0])
-                return Difference(output.path, last, at, "value", float(golden[at]), float(values[at]))
+            value = worth(output, run.outputs[output.id])
+            if different := _different(net, output, "value", vectors[f"{output.id}.values"], value):
+                return different
     return None
+
+
+def _different(net: IntegerNetwork, node: Node, name: str, expected: Array, found: Array) -> Difference | None:
+    """Return the first difference of what is known after the last step, [N, ...]."""
+    at = _where(expected, found, range(len(expected)))
+    if at is None:
+        return None
+    return Difference(node.path, net.steps - 1, at, name, expected[at].item(), found[at].item())
 
 
 def _first_change(manifest: dict[str, Any], tensors: Arrays, net: IntegerNetwork, folder: Path) -> Difference | None:
@@ -277,20 +282,20 @@ def first_difference(net: IntegerNetwork, expected: Trace, found: Trace, kept: I
             v = v if everything else v[steps]
             if np.array_equal(a, b) and np.array_equal(u, v):
                 continue
-            spike, membrane = _where(a, b, list(range(len(a)))), _where(u, v, steps)
+            spike, membrane = _where(a, b, range(len(a))), _where(u, v, steps)
             # At one step the membrane comes first: it is what the spike follows from.
             at, name = min((w, n) for w, n in ((membrane, "membrane"), (spike, "spike")) if w is not None)
             step, index = at[0], at[1:]
             pair = (u[steps.index(step)], v[steps.index(step)]) if name == "membrane" else (a[step], b[step])
             return Difference(node.path, step, index, name, int(pair[0][index]), int(pair[1][index]))
         if node.id in found.outputs:
-            e, f = expected.outputs[node.id], found.outputs[node.id]
-            if not np.array_equal(e, f):
-                index = tuple(int(i) for i in np.argwhere(e != f)[0])
-                return Difference(node.path, net.steps - 1, index, "output", int(e[index]), int(f[index]))
+            different = _different(net, node, "output", expected.outputs[node.id], found.outputs[node.id])
+            if different:
+                return different
     return None
 
 
-def _where(a: npt.NDArray[Any], b: npt.NDArray[Any], steps: list[int]) -> tuple[int, ...] | None:
+def _where(a: Array, b: Array, steps: Sequence[int]) -> tuple[int, ...] | None:
+    """Return the first index at which two arrays differ; ``steps`` names the places of the first axis."""
     wrong = np.argwhere(a != b)
     return None if len(wrong) == 0 else (steps[int(wrong[0][0])], *(int(i) for i in wrong[0][1:]))
