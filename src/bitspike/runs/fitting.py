@@ -185,5 +185,5 @@ def _written(recipe: AnyRecipe, repairs: Sequence[Repair], sketched: Sketch, nam
     name = re.sub(r"[^a-z0-9._-]", "-", name.lower())
     question = f"{recipe.question.split(CHANGED)[0]}{CHANGED}"
     values = recipe.model_dump(mode="json") | {"name": name, "question": question, "expect": None}
-    repaired = kind_without_images(recipe).repaired(values, repairs, sketched)
+    repaired = kind_without_images(recipe).with_repairs(values, repairs, sketched)
     return None if repaired is None else recipe_of(repaired)

@@ -98,7 +98,7 @@ def measure(job: Job, history: History | None, folder: Path) -> tuple[dict[str, 
         "environment": environment(history, job.device),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    report |= kind.findings(spiking, net, job.test, folder, clock)
+    report |= kind.report_entries(spiking, net, job.test, folder, clock)
     report["seconds"] = seconds_of(clock, history)
     report["checks"] = checks_of(report)
     return report, _detail(data, network, net, tested, example)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -202,20 +202,23 @@ class Converted(Kind):
                 accuracies.append(self._accuracy(network, test))
         return [*accuracies, tested.accuracy]
 
-    def at_steps(self, spiking: SpikingNetwork, steps: int) -> AbstractContextManager[nn.Module]:
+    @contextmanager
+    def at_steps(self, spiking: SpikingNetwork, steps: int) -> Iterator[nn.Module]:
         """Stop the run after ``steps`` steps; a layerwise network, whose layers wait in turn, is converted anew."""
-        if self.recipe.convert.schedule == "synchronous":
-            return super().at_steps(spiking, steps)
-        assert spiking.record is not None
-        return nullcontext(spiking.record.build(steps=steps))
+        if self.recipe.convert.schedule == "layerwise":
+            assert spiking.record is not None
+            yield spiking.record.build(steps=steps)
+            return
+        with super().at_steps(spiking, steps) as network:
+            yield network
 
-    def findings(
+    def report_entries(
         self, spiking: SpikingNetwork, net: IntegerNetwork, test: Batches, folder: Path, clock: Clock
     ) -> dict[str, Any]:
         """Return the choices of the conversion, the verdict of the chip and the ledger of errors."""
-        findings = {"conversion": _describe(spiking)}
+        entries = {"conversion": _describe(spiking)}
         if self.recipe.chip is not None:
-            findings["chip"] = check(net, find_chip(self.recipe.chip, self.recipe.model.folder)).to_dict()
+            entries["chip"] = check(net, find_chip(self.recipe.chip, self.recipe.model.folder)).to_dict()
         if self.recipe.analysis is not None:
             with clock.stage("analyze"):
                 ledger = analyze(
@@ -226,10 +229,10 @@ class Converted(Kind):
                     task=self.data.test.task,
                 )
                 ledger.write(folder / "ledger")
-            findings["ledger"] = ledger.to_dict()
-        return findings
+            entries["ledger"] = ledger.to_dict()
+        return entries
 
-    def repaired(self, values: dict[str, Any], repairs: Sequence[Repair], sketch: Sketch) -> dict[str, Any]:
+    def with_repairs(self, values: dict[str, Any], repairs: Sequence[Repair], sketch: Sketch) -> dict[str, Any]:
         width = values["convert"]["bits"]
         widths = dict(width) if isinstance(width, dict) else {"*": width}
         tuning = self.recipe.finetune

@@ -138,11 +138,13 @@ class Kind(ABC):
         ``tested`` is the measurement of all T steps, and ``prefixes`` recorded the answers meanwhile, where it could.
         """
 
-    def at_steps(self, spiking: SpikingNetwork, steps: int) -> AbstractContextManager[nn.Module]:
+    @contextmanager
+    def at_steps(self, spiking: SpikingNetwork, steps: int) -> Iterator[nn.Module]:
         """Yield the network, run for ``steps`` steps inside the block."""
-        return with_steps(spiking.network, steps)
+        with set_steps(spiking.network, steps):
+            yield spiking.network
 
-    def findings(
+    def report_entries(
         self, spiking: SpikingNetwork, net: IntegerNetwork, test: Batches, folder: Path, clock: Clock
     ) -> dict[str, Any]:
         """Return the entries that only reports of this kind of run have."""
@@ -158,7 +160,7 @@ class Kind(ABC):
         del ways
 
     @abstractmethod
-    def repaired(self, values: dict[str, Any], repairs: Sequence[Repair], sketch: Sketch) -> dict[str, Any] | None:
+    def with_repairs(self, values: dict[str, Any], repairs: Sequence[Repair], sketch: Sketch) -> dict[str, Any] | None:
         """Return the values of this recipe, changed in place, with repairs; None where a recipe cannot say them.
 
         The repairs are of layers of the integers of ``sketch``, which is of this recipe.
@@ -183,10 +185,3 @@ def repair_values(repair: Repair, path: str) -> dict[str, Any]:
     if repair.kind == "split":  # its groups are those of the partial sums
         values["groups"] = 1
     return values | {"path": path, "keep": repair.keep if repair.kind == "prune" else ()}
-
-
-@contextmanager
-def with_steps(network: nn.Module, steps: int) -> Iterator[nn.Module]:
-    """Yield a network, run for ``steps`` steps inside the block."""
-    with set_steps(network, steps):
-        yield network

@@ -58,7 +58,7 @@ class Trained(Kind):
                 fix="bits, groups, split, prune; or a recipe of kind convert",
             )
 
-    def repaired(self, values: dict[str, Any], repairs: Sequence[Repair], sketch: Sketch) -> dict[str, Any] | None:
+    def with_repairs(self, values: dict[str, Any], repairs: Sequence[Repair], sketch: Sketch) -> dict[str, Any] | None:
         del sketch
         weights = values["weights"] or {"quantize": {"kind": "uniform", "bits": 8}}
         if "bits" not in weights["quantize"]:
