@@ -12,7 +12,6 @@ from bitspike.hardware.chips.check import check
 from bitspike.hardware.chips.plan_repairs import Repair, plan
 from bitspike.models import vgg11
 from bitspike.surgery.apply import apply
-from bitspike.surgery.arrange import Shuffle
 from bitspike.surgery.channels import can_follow, latent, links, select
 from bitspike.weights import Binary, Ternary, Uniform
 
@@ -136,7 +135,7 @@ def test_two_grouped_layers_in_a_row_are_mixed_by_a_shuffle() -> None:
     repairs = [planned("2", "groups", groups=4), planned("4", "groups", groups=4)]
     fitted = apply(model, repairs)
     assert isinstance(fitted[4], nn.Sequential)
-    assert isinstance(fitted[4].shuffle, Shuffle)
+    assert isinstance(fitted[4].shuffle, nn.ChannelShuffle)
     for layer in (fitted[2], fitted[4].layers):
         nn.init.ones_(latent(layer))
     part = nn.Sequential(fitted[2], fitted[4])

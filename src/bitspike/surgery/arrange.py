@@ -11,32 +11,12 @@ from bitspike.nn import TimeDistributed
 from bitspike.nn.arrange import Permute, Reshape
 
 
-class Shuffle(nn.Module):
-    """Take one channel of every group in turn: [N, C, ...] to [N, C, ...], for networks without time.
+def shuffle_over_time(groups: int, shape: tuple[int, ...]) -> dict[str, nn.Module]:
+    """Return the modules that do to [T, N, *shape] what ``nn.ChannelShuffle`` does without time.
 
     Channel ``k * groups + j`` of the result is channel ``j * C / groups + k``. Source: Zhang et al., ShuffleNet,
     CVPR 2018, arXiv 1707.01083, section 3.1.
-
-    Example:
-        >>> import torch
-        >>> Shuffle(2)(torch.arange(6.0).view(1, 6, 1)).flatten().tolist()
-        [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]
     """
-
-    def __init__(self, groups: int) -> None:
-        super().__init__()
-        self.groups = groups
-
-    def forward(self, x: Tensor) -> Tensor:
-        apart: Tensor = x.unflatten(1, (self.groups, -1))  # type: ignore[no-untyped-call]
-        return apart.transpose(1, 2).flatten(1, 2)
-
-    def extra_repr(self) -> str:
-        return f"{self.groups}"
-
-
-def shuffle_over_time(groups: int, shape: tuple[int, ...]) -> dict[str, nn.Module]:
-    """Return the modules that do to [T, N, *shape] what :class:`Shuffle` does without time."""
     channels, *size = shape
     return {
         "split": Reshape((groups, channels // groups, *size)),

@@ -15,7 +15,7 @@ from torch import nn
 
 from bitspike.errors import ConstraintError
 from bitspike.nn import OverTime, TimeDistributed
-from bitspike.surgery.arrange import Shuffle, cut_before, layers_over_time, put, shuffle_over_time
+from bitspike.surgery.arrange import cut_before, layers_over_time, put, shuffle_over_time
 from bitspike.surgery.channels import can_follow, energy, free_links, latent, select, set_latent
 from bitspike.surgery.match import match, shuffled
 
@@ -107,6 +107,6 @@ def _put_shuffle_before(model: nn.Module, path: str, factor: int, channels: int,
             parts |= {"front": before} if len(before) else {}
         parts |= shuffle_over_time(factor, (channels, *repair.source_shape[1:]))
     else:
-        parts["shuffle"] = Shuffle(factor)
+        parts["shuffle"] = nn.ChannelShuffle(factor)
     put(model, place, parts | {"layers": module})
     return f"{place}.layers{path[len(place) :]}"

@@ -27,7 +27,7 @@ from bitspike.nn import IF, Neuron, OverTime, TimeDistributed
 from bitspike.nn.arrange import Pad, Reshape
 from bitspike.nn.timed_layer import timed_layer
 from bitspike.ops.surrogate import ArcTan
-from bitspike.surgery.arrange import ExtraChannels, Shuffle, cut_before, layers_over_time, put, shuffle_over_time
+from bitspike.surgery.arrange import ExtraChannels, cut_before, layers_over_time, put, shuffle_over_time
 from bitspike.surgery.channels import latent, set_latent
 from bitspike.weights.attach import attach
 from bitspike.weights.path import Quantize, path_of
@@ -118,7 +118,7 @@ def _without_time(layer: nn.Module, parts: int) -> dict[str, nn.Module]:
         modules["image"] = nn.Unflatten(1, (latent(layer).shape[1], 1))
     if extra:
         modules["extra"] = ExtraChannels(extra)
-    modules |= {"parts": first, "neurons": nn.ReLU(), "shuffle": Shuffle(2 * parts), "sum": last}
+    modules |= {"parts": first, "neurons": nn.ReLU(), "shuffle": nn.ChannelShuffle(2 * parts), "sum": last}
     return modules | ({"flat": nn.Flatten()} if flat else {})
 
 

@@ -43,14 +43,7 @@ def traced(
     kept: frozenset[str],
     inplace: frozenset[str],
 ) -> Trace:
-    """Return the trace of a model that ``torch.fx`` makes.
-
-    Args:
-        root: in evaluation mode.
-        inputs: as many tensors as ``forward`` is followed with.
-        arguments: other arguments of ``forward``, by name.
-        kept: paths of modules that stay one node each.
-        inplace: paths of the modules that overwrote their input before the copy was made.
+    """Return the trace that ``torch.fx`` makes of a model, with each of the ``kept`` modules as one node.
 
     Raises:
         ConversionError: ``forward`` cannot be followed.

@@ -40,22 +40,10 @@ _INSTEAD = {
 
 
 def check(net: IntegerNetwork, chip: str | Path | Chip) -> Report:
-    """Check a network against the rules of a chip.
-
-    Nothing is run: weights, shapes and worst cases decide. All violations are collected; ``raise_if_failed`` on the
-    report raises once with all of them.
-
-    Args:
-        net: the network; a linear layer that feeds a read-out alone belongs to the host (note N301).
-        chip: the name of a shipped profile, the path of a TOML file, or a :class:`Chip`.
+    """Check a network against the rules of a chip; ``bs.check`` explains the arguments.
 
     Raises:
         ConstraintError: the chip is unknown or its file is wrong, or a sum of the network may leave 63 bits.
-
-    Example:
-        >>> from bitspike.integer.examples import one_convolution
-        >>> print(check(one_convolution(), "fanin1024-v1"))
-        chip 'fanin1024-v1': 1 layer fits
     """
     return _Check(net, load(chip)).report()
 

@@ -49,21 +49,7 @@ def energy(
     samples: int | None = None,
     data: str = "",
 ) -> EnergyReport:
-    """Count the operations of a network for one sample and bill them.
-
-    Args:
-        net: the network.
-        activity: spikes of every neuron: the result of ``bs.simulate`` or anything else with ``.spikes`` by node id,
-            [T, N, ...]; or mean counts by node id, the spikes of one sample summed over its steps, each of its node's
-            shape (``bitspike.hardware.energy.activity.counts`` makes them; average over batches).
-        table: technology: the name of a shipped table, a TOML file, or a :class:`Technology`.
-        memory: bill memory accesses as well; None leaves them out.
-        codes: the input codes of the run; needed with ``.spikes`` where the input carries spikes.
-        samples: how many samples the activity is the mean of, for the report; read from ``.spikes`` where it can be.
-        data: the data set and split, for the report.
-
-    Returns:
-        all counts and energies per sample; energies in pJ.
+    """Count the operations of a network for one sample and bill them; ``bs.energy`` explains the arguments.
 
     Raises:
         ConstraintError: the activity does not fit the network, or the table is unknown. DataError: it is of no sample.

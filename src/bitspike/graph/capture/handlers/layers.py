@@ -167,21 +167,12 @@ def functional_transposed(
 
 
 def aten_convolution(
-    site: Site,
-    input: Any,
-    weight: Any,
-    bias: Any,
-    stride: Any,
-    padding: Any,
-    dilation: Any,
-    turned: bool,
-    output_padding: Any,
-    groups: int,
+    site: Site, input: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, turned: bool, *more: Any
 ) -> Ref:
-    """ATen's one convolution for both kinds."""
+    """ATen's one convolution for both kinds; last come output_padding and groups."""
     if turned:
-        return functional_transposed(site, input, weight, bias, stride, padding, output_padding, groups, dilation)
-    return functional_convolution(site, input, weight, bias, stride, padding, dilation, groups)
+        return functional_transposed(site, input, weight, bias, stride, padding, more[0], more[1], dilation)
+    return functional_convolution(site, input, weight, bias, stride, padding, dilation, more[1])
 
 
 @handles("linear")
@@ -223,21 +214,9 @@ def functional_norm(
 
 
 @handles("aten.batch_norm", "aten.batch_norm_with_update")
-def aten_norm(
-    site: Site,
-    input: Any,
-    weight: Any,
-    bias: Any,
-    mean: Any,
-    var: Any,
-    training: bool,
-    momentum: float,
-    eps: float,
-    *more: Any,
-) -> Ref:
-    """ATen's batch norm, which has its arguments in another order."""
-    del more
-    return functional_norm(site, input, mean, var, weight, bias, training, momentum, eps)
+def aten_norm(site: Site, input: Any, weight: Any, bias: Any, mean: Any, var: Any, *more: Any) -> Ref:
+    """ATen's batch norm, which has its arguments in another order; then come training, momentum and eps."""
+    return functional_norm(site, input, mean, var, weight, bias, *more[:3])
 
 
 @handles("aten.native_batch_norm_legit_no_training")
