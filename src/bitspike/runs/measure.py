@@ -111,14 +111,15 @@ def _detail(
     task, names = data.test.task, data.test.classes
     image, high = data.test.images[0], max(1, int(data.test.images.max()))
     with torch.no_grad():
-        (answer,) = task.named(task.answers(model.eval()(example)), names)
+        outputs = model.eval()(example)
+    answers, truth = task.answers(outputs), task.truth(outputs, data.test.labels[:1])
     histograms = {n.path: np.unique(n.weight.codes, return_counts=True) for n in net.weighted}
     spikes = raster(model, example) if any(isinstance(m, Neuron) for m in model.modules()) else {}
     return ReportDetail(
         raster=spikes,
         raster_image=(image.to(torch.int64) * 255 // high).to(torch.uint8).squeeze(-1).numpy(),
-        raster_label=task.named(data.test.labels[:1], names)[0],
-        raster_prediction=answer,
+        raster_label=task.named(truth, names)[0],
+        raster_prediction=task.named(answers, names)[0],
         code_histograms={p: dict(zip(c.tolist(), n.tolist(), strict=True)) for p, (c, n) in histograms.items()},
         exhibits=task.exhibits(tested.confusion, names),
         samples=tested.samples,

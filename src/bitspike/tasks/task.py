@@ -14,9 +14,9 @@ They pass outputs and labels on as they come and know neither classes nor ``argm
 [M] for each image. ``loss`` assigns boxes to places of the maps. ``answers`` are lists of boxes after non-maximum
 suppression, ``truth`` the labeled boxes. One image is not simply right or wrong, so ``right`` returns None: the
 training record then has a loss alone, and the ledger compares outputs without labels. ``score`` keeps confidence and
-hit or miss of every answer and the number of true boxes; each process writes its rows into its own range of a tensor of
-zeros, so that ``add_up`` gathers them; ``value`` is the mean average precision. ``comparison`` counts the images for
-which both networks answer the same boxes. ``exhibits`` are tables of precision by class and by size.
+hit or miss of every answer and the number of true boxes; each process writes its rows into the range of its rank in a
+tensor of zeros, so that ``add_up`` gathers them; ``value`` is the mean average precision. ``comparison`` counts the
+images for which both networks answer the same boxes. ``exhibits`` are tables of precision by class and by size.
 
 **Sequences**, such as a label for every step of an event stream. Outputs are [N, L, K], labels int64 [N, L], -1 where
 a stream has ended. ``answers`` are [N, L], ``right`` is the share of a stream's steps that are right, in [0, 1], so the

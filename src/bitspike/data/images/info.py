@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from bitspike.data.images.image_set import ImageSet
 from bitspike.data.images.pixels import PixelGrid
@@ -22,12 +22,6 @@ class Request:
     channels: int | None = None
 
 
-class Reader(Protocol):
-    """Reads the split that a request names."""
-
-    def __call__(self, info: DatasetInfo, request: Request) -> ImageSet: ...
-
-
 @dataclass(frozen=True)
 class DatasetInfo:
     """What is known of a set before it is read.
@@ -39,7 +33,7 @@ class DatasetInfo:
         classes: names of the classes; None where the files decide.
         pixel_grid: how pixels become inputs, unless a recipe says otherwise.
         source: who made it, and under which terms it may be used.
-        read: reads a split of it.
+        read: reads the split that a request names.
         high_pixel: the largest pixel.
     """
 
@@ -49,7 +43,7 @@ class DatasetInfo:
     classes: tuple[str, ...] | None
     pixel_grid: PixelGrid
     source: str
-    read: Reader = field(repr=False)
+    read: Callable[[DatasetInfo, Request], ImageSet] = field(repr=False)
     high_pixel: int = 255
 
     @property
