@@ -109,7 +109,7 @@ def measured(
 
     import bitspike as bs
     from benchmarks.conversion_networks import NETWORKS
-    from bitspike.integer.codes import decode
+    from bitspike.integer.values import decode
 
     entry = NETWORKS[network]
     model = entry.trained(weights)

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from bitspike.formats.nir.write import write_nir as write_nir
     from bitspike.formats.onnx.write import write_onnx as write_onnx
     from bitspike.integer.bounds.widths import widths as widths
-    from bitspike.integer.codes import decode as decode
     from bitspike.integer.codes import encode as encode
     from bitspike.integer.count import count as count
     from bitspike.integer.engine import Engine as Engine
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
     from bitspike.integer.saved.folder import save as save
     from bitspike.integer.saved.replay import Certificate as Certificate
     from bitspike.integer.simulate import simulate as simulate
+    from bitspike.integer.values import decode as decode
     from bitspike.lowering.agreement import Agreement as Agreement
     from bitspike.lowering.agreement import compare as compare
     from bitspike.lowering.fit_neuron import Precision as Precision
@@ -166,7 +166,8 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "bitspike.integer.network": ("IntegerNetwork",),
     "bitspike.lowering.fit_neuron": ("Precision",),
     "bitspike.lowering.lower": ("lower",),
-    "bitspike.integer.codes": ("decode", "encode"),
+    "bitspike.integer.codes": ("encode",),
+    "bitspike.integer.values": ("decode",),
     "bitspike.integer.saved.folder": ("load", "save"),
     "bitspike.integer.simulate": ("simulate",),
     "bitspike.integer.saved.replay": ("Certificate",),

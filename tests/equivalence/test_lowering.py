@@ -450,8 +450,9 @@ def test_a_module_used_twice_and_several_read_outs() -> None:
     assert [(n.path, n.call) for n in net.neurons] == [("fire", 0), ("fire", 1)]
     assert [(n.path, n.call) for n in net.weighted] == [("mix.0", 0), ("mix.0", 1), ("head.0", 0)]
     assert len({n.id for n in net.nodes}) == len(net.nodes)
-    from bitspike.integer.codes import decode, encode
+    from bitspike.integer.codes import encode
     from bitspike.integer.simulate import simulate
+    from bitspike.integer.values import decode
 
     trace = simulate(net, encode(net, x))
     for output, expected in zip(net.outputs, model(x), strict=True):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import bitspike as bs
 from bitspike.data import load
 from bitspike.graph.rebuild import rebuild
-from bitspike.integer.codes import decode
+from bitspike.integer.values import decode
 
 HIGH = 16
 """The largest pixel of a digit."""

@@ -12,13 +12,14 @@ import torch
 from safetensors.numpy import load_file
 
 from bitspike.errors import CheckFailed, ConstraintError, DataError
-from bitspike.integer.codes import decode, encode
+from bitspike.integer.codes import encode
 from bitspike.integer.engine import Engine, Method, TorchEngine
 from bitspike.integer.examples import convolution_and_pool, one_convolution
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import Input, Linear, Neuron, Readout, Weight
 from bitspike.integer.saved.folder import MANIFEST, VECTORS, WEIGHTS, save, tensor_bytes
 from bitspike.integer.simulate import Trace
+from bitspike.integer.values import decode
 from bitspike.integer.verify import prove_codes, verify
 from bitspike.ops.grids import Grid
 

@@ -88,8 +88,9 @@ def over_windows(
         start: what the first value is combined with.
         padded: the value of a padded place.
     """
-    places = _windows(_pad(x.astype(np.int64), padding, padded), kernel, stride)
-    result = np.full(places.shape[: x.ndim], start, np.int64)
+    numbers = np.result_type(x, np.int64)  # counts that are means stay real
+    places = _windows(_pad(x.astype(numbers), padding, padded), kernel, stride)
+    result = np.full(places.shape[: x.ndim], start, numbers)
     for place in np.ndindex(*kernel):
         combine(result, places[(..., *place)], out=result)
     return result

@@ -1,19 +1,16 @@
-"""The host's side of an integer network: real inputs to codes, integer outputs to real values.
+"""The host's side of an integer network: real inputs to codes.
 
 What leaves the grid of the input is refused, or clipped and counted: :mod:`bitspike.ops.entering` has the rules.
 """
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from bitspike.errors import ConstraintError
 from bitspike.integer.network import IntegerNetwork
-from bitspike.integer.nodes import Input, Integers, Readout
-from bitspike.integer.values import worth
+from bitspike.integer.nodes import Input, Integers
 from bitspike.ops.coding import bernoulli, even_rate
 from bitspike.ops.entering import Clipped, ends, put
 from bitspike.ops.precision import single
@@ -83,8 +80,3 @@ def _drawn(source: Input, images: Tensor, steps: int, clipped: Clipped, generato
     if signed:
         return bernoulli(images, steps, divisor=source.divisor, generator=generator)
     return even_rate(images, steps)
-
-
-def decode(output: Readout, value: Integers) -> npt.NDArray[np.float64]:
-    """Return the real value of an output: ``scale * integers``, float64 [N, ...]."""
-    return worth(output, value)

@@ -22,7 +22,7 @@ def codes_of(source: Input, values: Reals) -> Integers:
     return np.clip(np.rint(values / source.grid.scale), source.grid.low, source.grid.high).astype(np.int64)
 
 
-def worth(output: Readout, integers: Integers) -> Reals:
-    """Return the real values of a read-out's integers, ``scale * integers``, float64 [N, C, ...]."""
-    found: Reals = integers * output.scale.reshape(1, -1, *[1] * (integers.ndim - 2))
-    return found
+def decode(output: Readout, value: Integers) -> Reals:
+    """Return the real value of an output: ``scale * integers``, float64 [N, ...]."""
+    real: Reals = value * output.scale.reshape(1, -1, *[1] * (value.ndim - 2))
+    return real

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from bitspike.conversion.result import Conversion, spiking_part
 from bitspike.errors import DataError
-from bitspike.integer.codes import counted_codes, decode
+from bitspike.integer.codes import counted_codes
 from bitspike.integer.engine import TorchEngine
 from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.values import decode
 from bitspike.nn import BernoulliCoder, Neuron
 from bitspike.nn.trace import evaluation
 from bitspike.ops.entering import Clipped

@@ -12,26 +12,12 @@ from bitspike.formats.c.draft import Draft, function, loops, title
 from bitspike.formats.c.layout import Action
 from bitspike.formats.c.text import integer, plain
 from bitspike.formats.c.types import work_bits
-from bitspike.integer.nodes import (
-    Burst,
-    Concat,
-    Convolution,
-    CountMaxPool,
-    Linear,
-    MaxPool,
-    Node,
-    Pad,
-    Pool,
-    Shape,
-    SumPool,
-    Transpose,
-    TransposedConvolution,
-    Upsample,
-    Weighted,
-)
+from bitspike.integer import nodes
+from bitspike.integer.nodes import Node, Shape
 
 LAYERS = (
-    Concat, Convolution, CountMaxPool, Linear, MaxPool, Pad, SumPool, Transpose, TransposedConvolution, Upsample,
+    nodes.Concat, nodes.Convolution, nodes.CountMaxPool, nodes.Linear, nodes.MaxPool, nodes.Pad, nodes.SumPool,
+    nodes.Transpose, nodes.TransposedConvolution, nodes.Upsample,
 )  # fmt: skip
 """What :func:`layer` writes."""
 
@@ -39,20 +25,20 @@ LAYERS = (
 def layer(draft: Draft, node: Node) -> list[str]:
     """Write a layer without gains; return the statement that runs it."""
     match node:
-        case Linear():
+        case nodes.Linear():
             return linear(draft, node)
-        case Convolution() | TransposedConvolution():
+        case nodes.Convolution() | nodes.TransposedConvolution():
             return convolution(draft, node)
-        case SumPool() | MaxPool() | CountMaxPool():
+        case nodes.SumPool() | nodes.MaxPool() | nodes.CountMaxPool():
             return pool(draft, node)
-        case Concat():
+        case nodes.Concat():
             return concat(draft, node)
-        case Upsample() | Pad() | Transpose():
+        case nodes.Upsample() | nodes.Pad() | nodes.Transpose():
             return moved(draft, node)
     raise AssertionError(f"{type(node).__name__} was let through")
 
 
-def _weights(draft: Draft, node: Weighted, order: str) -> str:
+def _weights(draft: Draft, node: nodes.Weighted, order: str) -> str:
     """Write the packed codes of a node and return the name of the struct that describes them."""
     symbol, packed = draft.symbol(node), draft.packed[node.id]
     kind = "uint8_t" if packed.levels else f"int{packed.bits}_t"
@@ -71,7 +57,7 @@ def _weights(draft: Draft, node: Weighted, order: str) -> str:
     return f"weights_{symbol}"
 
 
-def linear(draft: Draft, node: Linear) -> list[str]:
+def linear(draft: Draft, node: nodes.Linear) -> list[str]:
     """Write a linear layer; its codes are stored by input, so that what one input meets lies together."""
     x, a = draft.type(node.sources[0]), draft.type(node.id)
     weights = _weights(draft, node, f"[{node.weight.codes.shape[1]} in][{node.shape[0]} out]")
@@ -81,10 +67,10 @@ def linear(draft: Draft, node: Linear) -> list[str]:
     return [f"linear_{c_runtime.call(x, a)}(&{weights}, {sizes}, {source}, {out});"]
 
 
-def convolution(draft: Draft, node: Convolution | TransposedConvolution) -> list[str]:
+def convolution(draft: Draft, node: nodes.Convolution | nodes.TransposedConvolution) -> list[str]:
     """Write a convolution or a transposed one: codes, shape, and a call of the runtime."""
     x, a, symbol = draft.type(node.sources[0]), draft.type(node.id), draft.symbol(node)
-    transposed = isinstance(node, TransposedConvolution)
+    transposed = isinstance(node, nodes.TransposedConvolution)
     codes = node.weight.codes
     inside = draft.net[node.sources[0]].shape
     kernel = codes.shape[2:]
@@ -113,15 +99,15 @@ def _three(values: Sequence[int], missing: int) -> str:
     return "{" + ", ".join(map(str, filled)) + "}"
 
 
-def pool(draft: Draft, node: Pool) -> list[str]:
+def pool(draft: Draft, node: nodes.Pool) -> list[str]:
     """Write a pool as loops over its windows."""
     symbol, source = draft.symbol(node), draft.net[node.sources[0]]
     ctype, work, low = draft.type(node.id), f"int{work_bits(draft.bounds[node.id])}_t", 0
     before, after, read = [], [f"out[k++] = ({ctype})value;"], "x0"
-    update = "value += {x};" if isinstance(node, SumPool) else "if ({x} > value) value = {x};"
-    if isinstance(node, MaxPool):
+    update = "value += {x};" if isinstance(node, nodes.SumPool) else "if ({x} > value) value = {x};"
+    if isinstance(node, nodes.MaxPool):
         low = draft.bounds[source.id].wire.span[0]
-    if isinstance(node, CountMaxPool):
+    if isinstance(node, nodes.CountMaxPool):
         bounds, size = draft.bounds[node.id].state, math.prod(source.shape)
         low, counts, largest, read = bounds[0], f"counts_{symbol}", f"largest_{symbol}", f"s->counts_{symbol}"
         stored = draft.member(bounds, counts, size, f"running counts in front of {plain(node.path)}")
@@ -129,7 +115,9 @@ def pool(draft: Draft, node: Pool) -> list[str]:
         draft.resets += [f"memset(s->{name}, 0, sizeof s->{name});" for name in (counts, largest)]
         before = [f"    for (i = 0; i < {size}; i++) s->{counts}[i] = ({stored})(s->{counts}[i] + x0[i]);"]
         after = [f"out[k] = ({ctype})(value - s->{largest}[k]);", f"s->{largest}[k++] = ({stored})value;"]
-    padded = "{ if (value < 0) value = 0; continue; }" if isinstance(node, CountMaxPool) and low < 0 else "continue;"
+    padded = (
+        "{ if (value < 0) value = 0; continue; }" if isinstance(node, nodes.CountMaxPool) and low < 0 else "continue;"
+    )
     dims = len(node.kernel)
     outer = [("c", node.shape[0]), *[(f"o{a}", n) for a, n in enumerate(node.shape[1:])]]
     inner, index = _window(node, source.shape, padded)
@@ -141,7 +129,7 @@ def pool(draft: Draft, node: Pool) -> list[str]:
     return function(draft, node, f"pool_{symbol}", body, out=draft.wire(node.id))
 
 
-def _window(node: Pool, shape: Shape, padded: str) -> tuple[list[str], str]:
+def _window(node: nodes.Pool, shape: Shape, padded: str) -> tuple[list[str], str]:
     """Return the heads of the loops over a window, and the flat index of what they reach."""
     lines, index = [], "c"
     for a, (n, kernel, stride, padding) in enumerate(
@@ -155,7 +143,7 @@ def _window(node: Pool, shape: Shape, padded: str) -> tuple[list[str], str]:
     return lines, index
 
 
-def concat(draft: Draft, node: Concat) -> list[str]:
+def concat(draft: Draft, node: nodes.Concat) -> list[str]:
     """Write the copies that join wires along the channels."""
     ctype, body = draft.type(node.id), ["    uint32_t k;"]
     start = 0
@@ -166,19 +154,19 @@ def concat(draft: Draft, node: Concat) -> list[str]:
     return function(draft, node, f"concat_{draft.symbol(node)}", body, out=draft.wire(node.id))
 
 
-def moved(draft: Draft, node: Upsample | Pad | Transpose) -> list[str]:
+def moved(draft: Draft, node: nodes.Upsample | nodes.Pad | nodes.Transpose) -> list[str]:
     """Write the loop that reads every integer of the output from its place in the source."""
     shape, ctype = draft.net[node.sources[0]].shape, draft.type(node.id)
     axes = [(f"o{a}", n) for a, n in enumerate(node.shape)]
     where, inside = [name for name, _ in axes], []
-    if isinstance(node, Transpose):
+    if isinstance(node, nodes.Transpose):
         where = [f"o{node.axes.index(a)}" for a in range(len(shape))]
     for a in range(1, len(shape)):
-        if isinstance(node, Upsample) and node.factors[a - 1] > 1:
+        if isinstance(node, nodes.Upsample) and node.factors[a - 1] > 1:
             where[a] = f"o{a} / {node.factors[a - 1]}"
-        if isinstance(node, Pad) and (before := node.before[a - 1]):
+        if isinstance(node, nodes.Pad) and (before := node.before[a - 1]):
             where[a] = f"(o{a} - {before})" if before > 0 else f"(o{a} + {-before})"
-        if isinstance(node, Pad):
+        if isinstance(node, nodes.Pad):
             inside += [f"{where[a]} >= 0"] * (node.before[a - 1] > 0) + [f"{where[a]} < {shape[a]}"] * (
                 node.after[a - 1] > 0
             )
@@ -193,7 +181,7 @@ def moved(draft: Draft, node: Upsample | Pad | Transpose) -> list[str]:
     return function(draft, node, f"move_{draft.symbol(node)}", body, out=draft.wire(node.id))
 
 
-def burst(draft: Draft, action: Action, node: Burst) -> list[str]:
+def burst(draft: Draft, action: Action, node: nodes.Burst) -> list[str]:
     """Write one of the two halves of a burst: what it gathers in one phase, what it hands out in a later one."""
     size, symbol = math.prod(node.shape), draft.symbol(node)
     own = draft.layout.addresses[node.id]

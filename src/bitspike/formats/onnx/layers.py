@@ -6,36 +6,22 @@ from collections.abc import Callable, Mapping
 
 from bitspike.formats.onnx.products import convolution, forward_codes, linear
 from bitspike.formats.onnx.tape import Tape
+from bitspike.integer import nodes
 from bitspike.integer.bounds.widths import Range
-from bitspike.integer.nodes import (
-    Concat,
-    Convolution,
-    Linear,
-    MaxPool,
-    Node,
-    Pad,
-    Pool,
-    Reshape,
-    Shape,
-    Slice,
-    SumPool,
-    Transpose,
-    TransposedConvolution,
-    Upsample,
-)
+from bitspike.integer.nodes import Node, Shape
 
 HELD: Mapping[type[Node], str] = {
-    Convolution: "ConvInteger of 8-bit digits",
-    TransposedConvolution: "zeros between the places, then ConvInteger",
-    Linear: "MatMulInteger of 8-bit digits",
-    SumPool: "Slice and Add along each axis",
-    MaxPool: "Slice and Max along each axis",
-    Concat: "Concat",
-    Slice: "Slice",
-    Upsample: "Tile",
-    Pad: "Pad and Slice",
-    Transpose: "Transpose",
-    Reshape: "Reshape",
+    nodes.Convolution: "ConvInteger of 8-bit digits",
+    nodes.TransposedConvolution: "zeros between the places, then ConvInteger",
+    nodes.Linear: "MatMulInteger of 8-bit digits",
+    nodes.SumPool: "Slice and Add along each axis",
+    nodes.MaxPool: "Slice and Max along each axis",
+    nodes.Concat: "Concat",
+    nodes.Slice: "Slice",
+    nodes.Upsample: "Tile",
+    nodes.Pad: "Pad and Slice",
+    nodes.Transpose: "Transpose",
+    nodes.Reshape: "Reshape",
 }
 """What :func:`layer` writes, and as what."""
 
@@ -52,30 +38,30 @@ def layer(tape: Tape, node: Node, inputs: list[str], shape: Shape, wire: Range) 
     """
     x = inputs[0]
     match node:
-        case Convolution():
+        case nodes.Convolution():
             return convolution(
                 tape, node, node.weight.codes, x, wire, stride=node.stride, padding=node.padding,
                 dilation=node.dilation, groups=node.groups,
             )  # fmt: skip
-        case TransposedConvolution():
+        case nodes.TransposedConvolution():
             return _transposed(tape, node, x, shape, wire)
-        case Linear():
+        case nodes.Linear():
             return linear(tape, node, node.weight.codes, x, wire)
-        case Reshape():
+        case nodes.Reshape():
             return tape.reshaped(x, [0, *node.shape])
-        case SumPool():
+        case nodes.SumPool():
             return windows(tape, node, x, shape, tape.total, fill=0)
-        case MaxPool():
+        case nodes.MaxPool():
             return windows(tape, node, x, shape, largest(tape), fill=tape.limits[0])
-        case Concat():
+        case nodes.Concat():
             return tape.add("Concat", *inputs, axis=1)
-        case Slice():
+        case nodes.Slice():
             return cut(tape, x, axis=1, start=node.start, stop=node.stop)
-        case Upsample():
+        case nodes.Upsample():
             return _repeat(tape, x, shape, node.factors)
-        case Pad():
+        case nodes.Pad():
             return _pad(tape, x, shape, node.before, node.after)
-        case Transpose():
+        case nodes.Transpose():
             return tape.add("Transpose", x, perm=(0, *(axis + 1 for axis in node.axes)))
     raise AssertionError(f"{type(node).__name__} is no layer without memory")
 
@@ -90,7 +76,9 @@ def largest(tape: Tape) -> Callable[[list[str]], str]:
     return lambda rows: tape.add("Max", *rows) if len(rows) > 1 else rows[0]
 
 
-def windows(tape: Tape, node: Pool, x: str, shape: Shape, combine: Callable[[list[str]], str], *, fill: int) -> str:
+def windows(
+    tape: Tape, node: nodes.Pool, x: str, shape: Shape, combine: Callable[[list[str]], str], *, fill: int
+) -> str:
     """Combine every window, one axis after the other: k + k strided slices instead of k * k.
 
     ONNX Runtime's own pools take floats and 8 bits only.
@@ -127,7 +115,7 @@ def _repeat(tape: Tape, x: str, shape: Shape, factors: Shape) -> str:
     return tape.reshaped(x, [0, shape[0], *(n * f for n, f in zip(shape[1:], factors, strict=True))])
 
 
-def _transposed(tape: Tape, node: TransposedConvolution, x: str, shape: Shape, wire: Range) -> str:
+def _transposed(tape: Tape, node: nodes.TransposedConvolution, x: str, shape: Shape, wire: Range) -> str:
     """Spread the input with zeros between its places, then convolve with the mirrored kernel."""
     inside, dims = shape[1:], len(shape) - 1
     if any(s > 1 for s in node.stride):

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from bitspike.errors import ConstraintError, DataError
 from bitspike.integer.network import IntegerNetwork
-from bitspike.integer.nodes import Add, Input, Move, Neuron, Node, Reals, SumPool, Weighted
+from bitspike.integer.nodes import Add, Input, Move, Neuron, Node, Reals, Weighted
 
 Numbers = npt.NDArray[Any]
 
@@ -170,13 +170,7 @@ class Wires:
 
 def _passed(node: Node, inputs: list[Numbers]) -> Numbers:
     """Return what a node without weights makes of counts [T, N, ...]."""
-    match node:
-        case Add():  # each spike is one addition, whatever its gain
-            return np.sum(inputs, axis=0)  # type: ignore[no-any-return]
-        case SumPool():  # means of counts are no integers
-            padded = np.pad(inputs[0], [(0, 0)] * 3 + [(p, p) for p in node.padding])
-            view = np.lib.stride_tricks.sliding_window_view(padded, node.kernel, axis=tuple(range(3, padded.ndim)))
-            windows = view[(slice(None),) * 3 + tuple(slice(None, None, s) for s in node.stride)]
-            return windows.sum(tuple(range(-len(node.kernel), 0)))  # type: ignore[no-any-return]
-    # Another step of the same spikes, or another place: their number stays.
+    if isinstance(node, Add):  # each spike is one addition, whatever its gain
+        return np.sum(inputs, axis=0)  # type: ignore[no-any-return]
+    # A burst moves spikes in time: their number stays.
     return inputs[0] if node.memory == "all" else node.run(inputs, len(inputs[0]))

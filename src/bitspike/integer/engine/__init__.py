@@ -94,22 +94,18 @@ class Engine:
         Raises:
             ConstraintError: the codes have another shape or leave the input's grid.
         """
-        steps = check_run(self.net, codes, steps)
-        if self._fused is None:
-            assert self._torch is not None
-            return self._torch.run(codes, steps=steps).outputs
-        with self._lock:
-            parts = [self._part(part, steps, trace=False) for part in self._parts(codes)]
-        return {id: np.concatenate([p.outputs[id] for p in parts]) for id in parts[0].outputs}
+        return self._run(codes, steps, trace=False).outputs
 
     def run(self, codes: Whole, *, steps: int | None = None) -> Trace:
         """Run on integer codes and keep everything, as :func:`bitspike.integer.simulate.simulate` does."""
+        return self._run(codes, steps, trace=True)
+
+    def _run(self, codes: Whole, steps: int | None, *, trace: bool) -> Trace:
         steps = check_run(self.net, codes, steps)
-        if self._fused is None:
-            assert self._torch is not None
+        if self._torch is not None:
             return self._torch.run(codes, steps=steps)
         with self._lock:
-            parts = [self._part(part, steps, trace=True) for part in self._parts(codes)]
+            parts = [self._part(part, steps, trace=trace) for part in self._parts(codes)]
         return Trace(
             {id: np.concatenate([p.spikes[id] for p in parts], 1) for id in parts[0].spikes},
             {id: np.concatenate([p.potentials[id] for p in parts], 1) for id in parts[0].potentials},

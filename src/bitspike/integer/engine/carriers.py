@@ -17,31 +17,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bitspike.errors import ConstraintError
+from bitspike.integer import nodes
 from bitspike.integer.arithmetic import Whole
 from bitspike.integer.bounds.widths import magnitudes
 from bitspike.integer.network import IntegerNetwork
-from bitspike.integer.nodes import (
-    Add,
-    Burst,
-    Concat,
-    Convolution,
-    CountMaxPool,
-    Gained,
-    Integers,
-    Linear,
-    MaxPool,
-    Neuron,
-    Node,
-    Pad,
-    Readout,
-    Reshape,
-    Slice,
-    SumPool,
-    Transpose,
-    TransposedConvolution,
-    Upsample,
-    per_channel,
-)
+from bitspike.integer.nodes import Integers, Node, per_channel
 from bitspike.integer.simulate import Trace, check_run
 from bitspike.ops.dynamics import Rule, fire_and_reset, integrate, signed_fire_and_reset
 
@@ -87,11 +67,11 @@ class TorchEngine:
         with torch.autocast(self.device.type, enabled=False), torch.backends.nnpack.flags(enabled=False):
             for node in self.net.nodes:
                 inputs = [wires[s] for s in node.sources]
-                if isinstance(node, Neuron):
+                if isinstance(node, nodes.Neuron):
                     spikes, potentials = self._neuron(node, inputs, steps)
                     trace.spikes[node.id], trace.potentials[node.id] = spikes.cpu().numpy(), potentials.cpu().numpy()
                     wires[node.id] = spikes
-                elif isinstance(node, Readout):
+                elif isinstance(node, nodes.Readout):
                     value = self._combine(node, inputs, steps) + self._parameter(node.bias[:steps], node)
                     total = value.sum(0) if len(value) == steps else value[0] * steps
                     trace.outputs[node.id] = total.to(torch.int64).cpu().numpy()
@@ -108,56 +88,56 @@ class TorchEngine:
     def _parameter(self, values: Integers, node: Node) -> Tensor:
         return self._tensor(per_channel(values, len(node.shape)), node)
 
-    def _combine(self, node: Gained, inputs: list[Tensor], steps: int) -> Tensor:
+    def _combine(self, node: nodes.Gained, inputs: list[Tensor], steps: int) -> Tensor:
         terms = [self._parameter(g[:steps], node) * x for g, x in zip(node.gains, inputs, strict=True)]
         return sum(terms[1:], terms[0])
 
     def _layer(self, node: Node, inputs: list[Tensor], steps: int) -> Tensor:
-        if isinstance(node, Add):
+        if isinstance(node, nodes.Add):
             return self._combine(node, inputs, steps)
         x, *others = (i.to(self._formats[node.id]) for i in inputs)
         match node:
-            case Reshape() | Concat() | Slice() | Upsample() | Pad() | Transpose():
+            case nodes.Reshape() | nodes.Concat() | nodes.Slice() | nodes.Upsample() | nodes.Pad() | nodes.Transpose():
                 return _arranged(node, [x, *others])
-            case CountMaxPool():
+            case nodes.CountMaxPool():
                 largest = self._by_step(node, x.cumsum(0))
                 return torch.diff(largest, dim=0, prepend=torch.zeros_like(largest[:1]))
-            case Burst():
+            case nodes.Burst():
                 total = x.sum(0, keepdim=True) if len(x) == steps else x * steps
                 return torch.cat([total, total.new_zeros(steps - 1, *total.shape[1:])])
-            case Linear() | Convolution() | TransposedConvolution() | SumPool() | MaxPool():
+            case (
+                nodes.Linear() | nodes.Convolution() | nodes.TransposedConvolution() | nodes.SumPool() | nodes.MaxPool()
+            ):
                 return self._by_step(node, x)
         # A kind that has no words here runs as it defines itself.
         defined = node.run([i.to(torch.int64).cpu().numpy() for i in inputs], steps)
         return self._tensor(np.ascontiguousarray(defined), node)
 
-    def _by_step(
-        self, node: Linear | Convolution | TransposedConvolution | SumPool | MaxPool | CountMaxPool, x: Tensor
-    ) -> Tensor:
+    def _by_step(self, node: nodes.Weighted | nodes.Pool, x: Tensor) -> Tensor:
         """Run a layer that sees every step by itself."""
         folded = x.flatten(0, 1)
         match node:
-            case Linear():
+            case nodes.Linear():
                 out = F.linear(folded, self._weights[node.id])
-            case Convolution():
+            case nodes.Convolution():
                 convolve, weight = _CONVOLUTIONS[len(node.stride)], self._weights[node.id]
                 out = convolve(folded, weight, None, node.stride, node.padding, node.dilation, node.groups)
-            case TransposedConvolution():
+            case nodes.TransposedConvolution():
                 spread, weight = _TRANSPOSED[len(node.stride)], self._weights[node.id]
                 whole = spread(folded, weight, None, node.stride, groups=node.groups, dilation=node.dilation)
                 pairs = zip(node.padding, node.output_padding, strict=True)
                 out = _pad(whole, [(-p, o - p) for p, o in pairs], 0.0)
-            case SumPool():
+            case nodes.SumPool():
                 # The mean of integers times their number is off by a few units in the last place: rounding is exact.
                 padded = _pad(folded.double(), _both(node.padding), 0.0)
                 mean = _AVERAGES[len(node.kernel)](padded, node.kernel, node.stride)
                 out = torch.round(mean * math.prod(node.kernel)).to(folded.dtype)
-            case MaxPool() | CountMaxPool():
-                padded = _pad(folded, _both(node.padding), -math.inf if isinstance(node, MaxPool) else 0.0)
+            case nodes.Pool():
+                padded = _pad(folded, _both(node.padding), -math.inf if isinstance(node, nodes.MaxPool) else 0.0)
                 out = _LARGEST[len(node.kernel)](padded, node.kernel, node.stride)
         return out.view(*x.shape[:2], *out.shape[1:])
 
-    def _neuron(self, node: Neuron, inputs: list[Tensor], steps: int) -> tuple[Tensor, Tensor]:
+    def _neuron(self, node: nodes.Neuron, inputs: list[Tensor], steps: int) -> tuple[Tensor, Tensor]:
         """Return spikes int8 and potentials before reset int64, [T, N, ...]."""
         current = self._combine(node, inputs, steps)
         if node.right_shift:
@@ -188,25 +168,26 @@ class TorchEngine:
         return spikes, potentials
 
 
-def _arranged(node: Reshape | Concat | Slice | Upsample | Pad | Transpose, inputs: list[Tensor]) -> Tensor:
+def _arranged(node: nodes.Move, inputs: list[Tensor]) -> Tensor:
     """Move integers and leave them as they are."""
     x = inputs[0]
     match node:
-        case Reshape():
+        case nodes.Reshape():
             return x.reshape(*x.shape[:2], *node.shape)
-        case Concat():
+        case nodes.Concat():
             longest = max(len(i) for i in inputs)
             return torch.cat([i.expand(longest, *i.shape[1:]) for i in inputs], dim=2)
-        case Slice():
+        case nodes.Slice():
             return x[:, :, node.start : node.stop]
-        case Upsample():
+        case nodes.Upsample():
             for axis, factor in enumerate(node.factors, start=3):
                 x = x.repeat_interleave(factor, axis)
             return x
-        case Pad():
+        case nodes.Pad():
             return _pad(x, zip(node.before, node.after, strict=True), 0.0)
-        case Transpose():
+        case nodes.Transpose():
             return x.permute(0, 1, *(axis + 2 for axis in node.axes))
+    raise AssertionError(f"{type(node).__name__} was let through")
 
 
 def _both(padding: Iterable[int]) -> list[tuple[int, int]]:

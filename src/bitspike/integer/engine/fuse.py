@@ -222,10 +222,9 @@ def _pool(net: IntegerNetwork, node: SumPool | MaxPool | CountMaxPool, signals: 
 
 
 def _kept(net: IntegerNetwork, node: Node, signals: dict[str, Signal]) -> Signal:
-    signal = signals.get(node.sources[0])
-    if signal is None:
-        raise Unfit(f"{node.path}: it reads a {type(net[node.sources[0]]).__name__}, not spikes, a pool or the input")
-    return signal
+    if node.sources[0] not in signals:
+        raise Unfit(f"{node.path}: {_reads(net, node)}")
+    return signals[node.sources[0]]
 
 
 def _terms(net: IntegerNetwork, node: Neuron | Readout | Add, signals: dict[str, Signal]) -> tuple[Term, ...]:

@@ -27,7 +27,7 @@ from bitspike.integer.saved.manifest import (
     states_digest,
 )
 from bitspike.integer.simulate import Trace, simulate
-from bitspike.integer.values import codes_of, worth
+from bitspike.integer.values import codes_of, decode
 
 
 @dataclass(frozen=True)
@@ -238,7 +238,7 @@ def _first_result(net: IntegerNetwork, vectors: Arrays, run: Trace) -> Differenc
             return different
     for output in net.outputs:
         if f"{output.id}.values" in vectors:
-            value = worth(output, run.outputs[output.id])
+            value = decode(output, run.outputs[output.id])
             if different := _different(net, output, "value", vectors[f"{output.id}.values"], value):
                 return different
     return None

@@ -16,7 +16,7 @@ from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import Input, Integers, Reals
 from bitspike.integer.saved.entries import Arrays, smallest
 from bitspike.integer.simulate import simulate
-from bitspike.integer.values import worth
+from bitspike.integer.values import decode
 
 _BETWEEN = 0.25
 """How far a real value lies from its code: no rounding of floats reaches the next one."""
@@ -59,7 +59,7 @@ def golden(
         tensors[f"{node.id}.potentials"] = smallest(trace.potentials[node.id][kept])
     for output in net.outputs:
         tensors[f"{output.id}.output"] = smallest(trace.outputs[output.id])
-        tensors[f"{output.id}.values"] = worth(output, trace.outputs[output.id])
+        tensors[f"{output.id}.values"] = decode(output, trace.outputs[output.id])
     return tensors
 
 
