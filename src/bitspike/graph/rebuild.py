@@ -172,11 +172,9 @@ def _needed(graph: Graph, known: Mapping[str, Any]) -> list[Op]:
 
 
 def expression(op: Op, sources: list[Any]) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
-    """Return the function of torch that an operation without parameters calls, and its arguments.
+    """Return the function of torch that an operation without a module calls on its sources, and its arguments.
 
-    Args:
-        op: of a kind that needs no module.
-        sources: what stands for its inputs: tensors, or nodes of an fx graph.
+    Sources are tensors, or nodes of an fx graph that stand for them.
     """
     x, dims = sources[0], len(op.shape) - 1
     attrs = op.attrs

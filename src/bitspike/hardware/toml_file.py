@@ -35,11 +35,7 @@ def find(name: str | Path, folder: Path, what: str) -> Path:
 
 
 def read_toml(path: Path, what: str) -> dict[str, Any]:
-    """Return the values of a TOML file.
-
-    Args:
-        path: of the file.
-        what: it describes, for messages.
+    """Return the values of a TOML file; messages call what it describes ``what``.
 
     Raises:
         ConstraintError: it cannot be read, is no TOML, larger than 32 KiB, or nested more than 8 deep.

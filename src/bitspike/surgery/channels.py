@@ -129,10 +129,7 @@ def set_latent(layer: nn.Module, weight: Tensor) -> None:
 def select(model: nn.Module, link: Link, order: Tensor) -> None:
     """Let a layer hand out only some channels, or all in another order, and everything after it follow, in place.
 
-    Args:
-        model: holds the layers of the link.
-        link: which layers.
-        order: index of the old channel that each new channel is, [C_new].
+    ``order`` holds the index of the old channel that each new channel is, [C_new].
     """
     layer, reader = model.get_submodule(link.layer), model.get_submodule(link.reader)
     before = len(latent(layer))

@@ -23,11 +23,7 @@ from bitspike.graph.ir import Graph, Op
 
 
 def canonical(trace: Trace, example: Sequence[Tensor]) -> Graph:
-    """Return the canonical graph of a trace.
-
-    Args:
-        trace: from a front end.
-        example: tensors [N, ...], one for each input.
+    """Return the canonical graph of a trace, with the shapes of an example [N, ...] for each input.
 
     Raises:
         ConversionError: the model does not run on the example.

@@ -25,12 +25,7 @@ _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
 
 
 def exported(model: nn.Module, inputs: Sequence[Tensor], arguments: Mapping[str, Any]) -> Trace:
-    """Return the trace of a model that torch.export makes.
-
-    Args:
-        model: in evaluation mode.
-        inputs: tensors [N, ...]; N is free in the result.
-        arguments: other arguments of ``forward``, by name.
+    """Return the trace that torch.export makes of a model in evaluation mode; N of the inputs [N, ...] is free in it.
 
     Raises:
         ConversionError: torch.export refuses the model.

@@ -66,12 +66,7 @@ def fetch(root: nn.Module, path: str) -> Any:
 
 
 def observe(graph: fx.Graph, root: nn.Module, example: Sequence[Tensor]) -> dict[fx.Node, Seen]:
-    """Run a traced model on two sizes of batch and return what every node gave.
-
-    Args:
-        graph: its placeholders are the example's tensors, in order.
-        root: the module that it was traced from.
-        example: tensors [N, ...].
+    """Run a traced model on an example [N, ...] and on one sample more; return what every node gave.
 
     Raises:
         ConversionError: the model does not run on the example.

@@ -14,14 +14,7 @@ from bitspike.integer.nodes import Integers, Neuron
 
 
 def neuron_violations(node: Neuron, ranges: Bounds, chip: Chip, *, gains: list[Integers]) -> Iterator[Violation]:
-    """Yield everything about a neuron that does not fit.
-
-    Args:
-        node: the neuron.
-        ranges: of its numbers, in the worst case.
-        chip: the profile.
-        gains: of the branches that have weights.
-    """
+    """Yield everything about a neuron that does not fit a chip, by its worst ranges and the gains of its layers."""
     yield from _widths(node, neuron_widths(node, ranges), chip)
     yield from _features(node, chip, gains)
     alone = np.abs(node.bias.mean(0)) > node.threshold.min(0)
