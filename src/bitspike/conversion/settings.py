@@ -122,7 +122,7 @@ class Settings:
 
     def _need(self, name: str, fits: bool, needed: str) -> None:
         if not fits:
-            default = self.__dataclass_fields__[name].default
+            default = getattr(type(self), name)
             raise ConstraintError(f"convert({name}={getattr(self, name)!r}): {needed}", fix=f"{name}={default!r}")
 
     def refuse_idle_patterns(self, paths: Iterable[str]) -> None:

@@ -107,10 +107,8 @@ def calibrate(
         >>> found["relu"].tolist(), found.n, found.inputs
         ([3.0], 2, {'x': Seen(low=-1.0, high=3.0, whole=True, frames=False)})
     """
-    if steps < 1 or samples < 1:
-        raise ConstraintError(
-            f"calibrate(steps={steps}, samples={samples}): both must be at least 1", fix="steps=16, samples=1024"
-        )
+    if steps < 1:
+        raise ConstraintError(f"calibrate(steps={steps}): at least 1 is needed", fix="steps=16")
     patterns = {p: r for p, r in rule.items() if p != "*"} if isinstance(rule, Mapping) else {}
     whole = rule.get("*") if isinstance(rule, Mapping) else rule
     base = default_rule(steps) if whole is None else whole

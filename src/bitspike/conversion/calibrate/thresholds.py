@@ -5,15 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, asdict, dataclass
-from typing import Any
+from typing import Any, get_args
 
 from torch import Tensor
 
 from bitspike.conversion.calibrate.statistics import (
     Population,
     Sample,
-    check_percent,
-    check_population,
     least_error_threshold,
     order_statistic,
 )
@@ -38,6 +36,13 @@ class ThresholdRule(ABC):
         """Return the rule as plain values for a manifest."""
         own = asdict(self)  # type: ignore[call-overload]  # every subclass is a dataclass
         return {"statistic": self.statistic, "percentile": None, "population": "all", **own}
+
+    def _need(self, name: str, fits: bool, needed: str) -> None:
+        if not fits:
+            default = getattr(type(self), name)
+            raise ConstraintError(
+                f"{type(self).__name__}({name}={getattr(self, name)!r}): {needed}", fix=f"{name}={default!r}"
+            )
 
 
 Rules = ThresholdRule | Mapping[str, ThresholdRule]
@@ -86,8 +91,9 @@ class PercentileThreshold(ThresholdRule):
     per_channel: bool = False
 
     def __post_init__(self) -> None:
-        check_percent("PercentileThreshold", self.percentile)
-        check_population("PercentileThreshold", self.population)
+        self._need("percentile", 0 < self.percentile <= 100, "a number in per cent, above 0 to 100, is needed")
+        words = get_args(Population)
+        self._need("population", self.population in words, f"allowed are {', '.join(words)}")
 
     @property
     def statistic(self) -> str:
@@ -119,14 +125,9 @@ class MSEThreshold(ThresholdRule):
     per_channel: bool = False
 
     def __post_init__(self) -> None:
-        for name, fits, needed in (
-            ("candidates", self.candidates >= 2, "at least 2 are needed"),
-            ("smallest", 0 < self.smallest < 1, "a share above 0 and below 1 is needed"),
-            ("initial", 0 <= self.initial < 1, "a share from 0 to below 1 is needed"),
-        ):
-            if not fits:
-                default = self.__dataclass_fields__[name].default
-                raise ConstraintError(f"MSEThreshold({name}={getattr(self, name)}): {needed}", fix=f"{name}={default}")
+        self._need("candidates", self.candidates >= 2, "at least 2 are needed")
+        self._need("smallest", 0 < self.smallest < 1, "a share above 0 and below 1 is needed")
+        self._need("initial", 0 <= self.initial < 1, "a share from 0 to below 1 is needed")
 
     @property
     def statistic(self) -> str:

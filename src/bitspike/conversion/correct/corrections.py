@@ -157,7 +157,7 @@ def calibrate_weight(
         initial: potential before the first step as a share of the threshold.
         quantize: q with its gradient, such as ``Uniform(4).quantize``; None leaves weights real.
         added: [N, C, ...] what else the neurons add up, such as a shortcut.
-        iterations: optimizer steps, at least 1.
+        iterations: optimizer steps.
         batch: samples per step.
         lr: learning rate in units of the root mean square of the weights.
         seed: of the order of samples.
@@ -170,11 +170,6 @@ def calibrate_weight(
         >>> (w - torch.tensor([[0.5, 0.2, 0.1]])).abs().max().item() < 0.02
         True
     """
-    if iterations < 1 or batch < 1:
-        raise ConstraintError(
-            f"calibrate_weight(iterations={iterations}, batch={batch}): both must be at least 1",
-            fix="iterations=500, batch=32",
-        )
     x, y = inputs[:SAMPLES].detach(), reference[:SAMPLES].detach()
     top, through = threshold.detach().to(weight), quantize or (lambda w: w)
     start = weight.detach()

@@ -1,13 +1,4 @@
-"""The rules that a region must keep to become spiking, checked all at once.
-
-E101  every weighted operation feeds one relu or is a readout; no other activation; at least one relu
-E103  what runs between operations of the region is a spike, never a signed value
-E104  pools have whole windows of one size
-E105  norms and constants are folded into weights
-E106  operations are of a kind that the integer form has
-E107  no way leaves the region and comes back
-E109  nothing mixes or moves the batch, in which time is folded
-"""
+"""The rules that a region must keep to become spiking, checked all at once; ``findings.CODES`` lists them."""
 
 from __future__ import annotations
 
