@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from bitspike import Dyadic, Grid, Uniform, attach, convert, lower, verify
 from bitspike.errors import ConstraintError, ConversionError, LoweringError
 from bitspike.models import digits_net
-from bitspike.nn import IF, AffineNorm, Repeat, ShiftBatchNorm, SumReadout, ThresholdBatchNorm, TimeDistributed
+from bitspike.nn import IF, AffineNorm, Repeat, ShiftBatchNorm, SumReadout, ThresholdBatchNorm, TimeDistributed, fuse
 
 
 def per_channel(x_tnchw: Tensor) -> Tensor:
@@ -256,14 +256,38 @@ def test_a_subclass_that_changes_only_forward_is_not_lowered_by_the_law_of_its_b
         lower(model, torch.zeros(1, 1, 4, 4))
 
 
-def test_a_gain_for_each_step_is_refused_by_name() -> None:
-    class PerStep(Halve):
-        def affine(self) -> tuple[Tensor, Tensor]:
-            return torch.ones(2, self.channels).double(), torch.zeros(2, self.channels).double()
+class PerStep(AffineNorm):
+    """A norm whose gain is the number of the step."""
 
+    by_step = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.arange(1.0, 1 + len(x)).view(-1, *[1] * (x.dim() - 1))
+
+    def affine(self) -> tuple[Tensor, Tensor]:
+        gain = torch.arange(1, 3).double().view(-1, 1).expand(2, self.channels)
+        return gain, torch.zeros_like(gain)
+
+
+PerStep.forward.__module__ = "bitspike.nn.norms.per_step"  # trusted, as a norm of the package is
+
+
+def test_a_norm_by_step_sees_the_steps_of_equal_and_of_different_inputs() -> None:
+    layers = TimeDistributed(nn.Flatten(), PerStep(3), nn.Identity()).eval()
+    x = torch.rand(2, 5, 3)
+    assert torch.equal(layers(x), x * torch.tensor([1.0, 2.0]).view(2, 1, 1))
+    assert torch.equal(layers(Repeat(2)(x[0])), torch.stack([x[0], 2 * x[0]]))
+    chain = fuse(nn.Sequential(layers, IF())).eval()
+    assert torch.equal(chain(x), IF()(layers(x)))
+
+
+def test_a_gain_for_each_step_has_no_integers_yet_and_is_refused_by_name() -> None:
     model = nn.Sequential(Repeat(2), TimeDistributed(nn.Conv2d(1, 4, 3), PerStep(4)), IF(), SumReadout())
     with pytest.raises(LoweringError, match=r"1\.1: PerStep has a gain for each step, \[2, 4\]"):
         lower(model, torch.zeros(1, 1, 4, 4))
+    ann = nn.Sequential(nn.Conv2d(1, 4, 3), PerStep(4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 3))
+    with pytest.raises(ConversionError, match=r"it has a gain for each step, \[2, 4\]"):
+        convert(ann, torch.rand(1, 1, 8, 8), calibrate=torch.rand(4, 1, 8, 8))
 
 
 @pytest.mark.parametrize("norm", [Halve, ShiftBatchNorm, ThresholdBatchNorm])

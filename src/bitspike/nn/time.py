@@ -8,14 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.nn.layers import call, plain
-from bitspike.nn.norms.base import NORMS
+from bitspike.nn.norms.base import NORMS, AffineNorm
 from bitspike.ops.precision import single
 
 
 class TimeDistributed(nn.Sequential):
     """Carry ordinary layers over time: T is folded into N once, the layers run in order, and T is unfolded.
 
-    The layers must be stateless in time; a batch norm inside pools its statistics over time as well.
+    The layers must be stateless in time; a batch norm inside pools its statistics over time as well, unless it is an
+    ``AffineNorm`` that is ``by_step``.
 
     Example:
         >>> TimeDistributed(nn.Conv2d(1, 8, 3), nn.AvgPool2d(2))(torch.zeros(4, 2, 1, 10, 10)).shape
@@ -29,7 +30,7 @@ class TimeDistributed(nn.Sequential):
         """Carry some layers over time, [T, N, ...] to [T, N, ...]; all of them are what a call does."""
         steps, samples = input.shape[:2]
         x = input
-        # A repeated image has stride 0 over time: the layers in front see it once, and their result is repeated.
+        # A repeated image has stride 0 over time: the first layers see it once, and their result is repeated.
         if steps > 1 and input.stride(0) == 0:
             once = next((i for i, layer in enumerate(layers) if not _same_for_equal_inputs(layer)), len(layers))
             x = input[0]
@@ -40,7 +41,10 @@ class TimeDistributed(nn.Sequential):
                 return x
         x = x.flatten(0, 1)
         for layer in layers:
-            x = call(layer, x)
+            if _by_step(layer):  # it has to see which step is which
+                x = layer(x.view(steps, samples, *x.shape[1:])).flatten(0, 1)
+            else:
+                x = call(layer, x)
         return x.view(steps, samples, *x.shape[1:])
 
 
@@ -76,10 +80,15 @@ _PURE = (
 )
 
 
+def _by_step(layer: nn.Module) -> bool:
+    return isinstance(layer, AffineNorm) and layer.by_step
+
+
 def _same_for_equal_inputs(layer: nn.Module) -> bool:
     """Tell whether equal samples surely give equal outputs and leave no trace: no dropout, no batch statistics.
 
     A user's subclass with a forward of its own may draw noise per sample, so it is not trusted.
     """
     kinds = _PURE if layer.training else _PURE + NORMS
-    return isinstance(layer, kinds) and type(layer).forward.__module__.startswith(("torch.nn.", "bitspike."))
+    known = isinstance(layer, kinds) and not _by_step(layer)
+    return known and type(layer).forward.__module__.startswith(("torch.nn.", "bitspike."))

@@ -5,7 +5,7 @@ A norm is one class that derives from :class:`AffineNorm`; torch's batch norms a
 
 from __future__ import annotations
 
-from typing import Self
+from typing import ClassVar, Self
 
 from torch import Tensor, nn
 
@@ -25,7 +25,7 @@ class AffineNorm(nn.Module):
     Args:
         channels: C, at least 1.
 
-    Shape: [N, C, ...] to the same; ``TimeDistributed`` folds time into N.
+    Shape: [N, C, ...] to the same; ``TimeDistributed`` folds time into N. A norm ``by_step`` takes [T, N, C, ...].
 
     Example:
         >>> class Halve(AffineNorm):
@@ -36,6 +36,9 @@ class AffineNorm(nn.Module):
         >>> [values.tolist() for values in affine(Halve(2))]
         [[0.5, 0.5], [0.0, 0.0]]
     """
+
+    by_step: ClassVar[bool] = False
+    """Whether each step has a gain and a shift of its own."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -49,7 +52,7 @@ class AffineNorm(nn.Module):
     def affine(self) -> tuple[Tensor, Tensor]:
         """Return the gain and the shift, float64 [C], that the layer applies in evaluation: y = gain * x + shift.
 
-        A norm with statistics of its own for each step returns [T, C].
+        A norm ``by_step`` returns [T, C].
         """
         raise NotImplementedError
 
