@@ -12,7 +12,7 @@ from test_integer_nodes import everything
 
 import bitspike as bs
 from bitspike.errors import ConstraintError, ExportError
-from bitspike.formats.c.nodes import KNOWN as C_KNOWN
+from bitspike.formats.c.program import KNOWN as C_KNOWN
 from bitspike.formats.nir.support import HELD as NIR_HELD
 from bitspike.formats.nir.support import REFUSED as NIR_REFUSED
 from bitspike.formats.onnx.write import HELD as ONNX_HELD

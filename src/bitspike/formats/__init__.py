@@ -1,1 +1,4 @@
-"""An integer network in the formats of others: C, NIR, ONNX. Reads ``integer.network`` and ``integer.widths``."""
+"""An integer network in the formats of others, a folder each; :mod:`bitspike.formats.table` lists them.
+
+This room reads the integer network, its nodes and its proven widths, nothing else.
+"""

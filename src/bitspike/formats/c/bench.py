@@ -27,9 +27,9 @@ def vectors_text(net: IntegerNetwork, program: Program, vectors: Vectors) -> str
 
     Args:
         net: the network.
-        program: what was made of it.
-        vectors: ``input_codes`` [T or 1, N, ...], ``<neuron>.spikes`` [T, N, ...], ``<readout>.output`` [N, ...]; more
-            is left alone.
+        program: its C program.
+        vectors: ``input_codes`` [T or 1, N, ...], ``<neuron>.spikes`` [T, N, ...], ``<readout>.output`` [N, ...]; other
+            entries are ignored.
 
     Raises:
         ExportError: something is missing or has another shape; all of it is named.
@@ -86,7 +86,7 @@ def _layer(texts: list[str], node: Node, position: int) -> str:
 
 
 def _check(net: IntegerNetwork, vectors: Vectors) -> int:
-    """Return the number of samples; refuse vectors that are not whole."""
+    """Return the number of samples; refuse vectors that are incomplete or of another network."""
     codes = vectors.get("input_codes")
     samples = codes.shape[1] if codes is not None and codes.ndim > 1 else 0
     wanted: dict[str, tuple[int, ...]] = {}
@@ -95,17 +95,14 @@ def _check(net: IntegerNetwork, vectors: Vectors) -> int:
             wanted["input_codes"] = (1 if node.constant else net.steps, samples, *node.shape)
     wanted |= {f"{n.id}.spikes": (net.steps, samples, *n.shape) for n in net.neurons}
     wanted |= {f"{n.id}.output": (samples, *n.shape) for n in net.outputs}
-    problems = [f"{name} is missing" for name in wanted if name not in vectors]
-    problems += [
-        f"{name} has the shape {list(vectors[name].shape)}, needed is {list(shape)}"
-        for name, shape in wanted.items()
-        if name in vectors and vectors[name].shape != shape
-    ]
-    problems += [
-        f"{name} is {vectors[name].dtype}, needed are integers"
-        for name in wanted
-        if name in vectors and not np.issubdtype(vectors[name].dtype, np.integer)
-    ]
+    problems = []
+    for name, shape in wanted.items():
+        if name not in vectors:
+            problems.append(f"{name} is missing")
+        elif vectors[name].shape != shape:
+            problems.append(f"{name} has the shape {list(vectors[name].shape)}, needed is {list(shape)}")
+        elif not np.issubdtype(vectors[name].dtype, np.integer):
+            problems.append(f"{name} is {vectors[name].dtype}, needed are integers")
     if not problems and samples == 0:
         problems.append("there is no sample in them")
     grid = net.input.grid
@@ -261,7 +258,7 @@ def _worth(output: Readout) -> str:
 
 
 def readme_text(net: IntegerNetwork, program: Program, *, bench: bool) -> str:
-    """Return what somebody needs to know who finds the folder."""
+    """Return the README of the folder: files, input, outputs, memory."""
     name, entry = program.name, net.input
     steps = "one step, used at all of them" if entry.constant else f"{net.steps} steps, one after the other"
     outs = ", ".join(f"`{o.id}` {list(o.shape)}, {_worth(o)}" for o in net.outputs)

@@ -1,4 +1,4 @@
-"""A C program in draft, and the pieces of C that every node is made of.
+"""A C program while its nodes are written, and the pieces of C that nodes are made of.
 
 Inside a phase function ``s`` is the state, ``t`` the step from 0 and ``x`` the input of that step. Wires hold the
 integers of one step in the order of the network's shapes, the last axis fastest.
@@ -46,7 +46,7 @@ class Member:
 
 @dataclass
 class Draft:
-    """A program in draft, as they are found while its nodes are written.
+    """A C program while its nodes are written: each node adds its functions, tables and members of the state.
 
     Args:
         net, bounds, plan: what is written.
@@ -111,7 +111,7 @@ def title(node: Node) -> str:
 
 
 def function(draft: Draft, node: Node, name: str, body: list[str], *, out: str | None, note: str = "") -> list[str]:
-    """Define a function of the state, the step, the sources and the output, as far as ``body`` uses them; call it."""
+    """Define a C function with the arguments that ``body`` uses, and return the statement that calls it."""
     text = "\n".join(body)
     offered = [("s", f"{draft.name}_state *s", "s"), ("t", "uint32_t t", "t")]
     offered += [(f"x{i}", f"const {draft.type(id)} *x{i}", draft.wire(id)) for i, id in enumerate(node.sources)]

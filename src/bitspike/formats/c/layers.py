@@ -39,7 +39,7 @@ def layer(draft: Draft, node: Node) -> list[str]:
 
 
 def _weights(draft: Draft, node: nodes.Weighted, order: str) -> str:
-    """Write the packed codes of a node and return the name of the struct that describes them."""
+    """Write the packed codes of a node and return the name of the struct that points to them."""
     symbol, packed = draft.symbol(node), draft.packed[node.id]
     kind = "uint8_t" if packed.levels else f"int{packed.bits}_t"
     before = draft.tables.size
@@ -182,7 +182,7 @@ def moved(draft: Draft, node: nodes.Upsample | nodes.Pad | nodes.Transpose) -> l
 
 
 def burst(draft: Draft, action: Action, node: nodes.Burst) -> list[str]:
-    """Write one of the two halves of a burst: what it gathers in one phase, what it hands out in a later one."""
+    """Write one half of a burst: it sums up its source in one phase and sends the sum in a later one."""
     size, symbol = math.prod(node.shape), draft.symbol(node)
     own = draft.layout.addresses[node.id]
     kept = draft.layout.sums.get(node.id, own)

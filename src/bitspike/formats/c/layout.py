@@ -121,7 +121,7 @@ def lay_out(net: IntegerNetwork, bounds: dict[str, Bounds]) -> Layout:
 
 
 def _roots(net: IntegerNetwork) -> dict[str, str]:
-    """Return whose memory every wire is: its own, or that of what it only looks at in another way."""
+    """Return by node whose memory holds its wire: its own, or its source's for a reshape or a slice."""
     roots: dict[str, str] = {}
     for node in net.nodes:
         roots[node.id] = roots[node.sources[0]] if isinstance(node, Reshape | Slice) else node.id
@@ -174,7 +174,7 @@ def _wires(
     in_place: set[str],
     rank: dict[tuple[Kind, str], int],
 ) -> list[_Wire]:
-    """Return every piece of memory with its life."""
+    """Return every piece of memory, from the first action that writes it to the last that reads it."""
     ranks: dict[int, list[int]] = {}
     for (kind, id), place in rank.items():
         node = net[id]
@@ -216,7 +216,7 @@ def _wires(
 
 
 def _fit(wires: list[_Wire]) -> tuple[dict[tuple[str, str], Address], dict[int, int]]:
-    """Give every wire a place: large ones first, each at the lowest start that is free for its whole life."""
+    """Give every wire an address: large ones first, each at the lowest start that is free as long as it is needed."""
     places: dict[tuple[str, str], Address] = {}
     arenas: dict[int, int] = {}
     placed: list[tuple[_Wire, int]] = []

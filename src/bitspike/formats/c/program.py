@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from bitspike.formats.c.draft import Draft
 from bitspike.formats.c.header import header
-from bitspike.formats.c.layout import lay_out
+from bitspike.formats.c.layers import LAYERS, burst, layer
+from bitspike.formats.c.layout import Action, lay_out
 from bitspike.formats.c.memory import CMemory, memory_of
-from bitspike.formats.c.nodes import KNOWN, write
+from bitspike.formats.c.neurons import add, neuron, readout
 from bitspike.formats.c.source import source
 from bitspike.formats.c.types import bounds_of, type_bits
 from bitspike.formats.c.weights import Packed, pack
@@ -17,15 +18,24 @@ from bitspike.formats.refuse import refuse
 from bitspike.integer.bounds.widths import Bounds
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import (
+    Add,
+    Burst,
     Convolution,
     Input,
     Integers,
     Linear,
     MaxPool,
+    Neuron,
     Node,
+    Readout,
+    Reshape,
+    Slice,
     TransposedConvolution,
     Weighted,
 )
+
+KNOWN = (*LAYERS, Add, Burst, Input, Neuron, Readout, Reshape, Slice)
+"""What a program can hold; a reshape or slice is only another view of its source's memory."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +78,32 @@ def program(net: IntegerNetwork, name: str) -> Program:
         fix="leave these layers to the host (exclude= of bs.convert), or bs.save(net, folder)",
     )
     draft = Draft(net, bounds, lay_out(net, bounds), packed, _input_type(net.input), name)
-    phases = [[line for action in phase for line in write(draft, action)] for phase in draft.layout.phases]
+    phases = [[line for action in phase for line in _write(draft, action)] for phase in draft.layout.phases]
     bursts = tuple(n.path for n in net.nodes if n.memory == "all")
     memory = memory_of(draft)
     header_text, source_text = header(draft, memory, bursts), source(draft, phases, memory, bursts)
     return Program(name, header_text, source_text, memory, draft.input_type, bursts)
+
+
+def _write(draft: Draft, action: Action) -> list[str]:
+    """Write what an action needs; return the statements of the phase that perform it."""
+    node = action.node
+    if action.kind == "run":
+        lines = _run(draft, node)
+        return ["if (t == 0)", *[f"    {line}" for line in lines]] if node.id in draft.layout.constant else lines
+    assert isinstance(node, Burst)
+    return burst(draft, action, node)
+
+
+def _run(draft: Draft, node: Node) -> list[str]:
+    match node:
+        case Neuron():
+            return neuron(draft, node)
+        case Readout():
+            return readout(draft, node)
+        case Add():
+            return add(draft, node)
+    return layer(draft, node)
 
 
 def _order(node: Weighted) -> Integers:

@@ -1,4 +1,4 @@
-"""The integer types of C that hold the numbers of a network, by its proven widths."""
+"""The integer types of C that hold the numbers of a network, chosen by its proven widths."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def _checked(name: str) -> str:
 
 
 def _write(folder: Path, files: dict[str, str]) -> Path:
-    """Put the files into a new folder and that in the place of an older export."""
+    """Write the files into a new folder, which replaces an older export."""
     _refuse_foreign(folder)
     try:
         with whole_folder(folder) as fresh:
@@ -104,7 +104,7 @@ def _write(folder: Path, files: dict[str, str]) -> Path:
 
 
 def _refuse_foreign(folder: Path) -> None:
-    """Leave everything alone that this module did not write, apart from what its Makefile builds."""
+    """Refuse a folder with files that neither this module wrote nor its Makefile built."""
     if not folder.exists():
         return
     if not folder.is_dir():

@@ -1,4 +1,4 @@
-"""The digest of what a NIR graph says, whatever writes its file: of every field and every fact, in one order."""
+"""The digest of a NIR graph: of every field and all metadata in a fixed order, whichever program writes the file."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def digest_of(graph: Any) -> str:
 
 
 def refuse_changed(graph: Any, where: str) -> None:
-    """Raise where a graph states a digest and is another one.
+    """Raise if a graph differs from the digest in its metadata.
 
     Raises:
         ExportError: it is not what was written.

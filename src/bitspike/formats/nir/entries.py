@@ -1,4 +1,4 @@
-"""The nodes of a NIR file before there is a file: their classes, fields and metadata, and how a neuron becomes one."""
+"""The nodes of a NIR file before it is written: class, fields and metadata of each, and how a neuron becomes one."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Entry:
 
 
 def exact_floats(values: Integers, unit: Reals | None = None) -> tuple[Floats, int | None]:
-    """Return integers [C, ...], times the unit [C] of each row, as float32, and one that they do not tell exactly.
+    """Return integers [C, ...], times the unit [C] of each row, as float32, and the largest if not all are exact.
 
     Example:
         >>> exact_floats(np.array([3, 5]))[1] is None, exact_floats(np.array([2**24 + 1]))[1]

@@ -50,7 +50,7 @@ def powers_of_two(values: Reals) -> bool:
 
 
 def graph_facts(net: IntegerNetwork, units: Units = "integer", *, reader: str | None = None, dt: float = 1.0) -> Facts:
-    """Return what a reader has to know before it reads a node."""
+    """Return the metadata of the whole graph."""
     exact = units == "integer" or all(powers_of_two(node.unit) for node in net.neurons)
     return ({} if reader is None else {"snn.reader": reader}) | {
         "snn.format": FORMAT,
@@ -99,7 +99,7 @@ def neuron_facts(node: Neuron) -> Facts:
 
 
 def form_facts(per_count: tuple[int, int], offset: Integers) -> Facts:
-    """Return how the currents of a file for one reader become counts of the potential, where they are none already."""
+    """Return how the currents of a file for one reader convert to counts of the potential, if they differ from them."""
     metadata: Facts = {}
     if per_count != (1, 1):
         metadata |= {"snn.current_numerator": per_count[0], "snn.current_denominator": per_count[1]}

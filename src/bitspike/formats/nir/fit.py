@@ -93,7 +93,7 @@ def _too_large(net: IntegerNetwork, forms: Mapping[str, Form], title: str) -> li
 
 
 def _beyond_sinabs(net: IntegerNetwork, reader: Reader) -> list[tuple[Node, str]]:
-    """Name the neurons that sinabs may let spike twice in a step, or hold at minus the threshold."""
+    """Name the neurons that in sinabs might spike twice in a step, or be clipped at minus the threshold."""
     if reader != "sinabs":
         return []
     refused: list[tuple[Node, str]] = []

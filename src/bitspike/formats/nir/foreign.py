@@ -1,4 +1,4 @@
-"""Files of NIR that others wrote: floats as integers, where they are integers of some power of two.
+"""NIR files of other programs: floats become integers if all of them are multiples of one power of two.
 
 A float is a whole number times a power of two, so weights, biases and potentials of a network whose numbers lie on such
 a grid are integers in a finer unit, exactly. Where spikes set the potential to a value, a threshold may be any number:
@@ -130,7 +130,7 @@ def dynamics(node: Any, kind: Literal["IF", "LIF"], run: Conventions) -> Dynamic
 
 
 def exact_bits(leak: Dyadic, steps: int, bits: int) -> int:
-    """Return the bits that a leak takes over all steps, or 0 where there is no room for them and it rounds.
+    """Return the fraction bits that keep a leak exact over all steps, or 0 if there are too many and it has to round.
 
     Example:
         >>> exact_bits(Dyadic(1, 1), 8, 3), exact_bits(Dyadic(1, 1), 80, 3), exact_bits(Dyadic(1, 0), 80, 3)

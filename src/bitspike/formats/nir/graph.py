@@ -132,7 +132,7 @@ class _Writer:
             self.wires[node.id] = self._wire(node, [t for t in terms if t is not None])
 
     def refuse(self, reason: str) -> None:
-        """Remember what the node at hand cannot say."""
+        """Remember why the current node cannot be written."""
         self.result.problems.append((self.node, reason))
 
     def _wire(self, node: Node, terms: list[list[Term]]) -> list[Term] | None:
@@ -162,7 +162,7 @@ class _Writer:
         return self._end(node, self._sum(node, terms))
 
     def _as_matrix(self, node: Convolution) -> bool:
-        """Tell whether a reader needs a matrix for a convolution: of one dimension, or one that nir itself mistakes."""
+        """Tell whether a reader needs a convolution as a matrix: it has one dimension, or nir misreads its kernel."""
         if len(node.shape) == 2:
             return not self.lines
         return self.manner is not None and squared(node.weight.codes, node.padding, node.dilation) is None
@@ -228,7 +228,7 @@ class _Writer:
     # -- synapses ------------------------------------------------------------------------------------------------
 
     def _pieces(self, terms: list[Term]) -> list[Piece]:
-        """Write every synapse among the terms, without a bias: a layer reads it."""
+        """Write the synapses among the terms without a bias, as a layer reads them."""
         pieces = [t for t in terms if isinstance(t, Piece)]
         return merged(pieces + [p for s in merged_synapses(terms) for p in self._synapse(s, None, ends=False)])
 
@@ -277,7 +277,7 @@ class _Writer:
         return [self._entry(node.id, self._neuron(node, shape), *ends)]
 
     def _relay(self, node: Neuron | Readout, piece: Piece, bias: Integers | None, unit: Reals | None) -> Piece | None:
-        """Write a gain, a shifted piece or a bias without a layer to carry it: a matrix, or a kernel of size one."""
+        """Write a gain, a shift of channels or a bias that no layer can absorb, as a matrix or a kernel of size one."""
         piece = self._flat(piece) if len(piece.shape) == 2 and not self.lines else piece
         bias = np.zeros(node.shape[0], np.int64) if bias is None else bias
         rows = math.prod(node.shape) if piece.flat else node.shape[0]

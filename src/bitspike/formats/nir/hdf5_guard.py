@@ -1,4 +1,4 @@
-"""What stands between an HDF5 file and the HDF5 library: the file's own digest, or a walk in another process.
+"""Checks before the HDF5 library opens a file: the digest at its end, or a trial read in another process.
 
 Damage inside a file can end or hang the library, with the process that called it. A file that bitspike wrote ends with
 the SHA-256 of all that stands before it; readers of HDF5 do not look there, as the file says itself where it ends. If

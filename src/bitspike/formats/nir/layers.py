@@ -1,4 +1,4 @@
-"""Layers as entries of a NIR file: weights, pools and matrices with their floats, and what floats cannot hold."""
+"""Layers as entries of a NIR file; integers that float32 does not hold exactly are refused."""
 
 from __future__ import annotations
 

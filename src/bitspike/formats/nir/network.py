@@ -1,4 +1,4 @@
-"""A NIR graph as an integer network: whose file it is, what it does not say, and its nodes in order."""
+"""A NIR graph as an integer network: who wrote it, which conventions hold for it, and its nodes in order."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ CARRY = ("Flatten", "SumPool2d")
 
 
 class GraphReader:
-    """Read node after node; what a synapse multiplies and adds waits for the neuron that it feeds."""
+    """Read node after node; gains and biases of layers are kept for the neuron that they feed."""
 
     def __init__(self, graph: Any, conventions: Conventions | None) -> None:
         self.graph, self.conventions = graph, conventions
@@ -379,7 +379,7 @@ class GraphReader:
 
 
 def _word(word: str) -> Any:
-    """Hand a word on; the neuron refuses the ones that it does not know."""
+    """Return a word as it is: the neuron checks it."""
     return word
 
 

@@ -58,7 +58,7 @@ class Form:
 
 @dataclass(frozen=True)
 class Manner:
-    """What a reader does, and how it is called.
+    """What a reader supports, and how to open a file with it.
 
     Args:
         title: its name.

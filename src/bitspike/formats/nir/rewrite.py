@@ -38,7 +38,7 @@ def reduced(node: Neuron) -> Neuron:
 
 
 def shifted(node: Neuron, by: Integers) -> Neuron:
-    """Count the potential from ``by`` [1 or C]; a leak then pulls to another place, which the bias makes good.
+    """Measure the potential from ``by`` [1 or C]; the leak then decays to another value, which the bias compensates.
 
     With v = u / s + by, the step v' = d v + i is u' = d u + s i + s (d - 1) by. The scale s makes the last term whole.
     A threshold moves along, the amount that a soft reset takes does not: see :func:`compared`.
@@ -55,7 +55,7 @@ def shifted(node: Neuron, by: Integers) -> Neuron:
 
 
 def compared(node: Neuron, fire: Fire) -> Neuron:
-    """Compare the other way: v >= theta is v > theta - 1, or, where a spike takes theta, v + 1 > theta."""
+    """Change >= to > or back: v >= theta is v > theta - 1; with a soft reset by theta it is v + 1 > theta."""
     if node.fire == fire:
         return node
     step = 1 if fire == "ge" else -1

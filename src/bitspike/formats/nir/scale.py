@@ -1,4 +1,4 @@
-"""The same neuron in finer counts: so that all channels of a node fire at one threshold, as some readers need.
+"""The same neuron in finer counts, so that all channels have one threshold, as some readers need.
 
 A neuron of a NIR file may have one threshold per channel; several readers take one for all. Counting the potential of a
 channel in units that are a power of two smaller changes no spike: whatever is added to the potential or compared with
@@ -19,7 +19,7 @@ ENDLESS = 63
 
 
 def zero_bits(*values: Integers) -> int:
-    """Return how often all of the values can be halved.
+    """Return how many times all values can be halved.
 
     Example:
         >>> zero_bits(np.array([12, 8, 0])), zero_bits(np.array([0]))

@@ -1,4 +1,4 @@
-"""Which nodes NIR holds and how, and which it cannot hold and why."""
+"""Which nodes NIR can hold, as what, and why it cannot hold the others."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ REFUSED: Mapping[type[Node], str] = {
     nodes.Upsample: "NIR has no upsampling",
     nodes.Transpose: "NIR cannot exchange axes",
 }
-"""Why NIR holds the others not."""
+"""Why NIR cannot hold the others."""
 
 
 def reasons(node: Node) -> list[str]:

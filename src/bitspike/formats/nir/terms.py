@@ -42,14 +42,14 @@ class Piece:
         return len(self.shape) == 1
 
     def is_wire(self, shape: Shape) -> bool:
-        """Tell whether an edge alone says it: the whole node, once, is the whole wire of ``shape``."""
+        """Tell whether a plain edge is enough: a whole node that is the whole wire of ``shape``, with gain 1."""
         whole = (self.start, self.stop, self.offset) == (0, self.shape[0], 0)
         return whole and math.prod(self.shape) == math.prod(shape) and bool((self.gain == 1).all())
 
 
 @dataclass(frozen=True, eq=False)
 class Synapse:
-    """A layer with weights that nobody has written yet.
+    """A layer with weights that is not in the file yet.
 
     Args:
         layer: the layer.
@@ -78,12 +78,12 @@ def whole(node: str, shape: Shape) -> Piece:
 
 
 def moved(piece: Piece, channels: int, inside: Shape) -> Piece:
-    """Return a piece further up by so many of the wire's channels, of the shape ``inside`` each."""
+    """Return a piece moved up by ``channels`` of the wire, each of the shape ``inside``."""
     return replace(piece, offset=piece.offset + channels * _features(piece, inside))
 
 
 def sliced(piece: Piece, start: int, stop: int, inside: Shape) -> Piece | None:
-    """Return what of a piece lies in the wire's channels ``start`` to ``stop``, counted from ``start``."""
+    """Return the part of a piece in the wire's channels ``start`` to ``stop``, or None if it is empty."""
     start, stop = start * _features(piece, inside), stop * _features(piece, inside)
     count = piece.stop - piece.start
     first, last = max(start - piece.offset, 0), min(stop - piece.offset, count)
@@ -114,7 +114,7 @@ def _features(piece: Piece, inside: Shape) -> int:
 
 
 def merged(pieces: Iterable[Piece]) -> list[Piece]:
-    """Return the same sum with every range of a node at every place once."""
+    """Return the same sum with equal pieces joined into one."""
     sums: dict[tuple[str, int, int, int], Piece] = {}
     for piece in pieces:
         key = (piece.node, piece.start, piece.stop, piece.offset)
@@ -123,7 +123,7 @@ def merged(pieces: Iterable[Piece]) -> list[Piece]:
 
 
 def merged_synapses(terms: Iterable[Term]) -> list[Synapse]:
-    """Return the synapses among the terms, every layer once."""
+    """Return the synapses among the terms, those of one layer joined."""
     by_layer: dict[str, Synapse] = {}
     for term in terms:
         if isinstance(term, Synapse):

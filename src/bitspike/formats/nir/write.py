@@ -152,7 +152,7 @@ def read_nir(
 
 
 def _way_out(net: IntegerNetwork, reader: Reader) -> str:
-    """Name the readers that run the network, or say what is left."""
+    """Name the readers that run the network, or another way to export it."""
     if others := [name for name in get_args(Reader) if name != reader and not graph_entries(net, reader=name).problems]:
         return " or ".join(f'reader="{name}" (--for {name})' for name in others)
     if graph_entries(net).problems:
@@ -161,7 +161,7 @@ def _way_out(net: IntegerNetwork, reader: Reader) -> str:
 
 
 def _node(nir: Any, entry: Entry) -> Any:
-    """Build one node; its shapes are ours, as some versions leave those of pools open."""
+    """Build one node and set its shapes, as some versions of nir leave those of pools open."""
     fields = dict(entry.fields)
     if entry.kind in ("Input", "Flatten"):
         fields["input_type"] = {"input": np.array(entry.reads)}

@@ -33,7 +33,7 @@ from bitspike.integer.nodes import (
 
 
 def problems(net: IntegerNetwork) -> list[tuple[Node, str]]:
-    """Return the nodes whose count is no function of the counts that they read, with the reason."""
+    """Return the nodes whose spike count does not follow from the counts that they read, with the reason."""
     fixed = net.steady()
     return [
         (node, reason) for node in net.nodes for reason in node.uncounted(changing=not fixed.issuperset(node.sources))
@@ -41,7 +41,7 @@ def problems(net: IntegerNetwork) -> list[tuple[Node, str]]:
 
 
 def count_graph(net: IntegerNetwork, numbers: Numbers, spans: Ranges) -> OnnxGraph:
-    """Return the network of counts; :func:`problems` has nothing against it."""
+    """Return the network of counts, for which :func:`problems` is empty."""
     graph = OnnxGraph(Tape(numbers))
     tape = graph.tape
     shapes: dict[str, Shape] = {}

@@ -12,7 +12,7 @@ from bitspike.integer.nodes import Integers, Shape
 
 @dataclass(frozen=True)
 class State:
-    """What one step hands to the next.
+    """A value that one step passes to the next.
 
     Args:
         reads, writes: names of the tensors that go in and come out.
@@ -33,7 +33,7 @@ class OnnxGraph:
     Args:
         tape: the operators.
         inputs, outputs: names and shapes at the border.
-        states: what has to be handed from step to step.
+        states: what a step passes to the next.
         others: kinds of the tensors at the border that do not hold the tape's numbers, by name.
     """
 
@@ -44,23 +44,23 @@ class OnnxGraph:
     others: dict[str, Numbers | type[np.float64]] = field(default_factory=dict)
 
     def take(self, name: str, shape: Shape, *, steps: int | None = None) -> str:
-        """Let a tensor [N, ...], or [steps, N, ...], in."""
+        """Add an input [N, ...] or [steps, N, ...], and return its name."""
         self.inputs.append((name, _border(shape, steps)))
         return name
 
     def give(self, name: str, value: str, shape: Shape, *, steps: int | None = None) -> None:
-        """Let a tensor [N, ...], or [steps, N, ...], out under a name."""
+        """Add an output [N, ...] or [steps, N, ...] under a name."""
         self.tape.add("Identity", value, name=name)
         self.outputs.append((name, _border(shape, steps)))
 
     def hold(self, name: str, shape: Shape, initial: Integers | None = None) -> str:
-        """Let a state in; :meth:`keep` lets its next value out."""
+        """Add a state as an input; :meth:`keep` adds its next value as an output."""
         self.take(name, shape)
         self.states.append(State(name, f"{name}_next", shape, np.zeros(1, np.int64) if initial is None else initial))
         return name
 
     def keep(self, name: str, value: str, shape: Shape) -> None:
-        """Let the next value of a state out."""
+        """Add the next value of a state as an output."""
         self.give(f"{name}_next", value, shape)
 
 

@@ -1,4 +1,4 @@
-"""Which integers an ONNX file computes with, int32 or int64, by the proven widths of the network and its own detours.
+"""Whether an ONNX file computes in int32 or int64, by the proven widths of the network and of ONNX's own detours.
 
 Wires and potentials have the bounds of ``bitspike.integer.bounds.widths``, or in a network of counts their sums over
 all steps. ONNX adds detours of its own: products of digits overshoot their sum, a shift subtracts the remainder first,

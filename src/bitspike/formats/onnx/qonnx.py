@@ -138,7 +138,7 @@ def _bias(node: Neuron | Readout, steps: int) -> Integers:
 
 
 def quant_graph(net: IntegerNetwork, spans: Ranges, *, counts: bool = True) -> OnnxGraph:
-    """Return the network of counts; :func:`problems` has nothing against it.
+    """Return the network of counts, for which :func:`problems` is empty.
 
     Args:
         net: the network.
@@ -197,7 +197,7 @@ def _read_by_outputs(net: IntegerNetwork) -> set[str]:
 
 
 def _quantized(tape: Tape, x: str, name: str, low: int, high: int) -> str:
-    """Say, under a name, that ``x`` holds integers from ``low`` to ``high``, with the narrowest Quant of all."""
+    """Add the narrowest Quant that holds integers from ``low`` to ``high``, and return its name."""
     signed = low < 0
     bits = max(bits_of(low, high), 2) if signed else max(high.bit_length(), 1)
     facts = {"signed": int(signed), "narrow": int(signed and low > -(1 << (bits - 1))), "rounding_mode": "ROUND"}
@@ -233,7 +233,7 @@ def _window(node: Pool) -> dict[str, Any]:
 
 
 def _largest(tape: Tape, node: Pool, x: str, shape: Shape, low: int) -> str:
-    """A padded place is 0 in a pool of counts: of counts below 0 it is the largest, and ONNX pads with nothing."""
+    """Write a maximum pool. Padding counts 0, which is larger than negative counts; ONNX's own pool ignores padding."""
     if (form := FORMS.get(type(node))) and any(node.padding) and low < 0:
         return form.count(tape, node, x, shape)
     return tape.add("MaxPool", x, **_window(node))

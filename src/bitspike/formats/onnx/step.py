@@ -1,4 +1,4 @@
-"""One time step of a network as ONNX operators: everything that time hands on goes in and comes out.
+"""One time step of a network as ONNX operators: the states go in and come out.
 
 Tensors at the border, all of one integer type: the input's codes of this step, ``<neuron>.v`` (the potential after the
 reset), ``<neuron>.sent`` (signed neurons), ``<pool>.counts``, ``<readout>.sum``, each with its ``_next``; out come also
@@ -27,7 +27,7 @@ def problems(net: IntegerNetwork) -> list[tuple[Node, str]]:
 
 
 def step_graph(net: IntegerNetwork, numbers: Numbers, spans: Ranges) -> OnnxGraph:
-    """Return one step of a network; :func:`problems` has nothing against it."""
+    """Return one step of a network for which :func:`problems` is empty."""
     graph = OnnxGraph(Tape(numbers))
     shapes: dict[str, Shape] = {}
     wires: dict[str, str] = {}

@@ -201,7 +201,7 @@ class Body:
 
 
 def parameter_table(values: Integers, dims: int) -> Integers:
-    """Reshape [1 or T, 1 or C] to [1 or T, 1 or C, 1, ...]: one row per step, to lie against a wire [N, C, ...].
+    """Reshape [1 or T, 1 or C] to [1 or T, 1 or C, 1, ...]: a row per step, which broadcasts against [N, C, ...].
 
     Example:
         >>> parameter_table(np.zeros((5, 8), np.int64), dims=3).shape

@@ -132,7 +132,7 @@ def graph_of(net: IntegerNetwork, mode: Mode) -> tuple[OnnxGraph, str]:
 
 
 def _way_out(net: IntegerNetwork, mode: Mode) -> str:
-    """Name the modes of integers that hold the network; there is one always."""
+    """Name the modes of integers that hold the network; "sequence" always does."""
     ways = [name for name in ("count", "step", "sequence") if name != mode and not PROBLEMS[name](net)]
     named = " or ".join(f'write_onnx(net, path, mode="{name}") (--form {name})' for name in ways[:2])
     uncounted = mode not in ("step", "sequence") and "count" not in ways
@@ -140,7 +140,7 @@ def _way_out(net: IntegerNetwork, mode: Mode) -> str:
 
 
 def _border(graph: OnnxGraph, numbers: str) -> dict[str, str]:
-    """Say what goes from step to step, and in which integers."""
+    """Return the metadata of the states and the number format."""
     states = [
         {"input": s.reads, "output": s.writes, "shape": s.shape, "initial": s.initial.tolist()} for s in graph.states
     ]
@@ -148,7 +148,7 @@ def _border(graph: OnnxGraph, numbers: str) -> dict[str, str]:
 
 
 def _facts(net: IntegerNetwork) -> dict[str, str]:
-    """Say everything about a network that ONNX has no field for."""
+    """Return the metadata of a network: all that ONNX has no field for."""
     entries: dict[str, list[dict[str, Any]]] = {"inputs": [], "outputs": [], "neurons": [], "weights": []}
     for node in net.nodes:
         head: dict[str, Any] = {"id": node.id, "path": node.path, "scale": node.scale.tolist()}
