@@ -19,8 +19,8 @@ from bitspike.integer.codes import counted_codes
 from bitspike.integer.engine import TorchEngine
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.values import decode
-from bitspike.nn import BernoulliCoder, Neuron
-from bitspike.nn.trace import evaluation
+from bitspike.nn import BernoulliCoder
+from bitspike.nn.trace import evaluation, listening
 from bitspike.ops.entering import Clipped
 from bitspike.ops.wrappers import bare, unwrapped
 from bitspike.tasks.batches import pairs
@@ -186,14 +186,5 @@ def _lowered(leaving: Sequence[npt.NDArray[Any]]) -> Tensor | tuple[Tensor, ...]
 def recorded(model: nn.Module) -> Iterator[dict[str, list[Int8s]]]:
     """Keep what every neuron of a model sends while a block runs: path to one int8 [T, N, ...] per call."""
     spikes: dict[str, list[Int8s]] = defaultdict(list)
-
-    def keep(path: str) -> Any:
-        return lambda _module, _inputs, out: spikes[path].append(out.to(torch.int8).cpu().numpy())
-
-    neurons = [(path, module) for path, module in model.named_modules() if isinstance(module, Neuron)]
-    handles = [module.register_forward_hook(keep(path)) for path, module in neurons]
-    try:
+    with listening(model, lambda path, sent: spikes[path].append(sent.to(torch.int8).cpu().numpy())):
         yield spikes
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from bitspike.errors import LoweringError
 from bitspike.nn import Encoder, Neuron, OverTime, QuantReLU, RateReadout, SumReadout, TimeDistributed
@@ -50,6 +50,21 @@ def evaluation(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in before.items():
             module.training = training
+
+
+@contextmanager
+def listening(model: nn.Module, hear: Callable[[str, Tensor], None]) -> Iterator[None]:
+    """Call ``hear(path, spikes [T, N, ...])`` after every call of a neuron of a model, for the length of a block."""
+
+    def hook(path: str) -> Callable[[nn.Module, object, Tensor], None]:
+        return lambda _module, _inputs, spikes: hear(path, spikes)
+
+    handles = [m.register_forward_hook(hook(path)) for path, m in model.named_modules() if isinstance(m, Neuron)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def trace(model: nn.Module) -> fx.Graph:

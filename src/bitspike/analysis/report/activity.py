@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from bitspike.errors import ConstraintError, DataError
 from bitspike.nn import Neuron
 from bitspike.nn.entering import counted_inputs
-from bitspike.nn.trace import evaluation
+from bitspike.nn.trace import evaluation, listening
 
 Spikes = Callable[[str, Tensor], None]
 
@@ -58,22 +58,13 @@ def listen(model: nn.Module, hear: Spikes) -> Iterator[None]:
     Raises:
         ConstraintError: the model has no spiking neurons.
     """
-    neurons = {name or "neuron": module for name, module in model.named_modules() if isinstance(module, Neuron)}
-    if not neurons:
+    if not any(isinstance(module, Neuron) for module in model.modules()):
         raise ConstraintError(
             f"{type(model).__name__} has no spiking neurons to listen to",
             fix="give a model with bs.LIF or bs.IF layers",
         )
-
-    def hook(name: str) -> Callable[[nn.Module, object, Tensor], None]:
-        return lambda _module, _inputs, spikes: hear(name, spikes.detach())
-
-    handles = [module.register_forward_hook(hook(name)) for name, module in neurons.items()]
-    try:
+    with listening(model, lambda path, spikes: hear(path or "neuron", spikes.detach())):
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 class Recorder:
