@@ -51,7 +51,7 @@ def count(net: IntegerNetwork, codes: Integers, *, steps: int | None = None) -> 
     """
     _refuse_uncounted(net)
     steps = check_run(net, codes, steps)
-    found: dict[str, Integers] = {}
+    counted: dict[str, Integers] = {}
     totals: dict[str, Whole] = {}
     for node in net.nodes:
         inputs = [totals[s] for s in node.sources]
@@ -60,16 +60,16 @@ def count(net: IntegerNetwork, codes: Integers, *, steps: int | None = None) -> 
                 totals[node.id] = over_time(codes, steps)[None]
             case Neuron():
                 charge = _charge(node, inputs, steps)
-                found[node.id] = _spikes(node, charge, steps)
-                totals[node.id] = found[node.id][None]
+                counted[node.id] = _spikes(node, charge, steps)
+                totals[node.id] = counted[node.id][None]
             case Readout():
-                found[node.id] = _charge(node, inputs, steps)
+                counted[node.id] = _charge(node, inputs, steps)
             case Add():
                 _refuse_overflow(node, inputs, 0)
                 totals[node.id] = node.run(inputs, 1)
             case _:
                 totals[node.id] = node.run(inputs, 1)
-    return found
+    return counted
 
 
 def _charge(node: Neuron | Readout, inputs: list[Whole], steps: int) -> Integers:
@@ -83,8 +83,8 @@ def _charge(node: Neuron | Readout, inputs: list[Whole], steps: int) -> Integers
 
 def _spikes(node: Neuron, charge: Integers, steps: int) -> Integers:
     dims = len(node.shape)
-    held = charge + per_channel(node.initial, dims)[0] - (node.fire == "gt")
-    spikes: Integers = np.clip(held // per_channel(node.threshold[:1], dims)[0], 0, steps)
+    charged = charge + per_channel(node.initial, dims)[0] - (node.fire == "gt")
+    spikes: Integers = np.clip(charged // per_channel(node.threshold[:1], dims)[0], 0, steps)
     return spikes
 
 

@@ -129,15 +129,15 @@ def check_node(node: Any) -> None:
     """
     # A norm may multiply a channel by 0: inside the network its integers are then worth nothing.
     zero = type(node).__name__ not in ("Input", "Readout")
-    found = [text for name, field, value in _walked(node) for text in _problems(name, field, value, zero=zero)]
-    if not found and node.shape:
+    problems = [text for name, field, value in _walked(node) for text in _problems(name, field, value, zero=zero)]
+    if not problems and node.shape:
         if math.prod(node.shape) > MOST_VALUES:
-            found.append(f"shape is {list(node.shape)}; at most {MOST_VALUES:,} integers per step are allowed")
-        found += _lengths(node)
+            problems.append(f"shape is {list(node.shape)}; at most {MOST_VALUES:,} integers per step are allowed")
+        problems += _lengths(node)
     if getattr(node, "coding", "direct") != "direct" and node.constant:
-        found.append(f"coding is {node.coding!r} and constant is true; its spikes change from step to step")
-    if found:
-        raise ConstraintError(f"{type(node).__name__} {node.id!r}: {'; '.join(found)}", fix="values within them")
+        problems.append(f"coding is {node.coding!r} and constant is true; its spikes change from step to step")
+    if problems:
+        raise ConstraintError(f"{type(node).__name__} {node.id!r}: {'; '.join(problems)}", fix="values within them")
 
 
 def codes_problems(bits: Any, low: Any, high: Any, levels: Sequence[Any] | None) -> Iterator[str]:

@@ -97,11 +97,11 @@ class IntegerNetwork:
             >>> sorted(one_convolution().steady())
             ['conv', 'input']
         """
-        found: set[str] = set()
+        constant: set[str] = set()
         for node in self.nodes:
-            if node.still and found.issuperset(node.sources):
-                found.add(node.id)
-        return frozenset(found)
+            if node.still and constant.issuperset(node.sources):
+                constant.add(node.id)
+        return frozenset(constant)
 
     @property
     def inputs(self) -> tuple[Input, ...]:

@@ -38,19 +38,19 @@ def schedule(net: IntegerNetwork) -> Schedule:
 
 def timings(net: IntegerNetwork) -> dict[str, Timing]:
     """Return how every wire changes over time, by the id of its node."""
-    found: dict[str, Timing] = {}
+    known: dict[str, Timing] = {}
     for node in net.nodes:
-        sources = [found[s] for s in node.sources]
+        sources = [known[s] for s in node.sources]
         match node:
             case Input():
-                found[node.id] = "constant" if node.constant else "changing"
+                known[node.id] = "constant" if node.constant else "changing"
             case Neuron():
-                found[node.id] = "changing"
+                known[node.id] = "changing"
             case Gained():
-                found[node.id] = _charge(node, sources)
+                known[node.id] = _charge(node, sources)
             case _:
-                found[node.id] = "first" if node.memory == "all" else _joined(sources)
-    return found
+                known[node.id] = "first" if node.memory == "all" else _joined(sources)
+    return known
 
 
 def _bursts_into_neurons(net: IntegerNetwork) -> bool:

@@ -78,10 +78,10 @@ def check_run(net: IntegerNetwork, codes: Whole, steps: int | None) -> int:
     if not 1 <= steps <= net.steps:
         raise ConstraintError(f"steps={steps}: the network has 1 to {net.steps}", fix="steps=None runs all of them")
     wanted = ("1" if source.constant else str(steps), "N", *map(str, source.shape))
-    found = codes.shape
-    if len(found) != len(wanted) or found[2:] != source.shape or found[0] != (1 if source.constant else steps):
+    shape = codes.shape
+    if len(shape) != len(wanted) or shape[2:] != source.shape or shape[0] != (1 if source.constant else steps):
         raise ConstraintError(
-            f"input codes have the shape {list(found)}, needed is [{', '.join(wanted)}]", fix="bs.encode(net, images)"
+            f"input codes have the shape {list(shape)}, needed is [{', '.join(wanted)}]", fix="bs.encode(net, images)"
         )
     if not np.issubdtype(codes.dtype, np.integer):
         raise ConstraintError(f"input codes are {codes.dtype}, needed are integers", fix="bs.encode(net, images)")

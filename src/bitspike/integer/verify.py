@@ -97,14 +97,14 @@ def prove_codes(net: IntegerNetwork, folder: Path, batches: Iterable[Integers], 
     samples = spikes = membranes = 0
     first: Difference | None = None
     for codes in batches:
-        found = simulate(reference, codes)
+        defined = simulate(reference, codes)
         for run in runs:
-            difference = first_difference(reference, run(codes), found, range(net.steps))
+            difference = first_difference(reference, run(codes), defined, range(net.steps))
             if difference is not None and first is None:
                 first = _shifted(difference, samples)
         samples += codes.shape[1]
-        spikes += sum(s.size for s in found.spikes.values())
-        membranes += sum(h.size for h in found.potentials.values())
+        spikes += sum(s.size for s in defined.spikes.values())
+        membranes += sum(h.size for h in defined.potentials.values())
     if samples == 0:
         raise DataError(
             "there is nothing to prove: the images hold no sample; an iterator may have been read to its end before",

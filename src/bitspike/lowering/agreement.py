@@ -145,18 +145,18 @@ def compare(
         for number, (x, y) in enumerate(pairs(batches, several=host is not None)):
             for coder in coders:
                 coder.generator = torch.Generator().manual_seed(seed + number)
-            given = tuple(part.to(device) for part in (x if isinstance(x, list | tuple) else (x,)))
-            entries = given if host is None else host.entries(*given)
+            images = tuple(part.to(device) for part in (x if isinstance(x, list | tuple) else (x,)))
+            entries = images if host is None else host.entries(*images)
             enters = entries[0] if host is None else host.pack(entries, tally.clipped)
             count = tally.clipped if len(entries) == 1 else Clipped()  # a row holds codes, which were counted just now
             codes = counted_codes(net, enters, count, generator=torch.Generator().manual_seed(seed + number))
-            given = tuple(x if x.is_floating_point() else x.float() for x in given)  # counts are as good as real
+            images = tuple(x if x.is_floating_point() else x.float() for x in images)  # counts are as good as real
             with bare(model) as network, evaluation(network), recorded(_part(network, host)) as spikes:
-                outputs = network(*given)
+                outputs = network(*images)
             trace = engine.run(codes)
             leaving = [decode(output, trace.outputs[output.id]) for output in net.outputs]
             tally.spikes(net, spikes, trace.spikes)
-            tally.answers.add(outputs, _lowered(leaving) if host is None else host.results(leaving, *given), y)
+            tally.answers.add(outputs, _lowered(leaving) if host is None else host.results(leaving, *images), y)
     finally:
         for coder, generator in zip(coders, generators, strict=True):
             coder.generator = generator
@@ -165,11 +165,11 @@ def compare(
 
 def _host(model: nn.Module) -> Conversion | None:
     """Return the record of a network whose integers do not take what it takes, or give what it gives."""
-    found = unwrapped(model).__dict__.get("conversion")
-    if not isinstance(found, Conversion):
+    conversion = unwrapped(model).__dict__.get("conversion")
+    if not isinstance(conversion, Conversion):
         return None
-    several = sum(op.kind == "input" for op in found.core) > 1
-    return found if several or spiking_part(model) is not unwrapped(model) else None
+    several = sum(op.kind == "input" for op in conversion.core) > 1
+    return conversion if several or spiking_part(model) is not unwrapped(model) else None
 
 
 def _part(network: nn.Module, host: Conversion | None) -> nn.Module:

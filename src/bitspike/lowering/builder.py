@@ -95,14 +95,14 @@ class Builder:
         Raises:
             LoweringError: it cannot read it.
         """
-        found = kind(id="", path=path, shape=shape, **fields).shape_of(source)
-        if found is None:
+        leaving = kind(id="", path=path, shape=shape, **fields).shape_of(source)
+        if leaving is None:
             said = ", ".join(f"{name}={value}" for name, value in fields.items()) or f"shape={shape}"
             raise LoweringError(
                 f"{path}: {kind.__name__}({said}) cannot take {list(source)} per sample",
                 fix="one number for each axis after the channels, or a shape that holds as many integers",
             )
-        return found
+        return leaving
 
     def plain(self, path: str, wire: Wire) -> Wire:
         """Make a wire that layers can read: a sum of summands gets a node of its own."""

@@ -87,11 +87,11 @@ class Entries:
         for node, example, grid, size in zip(entries, self.examples, grids, sizes, strict=True):
             path, shape = str(node.target), tuple(example.shape[1:])
             part = builder.each(Slice, path, wire, start=start, stop=start + size)
-            found = part.affine(np.full(1, grid.scale), np.zeros(1))
+            entered = part.affine(np.full(1, grid.scale), np.zeros(1))
             if len(shape) > 1:
-                found = builder.each(Reshape, path, found, shape=shape)
-            self.grids[found.summands[0].node] = grid
-            wires[node] = found
+                entered = builder.each(Reshape, path, entered, shape=shape)
+            self.grids[entered.summands[0].node] = grid
+            wires[node] = entered
             start += size
         return wires
 

@@ -80,18 +80,18 @@ def _padding(module: nn.modules.conv._ConvNd, path: str) -> Shape:
 
 def _weight(module: nn.Module, path: str, float_bits: int, axis: int = 0) -> Weight:
     try:
-        found = weight_codes(module)
+        quantized = weight_codes(module)
     except ConstraintError as error:
         raise LoweringError(f"{path}: {error.message}", fix=error.fix) from error
-    if found is not None:
+    if quantized is not None:
         return Weight(
-            codes=found.codes.cpu().numpy().astype(np.int64),
-            step=found.scale.double().cpu().numpy().reshape(-1),
-            bits=found.bits,
-            low=found.low,
-            high=found.high,
-            levels=found.levels,
-            scheme=found.scheme,
+            codes=quantized.codes.cpu().numpy().astype(np.int64),
+            step=quantized.scale.double().cpu().numpy().reshape(-1),
+            bits=quantized.bits,
+            low=quantized.low,
+            high=quantized.high,
+            levels=quantized.levels,
+            scheme=quantized.scheme,
         )
     # No scheme: the finest codes that are still integers, one step per output channel.
     plain: Tensor = module.weight  # type: ignore[assignment]
@@ -150,18 +150,18 @@ def pool(module: nn.Module, shape: Shape, path: str) -> Window | None:
         return Window(kernel, kernel, (0,) * dims)
     if not (average or largest):
         return None
-    given: Any = module
-    kernel, padding = _many(given.kernel_size, dims), _many(given.padding, dims)
-    stride = _many(given.stride if given.stride is not None else given.kernel_size, dims)
-    if given.ceil_mode:
+    pooling: Any = module
+    kernel, padding = _many(pooling.kernel_size, dims), _many(pooling.padding, dims)
+    stride = _many(pooling.stride if pooling.stride is not None else pooling.kernel_size, dims)
+    if pooling.ceil_mode:
         raise LoweringError(f"{path}: ceil_mode makes windows of unequal size", fix="ceil_mode=False")
-    if average and any(padding) and not given.count_include_pad:
+    if average and any(padding) and not pooling.count_include_pad:
         raise LoweringError(
             f"{path}: count_include_pad=False makes windows of unequal size", fix="count_include_pad=True"
         )
-    if average and getattr(given, "divisor_override", None):
+    if average and getattr(pooling, "divisor_override", None):
         raise LoweringError(f"{path}: divisor_override is not supported", fix="divisor_override=None")
-    if largest and any(d != 1 for d in _many(given.dilation, dims)):
+    if largest and any(d != 1 for d in _many(pooling.dilation, dims)):
         raise LoweringError(f"{path}: a dilated max pool is not supported", fix="dilation=1")
     if largest and any(padding):
         raise LoweringError(f"{path}: a padded max pool is not supported", fix="padding=0")

@@ -239,8 +239,8 @@ class Modules:
         node = weighted(module, head=self.builder.head(path, wire), scale=scale, float_bits=bits)
         if node.weight.scheme == "float":
             self.builder.notes.append(f"{path}: weights without a scheme became codes of {node.weight.bits} bits")
-        found = path_of(module)
-        if found is not None and found[0].vary is not None:
+        attached = path_of(module)
+        if attached is not None and attached[0].vary is not None:
             self.builder.notes.append(f"{path}: the variation of its devices was left out")
         bias = getattr(module, "bias", None)
         offset = np.zeros(1) if bias is None else finite(bias.detach().double().cpu().numpy(), f"{path}: the bias")

@@ -69,18 +69,18 @@ def survey(net: IntegerNetwork) -> dict[str, Bounds]:
 
     Example:
         >>> from bitspike.integer.examples import one_convolution
-        >>> found = survey(one_convolution(threshold=8))
-        >>> found["conv"].wire.span, found["neuron"].work, found["neuron"].state
+        >>> known = survey(one_convolution(threshold=8))
+        >>> known["conv"].wire.span, known["neuron"].work, known["neuron"].state
         ((0, 8), (0, 15), (0, 7))
     """
-    found: dict[str, Bounds] = {}
+    known: dict[str, Bounds] = {}
     reach: dict[str, Range] = {}
     for node in net.nodes:
         before = union((0, 0), *[reach[s] for s in node.sources])
-        found[node.id] = node.bounds([found[s].wire for s in node.sources], before, net.steps)
+        known[node.id] = node.bounds([known[s].wire for s in node.sources], before, net.steps)
         # Sums begin after spikes and codes.
-        reach[node.id] = (0, 0) if isinstance(node, Input | Neuron) else found[node.id].accumulator
-    return found
+        reach[node.id] = (0, 0) if isinstance(node, Input | Neuron) else known[node.id].accumulator
+    return known
 
 
 def bounds(net: IntegerNetwork) -> dict[str, Bounds]:
@@ -89,11 +89,11 @@ def bounds(net: IntegerNetwork) -> dict[str, Bounds]:
     Raises:
         ConstraintError: numbers of some nodes may leave 63 bits; all of them are named.
     """
-    found = survey(net)
-    if wide := [node for node in net.nodes if found[node.id].size >= LIMIT]:
-        lines = [f"{n.path}: a sum may reach {_short(found[n.id].size)}, more than 63 bits hold" for n in wide]
+    known = survey(net)
+    if wide := [node for node in net.nodes if known[node.id].size >= LIMIT]:
+        lines = [f"{n.path}: a sum may reach {_short(known[n.id].size)}, more than 63 bits hold" for n in wide]
         raise ConstraintError("\n".join(lines), fix="fewer fraction bits")
-    return found
+    return known
 
 
 def widths(net: IntegerNetwork) -> list[LayerWidths]:
@@ -109,9 +109,9 @@ def widths(net: IntegerNetwork) -> list[LayerWidths]:
         >>> widths(one_convolution(threshold=8))[0]
         LayerWidths(layer='neuron', accumulator=(0, 8), membrane=(0, 15))
     """
-    found = bounds(net)
+    known = bounds(net)
     kept = [node for node in net.nodes if node.memory == "past"]
-    return [LayerWidths(node.path, found[node.id].accumulator, found[node.id].membrane) for node in kept]
+    return [LayerWidths(node.path, known[node.id].accumulator, known[node.id].membrane) for node in kept]
 
 
 def magnitudes(net: IntegerNetwork) -> dict[str, int]:
@@ -123,16 +123,16 @@ def magnitudes(net: IntegerNetwork) -> dict[str, int]:
         ConstraintError: a sum may leave 63 bits.
     """
     known = bounds(net)
-    found = {}
+    largest = {}
     for node in net.nodes:
         of = known[node.id]
-        found[node.id] = of.size
+        largest[node.id] = of.size
         if isinstance(node, Neuron):
             # Leak, input, distance to the threshold, value after a hard reset: all fit their sum, clamped or not.
             potential = max(-of.membrane[0], of.membrane[1]) * max(1, node.leak.numerator)
             sums = max(-of.accumulator[0], of.accumulator[1], -of.membrane[0], of.membrane[1])
-            found[node.id] = sums + potential + int(node.threshold.max()) + int(np.abs(node.v_reset).max())
-    return found
+            largest[node.id] = sums + potential + int(node.threshold.max()) + int(np.abs(node.v_reset).max())
+    return largest
 
 
 def _short(magnitude: int) -> str:

@@ -151,12 +151,15 @@ def fuse(net: IntegerNetwork) -> Fused:
         >>> [type(step).__name__ for step in fuse(convolution_and_pool()).steps]
         ['Fire', 'Pool', 'Fire', 'Out']
     """
+    # Sums, potentials and everything between them are int32 there; a bound that no input leaves proves that they fit.
     for id, bound in magnitudes(net).items():
         if bound > 2**31 - 1:
             raise Unfit(f"{net[id].path}: a number may reach {bound:.3g}, more than 32 bits hold")
     source = net.input
     fused = Fused(_signal(source, not source.constant, source.grid.low, source.grid.high, _BYTES))
     signals = {source.id: fused.entry}
+    # Only what neurons, pools and the input send is kept in memory. Layers, additions and moves between them make no
+    # step of their own: whoever needs their result (_terms) walks back to the signals and takes them along.
     for node in net.nodes:
         if not isinstance(node, _KNOWN):
             raise Unfit(f"{node.path}: a {type(node).__name__} has no fused step")
@@ -168,13 +171,11 @@ def fuse(net: IntegerNetwork) -> Fused:
             signals[node.id] = step.signal
             fused.steps.append(step)
         elif isinstance(node, Readout):
-            channels, inside = _places(node, node.shape)
+            channels, inside = _extent(node, node.shape)
             terms = _terms(net, node, signals)
-            if isinstance(terms[0].source, Signal) and (terms[0].source.channels, terms[0].source.inside) != (
-                channels,
-                inside,
-            ):
-                channels, inside = terms[0].source.channels, terms[0].source.inside
+            if isinstance(direct := terms[0].source, Signal):
+                # A flattened signal is counted in its own shape: the sums lie in memory in the same order.
+                channels, inside = direct.channels, direct.inside
             fused.steps.append(Out(node, channels, inside, terms))
     return fused
 
@@ -189,11 +190,12 @@ def _signal(node: Node, timed: bool, low: int, high: int, layouts: frozenset[Lay
     low, high = min(low, 0), max(high, 0)  # padding adds zeros
     if high - low > 255:
         raise Unfit(f"{node.path}: its integers reach from {low} to {high}, more than a byte holds")
-    channels, inside = _places(node, node.shape)
+    channels, inside = _extent(node, node.shape)
     return Signal(node.id, channels, inside, timed, low, high, layouts, entry=isinstance(node, Input))
 
 
-def _places(node: Node, shape: Shape) -> tuple[int, Pair]:
+def _extent(node: Node, shape: Shape) -> tuple[int, Pair]:
+    """Return channels and the two spatial axes of a shape; the native loops know two, a missing one is 1 long."""
     if len(shape) > 3:
         raise Unfit(f"{node.path}: three spatial axes")
     inside = (1,) * (3 - len(shape)) + shape[1:]
@@ -201,6 +203,7 @@ def _places(node: Node, shape: Shape) -> tuple[int, Pair]:
 
 
 def _checked(node: Neuron) -> Neuron:
+    # The native clamp takes a lower and an upper end, in this order.
     ceiling = 2 ** (node.width - 1) - 1 if node.width is not None else 2**31 - 1
     if node.floor is not None and node.floor > ceiling:
         raise Unfit(f"{node.path}: its floor lies above its largest potential")
@@ -210,6 +213,7 @@ def _checked(node: Neuron) -> Neuron:
 def _pool(net: IntegerNetwork, node: SumPool | MaxPool | CountMaxPool, signals: dict[str, Signal]) -> Pool:
     source = _kept(net, node, signals)
     counts, largest = isinstance(node, CountMaxPool), not isinstance(node, SumPool)
+    # Counters have 16 bits, and each step adds one bit of a spike to them.
     if counts and not (source.timed and Layout.BITS in source.layouts and net.steps < 2**16):
         raise Unfit(f"{node.path}: it counts other things than the spikes 0 and 1 of up to 65535 steps")
     window = Window(_pair(node.kernel), _pair(node.stride), _pair(node.padding, 0))
@@ -235,12 +239,11 @@ def _terms(net: IntegerNetwork, node: Neuron | Readout | Add, signals: dict[str,
             terms.append(Term(signals[id], gain))
         elif isinstance(source, Convolution | Linear):
             terms += [Term(layer, gain) for layer in _layers(net, source, signals)]
-        elif isinstance(source, Add):
+        elif isinstance(source, Add):  # g * (a * x + b * y) = (g * a) * x + (g * b) * y
             terms += [Term(t.source, t.gain * gain) for t in _terms(net, source, signals)]
-        elif (
-            isinstance(source, Reshape) and isinstance(node, Readout) and _flat(net, source) in signals and _plain(node)
-        ):
-            terms.append(Term(signals[_flat(net, source)], gain))
+        elif isinstance(node, Readout) and _plain(node) and (flat := _flat(net, source)) in signals:
+            # One gain and one bias for all channels: then a flattened signal may be read in its own shape.
+            terms.append(Term(signals[flat], gain))
         elif skips := _moved_skip(net, source, signals):
             terms += [Term(skip, gain) for skip in skips]
         else:
@@ -250,12 +253,13 @@ def _terms(net: IntegerNetwork, node: Neuron | Readout | Add, signals: dict[str,
 
 def _moved_skip(net: IntegerNetwork, node: Node, signals: dict[str, Signal]) -> list[Layer]:
     """Return moved channels of signals that a neuron reads without weights, as layers of weights 1; or nothing."""
-    found = image(net, node.id, _shapes(net, signals)) if isinstance(node, Move) else None
-    if found is None or any((*found.before, *found.after)):
+    seen = image(net, node.id, _shapes(net, signals)) if isinstance(node, Move) else None
+    if seen is None or any((*seen.before, *seen.after)):
         return []
-    channels, _ = _places(node, node.shape)
+    channels, _ = _extent(node, node.shape)
+    # A layer whose only weight of each output is a 1 moves channels, and takes every way that a layer has.
     codes = np.eye(channels, dtype=np.int8)[:, :, None, None]
-    return [_of_piece(node, codes, piece, signals, Window((1, 1))) for piece in found.pieces]
+    return [_of_piece(node, codes, piece, signals, Window((1, 1))) for piece in seen.pieces]
 
 
 def _plain(node: Readout) -> bool:
@@ -277,31 +281,33 @@ def _layers(net: IntegerNetwork, node: Convolution | Linear, signals: dict[str, 
     small = np.ascontiguousarray(codes, dtype=np.int8)
     if isinstance(node, Linear):
         return _linear(net, node, small, signals)
-    found = image(net, node.sources[0], _shapes(net, signals))
-    if found is None:
+    seen = image(net, node.sources[0], _shapes(net, signals))
+    if seen is None:
         raise Unfit(f"{node.path}: {_reads(net, node)}")
     kernel, dilation = _pair(codes.shape[2:]), _pair(node.dilation)
     dense = _dense(small.reshape(*codes.shape[:2], *kernel), node.groups)
     # A window pads as much on both sides: where more zeros come after the image, taps of weight 0 come first.
-    lead = [max(0, a - b) for a, b in zip(found.after, found.before, strict=True)]
+    lead = [max(0, a - b) for a, b in zip(seen.after, seen.before, strict=True)]
     if any(n % d for n, d in zip(lead, dilation, strict=True)):
         raise Unfit(f"{node.path}: zeros on one side that its dilation does not divide")
     dense = np.pad(dense, [(0, 0), (0, 0), *((n // d, 0) for n, d in zip(lead, dilation, strict=True))])
-    (ph, pw), (h, w) = _pair(node.padding, 0), found.before
+    (ph, pw), (h, w) = _pair(node.padding, 0), seen.before
     padding = ph + h + lead[0], pw + w + lead[1]
     window = Window((dense.shape[2], dense.shape[3]), _pair(node.stride), padding, dilation)
-    return [_of_piece(node, dense, piece, signals, window) for piece in found.pieces]
+    return [_of_piece(node, dense, piece, signals, window) for piece in seen.pieces]
 
 
 def _linear(net: IntegerNetwork, node: Linear, codes: npt.NDArray[np.int8], signals: dict[str, Signal]) -> list[Layer]:
     """Return a linear layer as convolutions whose kernel is a whole image, one for each signal it reads places of."""
     if len(node.shape) != 1:
         raise Unfit(f"{node.path}: a linear layer over several axes")
-    found = places(net, node.sources[0], shapes := _shapes(net, signals))
-    if found is None:
+    seen = places(net, node.sources[0], shapes := _shapes(net, signals))
+    if seen is None:
         raise Unfit(f"{node.path}: {_reads(net, node)}")
-    numbers, first = found
+    numbers, first = seen
     layers = []
+    # Every input of the matrix is one place of one signal: its column goes to that place of a kernel as large as the
+    # whole image, and a convolution with a single window multiplies by the matrix.
     for id, start in first.items():
         signal, size = signals[id], int(np.prod(shapes[id]))
         at = np.flatnonzero((numbers >= start) & (numbers < start + size))
@@ -326,7 +332,7 @@ def _summed(node: Node, codes: npt.NDArray[np.int8], at: npt.NDArray[np.int64], 
     """Put columns of codes to their places [C_out, size, ...]; what is read twice has the sum of two codes."""
     if len(at) == size and bool((at == np.arange(size)).all()):
         return np.ascontiguousarray(codes)
-    placed = np.zeros((len(codes), size, *codes.shape[2:]), np.int16)
+    placed = np.zeros((len(codes), size, *codes.shape[2:]), np.int16)  # room for a sum of two codes
     if len(np.unique(at)) == len(at):
         placed[:, at] = codes
     else:

@@ -73,11 +73,11 @@ def places(
         if not isinstance(node, Move):
             return None
         sources = [follow(net[s]) for s in node.sources]
-        found = [s for s in sources if s is not None]
-        return node.run(found, 1) if len(found) == len(sources) else None
+        followed = [s for s in sources if s is not None]
+        return node.run(followed, 1) if len(followed) == len(sources) else None
 
-    found = follow(net[id])
-    return None if found is None else (found[0, 0].astype(np.int64), first)
+    followed = follow(net[id])
+    return None if followed is None else (followed[0, 0].astype(np.int64), first)
 
 
 def image(net: IntegerNetwork, id: str, signals: Mapping[str, tuple[int, ...]]) -> Image | None:

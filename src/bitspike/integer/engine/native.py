@@ -317,12 +317,12 @@ def _wire(
 
 def _borders(fused: Fused) -> dict[str, tuple[int, int]]:
     """Return the widest padding that any reader of a signal wants."""
-    found: dict[str, tuple[int, int]] = {}
+    widest: dict[str, tuple[int, int]] = {}
     for step in fused.steps:
         readers = [(step.source, step.window)] if isinstance(step, Pool) else [
             (t.source.signal, t.source.window) for t in step.terms if isinstance(t.source, Layer)
         ]  # fmt: skip
         for signal, window in readers:
-            h, w = found.get(signal.id, (0, 0))
-            found[signal.id] = max(h, window.padding[0]), max(w, window.padding[1])
-    return found
+            h, w = widest.get(signal.id, (0, 0))
+            widest[signal.id] = max(h, window.padding[0]), max(w, window.padding[1])
+    return widest

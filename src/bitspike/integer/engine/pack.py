@@ -96,16 +96,16 @@ def methods(codes: Codes, *, binary: bool) -> list[Method]:
         >>> [m.name for m in methods(np.ones((1, 4, 1, 1), np.int8), binary=False)]
         ['DOT']
     """
-    found = [Method.DOT]
+    exact = [Method.DOT]
     if binary:
-        found.append(Method.POPCOUNT)
+        exact.append(Method.POPCOUNT)
         magnitude, of_a_byte = bounds(codes)
         if magnitude <= 2**15 - 1:
-            found.append(Method.EVENTS)
+            exact.append(Method.EVENTS)
         # A byte holds the tables of at least one unit; words hold the sum of all.
         if level() >= 3 and of_a_byte <= 255 and magnitude <= 2**16 - 1:
-            found.append(Method.TABLE)
-    return found
+            exact.append(Method.TABLE)
+    return exact
 
 
 def pack(codes: Codes, method: Method, *, units: int, low: int) -> Packed:
@@ -128,9 +128,9 @@ def pack(codes: Codes, method: Method, *, units: int, low: int) -> Packed:
         correction[:out] = low * codes.reshape(out, -1).sum(1, dtype=np.int64)
     elif method == Method.POPCOUNT:
         # codes = factor * u + offset with u >= 0 of as few bits as possible: one bit for weights of two values.
-        found = np.unique(codes).astype(int) if codes.size else np.zeros(1, int)
-        op.offset, op.factor = int(found[0]), max(1, reduce(gcd, (found - found[0]).tolist(), 0))
-        op.planes = max(1, int((found[-1] - found[0]) // op.factor).bit_length())
+        values = np.unique(codes).astype(int) if codes.size else np.zeros(1, int)
+        op.offset, op.factor = int(values[0]), max(1, reduce(gcd, (values - values[0]).tolist(), 0))
+        op.planes = max(1, int((values[-1] - values[0]) // op.factor).bit_length())
         weights = aligned(outputs * taps * units * op.planes, np.uint32)
     elif method == Method.EVENTS:
         # The last 32 outputs of the last row may be read, where there are 16.

@@ -65,8 +65,8 @@ def fixed(fused: Fused, method: Method) -> Choice:
         if isinstance(step, Fire | Out):
             layers = layers_of(step)
             for layer in layers:
-                found = [m for m in _candidates(layer, 64) if m != Method.TABLE or _takes_tables(step, layers)]
-                choice[id(layer)] = method if method in found else found[0]
+                allowed = [m for m in _candidates(layer, 64) if m != Method.TABLE or _takes_tables(step, layers)]
+                choice[id(layer)] = method if method in allowed else allowed[0]
             if len({choice[id(layer)] == Method.TABLE for layer in layers}) == 2:
                 choice |= {id(layer): Method.POPCOUNT for layer in layers if choice[id(layer)] == Method.TABLE}
     return choice
@@ -74,10 +74,10 @@ def fixed(fused: Fused, method: Method) -> Choice:
 
 def readers(fused: Fused, choice: Choice) -> dict[str, set[Layout]]:
     """Return the layouts in which each signal is read, by id."""
-    found: dict[str, set[Layout]] = {fused.entry.id: {Layout.BYTES}}
+    layouts: dict[str, set[Layout]] = {fused.entry.id: {Layout.BYTES}}
 
     def note(signal: Signal, layout: Layout) -> None:
-        found.setdefault(signal.id, set()).add(layout)
+        layouts.setdefault(signal.id, set()).add(layout)
 
     for step in reversed(fused.steps):
         if isinstance(step, Fire | Out):
@@ -89,9 +89,9 @@ def readers(fused: Fused, choice: Choice) -> dict[str, set[Layout]]:
                 else:
                     note(term.source, direct_layout(term.source, samples=samples))
         else:
-            for layout in found.setdefault(step.signal.id, set(step.signal.layouts)):
+            for layout in layouts.setdefault(step.signal.id, set(step.signal.layouts)):
                 note(step.source, layout if layout != Layout.BYTES else direct_layout(step.source, samples=False))
-    return found
+    return layouts
 
 
 def chosen(fused: Fused, choice: Choice) -> set[tuple[int, Method]]:
@@ -110,15 +110,15 @@ def _choose_step(
 ) -> list[Timing]:
     """Choose for all layers of one step; those that are added to each other stay in one family."""
     main = main_layer(step)
-    found = []
+    timings = []
     for layer in layers:
         if layer is not main:
             found_here = [m for m in _candidates(layer, rows) if m is not Method.TABLE]
             tried = _race({m: [work.layer_sums(layer, m, _inside(step))] for m in found_here}, threads)
             choice[id(layer)] = min(tried, key=tried.__getitem__)
-            found.append(Timing(layer.path, choice[id(layer)].name, {m.name: s for m, s in tried.items()}))
+            timings.append(Timing(layer.path, choice[id(layer)].name, {m.name: s for m, s in tried.items()}))
     if main is None:
-        return found
+        return timings
     assert isinstance(step, Fire)
     channels = dict(choice)
     tables = dict(choice) | {id(layer): Method.TABLE for layer in layers}
@@ -132,12 +132,12 @@ def _choose_step(
     seconds = _race(trials, threads)
     best = min(seconds, key=seconds.__getitem__)
     choice |= tables if best == Method.TABLE else channels | {id(main): best}
-    return [*found, Timing(main.path, best.name, {m.name: s for m, s in seconds.items()})]
+    return [*timings, Timing(main.path, best.name, {m.name: s for m, s in seconds.items()})]
 
 
 def _candidates(layer: Layer, rows: int) -> list[Method]:
-    found = methods(layer.codes, binary=layer.signal.binary)
-    wanted = [m for m in found if SOURCE[m] in layer.signal.layouts]
+    exact = methods(layer.codes, binary=layer.signal.binary)
+    wanted = [m for m in exact if SOURCE[m] in layer.signal.layouts]
     # A table serves 64 samples at once, an event one.
     return [m for m in wanted if not (m == Method.TABLE and rows < 24) and not (m == Method.EVENTS and rows > 64)]
 

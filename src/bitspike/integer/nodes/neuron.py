@@ -87,9 +87,9 @@ class Neuron(Gained):
             "a negative shift": min(self.right_shift, self.fraction_bits, self.leak.shift, self.leak.numerator) < 0,
             f"width={self.width}: at least 2 bits": self.width is not None and self.width < 2,
         }
-        if found := [text for text, wrong in problems.items() if wrong]:
+        if refused := [text for text, wrong in problems.items() if wrong]:
             raise ConstraintError(
-                f"neuron {self.id!r}: {'; '.join(found)}", fix="values that the neuron's equations hold"
+                f"neuron {self.id!r}: {'; '.join(refused)}", fix="values that the neuron's equations hold"
             )
 
     def run(self, inputs: list[Whole], steps: int) -> Whole:

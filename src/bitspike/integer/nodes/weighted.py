@@ -73,8 +73,8 @@ class Weighted(Node):
 
     def interval(self, inputs: list[Interval], steps: int) -> Interval:
         """Return the widest bounds of all sums of products."""
-        found = [weighted(inputs[0], codes) for codes in self.meeting()]
-        return Interval(np.minimum.reduce([i.low for i in found]), np.maximum.reduce([i.high for i in found]))
+        sums = [weighted(inputs[0], codes) for codes in self.meeting()]
+        return Interval(np.minimum.reduce([i.low for i in sums]), np.maximum.reduce([i.high for i in sums]))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

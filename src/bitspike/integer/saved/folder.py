@@ -59,7 +59,7 @@ def save(net: IntegerNetwork, folder: str | os.PathLike[str], *, vectors: Arrays
 
     Args:
         net: the network.
-        folder: is made; an older package in it is replaced, anything else is left alone and refused.
+        folder: is created; an older package in it is replaced, anything else is left alone and refused.
         vectors: golden vectors; None makes them from zeros, the largest codes and seeded random codes.
 
     Returns:
@@ -71,16 +71,16 @@ def save(net: IntegerNetwork, folder: str | os.PathLike[str], *, vectors: Arrays
     folder = Path(folder).absolute()
     _refuse_foreign(folder)
     try:
-        with whole_folder(folder) as made:
+        with whole_folder(folder) as scratch:
             tensors = {name: array for node in net.nodes for name, array in tensors_of(node)}
             files = {}
             # As bytes, with the rights that any new file gets: the library's own writer keeps files to their owner.
             for name, arrays in ((WEIGHTS, tensors), (VECTORS, golden(net) if vectors is None else vectors)):
                 data = tensor_bytes(arrays)
-                (made / name).write_bytes(data)
+                (scratch / name).write_bytes(data)
                 files[name] = digests.of_bytes(data)
             manifest = manifest_of(net, {name: _tensor_digest(array) for name, array in tensors.items()}, files)
-            (made / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+            (scratch / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     except (OSError, SafetensorError) as error:
         raise PackageError(f"{folder} could not be written: {error}", fix=way_out(error)) from error
     return folder

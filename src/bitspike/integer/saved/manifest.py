@@ -111,17 +111,17 @@ def contradictions(manifest: dict[str, Any], net: IntegerNetwork) -> list[tuple[
     ``schedule`` and ``outputs`` must be what follows from the nodes. Ranges of ``widths`` must hold the ranges that are
     proven now, and their bits must be the bits of these ranges: a later release may prove narrower ones.
     """
-    found = []
+    wrong = []
     for key, now in (("schedule", schedule(net)), ("outputs", [n.id for n in net.outputs])):
         if key in manifest and manifest[key] != now:  # the earliest packages have no schedule
-            found.append((key, str(now), str(manifest[key])))
+            wrong.append((key, str(now), str(manifest[key])))
     stated, proven = manifest.get("widths"), _widths(net)
     if not isinstance(stated, list) or len(stated) != len(proven):
-        return [*found, ("widths", f"{len(proven)} layers", "another list")]
+        return [*wrong, ("widths", f"{len(proven)} layers", "another list")]
     for old, new in zip(stated, proven, strict=True):
         if not _holds(old, new):
-            found.append((f"widths of {new['layer']}", str(new), str(old)))
-    return found
+            wrong.append((f"widths of {new['layer']}", str(new), str(old)))
+    return wrong
 
 
 def _holds(stated: Any, proven: dict[str, Any]) -> bool:

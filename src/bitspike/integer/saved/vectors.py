@@ -30,7 +30,7 @@ def golden(
     Args:
         net: the network.
         samples: input codes of real samples [T or 1, N, ...], put after the generated ones.
-        labels: classes of these samples [N]; the made ones get -1.
+        labels: classes of these samples [N]; the generated ones get -1.
         seed: of the random codes.
 
     Returns:
@@ -40,17 +40,17 @@ def golden(
     steps = 1 if source.constant else net.steps
     shape = (steps, 1, *source.shape)
     low, high = source.grid.low, source.grid.high
-    made = [
+    generated = [
         np.zeros(shape, np.int64) if low <= 0 <= high else np.full(shape, low, np.int64),
         np.full(shape, high, np.int64),
         np.full(shape, low, np.int64),
         np.random.default_rng(seed).integers(low, high, (steps, 3, *source.shape), endpoint=True),
     ]
-    codes = np.concatenate([*made, *([] if samples is None else [samples])], axis=1)
+    codes = np.concatenate([*generated, *([] if samples is None else [samples])], axis=1)
     trace = simulate(net, codes)
     kept = np.arange(net.steps) if net.steps <= 8 else np.array([0, net.steps // 2, net.steps - 1])
     tensors: Arrays = {"input_codes": smallest(codes), "potential_steps": smallest(kept)}
-    tensors["input_values"] = _values(source, codes, made=sum(m.shape[1] for m in made), seed=seed)
+    tensors["input_values"] = _values(source, codes, generated=sum(m.shape[1] for m in generated), seed=seed)
     if labels is not None:
         tensors["labels"] = smallest(np.concatenate([np.full(codes.shape[1] - len(labels), -1), labels]))
     for node in net.neurons:
@@ -63,10 +63,10 @@ def golden(
     return tensors
 
 
-def _values(source: Input, codes: Integers, *, made: int, seed: int) -> Reals:
+def _values(source: Input, codes: Integers, *, generated: int, seed: int) -> Reals:
     """Return real values of the codes: those of made samples off the grid, those of real samples on it."""
     moved = np.zeros(codes.shape)
     moved[:, 1], moved[:, 2] = 1 + _BETWEEN, -1 - _BETWEEN  # the largest and the smallest codes: beyond the grid
     random = np.random.default_rng(seed + 1)
-    moved[:, 3:made] = random.choice((-_BETWEEN, 0, _BETWEEN), moved[:, 3:made].shape)
+    moved[:, 3:generated] = random.choice((-_BETWEEN, 0, _BETWEEN), moved[:, 3:generated].shape)
     return (codes + moved) * source.grid.scale
