@@ -39,18 +39,20 @@ class Surrogate:
         raise NotImplementedError
 
 
-def _need_positive(owner: Surrogate, **values: float) -> None:
-    if not math.isfinite(owner.center):
-        raise ConstraintError(f"{type(owner).__name__}(center={owner.center}): must be finite", fix="center=0.0")
-    for name, value in values.items():
-        if not (value > 0 and math.isfinite(value)):
-            raise ConstraintError(
-                f"{type(owner).__name__}({name}={value}): must be finite and above 0", fix=f"{name}=1.0"
-            )
+class _Known(Surrogate):
+    """The base of the surrogates of this file: all of their numbers but the center are above 0."""
+
+    def __post_init__(self) -> None:
+        name = type(self).__name__
+        if not math.isfinite(self.center):
+            raise ConstraintError(f"{name}(center={self.center}): must be finite", fix="center=0.0")
+        for field, value in vars(self).items():
+            if field != "center" and value is not None and not (value > 0 and math.isfinite(value)):
+                raise ConstraintError(f"{name}({field}={value}): must be finite and above 0", fix=f"{field}=1.0")
 
 
 @dataclass(frozen=True)
-class Rectangle(Surrogate):
+class Rectangle(_Known):
     """A window of constant height: ``1/width`` where ``|x| < width/2``, else 0.
 
     Source: Wu et al., Frontiers in Neuroscience 12:331, 2018 (STBP), eq. 24 with a = width.
@@ -62,15 +64,12 @@ class Rectangle(Surrogate):
 
     width: float = 1.0
 
-    def __post_init__(self) -> None:
-        _need_positive(self, width=self.width)
-
     def _shape(self, x: Tensor) -> Tensor:
         return x.abs().lt_(self.width / 2) / self.width
 
 
 @dataclass(frozen=True)
-class Triangle(Surrogate):
+class Triangle(_Known):
     """A tent: ``height * max(0, 1 - |x| / width)``; the height is ``1/width`` unless given.
 
     Source: Bellec et al., NeurIPS 2018, arXiv 1803.09574; BNTT uses ``Triangle(width=1.0, height=0.3)``.
@@ -83,18 +82,13 @@ class Triangle(Surrogate):
     width: float = 1.0
     height: float | None = None
 
-    def __post_init__(self) -> None:
-        _need_positive(self, width=self.width)
-        if self.height is not None:
-            _need_positive(self, height=self.height)
-
     def _shape(self, x: Tensor) -> Tensor:
         height = 1 / self.width if self.height is None else self.height
         return (1 - x.abs() / self.width).clamp_(min=0) * height
 
 
 @dataclass(frozen=True)
-class ArcTan(Surrogate):
+class ArcTan(_Known):
     """The derivative of an arc tangent: ``(alpha/2) / (1 + (pi * alpha * x / 2)**2)``.
 
     Source: Fang et al., ICCV 2021, arXiv 2007.05785, eq. 11.
@@ -106,15 +100,12 @@ class ArcTan(Surrogate):
 
     alpha: float = 2.0
 
-    def __post_init__(self) -> None:
-        _need_positive(self, alpha=self.alpha)
-
     def _shape(self, x: Tensor) -> Tensor:
         return (self.alpha / 2) / (1 + (math.pi / 2 * self.alpha * x).square())
 
 
 @dataclass(frozen=True)
-class Sigmoid(Surrogate):
+class Sigmoid(_Known):
     """The derivative of a sigmoid: ``alpha * s * (1 - s)`` with ``s = sigmoid(alpha * x)``.
 
     TSSL-BP's silent neurons use ``alpha = 5`` (Zhang and Li, NeurIPS 2020, arXiv 2002.10085).
@@ -126,16 +117,13 @@ class Sigmoid(Surrogate):
 
     alpha: float = 4.0
 
-    def __post_init__(self) -> None:
-        _need_positive(self, alpha=self.alpha)
-
     def _shape(self, x: Tensor) -> Tensor:
         s = torch.sigmoid(self.alpha * x)
         return self.alpha * s * (1 - s)
 
 
 @dataclass(frozen=True)
-class PiecewiseExponential(Surrogate):
+class PiecewiseExponential(_Known):
     """A double-sided exponential: ``(alpha/2) * exp(-alpha * |x|)``.
 
     Source: Shrestha and Orchard, NeurIPS 2018 (SLAYER), arXiv 1810.08646.
@@ -146,9 +134,6 @@ class PiecewiseExponential(Surrogate):
     """
 
     alpha: float = 2.0
-
-    def __post_init__(self) -> None:
-        _need_positive(self, alpha=self.alpha)
 
     def _shape(self, x: Tensor) -> Tensor:
         return (self.alpha / 2) * torch.exp(-self.alpha * x.abs())
