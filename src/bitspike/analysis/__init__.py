@@ -1,1 +1,1 @@
-"""What a run did, made visible: firing activity, figures, and the report of one page."""
+"""What a run did, made visible: ``report`` is its page, ``ledger`` splits conversion errors, ``drawing`` draws both."""

@@ -1,1 +1,1 @@
-"""How figures and pages are drawn: marks, plots, markup, the words that both use."""
+"""How figures and pages are drawn: ``marks`` of cells, ``plots`` with axes, ``markup`` that escapes, ``words``."""

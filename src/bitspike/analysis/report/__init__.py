@@ -1,1 +1,1 @@
-"""The report of a run: its facts, its verdict, its figures, one HTML page."""
+"""The report of a run: its ``facts``, their ``verdict`` in words, its ``exhibits`` in figures, one HTML page."""

@@ -1,1 +1,1 @@
-"""Image sets as uint8 tensors: where they lie, how they are read, batches and augmentation."""
+"""Image sets as uint8 tensors: ``sets`` says which are known, ``datasets`` loads one, ``batches`` makes inputs."""
