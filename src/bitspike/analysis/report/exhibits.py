@@ -12,7 +12,7 @@ from bitspike.analysis.drawing import marks, plots
 from bitspike.analysis.drawing.markup import Html, code, html, join, plot, section, table
 from bitspike.analysis.drawing.words import count, known, percent, size
 from bitspike.analysis.report.detail import ReportDetail
-from bitspike.analysis.report.facts import Facts, part, rows_of
+from bitspike.analysis.report.facts import Facts, mapping, rows_of
 from bitspike.tasks.report import Exhibit
 
 Record = Mapping[str, Any]
@@ -94,7 +94,7 @@ def raster(detail: ReportDetail) -> Html | None:
 
 def activity(record: Record) -> Html | None:
     """List how much every layer fires, and mark layers that are mostly silent or saturated."""
-    layers = {name: layer for name, layer in part(record, "activity").items() if isinstance(layer, Mapping)}
+    layers = {name: layer for name, layer in mapping(record, "activity").items() if isinstance(layer, Mapping)}
     if not layers:
         return None
 
@@ -132,7 +132,7 @@ def activity(record: Record) -> Html | None:
 def weights(record: Record, detail: ReportDetail) -> Html | None:
     """Show how often every weight code is used."""
     histograms = {name: counts for name, counts in detail.code_histograms.items() if counts}
-    widths = part(record, "bits")
+    widths = mapping(record, "bits")
     if not histograms:
         rows = [(code(name), _bits(wide)) for name, wide in widths.items()]
         return section("Weights", table(["layer", "width"], rows, numbers=(1,))) if rows else None
@@ -178,7 +178,7 @@ def answers(exhibit: Exhibit) -> Html:
 
 def sizes(record: Record) -> Html | None:
     """Show the bytes of the network and the worst-case widths of every layer."""
-    stored = part(record, "bytes")
+    stored = mapping(record, "bytes")
     names = {
         "weights_float32": "weights as float32",
         "weights_packed": "weights as packed codes",

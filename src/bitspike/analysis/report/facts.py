@@ -14,11 +14,11 @@ from bitspike.analysis.drawing.words import bits, known
 from bitspike.tasks.report import Wording, wording_of
 
 
-def part(record: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+def mapping(record: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     """Return a mapping inside a record, empty where it is missing.
 
     Example:
-        >>> part({"bytes": None}, "bytes")
+        >>> mapping({"bytes": None}, "bytes")
         {}
     """
     value = record.get(key)
@@ -103,12 +103,12 @@ def facts(record: Mapping[str, Any]) -> Facts:
         >>> run.name, run.test, run.published, run.weights
         ('quickstart', 0.98, None, '2-bit weights')
     """
-    recipe, wording = part(record, "recipe"), wording_of(record)
-    accuracy = part(record, wording.metric)
-    published = part(record, "published") or part(recipe, "published")
-    expected = part(record, "expected") or part(recipe, "expect")
+    recipe, wording = mapping(record, "recipe"), wording_of(record)
+    accuracy = mapping(record, wording.metric)
+    published = mapping(record, "published") or mapping(recipe, "published")
+    expected = mapping(record, "expected") or mapping(recipe, "expect")
     by_step = tuple(known(value) for value in listed(accuracy, "by_step"))
-    steps = known(part(recipe, "model").get("steps")) or len(by_step)
+    steps = known(mapping(recipe, "model").get("steps")) or len(by_step)
     said = [str(published[key]) for key in ("source", "setting") if published.get(key)]
     return Facts(
         name=str(recipe.get("name") or "run"),
@@ -121,7 +121,7 @@ def facts(record: Mapping[str, Any]) -> Facts:
         published=known(published.get("value")),
         source=", ".join(said),
         expected=known(expected.get(f"test_{wording.metric}")),
-        weights=_weights(recipe, part(record, "bits")),
+        weights=_weights(recipe, mapping(record, "bits")),
         before=known(accuracy.get("float")),
         finetuned=known(accuracy.get("finetuned")),
     )

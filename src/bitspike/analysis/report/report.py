@@ -11,7 +11,7 @@ from bitspike.analysis.drawing.page import page
 from bitspike.analysis.drawing.words import against, count, known, percent, points, size, span
 from bitspike.analysis.report import exhibits, verdict
 from bitspike.analysis.report.detail import ReportDetail
-from bitspike.analysis.report.facts import facts, listed, part
+from bitspike.analysis.report.facts import facts, listed, mapping
 from bitspike.errors import RunError
 from bitspike.files import write_whole
 
@@ -91,21 +91,21 @@ def summary(report: Mapping[str, Any]) -> str:
         lines.append(("published", f"{percent(run.published)}{source}{_compared(run.test, run.published)}"))
     if run.expected is not None:
         lines.append(("expected", f"at least {percent(run.expected)}{_compared(run.test, run.expected)}"))
-    lines += [("certificate", line) for line in _certificate(part(report, "certificate"))]
-    agreement = part(report, "agreement")
+    lines += [("certificate", line) for line in _certificate(mapping(report, "certificate"))]
+    agreement = mapping(report, "agreement")
     if agreement:
         difference = known(agreement.get(f"{metric}_difference"))
         said = "" if difference is None else f", {metric} difference {points(difference)}"
         lines.append(
             ("agreement", f"{percent(agreement.get('spikes'))} of the spikes equal those of the training graph{said}")
         )
-    host = listed(part(report, "conversion"), "host")
+    host = listed(mapping(report, "conversion"), "host")
     lines += [("stays real", text) for text in host[:3]]
     lines += [("stays real", f"and {len(host) - 3} operations more, in report.json")] * (len(host) > 3)
-    stored = part(report, "bytes")
+    stored = mapping(report, "bytes")
     if known(stored.get("weights_packed")) is not None:
         lines.append(("weights", f"{size(stored['weights_packed'])}, as float32 {size(stored.get('weights_float32'))}"))
-    total = part(report, "seconds").get("total")
+    total = mapping(report, "seconds").get("total")
     if known(total) is not None:
         lines.append(("time", span(total)))
     return "\n".join([f"{run.name}: {run.setting}", *(f"  {name:<15} {text}" for name, text in lines)])
@@ -124,7 +124,7 @@ def _certificate(proof: Mapping[str, Any]) -> list[str]:
     )
     if proof.get("equal") is True:
         return [f"100 % equal: {compared}"]
-    first = part(proof, "first_difference")
+    first = mapping(proof, "first_difference")
     where = ", ".join(f"{name} {first[name]}" for name in ("layer", "step", "index", "quantity") if name in first)
     values = f": expected {first.get('expected')}, found {first.get('found')}" if "expected" in first else ""
     return [f"NOT EQUAL among {compared}", *([f"first at {where}{values}"] if first else [])]

@@ -15,7 +15,7 @@ from bitspike.analysis.drawing import marks
 from bitspike.analysis.drawing.markup import Html, code, html, join, section, table
 from bitspike.analysis.drawing.words import MISSING, against, count, known, percent, points, size, span
 from bitspike.analysis.report.detail import ReportDetail
-from bitspike.analysis.report.facts import Facts, listed, part, rows_of
+from bitspike.analysis.report.facts import Facts, listed, mapping, rows_of
 
 Record = Mapping[str, Any]
 
@@ -30,7 +30,7 @@ def header(record: Record, facts: Facts) -> Html:
         line=" · ".join(["bitspike run report", *said]),
         name=facts.name,
         question=html('<p class="question">{q}</p>', q=facts.question) if facts.question else Html(""),
-        paper=_paper(part(part(record, "recipe"), "paper")),
+        paper=_paper(mapping(mapping(record, "recipe"), "paper")),
     )
 
 
@@ -67,7 +67,7 @@ def answer(record: Record, facts: Facts, detail: ReportDetail) -> Html:
     if facts.expected is not None:
         reached = "" if facts.test is None else "reached" if facts.test >= facts.expected else "not reached"
         tiles.append(_tile("Expected at least", percent(facts.expected), reached))
-    stored = part(record, "bytes")
+    stored = mapping(record, "bytes")
     if (packed := known(stored.get("weights_packed"))) is not None:
         tiles.append(_tile("Weights", size(packed), _smaller(stored)))
     return section(
@@ -97,7 +97,7 @@ def _tile(name: str, value: str, note: str, *, first: bool = False) -> Html:
 
 def certificate(record: Record) -> Html:
     """Show the certificate: equal, the first difference, or none."""
-    proof = part(record, "certificate")
+    proof = mapping(record, "certificate")
     if not proof:
         return section(
             "No certificate",
@@ -125,7 +125,7 @@ def certificate(record: Record) -> Html:
             ),
             kind="good",
         )
-    first = part(proof, "first_difference")
+    first = mapping(proof, "first_difference")
     names = ("layer", "step", "index", "quantity", "expected", "found")
     rows = [(name, code(first[name])) for name in names if name in first]
     where = (
@@ -147,7 +147,7 @@ def certificate(record: Record) -> Html:
 
 def agreement(record: Record, facts: Facts) -> Html | None:
     """Say how far the integer network is from the float training graph."""
-    measured = part(record, "agreement")
+    measured = mapping(record, "agreement")
     if not measured:
         return None
     spikes, difference = known(measured.get("spikes")), known(measured.get(f"{facts.wording.metric}_difference"))
@@ -184,7 +184,7 @@ def agreement(record: Record, facts: Facts) -> Html | None:
 
 def chip(record: Record) -> Html | None:
     """Say whether the network fits the chip that its recipe names, and list what does not."""
-    check = part(record, "chip")
+    check = mapping(record, "chip")
     if not check:
         return None
     wrong = [v for v in rows_of(check, "violations") if v.get("severity") == "error"]
@@ -207,7 +207,7 @@ def chip(record: Record) -> Html | None:
 
 def ledger(record: Record) -> Html | None:
     """Say where a converted network loses most, and where the whole ledger is."""
-    summary = part(record, "ledger")
+    summary = mapping(record, "ledger")
     if not summary:
         return None
     advice = rows_of(summary, "advice")
@@ -231,8 +231,8 @@ def again(record: Record) -> Html:
     command = str(record.get("command") or "bitspike run recipe.yaml")
     recipe = json.loads(json.dumps(record.get("recipe"), default=str))  # plain values only, whatever came in
     text = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
-    rows = [(name, str(value)) for name, value in part(record, "environment").items()]
-    times = [(name, span(value)) for name, value in part(record, "seconds").items() if known(value) is not None]
+    rows = [(name, str(value)) for name, value in mapping(record, "environment").items()]
+    times = [(name, span(value)) for name, value in mapping(record, "seconds").items() if known(value) is not None]
     return section(
         "Run it again",
         join(
@@ -241,7 +241,7 @@ def again(record: Record) -> Html:
                     "<p>In the folder of this report:</p><pre>{command}{verify}</pre>"
                     '<p class="soft">The recipe next to this file holds every value and the seed of this run.</p>',
                     command=command,
-                    verify="\nbitspike verify network" if part(record, "certificate") else "",
+                    verify="\nbitspike verify network" if mapping(record, "certificate") else "",
                 ),
                 Html('<div class="pair">'),
                 html("<div><h3>Environment</h3>{t}</div>", t=table(["", ""], rows)) if rows else Html(""),
