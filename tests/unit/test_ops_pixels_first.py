@@ -144,7 +144,7 @@ def test_training_in_fp32_is_contiguous_where_channels_last_is_not_safe_and_give
     workers.setup(model, torch.optim.SGD(model.parameters()))
     plain = [torch.empty(layer.weight.shape).stride() for layer in model]
     assert [layer.weight.stride() for layer in model] == (plain if needed else strides)
-    assert workers.place(torch.randn(1, 3, 8, 8).to(memory_format=last)).is_contiguous()
+    assert workers.send(torch.randn(1, 3, 8, 8).to(memory_format=last)).is_contiguous()
     workers.give_back()
     assert [layer.weight.stride() for layer in model] == strides != plain
     assert torch.equal(model[0].weight, values)
