@@ -59,7 +59,7 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
 def test_activations_stay_where_they_are(name: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     model = MODELS[name]().to(memory_format=torch.channels_last)
     x = torch.randn(2, 3, 32, 32).to(memory_format=torch.channels_last)
-    features: set[torch.Size] = set()  # [C, H, W] in front of linear layers
+    features: set[torch.Size] = set()  # [C, H, W] before linear layers
     for module in model.modules():
         if isinstance(module, nn.Flatten):
             module.register_forward_hook(lambda module, inputs, output: features.add(inputs[0].shape[-3:]))

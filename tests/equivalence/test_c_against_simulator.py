@@ -144,7 +144,7 @@ def test_a_running_sum_has_room_before_its_bias_is_added(tmp_path: Path) -> None
 
 
 def chain(*layers: Node, input: Input, steps: int = 3) -> IntegerNetwork:
-    """Put layers one behind the other, with a read-out of every integer at the end."""
+    """Put layers one after the other, with a read-out of every integer at the end."""
     nodes: list[Node] = [input]
     for layer in layers:
         nodes.append(replace(layer, sources=(nodes[-1].id,)))
@@ -252,7 +252,7 @@ def test_input_codes_of_every_width(low: int, high: int, tmp_path: Path) -> None
 
 
 def test_a_skip_across_bursts_is_kept_for_all_steps(tmp_path: Path) -> None:
-    """What an earlier phase sent is read in two later ones, beside bursts that are read twice and in a row."""
+    """What an earlier phase sent is read in two later ones, next to bursts that are read twice and in a row."""
     random, shape, steps = np.random.default_rng(2), (2, 3), 5
     nodes: list[Node] = [entry(shape, -3, 9), neuron(random, "a", ("input",), shape, steps)]
     nodes.append(Burst(id="b1", path="b1", sources=("a",), shape=shape))

@@ -1,4 +1,4 @@
-"""Whatever the device, the same network: what a CUDA device computes, beside plain torch on the CPU.
+"""Whatever the device, the same network: what a CUDA device computes, next to plain torch on the CPU.
 
 The laws are tested on the CPU everywhere, where the fused kernels stand against the plain loops; on a machine with a
 CUDA device each of them is tested on it as well.
@@ -86,7 +86,7 @@ def test_a_neuron_gives_the_spikes_of_the_plain_loop(name: str, steps: int, dtyp
     there = copy.deepcopy(neuron).to(device)
     x = (noise(steps, 4, 16, 9, 10) + 0.3).to(dtype)
     for laid in (x, x.movedim(2, -1).contiguous().movedim(-1, 2)):
-        # A learned decay is a sigmoid, whose last bit is the device's own: there the plain loop runs beside it.
+        # A learned decay is a sigmoid, whose last bit is the device's own: there the plain loop runs next to it.
         plain = there if isinstance(neuron, bs.PLIF) else neuron
         place = device if plain is there else "cpu"
         wanted, gradients = derived(lambda x, n=plain: n.scan(x)[0], laid.to(place), list(plain.parameters()))

@@ -18,7 +18,7 @@ X = GRID.decode(torch.randint(0, 16, (32, 2, 8, 8), generator=torch.Generator().
 
 
 class Net(nn.Module):
-    """A shortcut with weights behind a pool, one without, two branches side by side, a norm."""
+    """A shortcut with weights after a pool, one without, two branches side by side, a norm."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
 """What other libraries make of our NIR files: equal spikes where NIR's text says all, and where it does not, not.
 
-The extra ``readers`` has the libraries that install beside ``nir`` 1.0.8, and ``bench`` has SpikingJelly. sinabs asks
+The extra ``readers`` has the libraries that install next to ``nir`` 1.0.8, and ``bench`` has SpikingJelly. sinabs asks
 for nir <= 1.0.4, which cannot open these files, so it is in neither; ``pip install --no-deps sinabs pbr`` has it read
 them.
 """

@@ -1,4 +1,4 @@
-"""The code that the README shows and the example beside it, run as they stand."""
+"""The code that the README shows and the example next to it, run as they stand."""
 
 from __future__ import annotations
 

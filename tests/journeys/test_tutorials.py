@@ -1,6 +1,6 @@
 """The tutorials, run as they stand: their files are written, their Python and their commands are run, in order.
 
-A block whose first line is ``# NAME`` is the file of that name. A command ends with exit code 0 unless a comment behind
+A block whose first line is ``# NAME`` is the file of that name. A command ends with exit code 0 unless a comment after
 it says another.
 """
 

@@ -49,7 +49,7 @@ class RandomModel(nn.Module):
                 self.program.append(("broken", broken))
             self.draw.choice(kinds)()
         if broken is not None:
-            self._block()  # a neuron behind it, so that it cannot be left to the host
+            self._block()  # a neuron after it, so that it cannot be left to the host
         channels, size = self.shapes[-1]
         self.ending = self.draw.choice(["linear", "hidden", "convolution", "two"])
         if self.ending == "hidden":

@@ -65,7 +65,7 @@ def assert_same(spikes: dict[str, np.ndarray], outputs: dict[str, np.ndarray], w
     assert outputs.keys() == wanted.outputs.keys()
     for found, whole in ((spikes, wanted.spikes), (outputs, wanted.outputs)):
         for name, value in whole.items():
-            # What stands behind a matrix is a vector in the file.
+            # What stands after a matrix is a vector in the file.
             assert np.array_equal(found[name].reshape(value.shape), value), name
 
 

@@ -161,7 +161,7 @@ def test_every_way_runs_residual_networks(loops: str, channels: int, largest: in
 
 @pytest.mark.parametrize("gain", [1, 37, 900])
 def test_identity_skips_of_any_gain_run_natively(loops: str, gain: int) -> None:
-    """A neuron that reads a convolution and, gain times, the spikes beside it: the end of a residual block."""
+    """A neuron that reads a convolution and, gain times, the spikes next to it: the end of a residual block."""
     random = np.random.default_rng(gain)
     net = deep_network(random, largest=7, channels=8)
     one = np.ones((1, 1), np.int64)
@@ -183,7 +183,7 @@ def test_identity_skips_of_any_gain_run_natively(loops: str, gain: int) -> None:
 @pytest.mark.parametrize("flat", [False, True])
 @pytest.mark.parametrize("groups", [1, 2])
 def test_layers_that_read_a_concatenation_run_natively(loops: str, flat: bool, groups: int) -> None:
-    """conv(cat(a, b, c)) = conv_a(a) + conv_b(b) + conv_c(c), for grouped kernels and behind a flattening too."""
+    """conv(cat(a, b, c)) = conv_a(a) + conv_b(b) + conv_c(c), for grouped kernels and after a flattening too."""
     random = np.random.default_rng(groups)
     steps = 4
     first = Input(id="input", path="input", shape=(6, 4, 4), grid=Grid(1.0, 0, 15), constant=False)
@@ -441,7 +441,7 @@ def test_by_channel_parameters_are_those_of_the_channel() -> None:
 @pytest.mark.parametrize("channels", [1, 33, 70])
 @pytest.mark.parametrize("padding", [0, 1])
 def test_pools_of_counts_run_natively(loops: str, channels: int, padding: int) -> None:
-    """Overlapping windows, a pool of a pool, layers and neurons behind them; every number of samples."""
+    """Overlapping windows, a pool of a pool, layers and neurons after them; every number of samples."""
     random = np.random.default_rng(channels)
     steps = 6
     entry = Input(id="input", path="input", shape=(channels, 7, 6), grid=Grid(1.0, 0, 15), constant=channels == 1)

@@ -40,7 +40,7 @@ def weight(shape: tuple[int, ...], bits: int, rng: np.random.Generator | None = 
 
 
 class Builder:
-    """Put nodes one behind the other; every method returns the id of what it made."""
+    """Put nodes one after the other; every method returns the id of what it made."""
 
     def __init__(self, shape: tuple[int, ...], *, steps: int = 4, high: int = 1, seed: int | None = None) -> None:
         self.steps = steps

@@ -28,7 +28,7 @@ F64 = torch.float64
 
 
 class Spiking:
-    """A stack of fully connected spiking layers beside the float one; each layer's bias or potential can be changed."""
+    """A stack of fully connected spiking layers next to the float one; bias or potential of each can be changed."""
 
     def __init__(self, steps: int = 8, sizes: tuple[int, ...] = (6, 10, 8, 5), noise: float = 0.1) -> None:
         self.steps = steps

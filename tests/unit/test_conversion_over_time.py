@@ -118,7 +118,7 @@ def test_what_stays_real_runs_once_on_mean_values(names: str) -> None:
 
 
 class Normalized(nn.Module):
-    """Mean and deviation of the images inside the network, in front of a layer that pads."""
+    """Mean and deviation of the images inside the network, before a layer that pads."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -162,7 +162,7 @@ def test_every_unsupported_construct_is_named(middle: Any, code: str, word: str,
     if isinstance(middle, nn.BatchNorm1d | nn.Sequential) and dims == 0:
         middle = nn.Sequential(nn.Identity(), *middle)
     wide = one(probe).shape[1] if word != "joins along axis 2" else 4
-    # A constant in front of a layer is folded into it; between two sums it is not.
+    # A constant before a layer is folded into it; between two sums it is not.
     model = Middle(middle, dims, wide) if word != "constant" else Middle(lambda x: (x - 0.5) + x, dims, wide)
     graph, found = everything(model, *probe.shape[1:])
     errors = [v for v in found if v.severity == "error"]

@@ -49,7 +49,7 @@ def test_what_stays_bilinear() -> None:
 
 
 class UNet(nn.Module):
-    """Down, up again linearly, and what was there before beside it."""
+    """Down, up again linearly, and joined with what was there before."""
 
     def __init__(self, grow: nn.Module, *, behind: nn.Module | None = None) -> None:
         super().__init__()
@@ -109,7 +109,7 @@ def test_fine_tuning_goes_through_it() -> None:
 
 
 def test_a_chip_counts_the_window() -> None:
-    """A 3 x 3 layer behind growing by 2 reads, for a chip whose wires carry single spikes, 3 + 1 + 1 places an axis."""
+    """A 3 x 3 layer after growing by 2 reads, for a chip whose wires carry single spikes, 3 + 1 + 1 places an axis."""
     torch.manual_seed(0)
     x = pictures()
     model = nn.Sequential(

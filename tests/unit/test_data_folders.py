@@ -24,7 +24,7 @@ def write(path: Path, pixels: np.ndarray | list, mode: str | None = None) -> Pat
 
 @pytest.fixture
 def pets(tmp_path: Path) -> Path:
-    """Lay out two classes of 2x3 gray images, with something hidden beside them."""
+    """Lay out two classes of 2x3 gray images, with something hidden next to them."""
     write(tmp_path / "train" / "dog" / "b.png", [[4, 4, 4], [4, 4, 4]])
     write(tmp_path / "train" / "dog" / "a.png", [[3, 3, 3], [3, 3, 3]])
     write(tmp_path / "train" / "cat" / "z.png", [[1, 1, 1], [1, 1, 2]])

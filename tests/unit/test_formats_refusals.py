@@ -31,7 +31,7 @@ def changed(net: IntegerNetwork, id: str, **values: object) -> IntegerNetwork:
 
 
 def inserted(net: IntegerNetwork, node: Node, before: str) -> IntegerNetwork:
-    """Put a node of the same shape in front of another one's first source."""
+    """Put a node of the same shape before another one's first source."""
     nodes: list[Node] = []
     for n in net.nodes:
         if n.id == before:
@@ -193,7 +193,7 @@ def test_a_write_that_fails_midway_leaves_the_older_file(
 ) -> None:
     (tmp_path / "net").write_text("older")
 
-    def fails(handle: int) -> None:  # the file beside the older one is written by then
+    def fails(handle: int) -> None:  # the file next to the older one is written by then
         raise problem
 
     monkeypatch.setattr("os.fsync", fails)

@@ -88,7 +88,7 @@ def test_weights_that_are_arguments_train_as_they_did(kind: str) -> None:
 
 def test_modes_of_modules_that_stay_are_kept() -> None:
     net = nn.Sequential(network()[:5], nn.BatchNorm2d(4), nn.Tanh(), nn.BatchNorm2d(4)).train()
-    net[3].eval()  # a frozen norm behind the spiking part
+    net[3].eval()  # a frozen norm after the spiking part
     tuned = bs.prepare(net, X[:1], calibrate=X, steps=4)
     assert tuned.training
     assert not tuned.network.get_submodule("3").training

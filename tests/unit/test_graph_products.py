@@ -18,7 +18,7 @@ Step = Callable[[Any, Tensor], Tensor]
 
 
 class Net(nn.Module):
-    """A hidden layer that is a product, and a plain layer behind it."""
+    """A hidden layer that is a product, and a plain layer after it."""
 
     def __init__(self, step: Step) -> None:
         super().__init__()

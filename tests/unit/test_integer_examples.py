@@ -88,8 +88,8 @@ def branches(net: IntegerNetwork, image: Integers) -> tuple[list[list[int]], lis
         # Left fires at steps 2 and 4. Right, where a pixel stands to the left, reaches 20 of 16 at step 4. Their charge
         # of 1 at step 2 and 1 + 2 at step 4 fires once, and leaves a whole threshold behind.
         (CONSTANT, [[1, 1, 1, 1]] * 4, [[0, 1, 1, 1]] * 4),
-        # Left fires floor(p / 2) times: 4 and 5 at steps 2, 4; 6 and 7 at 2, 3, 4. Right fires beside 4 and 5 at step
-        # 4, beside 6 and 7 at 3, beside 8 at 2, 4. The place of the 7: charge 0, 1, 1 + 2, 1 fires at steps 3 and 4.
+        # Left fires floor(p / 2) times: 4 and 5 at steps 2, 4; 6 and 7 at 2, 3, 4. Right fires with 4 and 5 at step
+        # 4, with 6 and 7 at 3, with 8 at 2, 4. The place of the 7: charge 0, 1, 1 + 2, 1 fires at steps 3 and 4.
         (
             RAMP,
             [[0, 0, 0, 0], [1, 1, 2, 2], [2, 2, 0, 0], [0, 1, 1, 2]],
@@ -173,7 +173,7 @@ def test_convert_check_11_any_code_that_is_flipped_is_named_by_node_step_and_ind
     net, folder = make(), save(make(), tmp_path / "network")
     original = load_file(folder / WEIGHTS)
     for layer in net.weighted:
-        # The neuron behind the layer is the first thing that differs.
+        # The neuron after the layer is the first thing that differs.
         behind = next(n for n in net.neurons if layer.id in n.sources)
         for place in np.ndindex(*layer.weight.codes.shape):
             codes = original[f"{layer.id}.weight"].copy()

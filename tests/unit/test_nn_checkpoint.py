@@ -61,7 +61,7 @@ def test_a_step_is_the_same_to_the_last_bit(name: str, recompute: bool, autocast
 
 
 def kept_bytes(model: nn.Module, x: Tensor) -> int:
-    """Return how much the graph of a call keeps beside parameters and buffers, however it keeps it."""
+    """Return how much the graph of a call keeps in addition to parameters and buffers, however it keeps it."""
     own = {t.untyped_storage().data_ptr() for t in [*model.parameters(), *model.buffers(), x]}
     storages: dict[int, int] = {}
 

@@ -65,7 +65,7 @@ OVER_TIME = "over_time={epochs: 1, batch_size: 8, optimizer: {kind: adamw}, sche
 
 @pytest.fixture
 def mine(tmp_path: Path) -> Path:
-    """Return a recipe with a network of its own beside it."""
+    """Return a recipe with a network of its own next to it."""
     (tmp_path / "net.py").write_text(NET)
     (tmp_path / "neighbor.py").write_text("HIDDEN = 6\n")
     path = tmp_path / "mine.yaml"
@@ -286,7 +286,7 @@ def test_the_listing_names_converted_networks() -> None:
 
 
 class Normalizing(nn.Module):
-    """Normalizes its pixels itself, in front of convolutions with these paddings."""
+    """Normalizes its pixels itself, before convolutions with these paddings."""
 
     def __init__(self, *paddings: int) -> None:
         super().__init__()

@@ -72,7 +72,7 @@ def test_partial_sums_with_two_signs_add_up_to_the_layer(name: str, parts: int) 
 
 @pytest.mark.parametrize("channels", [40, 41])
 def test_a_split_network_computes_the_same_fits_the_chip_and_verifies(channels: int) -> None:
-    """40 channels behind an average pool of 2 x 2, which counts into their window: 36 taps at 4 bits are 5760 cells."""
+    """40 channels after an average pool of 2 x 2, which counts into their window: 36 taps at 4 bits are 5760 cells."""
     model = ordinary(channels)
     net = converted(model)
     assert not check(net, V1).passed
@@ -183,7 +183,7 @@ def test_a_spiking_network_is_split_fits_and_verifies(channels: int) -> None:
 
 
 def test_the_sum_of_a_split_layer_over_time_follows_it() -> None:
-    """Driven by constant spikes, the current behind the neurons is on average that of the layer."""
+    """Driven by constant spikes, the current after the neurons is on average that of the layer."""
     torch.manual_seed(0)
     model = nn.Sequential(timed_layer(nn.Conv2d(12, 5, 3)))
     x = (torch.rand(1, 1, 12, 6, 6) < 0.1).float().expand(200, 1, 12, 6, 6)

@@ -23,7 +23,7 @@ BATCHES = [(torch.rand(8, 3, generator=torch.Generator().manual_seed(0)), torch.
 
 
 class StopAfter(Observer):
-    """Stops a run behind an epoch."""
+    """Stops a run after an epoch."""
 
     def __init__(self, epoch: int) -> None:
         self.epoch, self.heard = epoch, list[str]()

@@ -184,7 +184,7 @@ def test_integers_of_a_part_are_compared_with_the_whole_network(include: list[st
     with pytest.raises(DataError, match=r"gave \[16, 4, 2, 2\] for 16 labels"):
         bs.compare(bs.spiking_part(snn), net, [(snn.conversion.packed(X), Y)])
     assert found.accuracy == found.lowered_accuracy == float((snn(X).argmax(1) == Y).double().mean())
-    with torch.no_grad():  # integers of other weights are found out, behind the real layers too
+    with torch.no_grad():  # integers of other weights are found out, after the real layers too
         model[5].weight.mul_(-1)
     other = bs.convert(model, X[:1], calibrate=X, steps=4, include=include)
     assert bs.compare(other, net, [(X, Y)]).accuracy == float((other(X).argmax(1) == Y).double().mean())
