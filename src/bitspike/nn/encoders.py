@@ -91,6 +91,7 @@ def set_steps(model: nn.Module, steps: int) -> Iterator[None]:
         ConstraintError: ``steps`` is below 1, or the model has no encoder.
 
     Example:
+        >>> from bitspike.nn import RateReadout
         >>> model = nn.Sequential(Repeat(steps=4), RateReadout())
         >>> with set_steps(model, 2):
         ...     model[0].steps

@@ -11,6 +11,7 @@ class RateReadout(nn.Module):
     """Average over time: [T, N, ...] to [N, ...].
 
     Example:
+        >>> import torch
         >>> RateReadout()(torch.tensor([[[1.0]], [[0.0]]])).tolist()
         [[0.5]]
     """
@@ -24,6 +25,7 @@ class SumReadout(nn.Module):
     """Add up over time: [T, N, ...] to [N, ...].
 
     Example:
+        >>> import torch
         >>> SumReadout()(torch.tensor([[[1.0]], [[1.0]]])).tolist()
         [[2.0]]
     """

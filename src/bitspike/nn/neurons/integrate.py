@@ -17,6 +17,7 @@ class IF(Neuron):
     """Integrate-and-fire: ``h[t] = v[t-1] + x[t]``, a spike where h reaches the threshold, then reset.
 
     Example:
+        >>> import torch
         >>> IF(threshold=1.0)(torch.tensor([[0.75], [0.5], [0.25]])).flatten().tolist()
         [0.0, 1.0, 0.0]
     """
@@ -57,6 +58,7 @@ class SignedIF(Neuron):
     Other arguments as :class:`Neuron`. Source: Fast-SNN, Hu et al. 2023, arXiv 2305.19868.
 
     Example:
+        >>> import torch
         >>> SignedIF(threshold=1.0)(torch.tensor([[1.2], [-1.0], [0.1]])).flatten().tolist()
         [1.0, -1.0, 0.0]
     """

@@ -28,6 +28,7 @@ class AffineNorm(nn.Module):
     Shape: [N, C, ...] to the same; ``TimeDistributed`` folds time into N. A norm ``by_step`` takes [T, N, C, ...].
 
     Example:
+        >>> import torch
         >>> class Halve(AffineNorm):
         ...     def forward(self, x):
         ...         return x / 2
@@ -80,8 +81,9 @@ def affine(norm: nn.Module) -> tuple[Tensor, Tensor]:
         ConstraintError: the norm keeps no running statistics, or a class changes ``forward`` without its law.
 
     Example:
+        >>> from torch import nn
         >>> [values.tolist() for values in affine(nn.BatchNorm1d(2, eps=0.0))]
-        [[1.0, 1.0], [-0.0, -0.0]]
+        [[1.0, 1.0], [0.0, 0.0]]
     """
     kind = type(norm)
     if isinstance(norm, AffineNorm):
