@@ -8,11 +8,8 @@ that small and middling networks spend more time here than in the calibration; `
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
-
-from torch import Tensor
+from typing import Any, Literal, cast
 
 from bitspike.conversion.build.records import Shifts
 from bitspike.conversion.correct.walk import kinds_of
@@ -76,7 +73,7 @@ def choose(
     *,
     valued: bool,
     samples: int,
-    kept: Shifts | None = None,
+    kept: Shifts = Shifts(),
 ) -> Choice:
     """Decide what is corrected.
 
@@ -113,8 +110,10 @@ def choose(
                 fix="correct=None",
             )
         return Choice(kinds=kinds_of(asked), samples=min(samples, MOST), automatic=False, why=f"correct={asked!r}")
-    if words := [word for word, values in _words(kept) if values]:
-        return Choice(kinds=tuple(words), automatic=False, why="as the state holds them")
+    saved = {"weights": kept.weights, "bias": kept.bias, "potential": kept.initial}
+    if any(saved.values()):
+        kinds = cast(tuple[Kind, ...], tuple(kind for kind, values in saved.items() if values))
+        return Choice(kinds=kinds, automatic=False, why="as the state holds them")
     if valued:
         return Choice(why="the values of spikes are given, by hand or by fine-tuning, and stay as they are")
     if settings.schedule == "layerwise":
@@ -133,11 +132,6 @@ def choose(
     if settings.neuron.signed:
         return Choice(kinds=SIGNED, samples=number, why="what spikes of -1 do not take back is a mean")
     return Choice(kinds=CHOSEN, samples=number, why="IF neurons lose most by spikes that come unevenly")
-
-
-def _words(kept: Shifts | None) -> list[tuple[Kind, Mapping[str, Tensor]]]:
-    """Return corrections by the words for them."""
-    return [] if kept is None else [("weights", kept.weights), ("bias", kept.bias), ("potential", kept.initial)]
 
 
 def affordable(core: Graph, steps: int, *, samples: int) -> int:

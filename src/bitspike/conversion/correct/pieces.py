@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
 import torch
@@ -87,46 +87,26 @@ class Pieces:
         return value
 
 
-class Currents:
-    """The current of one neuron over all samples; a large one is computed each time it is read.
-
-    Args:
-        pieces: what it is computed of.
-        node: that gives it.
-        shape: [N, ...] of the value that the neuron rectifies.
-    """
-
-    def __init__(self, pieces: Pieces, node: fx.Node, shape: torch.Size) -> None:
-        self.pieces, self.node, self.size = pieces, node, math.prod(shape[1:])
-        self.shape = shape
-        self.kept: list[Tensor] | None = None
-
-    def __iter__(self) -> Iterator[Tensor]:
-        if self.kept is not None:
-            yield from self.kept
-        elif self.size * len(self) * self.pieces.steps <= 2 * PIECE:
-            self.kept = list(self.pieces.of(self.node, self.size))
-            yield from self.kept
-        else:
-            yield from self.pieces.of(self.node, self.size)
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-
 class MeasuredNeuron:
     """One neuron with the current that reaches it, as a layer that :func:`correct` measures and changes.
 
-    ``grain`` is what one count of its synaptic sum is in the torch network; a ``burst`` brings all charge at once.
+    Args:
+        pieces: what runs the network; it has the spikes of all neurons before this one.
+        node: of the neuron.
+        report: what the neuron became.
+        source: [N, C, ...] the float value that it rectifies.
+        burst: whether all charge comes at the first step.
     """
 
-    def __init__(
-        self, neuron: nn.Module, report: LayerReport, current: Currents, source: Tensor, *, burst: bool
-    ) -> None:
+    def __init__(self, pieces: Pieces, node: fx.Node, report: LayerReport, source: Tensor, *, burst: bool) -> None:
         value = report.value.to(source)
         top = value if value.numel() == 1 else value.view(-1, *[1] * (source.dim() - 2))
-        self.id, self.report, self.neuron, self.current = report.id, report, neuron, current
-        self.grain, self.burst, self.places = 2.0**-report.exponent / report.split_over, burst, source.dim() - 2
+        self.report, self.neuron = report, pieces.modules[str(node.target)]
+        self.burst, self.places = burst, source.dim() - 2
+        self.count = 2.0**-report.exponent / report.split_over  # one count of its sum, in the torch network
+        self._pieces, self._node, self._size = pieces, node.all_input_nodes[0], math.prod(source.shape[1:])
+        self._small = self._size * len(source) * pieces.steps <= 2 * PIECE
+        self._kept: list[Tensor] = []
         self.wanted, self.top = torch.minimum(source.clamp(min=0), top), top
         self.shifts = {kind: torch.zeros(source.shape[1], dtype=torch.float64) for kind in ("bias", "potential")}
         self.kind = "bias"
@@ -141,16 +121,23 @@ class MeasuredNeuron:
         for shifts, spikes in self._run:
             if all(torch.equal(shifts[kind], self.shifts[kind]) for kind in shifts):
                 return spikes
-        spikes = torch.cat([self._fired(part).to(torch.int8) for part in self.current], 1)
+        spikes = torch.cat([self._fired(part).to(torch.int8) for part in self._currents()], 1)
         self._run = [*self._run[-1:], (self.shifts, spikes)]  # the one before is asked for where this one is no better
         return spikes
+
+    def _currents(self) -> Iterable[Tensor]:
+        """Return the current of all samples, piece by piece; a large one is computed each time it is read."""
+        if self._small and not self._kept:
+            self._kept = list(self._pieces.of(self._node, self._size))
+        return self._kept or self._pieces.of(self._node, self._size)
 
     def _fired(self, current: Tensor) -> Tensor:
         if self.wanted.shape[1:] != current.shape[2:]:
             raise ConversionError(
-                f"{self.id}: measures {list(self.wanted.shape)} against {list(current.shape[1:])}", fix="correct=None"
+                f"{self.report.id}: measures {list(self.wanted.shape)} against {list(current.shape[1:])}",
+                fix="correct=None",
             )
-        real = self.grain / self.report.unit.view(-1, *[1] * self.places)
+        real = self.count / self.report.unit.view(-1, *[1] * self.places)
         bias, initial = ((self.added(kind) * real).to(current) for kind in ("bias", "potential"))
         current = current.clone()
         if self.burst:

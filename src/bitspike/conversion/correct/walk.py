@@ -26,7 +26,7 @@ from bitspike.conversion.build.units import codes_of, steps_of
 from bitspike.conversion.calibrate.feed import feed
 from bitspike.conversion.correct.corrections import bias_delta, calibrate_weight, correct, error_of, potential_delta
 from bitspike.conversion.correct.least_squares import refit
-from bitspike.conversion.correct.pieces import Currents, MeasuredNeuron, Pieces
+from bitspike.conversion.correct.pieces import MeasuredNeuron, Pieces
 from bitspike.conversion.result import Conversion
 from bitspike.conversion.settings import PIPELINES, Corrections, Kind
 from bitspike.errors import ConstraintError
@@ -139,10 +139,8 @@ class _Walk:
 
     def _layer(self, n: fx.Node, id: str) -> MeasuredNeuron:
         """Return a neuron with its current, of the network as it is now."""
-        report, neuron = self.built.layers[id], self.pieces.modules[str(n.target)]
-        source = self.wanted[report.source]
-        current = Currents(self.pieces, n.all_input_nodes[0], source.shape)
-        return MeasuredNeuron(neuron, report, current, source, burst=self.conversion.settings.schedule == "layerwise")
+        report, burst = self.built.layers[id], self.conversion.settings.schedule == "layerwise"
+        return MeasuredNeuron(self.pieces, n, report, self.wanted[report.source], burst=burst)
 
     # Weights
 

@@ -146,7 +146,7 @@ class SharedStep:
     def attach(self) -> None:
         """Fill the quantize slots of all layers."""
         for i, member in enumerate(self.members):
-            attach(member.layer, quantize=_Scheme(self, i))
+            attach(member.layer, quantize=_Stage(self, i))
 
     @torch.no_grad()
     def unit(self) -> Tensor:
@@ -173,40 +173,17 @@ class SharedStep:
         return [float(own.abs().max()) / member.high for own, member in zip(codes, self.members, strict=True)]
 
 
-@dataclass(frozen=True)
-class _Scheme:
-    group: SharedStep
-    index: int
-
-    def build(self, name: str, weight: Tensor) -> _Stage:
-        return _Stage(self.group, self.index)
-
-
 class _Stage:
-    """The quantize stage of one layer."""
+    """The quantize stage of one layer; its grid has a step that follows the group."""
 
     def __init__(self, group: SharedStep, index: int) -> None:
-        self.group, self.index = group, index
+        self.group, self.member = group, group.members[index]
+        self.bits, self.low, self.high = self.member.bits, -self.member.high, self.member.high
+        self.levels = (-1, 1) if self.bits == 1 else None
 
-    @property
-    def member(self) -> Member:
-        return self.group.members[self.index]
-
-    @property
-    def bits(self) -> int:
-        return self.member.bits
-
-    @property
-    def low(self) -> int:
-        return -self.member.high
-
-    @property
-    def high(self) -> int:
-        return self.member.high
-
-    @property
-    def levels(self) -> tuple[int, ...] | None:
-        return (-1, 1) if self.bits == 1 else None
+    def build(self, name: str, weight: Tensor) -> _Stage:
+        """Return the stage of the layer that it was made for; ``attach`` would copy it, and the group with it."""
+        return self
 
     def encode(self, w: Tensor) -> tuple[Tensor, Tensor]:
         """Return the codes, int64, and their real value, [1] or [C_out]."""
