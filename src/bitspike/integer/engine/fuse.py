@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from bitspike.errors import BitspikeError
 from bitspike.integer.bounds.widths import magnitudes
 from bitspike.integer.engine.moves import Piece, image, places
 from bitspike.integer.network import IntegerNetwork
@@ -35,8 +34,8 @@ from bitspike.kernels.engine.structs import Layout
 Pair = tuple[int, int]
 
 
-class Unfit(BitspikeError):
-    """The native engine cannot run this network; the message says why."""
+class Unfit(Exception):
+    """The native engine cannot run this network; the message says why. No error: the engine then runs through torch."""
 
 
 @dataclass(frozen=True)
