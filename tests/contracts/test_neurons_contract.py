@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Iterator
+from pkgutil import resolve_name
 
 import pytest
 import safetensors.torch
@@ -14,7 +15,9 @@ from torch import Tensor
 import bitspike.nn
 from bitspike.errors import BitspikeError, ConstraintError
 from bitspike.nn import Neuron, Repeat
-from bitspike.ops.dynamics import SignedState, State
+from bitspike.ops.dynamics import SignedState, State, rest, step
+from bitspike.recipe.words.neurons import Neuron as Word
+from bitspike.recipe.words.value import words_of
 
 STEPS = 6
 
@@ -45,6 +48,20 @@ def same(a: State, b: State) -> bool:
 def test_the_collected_neurons_are_the_public_ones() -> None:
     assert {cls.__name__ for cls in NEURONS} == {"IF", "LIF", "PLIF", "SignedIF"}
     assert all(getattr(bitspike.nn, cls.__name__) is cls for cls in NEURONS)
+
+
+@every_neuron
+def test_a_neuron_has_a_word_in_recipes_and_a_law_of_its_own_equations(cls: type[Neuron]) -> None:
+    assert cls in {resolve_name(word.makes) for word in words_of(Word).values()}
+    neuron, x = cls(), currents(4, 3)
+    law = neuron.law_in_integers()
+    assert (law.retract is not None) == cls.signed
+    state, spikes = rest(law, x[0]), []
+    for current in x:
+        s, state, _ = step(law, state, current, law.threshold)
+        spikes.append(s)
+    assert torch.equal(torch.stack(spikes), neuron(x))
+    assert not (torch.stack(spikes) < 0).any() or cls.signed
 
 
 @every_neuron
