@@ -76,7 +76,7 @@ def rung(
 
 @dataclass(frozen=True, eq=False)
 class _Piece:
-    """What was written for one operation: its id, and by what the value is still to be multiplied."""
+    """The result of writing one operation: its id, and the factor that its value still has to be multiplied by."""
 
     id: str
     gain: Tensor | None = None
@@ -114,7 +114,7 @@ class _Writer:
                 Op(id=_substitute(id), kind="input", path="", shape=self.ops[id].shape, attrs={"index": n})
             )
         for op in self.core:
-            # Neurons and read-outs write all that leads to them; what else is copied works on spikes, as pools do.
+            # Neurons and read-outs write all that leads to them; of the rest, only operations on spikes are copied.
             if op.kind == "output":
                 for id in op.inputs:
                     self._readout(id)
