@@ -18,7 +18,7 @@ def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     if not trained:
         raise ConstraintError(
             "the model has no parameter that requires a gradient, so nothing can be trained",
-            fix="model.requires_grad_(True), or freeze fewer layers",
+            fix="model.requires_grad_(True) for frozen weights; a model without weights has nothing to train",
         )
     parts = [([p for p in trained if p.dim() > 1], weight_decay), ([p for p in trained if p.dim() <= 1], 0.0)]
     return [{"params": params, "weight_decay": decay} for params, decay in parts if params]
