@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-import bitspike.nn
+import bitspike
 from bitspike.errors import BitspikeError, ConstraintError
 from bitspike.nn import Neuron, Repeat
 from bitspike.ops.dynamics import SignedState, State, rest, step
@@ -47,7 +47,7 @@ def same(a: State, b: State) -> bool:
 
 def test_the_collected_neurons_are_the_public_ones() -> None:
     assert {cls.__name__ for cls in NEURONS} == {"IF", "LIF", "PLIF", "SignedIF"}
-    assert all(getattr(bitspike.nn, cls.__name__) is cls for cls in NEURONS)
+    assert all(getattr(bitspike, cls.__name__) is cls for cls in NEURONS)
 
 
 @every_neuron
