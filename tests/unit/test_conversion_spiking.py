@@ -517,3 +517,23 @@ def test_the_way_out_of_values_that_differ_from_place_to_place_works() -> None:
     snn = bs.convert(model, x[:1], calibrate=x, steps=32, per_channel=False)
     with torch.no_grad():
         assert float((snn(x) - model(x)).norm() / model(x).norm()) < 0.05
+
+
+class Turned(nn.Module):
+    """A layer whose channels the next one reads as rows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(2, 4, 3, padding=1), nn.Conv2d(8, 4, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.second(torch.relu(self.first(x)).permute(0, 2, 3, 1)))
+
+
+def test_spikes_of_several_values_that_meet_are_refused_and_one_value_per_layer_is_the_way_out() -> None:
+    x = images(4, 2, 8, 8)
+    model = Turned().eval()
+    for choices in ({}, {"per_channel": False, "threshold": bs.MSEThreshold(per_channel=True)}):
+        with pytest.raises(ConversionError, match=r"(?s)differs from place to place.*per_channel=False"):
+            bs.convert(model, x[:1], calibrate=x, **choices)
+    assert bs.convert(model, x[:1], calibrate=x, per_channel=False)(x).shape == model(x).shape

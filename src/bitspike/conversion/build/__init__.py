@@ -1,1 +1,1 @@
-"""The spiking network of a folded graph: one neuron per ReLU, every layer on one integer grid."""
+"""The spiking network of a folded graph, operation by operation: one neuron per ReLU, each on one integer grid."""

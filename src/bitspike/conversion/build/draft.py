@@ -20,7 +20,7 @@ from bitspike.ops.grids import Grid
 from bitspike.weights.attach import attach
 from bitspike.weights.schemes import FixedPoint
 
-ONE_VALUE = "one value of a spike per layer: per_channel=False in the threshold rule"
+ONE_VALUE = "one value of a spike per layer: bs.convert(..., per_channel=False), and so in the threshold rule"
 """The way out where spikes of several values meet what needs them alike."""
 
 

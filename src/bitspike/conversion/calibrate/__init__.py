@@ -1,1 +1,1 @@
-"""The real value of a spike of every neuron, read from activations."""
+"""Samples run through the float network: thresholds of all neurons (``find``), and grids of what enters (``grids``)."""

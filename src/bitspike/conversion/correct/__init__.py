@@ -1,1 +1,1 @@
-"""Corrections of biases, potentials and weights, measured layer by layer against the float network."""
+"""Corrections of biases, potentials and weights: chosen (``automatic``), then measured layer by layer (``walk``)."""

@@ -1,1 +1,1 @@
-"""Fine-tuning with the rounding in the loop: by levels, then over time."""
+"""Fine-tuning with the rounding in the loop, before the conversion: by levels (``prepare``), then over time."""

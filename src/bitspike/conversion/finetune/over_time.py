@@ -60,7 +60,7 @@ class PreparedOverTime(nn.Module):
         if not (isinstance(neuron, type) and issubclass(neuron, Neuron) and neuron.counts):
             raise ConstraintError(
                 f"over_time(neuron={neuron!r}): allowed are bs.IF and bs.SignedIF",
-                fix="the neuron that finish will be given",
+                fix="neuron=bs.IF or neuron=bs.SignedIF, the one that bs.finish gets",
             )
         super().__init__()
         self.network = _over_time(prepared, neuron, surrogate)

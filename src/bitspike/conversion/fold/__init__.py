@@ -1,1 +1,1 @@
-"""Norms, constants and borders folded into the layers around them, exactly."""
+"""Norms and constants into the weights around them, and relus before pools: the same function, exactly."""

@@ -1,1 +1,1 @@
-"""What becomes spikes and what stays real; the rules that decide, and the cut between the two."""
+"""Which operations become spikes (``choose``), whether they can (``rules``), and the graph of them alone (``cut``)."""

@@ -47,7 +47,9 @@ def raise_if(broken: Sequence[Violation]) -> None:
         return
     count = "1 rule is" if len(errors) == 1 else f"{len(errors)} rules are"
     message = "\n  ".join([f"the network cannot become spiking: {count} broken", *map(_said, errors)])
-    raise ConversionError(message, fix="take one of the ways out under each of them, and convert again")
+    raise ConversionError(
+        message, fix=f"take one of the ways out under {'it' if len(errors) == 1 else 'each of them'}, and convert again"
+    )
 
 
 def _said(violation: Violation) -> str:
@@ -92,7 +94,11 @@ class _Check:
                 code="E101",
                 rule=CODES["E101"].meaning,
                 found="there is no relu between weights that could become a neuron",
-                fixes=("put nn.ReLU after the weighted layers and train again",),
+                fixes=(
+                    "take in more: include=None, exclude=()"
+                    if in_one_piece(self.graph, {op.id for op in self.graph})
+                    else "put nn.ReLU after the weighted layers and train again",
+                ),
             )
 
     def of(self, op: Op) -> Iterator[Violation]:
