@@ -200,7 +200,7 @@ def _fewest(at: Any, precision: Precision, *, fixed: int | None) -> tuple[int, A
             tried.append(at(len(tried)))
         except ConstraintError:  # numbers of more than 53 bits
             break
-    errors = [found[2] for found in tried]
+    errors = [fit[2] for fit in tried]
     if errors[-1] == 0:
         return len(tried) - 1, tried[-1]
     k = next((k for k, error in enumerate(errors) if error <= precision.tolerance), int(np.argmin(errors)))

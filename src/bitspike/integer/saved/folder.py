@@ -168,8 +168,8 @@ def _refuse_changed(manifest: dict[str, Any], net: IntegerNetwork, folder: Path)
     """Refuse a package that contradicts itself, or differs from a digest that it states."""
     for where, follows, stated in contradictions(manifest, net):
         raise PackageError(f"{MANIFEST}: {where} is {stated}, from the nodes follows {follows}", fix=AGAIN)
-    for name, stated, found in changed_files(manifest, folder):
-        raise PackageError(f"{name} is not what was saved: its digest is {found}, stated is {stated}", fix=AGAIN)
+    for name, stated, actual in changed_files(manifest, folder):
+        raise PackageError(f"{name} is not what was saved: its digest is {actual}, stated is {stated}", fix=AGAIN)
 
 
 def read_tensors(folder: Path, name: str) -> Arrays:

@@ -95,13 +95,13 @@ def changed_files(manifest: dict[str, Any], folder: Path) -> list[tuple[str, str
         if not (folder / name).is_file():
             raise damaged(f"{folder / name} is missing from the package")
         try:
-            found = digests.of_file(folder / name)
+            actual = digests.of_file(folder / name)
         except OSError as error:
             raise damaged(f"{folder / name} cannot be read: {error}") from error
-        if found != digest:
-            wrong.append((name, digest, found))
-    if states_digest(manifest) and (found := digest_of(manifest)) != manifest["digest"]:
-        wrong.append((MANIFEST, str(manifest["digest"]), found))
+        if actual != digest:
+            wrong.append((name, digest, actual))
+    if states_digest(manifest) and (actual := digest_of(manifest)) != manifest["digest"]:
+        wrong.append((MANIFEST, str(manifest["digest"]), actual))
     return wrong
 
 

@@ -149,13 +149,13 @@ def replay(folder: Path, run: Run = simulate) -> Certificate:
         )
     expected, codes, steps = _golden(net, vectors, folder)
     try:
-        found = run(net, codes)
+        actual = run(net, codes)
     except ConstraintError as error:
         raise PackageError(f"{folder / VECTORS}: {error.message}", fix=error.fix) from error
     first = (
         _first_code(net, vectors, codes)
-        or first_difference(net, expected, found, steps)
-        or _first_result(net, vectors, found)
+        or first_difference(net, expected, actual, steps)
+        or _first_result(net, vectors, actual)
         or _first_change(manifest, tensors, net, folder)
     )
     return Certificate(
@@ -244,12 +244,12 @@ def _first_result(net: IntegerNetwork, vectors: Arrays, run: Trace) -> Differenc
     return None
 
 
-def _different(net: IntegerNetwork, node: Node, name: str, expected: Array, found: Array) -> Difference | None:
+def _different(net: IntegerNetwork, node: Node, name: str, expected: Array, actual: Array) -> Difference | None:
     """Return the first difference of what is known after the last step, [N, ...]."""
-    at = _where(expected, found, range(len(expected)))
+    at = _where(expected, actual, range(len(expected)))
     if at is None:
         return None
-    return Difference(node.path, net.steps - 1, at, name, expected[at].item(), found[at].item())
+    return Difference(node.path, net.steps - 1, at, name, expected[at].item(), actual[at].item())
 
 
 def _first_change(manifest: dict[str, Any], tensors: Arrays, net: IntegerNetwork, folder: Path) -> Difference | None:
@@ -257,28 +257,28 @@ def _first_change(manifest: dict[str, Any], tensors: Arrays, net: IntegerNetwork
     if changed := changed_tensors(manifest, tensors):
         layer = next((n.path for n in net.nodes if n.id == changed[0].split(".")[0]), changed[0])
         return Difference(layer, 0, (), "weights", f"the saved digest of {changed[0]}", "another tensor")
-    for name, stated, found in changed_files(manifest, folder):
-        return Difference(name, 0, (), "digest", stated, found)
+    for name, stated, actual in changed_files(manifest, folder):
+        return Difference(name, 0, (), "digest", stated, actual)
     for what, follows, said in contradictions(manifest, net):
         return Difference(MANIFEST, 0, (), what, follows, said)
     return None
 
 
-def first_difference(net: IntegerNetwork, expected: Trace, found: Trace, kept: Iterable[int]) -> Difference | None:
+def first_difference(net: IntegerNetwork, expected: Trace, actual: Trace, kept: Iterable[int]) -> Difference | None:
     """Return the first difference of two traces in the order of data flow, then of steps; None if they are equal.
 
     Args:
         net: the network of both.
         expected: its potentials hold the steps ``kept`` only.
-        found: a full trace.
+        actual: a full trace.
         kept: the steps whose potentials are compared.
     """
     steps = list(kept)
     everything = steps == list(range(net.steps))
     for node in net.nodes:
-        if node.id in found.spikes:
-            a, b = expected.spikes[node.id], found.spikes[node.id]
-            u, v = expected.potentials[node.id], found.potentials[node.id]
+        if node.id in actual.spikes:
+            a, b = expected.spikes[node.id], actual.spikes[node.id]
+            u, v = expected.potentials[node.id], actual.potentials[node.id]
             v = v if everything else v[steps]
             if np.array_equal(a, b) and np.array_equal(u, v):
                 continue
@@ -288,8 +288,8 @@ def first_difference(net: IntegerNetwork, expected: Trace, found: Trace, kept: I
             step, index = at[0], at[1:]
             pair = (u[steps.index(step)], v[steps.index(step)]) if name == "membrane" else (a[step], b[step])
             return Difference(node.path, step, index, name, int(pair[0][index]), int(pair[1][index]))
-        if node.id in found.outputs:
-            different = _different(net, node, "output", expected.outputs[node.id], found.outputs[node.id])
+        if node.id in actual.outputs:
+            different = _different(net, node, "output", expected.outputs[node.id], actual.outputs[node.id])
             if different:
                 return different
     return None
