@@ -17,7 +17,7 @@ from bitspike.formats.nir.support import HELD as NIR_HELD
 from bitspike.formats.nir.support import REFUSED as NIR_REFUSED
 from bitspike.formats.onnx.write import HELD as ONNX_HELD
 from bitspike.hardware.energy.activity import counts
-from bitspike.integer.arithmetic import Whole, over_time
+from bitspike.integer.arithmetic import Whole, sum_over_time
 from bitspike.integer.bounds.intervals import Interval
 from bitspike.integer.bounds.widths import survey
 from bitspike.integer.count import count
@@ -202,8 +202,8 @@ def test_linear_is_linear_and_counts_follow_from_counts(node: Node) -> None:
     both = node.run([a + b for a, b in zip(x, y, strict=True)], STEPS)
     assert np.array_equal(both, node.run(x, STEPS) + node.run(y, STEPS)) == node.linear
     if node.still or node.memory != "none":  # gains that change over time have no counts
-        sums = [over_time(a, STEPS)[None] for a in x]
-        assert np.array_equal(over_time(node.run(x, STEPS), STEPS)[None], node.run(sums, 1)) == node.counts
+        sums = [sum_over_time(a, STEPS)[None] for a in x]
+        assert np.array_equal(sum_over_time(node.run(x, STEPS), STEPS)[None], node.run(sums, 1)) == node.counts
 
 
 @by_id

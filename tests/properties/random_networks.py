@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from bitspike.integer.arithmetic import over_time
+from bitspike.integer.arithmetic import sum_over_time
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import (
     Add,
@@ -184,7 +184,7 @@ def layerwise(net: IntegerNetwork) -> IntegerNetwork:
             for i, s in enumerate(node.sources)
         ]
         bias = np.zeros((net.steps, node.bias.shape[1]), np.int64)
-        bias[0] = over_time(node.bias, net.steps)
+        bias[0] = sum_over_time(node.bias, net.steps)
         nodes += [*bursts, replace(node, sources=tuple(b.id for b in bursts), bias=bias)]
     return replace(net, nodes=tuple(nodes))
 

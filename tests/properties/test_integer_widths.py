@@ -252,7 +252,7 @@ def test_every_wire_stays_in_its_bounds_step_by_step_and_channel_by_channel() ->
         stated, found = survey(net), wires(net, random_codes(random, net, samples=4, extreme=seed % 2 == 0))
         for id, values in found.items():
             assert within(values, stated[id].wire), net[id]
-            assert within(values.sum(0, keepdims=True), stated[id].wire.over_time(len(values))), net[id]
+            assert within(values.sum(0, keepdims=True), stated[id].wire.sum_over_time(len(values))), net[id]
 
 
 def test_what_a_neuron_keeps_and_what_it_computes_stay_in_their_ranges() -> None:

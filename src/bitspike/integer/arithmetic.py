@@ -144,11 +144,11 @@ def by_step(x: Whole, layer: Callable[[Whole], Integers]) -> Integers:
     return out.reshape(*x.shape[:2], *out.shape[1:])
 
 
-def over_time(x: Whole, steps: int) -> Integers:
+def sum_over_time(x: Whole, steps: int) -> Integers:
     """Return the sum of a wire [T or 1, N, ...] over all steps, int64 [N, ...].
 
     Example:
-        >>> over_time(np.array([[7]]), steps=4), over_time(np.array([[1], [2]]), steps=2)
+        >>> sum_over_time(np.array([[7]]), steps=4), sum_over_time(np.array([[1], [2]]), steps=2)
         (array([28]), array([3]))
     """
     total: Integers = x.sum(0, dtype=np.int64) if len(x) == steps else x[0].astype(np.int64) * steps

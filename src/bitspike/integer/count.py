@@ -22,7 +22,7 @@ from __future__ import annotations
 import numpy as np
 
 from bitspike.errors import ConstraintError
-from bitspike.integer.arithmetic import Whole, over_time
+from bitspike.integer.arithmetic import Whole, sum_over_time
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import Add, Gained, Input, Integers, Neuron, Readout, per_channel
 from bitspike.integer.schedule import timings
@@ -57,7 +57,7 @@ def count(net: IntegerNetwork, codes: Integers, *, steps: int | None = None) -> 
         inputs = [totals[s] for s in node.sources]
         match node:
             case Input():
-                totals[node.id] = over_time(codes, steps)[None]
+                totals[node.id] = sum_over_time(codes, steps)[None]
             case Neuron():
                 charge = _charge(node, inputs, steps)
                 counted[node.id] = _spikes(node, charge, steps)
@@ -75,7 +75,7 @@ def count(net: IntegerNetwork, codes: Integers, *, steps: int | None = None) -> 
 def _charge(node: Neuron | Readout, inputs: list[Whole], steps: int) -> Integers:
     """Return the sum over all steps of the gained sources and the bias, [N, ...]."""
     dims = len(node.shape)
-    bias = over_time(node.bias[:steps], steps)
+    bias = sum_over_time(node.bias[:steps], steps)
     _refuse_overflow(node, inputs, int(np.abs(bias).max()))
     charge: Integers = node.combined(inputs, 1)[0] + per_channel(bias, dims)[0]
     return charge

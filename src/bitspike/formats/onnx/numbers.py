@@ -14,7 +14,7 @@ import numpy as np
 from bitspike.formats.onnx.products import largest_product
 from bitspike.integer.bounds.widths import Bounds, Range, survey
 from bitspike.integer.network import IntegerNetwork
-from bitspike.integer.nodes import Add, Convolution, Linear, Neuron, Node, Readout, TransposedConvolution
+from bitspike.integer.nodes import Gained, Neuron, Node, Readout, Weighted
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ def ranges(net: IntegerNetwork, *, totals: bool = False) -> Ranges:
     largest = 0
     for id, bounds in survey(net).items():
         node = net[id]
-        wires[id] = (bounds.wire.over_time(net.steps) if totals else bounds.wire).span
+        wires[id] = (bounds.wire.sum_over_time(net.steps) if totals else bounds.wire).span
         work = _total(node, bounds, net.steps) if totals else bounds.size
-        if isinstance(node, Convolution | TransposedConvolution | Linear):
+        if isinstance(node, Weighted):
             work = max(work, largest_product(node, wires[node.sources[0]]))
         if isinstance(node, Neuron):
             # x - x mod 2**k lies up to 2**k below x.
@@ -68,7 +68,7 @@ def magnitude(wire: Range) -> int:
 
 def _total(node: Node, bounds: Bounds, steps: int) -> int:
     """Return the largest magnitude of the sums over all steps that make a node's count."""
-    charge = magnitude(bounds.sums.over_time(steps).span)
+    charge = magnitude(bounds.sums.sum_over_time(steps).span)
     if isinstance(node, Neuron | Readout):
         charge += steps * int(np.abs(node.bias).max())
     if isinstance(node, Neuron):
@@ -78,12 +78,8 @@ def _total(node: Node, bounds: Bounds, steps: int) -> int:
 
 def _parameters(node: Node) -> int:
     """Return the largest magnitude of the parameters of a node, its weights left out."""
-    values = [*node.gains] if isinstance(node, Add | Neuron | Readout) else []
-    if isinstance(node, Neuron | Readout):
-        values.append(node.bias)
-    if isinstance(node, Neuron):
-        values += [node.initial, node.threshold, node.v_reset, node.retract]
-    most = max((int(np.abs(v).max()) for v in values), default=0)
+    fields = [*node.timed_fields(), *node.channel_fields()] if isinstance(node, Gained) else []
+    most = max((int(np.abs(values).max()) for _, values in fields), default=0)
     return max(most, node.leak.numerator, abs(node.floor or 0)) if isinstance(node, Neuron) else most
 
 

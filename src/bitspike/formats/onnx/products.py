@@ -18,7 +18,7 @@ import numpy as np
 from bitspike.errors import ExportError
 from bitspike.formats.onnx.tape import Tape
 from bitspike.integer.bounds.widths import Range
-from bitspike.integer.nodes import Convolution, Integers, Linear, Node, Shape, TransposedConvolution
+from bitspike.integer.nodes import Integers, Node, Shape, TransposedConvolution, Weighted
 
 Digit = tuple[str, int, int]
 """Name of a uint8 tensor, its zero point, and the power of 256 that it is worth."""
@@ -120,7 +120,7 @@ def forward_codes(node: TransposedConvolution) -> Integers:
     return np.ascontiguousarray(mirrored.reshape(groups * per_group, into // groups, *kernel))
 
 
-def largest_product(node: Convolution | TransposedConvolution | Linear, wire: Range) -> int:
+def largest_product(node: Weighted, wire: Range) -> int:
     """Bound every number on the way from digits to the sum of products.
 
     The products of digits overshoot their sum: 2 times where both are one digit, 3 times for codes beyond 8 bits, 3

@@ -52,11 +52,11 @@ class Interval:
         low, high = roomy(self.size * factor, self.low, self.high)
         return Interval(low * factor, high * factor)
 
-    def over_time(self, steps: int) -> Interval:
+    def sum_over_time(self, steps: int) -> Interval:
         """Return the bounds [1, C] of the sum over the first steps, however many of ``steps`` they are.
 
         Example:
-            >>> Interval(np.array([[-1], [0]]), np.array([[2], [5]])).over_time(2).span
+            >>> Interval(np.array([[-1], [0]]), np.array([[2], [5]])).sum_over_time(2).span
             (-1, 7)
         """
         if len(self.low) == 1:

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from bitspike.integer.arithmetic import Integers, Shape, Whole, over_time, per_channel
+from bitspike.integer.arithmetic import Integers, Shape, Whole, per_channel, sum_over_time
 from bitspike.integer.bounds.intervals import Bounds, Interval, Range, added, constant, ends, union
 from bitspike.integer.limits import ByStep, Positive
 from bitspike.integer.nodes.base import Gained, Memory, Node
@@ -55,7 +55,7 @@ class Readout(Gained):
     def run(self, inputs: list[Whole], steps: int) -> Integers:
         """Return ``sum over t of (sum over sources of gain * source[t] + bias[t])``, [N, ...]."""
         bias = per_channel(self.bias[:steps], len(self.shape))
-        return over_time(self.combined(inputs, steps) + bias, steps)
+        return sum_over_time(self.combined(inputs, steps) + bias, steps)
 
     def interval(self, inputs: list[Interval], steps: int) -> Interval:
         """Return 0: what it sends leaves the network, and no node reads it."""
@@ -66,8 +66,8 @@ class Readout(Gained):
         sums = self.gained(inputs)
         low, high = added(sums, self.bias)
         current = union(sums.span, ends(low), ends(high))
-        total = Interval(np.minimum(low, 0), np.maximum(high, 0)).over_time(steps).span
-        charge = sums.over_time(steps).span
-        bias = Interval(np.minimum(self.bias, 0), np.maximum(self.bias, 0)).over_time(steps).span
+        total = Interval(np.minimum(low, 0), np.maximum(high, 0)).sum_over_time(steps).span
+        charge = sums.sum_over_time(steps).span
+        bias = Interval(np.minimum(self.bias, 0), np.maximum(self.bias, 0)).sum_over_time(steps).span
         work = union(current, (charge[0] + bias[0], charge[1] + bias[1]))
         return Bounds(self.interval(inputs, steps), sums, current, union(current, before), total, total, work)

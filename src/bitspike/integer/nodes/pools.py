@@ -118,7 +118,7 @@ class CountMaxPool(Pool):
     def bounds(self, inputs: list[Interval], before: Range, steps: int) -> Bounds:
         """Bound the counters and their differences as well."""
         wire = self.interval(inputs, steps)
-        counts = wire.over_time(steps).span
+        counts = wire.sum_over_time(steps).span
         sums = union(wire.span, before)
         apart = counts[0] - counts[1], counts[1] - counts[0]
         return Bounds(

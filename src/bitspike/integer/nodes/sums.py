@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from bitspike.integer.arithmetic import Integers, Whole, over_time
+from bitspike.integer.arithmetic import Integers, Whole, sum_over_time
 from bitspike.integer.bounds.intervals import Interval
 from bitspike.integer.nodes.base import Gained, Memory, Node
 
@@ -40,11 +40,11 @@ class Burst(Node):
         """Put the sum of the steps that are run into the first of them."""
         (x,) = inputs
         out = np.zeros((steps, *x.shape[1:]), np.int64)
-        out[0] = over_time(x, steps)
+        out[0] = sum_over_time(x, steps)
         return out
 
     def interval(self, inputs: list[Interval], steps: int) -> Interval:
         """Return the bounds of the sum at the first step, and 0 at every other."""
-        total = inputs[0].over_time(steps)
+        total = inputs[0].sum_over_time(steps)
         rest = np.zeros((steps - 1, self.shape[0]), np.int64)
         return Interval(np.concatenate([total.low, rest]), np.concatenate([total.high, rest]))
