@@ -147,11 +147,8 @@ class Settings:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for a manifest."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return values | {"neuron": self.neuron.__name__, "scale": repr(self.scale), "bits": _plain(self.bits)}
-
-
-def _plain(bits: int | Mapping[str, int]) -> Any:
-    return bits if isinstance(bits, int) else dict(bits)
+        bits = self.bits if isinstance(self.bits, int) else dict(self.bits)
+        return values | {"neuron": self.neuron.__name__, "scale": repr(self.scale), "bits": bits}
 
 
 @dataclass(frozen=True, kw_only=True)
