@@ -140,7 +140,7 @@ class MeasuredNeuron:
         real = self.count / self.report.unit.view(-1, *[1] * self.places)
         bias, initial = ((self.added(kind) * real).to(current) for kind in ("bias", "potential"))
         current = current.clone()
-        if self.burst:
+        if self.burst:  # the charge of all steps comes at the first, and so does the bias of all steps
             initial = initial + bias * len(current)
         else:
             current += bias

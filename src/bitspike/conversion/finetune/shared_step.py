@@ -204,6 +204,7 @@ class _Stage:
 
     def _project(self, w: Tensor) -> tuple[Tensor, Tensor]:
         w = w if w.dtype in (torch.float32, torch.float64) else w.float()
+        # One count is worth the unit in every layer; a code of this one is a count of its current, lambda a times it.
         step = self.group.unit().to(w.dtype) / self.member.value(w)
         step = torch.where(step > NEGLIGIBLE, step, EMPTY_STEP)
         if self.bits == 1:

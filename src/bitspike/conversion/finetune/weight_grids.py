@@ -12,7 +12,7 @@ from bitspike.conversion.branches import Branch, branches_of
 from bitspike.conversion.finetune.shared_step import Member, SharedStep, Within, default_scale
 from bitspike.conversion.finetune.sums import SumWithSkips, WholeSkip
 from bitspike.conversion.settings import Settings
-from bitspike.graph.flow import moves, neurons, origins, spikes
+from bitspike.graph.flow import entries, neurons, origins, spikes
 from bitspike.graph.ir import Graph, Op
 from bitspike.graph.plain import is_transposed
 from bitspike.nn.clip_floor_shift import ClipFloorShift
@@ -59,14 +59,11 @@ def sums_of(core: Graph) -> list[Sum]:
 
 def with_bits_by_name(core: Graph, weighted: Sequence[Op], settings: Settings) -> Settings:
     """Return the settings with the bits of every weighted layer by its path, as they are from here on."""
-    ops, sums = {op.id: op for op in core}, sums_of(core)
-    last = {branch.op.id for part in sums if part.leaves for branch in part.branches}
+    entering = entries(core)
+    last = {branch.op.id for part in sums_of(core) if part.leaves for branch in part.branches}
     bits = {"*": settings.bits} if isinstance(settings.bits, int) else {}
     for op in weighted:
-        source = ops[op.inputs[0]]
-        while moves(source):
-            source = ops[source.inputs[0]]
-        bits[op.path] = settings.bits_of(op.path, first=source.kind == "input", last=op.id in last)
+        bits[op.path] = settings.bits_of(op.path, first=op.inputs[0] in entering, last=op.id in last)
     return replace(settings, bits=bits)
 
 
