@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from bitspike.errors import ExportError
+from bitspike.formats.nir.hdf5_guard import AGAIN
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import (
     Convolution,
@@ -25,7 +26,6 @@ from bitspike.integer.nodes import (
 )
 
 FORMAT = "bitspike-nir"
-_AGAIN = "write the file again: bs.write_nir(net, path)"
 VERSION = 1
 
 Facts = dict[str, Any]
@@ -140,7 +140,7 @@ def whole_number(metadata: Mapping[str, Any], key: str, otherwise: int | None = 
         return otherwise
     values = whole_numbers(metadata, key, 0)
     if values.size != 1:
-        raise ExportError(f"{key} holds {values.size} numbers, one is needed", fix=_AGAIN)
+        raise ExportError(f"{key} holds {values.size} numbers, one is needed", fix=AGAIN)
     return int(values[0])
 
 
@@ -156,5 +156,5 @@ def whole_numbers(metadata: Mapping[str, Any], key: str, otherwise: int) -> Inte
         or values.dtype.kind not in "iu"
         or (values.size and int(values.max()) > np.iinfo(np.int64).max)
     ):
-        raise ExportError(f"{key} is {values.dtype} {list(values.shape)}, whole numbers are needed", fix=_AGAIN)
+        raise ExportError(f"{key} is {values.dtype} {list(values.shape)}, whole numbers are needed", fix=AGAIN)
     return values.astype(np.int64)

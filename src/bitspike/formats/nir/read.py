@@ -19,6 +19,7 @@ from bitspike.formats.nir.foreign import (
     in_units,
     integer_threshold,
 )  # fmt: skip
+from bitspike.formats.nir.hdf5_guard import AGAIN
 from bitspike.integer.nodes import (
     Add,
     Coding,
@@ -265,10 +266,7 @@ class GraphReader:
         gain = gain if gain.size == 1 else np.repeat(gain, rows // gain.size)
         divisor = np.where(gain == 0, 1, gain).reshape(-1, *[1] * (whole.ndim - 1))
         if (whole % divisor).any():
-            raise ExportError(
-                f"{self.name}: its weights are no multiples of its gain",
-                fix="write the file again: bs.write_nir(net, path)",
-            )
+            raise ExportError(f"{self.name}: its weights are no multiples of its gain", fix=AGAIN)
         codes = whole // divisor
         self.gains[self.name] = gain[None]
         if bias is not None:
@@ -364,10 +362,10 @@ class GraphReader:
             leak=Dyadic(
                 whole_number(facts, "snn.leak_numerator", 1) or 0, whole_number(facts, "snn.leak_shift", 0) or 0
             ),
-            leak_order=_word(text(facts, "snn.leak_order", "before")),
+            leak_order=cast(Any, text(facts, "snn.leak_order", "before")),
             reset="soft" if subtracts else "hard",
             v_reset=reset * up // down,
-            fire=_word(text(facts, "snn.compare", "gt")),
+            fire=cast(Any, text(facts, "snn.compare", "gt")),
             floor=whole_number(facts, "snn.v_min"),
             width=whole_number(facts, "snn.width"),
         )
@@ -376,11 +374,6 @@ class GraphReader:
         """Return integers of the metadata, [1] or one per row; 0 where there are none."""
         values = whole_numbers(self.facts, key, 0)
         return values if values.size == 1 else np.repeat(values, rows // values.size)
-
-
-def _word(word: str) -> Any:
-    """Return a word as it is: the neuron checks it."""
-    return word
 
 
 def _shape(values: Any) -> Shape:
