@@ -12,18 +12,9 @@ import numpy as np
 
 from bitspike.errors import ExportError
 from bitspike.formats.nir.hdf5_guard import AGAIN
+from bitspike.integer import nodes
 from bitspike.integer.network import IntegerNetwork
-from bitspike.integer.nodes import (
-    Convolution,
-    Input,
-    Integers,
-    Linear,
-    Neuron,
-    Node,
-    Readout,
-    Reals,
-    TransposedConvolution,
-)
+from bitspike.integer.nodes import Integers, Node, Reals
 
 FORMAT = "bitspike-nir"
 VERSION = 1
@@ -34,9 +25,9 @@ Units = Literal["integer", "real"]
 """What weights, biases, thresholds and reset values are counted in."""
 
 
-def real_unit(node: Neuron | Readout) -> Reals:
+def real_unit(node: nodes.Neuron | nodes.Readout) -> Reals:
     """Return the real value of one count of a potential, or of one integer of an output, [1] or [C]."""
-    return node.unit if isinstance(node, Neuron) else node.scale
+    return node.unit if isinstance(node, nodes.Neuron) else node.scale
 
 
 def powers_of_two(values: Reals) -> bool:
@@ -68,7 +59,7 @@ def facts(node: Node) -> Facts:
     return {"snn.op": type(node).__name__, "snn.path": node.path, "snn.call": node.call, "snn.scale": node.scale}
 
 
-def input_facts(node: Input) -> Facts:
+def input_facts(node: nodes.Input) -> Facts:
     """Return the grid and the coding of an input: ``code = round(x / delta)``, clipped to low .. high."""
     return facts(node) | {
         "snn.delta": node.grid.scale,
@@ -80,7 +71,7 @@ def input_facts(node: Input) -> Facts:
     }
 
 
-def neuron_facts(node: Neuron) -> Facts:
+def neuron_facts(node: nodes.Neuron) -> Facts:
     """Return all of a neuron that NIR leaves open: reset, comparison, first potential, rounding, limits."""
     metadata = facts(node) | {
         "snn.shape": np.array(node.shape),
@@ -106,7 +97,7 @@ def form_facts(per_count: tuple[int, int], offset: Integers) -> Facts:
     return metadata | ({"snn.current_offset": offset} if offset.any() else {})
 
 
-def weight_facts(layer: Convolution | TransposedConvolution | Linear, gain: Integers) -> Facts:
+def weight_facts(layer: nodes.Convolution | nodes.TransposedConvolution | nodes.Linear, gain: Integers) -> Facts:
     """Return the grid of a layer's codes; the file's weights are codes times ``gain``, output channel by channel."""
     weight = layer.weight
     levels = {} if weight.levels is None else {"snn.levels": np.array(weight.levels, np.int64)}

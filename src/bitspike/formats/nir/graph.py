@@ -35,25 +35,9 @@ from bitspike.formats.nir.terms import (
     squared,
     whole,
 )
+from bitspike.integer import nodes
 from bitspike.integer.network import IntegerNetwork
-from bitspike.integer.nodes import (
-    Add,
-    Concat,
-    Convolution,
-    Input,
-    Integers,
-    Linear,
-    Neuron,
-    Node,
-    Pad,
-    Readout,
-    Reals,
-    Reshape,
-    Shape,
-    Slice,
-    SumPool,
-    TransposedConvolution,
-)
+from bitspike.integer.nodes import Integers, Node, Reals, Shape
 
 
 @dataclass(frozen=True)
@@ -138,30 +122,30 @@ class _Writer:
     def _wire(self, node: Node, terms: list[list[Term]]) -> list[Term] | None:
         inside = self.net[node.sources[0]].shape if node.sources else ()
         match node:
-            case Input():
+            case nodes.Input():
                 return [self._entry(node.id, Entry("Input", node.shape, node.shape, facts=input_facts(node)))]
-            case Convolution() | TransposedConvolution() | Linear():
+            case nodes.Convolution() | nodes.TransposedConvolution() | nodes.Linear():
                 pieces = self._pieces(terms[0])
-                if not isinstance(node, Convolution) or self._as_matrix(node) or any(p.flat for p in pieces):
+                if not isinstance(node, nodes.Convolution) or self._as_matrix(node) or any(p.flat for p in pieces):
                     pieces = [self._flat(p) for p in pieces]
                 return [Synapse(node, inside, tuple(pieces), np.ones(node.shape[0], np.int64))]
-            case SumPool():
+            case nodes.SumPool():
                 return self._pool(node, self._pieces(terms[0]))
-            case Reshape() | Pad() if node.id in self.pads:
+            case nodes.Reshape() | nodes.Pad() if node.id in self.pads:
                 return self._zeros(node, terms[0])
-            case Reshape():
+            case nodes.Reshape():
                 return self._reshape(node, inside, terms[0])
-            case Add():
+            case nodes.Add():
                 return self._sum(node, terms)
-            case Concat():
+            case nodes.Concat():
                 return self._concat(node, terms)
-            case Slice():
+            case nodes.Slice():
                 cuts = [sliced(p, node.start, node.stop, inside[1:]) for p in self._pieces(terms[0])]
                 return [p for p in cuts if p is not None]
-        assert isinstance(node, Neuron | Readout)
+        assert isinstance(node, nodes.Neuron | nodes.Readout)
         return self._end(node, self._sum(node, terms))
 
-    def _as_matrix(self, node: Convolution) -> bool:
+    def _as_matrix(self, node: nodes.Convolution) -> bool:
         """Tell whether a reader needs a convolution as a matrix: it has one dimension, or nir misreads its kernel."""
         if len(node.shape) == 2:
             return not self.lines
@@ -169,25 +153,25 @@ class _Writer:
 
     # -- linear layers -------------------------------------------------------------------------------------------
 
-    def _sum(self, node: Add | Neuron | Readout, terms: list[list[Term]]) -> list[Term]:
+    def _sum(self, node: nodes.Add | nodes.Neuron | nodes.Readout, terms: list[list[Term]]) -> list[Term]:
         pairs = zip(node.gains, terms, strict=True)
         return [scaled(term, gain[0], node.shape[1:]) for gain, some in pairs for term in some]
 
-    def _concat(self, node: Concat, terms: list[list[Term]]) -> list[Term]:
+    def _concat(self, node: nodes.Concat, terms: list[list[Term]]) -> list[Term]:
         start, pieces = 0, []
         for source, some in zip(node.sources, terms, strict=True):
             pieces += [moved(p, start, node.shape[1:]) for p in self._pieces(some)]
             start += self.net[source].shape[0]
         return list(pieces)
 
-    def _zeros(self, node: Reshape | Pad, terms: list[Term]) -> list[Term]:
+    def _zeros(self, node: nodes.Reshape | nodes.Pad, terms: list[Term]) -> list[Term]:
         """Pad channels: every piece moves up by the channels of zeros before it, and nothing is written."""
-        if not isinstance(node, Pad):  # one of the two reshapes around it, see channel_pads
+        if not isinstance(node, nodes.Pad):  # one of the two reshapes around it, see channel_pads
             return terms
         places = self.net[self.net[node.sources[0]].sources[0]].shape[1:]
         return [moved(p, self.pads[node.id], places) for p in self._pieces(terms)]
 
-    def _pool(self, node: SumPool, pieces: list[Piece]) -> list[Term] | None:
+    def _pool(self, node: nodes.SumPool, pieces: list[Piece]) -> list[Term] | None:
         if any(p.flat for p in pieces):
             self.refuse("it reads a vector that stands for an image")
             return None
@@ -203,7 +187,7 @@ class _Writer:
             pooled.append(Piece(pool.node, pool.shape, p.start, p.stop, p.offset, p.gain))
         return pooled
 
-    def _reshape(self, node: Reshape, inside: Shape, terms: list[Term]) -> list[Term] | None:
+    def _reshape(self, node: nodes.Reshape, inside: Shape, terms: list[Term]) -> list[Term] | None:
         if node.shape == inside:
             return terms
         if len(node.shape) > 1:
@@ -211,7 +195,7 @@ class _Writer:
             return None
         return [self._flat(p, node) for p in self._pieces(terms)]
 
-    def _flat(self, piece: Piece, node: Reshape | None = None) -> Piece:
+    def _flat(self, piece: Piece, node: nodes.Reshape | None = None) -> Piece:
         """Return a piece of an image as a piece of a vector; ``node`` is the network's own flattening, if it is one."""
         if piece.flat:
             return piece
@@ -256,7 +240,7 @@ class _Writer:
 
     # -- neurons and outputs -------------------------------------------------------------------------------------
 
-    def _end(self, node: Neuron | Readout, terms: list[Term]) -> list[Term] | None:
+    def _end(self, node: nodes.Neuron | nodes.Readout, terms: list[Term]) -> list[Term] | None:
         """Write a neuron or an output, and the edges into it."""
         pieces = merged(t for t in terms if isinstance(t, Piece))
         bias: Integers | None = np.broadcast_to(node.bias[0], (node.shape[0],)) if node.bias.any() else None
@@ -276,7 +260,9 @@ class _Writer:
         shape = (math.prod(node.shape),) if flat else node.shape
         return [self._entry(node.id, self._neuron(node, shape), *ends)]
 
-    def _relay(self, node: Neuron | Readout, piece: Piece, bias: Integers | None, unit: Reals | None) -> Piece | None:
+    def _relay(
+        self, node: nodes.Neuron | nodes.Readout, piece: Piece, bias: Integers | None, unit: Reals | None
+    ) -> Piece | None:
         """Write a gain, a shift of channels or a bias that no layer can absorb, as a matrix or a kernel of size one."""
         piece = self._flat(piece) if len(piece.shape) == 2 and not self.lines else piece
         bias = np.zeros(node.shape[0], np.int64) if bias is None else bias
@@ -300,8 +286,8 @@ class _Writer:
         entry = self.layers.convolution(weight, piece.shape, node.shape, one, none, one, bias, unit)
         return self._entry(name, entry, piece)
 
-    def _neuron(self, node: Neuron | Readout, shape: Shape) -> Entry:
-        if isinstance(node, Readout):
+    def _neuron(self, node: nodes.Neuron | nodes.Readout, shape: Shape) -> Entry:
+        if isinstance(node, nodes.Readout):
             return Entry("Output", shape, shape, facts=facts(node))
         unit = real_unit(node) if self.units == "real" else None
 
@@ -329,4 +315,4 @@ class _Writer:
 
     def _stands(self, name: str) -> bool:
         """Tell whether a name belongs to a layer that is written where it is read."""
-        return isinstance(self.net[name], Convolution | TransposedConvolution | Linear)
+        return isinstance(self.net[name], nodes.Convolution | nodes.TransposedConvolution | nodes.Linear)

@@ -20,25 +20,8 @@ from bitspike.formats.nir.foreign import (
     integer_threshold,
 )  # fmt: skip
 from bitspike.formats.nir.hdf5_guard import AGAIN
-from bitspike.integer.nodes import (
-    Add,
-    Coding,
-    Convolution,
-    Dyadic,
-    Grid,
-    Input,
-    Integers,
-    Linear,
-    Neuron,
-    Node,
-    Readout,
-    Reals,
-    Reshape,
-    Shape,
-    SumPool,
-    Weight,
-    window_shape,
-)
+from bitspike.integer import nodes
+from bitspike.integer.nodes import Coding, Integers, Node, Reals, Shape, window_shape
 
 _LARGEST = 2.0**53
 """Beyond it a float64 no longer tells one integer from the next."""
@@ -166,20 +149,22 @@ class GraphReader:
         self.ids[total] = self._id(total)
         one = np.ones((1, 1), np.int64)
         ids = tuple(self.ids[s] for s in sources)
-        self.nodes.append(Add(id=self.ids[total], path=total, sources=ids, shape=shape, gains=(one,) * len(sources)))
+        self.nodes.append(
+            nodes.Add(id=self.ids[total], path=total, sources=ids, shape=shape, gains=(one,) * len(sources))
+        )
         self.shapes[total], self.bits[total] = shape, self.bits[sources[0]]
         self.gains[total], self.biases[total] = one, 0 * one
         return total
 
-    def _input(self, node: Any) -> Input:
+    def _input(self, node: Any) -> nodes.Input:
         facts = self.facts
-        grid = Grid(
+        grid = nodes.Grid(
             float(facts.get("snn.delta", 1.0)),
             whole_number(facts, "snn.low", 0) or 0,
             whole_number(facts, "snn.high", 1) or 0,
         )
         shape = _shape(node.input_type["input"])
-        return Input(
+        return nodes.Input(
             **self._head(shape[0]),
             shape=shape,
             grid=grid,
@@ -188,7 +173,7 @@ class GraphReader:
             divisor=float(facts.get("snn.divisor", 1.0)),
         )
 
-    def _flatten(self, node: Any, source: str) -> Reshape:
+    def _flatten(self, node: Any, source: str) -> nodes.Reshape:
         shape = self.shapes[source]
         if (int(node.start_dim), int(node.end_dim)) not in ((0, -1), (0, len(shape) - 1)):
             raise ExportError(
@@ -198,13 +183,13 @@ class GraphReader:
         places = math.prod(shape[1:])
         for kept in (self.gains, self.biases):
             kept[self.name] = kept[source] if kept[source].shape[1] == 1 else np.repeat(kept[source], places, axis=1)
-        return Reshape(**self._head(1), sources=(self.ids[source],), shape=(math.prod(shape),))
+        return nodes.Reshape(**self._head(1), sources=(self.ids[source],), shape=(math.prod(shape),))
 
-    def _pool(self, node: Any, source: str) -> SumPool:
+    def _pool(self, node: Any, source: str) -> nodes.SumPool:
         shape = self.shapes[source]
         kernel, stride, padding = (_pair(v, 2) for v in (node.kernel_size, node.stride, node.padding))
         outside = (shape[0], *window_shape(shape[1:], kernel, stride, padding, (1, 1)))
-        return SumPool(
+        return nodes.SumPool(
             **self._head(shape[0]),
             sources=(self.ids[source],),
             shape=outside,
@@ -213,12 +198,12 @@ class GraphReader:
             padding=padding,
         )
 
-    def _linear(self, node: Any, source: str) -> Linear:
+    def _linear(self, node: Any, source: str) -> nodes.Linear:
         weight = self._weight(node.weight, getattr(node, "bias", None), source)
         rows = len(weight.codes)
-        return Linear(**self._head(rows), sources=(self.ids[source],), shape=(rows,), weight=weight)
+        return nodes.Linear(**self._head(rows), sources=(self.ids[source],), shape=(rows,), weight=weight)
 
-    def _convolution(self, node: Any, source: str) -> Convolution:
+    def _convolution(self, node: Any, source: str) -> nodes.Convolution:
         groups = whole_number(self.facts, "snn.groups", 1) or 1
         stored = np.asarray(node.weight)
         if groups > 1:
@@ -233,12 +218,12 @@ class GraphReader:
         padding = _pair(0 if isinstance(node.padding, str) and node.padding == "valid" else node.padding, len(kernel))
         stride, dilation = _pair(node.stride, len(kernel)), _pair(node.dilation, len(kernel))
         outside = (len(weight.codes), *window_shape(inside, kernel, stride, padding, dilation))
-        return Convolution(
+        return nodes.Convolution(
             **self._head(len(weight.codes)), sources=(self.ids[source],), shape=outside, weight=weight, stride=stride,
             padding=padding, dilation=dilation, groups=max(groups, int(node.groups)),
         )  # fmt: skip
 
-    def _foreign_weight(self, stored: Any, bias: Any, before: int) -> Weight:
+    def _foreign_weight(self, stored: Any, bias: Any, before: int) -> nodes.Weight:
         """Return weights on a grid of a power of two; the sums count in the finest unit of them and the bias."""
         bits = fraction_bits(stored, "weights")
         fine = max(before + bits, 0 if bias is None else fraction_bits(bias, "biases"))
@@ -254,9 +239,9 @@ class GraphReader:
         if bias is not None:
             self.biases[self.name] = in_units(bias, fine)[None]
         low, high = (int(codes.min()), int(codes.max())) if codes.size else (0, 0)
-        return Weight(codes=codes, step=np.array([2.0**-bits]), bits=most.bit_length() + 1, low=low, high=high)
+        return nodes.Weight(codes=codes, step=np.array([2.0**-bits]), bits=most.bit_length() + 1, low=low, high=high)
 
-    def _weight(self, stored: Any, bias: Any, source: str) -> Weight:
+    def _weight(self, stored: Any, bias: Any, source: str) -> nodes.Weight:
         """Return the codes: the stored weights without the gain, which waits for the neuron, as the bias does."""
         if self.conventions is not None:
             return self._foreign_weight(stored, bias, self.bits[source])
@@ -273,7 +258,7 @@ class GraphReader:
             self.biases[self.name] = self._whole(bias, "biases")[None]
         low, high = (int(codes.min()), int(codes.max())) if codes.size else (0, 0)
         levels = tuple(int(v) for v in np.atleast_1d(np.asarray(facts.get("snn.levels", []))))
-        return Weight(
+        return nodes.Weight(
             codes=codes,
             step=self._reals("snn.delta", rows),
             bits=whole_number(facts, "snn.bits") or max(high, -low).bit_length() + 1,
@@ -297,14 +282,14 @@ class GraphReader:
             "bias": bias,
         }
 
-    def _output(self, sources: list[str]) -> Readout:
+    def _output(self, sources: list[str]) -> nodes.Readout:
         shape = self.shapes[sources[0]] if sources else ()
         rows = shape[0] if shape else 1
         fine = max((self.bits[s] for s in sources), default=0)
         head = self._head(rows) | ({} if self.conventions is None else {"scale": np.array([2.0**-fine])})
-        return Readout(**head, shape=shape, **self._ends(sources, rows, fine))
+        return nodes.Readout(**head, shape=shape, **self._ends(sources, rows, fine))
 
-    def _foreign(self, node: Any, sources: list[str], run: Conventions) -> Neuron:
+    def _foreign(self, node: Any, sources: list[str], run: Conventions) -> nodes.Neuron:
         """Return a neuron of another writer, in a unit so fine that all its numbers are whole."""
         if type(node).__name__ == "CubaLIF":
             raise ExportError("no integer form has a CubaLIF", fix="neurons of the kinds IF and LIF")
@@ -320,7 +305,7 @@ class GraphReader:
             self.notes.append(f"{self.name}: its leak rounds down, in units of 2**-{fine}")
         ends = self._ends(sources, shape[0], fine - law.bits)
         ends |= {"gains": tuple(g * law.gain for g in ends["gains"]), "bias": ends["bias"] * law.gain}
-        return Neuron(
+        return nodes.Neuron(
             **self._head(shape[0]),
             shape=shape,
             **ends,
@@ -341,7 +326,7 @@ class GraphReader:
         floats = np.zeros(1) if values is None else np.asarray(values, np.float64)
         return np.broadcast_to(floats if floats.size > 1 else floats.reshape(()), shape)
 
-    def _neuron(self, node: Any, sources: list[str]) -> Neuron:
+    def _neuron(self, node: Any, sources: list[str]) -> nodes.Neuron:
         if self.conventions is not None:
             return self._foreign(node, sources, self.conventions)
         shape, facts = _shape(node.v_threshold.shape), self.facts
@@ -351,7 +336,7 @@ class GraphReader:
         ends = self._ends(sources, rows)
         up, down = (whole_number(facts, f"snn.current_{end}", 1) or 1 for end in ("numerator", "denominator"))
         ends["bias"] = ends["bias"] + self._counts("snn.current_offset", rows)
-        return Neuron(
+        return nodes.Neuron(
             **self._head(rows),
             shape=shape,
             **ends,
@@ -359,7 +344,7 @@ class GraphReader:
             initial=self._counts("snn.v0", rows) * up // down,
             unit=self._reals("snn.unit", rows) * down / up,
             fraction_bits=whole_number(facts, "snn.k", 0) or 0,
-            leak=Dyadic(
+            leak=nodes.Dyadic(
                 whole_number(facts, "snn.leak_numerator", 1) or 0, whole_number(facts, "snn.leak_shift", 0) or 0
             ),
             leak_order=cast(Any, text(facts, "snn.leak_order", "before")),
