@@ -10,6 +10,7 @@ import inspect
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any
 
 from torch import Tensor, fx, nn
@@ -17,7 +18,7 @@ from torch.utils._pytree import tree_leaves
 
 from bitspike.graph.capture.handlers.layers import layer_handler_of
 from bitspike.graph.capture.handlers.table import handler_of
-from bitspike.graph.capture.observe import Seen, fetch, name_of, observe
+from bitspike.graph.capture.observe import Seen, name_of, observe
 from bitspike.graph.capture.site import NotUnderstood, Ref, Scalar, Site, Split, Trace
 from bitspike.graph.ir import Graph, Op
 
@@ -44,7 +45,7 @@ class _Builder:
         self.calls: Counter[str] = Counter()
         self.ids: set[str] = set()
         self.paths = {path for path, _ in trace.root.named_modules()}
-        self.names = {id(value): name for name, value in _tensors(trace.root)}
+        self.names = {id(value): name for name, value in (*trace.root.named_buffers(), *trace.root.named_parameters())}
 
     def build(self) -> Graph:
         inputs = 0
@@ -202,7 +203,9 @@ class _Builder:
             return copies[source]
 
         graph.output(replay(node))
-        _placeholders_first(graph)
+        first = next(n for n in graph.nodes if n.op != "placeholder")
+        for placeholder in inputs.values():
+            first.prepend(placeholder)
         return fx.GraphModule(_modules_of(self.trace.root, graph), graph, _class_name(node)), list(inputs)
 
     def _output(self, node: fx.Node) -> None:
@@ -265,19 +268,9 @@ def _part(site: Site, whole: Split | tuple[Any, ...], index: Any) -> Any:
     return site.emit("slice", whole.source, shape=shape, name="slice", start=start, stop=stop)
 
 
-def _placeholders_first(graph: fx.Graph) -> None:
-    first = next(n for n in graph.nodes if n.op != "placeholder")
-    for node in [n for n in graph.nodes if n.op == "placeholder"]:
-        first.prepend(node)
-
-
 def _modules_of(root: nn.Module, graph: fx.Graph) -> dict[str, Any]:
     """Return the modules and tensors that a piece of a trace refers to."""
-    return {str(n.target): fetch(root, str(n.target)) for n in graph.nodes if n.op in ("call_module", "get_attr")}
-
-
-def _tensors(root: nn.Module) -> list[tuple[str, Tensor]]:
-    return [*root.named_buffers(), *root.named_parameters()]
+    return {str(n.target): attrgetter(str(n.target))(root) for n in graph.nodes if n.op in ("call_module", "get_attr")}
 
 
 def _read(ops: list[Op]) -> tuple[Op, ...]:

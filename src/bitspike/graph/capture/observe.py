@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Literal
 
 import torch
@@ -55,14 +56,6 @@ def name_of(node: fx.Node) -> str:
         packet = getattr(target, "overloadpacket", target)
         target = str(getattr(packet, "__name__", type(target).__name__))
     return target.strip("_") if node.op != "call_module" else target
-
-
-def fetch(root: nn.Module, path: str) -> Any:
-    """Return the attribute of a module at a dotted path."""
-    value: Any = root
-    for name in path.split("."):
-        value = getattr(value, name)
-    return value
 
 
 def observe(graph: fx.Graph, root: nn.Module, example: Sequence[Tensor]) -> dict[fx.Node, Seen]:
@@ -139,7 +132,7 @@ class _Observer:
         args = fx.node.map_arg(node.args, values.__getitem__)
         kwargs = fx.node.map_arg(node.kwargs, values.__getitem__)
         if node.op == "get_attr":
-            return fetch(self.root, str(node.target))
+            return attrgetter(str(node.target))(self.root)
         if node.op == "call_method":
             return getattr(args[0], str(node.target))(*args[1:], **kwargs)
         if node.op == "call_module":

@@ -137,13 +137,14 @@ class Report:
         return "\n".join(self._lines())
 
     def _lines(self) -> Iterator[str]:
+        of = f"{self.layers} layer{'s' * (self.layers != 1)}"
         if self.passed:
-            yield f"chip {self.chip!r}: {_of(self.layers)} fit{'s' * (self.layers == 1)}"
+            yield f"chip {self.chip!r}: {of} fit{'s' * (self.layers == 1)}"
         elif not self.failed:
             yield f"chip {self.chip!r}: the network does not fit"
         else:
             verb = "does" if self.failed == 1 else "do"
-            yield f"chip {self.chip!r}: {self.failed} of {_of(self.layers)} {verb} not fit"
+            yield f"chip {self.chip!r}: {self.failed} of {of} {verb} not fit"
         for severity, title in (("error", ""), ("warning", "warning, "), ("note", "note, ")):
             chosen = [v for v in self.violations if v.severity == severity]
             for rule in dict.fromkeys(v.rule for v in chosen):
@@ -154,10 +155,6 @@ class Report:
                     yield f"    {v.code} {v.where:<{width}}  {v.found}"
                     if v.fixes:
                         yield f"    {'':<{len(v.code) + width + 1}}  fix: {', or '.join(v.fixes)}"
-
-
-def _of(layers: int) -> str:
-    return f"{layers} layer{'s' * (layers != 1)}"
 
 
 def _plain(violation: Violation) -> dict[str, Any]:
