@@ -15,26 +15,12 @@ from bitspike.formats.c.source import source
 from bitspike.formats.c.types import bounds_of, type_bits
 from bitspike.formats.c.weights import Packed, pack
 from bitspike.formats.refuse import refuse
+from bitspike.integer import nodes
 from bitspike.integer.bounds.widths import Bounds
 from bitspike.integer.network import IntegerNetwork
-from bitspike.integer.nodes import (
-    Add,
-    Burst,
-    Convolution,
-    Input,
-    Integers,
-    Linear,
-    MaxPool,
-    Neuron,
-    Node,
-    Readout,
-    Reshape,
-    Slice,
-    TransposedConvolution,
-    Weighted,
-)
+from bitspike.integer.nodes import Integers, Node, Weighted
 
-KNOWN = (*LAYERS, Add, Burst, Input, Neuron, Readout, Reshape, Slice)
+KNOWN = (*LAYERS, nodes.Add, nodes.Burst, nodes.Input, nodes.Neuron, nodes.Readout, nodes.Reshape, nodes.Slice)
 """What a program can hold; a reshape or slice is only another view of its source's memory."""
 
 
@@ -91,27 +77,27 @@ def _write(draft: Draft, action: Action) -> list[str]:
     if action.kind == "run":
         lines = _run(draft, node)
         return ["if (t == 0)", *[f"    {line}" for line in lines]] if node.id in draft.layout.constant else lines
-    assert isinstance(node, Burst)
+    assert isinstance(node, nodes.Burst)
     return burst(draft, action, node)
 
 
 def _run(draft: Draft, node: Node) -> list[str]:
     match node:
-        case Neuron():
+        case nodes.Neuron():
             return neuron(draft, node)
-        case Readout():
+        case nodes.Readout():
             return readout(draft, node)
-        case Add():
+        case nodes.Add():
             return add(draft, node)
     return layer(draft, node)
 
 
 def _order(node: Weighted) -> Integers:
     """Return a node's codes in the order in which they are stored: what one input meets lies together."""
-    return node.weight.codes.T if isinstance(node, Linear) else node.weight.codes
+    return node.weight.codes.T if isinstance(node, nodes.Linear) else node.weight.codes
 
 
-def _input_type(node: Input) -> str:
+def _input_type(node: nodes.Input) -> str:
     """Return the smallest type of C that holds a code; without a sign where none is below 0."""
     if node.grid.low >= 0:
         for bits in (8, 16):
@@ -128,24 +114,24 @@ def _problems(net: IntegerNetwork, bounds: dict[str, Bounds], packed: dict[str, 
             refused.append((node, f"a {type(node).__name__} is not known"))
         if math.prod(node.shape) * net.steps >= 2**31:
             refused.append((node, "more than 2**31 integers over all steps"))
-        if isinstance(node, Convolution | TransposedConvolution):
+        if isinstance(node, nodes.Convolution | nodes.TransposedConvolution):
             if not 1 <= len(node.stride) <= 3:
                 refused.append((node, f"{len(node.stride)} axes; 1 to 3 are possible"))
             if min(node.padding, default=0) < 0:
                 refused.append((node, f"padding {node.padding}; at least 0 is possible"))
             if type_bits(bounds[node.sources[0]].wire.span) > 32:
                 refused.append((node, "it reads integers of more than 32 bits"))
-        if isinstance(node, Linear | Convolution | TransposedConvolution):
+        if isinstance(node, nodes.Linear | nodes.Convolution | nodes.TransposedConvolution):
             if node.id not in packed:
                 refused.append((node, "weight codes of more than 32 bits"))
             elif node.weight.codes.size * packed[node.id].bits >= 2**32:
                 refused.append((node, "more than 2**32 bits of weight codes"))
-        if isinstance(node, MaxPool) and not _windows_see(node, net[node.sources[0]]):
+        if isinstance(node, nodes.MaxPool) and not _windows_see(node, net[node.sources[0]]):
             refused.append((node, "a window that sees only padding has no largest value"))
     return refused
 
 
-def _windows_see(node: MaxPool, source: Node) -> bool:
+def _windows_see(node: nodes.MaxPool, source: Node) -> bool:
     """Tell whether every window holds at least one integer of the source."""
     axes = zip(source.shape[1:], node.shape[1:], node.kernel, node.stride, node.padding, strict=True)
     return all(o * s - p + k > 0 and o * s - p < n for n, out, k, s, p in axes for o in range(out))

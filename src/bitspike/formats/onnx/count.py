@@ -20,16 +20,9 @@ from bitspike.formats.onnx.memory import FORMS
 from bitspike.formats.onnx.neuron import combine
 from bitspike.formats.onnx.numbers import Ranges
 from bitspike.formats.onnx.tape import Numbers, Tape, parameter_table
+from bitspike.integer import nodes
 from bitspike.integer.network import IntegerNetwork
-from bitspike.integer.nodes import (
-    Add,
-    Input,
-    Integers,
-    Neuron,
-    Node,
-    Readout,
-    Shape,
-)
+from bitspike.integer.nodes import Integers, Node, Shape
 
 
 def problems(net: IntegerNetwork) -> list[tuple[Node, str]]:
@@ -54,16 +47,16 @@ def count_graph(net: IntegerNetwork, numbers: Numbers, spans: Ranges) -> OnnxGra
         shapes[node.id] = node.shape
         inputs = [wires[s] for s in node.sources]
         match node:
-            case Input():
+            case nodes.Input():
                 codes = graph.take(node.id, node.shape)
                 wires[node.id] = tape.times(codes, net.steps) if node.constant else codes
-            case Add():
+            case nodes.Add():
                 wires[node.id] = combine(tape, node, inputs, parameter)
-            case Neuron():
+            case nodes.Neuron():
                 z = _charged(net, tape, node, combine(tape, node, inputs, parameter))
                 wires[node.id] = _fired(net, tape, node, z)
                 graph.give(f"{node.id}.counts", wires[node.id], node.shape)
-            case Readout():
+            case nodes.Readout():
                 z = _charged(net, tape, node, combine(tape, node, inputs, parameter))
                 graph.give(f"{node.id}.sum", z, node.shape)
             case _ if form := FORMS.get(type(node)):
@@ -73,15 +66,15 @@ def count_graph(net: IntegerNetwork, numbers: Numbers, spans: Ranges) -> OnnxGra
     return graph
 
 
-def _charged(net: IntegerNetwork, tape: Tape, node: Neuron | Readout, x: str) -> str:
+def _charged(net: IntegerNetwork, tape: Tape, node: nodes.Neuron | nodes.Readout, x: str) -> str:
     """Add the bias of all steps, and a neuron's potential before the first."""
     total = np.broadcast_to(node.bias, (net.steps, node.bias.shape[1])).sum(0)
-    if isinstance(node, Neuron):
+    if isinstance(node, nodes.Neuron):
         total = total + node.initial - (node.fire == "gt")
     return tape.add("Add", x, tape.constant(parameter_table(total[None], len(node.shape))[0])) if total.any() else x
 
 
-def _fired(net: IntegerNetwork, tape: Tape, node: Neuron, z: str) -> str:
+def _fired(net: IntegerNetwork, tape: Tape, node: nodes.Neuron, z: str) -> str:
     """Divide what is above 0, where rounding towards 0 is rounding down."""
     theta = tape.constant(parameter_table(node.threshold, len(node.shape))[0])
     charged = tape.add("Max", z, tape.constant(0))

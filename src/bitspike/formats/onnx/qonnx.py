@@ -25,24 +25,10 @@ from bitspike.formats.onnx.memory import FORMS
 from bitspike.formats.onnx.neuron import combine
 from bitspike.formats.onnx.numbers import Ranges, magnitude, ranges
 from bitspike.formats.onnx.tape import CARRIED, Op, Tape, parameter_table
+from bitspike.integer import nodes
 from bitspike.integer.bounds.widths import bits_of
 from bitspike.integer.network import IntegerNetwork
-from bitspike.integer.nodes import (
-    Add,
-    Convolution,
-    Input,
-    Integers,
-    Linear,
-    Neuron,
-    Node,
-    Pool,
-    Readout,
-    Reals,
-    Shape,
-    SumPool,
-    TransposedConvolution,
-    Weight,
-)
+from bitspike.integer.nodes import Integers, Node, Reals, Shape
 
 DOMAIN = "qonnx.custom_op.general"
 """Where the operators of the dialect live."""
@@ -91,13 +77,13 @@ def problems(net: IntegerNetwork) -> list[tuple[Node, str]]:
         return refused
     wires = ranges(net, totals=True).wires
     for node in net.nodes:
-        if isinstance(node, Pool) and not node.linear and (np.array(node.padding) >= node.kernel).any():
+        if isinstance(node, nodes.Pool) and not node.linear and (np.array(node.padding) >= node.kernel).any():
             refused.append((node, "a window sees nothing but padding"))
-        if isinstance(node, TransposedConvolution) and (np.array(node.output_padding) >= node.stride).any():
+        if isinstance(node, nodes.TransposedConvolution) and (np.array(node.output_padding) >= node.stride).any():
             refused.append((node, "its output padding is no smaller than its stride"))
         reach = _reach(node, wires, net.steps)
         sums = f"its sums over all steps reach {reach}"
-        if not isinstance(node, Neuron | Readout) and reach > CARRIED:
+        if not isinstance(node, nodes.Neuron | nodes.Readout) and reach > CARRIED:
             refused.append((node, f"{sums}, and float32 holds every integer up to 2**24"))
         if reach > 1 << 52:
             refused.append((node, f"{sums}, more than floats of 64 bits hold"))
@@ -108,19 +94,19 @@ def _reach(node: Node, wires: dict[str, tuple[int, int]], steps: int) -> int:
     """Return the largest magnitude of any partial sum that makes a node's total, in any order."""
     inside = [magnitude(wires[s]) for s in node.sources]
     match node:
-        case Convolution() | Linear():
+        case nodes.Convolution() | nodes.Linear():
             return _mass(node.weight.codes) * inside[0]
-        case TransposedConvolution():
+        case nodes.TransposedConvolution():
             into = len(node.weight.codes)
             grouped = node.weight.codes.reshape(node.groups, into // node.groups, *node.weight.codes.shape[1:])
             return max(_mass(np.swapaxes(group, 0, 1)) for group in grouped) * inside[0]
-        case SumPool():
+        case nodes.SumPool():
             return int(np.prod(node.kernel)) * inside[0]
-        case Add() | Neuron() | Readout():
+        case nodes.Add() | nodes.Neuron() | nodes.Readout():
             total = sum(int(np.abs(gain).max()) * size for gain, size in zip(node.gains, inside, strict=True))
-            if isinstance(node, Neuron | Readout):
+            if isinstance(node, nodes.Neuron | nodes.Readout):
                 total += int(np.abs(_bias(node, steps)).max())
-            if isinstance(node, Neuron):
+            if isinstance(node, nodes.Neuron):
                 total += int(np.abs(node.initial).max()) + int(node.threshold.max()) + 1
             return total
     return magnitude(wires[node.id])
@@ -131,7 +117,7 @@ def _mass(codes: Integers) -> int:
     return int(np.abs(codes).reshape(len(codes), -1).sum(1).max(initial=0))
 
 
-def _bias(node: Neuron | Readout, steps: int) -> Integers:
+def _bias(node: nodes.Neuron | nodes.Readout, steps: int) -> Integers:
     """Return the bias of all steps, [1 or C]."""
     total: Integers = np.broadcast_to(node.bias, (steps, node.bias.shape[1])).sum(0)
     return total
@@ -157,28 +143,28 @@ def quant_graph(net: IntegerNetwork, spans: Ranges, *, counts: bool = True) -> O
         shapes[node.id] = node.shape
         inputs = [wires[s] for s in node.sources]
         match node:
-            case Input():
+            case nodes.Input():
                 steps = 1 if node.constant else net.steps
                 low, high = steps * node.grid.low, steps * node.grid.high
                 codes = _quantized(tape, graph.take(node.id, node.shape), f"/{node.id}/codes", low, high)
                 wires[node.id] = tape.times(codes, net.steps // steps)
-            case Convolution() | TransposedConvolution() | Linear():
+            case nodes.Convolution() | nodes.TransposedConvolution() | nodes.Linear():
                 wires[node.id] = _weighted(tape, node, inputs[0])
-            case SumPool():
+            case nodes.SumPool():
                 ones = tape.constant(np.ones((node.shape[0], 1, *node.kernel)))
                 kernel = _quantized(tape, ones, f"/{node.id}/weight", 0, 1)
                 # qonnx does not know that a missing dilation is 1.
                 window = {**_window(node), "dilations": (1,) * len(node.kernel)}
                 wires[node.id] = tape.add("Conv", inputs[0], kernel, **window, group=node.shape[0])
-            case Pool():
+            case nodes.Pool():
                 wires[node.id] = _largest(tape, node, inputs[0], shapes[node.sources[0]], spans.of(node)[0])
-            case Add():
+            case nodes.Add():
                 wires[node.id] = combine(tape, node, inputs, _parameter(tape))
-            case Neuron():
+            case nodes.Neuron():
                 wires[node.id] = _count(tape, node, inputs, net.steps, _reach(node, spans.wires, net.steps))
                 if counts:
                     graph.outputs.append((wires[node.id], ("N", *node.shape)))
-            case Readout():
+            case nodes.Readout():
                 _readout(graph, node, inputs, net.steps, _reach(node, spans.wires, net.steps))
             case _ if form := FORMS.get(type(node)):
                 wires[node.id] = form.count(tape, node, inputs[0], shapes[node.sources[0]])
@@ -206,7 +192,7 @@ def _quantized(tape: Tape, x: str, name: str, low: int, high: int) -> str:
     return name
 
 
-def _weights(tape: Tape, node: Node, weight: Weight, layout: Integers) -> str:
+def _weights(tape: Tape, node: Node, weight: nodes.Weight, layout: Integers) -> str:
     codes = tape.constant(layout)
     if weight.levels != (-1, 1):
         return _quantized(tape, codes, f"/{node.id}/weight", weight.low, weight.high)
@@ -214,25 +200,25 @@ def _weights(tape: Tape, node: Node, weight: Weight, layout: Integers) -> str:
     return f"/{node.id}/weight"
 
 
-def _weighted(tape: Tape, node: Convolution | TransposedConvolution | Linear, x: str) -> str:
+def _weighted(tape: Tape, node: nodes.Convolution | nodes.TransposedConvolution | nodes.Linear, x: str) -> str:
     codes = node.weight.codes
-    if isinstance(node, Linear):
+    if isinstance(node, nodes.Linear):
         return tape.add("MatMul", x, _weights(tape, node, node.weight, codes.T))
     weight = _weights(tape, node, node.weight, codes)
     window: dict[str, Any] = {
         "kernel_shape": codes.shape[2:], "strides": node.stride, "pads": (*node.padding, *node.padding),
         "dilations": node.dilation, "group": node.groups,
     }  # fmt: skip
-    if isinstance(node, Convolution):
+    if isinstance(node, nodes.Convolution):
         return tape.add("Conv", x, weight, **window)
     return tape.add("ConvTranspose", x, weight, **window, output_padding=node.output_padding)
 
 
-def _window(node: Pool) -> dict[str, Any]:
+def _window(node: nodes.Pool) -> dict[str, Any]:
     return {"kernel_shape": node.kernel, "strides": node.stride, "pads": (*node.padding, *node.padding)}
 
 
-def _largest(tape: Tape, node: Pool, x: str, shape: Shape, low: int) -> str:
+def _largest(tape: Tape, node: nodes.Pool, x: str, shape: Shape, low: int) -> str:
     """Write a maximum pool. Padding counts 0, which is larger than negative counts; ONNX's own pool ignores padding."""
     if (form := FORMS.get(type(node))) and any(node.padding) and low < 0:
         return form.count(tape, node, x, shape)
@@ -247,7 +233,7 @@ def _doubled(tape: Tape, inputs: list[str]) -> list[str]:
     return [tape.add("Cast", x, to=np.dtype(np.float64)) for x in inputs]
 
 
-def _count(tape: Tape, node: Neuron, inputs: list[str], steps: int, reach: int) -> str:
+def _count(tape: Tape, node: nodes.Neuron, inputs: list[str], steps: int, reach: int) -> str:
     # Halves need one bit more.
     wide = reach > CARRIED // 2
     dtype = np.float64 if wide else np.float32
@@ -269,7 +255,7 @@ def _count(tape: Tape, node: Neuron, inputs: list[str], steps: int, reach: int) 
     return _quantized(tape, tape.add("Relu", x), f"{node.id}.counts", 0, steps)
 
 
-def _readout(graph: OnnxGraph, node: Readout, inputs: list[str], steps: int, reach: int) -> None:
+def _readout(graph: OnnxGraph, node: nodes.Readout, inputs: list[str], steps: int, reach: int) -> None:
     tape, wide, dims = graph.tape, reach > CARRIED, len(node.shape)
     parameter = _parameter(tape, np.float64 if wide else np.float32)
     total = combine(tape, node, _doubled(tape, inputs) if wide else inputs, parameter)

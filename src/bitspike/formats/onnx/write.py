@@ -26,17 +26,9 @@ from bitspike.formats.onnx.memory import FORMS
 from bitspike.formats.onnx.numbers import numbers_of, ranges
 from bitspike.formats.onnx.tape import model_of
 from bitspike.formats.refuse import optional, refuse, write_whole
+from bitspike.integer import nodes
 from bitspike.integer.network import IntegerNetwork
-from bitspike.integer.nodes import (
-    Add,
-    Convolution,
-    Input,
-    Linear,
-    Neuron,
-    Node,
-    Readout,
-    TransposedConvolution,
-)
+from bitspike.integer.nodes import Node
 
 Mode = Literal["step", "count", "sequence", "qonnx", "qonnx-readouts"]
 """What one call of the file computes: a time step, all spike counts at once, the whole run; counts in QONNX, all or
@@ -55,12 +47,12 @@ PROBLEMS: Mapping[str, Callable[[IntegerNetwork], list[tuple[Node, str]]]] = {
 
 _GRAPHS = {"step": onnx_step.step_graph, "count": onnx_count.count_graph, "sequence": onnx_sequence.sequence_graph}
 HELD: Mapping[type[Node], str] = {
-    Input: "input; grid and coding in the metadata",
+    nodes.Input: "input; grid and coding in the metadata",
     **onnx_layers.HELD,
     **{kind: form.words for kind, form in FORMS.items()},
-    Add: "Mul and Add",
-    Neuron: "its equations, line by line; the potential as a state",
-    Readout: "Add; the sum as a state",
+    nodes.Add: "Mul and Add",
+    nodes.Neuron: "its equations, line by line; the potential as a state",
+    nodes.Readout: "Add; the sum as a state",
 }
 """How ONNX holds each kind of node."""
 
@@ -153,18 +145,18 @@ def _facts(net: IntegerNetwork) -> dict[str, str]:
     for node in net.nodes:
         head: dict[str, Any] = {"id": node.id, "path": node.path, "scale": node.scale.tolist()}
         match node:
-            case Input():
+            case nodes.Input():
                 grid = {"low": node.grid.low, "high": node.grid.high, "step": node.grid.scale}
                 coding = {"coding": node.coding, "constant": node.constant, "divisor": node.divisor}
                 entries["inputs"].append(head | grid | coding)
-            case Readout():
+            case nodes.Readout():
                 entries["outputs"].append(head)
-            case Neuron():
+            case nodes.Neuron():
                 words = {"reset": "subtract" if node.reset == "soft" else "to value", "fire": node.fire}
                 leak = {"leak": [node.leak.numerator, node.leak.shift], "leak_order": node.leak_order}
                 limits = {"signed": node.signed, "floor": node.floor, "width": node.width}
                 entries["neurons"].append(head | words | leak | limits | {"unit": node.unit.tolist()})
-            case Convolution() | TransposedConvolution() | Linear():
+            case nodes.Convolution() | nodes.TransposedConvolution() | nodes.Linear():
                 weight = node.weight
                 bits = {"bits": weight.bits, "scheme": weight.scheme, "delta": weight.step.tolist()}
                 entries["weights"].append(head | bits)
