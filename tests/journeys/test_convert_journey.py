@@ -22,7 +22,6 @@ from bitspike.errors import RunError
 from bitspike.hardware.energy.operations import MemoryModel
 from bitspike.recipe import ConvertRecipe, load
 from bitspike.runs.build.factory import build_network
-from bitspike.runs.fitting import fit_to_chip
 from bitspike.train import EpochRecord, Observer
 from bitspike.train import fit as fit_to_data
 from bitspike.verbs import fit as fits
@@ -616,4 +615,4 @@ def test_fit_is_of_a_model_to_data_or_of_a_recipe_to_a_chip(tmp_path: Path) -> N
 def test_the_fit_that_type_checkers_see_is_that_of_training() -> None:
     training, chip = get_overloads(fits.fit)
     assert inspect.signature(training) == inspect.signature(fit_to_data)
-    assert inspect.signature(chip) == inspect.signature(fit_to_chip)
+    assert inspect.signature(chip) == inspect.signature(fits.fit_to_chip)

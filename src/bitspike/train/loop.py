@@ -54,7 +54,7 @@ def fit(
     of all processes, also where their shares differ, and only the first process writes.
 
     ``bs.fit`` has a second meaning, that of the command line: ``bs.fit("quickstart", chip="fanin1024-v1")`` finds the
-    cheapest change that makes a recipe's network fit a chip (:func:`bitspike.runs.fitting.fit_to_chip`).
+    cheapest change that makes a recipe's network fit a chip (:func:`bitspike.verbs.fit.fit_to_chip`).
 
     Args:
         model: any module; the penalties and hooks of weight paths attached to it are called. One that ``torch.compile``

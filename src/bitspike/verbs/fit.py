@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+import re
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
 from typing import Any, Literal, overload
 
 from torch import nn
 
+from bitspike.errors import ConstraintError, RunError
+from bitspike.files import write_whole
+from bitspike.hardware.chips.check import check
 from bitspike.hardware.chips.chip import Chip
-from bitspike.hardware.chips.plan_repairs import ANYWHERE, Way
-from bitspike.recipe import AnyRecipe
-from bitspike.runs.fitting import Fitting, fit_to_chip
+from bitspike.hardware.chips.chip import load as load_chip
+from bitspike.hardware.chips.plan_repairs import ANYWHERE, WAYS, Repair, Way, plan
+from bitspike.hardware.chips.report import Report
+from bitspike.integer.saved.replay import Certificate
+from bitspike.integer.verify import verify
+from bitspike.recipe import AnyRecipe, dump, load, recipe_of
+from bitspike.runs.kinds.kind import Sketch
+from bitspike.runs.sketch import kind_without_images, sketch
+from bitspike.surgery.apply import apply
 from bitspike.tasks.classify import Classification
 from bitspike.tasks.task import Loss, Task
 from bitspike.train.evaluate import Batches
@@ -21,6 +32,172 @@ from bitspike.train.loop import fit as to_data
 from bitspike.train.observe import History, Observer
 from bitspike.train.optimizers import SGD, Clip, Optimizer
 from bitspike.train.schedules import Cosine, Schedule
+
+CHANGED = " (Changed to fit a chip.)"
+ROUNDS = 4
+"""Rounds of planning at most: a repair may uncover a violation that another one hid."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitting:
+    """What was changed, and whether the network fits now.
+
+    Args:
+        recipe: its name.
+        chip: the name of the chip.
+        before, after: the reports of the check, before and after all changes.
+        repairs: the changes, in words.
+        certificate: of the changed network, on random images; None where nothing was changed.
+        path: the new recipe; None where none was written.
+        hint: advice for the run of the new recipe; empty where there is none.
+        needed: changes that no recipe can say, for the user to make.
+    """
+
+    recipe: str
+    chip: str
+    before: Report
+    after: Report
+    repairs: tuple[str, ...] = ()
+    certificate: Certificate | None = None
+    path: Path | None = None
+    hint: str = ""
+    needed: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether the network fits the chip, with the changes, and its integers are proven."""
+        return self.after.passed and (self.certificate is None or self.certificate.equal)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {
+            "recipe": self.recipe,
+            "chip": self.chip,
+            "passed": self.passed,
+            "repairs": list(self.repairs),
+            "before": self.before.to_dict(),
+            "after": self.after.to_dict(),
+            "certificate": None if self.certificate is None else self.certificate.to_dict(),
+            "path": None if self.path is None else str(self.path),
+            "needed": list(self.needed),
+        }
+
+    def __str__(self) -> str:
+        if not self.repairs and self.passed:
+            return f"{self.recipe} fits chip {self.chip!r} as it is"
+        broken = len(self.before.errors)
+        lines = [f"{self.recipe} on chip {self.chip!r}: {broken} violation{'s' * (broken != 1)}"]
+        lines += [f"  changed   {repair}" for repair in self.repairs]
+        lines.append(f"  then      {self.after}".replace("\n", "\n            "))
+        if self.certificate is not None:
+            lines.append(f"  proof     {self.certificate}".replace("\n", "\n            "))
+        lines += [f"  to do     {text}" for text in self.needed]
+        if self.path is not None:
+            lines.append(f"  recipe    {self.path}; now: bitspike run {self.path}{self.hint}")
+        return "\n".join(lines)
+
+
+def fit_to_chip(
+    recipe: str | Path | AnyRecipe,
+    chip: str | Path | Chip,
+    *,
+    ways: Collection[Way] = ANYWHERE,
+    neuron_price: float = 0.25,
+    out: str | Path | None = None,
+    set: Iterable[str] = (),
+) -> Fitting:
+    """Make a recipe's network fit a chip by the cheapest change of every layer that does not.
+
+    The change is planned on the integers, applied to the network, and the result is lowered, checked and proven on
+    random images. Where a recipe can say the change a new one is written, which is always so but for a network of the
+    package whose weight scheme has no width. Accuracy is for the new recipe to find back.
+
+    Args:
+        recipe: a shipped name, the path of a YAML file, or a recipe.
+        chip: the name of a shipped profile, the path of a TOML file, or a chip.
+        ways: what may be done to a layer: fewer ``bits``, ``groups``, a ``split`` into partial sums; ``prune`` takes
+            input channels away, where one layer alone reads what another alone makes; ``real`` leaves a layer to the
+            host, with all layers before it or all after it, and is chosen where nothing else helps.
+        neuron_price: of adding as many neurons as a layer has, in lost signal from 0 to 1. The lower, the sooner layers
+            are split into partial sums, which loses no weight; at 0.25 they are grouped wherever they can be.
+        out: of the new recipe; None is ``NAME-CHIP.yaml`` in the working directory.
+        set: changes to the recipe.
+
+    Raises:
+        ConstraintError: the chip or a way is unknown, or not for a recipe of this kind. RunError: the new recipe would
+            overwrite a file.
+    """
+    chosen, chip = load(recipe, set), load_chip(chip)
+    if unknown := [way for way in ways if way not in WAYS]:
+        raise ConstraintError(
+            f"ways: {', '.join(unknown)}; allowed are {', '.join(WAYS)}",
+            fix=f"ways={ANYWHERE} (--ways {','.join(ANYWHERE)})",
+        )
+    kind = kind_without_images(chosen)
+    kind.refuse_ways(ways)
+    name = f"{chosen.name}-{chip.name}"
+    path = Path(f"{name}.yaml") if out is None else Path(out)
+    if path.exists():
+        raise RunError(f"{path} is there already, and nothing is overwritten", fix="--out ANOTHER_FILE")
+    model = kind.build()
+    sketched = sketch(chosen, model)
+    before = after = check(sketched.net, chip)
+    changed: AnyRecipe | None = chosen
+    repairs: list[Repair] = []
+    needed: tuple[str, ...] = ()
+    for _ in range(ROUNDS):
+        if after.passed:
+            break
+        latest, needed = _planned(sketched, chip, ways, neuron_price)
+        if not latest:
+            break
+        repairs += latest
+        changed = None if changed is None else _written(changed, latest, sketched, name)
+        # A recipe that says the repairs builds the repaired network; else the network at hand is changed.
+        model = apply(model, latest) if changed is None else kind_without_images(changed).build()
+        sketched = sketch(chosen if changed is None else changed, model)
+        after = check(sketched.net, chip)
+    result = Fitting(
+        recipe=chosen.name,
+        chip=chip.name,
+        before=before,
+        after=after,
+        repairs=tuple(str(r) for r in repairs),
+        certificate=verify(sketched.net, sketched.example) if repairs else None,
+        needed=needed,
+    )
+    if not repairs or not result.passed:
+        return result
+    if changed is None:
+        text = "its weight scheme has no width: take another, or bitspike.surgery.apply.apply and bs.fit in Python"
+        return replace(result, needed=(text,))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, dump(changed))
+    hint = "" if changed.trainings else ", with a finetune section to win back what it cost"
+    return replace(result, path=path, hint=hint)
+
+
+def _planned(
+    sketched: Sketch, chip: Chip, ways: Collection[Way], neuron_price: float
+) -> tuple[list[Repair], tuple[str, ...]]:
+    """Return the cheapest repairs; or none, and what would have to be changed by hand."""
+    try:
+        repairs = plan(sketched.net, chip, ways=ways, neuron_price=neuron_price)
+    except ConstraintError as error:
+        return [], (str(error).replace("\n  fix: ", "; "),)
+    if repairs:
+        return repairs, ()
+    errors = check(sketched.net, chip).errors
+    return [], tuple(f"{v.where}: {v.found}" + "".join(f"; {fix}" for fix in v.fixes[:2]) for v in errors)
+
+
+def _written(recipe: AnyRecipe, repairs: Sequence[Repair], sketched: Sketch, name: str) -> AnyRecipe | None:
+    """Return a recipe that says some repairs; None where it cannot."""
+    name = re.sub(r"[^a-z0-9._-]", "-", name.lower())
+    question = f"{recipe.question.split(CHANGED)[0]}{CHANGED}"
+    values = recipe.model_dump(mode="json") | {"name": name, "question": question, "expect": None}
+    repaired = kind_without_images(recipe).with_repairs(values, repairs, sketched)
+    return None if repaired is None else recipe_of(repaired)
 
 
 @overload
