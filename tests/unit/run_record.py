@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bitspike.analysis.report.detail import ReportDetail
+from bitspike.analysis.report.facts import ReportDetail
 from bitspike.tasks.classify import Classification
 from bitspike.tasks.report import Exhibit
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from run_record import confusion, detail, metrics, record
 
-from bitspike.analysis.report.report import ReportDetail, render, summary, write_report
+from bitspike.analysis.report.facts import ReportDetail
+from bitspike.analysis.report.report import render, summary, write_report
 from bitspike.errors import RunError
 from bitspike.recipe import load
 

@@ -41,32 +41,7 @@ def verify(
     folder: str | os.PathLike[str] | None = None,
     engine: bool = False,
 ) -> Certificate:
-    """Prove a network.
-
-    Args:
-        network: an integer network, or the folder of a saved one.
-        images: inputs [N, ...], or batches of them (labels are ignored). Given, every spike and membrane of torch is
-            compared with NumPy int64 reading the saved folder alone. Not given, the folder's golden vectors are
-            replayed.
-        batch_size: samples that are run at once; None takes as many as keep their spikes and membranes within 1 GiB, at
-            most 250.
-        folder: where ``network`` has been saved, so that this very package is proved; None saves it for the moment.
-        engine: prove the fast engine instead: it takes the place of torch, or of NumPy in the replay of golden vectors,
-            and runs every method that it has besides those that it would choose.
-
-    Returns:
-        the certificate; ``raise_if_failed()`` turns a difference into an error. ``inputs_clipped`` counts the input
-        values beyond the grid, whose codes were run clipped; see ``bs.encode``.
-
-    Raises:
-        PackageError: the folder cannot be read. DataError: there is no sample, so that nothing would be proven.
-        ConstraintError: the images are no inputs of the network, as of ``bs.encode``.
-
-    Example:
-        >>> from bitspike.integer.examples import one_convolution
-        >>> print(verify(one_convolution()))
-        certificate: 100% equal (384 spikes and 384 membranes of 6 samples)
-    """
+    """Prove a network; ``bs.verify`` explains arguments and result, and has an example."""
     if not isinstance(network, IntegerNetwork):
         return _verify(None, Path(network), images, batch_size, engine)
     with tempfile.TemporaryDirectory() as scratch:

@@ -12,7 +12,6 @@ from bitspike.errors import RecipeError
 
 _MOST_CHARACTERS, _MOST_PLACES, _DEEPEST = 1 << 16, 10_000, 24
 _AS_SHIPPED = "a line per key, 'key: value'; the recipe.yaml of any run is an example"
-_FLATTER = "write the value out with fewer brackets and levels; a recipe needs fewer than ten"
 
 KeyPath = tuple[str | int, ...]
 """The keys and list positions that lead to a value."""
@@ -93,7 +92,7 @@ def _read(text: str, source: str) -> tuple[Any, dict[KeyPath, int]]:
             fix="the path of a recipe; of a network, weights or data a recipe only names the files",
         )
     if re.search(rf"(?:[\[{{]\s*){{{_DEEPEST + 1}}}", text):  # the scanner's time grows with the square of these
-        raise RecipeError(f"{source}: this is nested too deeply; at most {_DEEPEST} levels are read", fix=_FLATTER)
+        raise _too_deep(source)
     loader = _Loader(text)
     try:
         node = loader.get_single_node()
@@ -104,9 +103,7 @@ def _read(text: str, source: str) -> tuple[Any, dict[KeyPath, int]]:
         _note_lines(node, (), lines, source)
         return loader.construct_document(node), lines
     except RecursionError:
-        raise RecipeError(
-            f"{source}: this is nested too deeply; at most {_DEEPEST} levels are read", fix=_FLATTER
-        ) from None
+        raise _too_deep(source) from None
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         if isinstance(error, RecipeError):
             raise
@@ -130,9 +127,13 @@ def _refuse_endless(node: yaml.Node, source: str) -> None:
         level = [inner for outer in level for inner in _inside(outer)]
         if not level:
             return
-    line = level[0].start_mark.line + 1
-    raise RecipeError(
-        f"{source}, line {line}: this is nested too deeply; at most {_DEEPEST} levels are read", fix=_FLATTER
+    raise _too_deep(f"{source}, line {level[0].start_mark.line + 1}")
+
+
+def _too_deep(where: str) -> RecipeError:
+    return RecipeError(
+        f"{where}: this is nested too deeply; at most {_DEEPEST} levels are read",
+        fix="write the value out with fewer brackets and levels; a recipe needs fewer than ten",
     )
 
 

@@ -23,11 +23,7 @@ from bitspike.train.tensorboard import TensorBoard
 def carry_out(job: Job, folder: Path, *, resume: bool, again: str) -> dict[str, Any]:
     """Run a recipe into a folder and return its report; under ``torchrun`` all processes but the first return ``{}``.
 
-    Args:
-        job: of a recipe that was not run yet.
-        folder: of the run.
-        resume: whether to go on with an unfinished run.
-        again: the command that began the run, for messages and the report.
+    ``again`` is the command that began the run, for messages and the report.
     """
     first = rank() == 0
     taken = begun(folder, job.recipe, resume=resume, again=f"{again} --resume") if first else nullcontext()

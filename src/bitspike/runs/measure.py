@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from bitspike.analysis.report.activity import Recorder, raster
-from bitspike.analysis.report.detail import ReportDetail
+from bitspike.analysis.report.facts import ReportDetail
 from bitspike.integer.bounds.widths import widths
 from bitspike.integer.codes import encode
 from bitspike.integer.network import IntegerNetwork
@@ -31,12 +31,9 @@ GOLDEN = 2
 
 
 def measure(job: Job, history: History | None, folder: Path) -> tuple[dict[str, Any], ReportDetail]:
-    """Make the spiking network, measure it, lower it, prove the integers, and put the report together.
+    """Make the spiking network of a trained model, measure it, lower it, prove the integers, put the report together.
 
-    Args:
-        job: whose model is trained.
-        history: of the training; None where nothing was trained.
-        folder: of the run, which receives the integers and the ledger.
+    The folder of the run receives the integers and the ledger.
     """
     kind, clock, data, seed = job.kind, job.clock, job.data, job.recipe.seed
     baselines = kind.baselines(job.model, job.test, clock)

@@ -28,11 +28,7 @@ def saved(network: str | Path) -> Path:
 
 
 def refuse_module(network: object) -> None:
-    """Raise where a network in memory has not been lowered.
-
-    Raises:
-        ConstraintError: it is a module of torch.
-    """
+    """Raise ConstraintError for a module of torch: a network in memory that has not been lowered."""
     if isinstance(network, nn.Module):
         raise ConstraintError(
             f"{type(network).__name__}: a module of torch has no integers yet",
@@ -41,9 +37,5 @@ def refuse_module(network: object) -> None:
 
 
 def read_network(network: str | Path) -> IntegerNetwork:
-    """Read a saved network, or that of a run.
-
-    Raises:
-        PackageError: there is no network, or it cannot be read. RunError: the run has none yet.
-    """
+    """Read a saved network, or that of a run; a PackageError says that there is none, or that it cannot be read."""
     return read(saved(network))

@@ -36,11 +36,7 @@ def sketch(recipe: AnyRecipe, model: nn.Module | None = None) -> Sketch:
 
 
 def kind_without_images(recipe: AnyRecipe) -> Kind:
-    """Return what a recipe's kind does, with one black image in the place of its data.
-
-    Raises:
-        RecipeError: the shape of its images is known only from files.
-    """
+    """Return what a recipe's kind does, with one black image (:func:`blank`) in the place of its data."""
     image = blank(recipe)
     return kind_of(recipe)(recipe, Data(recipe, image, None, image, *build_pixels(recipe)))
 

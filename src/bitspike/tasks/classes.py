@@ -38,11 +38,7 @@ def true_classes(outputs: Any, labels: Any) -> Tensor | None:
 
 
 def need_classes(outputs: Any, labels: Any) -> None:
-    """Refuse outputs that are not [N, classes] for N labels, and labels that are no class.
-
-    Raises:
-        DataError: names both sides.
-    """
+    """Raise DataError for outputs that are not [N, classes] for N labels, and for labels that are no class."""
     if true_classes(outputs, labels) is not None:
         return
     if not isinstance(outputs, Tensor):

@@ -67,20 +67,12 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Load a model's state from a file into a model of the same shape.
-
-    Raises:
-        PackageError: the file cannot be read, or belongs to another model; the message names the first differences.
-    """
+    """Load a model's state from a file (:func:`read_weights`) into a model of the same shape (:func:`restore`)."""
     restore(model, read_weights(path), source=str(path))
 
 
 def restore(model: nn.Module, state: Mapping[str, Tensor], *, source: str) -> None:
-    """Load a state into a model; every name and shape must agree.
-
-    Raises:
-        PackageError: names or shapes differ.
-    """
+    """Load a state into a model; a PackageError names the first names and shapes that differ."""
     try:
         model.load_state_dict(dict(state), strict=True)
     except RuntimeError as error:

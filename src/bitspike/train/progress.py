@@ -54,12 +54,7 @@ class Progress:
         return len(self.records)
 
     def go_on(self, model: nn.Module, stepper: Any) -> None:
-        """Restore model, optimizer and records from the newest checkpoint, if there is one.
-
-        Raises:
-            RunError: the checkpoint was made with another seed, number of epochs or optimizer.
-            PackageError: it cannot be read, is not what was written, or belongs to another model.
-        """
+        """Restore model, optimizer and records from the newest checkpoint, if there is one and it is of this run."""
         assert self.folder is not None
         checkpoints = self.folder / "checkpoints"
         snapshot = load_last(checkpoints)

@@ -31,11 +31,7 @@ _HOW = ("foreach", "fused", "capturable", "differentiable")
 
 
 def records_of(state: Mapping[str, Any], where: str) -> list[EpochRecord]:
-    """Return the records of the epochs that are done.
-
-    Args:
-        state: ``state.json`` of a checkpoint.
-        where: its path, for messages.
+    """Return the records of the epochs that are done, of the ``state.json`` at path ``where``.
 
     Raises:
         PackageError: a field is missing or of another kind, or the fields contradict each other.
@@ -76,11 +72,7 @@ def _record(row: Any, where: str) -> EpochRecord:
 
 
 def need_same_tensors(mine: Mapping[str, Tensor], read: Mapping[str, Tensor], where: str) -> None:
-    """Refuse weights of other names, shapes or types than the model's, and weights that are not a number.
-
-    Raises:
-        PackageError: a tensor is missing, unknown, of another shape or type, or holds NaN.
-    """
+    """Raise PackageError for weights of other names, shapes or types than the model's, and for any that are NaN."""
     if other := sorted(set(mine) ^ set(read)):
         raise PackageError(f"{where} belongs to another model: {other[0]} is in one of the two only", fix=_ELSEWHERE)
     for name, tensor in read.items():
@@ -95,11 +87,6 @@ def need_same_tensors(mine: Mapping[str, Tensor], read: Mapping[str, Tensor], wh
 
 def need_same_optimizer(optimizer: Any, state: Any, where: str) -> None:
     """Refuse the state of another optimizer, or one that does not belong to these parameters.
-
-    Args:
-        optimizer: of torch, or one that wraps it.
-        state: what its ``state_dict()`` was.
-        where: its path, for messages.
 
     Raises:
         PackageError: it has other groups, parameters, names, shapes or types, or holds NaN.

@@ -20,12 +20,7 @@ _READ_EVERY = 16
 class Tally:
     """Adds up an epoch. On an accelerator the numbers stay there and are read every 16th batch: nothing waits for them.
 
-    Args:
-        epoch: from 1.
-        epochs: of the whole run.
-        batches: of this epoch; None if not known.
-        observer: hears of the batches.
-        task: says which answers are right.
+    The observer hears of the batches in :class:`BatchRecord`; it says what ``epoch``, ``epochs``, ``batches`` are.
     """
 
     epoch: int

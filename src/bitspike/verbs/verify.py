@@ -40,10 +40,12 @@ def verify(
 
     Returns:
         the certificate; its ``digest`` names the package, ``raise_if_failed()`` turns a difference into an error.
+        ``inputs_clipped`` counts the input values beyond the grid, whose codes were run clipped; see ``bs.encode``.
 
     Raises:
         PackageError: there is no network, or it cannot be read. RunError: the run has none yet.
-        ConstraintError: ``expect`` is no digest.
+        DataError: there is no sample, so that nothing would be proven. ConstraintError: ``expect`` is no digest, or the
+            images are no inputs of the network, as of ``bs.encode``.
 
     Example:
         >>> from bitspike.integer.examples import one_convolution

@@ -2,5 +2,5 @@
 
 ``analyze`` hands batches to ``study``, which runs the float rungs of ``ladder`` and the spiking ones of ``spikes`` and
 adds their differences up in ``parts``. ``advice`` and ``curve`` read the sums; ``ledger`` holds all of it, shown by
-``page``, ``plots`` and ``text``.
+``page`` and ``plots``.
 """

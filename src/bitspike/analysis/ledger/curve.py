@@ -81,11 +81,9 @@ def notes(
     """Say what a reader must not overlook.
 
     Args:
-        output: the gap of the outputs.
-        curve: the network after more and more steps.
+        output, curve: the gap of the outputs, and the network after more and more steps.
         lossy: the neurons reset to zero.
-        samples: how many of them had labels.
-        changed: how many right answers the spiking network lost and won against the float one.
+        samples: how many had labels; of these, ``changed`` right answers were lost and won against the float network.
         metric: name of what ``Point.accuracy`` holds.
     """
     said = []

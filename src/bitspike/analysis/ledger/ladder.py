@@ -162,13 +162,10 @@ class _Writer:
         return self._multiplied(self._branch(id, report, sign=1, area=1), report, id)
 
     def _branch(self, id: str, report: LayerReport, *, sign: int, area: int) -> _Piece:
-        """Write the operations between a neuron and the spikes it reads over one input.
+        """Write the operations between a neuron and the spikes it reads over one input, down to operation ``id``.
 
-        Args:
-            id: of the operation at the end of the branch.
-            report: of the neuron.
-            sign: -1 where the branch is subtracted.
-            area: elements in the windows of all average pools between here and the neuron.
+        ``sign`` is -1 where the branch is subtracted; ``area`` counts the elements in the windows of all average pools
+        between here and the neuron.
         """
         op = self.ops[id]
         if id in self.conversion.wires:
@@ -271,8 +268,7 @@ def decoded(
         current per input spike   V = codes * unit         weight   W = V / (value of an input spike * share)
 
     Args:
-        layer: of the float graph.
-        spiking: the same layer of the spiking network.
+        layer, spiking: the layer of the float graph, and that of the spiking network.
         report: of the neuron or read-out that it feeds.
         value: real value of an input spike.
         share: the branch's sign, over the sizes of the average pools after the layer.

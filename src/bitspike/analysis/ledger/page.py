@@ -19,11 +19,7 @@ from bitspike.files import write_whole
 
 
 def write(ledger: Account, folder: Path) -> Path:
-    """Write everything into a folder, which is made where it is missing; returns the path of the page.
-
-    Raises:
-        RunError: the disk is full or the folder cannot be written.
-    """
+    """Write everything into a folder, which is made where it is missing; return the path of the page."""
     whole, codes = ledger_plots.whole(ledger), ledger_plots.codes(ledger)
     layers = {layer.id: ledger_plots.of_layer(ledger, layer.id) for layer in ledger.layers}
     every = [*whole, *(figure for figures_of_layer in layers.values() for figure in figures_of_layer), *codes]

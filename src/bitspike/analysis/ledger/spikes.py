@@ -212,12 +212,7 @@ def carrying(train: Tensor, value: Tensor) -> Tensor:
 
 
 def firing(neuron: Neuron, current: Tensor, spikes: Tensor) -> Firing:
-    """Count spikes, and compare counts with formula (*) for the charge that really came.
-
-    Args:
-        neuron: the neuron.
-        current: [T, N, ...] what it read.
-        spikes: [T, N, ...] what it sent.
+    """Count spikes, and compare counts with formula (*) for the charge that really came; both are [T, N, ...].
 
     Example:
         >>> from bitspike.nn import IF

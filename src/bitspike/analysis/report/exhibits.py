@@ -11,8 +11,7 @@ from typing import Any
 from bitspike.analysis.drawing import marks, plots
 from bitspike.analysis.drawing.markup import Html, code, html, join, plot, section, table
 from bitspike.analysis.drawing.words import count, known, percent, size
-from bitspike.analysis.report.detail import ReportDetail
-from bitspike.analysis.report.facts import Facts, mapping, rows_of
+from bitspike.analysis.report.facts import Facts, ReportDetail, mapping, rows_of
 from bitspike.tasks.report import Exhibit
 
 Record = Mapping[str, Any]

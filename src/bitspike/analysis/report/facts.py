@@ -1,4 +1,4 @@
-"""Read the few facts of ``report.json`` that several parts of a report speak about.
+"""What a report is drawn from: the few facts of ``report.json`` that several of its parts speak about, and pictures.
 
 A record may come from an unfinished run, an older version or a hand: whatever is missing is None or empty here,
 never an error, so a report can always be drawn.
@@ -7,11 +7,14 @@ never an error, so a report can always be drawn.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bitspike.analysis.drawing.words import bits, known
-from bitspike.tasks.report import Wording, wording_of
+from bitspike.tasks.report import Exhibit, Wording, wording_of
 
 
 def mapping(record: Mapping[str, Any], key: str) -> Mapping[str, Any]:
@@ -125,3 +128,26 @@ def facts(record: Mapping[str, Any]) -> Facts:
         before=known(accuracy.get("float")),
         finetuned=known(accuracy.get("finetuned")),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class ReportDetail:
+    """Pictures of one run that ``report.json`` is too small to keep, handed over in memory; every part may be missing.
+
+    Args:
+        raster: layer -> [T, neurons] spikes of one test image, in the order of the network.
+        raster_image: [H, W] or [H, W, C] pixels of that image.
+        raster_label: the right answer for it, in words.
+        raster_prediction: the answer of the network, in words.
+        code_histograms: layer -> weight code -> how often it occurs.
+        exhibits: what the task shows of the answers over the test images.
+        samples: how many test images there are; None if not known.
+    """
+
+    raster: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    raster_image: NDArray[np.uint8] | None = None
+    raster_label: str = ""
+    raster_prediction: str = ""
+    code_histograms: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+    exhibits: Sequence[Exhibit] = ()
+    samples: int | None = None

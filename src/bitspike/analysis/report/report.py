@@ -10,12 +10,9 @@ from bitspike.analysis.drawing.markup import join
 from bitspike.analysis.drawing.page import page
 from bitspike.analysis.drawing.words import against, count, known, percent, points, size, span
 from bitspike.analysis.report import exhibits, verdict
-from bitspike.analysis.report.detail import ReportDetail
-from bitspike.analysis.report.facts import facts, listed, mapping
+from bitspike.analysis.report.facts import ReportDetail, facts, listed, mapping
 from bitspike.errors import RunError
 from bitspike.files import write_whole
-
-__all__ = ["ReportDetail", "render", "summary", "write_report"]
 
 
 def render(report: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]], detail: ReportDetail | None = None) -> str:
@@ -49,10 +46,7 @@ def render(report: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]], deta
 def write_report(
     folder: Path, report: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]], detail: ReportDetail | None = None
 ) -> Path:
-    """Write ``report.html`` into a run folder, whole or not at all.
-
-    Returns:
-        The path of the file.
+    """Write ``report.html`` into a run folder, whole or not at all, and return its path.
 
     Raises:
         RunError: the folder is missing or the disk is full; an older report stays as it was.

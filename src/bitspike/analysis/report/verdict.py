@@ -14,8 +14,7 @@ import yaml
 from bitspike.analysis.drawing import marks
 from bitspike.analysis.drawing.markup import Html, code, html, join, section, table
 from bitspike.analysis.drawing.words import MISSING, against, count, known, percent, points, size, span
-from bitspike.analysis.report.detail import ReportDetail
-from bitspike.analysis.report.facts import Facts, listed, mapping, rows_of
+from bitspike.analysis.report.facts import Facts, ReportDetail, listed, mapping, rows_of
 
 Record = Mapping[str, Any]
 

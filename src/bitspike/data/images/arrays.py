@@ -19,12 +19,7 @@ LAYOUT = "train_images uint8 [N, H, W, C], train_labels [N], test_images, test_l
 
 
 def read_arrays(path: Path, split: str) -> tuple[Tensor, Tensor]:
-    """Read one split of NAME.npz.
-
-    Args:
-        path: an .npz file with the arrays ``train_images`` uint8 [N, H, W, C] (or [N, H, W]), ``train_labels`` (whole
-            numbers [N]), ``test_images`` and ``test_labels``.
-        split: ``train`` or ``test``.
+    """Read one split of an .npz file of the arrays in ``LAYOUT``; gray images may also be [N, H, W].
 
     Returns:
         images uint8 [N, H, W, C], labels int64 [N].

@@ -60,9 +60,7 @@ def read_folders(
 
     Args:
         root: the folder that holds ``train`` and ``test``.
-        split: ``train`` or ``test``.
-        size: crop the middle and resize to (height, width); one number for a square.
-        channels: 1 turns everything to gray, 3 to color.
+        split, size, channels: as of :func:`bitspike.data.load`.
 
     Returns:
         images uint8 [N, H, W, C] ordered by class and file name, labels int64 [N], the names of the classes.

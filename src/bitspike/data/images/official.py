@@ -41,11 +41,6 @@ def read_official(archive: Archive, root: Path, split: str) -> tuple[Tensor, Ten
 
     Every file is checked before torchvision opens it, so that a message can name the one at fault.
 
-    Args:
-        archive: which one.
-        root: the folder that holds the archive's folder.
-        split: ``train`` or ``test``.
-
     Returns:
         images uint8 [N, H, W, C], labels int64 [N].
 

@@ -132,14 +132,7 @@ class Normalization:
                 )
 
     def to_input(self, images: Tensor) -> Tensor:
-        """Return the inputs of images.
-
-        Args:
-            images: uint8 [N, H, W, C].
-
-        Returns:
-            float32 [N, C, H, W].
-        """
+        """Return the inputs of images: float32 [N, C, H, W] of uint8 [N, H, W, C]."""
         self.check_channels(images.shape[3])
         x = images.to(torch.float32, memory_format=torch.contiguous_format)
         x.div_(x.new_full((), self.high))  # by a number of Python's, CUDA would multiply with 1 / high

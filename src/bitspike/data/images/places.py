@@ -39,11 +39,9 @@ def _expand(folder: str | Path) -> Path:
 
 
 def missing(name: str, looked: Sequence[Path], layouts: Sequence[str], *, download: str) -> DataError:
-    """Return the error for a set that is in none of the folders.
+    """Return the error for a set that is in none of the folders that were looked into.
 
     Args:
-        name: of the set.
-        looked: the folders that were searched.
         layouts: what would have been accepted in one of them, a line each.
         download: what ``download=True`` would fetch, with its size.
     """

@@ -49,19 +49,7 @@ def energy(
     samples: int | None = None,
     data: str = "",
 ) -> EnergyReport:
-    """Count the operations of a network for one sample and bill them; ``bs.energy`` explains the arguments.
-
-    Raises:
-        ConstraintError: the activity does not fit the network, or the table is unknown. DataError: it is of no sample.
-
-    Example:
-        >>> import numpy as np
-        >>> from bitspike.integer.examples import convolution_and_pool
-        >>> net = convolution_and_pool(steps=4)
-        >>> report = energy(net, {"neuron": np.full((1, 4, 4), 2.0), "pooled": np.full((1, 2, 2), 1.0)})
-        >>> [(line.path, line.kind, line.operations) for line in report.layers]
-        [('conv', 'mac', 144.0), ('pool', 'pool', 32.0)]
-    """
+    """Count the operations of a network for one sample and bill them; ``bs.energy`` explains arguments and errors."""
     if isinstance(activity, Mapping):
         means: Mapping[str, Numbers] = activity
     elif hasattr(activity, "spikes"):

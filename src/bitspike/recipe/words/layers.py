@@ -13,7 +13,6 @@ from bitspike.recipe.words.value import Fraction, Value
 class _Norm(Value):
     def for_layer(self, channels: int, threshold: float) -> dict[str, Any]:
         """Return what a recipe does not say: the channels of the layer, and what depends on the neuron's threshold."""
-        del threshold
         return {"channels": channels}
 
 
@@ -25,7 +24,6 @@ class BatchNorm(_Norm):
 
     def for_layer(self, channels: int, threshold: float) -> dict[str, Any]:
         """As of every norm, by the name that torch gives it."""
-        del threshold
         return {"num_features": channels}
 
 

@@ -24,14 +24,9 @@ _WIDTH = 8
 
 
 def build_network(recipe: ConvertRecipe, *, weights: bool = True) -> nn.Module:
-    """Call the factory of a recipe and load its weights, strictly; initial weights are drawn from the recipe's seed.
+    """Call the factory of a recipe and load its weights, strictly; return the network in evaluation mode.
 
-    Args:
-        recipe: names the factory.
-        weights: False leaves the initial weights, whatever the recipe says.
-
-    Returns:
-        the network in evaluation mode.
+    Initial weights are drawn from the recipe's seed; ``weights=False`` leaves them, whatever the recipe says.
 
     Raises:
         RecipeError: the factory is not found, fails, or makes no module.
@@ -76,11 +71,7 @@ def normalizing(network: nn.Module, mean: Sequence[float], std: Sequence[float])
 
 
 def comes_trained(recipe: ConvertRecipe) -> bool:
-    """Tell whether a factory's network brings weights of its own: those that are the same whatever the seed.
-
-    Raises:
-        RecipeError: the factory is not found, fails, or makes no module.
-    """
+    """Tell whether a factory's network brings weights of its own: those that are the same whatever the seed."""
     first, other = (_called(recipe, seed).state_dict() for seed in (0, 1))
     return all(torch.equal(weight, other[name]) for name, weight in first.items() if weight.dim() > 1)
 

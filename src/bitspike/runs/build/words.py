@@ -20,9 +20,7 @@ _NONE_MEANS = ("first_bits", "last_bits", "correct")
 def build(value: Any, **more: Any) -> Any:
     """Build the object that a word of a recipe stands for; None stays None.
 
-    Args:
-        value: a word, see :func:`maker`.
-        more: further arguments; they win over those of the recipe.
+    Further arguments (``more``) win over those of the recipe.
 
     Example:
         >>> from bitspike.recipe.words.neurons import Triangle
@@ -45,11 +43,6 @@ def maker(value: Value) -> Callable[..., Any]:
     return partial(resolve_name(value.makes), **built)
 
 
-def build_threshold(value: Any) -> Any:
-    """Build a threshold rule, or rules by pattern; None stays None."""
-    return {pattern: build(rule) for pattern, rule in value.items()} if isinstance(value, dict) else build(value)
-
-
 def build_conversion(value: Conversion) -> dict[str, Any]:
     """Return the arguments of ``bs.convert``; what the recipe leaves open is left out.
 
@@ -57,9 +50,10 @@ def build_conversion(value: Conversion) -> dict[str, Any]:
         >>> sorted(build_conversion(Conversion(steps=4, correct="bias")).items())[:2]
         [('average_pool', 'sum'), ('bits', 8)]
     """
+    rule = value.threshold
     built: dict[str, Any] = {
         "neuron": resolve_name(words_of(Neuron)[value.neuron].makes),
-        "threshold": build_threshold(value.threshold),
+        "threshold": {at: build(one) for at, one in rule.items()} if isinstance(rule, dict) else build(rule),
         "scale": build(value.scale),
     }
     named = {name: getattr(value, name) for name in type(value).model_fields}

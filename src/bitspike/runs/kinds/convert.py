@@ -178,7 +178,6 @@ class Converted(Kind):
 
     def validation(self, network: nn.Module, history: History | None) -> float | None:
         """Measure the spiking network; what was trained before the conversion was another one."""
-        del history
         images = self.data.validation
         if images is None:
             return None

@@ -103,17 +103,14 @@ class Kind(ABC):
 
     def in_training(self, model: nn.Module, section: str) -> nn.Module:
         """Return the network that a section of the recipe trains; it shares its weights with ``model``."""
-        del section
         return model
 
     def decoded(self, model: nn.Module) -> nn.Module | None:
         """Return an ordinary network whose weights were trained as codes, with the real values of the codes."""
-        del model
         return None
 
     def baselines(self, model: nn.Module, test: Batches, clock: Clock) -> dict[str, float | None]:
         """Measure the accuracies to compare with, for example ``{"float": 0.91, "finetuned": 0.90}``."""
-        del model, test, clock
         return {}
 
     @abstractmethod
@@ -126,7 +123,6 @@ class Kind(ABC):
 
     def listening(self, spiking: SpikingNetwork) -> AbstractContextManager[Prefixes | None]:
         """Return a context that records the answers after every step, for networks whose one run shows them."""
-        del spiking
         return nullcontext()
 
     @abstractmethod
@@ -148,7 +144,6 @@ class Kind(ABC):
         self, spiking: SpikingNetwork, net: IntegerNetwork, test: Batches, folder: Path, clock: Clock
     ) -> dict[str, Any]:
         """Return the entries that only reports of this kind of run have."""
-        del spiking, net, test, folder, clock
         return {}
 
     @abstractmethod

@@ -29,7 +29,6 @@ class Trained(Kind):
     recipe: TrainRecipe
 
     def build(self, *, weights: bool = True) -> nn.Module:
-        del weights
         return build_model(self.recipe, self.data.train)
 
     def finish(self, model: nn.Module) -> SpikingNetwork:
@@ -37,14 +36,12 @@ class Trained(Kind):
 
     def validation(self, network: nn.Module, history: History | None) -> float | None:
         """Return what was measured after the epoch that was kept."""
-        del network
         assert history is not None
         return kept_epoch(history).validation_accuracy
 
     def by_step(
         self, spiking: SpikingNetwork, test: Batches, tested: Evaluation, prefixes: Prefixes | None
     ) -> Sequence[float | None]:
-        del prefixes
         return by_step(spiking.network, test, seed=self.recipe.seed, final=tested, task=self.data.test.task)
 
     def sketch(self, model: nn.Module, example: Tensor) -> Sketch:
@@ -59,7 +56,6 @@ class Trained(Kind):
             )
 
     def with_repairs(self, values: dict[str, Any], repairs: Sequence[Repair], sketch: Sketch) -> dict[str, Any] | None:
-        del sketch
         weights = values["weights"] or {"quantize": {"kind": "uniform", "bits": 8}}
         if "bits" not in weights["quantize"]:
             return None

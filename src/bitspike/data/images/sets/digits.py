@@ -26,9 +26,6 @@ def read_digits(split: str) -> ImageSet:
     Within each class the fifth of the images with the smallest SHA-256(salt + pixels) is the test split: 359 images,
     1,438 are left to train on. The split depends on the images alone, so it is the same everywhere and for ever.
 
-    Args:
-        split: ``train`` or ``test``.
-
     Raises:
         DataError: the package's file is missing or damaged.
 
