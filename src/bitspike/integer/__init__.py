@@ -1,1 +1,1 @@
-"""The one integer form: networks, exact simulation, lowering, proof."""
+"""The one integer form: a network of integers, what it means, its proven widths, its proof, its folder, its engine."""

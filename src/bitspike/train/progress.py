@@ -1,4 +1,4 @@
-"""How far a run has come: its records and its best weights, in memory and on disk."""
+"""How far a run has come: its records and best weights, in memory and on disk; a killed run goes on from here."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from bitspike.train.checkpoint import (
     save_last,
     state_of,
 )
+from bitspike.train.checkpoint_checks import need_same_optimizer, need_same_tensors, records_of
 from bitspike.train.observe import EpochRecord
-from bitspike.train.resuming import need_same_optimizer, need_same_tensors, records_of
 
 
 @dataclass
