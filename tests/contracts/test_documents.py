@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
 from pathlib import Path
@@ -59,6 +60,32 @@ def test_the_drawing_shows_the_rooms_and_floors_of_the_import_contract() -> None
     assert all(len(height) == 1 for height in heights), "a row of the contract stands on one floor"
     descent = [height.pop() for height in heights]
     assert descent == sorted(descent, reverse=True)
+
+
+def names_in(path: Path) -> set[str]:
+    """Return the functions, classes, methods and constants of a Python file, methods as ``Class.method``."""
+    names = set()
+    for item in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(item, ast.FunctionDef | ast.ClassDef):
+            names.add(item.name)
+        if isinstance(item, ast.ClassDef):
+            names |= {f"{item.name}.{part.name}" for part in item.body if isinstance(part, ast.FunctionDef)}
+        if isinstance(item, ast.Assign | ast.AnnAssign):
+            targets = item.targets if isinstance(item, ast.Assign) else [item.target]
+            names |= {target.id for target in targets if isinstance(target, ast.Name)}
+    return names
+
+
+def test_files_and_functions_that_the_house_names_exist() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = re.findall(r"`([\w/]+\.py)(?:: ([\w.]+))?`", text)
+    assert len(named) > 80
+    for path, name in named:
+        place = next((root / path for root in (SOURCE, ROOT) if (root / path).is_file()), None)
+        assert place, f"there is no {path}"
+        assert not name or name in names_in(place), f"{path} has no {name}"
+    for folder in re.findall(r"`([\w/]+/)`", text):
+        assert (SOURCE / folder).is_dir() or (ROOT / folder).is_dir(), f"there is no folder {folder}"
 
 
 def targets() -> set[str]:
