@@ -21,7 +21,7 @@ Memory = Literal["none", "past", "all"]
 class Node:
     """The base of all nodes.
 
-    A kind of node is declared once, here below: its fields, its equation (docstring and :meth:`run`), the shape that it
+    A kind is declared once, in its class: its fields, its equation (docstring and :meth:`run`), the shape that it
     makes, the bounds that no input can leave, and what it costs. Simulation, proven widths, count mode, schedule, the
     torch engine, saved packages, limits, chip rules and energy derive what they need from that.
     ``tests/contracts/test_node_declarations.py`` says by name what a new kind lacks, and holds its declarations to
