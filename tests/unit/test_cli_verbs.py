@@ -134,9 +134,9 @@ def test_on_a_terminal_there_is_one_bar(monkeypatch: pytest.MonkeyPatch) -> None
         bar.stage("train")
         bar.epoch_done(EPOCH)
         bar.batch_done(BATCH)
-        bar.refresh()
+        bar._bar.refresh()
         bar.stage("verify")
-        bar.refresh()
+        bar._bar.refresh()
     text = stream.getvalue()
     assert "epoch 2/3" in text
     assert "loss 0.500  accuracy 75.0%  validation 50.0%" in text

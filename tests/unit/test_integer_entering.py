@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import bitspike as bs
-from bitspike.analysis.report.activity import measure
+from bitspike.analysis.report.activity import Recorder
 from bitspike.errors import ConstraintError, DataError
 from bitspike.integer.examples import one_convolution
 from bitspike.nn.entering import counted_inputs
@@ -64,7 +64,6 @@ def test_integers_for_a_grid_of_real_values_are_refused_everywhere(dtype: torch.
         lambda: bs.compare(snn, net, [(x, labels(4))]),
         lambda: evaluate(snn, [(x, labels(4))]),
         lambda: snn(x),
-        lambda: measure(snn, [x]),
     ]
     for way in ways:
         with pytest.raises(ConstraintError, match=r"inputs are torch\.\w+, needed are real numbers from 0 to 1") as e:
@@ -82,7 +81,6 @@ def test_bytes_as_floats_are_refused_everywhere() -> None:
         lambda: bs.verify(net, [x]),
         lambda: bs.compare(snn, net, [(x, labels(4))]),
         lambda: evaluate(snn, [(x, labels(4))]),
-        lambda: measure(snn, [x]),
     ]
     for way in ways:
         with pytest.raises(ConstraintError, match="inputs reach from 0 to 255, and the grid of the input from 0 to 1"):
@@ -250,10 +248,12 @@ def test_evidence_over_no_sample_is_an_error() -> None:
             bs.compare(snn, net, pairs)  # type: ignore[arg-type]
         with pytest.raises(DataError, match="nothing to evaluate"):
             evaluate(snn, [(nothing, labels(0))])
-    with pytest.raises(DataError, match="shown no sample"):
-        measure(snn, [])
-    with pytest.raises(DataError, match="shown no sample"):
-        measure(snn, [nothing])
+    for batches in ([], [nothing]):
+        with Recorder(snn) as recorder:
+            for batch in batches:
+                snn(batch)
+        with pytest.raises(DataError, match="shown no sample"):
+            recorder.layers()
     with pytest.raises(DataError, match="no sample"):
         bs.energy(net, bs.simulate(net, bs.encode(net, nothing)))
     with pytest.raises(DataError, match="yielded none"):

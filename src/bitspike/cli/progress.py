@@ -105,10 +105,6 @@ class Bar(Observer):
         if record.validation_accuracy is not None:
             self._validation = _said("validation", record.validation_accuracy, 1)
 
-    def refresh(self) -> None:
-        """Draw the bar now."""
-        self._bar.refresh()
-
 
 def _said(name: str, share: float | None, digits: int) -> str:
     """Return a share with its name; nothing where there is none."""

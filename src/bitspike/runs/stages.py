@@ -14,10 +14,7 @@ from bitspike.train import Observer
 class Clock:
     """Announces each stage to the observer, and measures its time.
 
-    Args:
-        observer: is called at the start of every stage.
-        seconds: by stage.
-        trainings: the stages of epochs. Their time is that of the history, which counts earlier sittings too.
+    The time of ``trainings``, the stages of epochs, is that of the history, which counts earlier sittings too.
     """
 
     observer: Observer = field(default_factory=Observer)

@@ -115,7 +115,7 @@ def measure(
     device = next((p for p in [*model.parameters(), *model.buffers()]), torch.empty(0)).device
     total = torch.zeros(2, dtype=torch.float64, device=device)  # of the losses, and of the samples
     score = task.score()
-    with evaluation(model), _own_seed(seed, device), full_precision(), counted_inputs(model) as clipped:
+    with evaluation(model), seeded(seed, device), full_precision(), counted_inputs(model) as clipped:
         for x, y in pairs(batches):
             x, y = x.to(device), tree_map(lambda t: t.to(device) if isinstance(t, Tensor) else t, y)
             out = model(x)
@@ -170,7 +170,8 @@ def by_step(
 
 
 @contextmanager
-def _own_seed(seed: int, device: torch.device) -> Iterator[None]:
+def seeded(seed: int, device: torch.device = torch.device("cpu")) -> Iterator[None]:
+    """Start torch's generator of a device from a seed for a block; afterwards it is as before."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield

@@ -76,14 +76,6 @@ def choose_precision(precision: Precision, device: str) -> Literal["fp32", "bf16
     return "bf16" if any(getattr(torch.cpu, name, bool)() for name in offers) else "fp32"
 
 
-def choose_layout(precision: Literal["fp32", "bf16"]) -> torch.memory_format:
-    """Return how images and kernels lie in memory: channels last in bf16, where it is several times as fast.
-
-    In fp32 a CPU's convolutions are as fast or faster with contiguous channels, and a layout of its own gains nothing.
-    """
-    return torch.channels_last if precision == "bf16" else torch.contiguous_format
-
-
 def lay_out(model: nn.Module, layout: torch.memory_format) -> list[nn.Parameter]:
     """Bring the kernels of 2d convolutions into a layout, in place; return those that were changed.
 
@@ -119,7 +111,10 @@ class Workers:
     """
 
     def __init__(self, precision: Literal["fp32", "bf16"], device: str) -> None:
-        self.precision, self.layout = precision, choose_layout(precision)
+        self.precision = precision
+        # How images and kernels lie in memory. In bf16 channels last is several times as fast; in fp32 a CPU's
+        # convolutions are as fast or faster with contiguous channels.
+        self.layout = torch.channels_last if precision == "bf16" else torch.contiguous_format
         self._laid: list[nn.Parameter] = []
         fabric_class, environments = _fabric()
         world, local = world_size(), _from_torchrun("LOCAL_WORLD_SIZE", 1)

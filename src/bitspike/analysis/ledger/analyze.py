@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +17,7 @@ from bitspike.errors import ConstraintError, DataError
 from bitspike.integer.network import IntegerNetwork
 from bitspike.tasks.classify import Classification
 from bitspike.tasks.task import Task
+from bitspike.train.evaluate import seeded
 
 Batches = Iterable[Any] | Tensor
 
@@ -40,7 +40,7 @@ def analyze(
     """
     study = Study(network, limits, task)
     for n, (inputs, labels) in enumerate(_samples(study.conversion, batches, samples, batch)):
-        with _seeded(seed + n):
+        with seeded(seed + n):
             study.add(inputs, labels)
     ledger = study.ledger()
     if out is not None:
@@ -52,8 +52,6 @@ def _samples(
     conversion: Conversion, batches: Batches, samples: int, most: int
 ) -> Iterator[tuple[tuple[Tensor, ...], Tensor | None]]:
     """Yield inputs and labels, at most ``most`` samples at a time."""
-    if batches is None:
-        raise DataError("the analysis needs data and got None", fix="bs.analyze(network, loader)")
     if samples < 1:
         raise ConstraintError(f"samples={samples}: at least one is needed", fix="samples=256")
     events = conversion.settings.coding == "events"
@@ -88,10 +86,3 @@ def _labels(batch: Any, n: int) -> Tensor | None:
     labels = batch[-1]
     fits = isinstance(labels, Tensor) and labels.dim() > 0 and not labels.is_floating_point() and len(labels) >= n
     return cast(Tensor, labels)[:n] if fits else None
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield

@@ -37,14 +37,7 @@ Row = Sequence[object]
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure.
-
-    Args:
-        name: of its files, without the ending.
-        caption: what it shows.
-        svg: the drawing.
-        rows: the numbers, a line of headings first.
-    """
+    """One figure: the name of its files without the ending, what it shows, and its numbers below a row of headings."""
 
     name: str
     caption: str

@@ -6,7 +6,7 @@ Legend: T time, N batch, F neurons of a layer (all axes after N, flattened).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from bitspike.errors import ConstraintError, DataError
 from bitspike.nn import Neuron
-from bitspike.nn.entering import counted_inputs
 from bitspike.nn.trace import evaluation, listening
 
 Spikes = Callable[[str, Tensor], None]
@@ -127,23 +126,6 @@ class Recorder:
         }
 
 
-def measure(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor] | Tensor]) -> dict[str, LayerActivity]:
-    """Run a model on batches in evaluation mode and return the activity of every layer of neurons.
-
-    Args:
-        model: any module with :class:`bitspike.nn.Neuron` layers; its training flags are left as they were.
-        batches: images [N, C, H, W], or pairs of images and labels; moved to the device of the model.
-
-    Raises:
-        ConstraintError: the model has no spiking neurons. DataError: the batches hold no sample.
-    """
-    with torch.no_grad(), Recorder(model) as recorder, counted_inputs(model) as clipped, evaluation(model):
-        for batch in batches:
-            model((batch if isinstance(batch, Tensor) else batch[0]).to(_device(model)))
-    clipped.warn()
-    return recorder.layers()
-
-
 def raster(model: nn.Module, image: Tensor, *, neurons: int = 256) -> dict[str, NDArray[np.bool_]]:
     """Return the spikes that one image causes, layer by layer.
 
@@ -173,13 +155,9 @@ def raster(model: nn.Module, image: Tensor, *, neurons: int = 256) -> dict[str, 
         rows.setdefault(name, []).append(fired_TF[:, chosen].cpu().numpy())
 
     with torch.no_grad(), listen(model, hear), evaluation(model):
-        model(batch.to(_device(model)))
+        model(batch.to(next((parameter.device for parameter in model.parameters()), None)))
     return {
         name if index == 0 else f"{name}#{index + 1}": fired
         for name, calls in rows.items()
         for index, fired in enumerate(calls)
     }
-
-
-def _device(model: nn.Module) -> torch.device | None:
-    return next((parameter.device for parameter in model.parameters()), None)

@@ -21,11 +21,7 @@ Read = Callable[[str], tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class OnDisk:
-    """Reads a set from where it lies, or downloads its official archive first.
-
-    Args:
-        archive: as its authors publish it.
-    """
+    """Reads a set from where it lies, or downloads its official archive first."""
 
     archive: Archive
 

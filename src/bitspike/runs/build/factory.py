@@ -17,6 +17,7 @@ from bitspike.recipe.words.models import Repair
 from bitspike.runs.build.own import own
 from bitspike.runs.build.weights_file import find_file, load_strictly, read_state
 from bitspike.surgery.apply import apply
+from bitspike.train.evaluate import seeded
 from bitspike.weights import detach
 
 _WIDTH = 8
@@ -78,8 +79,7 @@ def comes_trained(recipe: ConvertRecipe) -> bool:
 
 def _called(recipe: ConvertRecipe, seed: int) -> nn.Module:
     """Return what a factory makes when torch's generator starts from a seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         network: nn.Module = own(recipe.model)()
     if isinstance(network, torch.jit.ScriptModule):
         raise RecipeError(

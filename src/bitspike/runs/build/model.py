@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pkgutil import resolve_name
 
-import torch
 from torch import nn
 
 from bitspike.data import ImageSet
@@ -16,6 +15,7 @@ from bitspike.recipe.words.own import Own
 from bitspike.runs.build.factory import repaired
 from bitspike.runs.build.own import own
 from bitspike.runs.build.words import build, maker
+from bitspike.train.evaluate import seeded
 from bitspike.weights import attach
 
 
@@ -39,8 +39,7 @@ def build_model(recipe: TrainRecipe, images: ImageSet) -> nn.Module:
     more = {name: getattr(model, name) for name in ("bias", "depth") if hasattr(model, name)}
     neuron = maker(recipe.neuron)
     make = own(model) if isinstance(model, Own) else resolve_name(model.makes)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
+    with seeded(recipe.seed):
         net = make(
             steps=model.steps,
             num_classes=len(images.classes),

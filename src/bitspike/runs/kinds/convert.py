@@ -86,7 +86,7 @@ class Converted(Kind):
             # A clip learns one threshold for a whole layer; rules by pattern are for the conversion alone.
             rule=None if isinstance(rule, dict) else rule,
             seed=self.recipe.seed,
-            **_taken_by(prepare, choices),
+            **{name: choice for name, choice in choices.items() if name in inspect.signature(prepare).parameters},
         )
 
     def _coded(self, network: nn.Module, prepared: Prepared) -> nn.Module:
@@ -179,9 +179,7 @@ class Converted(Kind):
     def validation(self, network: nn.Module, history: History | None) -> float | None:
         """Measure the spiking network; what was trained before the conversion was another one."""
         images = self.data.validation
-        if images is None:
-            return None
-        return evaluate(network, self.data.batches(images), seed=self.recipe.seed, task=self.data.test.task).accuracy
+        return None if images is None else self._accuracy(network, self.data.batches(images))
 
     def listening(self, spiking: SpikingNetwork) -> AbstractContextManager[Prefixes | None]:
         # Layerwise, the read-out waits for the last layer; of a partial network, floating-point layers follow it.
@@ -268,11 +266,6 @@ class Converted(Kind):
     def _example(self) -> Tensor:
         """Return two test images as the network takes them."""
         return self.data.pixels.to_input(self.data.test.images[:2])
-
-
-def _taken_by(function: Callable[..., Any], choices: dict[str, Any]) -> dict[str, Any]:
-    """Return those choices of a conversion that a function has arguments for."""
-    return {name: choice for name, choice in choices.items() if name in inspect.signature(function).parameters}
 
 
 def _describe(spiking: SpikingNetwork) -> dict[str, Any]:
