@@ -7,7 +7,7 @@ would be read beyond its end. So everything is compared here, before torch sees 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Any
 
@@ -92,7 +92,7 @@ def need_same_optimizer(optimizer: Any, state: Any, where: str) -> None:
         PackageError: it has other groups, parameters, names, shapes or types, or holds NaN.
         RunError: it was made with other settings.
     """
-    if problem := next(_structure(optimizer, state), None):
+    if problem := _structure(optimizer, state):
         raise PackageError(f"{where} does not belong to this optimizer: {problem}", fix=_ELSEWHERE)
     for mine, stated in zip(optimizer.param_groups, state["param_groups"], strict=True):
         for name in _COMPARED:
@@ -103,40 +103,35 @@ def need_same_optimizer(optimizer: Any, state: Any, where: str) -> None:
                 )
 
 
-def _structure(optimizer: Any, state: Any) -> Iterator[str]:
-    """Yield what is wrong with groups, names and tensors."""
+def _structure(optimizer: Any, state: Any) -> str | None:
+    """Return the first thing that is wrong with groups, names or tensors."""
     if not isinstance(state, dict) or set(state) != {"state", "param_groups"} or not isinstance(state["state"], dict):
-        yield "it is no mapping of state and param_groups"
-        return
+        return "it is no mapping of state and param_groups"
     groups, own = state["param_groups"], optimizer.param_groups
     if not isinstance(groups, list) or not all(
         isinstance(g, dict) and isinstance(g.get("params"), list) for g in groups
     ):
-        yield "its groups are no list of mappings with params"
-        return
+        return "its groups are no list of mappings with params"
     sizes = [len(g["params"]) for g in groups], [len(g["params"]) for g in own]
     if sizes[0] != sizes[1]:
-        yield f"its groups have {sizes[0]} parameters, {sizes[1]} are needed"
-        return
+        return f"its groups have {sizes[0]} parameters, {sizes[1]} are needed"
     for stated, mine in zip(groups, own, strict=True):
         if missing := [name for name in _COMPARED if (name in mine) != (name in stated)]:
-            yield f"{', '.join(missing)} is in one of the two only"
-            return
+            return f"{', '.join(missing)} is in one of the two only"
         if odd := [name for name in mine if name in stated and not _fits(name, mine[name], stated[name])]:
-            yield f"{odd[0]} is {stated[odd[0]]!r}, here it is {mine[odd[0]]!r}"
-            return
+            return f"{odd[0]} is {stated[odd[0]]!r}, here it is {mine[odd[0]]!r}"
     numbers = [n for g in groups for n in g["params"]]
     if numbers != list(range(len(numbers))):
-        yield "its parameters are not numbered from 0"
-        return
+        return "its parameters are not numbered from 0"
     parameters = [p for g in own for p in g["params"]]
     if numbers and not state["state"] and any(g.get("betas") or g.get("momentum") for g in own):
-        yield "it holds no moments"
+        return "it holds no moments"
     for number, moments in state["state"].items():
         if not isinstance(moments, dict) or number not in numbers or isinstance(number, bool):
-            yield f"it holds something for parameter {number!r}"
-            return
-        yield from _moments(parameters[number], moments, number, adam="betas" in own[0])
+            return f"it holds something for parameter {number!r}"
+        if problem := _moments(parameters[number], moments, number, adam="betas" in own[0]):
+            return problem
+    return None
 
 
 def _fits(name: str, mine: Any, stated: Any) -> bool:
@@ -150,27 +145,25 @@ def _fits(name: str, mine: Any, stated: Any) -> bool:
     return type(stated) is type(mine) and bool(stated == mine)
 
 
-def _moments(parameter: Tensor, moments: dict[Any, Any], number: int, *, adam: bool) -> Iterator[str]:
+def _moments(parameter: Tensor, moments: dict[Any, Any], number: int, *, adam: bool) -> str | None:
     needed = {"step", "exp_avg", "exp_avg_sq"} if adam else {"momentum_buffer"}
     if set(moments) != needed:
         names = ", ".join(map(str, moments)) or "nothing"
-        yield f"parameter {number} has {names}, needed is {', '.join(sorted(needed))}"
-        return
+        return f"parameter {number} has {names}, needed is {', '.join(sorted(needed))}"
     for name, value in moments.items():
         if value is None and name == "momentum_buffer":
             continue
         if not isinstance(value, Tensor) or value.layout != torch.strided or not value.is_floating_point():
-            yield f"{name} of parameter {number} is no tensor of floats"
-            return
+            return f"{name} of parameter {number} is no tensor of floats"
         shape = torch.Size() if name == "step" else parameter.shape
         if value.shape != shape or (name != "step" and value.dtype != parameter.dtype):
-            yield (
+            return (
                 f"{name} of parameter {number} is {value.dtype} {list(value.shape)}, needed is {parameter.dtype} "
                 f"{list(shape)}"
             )
-            return
         if torch.isnan(value).any():
-            yield f"{name} of parameter {number} holds NaN"
+            return f"{name} of parameter {number} holds NaN"
+    return None
 
 
 def _plain(value: Any) -> Any:

@@ -75,7 +75,7 @@ def evaluate(
         >>> evaluate(nn.Identity(), [(x, y)]).accuracy
         0.5
     """
-    result = measure(model, batches, loss=loss, seed=seed, add_up=add_up, task=task, strict=True)
+    result = measure(model, batches, task, loss=loss, seed=seed, add_up=add_up, strict=True)
     assert result.score is not None, "labels of the task give a score"
     return Evaluation(result.score, result.loss, result.samples, result.detail, result.inputs_clipped)
 
@@ -93,23 +93,11 @@ class Measured:
 
 @torch.no_grad()
 def measure(
-    model: nn.Module,
-    batches: Batches,
-    *,
-    loss: Loss | None = None,
-    seed: int = 0,
-    add_up: AddUp | None = None,
-    task: Task = Classification(),
-    strict: bool = False,
+    model: nn.Module, batches: Batches, task: Task, *, loss: Loss | None, seed: int, add_up: AddUp | None, strict: bool
 ) -> Measured:
     """Do what :func:`evaluate` does for outputs and labels of any kind, if the loss takes them.
 
-    Args:
-        model, batches, loss, seed, add_up, task: as there.
-        strict: refuse outputs and labels that are not of the task.
-
-    Raises:
-        DataError: there is no sample, or the labels are not of the task and have to be.
+    ``strict`` refuses, with a DataError, outputs and labels that are not of the task.
     """
     loss = task.loss if loss is None else loss
     device = next((p for p in [*model.parameters(), *model.buffers()]), torch.empty(0)).device

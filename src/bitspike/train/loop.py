@@ -126,7 +126,7 @@ def fit(
             train_loss, train_right = tally.over(workers.add_up)
             result = None
             if validation is not None:
-                result = measure(model, validation, loss=loss, seed=seed, add_up=workers.add_up, task=task)
+                result = measure(model, validation, task, loss=loss, seed=seed, add_up=workers.add_up, strict=False)
             record = EpochRecord(
                 epoch=epoch + 1,
                 seconds=time.perf_counter() - start,

@@ -52,6 +52,8 @@ def _samples(
     conversion: Conversion, batches: Batches, samples: int, most: int
 ) -> Iterator[tuple[tuple[Tensor, ...], Tensor | None]]:
     """Yield inputs and labels, at most ``most`` samples at a time."""
+    if batches is None:
+        raise DataError("the analysis needs data and got None", fix="bs.analyze(network, loader)")
     if samples < 1:
         raise ConstraintError(f"samples={samples}: at least one is needed", fix="samples=256")
     events = conversion.settings.coding == "events"

@@ -54,7 +54,7 @@ def _text(ledger: Account) -> str:
             percent(layer.cumulative.rms),
             *(_signed(layer.cumulative[term].part) for term in shown),
             percent(layer.local.rms),
-            *(_or_dash(value) for value in (layer.clipped, layer.rate, layer.differs)),
+            *("-" if value is None else percent(value) for value in (layer.clipped, layer.rate, layer.differs)),
         ]
         for layer in ledger.layers
     ]
@@ -70,10 +70,6 @@ def _signed(value: float) -> str:
     if abs(value) < 5e-5:
         return "0" if value == 0 else "~0"
     return f"{100 * value:.2f} %"
-
-
-def _or_dash(value: float | None) -> str:
-    return "-" if value is None else percent(value)
 
 
 def _point(steps: int, accuracy: float | None, error: float) -> str:

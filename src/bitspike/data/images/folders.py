@@ -16,7 +16,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from bitspike.data.images.places import reason
+from bitspike.data.images.places import damaged, reason
 from bitspike.errors import ConstraintError, DataError
 
 LAYOUT = "{train,test}/<class>/<image>"
@@ -123,14 +123,9 @@ def _list(root: Path, split: str) -> dict[str, list[Path]]:
 
 
 def _form(first: Path, size: int | tuple[int, int] | None, channels: int | None) -> Form:
-    try:
-        with _opened(first) as image:
-            width, height = _upright_size(image)
-            own = 1 if image.mode in _GRAY else 3
-    except DataError:
-        raise
-    except _DAMAGE as error:
-        raise _unreadable(first, error) from None
+    with _opened(first) as image:
+        width, height = _upright_size(image)
+        own = 1 if image.mode in _GRAY else 3
     if size is not None:
         height, width = (size, size) if isinstance(size, int) else size
         if height < 1 or width < 1:
@@ -140,27 +135,35 @@ def _form(first: Path, size: int | tuple[int, int] | None, channels: int | None)
     return Form(height, width, channels or own, resize=size is not None, convert=channels is not None)
 
 
-_DAMAGE = (Exception,)
-"""What Pillow and its codecs raise for broken files of their many formats: errors of nearly every kind."""
 _MOST_PIXELS = 1 << 26
+_REPLACE = "replace the file, or delete it"
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
-    """Open an image whose header claims what a file of its size can hold; its pixels are not decoded yet.
+    """Open an image whose header claims what a file of its size can hold; the block decodes its pixels.
 
     Raises:
-        DataError: it claims more pixels than are read, or a chunk that is longer than the file.
+        DataError: it claims more pixels than are read, or a chunk that is longer than the file; or it is damaged, which
+            shows here or in the block.
     """
-    if (claim := _claim(path)) is not None:
-        raise DataError(f"{path.absolute()} is damaged: {claim}", fix="replace the file, or delete it")
-    with Image.open(path) as image:
-        if image.width * image.height > _MOST_PIXELS:
-            raise DataError(
-                f"{path.absolute()} claims {image.width} x {image.height} pixels, at most {_MOST_PIXELS:,} are read",
-                fix="replace the file by a smaller one, or delete it",
-            )
-        yield image
+    try:
+        if (claim := _claim(path)) is not None:
+            raise damaged(path, claim, fix=_REPLACE)
+        with Image.open(path) as image:
+            if image.width * image.height > _MOST_PIXELS:
+                raise DataError(
+                    f"{path.absolute()} claims {image.width} x {image.height} pixels, "
+                    f"at most {_MOST_PIXELS:,} are read",
+                    fix="replace the file by a smaller one, or delete it",
+                )
+            yield image
+    except DataError:
+        raise
+    except UnidentifiedImageError:
+        raise damaged(path, "not an image that Pillow knows", fix=_REPLACE) from None
+    except Exception as error:  # noqa: BLE001  Pillow's codecs raise errors of nearly every kind for broken files
+        raise damaged(path, reason(error), fix=_REPLACE) from None
 
 
 def _claim(path: Path) -> str | None:
@@ -179,27 +182,17 @@ def _claim(path: Path) -> str | None:
     return None
 
 
-def _unreadable(path: Path, error: BaseException) -> DataError:
-    why = "not an image that Pillow knows" if isinstance(error, UnidentifiedImageError) else reason(error)
-    return DataError(f"{path.absolute()} is damaged: {why}", fix="replace the file, or delete it")
-
-
 def _decode_into(images: np.ndarray, paths: Sequence[Path], start: int, form: Form) -> list[tuple[Path, str]]:
     """Decode some files into their rows; return those that have another form, with what they have."""
     problems = []
     for index in range(start, min(start + _CHUNK, len(paths))):
         path = paths[index]
-        try:
-            with _opened(path) as image:
-                problem = _misfit(image, form)
-                if problem is None:
-                    images[index] = _bring(image, form)
-                else:
-                    problems.append((path, problem))
-        except DataError:
-            raise
-        except _DAMAGE as error:
-            raise _unreadable(path, error) from None
+        with _opened(path) as image:
+            problem = _misfit(image, form)
+            if problem is None:
+                images[index] = _bring(image, form)
+            else:
+                problems.append((path, problem))
     return problems
 
 
