@@ -23,6 +23,7 @@ import torch
 from torch import nn
 
 from bitspike.errors import ConstraintError
+from bitspike.graph.plain import CONVOLUTIONS, is_transposed
 from bitspike.nn import IF, Neuron, OverTime, TimeDistributed
 from bitspike.nn.arrange import Pad, Reshape
 from bitspike.nn.timed_layer import timed_layer
@@ -31,8 +32,6 @@ from bitspike.surgery.arrange import ExtraChannels, cut_before, layers_over_time
 from bitspike.surgery.channels import latent, set_latent
 from bitspike.weights.attach import attach
 from bitspike.weights.path import Quantize, path_of
-
-_CONVOLUTIONS: dict[int, type[nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
 
 def split(model: nn.Module, path: str, *, parts: int, source_shape: tuple[int, ...] = ()) -> tuple[str, str]:
@@ -62,7 +61,7 @@ def split(model: nn.Module, path: str, *, parts: int, source_shape: tuple[int, .
         (('0.parts', '0.sum'), True)
     """
     layer = model.get_submodule(path)
-    channels = latent(layer).shape[0 if _transposed(layer) else 1]
+    channels = latent(layer).shape[0 if is_transposed(layer) else 1]
     if getattr(layer, "groups", 1) != 1:
         raise ConstraintError(
             f"repair of {path!r}: only a layer of one group can be split, and this one has {layer.groups} groups",
@@ -128,7 +127,7 @@ def _over_time(
     """Return by name the modules, in order, that take the place of a layer in a spiking network."""
     flat = isinstance(layer, nn.Linear)
     weight = latent(layer).detach()
-    outputs = weight.shape[1 if _transposed(layer) else 0]
+    outputs = weight.shape[1 if is_transposed(layer) else 0]
     # Two standard deviations of a partial sum when every fourth input spikes: 2 * sqrt(1/4 * sum of w^2 per neuron).
     threshold = float(weight.double().square().sum().div(parts * outputs).sqrt()) or 1.0
     first, last, extra = _two_layers(layer, parts, gain=threshold)
@@ -157,7 +156,7 @@ def _two_layers(layer: nn.Module, parts: int, *, gain: float) -> tuple[nn.Module
 
     Channel ``(2 i + s) * outputs + o`` of the first is the i-th partial sum of output o, negative for s = 1.
     """
-    weight, axis = latent(layer).detach(), 0 if _transposed(layer) else 1
+    weight, axis = latent(layer).detach(), 0 if is_transposed(layer) else 1
     if isinstance(layer, nn.Linear):
         weight = weight[:, :, None]
     dims = weight.dim() - 2
@@ -184,13 +183,9 @@ def _two_layers(layer: nn.Module, parts: int, *, gain: float) -> tuple[nn.Module
 
 def _convolution(layer: nn.Module, dims: int) -> nn.Module:
     """Return a convolution of 1 x ... x 1 windows that is over time, and quantized, as a layer is."""
-    convolution = _CONVOLUTIONS[dims](1, 1, 1, device="cpu", bias=False)
+    convolution: nn.Module = CONVOLUTIONS[dims](1, 1, 1, device="cpu", bias=False)
     convolution = timed_layer(convolution, bias=False) if isinstance(layer, OverTime) else convolution
     of_layer = path_of(layer)
     if of_layer is not None and isinstance(of_layer[0].quantize, Quantize):
         attach(convolution, quantize=copy.deepcopy(of_layer[0].quantize.scheme))
     return convolution
-
-
-def _transposed(layer: nn.Module) -> bool:
-    return isinstance(layer, nn.modules.conv._ConvTransposeNd)

@@ -87,13 +87,8 @@ class _Builder:
         if known not in self.weights:
             owner, _, _ = self.names.get(id(weight), "").rpartition(".")
             free = owner and owner not in self.modules
-            key = (
-                owner
-                if free
-                else site.place.path
-                if site.place.is_module
-                else f"{site.place.path}.{site.name}".strip(".")
-            )
+            called = site.place.path if site.place.is_module else f"{site.place.path}.{site.name}".strip(".")
+            key = owner if free else called
             while key in self.modules:
                 key += "_"
             self.modules[key] = layer

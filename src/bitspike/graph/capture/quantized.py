@@ -38,14 +38,9 @@ def torch_quantized(model: nn.Module) -> tuple[str, ...]:
         >>> torch_quantized(nn.Sequential(nn.Linear(2, 2)))
         ()
     """
-    kinds = (type(m) for m in model.modules() if _home(m).startswith(_HOME))
-    return tuple(
-        dict.fromkeys(
-            kind.__name__
-            for kind in kinds
-            if not (kind.__module__.startswith(_WATCHING) or "PackedParams" in kind.__name__)
-        )
-    )
+    layers = [m for m in model.modules() if _home(m).startswith(_HOME) and not _home(m).startswith(_WATCHING)]
+    names = dict.fromkeys(type(m).__name__ for m in layers)
+    return tuple(name for name in names if "PackedParams" not in name)
 
 
 def float_layers(model: nn.Module) -> nn.Module:

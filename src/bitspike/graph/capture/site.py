@@ -173,17 +173,11 @@ class Site:
         """
         return self._walk.layer(self, weight, make)
 
-    def own(self) -> str:
-        """Keep the called module and return its key."""
-        key = str(self.node.target)
-        self._walk.modules.setdefault(key, self.module)
-        return key
-
-    def own_with(self, **attributes: Any) -> str:
-        """Keep the called module with other attributes, its parameters shared, and return its key."""
+    def own(self, **changes: Any) -> str:
+        """Keep the called module and return its key; with other attributes it is a copy that shares the parameters."""
         key = str(self.node.target)
         if key not in self._walk.modules:
-            changed = copy(self.module)
-            vars(changed).update(attributes)
-            self._walk.modules[key] = changed
+            module = copy(self.module) if changes else self.module
+            vars(module).update(changes)
+            self._walk.modules[key] = module
         return key

@@ -71,7 +71,7 @@ def convolution(site: Site, module: Any, input: Any) -> Ref:
     if isinstance(module.padding, str):
         before, after = _same(module.padding, module.kernel_size, module.dilation)
         even = before == after
-        key = site.own_with(padding=before if even else (0,) * n)
+        key = site.own(padding=before if even else (0,) * n)
         # "same" of an even kernel pads one row more after the image than before it.
         return site.emit("convolution", input if even else s.padded(site, input, before, after, "pad"), module=key)
     return site.emit("convolution", input, module=site.own())

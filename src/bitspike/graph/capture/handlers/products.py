@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -68,13 +69,8 @@ def einsum(site: Site, equation: Any, *operands: Any) -> Ref:
     need_image(x, dims)
     turned = weight.detach().t().reshape(weight.shape[1], weight.shape[0], *[1] * dims)
     kernel = _as_trained(turned, terms[1 - at])
-    return site.emit(
-        "convolution",
-        x,
-        module=site.layer(
-            terms[1 - at], lambda: layer_of(CONVOLUTIONS[dims], kernel, None, *reversed(kernel.shape[:2]), 1)
-        ),
-    )
+    make = partial(layer_of, CONVOLUTIONS[dims], kernel, None, *reversed(kernel.shape[:2]), 1)
+    return site.emit("convolution", x, module=site.layer(terms[1 - at], make))
 
 
 def _linear(site: Site, input: Ref, weight: Any, bias: Tensor | None, factor: Any = 1) -> Ref:

@@ -52,39 +52,41 @@ def movedim(site: Site, input: Any, source: Any, destination: Any) -> Ref:
     return _transpose(site, input, order)
 
 
-def _transpose(site: Site, input: Ref, order: Sequence[int], shape: Shape | None = None, name: str = "") -> Ref:
+def _transpose(site: Site, input: Ref, order: Sequence[int], name: str = "") -> Ref:
     if order[0] != 0:
         raise NotUnderstood("it moves the batch", "E109")
     axes = tuple(d - 1 for d in order[1:])
-    return input if axes == tuple(sorted(axes)) else site.emit("transpose", input, shape=shape, name=name, axes=axes)
+    if axes == tuple(sorted(axes)):
+        return input
+    return site.emit("transpose", input, shape=tuple(input.inside[a] for a in axes), name=name, axes=axes)
+
+
+def _regrouped(site: Site, input: Any, apart: Shape, order: Sequence[int]) -> Ref:
+    """Take the axes of a sample apart, put the parts in another order, and join them to the shape of the result."""
+    crossed = _transpose(site, reshaped(site, input, apart, "split"), order, "cross")
+    return reshaped(site, crossed, site.shape)
 
 
 @handles("pixel_shuffle")
 def pixel_shuffle(site: Site, input: Any, upscale_factor: int) -> Ref:
     """[C r r, H, W] as [C, H r, W r]."""
     (channels, height, width), r = data(input).inside, upscale_factor
-    apart = reshaped(site, input, (channels // r**2, r, r, height, width), "split")
-    crossed = _transpose(site, apart, (0, 1, 4, 2, 5, 3), (channels // r**2, height, r, width, r), "cross")
-    return reshaped(site, crossed, site.shape)
+    return _regrouped(site, input, (channels // r**2, r, r, height, width), (0, 1, 4, 2, 5, 3))
 
 
 @handles("pixel_unshuffle")
 def pixel_unshuffle(site: Site, input: Any, downscale_factor: int) -> Ref:
     """[C, H r, W r] as [C r r, H, W]."""
     (channels, height, width), r = data(input).inside, downscale_factor
-    apart = reshaped(site, input, (channels, height // r, r, width // r, r), "split")
-    crossed = _transpose(site, apart, (0, 1, 3, 5, 2, 4), (channels, r, r, height // r, width // r), "cross")
-    return reshaped(site, crossed, site.shape)
+    return _regrouped(site, input, (channels, height // r, r, width // r, r), (0, 1, 3, 5, 2, 4))
 
 
 @handles("channel_shuffle", "native_channel_shuffle")
 def channel_shuffle(site: Site, input: Any, groups: int) -> Ref:
     """The channels of g groups taken in turns."""
     channels, *inside = data(input).inside
-    apart = reshaped(site, input, (groups, channels // groups, *inside), "split")
     order = (0, 2, 1, *range(3, 3 + len(inside)))
-    crossed = _transpose(site, apart, order, (channels // groups, groups, *inside), "cross")
-    return reshaped(site, crossed, site.shape)
+    return _regrouped(site, input, (groups, channels // groups, *inside), order)
 
 
 # Channels
@@ -155,11 +157,9 @@ def getitem(site: Site, input: Any, index: Any) -> Ref:
 @handles("narrow")
 def narrow(site: Site, input: Any, dim: Any, start: Any, length: Any) -> Ref:
     """``length`` values of one axis."""
-    index = [slice(None)] * (len(data(input).inside) + 1)
     if not is_number(start) or not is_number(length):
         raise NotUnderstood("where it cuts is no constant")
-    index[axis(dim, input)] = slice(start, start + length)
-    return getitem(site, input, tuple(index))
+    return aten_slice(site, input, dim, start, start + length)
 
 
 @handles("aten.slice")
