@@ -156,8 +156,7 @@ def saved_lambdas(state: Mapping[str, Tensor], at: Iterable[str]) -> dict[str, T
         >>> saved_lambdas({"conversion.value.relu": torch.ones(1), "0.bias": torch.zeros(2)}, ["relu"])
         {'relu': tensor([1.])}
     """
-    start = f"{_KEY}value."
-    values = {key.removeprefix(start): value for key, value in state.items() if key.startswith(start)} or state
+    values = _below(f"{_KEY}value.", state) or state
     if missing := [id for id in at if id not in values]:
         raise ConstraintError(
             f"convert(calibrate=...): no value is given for {', '.join(missing)}",
@@ -173,16 +172,8 @@ def saved_shifts(state: Mapping[str, Tensor], *, prefix: str = "") -> Shifts:
         >>> saved_shifts({"conversion.bias.relu": torch.ones(1)}).bias, saved_shifts({}).weights
         ({'relu': tensor([1.])}, {})
     """
-    shifts = {
-        kind.name: {
-            key.removeprefix(start): value.detach().cpu()
-            for start in [f"{prefix}{_KEY}{kind.name}."]
-            for key, value in state.items()
-            if key.startswith(start)
-        }
-        for kind in fields(Shifts)
-    }
-    return Shifts(**shifts)
+    saved = {kind.name: _below(f"{prefix}{_KEY}{kind.name}.", state) for kind in fields(Shifts)}
+    return Shifts(**{kind: {id: x.detach().cpu() for id, x in values.items()} for kind, values in saved.items()})
 
 
 def _shift_entries(shifts: Shifts) -> dict[str, Tensor]:
@@ -197,9 +188,10 @@ def _same(a: Shifts, b: Shifts) -> bool:
 
 def saved_grids(state: Mapping[str, Tensor]) -> dict[str, Grid]:
     """Return the grids in the state_dict of a converted network, by entry; empty for other mappings."""
-    start = f"{_KEY}grid."
-    return {
-        key.removeprefix(start): Grid(float(value[0]), int(value[1]), int(value[2]))
-        for key, value in state.items()
-        if key.startswith(start)
-    }
+    saved = _below(f"{_KEY}grid.", state)
+    return {id: Grid(float(scale), int(low), int(high)) for id, (scale, low, high) in saved.items()}
+
+
+def _below(start: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the values of a state whose names begin with ``start``, by the rest of their names."""
+    return {key.removeprefix(start): value for key, value in state.items() if key.startswith(start)}

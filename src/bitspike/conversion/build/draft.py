@@ -89,6 +89,6 @@ class Draft:
         node = self.add(module_name(branch.op.id), layer, self.spikes[branch.op.inputs[0]].node)
         return self.add_rest_of(branch, node)
 
-    def scalar_or_channels(self, values: Tensor) -> float | Tensor:
-        """Return one number as a float, several as a tensor [C] of the network's dtype."""
-        return float(values[0]) if values.numel() == 1 else values.to(self.like.dtype)
+    def scalar_or_channels(self, values: Tensor, dtype: torch.dtype | None = None) -> float | Tensor:
+        """Return one number as a float, several as a tensor [C] of a dtype, or else of the network's."""
+        return float(values[0]) if values.numel() == 1 else values.to(dtype or self.like.dtype)

@@ -58,7 +58,9 @@ def add_neuron(draft: Draft, op: Op, source: str) -> Spikes:
     if op.id in draft.shifts.initial:
         shift = draft.shifts.initial[op.id] / group.unit * 2.0**group.fraction_bits
         initial = initial + shift.round() * fine
-    node = draft.add(word, _neuron(s, _single(threshold), _single(initial), fine), node)
+    # Single precision holds both exactly.
+    start = draft.scalar_or_channels(initial, torch.float32)
+    node = draft.add(word, _neuron(s, draft.scalar_or_channels(threshold, torch.float32), start, fine), node)
     draft.reports[op.id] = LayerReport(
         op.id, op.path, "neuron", source, tuple(module_name(b.op.id) for b in charge.branches), charge.wanted,
         group.value, group.unit, group.threshold, group.fraction_bits, exponent, input_values(draft, charge.branches),
@@ -173,8 +175,3 @@ def _neuron(s: Settings, threshold: float | Tensor, initial: float | Tensor, fin
     # A signed neuron always resets by subtraction, and takes a spike back from one step of the potential below zero on.
     choices: dict[str, Any] = {"retract": fine} if s.neuron.signed else {"reset": s.reset}
     return s.neuron(threshold, fire=s.fire, initial=initial, **choices)
-
-
-def _single(values: Tensor) -> float | Tensor:
-    """Return a single number as a float, several as a tensor [C] in single precision, which holds them exactly."""
-    return float(values[0]) if values.numel() == 1 else values.float()

@@ -120,11 +120,9 @@ def shared_unit(
     """
     if not branches:
         return torch.cat([s.reshape(-1) for s in skips]).max().reshape(1) / SKIP_CODES
-    steps = []
-    for branch in branches:
-        split = per_channel and all(b.axis == 0 or b.groups == 1 for b in branches)
-        scheme = Uniform(branch.bits, per_channel=split, scale=scale or Max())
-        steps.append(scheme.encode(branch.current, branch.axis)[1])
+    split = per_channel and all(b.axis == 0 or b.groups == 1 for b in branches)
+    schemes = [Uniform(b.bits, per_channel=split, scale=scale or Max()) for b in branches]
+    steps = [scheme.encode(b.current, b.axis)[1] for scheme, b in zip(schemes, branches, strict=True)]
     return torch.stack(_alike(steps)).amax(0)
 
 
@@ -190,9 +188,8 @@ def fit_group(charge: Charge, settings: Settings) -> Group:
             )
     gains = tuple((s / unit).round().long() for s in charge.skips)
     ks = range(settings.max_fraction_bits + 1) if settings.rounded else (30,)
-    for (
-        k
-    ) in ks:  # the fewest bits below one count that keep the threshold, and half a bit of bias, within the tolerance
+    # The fewest bits below one count that keep the threshold, and half a bit of bias, within the tolerance.
+    for k in ks:
         exact = value / unit * 2.0**k
         threshold = exact.round().clamp(min=1)
         biases = [(b.bias / unit * 2.0**k).round() for b in branches]

@@ -74,12 +74,7 @@ def bias_delta(reference: Tensor, decoded: Tensor) -> Tensor:
 
 
 def potential_delta(reference: Tensor, decoded: Tensor, *, steps: int) -> Tensor:
-    """Return what an initial potential lacks: ``T`` times what the bias would lack, float64 [C].
-
-    Args:
-        reference: [N, C, ...].
-        decoded: of the same shape.
-        steps: T.
+    """Return what an initial potential lacks: ``steps`` times what :func:`bias_delta` gives, float64 [C].
 
     Example:
         >>> potential_delta(torch.tensor([[1.0]]), torch.tensor([[0.75]]), steps=4).tolist()

@@ -70,12 +70,7 @@ class PreparedOverTime(nn.Module):
 
 
 class ClipNeuron(nn.Module):
-    """The neuron that a clip-floor-shift activation stands for, with the activation's own clip.
-
-    Args:
-        activation: gives clip, shift and T.
-        neuron: kind of neuron.
-        surrogate: stands in for the derivative of a spike.
+    """The neuron that a clip-floor-shift activation stands for, with the activation's own clip, shift and T.
 
     Shape: [T N, C, ...] currents, all samples of the first step first, to as many values of 0, clip or, from a signed
         neuron, -clip.

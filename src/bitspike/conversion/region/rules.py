@@ -176,19 +176,16 @@ class _Check:
         return self._violation("E105", op, reason, allowed, "put it right after the weighted layer and train again")
 
     def _pool(self, op: Op) -> Iterator[Violation]:
-        wrong = []
+        fixes: dict[str, str] = {}  # by what is wrong
         if op.attrs["ceil_mode"]:
-            wrong.append("ceil_mode makes windows that lie partly outside")
+            fixes["ceil_mode makes windows that lie partly outside"] = "ceil_mode=False"
         if op.kind == "avg_pool" and any(op.attrs["padding"]) and not op.attrs["count_include_pad"]:
-            wrong.append("count_include_pad=False makes windows of several sizes")
+            fixes["count_include_pad=False makes windows of several sizes"] = "count_include_pad=True"
         if op.kind == "max_pool" and set(op.attrs["dilation"]) != {1}:
-            wrong.append(f"dilation {op.attrs['dilation']}")
-        if wrong:
-            fixes = "ceil_mode=False", "count_include_pad=True", "dilation=1"
-            ways = [way for way, word in zip(fixes, ("ceil", "include", "dilation"), strict=True) if word in str(wrong)]
-            yield self._violation(
-                "E104", op, " and ".join(wrong), "windows are whole, of one size and dense", ", ".join(ways)
-            )
+            fixes[f"dilation {op.attrs['dilation']}"] = "dilation=1"
+        if fixes:
+            allowed = "windows are whole, of one size and dense"
+            yield self._violation("E104", op, " and ".join(fixes), allowed, ", ".join(fixes.values()))
 
     def _feeds_one_relu(self, op: Op) -> Iterator[Violation]:
         readers = self.readers[op.id]
