@@ -150,13 +150,9 @@ def spiking_network(
     known: Mapping[str, Seen] | None = None,
     notes: tuple[str, ...] = (),
 ) -> nn.Module:
-    """Convert a folded graph, step by step.
+    """Convert a whole, folded graph, step by step; arguments as of :func:`convert`, and further:
 
     Args:
-        graph: whole, folded.
-        example: one or more inputs as the model takes them.
-        settings, procedure: the choices.
-        calibrate: as of :func:`convert`.
         data: where ``calibrate`` holds values, what the input's grid and corrections are read from.
         known: what an earlier calibration saw of what enters; without it and without ``data`` the example has to do,
             and a note says so.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -81,8 +81,20 @@ class Conversion:
 
     @property
     def host(self) -> tuple[str, ...]:
-        """What stays real, in words, in the order of data flow; empty where everything became spikes."""
-        return host_work(self.graph, self.region, self.grids)
+        """What stays real, a line for every operation in the order of data flow; empty where everything became spikes.
+
+        Example:
+            >>> import bitspike as bs
+            >>> ann = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2), nn.Softmax(1))
+            >>> bs.convert(ann, torch.rand(1, 4), calibrate=torch.rand(32, 4)).conversion.host
+            ('after the spikes: 3 (Softmax)',)
+        """
+        after = self.graph.reach(self.region)
+        return tuple(
+            f"{'after' if op.id in after else 'before'} the spikes: {_words(op, self.grids.get(op.id))}"
+            for op in self.graph
+            if op.id not in self.region and op.kind not in ("input", "output")
+        )
 
     def entries(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Return what enters the spiking part when the whole network gets ``inputs``."""
@@ -174,29 +186,6 @@ class Conversion:
         outer = built.network if whole else rebuild(replaced(self.graph, self.region, built.network))
         network = Converted(outer, outer.graph, class_name=type(outer).__name__)
         return with_record(network, record, network if whole else built.network).eval()
-
-
-def host_work(graph: Graph, region: Collection[str], grids: Mapping[str, Grid]) -> tuple[str, ...]:
-    """Return a line for every operation that stays real, in the order of data flow.
-
-    Args:
-        graph: whole.
-        region: ids of the operations that became spikes.
-        grids: by id of what enters the region, the integer grid of its codes.
-
-    Example:
-        >>> from torch import nn, rand, zeros
-        >>> from bitspike.graph.capture.from_module import capture
-        >>> graph = capture(nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2), nn.Softmax(1)), zeros(1, 2))
-        >>> host_work(graph, {"0", "1", "2"}, {})
-        ('after the spikes: 3 (Softmax)',)
-    """
-    after = graph.reach(region)
-    return tuple(
-        f"{'after' if op.id in after else 'before'} the spikes: {_words(op, grids.get(op.id))}"
-        for op in graph
-        if op.id not in region and op.kind not in ("input", "output")
-    )
 
 
 def _words(op: Op, grid: Grid | None) -> str:

@@ -12,12 +12,11 @@ from collections.abc import Collection, Iterable, Iterator
 from bitspike.graph.ir import Graph, Op
 from bitspike.graph.wires import wires
 
-_MOVES = ("reshape", "transpose", "slice", "pad")
-
 
 def moves(op: Op) -> bool:
     """Tell whether an operation only moves values, so that it can move spikes and currents alike."""
-    return op.kind in _MOVES or (op.kind == "upsample" and op.attrs.get("mode", "nearest") == "nearest")
+    nearest = op.kind == "upsample" and op.attrs.get("mode", "nearest") == "nearest"
+    return nearest or op.kind in ("reshape", "transpose", "slice", "pad")
 
 
 def spikes(graph: Graph) -> set[str]:

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from bitspike.errors import ConstraintError
-from bitspike.surgery.channels import can_follow, free_links, select
+from bitspike.surgery.channels import can_follow, links, select
 from bitspike.surgery.groups import Repair, group
 from bitspike.surgery.partial_sums import split
 from bitspike.weights.attach import attach
@@ -114,7 +114,7 @@ def _set_bits(model: nn.Module, path: str, layer: nn.Module, bits: int) -> None:
 
 
 def _prune(model: nn.Module, path: str, keep: Sequence[int]) -> None:
-    link = next((link for link in free_links(model).values() if link.reader == path), None)
+    link = next((link for link in links(model).values() if link.reader == path), None)
     maker = None if link is None else model.get_submodule(link.layer)
     if link is None or not can_follow(model, link) or getattr(maker, "groups", 1) > 1:
         raise ConstraintError(

@@ -42,7 +42,7 @@ class Link:
 
 
 def links(model: nn.Module) -> dict[str, Link]:
-    """Return by path the layers whose channels may be reordered.
+    """Return by path the layers whose channels may be reordered; none in a model that cannot be followed.
 
     A layer that is called twice, has several readers, or is followed by something that mixes channels is left out.
 
@@ -52,8 +52,11 @@ def links(model: nn.Module) -> dict[str, Link]:
         {'0': '3'}
     """
     modules = dict(model.named_modules())
-    with evaluation(model):
-        graph = trace(model)
+    try:
+        with evaluation(model):
+            graph = trace(model)
+    except LoweringError:
+        return {}
     called = [str(n.target) for n in graph.nodes if n.op == "call_module"]
     by_path = {}
     for node in graph.nodes:
@@ -64,14 +67,6 @@ def links(model: nn.Module) -> dict[str, Link]:
             if _is_layer(module) and (link := _reader_of(path, inside[index + 1 :], node, modules, called)) is not None:
                 by_path[path] = link
     return by_path
-
-
-def free_links(model: nn.Module) -> dict[str, Link]:
-    """Return the free orders of channels; none in a model that cannot be followed."""
-    try:
-        return links(model)
-    except LoweringError:
-        return {}
 
 
 def _is_layer(module: nn.Module) -> bool:

@@ -16,7 +16,7 @@ from torch import nn
 from bitspike.errors import ConstraintError
 from bitspike.nn import OverTime, TimeDistributed
 from bitspike.surgery.arrange import cut_before, layers_over_time, put, shuffle_over_time
-from bitspike.surgery.channels import can_follow, energy, free_links, latent, select, set_latent
+from bitspike.surgery.channels import can_follow, energy, latent, links, select, set_latent
 from bitspike.surgery.match import match, shuffled
 
 
@@ -46,7 +46,7 @@ def group(model: nn.Module, path: str, repair: Repair) -> str:
         ConstraintError: the layer is no dense convolution, or the groups do not divide its channels.
     """
     layer = model.get_submodule(path)
-    groups, chain = repair.groups, free_links(model)
+    groups, chain = repair.groups, links(model)
     if not isinstance(layer, nn.modules.conv._ConvNd) or layer.groups != 1:
         raise ConstraintError(
             f"repair of {path!r}: only a dense convolution can be grouped, and this is {layer}",
