@@ -70,7 +70,7 @@ def test_finish_in_part_remembers_what_enters_the_region() -> None:
     snn = bs.finish(tuned, x[:1])
     assert grid_of(snn) == reach(entering)
     (note,) = [note for note in snn.conversion.notes if "W206" in note]
-    assert "before they were trained" in note
+    assert "before these were trained" in note
     assert "data=loader" in note
     assert not [note for note in bs.finish(tuned, x[:1], data=x).conversion.notes if "W206" in note]
 
