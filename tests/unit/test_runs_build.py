@@ -19,8 +19,8 @@ from bitspike.recipe.words import conversion, data, layers, models, neurons, tra
 from bitspike.recipe.words.own import Own
 from bitspike.recipe.words.value import Value, words_of
 from bitspike.runs.build.data import build_data
-from bitspike.runs.build.model import build_model
 from bitspike.runs.build.words import build
+from bitspike.runs.kinds.train import build_model
 from bitspike.verbs.recipes import recipes
 from bitspike.weights import codes
 

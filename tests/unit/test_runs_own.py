@@ -12,7 +12,7 @@ from bitspike.nn import AffineNorm
 from bitspike.recipe import load
 from bitspike.recipe.text import dump
 from bitspike.runs.build.data import build_data
-from bitspike.runs.build.model import build_model
+from bitspike.runs.kinds.train import build_model
 from bitspike.runs.sketch import sketch
 
 OWN = """

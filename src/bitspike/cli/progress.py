@@ -57,10 +57,8 @@ class Lines(Observer):
         self._say(text)
 
     def epoch_done(self, record: EpochRecord) -> None:
-        training, validation = (
-            _said(name, share, 2)
-            for name, share in (("training", record.train_accuracy), ("validation", record.validation_accuracy))
-        )
+        training = _said("training", record.train_accuracy, 2)
+        validation = _said("validation", record.validation_accuracy, 2)
         self._say(f"epoch {record.epoch}  loss {record.train_loss:.4f}{training}{validation}  {record.seconds:.1f} s")
 
     def _say(self, text: str) -> None:

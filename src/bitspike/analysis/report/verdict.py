@@ -156,26 +156,21 @@ def agreement(record: Record, facts: Facts) -> Html | None:
         else "Lowering rounds thresholds, biases and leaks to integers; this is the price of it."
     )
     over = f" over {count(measured['samples'])} images" if known(measured.get("samples")) is not None else ""
-    lowered = f" It reaches {percent(facts.lowered)} on the test images" if facts.lowered is not None else ""
-    trained = (
-        f", the trained network {percent(facts.test)}."
-        if lowered and facts.test is not None
-        else "."
-        if lowered
-        else ""
-    )
+    lowered = ""
+    if facts.lowered is not None:
+        trained = "" if facts.test is None else f", the trained network {percent(facts.test)}"
+        lowered = f" It reaches {percent(facts.lowered)} on the test images{trained}."
     return section(
         "Against the training graph",
         html(
             "<p>Separately from the certificate: the integer network and the floating-point training graph agree"
             ' in <b class="n">{spikes}</b> of the spikes{over}; their {metric} differs by'
-            ' <b class="n">{difference}</b>.{lowered}{trained}</p><p class="soft">{meaning}</p>',
+            ' <b class="n">{difference}</b>.{lowered}</p><p class="soft">{meaning}</p>',
             spikes=percent(spikes),
             over=over,
             metric=facts.wording.metric,
             difference=MISSING if difference is None else points(difference),
             lowered=lowered,
-            trained=trained,
             meaning=meaning,
         ),
     )

@@ -1,1 +1,1 @@
-"""Objects of the words of a recipe: data, model, weights of a file, code of the user's own."""
+"""Objects of the words of a recipe: data, weights of a file, code of the user's own."""
