@@ -17,8 +17,8 @@ from bitspike.train import fit
 from bitspike.train.checkpoint import (
     Snapshot,
     load_last,
-    load_weights,
     read_weights,
+    restore,
     save_last,
     state_of,
     write_weights,
@@ -61,7 +61,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path, name: str) -> None:
 def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
     write_weights(tmp_path / "m.safetensors", state_of(nn.Linear(3, 2)))
     with pytest.raises(PackageError, match=r"another model[\s\S]*size mismatch"):
-        load_weights(nn.Linear(4, 2), tmp_path / "m.safetensors")
+        restore(nn.Linear(4, 2), read_weights(tmp_path / "m.safetensors"), source="m.safetensors")
     with pytest.raises(PackageError, match="no such file"):
         read_weights(tmp_path / "none.safetensors")
     (tmp_path / "m.safetensors").write_bytes(b"12345678901")

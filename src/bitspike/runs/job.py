@@ -21,7 +21,7 @@ from bitspike.runs.kinds.kind import Kind, SpikingNetwork, kind_of
 from bitspike.runs.stages import Clock
 from bitspike.tasks.task import Task
 from bitspike.train import Evaluation, evaluate
-from bitspike.train.checkpoint import load_weights
+from bitspike.train.checkpoint import read_weights, restore
 from bitspike.train.launch import choose_device
 
 
@@ -59,7 +59,8 @@ class Job:
         """The network that is trained or converted; training changes its weights in place."""
         model = self.kind.start(weights=self.folder is None)
         if self.folder is not None:
-            load_weights(model, self.folder / "model.safetensors")
+            weights = self.folder / "model.safetensors"
+            restore(model, read_weights(weights), source=str(weights))
         return model
 
     @cached_property

@@ -66,11 +66,6 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         ) from error
 
 
-def load_weights(model: nn.Module, path: Path) -> None:
-    """Load a model's state from a file (:func:`read_weights`) into a model of the same shape (:func:`restore`)."""
-    restore(model, read_weights(path), source=str(path))
-
-
 def restore(model: nn.Module, state: Mapping[str, Tensor], *, source: str) -> None:
     """Load a state into a model; a PackageError names the first names and shapes that differ."""
     try:

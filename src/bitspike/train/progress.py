@@ -93,11 +93,7 @@ class Progress:
         if best:
             self.best_digest = save_best(checkpoints, state, epoch=record.epoch)
         rows = [asdict(r) for r in self.records]
-        save_last(checkpoints, Snapshot(state, stepper.state_dict(), self._about(rows)))
-        write_whole(self.folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
-
-    def _about(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        return {
+        about = {
             "schema": 1,
             "epoch": self.done,
             "epochs": self.epochs,
@@ -107,6 +103,8 @@ class Progress:
             "history": rows,
             "versions": {"bitspike": __version__, "torch": str(torch.__version__)},
         }
+        save_last(checkpoints, Snapshot(state, stepper.state_dict(), about))
+        write_whole(self.folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def _as_good(record: EpochRecord, records: list[EpochRecord]) -> bool:

@@ -17,7 +17,6 @@ from bitspike.analysis.drawing.words import known
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 # CSS variable -> color on light paper. Blue and vermilion stay apart for every common form of color blindness
 # (Okabe and Ito, "Color Universal Design", 2008); lines differ in dash as well.
@@ -134,13 +133,9 @@ def drawn(draw: Callable[[Axes], None], label: str, *, key: str, size: tuple[flo
         axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True, min_n_ticks=1))
         axes.yaxis.set_major_locator(MaxNLocator(nbins=6))
         draw(axes)
-        return _tidy(_written(figure), label)
-
-
-def _written(figure: Figure) -> str:
-    out = io.StringIO()
-    figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return out.getvalue()
+        out = io.StringIO()
+        figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        return _tidy(out.getvalue(), label)
 
 
 def _tidy(svg: str, label: str) -> str:

@@ -186,7 +186,8 @@ class _Writer:
             area *= math.prod(op.attrs["kernel"])
         piece = self._branch(op.inputs[0], report, sign=sign, area=area)
         # After a reshape the channels lie elsewhere; a strength per channel is then left exact.
-        gain = piece.gain if op.kind in ("avg_pool", "slice", "pad", "upsample") or _single(piece.gain) else None
+        single = piece.gain is not None and piece.gain.numel() == 1
+        gain = piece.gain if single or op.kind in ("avg_pool", "slice", "pad", "upsample") else None
         return _Piece(self._emit(op, report, (piece.id,)), gain)
 
     def _multiplied(self, piece: _Piece, report: LayerReport, id: str) -> str:
@@ -289,10 +290,6 @@ def decoded(
             bias = spiking.bias.detach() / share if isinstance(spiking.bias, Tensor) else torch.zeros_like(copied.bias)
             copied.bias.copy_(bias)
     return copied
-
-
-def _single(gain: Tensor | None) -> bool:
-    return gain is None or gain.numel() == 1
 
 
 def _substitute(id: str) -> str:

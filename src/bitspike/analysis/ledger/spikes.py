@@ -20,7 +20,6 @@ from torch import Tensor, fx, nn
 from bitspike.analysis.ledger.activations import by_channel
 from bitspike.conversion.result import Conversion
 from bitspike.integer.network import IntegerNetwork
-from bitspike.integer.nodes import Neuron as IntegerNeuron
 from bitspike.nn import Neuron, RateReadout
 from bitspike.ops.dynamics import SignedState, fire_and_reset, signed_fire_and_reset
 
@@ -276,13 +275,10 @@ def limits_of(network: IntegerNetwork, spiking: fx.GraphModule, record: Conversi
         node = next((n for n in network.neurons if n.path == name or n.path.endswith(f".{name}")), None)
         if node is None or (node.floor is None and node.width is None):
             continue
-        limits[id] = Limits(node.floor, node.width, _counts(node, cast(Neuron, spiking.get_submodule(name))))
+        real = torch.as_tensor(cast(Neuron, spiking.get_submodule(name)).threshold, dtype=torch.float64)
+        counts = torch.as_tensor(node.threshold[0], dtype=torch.float64) / real.reshape(-1).cpu()
+        limits[id] = Limits(node.floor, node.width, counts)
     return limits
-
-
-def _counts(node: IntegerNeuron, neuron: Neuron) -> Tensor:
-    whole = torch.as_tensor(node.threshold[0], dtype=torch.float64)
-    return whole / torch.as_tensor(neuron.threshold, dtype=torch.float64).reshape(-1).cpu()
 
 
 def _doubles(value: Tensor | float, like: Tensor) -> Tensor:
