@@ -12,9 +12,9 @@ from torch import nn
 
 from bitspike.conversion.region.choose import region
 from bitspike.conversion.region.rules import violations
-from bitspike.findings import CODES, SEVERITIES
 from bitspike.graph.capture.from_module import capture
 from bitspike.hardware.chips.check import check
+from bitspike.violations import CODES, SEVERITIES
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "bitspike"

@@ -19,9 +19,9 @@ from bitspike.conversion.fold.fold import fold
 from bitspike.conversion.region.choose import region
 from bitspike.conversion.region.rules import raise_if, violations
 from bitspike.errors import BitspikeError, ConversionError
-from bitspike.findings import Violation
 from bitspike.graph.capture.from_module import capture
 from bitspike.graph.ir import Graph
+from bitspike.violations import Violation
 
 
 class Middle(nn.Module):

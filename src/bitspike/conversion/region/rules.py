@@ -1,4 +1,4 @@
-"""The rules that a region must keep to become spiking, checked all at once; ``findings.CODES`` lists them."""
+"""The rules that a region must keep to become spiking, checked all at once; ``violations.CODES`` lists them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from torch import Tensor
 
 from bitspike.conversion.region.choose import both_sides, detour, in_one_piece
 from bitspike.errors import ConversionError
-from bitspike.findings import CODES, Violation
 from bitspike.graph.ir import WEIGHTED, Graph, Op
 from bitspike.graph.wires import Wire, wires
+from bitspike.violations import CODES, Violation
 
 
 def violations(graph: Graph, region: Collection[str]) -> list[Violation]:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from bitspike.findings import Violation
 from bitspike.hardware.chips.branches import Branch, Bundle, Reader, title
 from bitspike.hardware.chips.check_neuron import listed, neuron_violations, neuron_widths
 from bitspike.hardware.chips.chip import Chip, Rule, load
@@ -29,6 +28,7 @@ from bitspike.integer.nodes import (
     SumPool,
     Weighted,
 )
+from bitspike.violations import Violation
 
 _NO_MAXIMUM = ("an average pool and finetuning", "a convolution with stride and finetuning", "keep the pool real")
 _INSTEAD = {

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from bitspike.findings import Violation
 from bitspike.hardware.chips.chip import Chip
 from bitspike.hardware.chips.report import NeuronWidths, say
 from bitspike.integer.bounds.widths import Bounds, bits_of
 from bitspike.integer.nodes import Integers, Neuron
+from bitspike.violations import Violation
 
 
 def neuron_violations(node: Neuron, ranges: Bounds, chip: Chip, *, gains: list[Integers]) -> Iterator[Violation]:

@@ -8,8 +8,8 @@ from fractions import Fraction
 from typing import Any
 
 from bitspike.errors import CheckFailed
-from bitspike.findings import Violation
 from bitspike.integer.nodes import Node
+from bitspike.violations import Violation
 
 
 def number(value: Fraction | float) -> str:
