@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import runpy
 import tomllib
 from pathlib import Path
 
@@ -60,6 +61,15 @@ def test_the_drawing_shows_the_rooms_and_floors_of_the_import_contract() -> None
     assert all(len(height) == 1 for height in heights), "a row of the contract stands on one floor"
     descent = [height.pop() for height in heights]
     assert descent == sorted(descent, reverse=True)
+
+
+def test_the_list_of_files_says_what_each_file_says_of_itself() -> None:
+    script = runpy.run_path(str(ROOT / "scripts" / "drawing"))
+    page = script["PAGE"].read_text(encoding="utf-8")
+    assert script["put"](page, script["drawing"](), script["BEGIN"], script["END"]) == page, "run scripts/drawing"
+    said = [row for room in sorted(SOURCE.glob("*/__init__.py")) for row in script["files_in"](room.parent)]
+    assert len(said) > 300
+    assert [name for name, purpose in said if not purpose] == []
 
 
 def names_in(path: Path) -> set[str]:
