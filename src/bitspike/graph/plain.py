@@ -16,13 +16,7 @@ def is_transposed(layer: nn.Module) -> bool:
 
 
 def layer_of(kind: type[Any], weight: Tensor, bias: Tensor | None, *args: Any, **options: Any) -> nn.Module:
-    """Return a layer of torch in evaluation mode with given weights; no random number is drawn.
-
-    Args:
-        kind: class of the layer.
-        weight, bias: the values; a missing bias is none.
-        args, options: of the class.
-    """
+    """Return a layer of torch in evaluation mode with given weights; no random number is drawn."""
     layer: nn.Module = kind(*args, bias=bias is not None, device="meta", **options)
     layer.weight = nn.Parameter(weight.detach(), weight.requires_grad or not isinstance(weight, nn.Parameter))
     if bias is not None:

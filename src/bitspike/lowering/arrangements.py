@@ -11,7 +11,15 @@ from bitspike.errors import LoweringError
 from bitspike.integer.nodes import Move, Pad, Reals, Reshape, Shape, Slice, Transpose, Upsample
 from bitspike.nn import arrange as modules
 
-MODULES = (modules.Reshape, modules.Permute, modules.Slice, modules.Pad, modules.Upsample)
+_NODES: dict[type[nn.Module], tuple[type[Move], tuple[str, ...]]] = {
+    modules.Reshape: (Reshape, ("shape",)),
+    modules.Permute: (Transpose, ("axes",)),
+    modules.Slice: (Slice, ("start", "stop")),
+    modules.Pad: (Pad, ("before", "after")),
+    modules.Upsample: (Upsample, ("factors",)),
+}
+"""By module: its kind of node, and the fields that both have."""
+MODULES = tuple(_NODES)
 
 
 def arrangement(module: nn.Module) -> tuple[type[Move], dict[str, Any]]:
@@ -20,17 +28,9 @@ def arrangement(module: nn.Module) -> tuple[type[Move], dict[str, Any]]:
     Raises:
         LoweringError: it is none.
     """
-    match module:
-        case modules.Reshape():
-            return Reshape, {"shape": module.shape}
-        case modules.Permute():
-            return Transpose, {"axes": module.axes}
-        case modules.Slice():
-            return Slice, {"start": module.start, "stop": module.stop}
-        case modules.Pad():
-            return Pad, {"before": module.before, "after": module.after}
-        case modules.Upsample():
-            return Upsample, {"factors": module.factors}
+    for known, (kind, names) in _NODES.items():
+        if isinstance(module, known):
+            return kind, {name: getattr(module, name) for name in names}
     raise LoweringError(f"{module!r} moves no integers", fix="one of " + ", ".join(m.__name__ for m in MODULES))
 
 

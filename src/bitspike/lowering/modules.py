@@ -107,13 +107,10 @@ class Modules:
             gain = torch.as_tensor(module.gain, dtype=torch.float64).reshape(-1).cpu().numpy()
             return wire.affine(gain, np.zeros(1))
         if isinstance(module, BurstModule):
-            return self._burst(path, wire)
+            return replace(self.builder.each(Burst, path, wire), burst=True)
         if isinstance(module, SumPoolModule | CountMaxPoolModule):
             return self._window(path, module, wire)
         return self._arranged(path, module, wire)
-
-    def _burst(self, path: str, wire: Wire) -> Wire:
-        return replace(self.builder.each(Burst, path, wire), burst=True)
 
     def _window(self, path: str, module: SumPoolModule | CountMaxPoolModule, wire: Wire) -> Wire:
         dims = len(module.kernel)

@@ -80,17 +80,14 @@ class Wire:
 
 @dataclass(frozen=True, eq=False)
 class OnGrid:
-    """Summands and offset in units of ``unit / 2**fraction_bits``.
+    """Summands and offset in units of ``unit / 2**fraction_bits``; :func:`put_on_grid` makes it.
 
     Args:
-        unit: real value of one count of the synaptic sum, [1] or [C].
         gains: one [1, 1 or C] per summand.
         bias: [1, 1 or C].
         worst: the largest relative rounding, of a gain or of the bias against ``reference``; 0 if exact.
     """
 
-    unit: Reals
-    fraction_bits: int
     gains: tuple[Integers, ...]
     bias: Integers
     worst: float
@@ -150,7 +147,7 @@ def put_on_grid(wire: Wire, unit: Reals, fraction_bits: int, *, reference: Reals
     exact = whole(wire.offset / step)
     bias = np.round(exact)
     worst = max(worst, float((np.abs(bias - exact) * step / reference).max()))
-    return OnGrid(unit, fraction_bits, tuple(gains), integers(bias)[None], worst)
+    return OnGrid(tuple(gains), integers(bias)[None], worst)
 
 
 def whole(values: Reals) -> Reals:

@@ -17,11 +17,7 @@ CORE = "core"
 
 
 def core_of(graph: Graph, region: Collection[str]) -> Graph:
-    """Return the graph of a region alone: what it reads from outside are its inputs, what is read outside its outputs.
-
-    Args:
-        graph: the whole network.
-        region: ids of operations, convex.
+    """Return the graph of a convex region alone: it reads from outside its inputs, and outside reads its outputs.
 
     Example:
         >>> op = partial(Op, path="", shape=(1,))

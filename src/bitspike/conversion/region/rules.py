@@ -14,11 +14,7 @@ from bitspike.violations import CODES, Violation
 
 
 def violations(graph: Graph, region: Collection[str]) -> list[Violation]:
-    """Return all that keeps a region from becoming spiking, in the order of data flow.
-
-    Args:
-        graph: with norms folded.
-        region: operation ids, from :func:`~bitspike.conversion.region.choose.region`.
+    """Return all that keeps a region of a folded graph from becoming spiking, in the order of data flow.
 
     Example:
         >>> import torch

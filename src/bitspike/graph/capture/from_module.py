@@ -79,11 +79,7 @@ def _captured(
 def prepared(model: nn.Module, *, overwrite: bool = False) -> tuple[nn.Module, frozenset[str]]:
     """Return a copy in evaluation mode in which no module overwrites its input, and the paths of those that did.
 
-    The copy is free of wrappers and in at least single precision.
-
-    Args:
-        model: it is not touched.
-        overwrite: let them go on overwriting.
+    The copy is free of wrappers and in at least single precision. With ``overwrite`` its modules go on overwriting.
     """
     model = unwrapped(model)
     try:

@@ -138,16 +138,7 @@ class Site:
         module: str | None = None,
         **attrs: Any,
     ) -> Ref:
-        """Add an operation and return its result.
-
-        Args:
-            kind: what it computes.
-            inputs: what it reads.
-            shape: of its result where that is not the call's.
-            name: of the function in its id where that is not the call's.
-            module: key of its module.
-            attrs: parameters of the kind.
-        """
+        """Add an operation and return its result; shape and name are the call's where they are not given."""
         place = self.place
         base = place.path if place.is_module and not name else ".".join(filter(None, [place.path, name or self.name]))
         return self._walk.add(
@@ -167,9 +158,7 @@ class Site:
     def layer(self, weight: Tensor, make: Callable[[], nn.Module]) -> str:
         """Return the key of the module that holds a functional layer's parameters; make it at the first call.
 
-        Args:
-            weight: a parameter or a constant; where it is a module's, the layer takes that module's path.
-            make: builds the layer.
+        Where the weight is a module's parameter, the layer takes that module's path.
         """
         return self._walk.layer(self, weight, make)
 

@@ -105,16 +105,13 @@ class Engine:
         if self._torch is not None:
             return self._torch.run(codes, steps=steps)
         with self._lock:
-            parts = [self._part(part, steps, trace=trace) for part in self._parts(codes)]
+            starts = range(0, max(1, codes.shape[1]), self.chunk)
+            parts = [self._part(codes[:, i : i + self.chunk], steps, trace=trace) for i in starts]
         return Trace(
             {id: np.concatenate([p.spikes[id] for p in parts], 1) for id in parts[0].spikes},
             {id: np.concatenate([p.potentials[id] for p in parts], 1) for id in parts[0].potentials},
             {id: np.concatenate([p.outputs[id] for p in parts]) for id in parts[0].outputs},
         )
-
-    def _parts(self, codes: Whole) -> list[Whole]:
-        samples = codes.shape[1]
-        return [codes[:, i : i + self.chunk] for i in range(0, max(1, samples), self.chunk)]
 
     def _part(self, codes: Whole, steps: int, *, trace: bool) -> Trace:
         threads = self.threads or torch.get_num_threads()

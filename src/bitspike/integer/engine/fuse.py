@@ -252,7 +252,7 @@ def _terms(net: IntegerNetwork, node: Neuron | Readout | Add, signals: dict[str,
 
 def _moved_skip(net: IntegerNetwork, node: Node, signals: dict[str, Signal]) -> list[Layer]:
     """Return moved channels of signals that a neuron reads without weights, as layers of weights 1; or nothing."""
-    seen = image(net, node.id, _shapes(net, signals)) if isinstance(node, Move) else None
+    seen = image(net, node.id, signals) if isinstance(node, Move) else None
     if seen is None or any((*seen.before, *seen.after)):
         return []
     channels, _ = _extent(node, node.shape)
@@ -280,7 +280,7 @@ def _layers(net: IntegerNetwork, node: Convolution | Linear, signals: dict[str, 
     small = np.ascontiguousarray(codes, dtype=np.int8)
     if isinstance(node, Linear):
         return _linear(net, node, small, signals)
-    seen = image(net, node.sources[0], _shapes(net, signals))
+    seen = image(net, node.sources[0], signals)
     if seen is None:
         raise Unfit(f"{node.path}: {_reads(net, node)}")
     kernel, dilation = _pair(codes.shape[2:]), _pair(node.dilation)
@@ -300,7 +300,7 @@ def _linear(net: IntegerNetwork, node: Linear, codes: npt.NDArray[np.int8], sign
     """Return a linear layer as convolutions whose kernel is a whole image, one for each signal it reads places of."""
     if len(node.shape) != 1:
         raise Unfit(f"{node.path}: a linear layer over several axes")
-    seen = places(net, node.sources[0], shapes := _shapes(net, signals))
+    seen = places(net, node.sources[0], signals)
     if seen is None:
         raise Unfit(f"{node.path}: {_reads(net, node)}")
     numbers, first = seen
@@ -308,7 +308,7 @@ def _linear(net: IntegerNetwork, node: Linear, codes: npt.NDArray[np.int8], sign
     # Every input of the matrix is one place of one signal: its column goes to that place of a kernel as large as the
     # whole image, and a convolution with a single window multiplies by the matrix.
     for id, start in first.items():
-        signal, size = signals[id], int(np.prod(shapes[id]))
+        signal, size = signals[id], int(np.prod(net[id].shape))
         at = np.flatnonzero((numbers >= start) & (numbers < start + size))
         if not len(at):
             continue
@@ -339,10 +339,6 @@ def _summed(node: Node, codes: npt.NDArray[np.int8], at: npt.NDArray[np.int64], 
     if placed.size and (placed.min() < -128 or placed.max() > 127):
         raise Unfit(f"{node.path}: it reads a signal twice, with codes that add up to more than a byte holds")
     return placed.astype(np.int8)
-
-
-def _shapes(net: IntegerNetwork, signals: dict[str, Signal]) -> dict[str, Shape]:
-    return {id: net[id].shape for id in signals}
 
 
 def _reads(net: IntegerNetwork, node: Node) -> str:

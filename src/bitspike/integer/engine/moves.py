@@ -7,7 +7,7 @@ The places are followed by running the moves on the numbers of the places.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,15 +44,8 @@ class Image:
     after: Pair
 
 
-def places(
-    net: IntegerNetwork, id: str, signals: Mapping[str, tuple[int, ...]]
-) -> tuple[Places, dict[str, int]] | None:
-    """Return where every integer of a wire comes from, or None where anything but moves lies between.
-
-    Args:
-        net: the network.
-        id: of the node whose result is looked at.
-        signals: shape by id.
+def places(net: IntegerNetwork, id: str, signals: Collection[str]) -> tuple[Places, dict[str, int]] | None:
+    """Return where among the signals every integer of a wire comes from, or None where anything but moves lies between.
 
     Returns:
         numbers of the shape of the wire, 0 for zeros; place p of a signal is p plus the signal's first number, 1 or
@@ -64,12 +57,11 @@ def places(
     def follow(node: Node) -> Whole | None:
         nonlocal free
         if node.id in signals:
-            shape = signals[node.id]
-            size = int(np.prod(shape))
+            size = int(np.prod(node.shape))
             if node.id not in first:
                 first[node.id] = free
                 free += size
-            return np.arange(first[node.id], first[node.id] + size).reshape(1, 1, *shape)
+            return np.arange(first[node.id], first[node.id] + size).reshape(1, 1, *node.shape)
         if not isinstance(node, Move):
             return None
         sources = [follow(net[s]) for s in node.sources]
@@ -80,13 +72,13 @@ def places(
     return None if followed is None else (followed[0, 0].astype(np.int64), first)
 
 
-def image(net: IntegerNetwork, id: str, signals: Mapping[str, tuple[int, ...]]) -> Image | None:
+def image(net: IntegerNetwork, id: str, signals: Collection[str]) -> Image | None:
     """Return a wire as whole channels of signals, or None where it is made of anything else.
 
     Example:
         >>> from bitspike.integer.examples import one_convolution
         >>> net = one_convolution()
-        >>> [(piece.id, piece.channels.tolist()) for piece in image(net, "input", {"input": (1, 4, 4)}).pieces]
+        >>> [(piece.id, piece.channels.tolist()) for piece in image(net, "input", {"input"}).pieces]
         [('input', [0])]
     """
     followed = places(net, id, signals)
@@ -102,7 +94,7 @@ def image(net: IntegerNetwork, id: str, signals: Mapping[str, tuple[int, ...]]) 
     after = wide.shape[1] - 1 - int(rows[-1]), wide.shape[2] - 1 - int(columns[-1])
     pieces, taken = [], ~inner.any((1, 2))
     for signal, start in first.items():
-        shape = signals[signal]
+        shape = net[signal].shape
         each = int(np.prod(shape[1:]))
         if (1,) * (3 - len(shape)) + tuple(shape[1:]) != inner.shape[1:]:
             continue

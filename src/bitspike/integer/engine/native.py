@@ -60,13 +60,7 @@ def units_of(signal: Signal, layout: Layout) -> int:
 
 @dataclass(eq=False)
 class Workspace:
-    """Memory and operations for one number of samples and steps.
-
-    Args:
-        fused: the network.
-        samples, steps: N and T.
-        weights: shared by all workspaces of a network.
-    """
+    """Memory and operations for one number of samples and steps; all workspaces of a network share the weights."""
 
     fused: Fused
     samples: int
@@ -131,17 +125,13 @@ class Workspace:
     # ------------------------------------------------------------------ operations
 
     def step(self, step: Step, choice: Choice, outs: set[Layout], *, trace: bool = False) -> list[OpStruct]:
-        """Return the operations of one step.
+        """Return the operations of one step, whose signal is written in the layouts ``outs``.
 
-        Args:
-            step: of the fused network.
-            choice: the method of its layers.
-            outs: the layouts in which its signal is written.
-            trace: also keep spikes and potentials.
+        ``trace`` also keeps spikes and potentials.
         """
         if isinstance(step, Pool):
             return [self._pool(step, layout) for layout in sorted(outs)]
-        inside = _inside(step)
+        inside = inside_of(step)
         ops, terms, main = [], [], main_layer(step)
         samples = main is not None and choice[id(main)] == Method.TABLE
         for term in step.terms:
@@ -272,9 +262,14 @@ def run(ops: ctypes.Array[OpStruct], threads: int) -> None:
     native.bitspike_engine_run(ops, len(ops), threads)
 
 
+def layers_of(step: Fire | Out) -> list[Layer]:
+    """Return the layers that a step reads."""
+    return [t.source for t in step.terms if isinstance(t.source, Layer)]
+
+
 def main_layer(step: Step) -> Layer | None:
     """Return the layer whose sums go straight into the neuron of a step: the one with most weights."""
-    layers = [t.source for t in step.terms if isinstance(t.source, Layer)] if isinstance(step, Fire) else []
+    layers = layers_of(step) if isinstance(step, Fire) else []
     return max(layers, key=lambda layer: layer.codes.size, default=None)
 
 
@@ -294,7 +289,8 @@ def _written(outs: set[Layout], *, samples: bool) -> tuple[list[Layout], list[tu
     return sorted(outs), []
 
 
-def _inside(step: Fire | Out) -> tuple[int, int]:
+def inside_of(step: Fire | Out) -> tuple[int, int]:
+    """Return the two spatial axes of what a step makes."""
     return step.signal.inside if isinstance(step, Fire) else step.inside
 
 
@@ -319,9 +315,10 @@ def _borders(fused: Fused) -> dict[str, tuple[int, int]]:
     """Return the widest padding that any reader of a signal wants."""
     widest: dict[str, tuple[int, int]] = {}
     for step in fused.steps:
-        readers = [(step.source, step.window)] if isinstance(step, Pool) else [
-            (t.source.signal, t.source.window) for t in step.terms if isinstance(t.source, Layer)
-        ]  # fmt: skip
+        if isinstance(step, Pool):
+            readers = [(step.source, step.window)]
+        else:
+            readers = [(layer.signal, layer.window) for layer in layers_of(step)]
         for signal, window in readers:
             h, w = widest.get(signal.id, (0, 0))
             widest[signal.id] = max(h, window.padding[0]), max(w, window.padding[1])

@@ -7,7 +7,16 @@ from dataclasses import dataclass
 
 from bitspike.integer.arithmetic import Whole
 from bitspike.integer.engine.fuse import Fire, Fused, Layer, Out, Signal
-from bitspike.integer.engine.native import Choice, Weights, Workspace, direct_layout, main_layer, run
+from bitspike.integer.engine.native import (
+    Choice,
+    Weights,
+    Workspace,
+    direct_layout,
+    inside_of,
+    layers_of,
+    main_layer,
+    run,
+)
 from bitspike.integer.engine.pack import SOURCE, bounds, methods
 from bitspike.kernels.engine.structs import Layout, Method, OpStruct
 
@@ -36,14 +45,9 @@ class Plan:
 
 
 def choose(fused: Fused, weights: Weights, codes: Whole, steps: int, threads: int) -> Plan:
-    """Measure every method of every layer on real codes, in the order of data flow.
+    """Measure every method of every layer on real codes [T or 1, N, ...], in the order of data flow.
 
-    Args:
-        fused: the network.
-        weights: shared; what was only tried is left in them.
-        codes: [T or 1, N, ...]; methods depend on N and on how many spikes there are.
-        steps: T.
-        threads: of the machine.
+    Which is fastest depends on N and on how many spikes there are. What was only tried is left in ``weights``.
     """
     work = Workspace(fused, codes.shape[1], steps, weights)
     work.enter(codes, threads)
@@ -100,11 +104,6 @@ def chosen(fused: Fused, choice: Choice) -> set[tuple[int, Method]]:
     return {(id(layer), choice[id(layer)]) for step in steps for layer in layers_of(step)}
 
 
-def layers_of(step: Fire | Out) -> list[Layer]:
-    """Return the layers that a step reads."""
-    return [t.source for t in step.terms if isinstance(t.source, Layer)]
-
-
 def _choose_step(
     work: Workspace, step: Fire | Out, layers: list[Layer], choice: Choice, rows: int, threads: int
 ) -> list[Timing]:
@@ -114,7 +113,7 @@ def _choose_step(
     for layer in layers:
         if layer is not main:
             found_here = [m for m in _candidates(layer, rows) if m is not Method.TABLE]
-            tried = _race({m: [work.layer_sums(layer, m, _inside(step))] for m in found_here}, threads)
+            tried = _race({m: [work.layer_sums(layer, m, inside_of(step))] for m in found_here}, threads)
             choice[id(layer)] = min(tried, key=tried.__getitem__)
             timings.append(Timing(layer.path, choice[id(layer)].name, {m.name: s for m, s in tried.items()}))
     if main is None:
@@ -152,10 +151,6 @@ def _takes_tables(step: Fire | Out, layers: list[Layer]) -> bool:
         and all(layer is main_layer(step) or bounds(layer.codes)[0] <= 2**15 - 1 for layer in layers)
         and all(isinstance(t.source, Layer) or Layout.PLANES in t.source.layouts for t in step.terms)
     )
-
-
-def _inside(step: Fire | Out) -> tuple[int, int]:
-    return step.signal.inside if isinstance(step, Fire) else step.inside
 
 
 def _run(ops: list[OpStruct], threads: int) -> None:

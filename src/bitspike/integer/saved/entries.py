@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from bitspike.errors import PackageError
 from bitspike.integer.limits import codes_problems, fields_of
-from bitspike.integer.nodes import KINDS, Integers, Node, Reals, TransposedConvolution, Weight
+from bitspike.integer.nodes import KINDS, Integers, Node, Reals, Weight, Weighted
 from bitspike.ops.grids import Dyadic, Grid
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -70,10 +70,10 @@ def entry_of(node: Node) -> dict[str, Any]:
     """Return a node as plain values."""
     attrs: dict[str, Any] = {}
     for field, value in _fields(node):
-        if isinstance(value, Weight):
+        if isinstance(node, Weighted) and isinstance(value, Weight):
             attrs["weight"] = {
                 "key": f"{node.id}.weight",
-                "axis": _output_axis(type(node)),
+                "axis": node.output_axis,
                 "bits": value.bits,
                 "low": value.low,
                 "high": value.high,
@@ -82,13 +82,11 @@ def entry_of(node: Node) -> dict[str, Any]:
                 "scheme": value.scheme,
             }
         elif isinstance(value, np.ndarray) and value.dtype == np.int64:
-            attrs[field] = {"key": f"{node.id}.{_KEYS.get(field, field)}", "steps": value.ndim == 2 and len(value) > 1}
+            attrs[field] = _named(f"{node.id}.{_KEYS.get(field, field)}", value)
         elif isinstance(value, np.ndarray):
             attrs[field] = value.tolist()
         elif field == "gains":
-            attrs[field] = [
-                {"key": f"{node.id}.gain{i}", "steps": g.ndim == 2 and len(g) > 1} for i, g in enumerate(value)
-            ]
+            attrs[field] = [_named(f"{node.id}.gain{i}", gain) for i, gain in enumerate(value)]
         elif isinstance(value, Grid | Dyadic):
             attrs[field] = dataclasses.asdict(value)
         else:
@@ -104,9 +102,9 @@ def entry_of(node: Node) -> dict[str, Any]:
     }
 
 
-def _output_axis(kind: type[Node]) -> int:
-    """Return the axis of weight codes along which the output channels of a group lie."""
-    return 1 if issubclass(kind, TransposedConvolution) else 0
+def _named(key: str, value: npt.NDArray[Any]) -> dict[str, Any]:
+    """Return what stands for a tensor: its name, and whether it has a row for each step."""
+    return {"key": key, "steps": value.ndim == 2 and len(value) > 1}
 
 
 def node_of(entry: dict[str, Any], tensors: Arrays, *, check: bool) -> Node:
@@ -139,7 +137,7 @@ def node_of(entry: dict[str, Any], tensors: Arrays, *, check: bool) -> Node:
         if field.name in values:
             continue
         raw, hint = attrs[field.name], field.kind
-        if hint is Weight:
+        if hint is Weight and issubclass(kind, Weighted):
             values[field.name] = _weight(raw, entry["id"], kind, tensors, check=check)
         elif hint == Integers:
             values[field.name] = _parameter(tensors, raw, timed=field.by_step)
@@ -154,10 +152,10 @@ def node_of(entry: dict[str, Any], tensors: Arrays, *, check: bool) -> Node:
     return kind(**values)
 
 
-def _weight(raw: dict[str, Any], id: str, kind: type[Node], tensors: Arrays, *, check: bool) -> Weight:
+def _weight(raw: dict[str, Any], id: str, kind: type[Weighted], tensors: Arrays, *, check: bool) -> Weight:
     axis = raw.get("axis", 0)  # not written before there were transposed convolutions
-    if axis != _output_axis(kind):
-        raise damaged(f"node {id!r}: output channels along axis {axis}, needed is axis {_output_axis(kind)}")
+    if axis != kind.output_axis:
+        raise damaged(f"node {id!r}: output channels along axis {axis}, needed is axis {kind.output_axis}")
     levels = None if raw["levels"] is None else tuple(_listed(raw["levels"], id, "levels"))
     if wrong := list(codes_problems(raw["bits"], raw["low"], raw["high"], levels)):
         raise damaged(f"node {id!r}: weight: {'; '.join(wrong)}")

@@ -18,13 +18,7 @@ MANIFEST, WEIGHTS, VECTORS = "manifest.json", "weights.safetensors", "vectors.sa
 
 
 def manifest_of(net: IntegerNetwork, tensors: dict[str, str], files: dict[str, str]) -> dict[str, Any]:
-    """Return the manifest of a network.
-
-    Args:
-        net: the network.
-        tensors: the digest of every tensor by name.
-        files: the digest of every tensor file by name.
-    """
+    """Return the manifest of a network, with the digests of its tensors and of its tensor files by name."""
     manifest: dict[str, Any] = {
         "format": FORMAT,
         "format_version": VERSION,

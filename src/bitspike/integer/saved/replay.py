@@ -133,10 +133,6 @@ Run = Callable[[IntegerNetwork, Integers], Trace]
 def replay(folder: Path, run: Run = simulate) -> Certificate:
     """Check a saved network against its own golden vectors, and everything in its folder against their digests.
 
-    Args:
-        folder: of the saved network.
-        run: what runs it.
-
     Raises:
         PackageError: the folder cannot be read, or its vectors are no evidence.
     """
