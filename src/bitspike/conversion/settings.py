@@ -26,8 +26,7 @@ AveragePool = Literal["sum", "neuron"]
 """An average pool adds up and the next layer divides; or it is a neuron of its own that fires once per window."""
 
 Concat = Literal["tie", "fold"]
-"""How ``torch.cat`` is handled: all concatenated neurons have one value of a spike; or each keeps its own, and the
-matching input channels of the next layer are scaled."""
+"""How ``torch.cat`` is handled."""
 
 Kind = Literal["bias", "potential", "weights", "least_squares"]
 """What is corrected: the bias of every step, the potential before the first one, the weights by gradient descent on the

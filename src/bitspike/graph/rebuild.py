@@ -55,7 +55,6 @@ class Structure(nn.Module):
         self.structure = structure
 
     def forward(self, *leaves: Any) -> Any:
-        """Return the structure with the leaves in it."""
         return tree_unflatten(list(leaves), self.structure)
 
 
@@ -227,7 +226,6 @@ class _Called(nn.Module):
         self.call = call
 
     def forward(self, *inputs: Any) -> Any:
-        """Return what the function does."""
         return self.call(*inputs)
 
 

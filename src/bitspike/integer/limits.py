@@ -121,9 +121,6 @@ def check_steps(steps: Any) -> None:
 def check_node(node: Any) -> None:
     """Refuse a node with a number outside the limits; all of them are named.
 
-    Args:
-        node: a node of :mod:`bitspike.integer.network`.
-
     Raises:
         ConstraintError: a number is not whole, too small, too large or not finite, or there are too many of them.
     """

@@ -16,11 +16,7 @@ from bitspike.lowering.wires import Summand, Wire, put_on_grid, smallest_scale
 
 
 class Builder:
-    """Collects the nodes of a network in the order of its data flow, and what had to be rounded on the way.
-
-    Args:
-        steps: time steps of the network.
-    """
+    """Collects the nodes of a network of T ``steps`` in the order of its data flow, and what had to be rounded."""
 
     def __init__(self, steps: int) -> None:
         self.steps = steps

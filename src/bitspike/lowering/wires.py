@@ -105,11 +105,8 @@ def smallest_scale(wire: Wire) -> Reals:
 def natural_unit(wire: Wire, *others: Reals) -> Reals:
     """Return, by channel, the largest unit of which the scales of all summands are whole multiples; else the smallest.
 
-    Scales that are no small multiples of one unit, as floats of a training are not, get the smallest scale.
-
-    Args:
-        wire: its summands' scales count.
-        others: what else should be whole multiples, [1] or [C], such as a threshold.
+    Scales that are no small multiples of one unit, as floats of a training are not, get the smallest scale. What else
+    should be a whole multiple, [1] or [C], such as a threshold, comes as ``others``.
     """
     least = smallest_scale(wire)
     least = np.broadcast_to(least, np.broadcast_shapes(least.shape, *(o.shape for o in others)))

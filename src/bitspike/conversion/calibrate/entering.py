@@ -53,14 +53,7 @@ def seen_of(x: Tensor, *, frames: bool = False) -> Seen:
 def look(graph: Graph, batches: Batches, at: Iterable[str], *, samples: int = 1024) -> dict[str, Seen]:
     """Return what was seen of some operations over the first samples, by id, for their grids.
 
-    Args:
-        graph: in real numbers.
-        batches: as for :func:`bitspike.conversion.calibrate.feed.feed`.
-        at: ids of operations, such as inputs or whatever enters a spiking part.
-        samples: how many are read.
-
-    Raises:
-        DataError: as :func:`~bitspike.conversion.calibrate.feed.feed`.
+    Batches are read, and refused, as by :func:`~bitspike.conversion.calibrate.feed.feed`.
 
     Example:
         >>> from bitspike.graph.ir import Op

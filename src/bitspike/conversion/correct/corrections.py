@@ -59,11 +59,7 @@ class Correction(NamedTuple):
 
 
 def bias_delta(reference: Tensor, decoded: Tensor) -> Tensor:
-    """Return what a bias lacks, float64 [C]: the mean of ``reference - decoded`` over samples and places.
-
-    Args:
-        reference: [N, C, ...].
-        decoded: of the same shape.
+    """Return what a bias lacks, float64 [C]: the mean of ``reference - decoded``, both [N, C, ...], without axis C.
 
     Example:
         >>> bias_delta(torch.tensor([[1.0, 2.0], [3.0, 2.0]]), torch.tensor([[0.5, 2.5], [2.5, 2.0]])).tolist()

@@ -84,11 +84,7 @@ def bounds(codes: Codes) -> tuple[int, int]:
 
 
 def methods(codes: Codes, *, binary: bool) -> list[Method]:
-    """Return the methods that compute a layer exactly on this machine.
-
-    Args:
-        codes: int8 [O, C, kh, kw].
-        binary: whether the source carries spikes 0 and 1 only.
+    """Return the methods that compute a layer exactly on this machine; a ``binary`` source carries 0 and 1 only.
 
     Example:
         >>> [m.name for m in methods(np.full((1, 512, 9, 9), 7, np.int8), binary=True)]  # beyond 16 bits
@@ -109,13 +105,9 @@ def methods(codes: Codes, *, binary: bool) -> list[Method]:
 
 
 def pack(codes: Codes, method: Method, *, units: int, low: int) -> Packed:
-    """Pack a layer's codes.
+    """Pack a layer's codes for a method, whose layout holds the source in so many ``units``.
 
-    Args:
-        codes: int8 [O, C, kh, kw].
-        method: how its sums are computed.
-        units: of the source wire in the layout that the method reads.
-        low: the smallest value of the source, which its bytes leave out.
+    ``low`` is the smallest value of the source, which its bytes leave out.
     """
     native = library()
     assert native is not None

@@ -38,14 +38,7 @@ class Pool(Node):
         return (source[0], *window_shape(source[1:], self.kernel, self.stride, self.padding, (1,) * len(self.kernel)))
 
     def windows(self, combine: np.ufunc, x: Whole, *, start: int, padded: int) -> Integers:
-        """Combine the integers of every window of every step of [T, N, C, ...].
-
-        Args:
-            combine: two integers to one.
-            x: the source.
-            start: what the first integer is combined with.
-            padded: the integer of a padded place.
-        """
+        """Combine the integers of every window of every step of [T, N, C, ...], as :func:`over_windows` does."""
         window = {"kernel": self.kernel, "stride": self.stride, "padding": self.padding}
         return by_step(x, lambda step: over_windows(combine, step, **window, start=start, padded=padded))
 
