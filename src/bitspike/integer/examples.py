@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
+from bitspike.integer import nodes
 from bitspike.integer.network import IntegerNetwork
-from bitspike.integer.nodes import (
-    Convolution,
-    Input,
-    Neuron,
-    Readout,
-    Reshape,
-    Shape,
-    SumPool,
-    Weight,
-)
+from bitspike.integer.nodes import Shape
 from bitspike.ops.grids import Grid
 
 _ONE = np.ones((1, 1), np.int64)
 
 
-def _neuron(id: str, source: str, shape: Shape, threshold: int) -> Neuron:
-    return Neuron(
+def _neuron(id: str, source: str, shape: Shape, threshold: int) -> nodes.Neuron:
+    return nodes.Neuron(
         id=id, path=id, sources=(source,), shape=shape, gains=(_ONE,), bias=0 * _ONE, threshold=threshold * _ONE,
         initial=np.zeros(1, np.int64), unit=np.ones(1),
     )  # fmt: skip
@@ -34,37 +26,37 @@ def one_convolution(*, threshold: int = 8, steps: int = 4) -> IntegerNetwork:
     constant input.
     """
     identity = np.array([[[[0, 0, 0], [0, 1, 0], [0, 0, 0]]]])
-    weight = Weight(codes=identity, step=np.ones(1), bits=2, low=-1, high=1, scheme="Uniform")
-    nodes = (
-        Input(id="input", path="input", shape=(1, 4, 4), grid=Grid(1.0, 0, 8)),
-        Convolution(
+    weight = nodes.Weight(codes=identity, step=np.ones(1), bits=2, low=-1, high=1, scheme="Uniform")
+    parts = (
+        nodes.Input(id="input", path="input", shape=(1, 4, 4), grid=Grid(1.0, 0, 8)),
+        nodes.Convolution(
             id="conv", path="conv", sources=("input",), shape=(1, 4, 4), weight=weight, stride=(1, 1), padding=(1, 1),
             dilation=(1, 1),
         ),
         _neuron("neuron", "conv", (1, 4, 4), threshold),
         *_read_out("neuron", 16),
     )  # fmt: skip
-    return IntegerNetwork(steps, nodes)
+    return IntegerNetwork(steps, parts)
 
 
 def convolution_and_pool(*, steps: int = 4) -> IntegerNetwork:
     """As :func:`one_convolution`, with a 2 x 2 sum pool and a second neuron of threshold 4 after it."""
     first = one_convolution(steps=steps)
-    nodes = (
+    parts = (
         *first.nodes[:3],
-        SumPool(
+        nodes.SumPool(
             id="pool", path="pool", sources=("neuron",), shape=(1, 2, 2), kernel=(2, 2), stride=(2, 2), padding=(0, 0),
             scale=np.full(1, 0.25),
         ),
         _neuron("pooled", "pool", (1, 2, 2), 4),
         *_read_out("pooled", 4),
     )  # fmt: skip
-    return IntegerNetwork(steps, nodes)
+    return IntegerNetwork(steps, parts)
 
 
-def _read_out(source: str, size: int) -> tuple[Reshape, Readout]:
+def _read_out(source: str, size: int) -> tuple[nodes.Reshape, nodes.Readout]:
     """Return a flattening and a read-out of all spikes."""
     return (
-        Reshape(id="flat", path="flat", sources=(source,), shape=(size,)),
-        Readout(id="readout", path="readout", sources=("flat",), shape=(size,), gains=(_ONE,), bias=0 * _ONE),
+        nodes.Reshape(id="flat", path="flat", sources=(source,), shape=(size,)),
+        nodes.Readout(id="readout", path="readout", sources=("flat",), shape=(size,), gains=(_ONE,), bias=0 * _ONE),
     )

@@ -12,43 +12,33 @@ import torch
 from torch import nn
 
 from bitspike.errors import LoweringError
-from bitspike.integer.nodes import (
-    Burst,
-    CountMaxPool,
-    MaxPool,
-    Pad,
-    Readout,
-    Reals,
-    Reshape,
-    SumPool,
-    Weighted,
-)
-from bitspike.integer.nodes import Neuron as NeuronNode
+from bitspike.integer import nodes
+from bitspike.integer.nodes import Reals
 from bitspike.lowering.arrangements import MODULES, arrangement, carried
 from bitspike.lowering.builder import Builder
 from bitspike.lowering.fit_neuron import Precision, fit_neuron, fit_readout
 from bitspike.lowering.layers import Window, norm_affine, pool, weighted
 from bitspike.lowering.wires import Summand, Wire, finite
-from bitspike.nn import Burst as BurstModule
 from bitspike.nn import (
+    Burst,
     Codes,
+    CountMaxPool,
     Encoder,
     Gain,
     Neuron,
     OverTime,
     RateReadout,
     Repeat,
+    SumPool,
     SumReadout,
     TimeDistributed,
 )
-from bitspike.nn import CountMaxPool as CountMaxPoolModule
-from bitspike.nn import SumPool as SumPoolModule
 from bitspike.nn.norms.base import NORMS
 from bitspike.ops.grids import Grid
 from bitspike.weights.path import path_of
 
 _IGNORED = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.Identity)
-_TIMED = (Gain, BurstModule, SumPoolModule, CountMaxPoolModule, OverTime, *MODULES)
+_TIMED = (Gain, Burst, SumPool, CountMaxPool, OverTime, *MODULES)
 
 
 class Modules:
@@ -106,13 +96,13 @@ class Modules:
         if isinstance(module, Gain):
             gain = torch.as_tensor(module.gain, dtype=torch.float64).reshape(-1).cpu().numpy()
             return wire.affine(gain, np.zeros(1))
-        if isinstance(module, BurstModule):
-            return replace(self.builder.each(Burst, path, wire), burst=True)
-        if isinstance(module, SumPoolModule | CountMaxPoolModule):
+        if isinstance(module, Burst):
+            return replace(self.builder.each(nodes.Burst, path, wire), burst=True)
+        if isinstance(module, SumPool | CountMaxPool):
             return self._window(path, module, wire)
         return self._arranged(path, module, wire)
 
-    def _window(self, path: str, module: SumPoolModule | CountMaxPoolModule, wire: Wire) -> Wire:
+    def _window(self, path: str, module: SumPool | CountMaxPool, wire: Wire) -> Wire:
         dims = len(module.kernel)
         if len(wire.shape) != 1 + dims:
             raise LoweringError(
@@ -120,7 +110,7 @@ class Modules:
                 fix=f"a kernel of {len(wire.shape) - 1} axes",
             )
         window = Window(module.kernel, module.stride, module.padding)
-        if isinstance(module, SumPoolModule):
+        if isinstance(module, SumPool):
             pooled = self._pool(path, wire, window, divided=False)
             return replace(pooled, offset=wire.offset * window.area)
         if wire.offset.any() or len(wire.summands) > 1 or not (wire.summands[0].scale > 0).all():
@@ -129,7 +119,7 @@ class Modules:
                 fix="place it after a neuron",
             )
         return self.builder.each(
-            CountMaxPool, path, wire, kernel=module.kernel, stride=module.stride, padding=module.padding
+            nodes.CountMaxPool, path, wire, kernel=module.kernel, stride=module.stride, padding=module.padding
         )
 
     def _arranged(self, path: str, module: nn.Module, wire: Wire) -> Wire:
@@ -146,7 +136,7 @@ class Modules:
             return moved
 
         offset = along(wire.offset)
-        if kind is Pad and offset.any():
+        if kind is nodes.Pad and offset.any():
             raise LoweringError(f"{path}: pads real values with an offset", fix="put a neuron before it")
         return replace(self.builder.each(kind, path, wire, along, **fields), offset=offset)
 
@@ -223,7 +213,7 @@ class Modules:
                 fix="padding=0, or the pool before the norm",
             )
         # A sum is the average times the number of values: the division goes into what one integer is worth.
-        kind, area = (MaxPool, 1) if window.largest else (SumPool, window.area if divided else 1)
+        kind, area = (nodes.MaxPool, 1) if window.largest else (nodes.SumPool, window.area if divided else 1)
         return self.builder.each(
             kind, path, wire, lambda scale: scale / area, kernel=window.kernel, stride=window.stride,
             padding=window.padding,
@@ -252,22 +242,22 @@ class Modules:
         def spread(values: Reals) -> Reals:
             return values if len(values) == 1 else np.repeat(values, size // wire.shape[0])
 
-        return replace(self.builder.each(Reshape, path, wire, spread, shape=(size,)), offset=spread(wire.offset))
+        return replace(self.builder.each(nodes.Reshape, path, wire, spread, shape=(size,)), offset=spread(wire.offset))
 
     def _neuron(self, path: str, module: Neuron, wire: Wire) -> Wire:
         _need_time(path, module, wire)
         fitted = fit_neuron(wire, module, steps=self.builder.steps, precision=self.precision, path=path)
         self.builder.notes.extend(fitted.notes)
-        node = NeuronNode(**self.builder.head(path, wire), **fitted.arguments)
+        node = nodes.Neuron(**self.builder.head(path, wire), **fitted.arguments)
         return self.builder.wire(node, np.ones(1), timed=True)
 
-    def _readout(self, path: str, module: nn.Module, wire: Wire) -> Readout:
+    def _readout(self, path: str, module: nn.Module, wire: Wire) -> nodes.Readout:
         _need_time(path, module, wire)
-        rates = not any(isinstance(n, Weighted) for n in self.builder.nodes if n.id in wire.sources)
+        rates = not any(isinstance(n, nodes.Weighted) for n in self.builder.nodes if n.id in wire.sources)
         gains, bias, unit, notes = fit_readout(wire, precision=self.precision, path=path, rates=rates)
         self.builder.notes.extend(notes)
         scale = unit / self.builder.steps if isinstance(module, RateReadout) else unit
-        node = Readout(**self.builder.head(path, wire), scale=scale, gains=gains, bias=bias)
+        node = nodes.Readout(**self.builder.head(path, wire), scale=scale, gains=gains, bias=bias)
         self.builder.add(node)
         return node
 

@@ -10,25 +10,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from bitspike.integer import nodes
 from bitspike.integer.bounds.widths import magnitudes
 from bitspike.integer.engine.moves import Piece, image, places
 from bitspike.integer.network import IntegerNetwork
-from bitspike.integer.nodes import (
-    Add,
-    Convolution,
-    CountMaxPool,
-    Input,
-    Integers,
-    Linear,
-    MaxPool,
-    Move,
-    Neuron,
-    Node,
-    Readout,
-    Reshape,
-    Shape,
-    SumPool,
-)
+from bitspike.integer.nodes import Integers, Node, Shape
 from bitspike.kernels.engine.structs import Layout
 
 Pair = tuple[int, int]
@@ -98,7 +84,7 @@ class Term:
 class Fire:
     """A neuron and everything it reads."""
 
-    neuron: Neuron
+    neuron: nodes.Neuron
     signal: Signal
     terms: tuple[Term, ...]
 
@@ -118,7 +104,7 @@ class Pool:
 class Out:
     """A read-out and everything it reads."""
 
-    readout: Readout
+    readout: nodes.Readout
     channels: int
     inside: Pair
     terms: tuple[Term, ...]
@@ -162,14 +148,14 @@ def fuse(net: IntegerNetwork) -> Fused:
     for node in net.nodes:
         if not isinstance(node, _KNOWN):
             raise Unfit(f"{node.path}: a {type(node).__name__} has no fused step")
-        if isinstance(node, Neuron):
+        if isinstance(node, nodes.Neuron):
             signals[node.id] = _signal(node, True, -1 if node.signed else 0, 1, _BYTES if node.signed else _ANY)
             fused.steps.append(Fire(_checked(node), signals[node.id], _terms(net, node, signals)))
-        elif isinstance(node, SumPool | MaxPool | CountMaxPool):
+        elif isinstance(node, nodes.SumPool | nodes.MaxPool | nodes.CountMaxPool):
             step = _pool(net, node, signals)
             signals[node.id] = step.signal
             fused.steps.append(step)
-        elif isinstance(node, Readout):
+        elif isinstance(node, nodes.Readout):
             channels, inside = _extent(node, node.shape)
             terms = _terms(net, node, signals)
             if isinstance(direct := terms[0].source, Signal):
@@ -179,7 +165,18 @@ def fuse(net: IntegerNetwork) -> Fused:
     return fused
 
 
-_KNOWN = (Add, Convolution, CountMaxPool, Input, Linear, MaxPool, Neuron, Readout, SumPool, Move)
+_KNOWN = (
+    nodes.Add,
+    nodes.Convolution,
+    nodes.CountMaxPool,
+    nodes.Input,
+    nodes.Linear,
+    nodes.MaxPool,
+    nodes.Neuron,
+    nodes.Readout,
+    nodes.SumPool,
+    nodes.Move,
+)
 _BYTES = frozenset({Layout.BYTES})
 _BITS = frozenset({Layout.BITS})
 _ANY = frozenset({Layout.BYTES, Layout.BITS, Layout.PLANES})
@@ -190,7 +187,7 @@ def _signal(node: Node, timed: bool, low: int, high: int, layouts: frozenset[Lay
     if high - low > 255:
         raise Unfit(f"{node.path}: its integers reach from {low} to {high}, more than a byte holds")
     channels, inside = _extent(node, node.shape)
-    return Signal(node.id, channels, inside, timed, low, high, layouts, entry=isinstance(node, Input))
+    return Signal(node.id, channels, inside, timed, low, high, layouts, entry=isinstance(node, nodes.Input))
 
 
 def _extent(node: Node, shape: Shape) -> tuple[int, Pair]:
@@ -201,7 +198,7 @@ def _extent(node: Node, shape: Shape) -> tuple[int, Pair]:
     return shape[0], (inside[0], inside[1])
 
 
-def _checked(node: Neuron) -> Neuron:
+def _checked(node: nodes.Neuron) -> nodes.Neuron:
     # The native clamp takes a lower and an upper end, in this order.
     ceiling = 2 ** (node.width - 1) - 1 if node.width is not None else 2**31 - 1
     if node.floor is not None and node.floor > ceiling:
@@ -209,9 +206,11 @@ def _checked(node: Neuron) -> Neuron:
     return node
 
 
-def _pool(net: IntegerNetwork, node: SumPool | MaxPool | CountMaxPool, signals: dict[str, Signal]) -> Pool:
+def _pool(
+    net: IntegerNetwork, node: nodes.SumPool | nodes.MaxPool | nodes.CountMaxPool, signals: dict[str, Signal]
+) -> Pool:
     source = _kept(net, node, signals)
-    counts, largest = isinstance(node, CountMaxPool), not isinstance(node, SumPool)
+    counts, largest = isinstance(node, nodes.CountMaxPool), not isinstance(node, nodes.SumPool)
     # Counters have 16 bits, and each step adds one bit of a spike to them.
     if counts and not (source.timed and Layout.BITS in source.layouts and net.steps < 2**16):
         raise Unfit(f"{node.path}: it counts other things than the spikes 0 and 1 of up to 65535 steps")
@@ -230,17 +229,19 @@ def _kept(net: IntegerNetwork, node: Node, signals: dict[str, Signal]) -> Signal
     return signals[node.sources[0]]
 
 
-def _terms(net: IntegerNetwork, node: Neuron | Readout | Add, signals: dict[str, Signal]) -> tuple[Term, ...]:
+def _terms(
+    net: IntegerNetwork, node: nodes.Neuron | nodes.Readout | nodes.Add, signals: dict[str, Signal]
+) -> tuple[Term, ...]:
     terms: list[Term] = []
     for id, gain in zip(node.sources, node.gains, strict=True):
         source = net[id]
         if id in signals:
             terms.append(Term(signals[id], gain))
-        elif isinstance(source, Convolution | Linear):
+        elif isinstance(source, nodes.Convolution | nodes.Linear):
             terms += [Term(layer, gain) for layer in _layers(net, source, signals)]
-        elif isinstance(source, Add):  # g * (a * x + b * y) = (g * a) * x + (g * b) * y
+        elif isinstance(source, nodes.Add):  # g * (a * x + b * y) = (g * a) * x + (g * b) * y
             terms += [Term(t.source, t.gain * gain) for t in _terms(net, source, signals)]
-        elif isinstance(node, Readout) and _plain(node) and (flat := _flat(net, source)) in signals:
+        elif isinstance(node, nodes.Readout) and _plain(node) and (flat := _flat(net, source)) in signals:
             # One gain and one bias for all channels: then a flattened signal may be read in its own shape.
             terms.append(Term(signals[flat], gain))
         elif skips := _moved_skip(net, source, signals):
@@ -252,7 +253,7 @@ def _terms(net: IntegerNetwork, node: Neuron | Readout | Add, signals: dict[str,
 
 def _moved_skip(net: IntegerNetwork, node: Node, signals: dict[str, Signal]) -> list[Layer]:
     """Return moved channels of signals that a neuron reads without weights, as layers of weights 1; or nothing."""
-    seen = image(net, node.id, signals) if isinstance(node, Move) else None
+    seen = image(net, node.id, signals) if isinstance(node, nodes.Move) else None
     if seen is None or any((*seen.before, *seen.after)):
         return []
     channels, _ = _extent(node, node.shape)
@@ -261,24 +262,24 @@ def _moved_skip(net: IntegerNetwork, node: Node, signals: dict[str, Signal]) -> 
     return [_of_piece(node, codes, piece, signals, Window((1, 1))) for piece in seen.pieces]
 
 
-def _plain(node: Readout) -> bool:
+def _plain(node: nodes.Readout) -> bool:
     return len(node.sources) == 1 and node.gains[0].shape[1] == node.bias.shape[1] == 1
 
 
 def _flat(net: IntegerNetwork, node: Node) -> str:
     """Return the id of what a flattening node flattens, or of the node itself."""
-    while isinstance(node, Reshape) and len(node.shape) == 1:
+    while isinstance(node, nodes.Reshape) and len(node.shape) == 1:
         node = net[node.sources[0]]
     return node.id
 
 
-def _layers(net: IntegerNetwork, node: Convolution | Linear, signals: dict[str, Signal]) -> list[Layer]:
+def _layers(net: IntegerNetwork, node: nodes.Convolution | nodes.Linear, signals: dict[str, Signal]) -> list[Layer]:
     """Return a layer as one fused layer for each part of what it reads; their sums add up."""
     codes = node.weight.codes
     if codes.size and (codes.min() < -128 or codes.max() > 127):
         raise Unfit(f"{node.path}: weight codes from {codes.min()} to {codes.max()}, more than a byte holds")
     small = np.ascontiguousarray(codes, dtype=np.int8)
-    if isinstance(node, Linear):
+    if isinstance(node, nodes.Linear):
         return _linear(net, node, small, signals)
     seen = image(net, node.sources[0], signals)
     if seen is None:
@@ -296,7 +297,9 @@ def _layers(net: IntegerNetwork, node: Convolution | Linear, signals: dict[str, 
     return [_of_piece(node, dense, piece, signals, window) for piece in seen.pieces]
 
 
-def _linear(net: IntegerNetwork, node: Linear, codes: npt.NDArray[np.int8], signals: dict[str, Signal]) -> list[Layer]:
+def _linear(
+    net: IntegerNetwork, node: nodes.Linear, codes: npt.NDArray[np.int8], signals: dict[str, Signal]
+) -> list[Layer]:
     """Return a linear layer as convolutions whose kernel is a whole image, one for each signal it reads places of."""
     if len(node.shape) != 1:
         raise Unfit(f"{node.path}: a linear layer over several axes")
@@ -344,7 +347,7 @@ def _summed(node: Node, codes: npt.NDArray[np.int8], at: npt.NDArray[np.int64], 
 def _reads(net: IntegerNetwork, node: Node) -> str:
     """Return in words what keeps a layer from being fused."""
     source = net[node.sources[0]]
-    while isinstance(source, Reshape):
+    while isinstance(source, nodes.Reshape):
         source = net[source.sources[0]]
     return f"it reads a {type(source).__name__}, not spikes, a pool or the input"
 
