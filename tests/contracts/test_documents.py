@@ -86,10 +86,11 @@ def names_in(path: Path) -> set[str]:
     return names
 
 
-def test_files_and_functions_that_the_house_names_exist() -> None:
-    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize(("page", "least"), [("docs/architecture.md", 80), ("CONTRIBUTING.md", 8)])
+def test_files_and_functions_that_a_page_names_exist(page: str, least: int) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
     named = re.findall(r"`([\w/]+\.py)(?:: ([\w.]+))?`", text)
-    assert len(named) > 80
+    assert len(named) >= least
     for path, name in named:
         place = next((root / path for root in (SOURCE, ROOT) if (root / path).is_file()), None)
         assert place, f"there is no {path}"
@@ -121,6 +122,11 @@ def test_the_first_screen_of_the_readme_names_the_two_commands() -> None:
     screen = "\n".join((ROOT / "README.md").read_text(encoding="utf-8").splitlines()[:60])
     assert "make quickstart" in screen
     assert "make test" in screen
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
+def test_no_document_holds_two_versions_of_a_line(path: Path) -> None:
+    assert not re.search(r"^(<<<<<<<|=======|>>>>>>>)( |$)", path.read_text(encoding="utf-8"), re.MULTILINE)
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
