@@ -8,20 +8,7 @@ They pass outputs and labels on as they come and know neither classes nor ``argm
 * how an evaluation counts (``score``), and what it means that two networks agree (``comparison``);
 * what a report says and shows (``wording``, ``named``, ``exhibits``).
 
-:mod:`bitspike.tasks.classify` is the first task. Two others, to show that the protocol has room for them:
-
-**Detection.** Outputs are a tuple of maps, one for each scale; labels are one dictionary of boxes [M, 4] and classes
-[M] for each image. ``loss`` assigns boxes to places of the maps. ``answers`` are lists of boxes after non-maximum
-suppression, ``truth`` the labeled boxes. One image is not simply right or wrong, so ``right`` returns None: the
-training record then has a loss alone, and the ledger compares outputs without labels. ``score`` keeps confidence and
-hit or miss of every answer and the number of true boxes; each process writes its rows into the range of its rank in a
-tensor of zeros, so that ``add_up`` gathers them; ``value`` is the mean average precision. ``comparison`` counts the
-images for which both networks answer the same boxes. ``exhibits`` are tables of precision by class and by size.
-
-**Sequences**, such as a label for every step of an event stream. Outputs are [N, L, K], labels int64 [N, L], -1 where
-a stream has ended. ``answers`` are [N, L], ``right`` is the share of a stream's steps that are right, in [0, 1], so the
-sums of training and ledger hold as they are; ``score`` weighs each stream by its length; two networks agree on a stream
-if all of its steps agree. An event stream [T, N, ...] with one class is classification already.
+:mod:`bitspike.tasks.classify` is the first task; decision 0027 (docs/adr) says how detection and sequences fit.
 """
 
 from __future__ import annotations
