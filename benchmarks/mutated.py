@@ -30,7 +30,8 @@ from bitspike.hardware.energy.operations import MemoryModel
 from bitspike.integer.examples import convolution_and_pool, one_convolution
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.saved.entries import entry_of, tensors_of
-from bitspike.integer.saved.folder import MANIFEST, VECTORS, WEIGHTS, load, save, tensor_bytes
+from bitspike.integer.saved.folder import load, save, tensor_bytes
+from bitspike.integer.saved.manifest import MANIFEST, VECTORS, WEIGHTS
 from bitspike.integer.saved.replay import replay
 from bitspike.integer.saved.vectors import golden
 from bitspike.recipe import load as load_recipe

@@ -35,7 +35,8 @@ from bitspike.integer.nodes import (
     Upsample,
     Weight,
 )
-from bitspike.integer.saved.folder import MANIFEST, load, save
+from bitspike.integer.saved.folder import load, save
+from bitspike.integer.saved.manifest import MANIFEST
 from bitspike.integer.saved.replay import replay
 from bitspike.integer.simulate import simulate
 from bitspike.ops.grids import Dyadic, Grid

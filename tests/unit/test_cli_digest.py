@@ -11,7 +11,8 @@ from benchmarks.mutated import make_old
 
 from bitspike.cli import main
 from bitspike.integer.examples import one_convolution
-from bitspike.integer.saved.folder import MANIFEST, save
+from bitspike.integer.saved.folder import save
+from bitspike.integer.saved.manifest import MANIFEST
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from safetensors.numpy import load_file
 from bitspike import digests
 from bitspike.errors import ConstraintError, PackageError
 from bitspike.integer.examples import convolution_and_pool
-from bitspike.integer.saved.folder import MANIFEST, VECTORS, WEIGHTS, load, save, tensor_bytes
-from bitspike.integer.saved.manifest import digest_of, read_manifest
+from bitspike.integer.saved.folder import load, save, tensor_bytes
+from bitspike.integer.saved.manifest import MANIFEST, VECTORS, WEIGHTS, digest_of, read_manifest
 from bitspike.integer.saved.vectors import golden
 from bitspike.integer.verify import verify
 

@@ -18,7 +18,8 @@ from bitspike.integer.engine import Engine, TorchEngine
 from bitspike.integer.examples import convolution_and_pool, one_convolution
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import Integers
-from bitspike.integer.saved.folder import WEIGHTS, save, tensor_bytes
+from bitspike.integer.saved.folder import save, tensor_bytes
+from bitspike.integer.saved.manifest import WEIGHTS
 from bitspike.integer.saved.replay import replay
 from bitspike.integer.simulate import simulate
 from bitspike.integer.verify import verify

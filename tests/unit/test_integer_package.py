@@ -13,7 +13,8 @@ from safetensors.numpy import load_file
 
 from bitspike.errors import PackageError
 from bitspike.integer.examples import convolution_and_pool, one_convolution
-from bitspike.integer.saved.folder import MANIFEST, VECTORS, WEIGHTS, load, save, tensor_bytes
+from bitspike.integer.saved.folder import load, save, tensor_bytes
+from bitspike.integer.saved.manifest import MANIFEST, VECTORS, WEIGHTS
 from bitspike.integer.saved.vectors import golden
 from bitspike.integer.simulate import simulate
 from bitspike.integer.verify import verify

@@ -10,7 +10,8 @@ import pytest
 
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import Add, Burst, Input, Integers, Neuron, Node, Readout
-from bitspike.integer.saved.folder import MANIFEST, save
+from bitspike.integer.saved.folder import save
+from bitspike.integer.saved.manifest import MANIFEST
 from bitspike.integer.schedule import schedule, timings
 from bitspike.ops.grids import Grid
 

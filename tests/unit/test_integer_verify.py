@@ -17,7 +17,8 @@ from bitspike.integer.engine import Engine, Method, TorchEngine
 from bitspike.integer.examples import convolution_and_pool, one_convolution
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import Input, Linear, Neuron, Readout, Weight
-from bitspike.integer.saved.folder import MANIFEST, VECTORS, WEIGHTS, save, tensor_bytes
+from bitspike.integer.saved.folder import save, tensor_bytes
+from bitspike.integer.saved.manifest import MANIFEST, VECTORS, WEIGHTS
 from bitspike.integer.simulate import Trace
 from bitspike.integer.values import decode
 from bitspike.integer.verify import prove_codes, verify

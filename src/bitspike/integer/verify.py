@@ -42,23 +42,15 @@ def verify(
     engine: bool = False,
 ) -> Certificate:
     """Prove a network; ``bs.verify`` explains arguments and result, and has an example."""
-    if not isinstance(network, IntegerNetwork):
-        return _verify(None, Path(network), images, batch_size, engine)
     with tempfile.TemporaryDirectory() as scratch:
-        path = save(network, Path(scratch) / "network") if folder is None else Path(folder)
-        return _verify(network, path, images, batch_size, engine)
-
-
-def _verify(
-    net: IntegerNetwork | None,
-    path: Path,
-    images: Tensor | Iterable[Batch] | None,
-    batch_size: int | None,
-    engine: bool,
-) -> Certificate:
-    if images is None:
-        return replay(path, _every_method) if engine else replay(path)
-    return _prove(load(path) if net is None else net, path, images, batch_size, engine)
+        if not isinstance(network, IntegerNetwork):
+            path = Path(network)
+        else:
+            path = save(network, Path(scratch) / "network") if folder is None else Path(folder)
+        if images is None:
+            return replay(path, _every_method if engine else simulate)
+        net = network if isinstance(network, IntegerNetwork) else load(path)
+        return _prove(net, path, images, batch_size, engine)
 
 
 def prove_codes(net: IntegerNetwork, folder: Path, batches: Iterable[Integers], *, engine: bool = False) -> Certificate:
@@ -120,7 +112,7 @@ def _prove(
                 yield counted_codes(net, part, clipped)
 
     certificate = prove_codes(net, folder, batches(), engine=engine)
-    clipped.warn(stacklevel=5)
+    clipped.warn(stacklevel=4)
     return replace(certificate, inputs_clipped=clipped.values)
 
 

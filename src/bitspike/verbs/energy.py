@@ -19,7 +19,8 @@ from bitspike.hardware.energy.technology import Technology
 from bitspike.integer.codes import counted_codes
 from bitspike.integer.engine import TorchEngine
 from bitspike.integer.network import IntegerNetwork
-from bitspike.integer.saved.folder import VECTORS, read_tensors
+from bitspike.integer.saved.folder import read_tensors
+from bitspike.integer.saved.manifest import VECTORS
 from bitspike.integer.simulate import Trace
 from bitspike.ops.entering import Clipped
 from bitspike.runs.folder import RECIPE

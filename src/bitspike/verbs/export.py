@@ -9,7 +9,8 @@ from typing import Any
 from bitspike.errors import ConstraintError
 from bitspike.formats.table import FORMATS
 from bitspike.integer.network import IntegerNetwork
-from bitspike.integer.saved.folder import VECTORS, read_tensors
+from bitspike.integer.saved.folder import read_tensors
+from bitspike.integer.saved.manifest import VECTORS
 from bitspike.integer.saved.vectors import golden
 from bitspike.runs.saved import read_network, saved
 

@@ -27,7 +27,7 @@ from bitspike.weights import attach
 from bitspike.weights.codes import along
 from bitspike.weights.path import path_of
 from bitspike.weights.scales import EMPTY_STEP, NEGLIGIBLE, Max, MeanAbs, Projection, ScaleRule
-from bitspike.weights.schemes.base import exact_step, sign_codes
+from bitspike.weights.schemes.base import exact_step, need_finite, sign_codes, wide
 
 
 @dataclass(frozen=True)
@@ -104,8 +104,7 @@ class Member:
         """Return the master weights, in at least single precision."""
         path = path_of(self.layer)
         assert path is not None, "the layer has been detached from its group"
-        w = path[1].detach()
-        return w if w.dtype in (torch.float32, torch.float64) else w.float()
+        return wide(path[1])
 
 
 def _largest(values: Sequence[Tensor]) -> Tensor:
@@ -188,22 +187,17 @@ class _Stage:
     def encode(self, w: Tensor) -> tuple[Tensor, Tensor]:
         """Return the codes, int64, and their real value, [1] or [C_out]."""
         with torch.no_grad():
-            if not torch.isfinite(w).all():
-                raise ConstraintError(
-                    "a weight is NaN or infinite and has no code: the training has diverged",
-                    fix="a smaller learning rate, or gradient clipping",
-                )
-            codes, step = self._project(w.detach())
+            need_finite(w)
+            codes, step = self._project(wide(w))
         return codes.to(torch.int64), step
 
     def __call__(self, w: Tensor) -> Tensor:
         with torch.no_grad():
-            codes, step = self._project(w.detach())
+            codes, step = self._project(wide(w))
             value = (codes * along(step, self.member.axis, w.dim())).to(w.dtype)
         return straight_through(value, w)
 
     def _project(self, w: Tensor) -> tuple[Tensor, Tensor]:
-        w = w if w.dtype in (torch.float32, torch.float64) else w.float()
         # One count is worth the unit in every layer; a code of this one is a count of its current, lambda a times it.
         step = self.group.unit().to(w.dtype) / self.member.value(w)
         step = torch.where(step > NEGLIGIBLE, step, EMPTY_STEP)

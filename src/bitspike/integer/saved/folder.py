@@ -24,7 +24,7 @@ from bitspike import digests
 from bitspike.errors import BitspikeError, PackageError
 from bitspike.files import way_out, whole_folder
 from bitspike.integer.network import IntegerNetwork
-from bitspike.integer.saved.entries import AGAIN, Arrays, damaged, node_of, smallest, tensors_of
+from bitspike.integer.saved.entries import AGAIN, Arrays, damaged, node_of, tensors_of
 from bitspike.integer.saved.manifest import (
     MANIFEST,
     VECTORS,
@@ -36,19 +36,6 @@ from bitspike.integer.saved.manifest import (
     states_digest,
 )
 from bitspike.integer.saved.vectors import golden
-
-__all__ = [
-    "MANIFEST",
-    "VECTORS",
-    "WEIGHTS",
-    "Arrays",
-    "changed_tensors",
-    "load",
-    "read_manifest",
-    "read_tensors",
-    "save",
-    "smallest",
-]
 
 BUILDING = (AttributeError, ArithmeticError, LookupError, RecursionError, TypeError, ValueError)
 """What values of another form raise while nodes are built from them."""

@@ -14,8 +14,8 @@ import numpy.typing as npt
 from bitspike.errors import CheckFailed, ConstraintError, PackageError
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import Integers, Node
-from bitspike.integer.saved.entries import AGAIN, damaged
-from bitspike.integer.saved.folder import Arrays, changed_tensors, load, read_tensors
+from bitspike.integer.saved.entries import AGAIN, Arrays, damaged
+from bitspike.integer.saved.folder import changed_tensors, load, read_tensors
 from bitspike.integer.saved.manifest import (
     MANIFEST,
     VECTORS,

@@ -69,12 +69,8 @@ class Scheme(ABC):
             ConstraintError: a weight is NaN or infinite.
         """
         with torch.no_grad():
-            if not torch.isfinite(w).all():
-                raise ConstraintError(
-                    "a weight is NaN or infinite and has no code: the training has diverged",
-                    fix="a smaller learning rate, or gradient clipping",
-                )
-            codes, step = self.project(_wide(w), axis)
+            need_finite(w)
+            codes, step = self.project(wide(w), axis)
         return codes.to(torch.int64), step.reshape(-1)
 
     def decode(self, codes: Tensor, scale: Tensor, axis: int = 0) -> Tensor:
@@ -85,7 +81,7 @@ class Scheme(ABC):
         """Return ``decode(*encode(w))`` in the dtype of ``w``, with the gradient of the scheme."""
         with torch.no_grad():
             # The codes stay floats here: two conversions less, and whole floats below 2**24 multiply the same.
-            codes, step = self.project(_wide(w), axis)
+            codes, step = self.project(wide(w), axis)
             value = codes.mul_(step).to(w.dtype)
         return self.pass_gradient(value, w, step)
 
@@ -94,7 +90,17 @@ class Scheme(ABC):
         return tuple(d for d in range(w.dim()) if not (self.per_channel and d == axis))
 
 
-def _wide(w: Tensor) -> Tensor:
+def need_finite(w: Tensor) -> None:
+    """Refuse weights that have no code."""
+    if not torch.isfinite(w).all():
+        raise ConstraintError(
+            "a weight is NaN or infinite and has no code: the training has diverged",
+            fix="a smaller learning rate, or gradient clipping",
+        )
+
+
+def wide(w: Tensor) -> Tensor:
+    """Return weights in at least single precision, without a gradient."""
     w = w.detach()
     return w if w.dtype in (torch.float32, torch.float64) else w.float()
 
