@@ -62,8 +62,6 @@ def origins(graph: Graph, id: str, *, pools_count: bool = True) -> Iterator[tupl
     """Yield the neurons and inputs whose spikes arrive at an operation, with the factor of the pools on the way.
 
     Args:
-        graph: folded.
-        id: of the operation.
         pools_count: an average pool adds its window up, so that one count is worth 1 / window of a spike; False where
             pools are neurons of their own.
 

@@ -100,11 +100,9 @@ def rebuild(graph: Graph, replace: Mapping[str, nn.Module] | None = None) -> fx.
 
 
 def values(graph: Graph, inputs: Tensor | tuple[Tensor, ...], wanted: Collection[str] | None = None) -> dict[str, Any]:
-    """Return by id what the operations of a graph give for a batch.
+    """Return by id what the operations of a graph give for a batch, one tensor [N, ...] for each input.
 
     Args:
-        graph: in real numbers.
-        inputs: one tensor [N, ...] for each input.
         wanted: ids to keep; all of them, if not given. What nobody needs any more is freed on the way, and what
             comes after the last of them is not computed.
 
@@ -125,12 +123,9 @@ def values(graph: Graph, inputs: Tensor | tuple[Tensor, ...], wanted: Collection
 def evaluate(
     graph: Graph, inputs: Tensor | tuple[Tensor, ...], known: Mapping[str, Any] | None = None
 ) -> Iterator[tuple[Op, Any]]:
-    """Yield operation after operation with its value for a batch; only what is still read stays in memory.
+    """Yield operation after operation with its value for a batch [N, ...]; only what is still read stays in memory.
 
-    Args:
-        graph: in real numbers.
-        inputs: one tensor [N, ...] for each input.
-        known: values by id that are taken as they are; what only they would need is then not computed.
+    Values that are ``known`` by id are taken as they are; what only they would need is then not computed.
     """
     batch = tuple(map(single, (inputs,) if isinstance(inputs, Tensor) else inputs))
     known = known or {}

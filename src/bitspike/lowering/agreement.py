@@ -72,13 +72,7 @@ class Tally:
     clipped: Clipped = field(default_factory=Clipped)
 
     def spikes(self, net: IntegerNetwork, floats: Mapping[str, Sequence[Int8s]], integers: Mapping[str, Int8s]) -> None:
-        """Count the spikes of one batch.
-
-        Args:
-            net: whose neurons they are of.
-            floats: what :func:`recorded` kept of the float network.
-            integers: what each neuron of the integer network sent, by its id.
-        """
+        """Count the spikes of one batch: what :func:`recorded` kept of the float network, and the integers by node."""
         for node in net.neurons:
             a, b = floats[node.path][node.call], integers[node.id]
             self.equal[node.path] += int((a == b).sum())

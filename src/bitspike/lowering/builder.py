@@ -64,12 +64,8 @@ class Builder:
         """Put a node of its own after every summand of a wire, and return the wire that leaves them.
 
         Args:
-            kind: of the nodes.
-            path: of their module.
-            wire: what they read.
             scaled: from the scale of a summand to the scale of what leaves its node.
             shape: of what they send, where it does not follow from what they read.
-            fields: what else the nodes are made of.
 
         Raises:
             LoweringError: nodes of this kind cannot read the wire.

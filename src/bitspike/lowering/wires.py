@@ -126,13 +126,9 @@ def natural_unit(wire: Wire, *others: Reals) -> Reals:
 
 
 def put_on_grid(wire: Wire, unit: Reals, fraction_bits: int, *, reference: Reals) -> OnGrid:
-    """Round a wire's scales and offset to multiples of ``unit / 2**fraction_bits``.
+    """Round a wire's scales and offset to multiples of ``unit / 2**fraction_bits``, unit [1] or [C].
 
-    Args:
-        wire: what is rounded.
-        unit: [1] or [C].
-        fraction_bits: k.
-        reference: real value against which an error of the offset is measured, such as the threshold.
+    An error of the offset is measured against the real value ``reference``, such as the threshold.
     """
     step = unit / 2.0**fraction_bits
     gains, worst = [], 0.0

@@ -41,8 +41,6 @@ def build(
         graph: without norms and host operations; its outputs are spikes or read-outs.
         values: lambda by relu (and by ``add`` or average pool that becomes a neuron), [1] or [C].
         grids: by input, the integer grid of its codes; ignored for spike codings.
-        settings: the choices.
-        shifts: corrections.
 
     Raises:
         ConversionError: an operation has no place in a spiking network.

@@ -166,7 +166,6 @@ def fit_group(charge: Charge, settings: Settings) -> Group:
     """Choose the integers of a neuron.
 
     Args:
-        charge: what it adds up.
         settings: the scale rule, ``multiplier_bits``, how many fraction bits there may be, and within which tolerance.
             ``rounded=False`` keeps threshold and bias at 2**-30 of a count, to measure what their rounding costs.
 

@@ -25,9 +25,7 @@ def grids_of(
     """Return the integer grid of what enters the spiking part, by entry, and notes.
 
     Args:
-        graph: whole.
         seen: by entry, what its values were.
-        settings: coding and steps.
         asked: takes the place of what would be read from the values.
         bits: of a code, 2 to 16.
 

@@ -80,7 +80,6 @@ def choose(
     Args:
         asked: the argument ``correct``; what it names is done, and ``None`` is nothing.
         core: the float graph of the spiking part.
-        settings: of the conversion.
         valued: whether the values of spikes were given, so that there is no calibration.
         samples: how many there are to measure on.
         kept: corrections that came with the values.

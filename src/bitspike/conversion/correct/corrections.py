@@ -144,14 +144,9 @@ def calibrate_weight(
         reference: [N, C, ...] activations of the float network.
         apply: the layer, such as ``functools.partial(F.conv2d, padding=1)``.
         threshold: lambda of the layer, a scalar, [1] or [C].
-        steps: T.
-        initial: potential before the first step as a share of the threshold.
         quantize: q with its gradient, such as ``Uniform(4).quantize``; None leaves weights real.
         added: [N, C, ...] what else the neurons add up, such as a shortcut.
-        iterations: optimizer steps.
-        batch: samples per step.
         lr: learning rate in units of the root mean square of the weights.
-        seed: of the order of samples.
 
     Example:
         >>> x = torch.rand(64, 3, generator=torch.Generator().manual_seed(0))

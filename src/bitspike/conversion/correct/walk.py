@@ -1,10 +1,6 @@
 """Walk through a spiking network and correct every neuron before those that read it.
 
-    light      bias                       with thresholds of least squared error
-    advanced   weights, then potential    with thresholds of least squared error
-
-Source of the two pipelines: Li et al., ICML 2021 (arXiv 2106.06984), section 4. What is done unasked is decided in
-:mod:`bitspike.conversion.correct.automatic`.
+What is done unasked is decided in :mod:`bitspike.conversion.correct.automatic`.
 """
 
 from __future__ import annotations
@@ -65,21 +61,15 @@ def kinds_of(asked: Corrections) -> tuple[Kind, ...]:
 def find_shifts(
     conversion: Conversion, batches: Any, *, kinds: Sequence[Kind], samples: int = 256, passes: int = 2, seed: int = 0
 ) -> Shifts:
-    """Find the corrections of all neurons in one walk through the network.
+    """Return the corrections of all neurons, in real units, found in one walk through a network without any.
 
     Every layer is measured with the corrected spikes of the layers before it, against the float network's activation,
     clipped as the neuron clips. A correction that makes the layer's squared error larger is not taken.
 
     Args:
-        conversion: of a network without corrections.
-        batches: training data, as for the calibration.
         kinds: what to correct in each layer, in order.
         samples: how many to measure on, at least 256 for reliable means.
         passes: how often a bias or potential is corrected and measured again.
-        seed: of the order in which samples calibrate weights.
-
-    Returns:
-        the corrections, in real units.
     """
     inputs = list(feed(conversion.graph, batches, samples=samples))
     joined = tuple(torch.cat(parts)[:samples] for parts in zip(*inputs, strict=True))

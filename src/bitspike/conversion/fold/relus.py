@@ -1,7 +1,4 @@
-"""Relus before the pools and joins that they commute with, so that these read spikes.
-
-relu(max(x)) = max(relu(x)),   relu(join(x, y)) = join(relu(x), relu(y))
-"""
+"""Relus before the pools and joins that they commute with, so that these read spikes."""
 
 from __future__ import annotations
 

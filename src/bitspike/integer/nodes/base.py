@@ -86,9 +86,7 @@ class Node:
         """Return the bounds of every number that computes the node.
 
         Args:
-            inputs: of its sources.
             before: the sums that it reads, from the last spikes or codes on.
-            steps: T.
         """
         wire = self.interval(inputs, steps)
         nothing = constant(self.shape[0], 0, 0)
@@ -119,8 +117,7 @@ class Node:
     def uncounted(self, *, changing: bool) -> Iterator[str]:
         """Yield why its sum over time is not known before the run (count mode), each reason with what it needs.
 
-        Args:
-            changing: whether what it reads changes over time.
+        What it reads may be ``changing`` over time.
         """
         if changing and not self.counts:
             yield "looks at each step by itself; needed is a kind that counts, as a CountMaxPool does"

@@ -108,12 +108,7 @@ def _named(key: str, value: npt.NDArray[Any]) -> dict[str, Any]:
 
 
 def node_of(entry: dict[str, Any], tensors: Arrays, *, check: bool) -> Node:
-    """Build a node from its entry and the tensors of the package.
-
-    Args:
-        entry: of the manifest.
-        tensors: of the package, by name.
-        check: refuse weight codes outside their grid.
+    """Build a node from its entry and the tensors of the package; ``check`` refuses codes outside their grid.
 
     Raises:
         PackageError: a tensor is missing or holds no integers, or the release does not know the node.

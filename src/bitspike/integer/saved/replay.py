@@ -264,10 +264,7 @@ def first_difference(net: IntegerNetwork, expected: Trace, actual: Trace, kept: 
     """Return the first difference of two traces in the order of data flow, then of steps; None if they are equal.
 
     Args:
-        net: the network of both.
-        expected: its potentials hold the steps ``kept`` only.
-        actual: a full trace.
-        kept: the steps whose potentials are compared.
+        expected: its potentials hold the steps ``kept`` only; ``actual`` is a full trace.
     """
     steps = list(kept)
     everything = steps == list(range(net.steps))
