@@ -1,4 +1,4 @@
-"""The spiking neuron.
+"""The spiking neuron in integers: its equation, its limits, its proven bounds.
 
 Step by step, all integers (m / 2**k is the leak, >> an arithmetic shift, that is, rounding down):
 
