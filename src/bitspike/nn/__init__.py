@@ -2,8 +2,7 @@
 
 from bitspike.nn.activation import QuantReLU
 from bitspike.nn.arrange import Pad, Permute, Reshape, Slice, Upsample
-from bitspike.nn.chain import Chain, fire, fuse
-from bitspike.nn.checkpoint import checkpoint_layers
+from bitspike.nn.chain import Chain, checkpoint_layers, fire, fuse
 from bitspike.nn.counts import Burst, Codes, CountMaxPool, Gain, SumPool
 from bitspike.nn.encoders import BernoulliCoder, Encoder, RateCoder, Repeat, set_steps
 from bitspike.nn.neurons.base import Neuron

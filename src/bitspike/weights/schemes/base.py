@@ -16,9 +16,9 @@ from bitspike.weights.scales import Dyadic, MeanAbs, ScaleRule
 class Scheme(ABC):
     """Base of all quantization schemes: ``quantize(w) == decode(*encode(w))``, exactly, with a gradient by rule.
 
-    A subclass is a frozen dataclass and gives ``project``, ``low`` and ``high``; ``bits`` is the width of one code.
-    ``axis`` is the channel axis along which a per-channel scale runs: 0 for convolution and linear weights, 1 for those
-    of a transposed convolution, [C_in, C_out, ...].
+    A subclass is a frozen dataclass and gives ``project`` and ``high``, and ``low`` where it is not ``-high``; ``bits``
+    is the width of one code. ``axis`` is the channel axis along which a per-channel scale runs: 0 for convolution and
+    linear weights, 1 for those of a transposed convolution, [C_in, C_out, ...].
     """
 
     bits: int
@@ -26,13 +26,13 @@ class Scheme(ABC):
 
     @property
     @abstractmethod
-    def low(self) -> int:
-        """The smallest code."""
-
-    @property
-    @abstractmethod
     def high(self) -> int:
         """The largest code."""
+
+    @property
+    def low(self) -> int:
+        """The smallest code: here the grid is its own mirror image."""
+        return -self.high
 
     @property
     def levels(self) -> tuple[int, ...] | None:

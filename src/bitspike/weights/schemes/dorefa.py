@@ -45,10 +45,6 @@ class DoReFa(Scheme):
         return int(2**self.bits - 1)
 
     @property
-    def low(self) -> int:
-        return -self.high
-
-    @property
     def levels(self) -> tuple[int, ...] | None:
         return tuple(range(self.low, self.high + 1, 2))
 

@@ -48,10 +48,6 @@ class Midrise(Scheme):
         return int(2 ** (self.bits - 1))
 
     @property
-    def low(self) -> int:
-        return -self.high
-
-    @property
     def levels(self) -> tuple[int, ...] | None:
         if not self.clamp:
             return None

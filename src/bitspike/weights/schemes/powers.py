@@ -80,10 +80,6 @@ class _Table(Scheme):
         return 1 if self.bits == 1 else self.magnitudes[-1]
 
     @property
-    def low(self) -> int:
-        return -self.high
-
-    @property
     def levels(self) -> tuple[int, ...] | None:
         if self.bits == 1:
             return (-1, 1)

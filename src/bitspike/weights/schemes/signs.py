@@ -25,10 +25,6 @@ class _Signs(Scheme):
             )
 
     @property
-    def low(self) -> int:
-        return -1
-
-    @property
     def high(self) -> int:
         return 1
 

@@ -51,10 +51,6 @@ class Uniform(Scheme):
         return max(1, int(2 ** (self.bits - 1)) - 1)
 
     @property
-    def low(self) -> int:
-        return -self.high
-
-    @property
     def levels(self) -> tuple[int, ...] | None:
         return (-1, 1) if self.bits == 1 else None
 
