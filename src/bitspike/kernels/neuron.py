@@ -20,15 +20,8 @@ from bitspike.kernels.fused import Loop, run
 from bitspike.kernels.norm import Norm
 from bitspike.kernels.triton import neuron as triton_neuron
 from bitspike.kernels.triton import support as triton_support
+from bitspike.kernels.triton.launch import surrogate_numbers
 from bitspike.ops.dynamics import Rule
-from bitspike.ops.surrogate import (
-    ArcTan,
-    PiecewiseExponential,
-    Rectangle,
-    Sigmoid,
-    Surrogate,
-    Triangle,
-)
 
 ABI = 2
 CHANNEL_AXIS = 2
@@ -112,7 +105,7 @@ def fused_neuron(
             norm=norm,
             residual=residual,
         )
-    surrogate = _surrogate(rule.surrogate)
+    surrogate = surrogate_numbers(rule.surrogate)
     thresholds, initials = _values(threshold), _values(initial)
     native_library = library()
     if (
@@ -163,26 +156,6 @@ def fused_neuron(
     run_forward, run_backward = native_library.bitspike_neuron_forward, native_library.bitspike_neuron_backward
     loop = Loop(run_forward, run_backward, neuron, norm, CHANNEL_AXIS if by_channel else None, alive)
     return run(loop, x, residual, learned)
-
-
-def _surrogate(surrogate: Surrogate) -> tuple[int, float, float] | None:
-    """Return what the library calls a surrogate, and its two numbers; None for one that it does not know."""
-    # Of exactly these classes: a subclass may have another derivative.
-    kind: type[Surrogate] = type(surrogate)
-    if kind not in (Rectangle, Triangle, ArcTan, Sigmoid, PiecewiseExponential):
-        return None
-    match surrogate:
-        case Rectangle():
-            return 0, surrogate.width / 2, 1 / surrogate.width
-        case Triangle():
-            return 1, 1 / surrogate.width, 1 / surrogate.width if surrogate.height is None else surrogate.height
-        case ArcTan():
-            return 2, math.pi / 2 * surrogate.alpha, surrogate.alpha / 2
-        case Sigmoid():
-            return 3, surrogate.alpha, surrogate.alpha
-        case PiecewiseExponential():
-            return 4, surrogate.alpha, surrogate.alpha / 2
-    return None
 
 
 def _values(value: float | Tensor) -> float | Tensor:

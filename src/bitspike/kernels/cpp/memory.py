@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
-from ctypes import POINTER, Structure, c_float, c_int32, c_int64, c_void_p
+from ctypes import POINTER, Structure, c_int32, c_int64, c_void_p
 from typing import cast
 
 import torch
 from torch import Tensor
 
 DTYPES = (torch.float32, torch.bfloat16)
-Pointer = c_void_p | None
 
 
 class LayerStruct(Structure):
@@ -29,7 +27,7 @@ class AffineStruct(Structure):
     _fields_ = tuple((name, c_void_p) for name in ("mean", "gain", "shift"))
 
 
-LAYER, AFFINE, FLOATS, DOUBLES = POINTER(LayerStruct), POINTER(AffineStruct), POINTER(c_float), POINTER(ctypes.c_double)
+LAYER, AFFINE = POINTER(LayerStruct), POINTER(AffineStruct)
 
 
 def usable(x: Tensor) -> bool:
@@ -63,7 +61,7 @@ def dense(x: Tensor) -> Tensor:
 
 def like(x: Tensor) -> Tensor:
     """Return empty memory in the layout of a dense ``x``, with a piece of its own for every step."""
-    return torch.empty_strided(x.shape, (x[0].numel(), *x.stride()[1:]), dtype=x.dtype)
+    return torch.empty_strided(x.shape, (x[0].numel(), *x.stride()[1:]), dtype=x.dtype, device=x.device)
 
 
 def laid_as(other: Tensor, x: Tensor) -> Tensor:

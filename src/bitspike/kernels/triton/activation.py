@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from bitspike.kernels.cpp.memory import like
 from bitspike.kernels.norm import Norm
 from bitspike.kernels.triton.call import Kernels, call
-from bitspike.kernels.triton.launch import dense, like, on
+from bitspike.kernels.triton.launch import dense, on
 from bitspike.kernels.triton.neuron import DTYPES, residual_fits
 from bitspike.kernels.triton.norm import norm_fits
 from bitspike.kernels.triton.support import attempt, available
-from bitspike.kernels.triton.trial import close, trusted
+from bitspike.kernels.triton.trial import close, currents, trusted
 from bitspike.ops.activation import quant_relu
 
 OPTIONS: dict[str, Any] = {"BLOCK": 1024, "num_warps": 4, "enable_fp_fusion": False}
@@ -39,15 +40,8 @@ def fused_quant_relu(
 ) -> Tensor | None:
     """Clip and round, or return None where plain torch has to do it.
 
-    Args:
-        x: [N, C, ...] in float32, bfloat16 or float16; any dense layout is taken as it is, other memory is copied.
-        clip: a scalar in float32 above 0.
-        levels: number of steps, 1 to 2**16.
-        norm: the batch norm between ``x`` and the activation; in training its running statistics are updated.
-        residual: of the shape of ``x``, added after the norm.
-
-    Returns:
-        values in {0, clip/levels, ..., clip}, of the shape, dtype and layout of ``x``.
+    Arguments and result as those of :func:`bitspike.kernels.activation.fused_quant_relu`. Values may be float16 too,
+    and memory that is not dense is copied; ``levels`` reach up to 2**16; a residual needs no norm.
     """
     if not (
         available(x.device)
@@ -68,7 +62,8 @@ def fused_quant_relu(
         if residual.stride()[1:] != x.stride()[1:]:
             residual = like(x).to(residual.dtype).copy_(residual)
     clipped = _Clip(clip.reshape(()), levels, None if norm is None else (clip,) * 3, residual)
-    if not _has_passed(x, clipped):
+    residual_dtype = None if residual is None else residual.dtype
+    if not trusted((x.device, x.dtype, residual_dtype, norm is not None), lambda: _faults(x, clipped)):
         return None
     kernels = Kernels("clip", _forward, _backward, _plain_gradients)
     out = attempt(lambda: call(x, clipped, norm, kernels))
@@ -111,30 +106,12 @@ def _backward(x: Tensor, grad: Tensor, call: _Clip) -> tuple[Tensor, Tensor]:
     return dx, partial.double().sum()
 
 
-def _plain(y: Tensor, call: _Clip) -> Tensor:
-    """Do the same with plain torch, on what norm and residual make of the input."""
-    return quant_relu(y, call.clip, call.levels)
-
-
-def _clipped_input(x: Tensor, call: _Clip) -> Tensor:
-    y = x.float()
-    if call.affine is not None:
-        mean, scale, shift = (t.view(-1, *[1] * (x.dim() - 3)) for t in call.affine)
-        y = (y - mean) * scale + shift
-    return y if call.residual is None else y + call.residual
-
-
 def _plain_gradients(x: Tensor, grad: Tensor, call: _Clip) -> tuple[Tensor, Tensor]:
     clip = call.clip.detach().requires_grad_()
     with torch.enable_grad():
-        y = _clipped_input(x, call).detach().requires_grad_()
-        dy, dclip = torch.autograd.grad(_plain(y, call._replace(clip=clip)), [y, clip], grad.to(y.dtype))
+        y = currents(x, call.affine, call.residual).detach().requires_grad_()
+        dy, dclip = torch.autograd.grad(quant_relu(y, clip, call.levels), [y, clip], grad.to(y.dtype))
     return dy.to(x.dtype), dclip.double()
-
-
-def _has_passed(x: Tensor, call: _Clip) -> bool:
-    residual = None if call.residual is None else call.residual.dtype
-    return trusted((x.device, x.dtype, residual, call.affine is not None), lambda: _faults(x, call))
 
 
 def _faults(x: Tensor, call: _Clip) -> list[str]:
@@ -148,7 +125,7 @@ def _faults(x: Tensor, call: _Clip) -> list[str]:
         affine=None if call.affine is None else (half / 5, half + 0.3, half / 7),
         residual=None if call.residual is None else torch.sin(wave * 0.3).to(call.residual.dtype),
     )
-    plain = _plain(_clipped_input(small, call), call).to(x.dtype)
+    plain = quant_relu(currents(small, call.affine, call.residual), call.clip, call.levels).to(x.dtype)
     (dx, dclip), (plain_dx, plain_dclip) = _backward(small, grad, call), _plain_gradients(small, grad, call)
     # torch on CUDA divides by a number as a product with its inverse: the last bit may differ, and no code may.
     checks = {

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from bitspike.kernels.cpp.memory import like
 from bitspike.ops.dynamics import Rule
 from bitspike.ops.surrogate import ArcTan, PiecewiseExponential, Rectangle, Sigmoid, Surrogate, Triangle
 
@@ -73,16 +74,9 @@ def run_forward(x: Tensor, loop: Loop) -> Tensor:
 
 
 def run_backward(x: Tensor, grad: Tensor, loop: Loop) -> tuple[Tensor, Tensor | None]:
-    """Return the gradients of the currents and of a learned decay.
+    """Return the gradients of what the neuron reads after norm and residual, like ``x``, and of a learned decay.
 
-    Args:
-        x: as :func:`run_forward`.
-        grad: [T, N, ...] of the spikes, any layout.
-        loop: as in the forward pass.
-
-    Returns:
-        [T, N, ...] in the dtype and layout of ``x``, the gradient of what the neuron reads, after norm and residual;
-        and a number in double precision, or None.
+    ``grad`` [T, N, ...] is that of the spikes, in any layout; the gradient of the decay is in double precision.
     """
     dx = like(x)
     if grad.stride()[1:] != dx.stride()[1:] or grad.dtype != x.dtype:
@@ -136,18 +130,22 @@ def flags_of(loop: Loop) -> dict[str, Any]:
 
 
 def surrogate_numbers(surrogate: Surrogate) -> tuple[int, float, float] | None:
-    """Return what the kernels call a surrogate, and its two numbers; None for one that they do not know."""
-    kind = type(surrogate)  # a subclass may have another shape
-    if isinstance(surrogate, Rectangle) and kind is Rectangle:
-        return 0, surrogate.width / 2, 1 / surrogate.width
-    if isinstance(surrogate, Triangle) and kind is Triangle:
-        return 1, 1 / surrogate.width, 1 / surrogate.width if surrogate.height is None else surrogate.height
-    if isinstance(surrogate, ArcTan) and kind is ArcTan:
-        return 2, math.pi / 2 * surrogate.alpha, surrogate.alpha / 2
-    if isinstance(surrogate, Sigmoid) and kind is Sigmoid:
-        return 3, surrogate.alpha, surrogate.alpha
-    if isinstance(surrogate, PiecewiseExponential) and kind is PiecewiseExponential:
-        return 4, surrogate.alpha, surrogate.alpha / 2
+    """Return what the kernels, native ones too, call a surrogate, and its two numbers; None where they know none."""
+    # Of exactly these classes: a subclass may have another derivative.
+    kind: type[Surrogate] = type(surrogate)
+    if kind not in (Rectangle, Triangle, ArcTan, Sigmoid, PiecewiseExponential):
+        return None
+    match surrogate:
+        case Rectangle():
+            return 0, surrogate.width / 2, 1 / surrogate.width
+        case Triangle():
+            return 1, 1 / surrogate.width, 1 / surrogate.width if surrogate.height is None else surrogate.height
+        case ArcTan():
+            return 2, math.pi / 2 * surrogate.alpha, surrogate.alpha / 2
+        case Sigmoid():
+            return 3, surrogate.alpha, surrogate.alpha
+        case PiecewiseExponential():
+            return 4, surrogate.alpha, surrogate.alpha / 2
     return None
 
 
@@ -159,11 +157,6 @@ def unrolled(steps: int) -> bool:
 def dense(x: Tensor) -> Tensor:
     """Return ``x`` with each step in one piece of memory, in whatever order of axes; steps lie any distance apart."""
     return x if torch.ops.aten.is_non_overlapping_and_dense(x[0]) else x.contiguous()
-
-
-def like(x: Tensor) -> Tensor:
-    """Return empty memory in the layout of ``x``, with a piece of its own for every step."""
-    return torch.empty_strided(x.shape, (x[0].numel(), *x.stride()[1:]), dtype=x.dtype, device=x.device)
 
 
 def on(device: torch.device) -> AbstractContextManager[Any]:

@@ -12,9 +12,10 @@ import math
 import torch
 from torch import Tensor
 
+from bitspike.kernels.cpp.memory import like
 from bitspike.kernels.norm import Norm
 from bitspike.kernels.triton.call import Kernels, call
-from bitspike.kernels.triton.launch import Loop, dense, like, run_backward, run_forward, surrogate_numbers
+from bitspike.kernels.triton.launch import Loop, dense, run_backward, run_forward, surrogate_numbers
 from bitspike.kernels.triton.norm import norm_fits
 from bitspike.kernels.triton.support import attempt, available
 from bitspike.kernels.triton.trial import passed, plain_gradients
@@ -36,19 +37,9 @@ def fused_neuron(
 ) -> Tensor | None:
     """Run a neuron over all steps from rest, or return None where the plain loop has to do it.
 
-    Args:
-        x: [T, N, ...] currents in float32, bfloat16 or float16; any dense layout of [N, ...] is taken as it is, steps
-            any distance apart; other memory is copied.
-        threshold: one number, or [C] for the channels of axis 2, without gradient.
-        decay: a number, a learned scalar in float32, or None for a neuron without a leak.
-        rule: comparison, reset, leak, surrogate; a resolution has to be a power of two.
-        initial: potential before the first step, one number or [C].
-        retract: given for the signed neuron.
-        norm: the batch norm between ``x`` and the neuron; in training its running statistics are updated.
-        residual: [T, N, ...], added after the norm.
-
-    Returns:
-        spikes [T, N, ...] in the dtype and layout of ``x``.
+    Arguments and result as those of :func:`bitspike.kernels.neuron.fused_neuron`. Currents may be float16 too, their
+    steps any distance apart, and memory that is not dense is copied; a learned decay is float32, a resolution a power
+    of two; a residual needs no norm.
     """
     if not (
         available(x.device)

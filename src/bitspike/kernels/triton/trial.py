@@ -46,14 +46,18 @@ def trusted(key: tuple[Any, ...], trial: Callable[[], list[str]]) -> bool:
     return faults == []
 
 
+def currents(x: Tensor, affine: tuple[Tensor, Tensor, Tensor] | None, residual: Tensor | None) -> Tensor:
+    """Return what norm and residual make of ``x`` [T, N, C, ...], in single precision."""
+    i = x.float()
+    if affine is not None:
+        mean, scale, shift = (_per_channel(t, x.dim() - 2) for t in affine)
+        i = (i - mean) * scale + shift
+    return i if residual is None else i + residual
+
+
 def plain_spikes(x: Tensor, loop: Loop) -> Tensor:
     """Run the loop with plain torch; arguments and result as those of ``run_forward``."""
-    i, theta, initial = x.float(), loop.threshold, loop.initial
-    if loop.affine is not None:
-        mean, scale, shift = (_per_channel(t, x.dim() - 2) for t in loop.affine)
-        i = (i - mean) * scale + shift
-    if loop.residual is not None:
-        i = i + loop.residual
+    i, theta, initial = currents(x, loop.affine, loop.residual), loop.threshold, loop.initial
     if isinstance(theta, Tensor):
         theta = _per_channel(theta, x.dim() - 2)
     rest = torch.zeros_like(i[0]) + (_per_channel(initial, x.dim() - 2) if isinstance(initial, Tensor) else initial)
