@@ -12,17 +12,15 @@ Rueckauer et al. 2017, doi 10.3389/fnins.2017.00682, section 2.2.
 
 from __future__ import annotations
 
-import numpy as np
-
 from bitspike.formats.onnx.graph import OnnxGraph
 from bitspike.formats.onnx.layers import layer
 from bitspike.formats.onnx.memory import FORMS
-from bitspike.formats.onnx.neuron import combine
+from bitspike.formats.onnx.neuron import bias_of_all_steps, combine
 from bitspike.formats.onnx.numbers import Ranges
-from bitspike.formats.onnx.tape import Numbers, Tape, parameter_table
+from bitspike.formats.onnx.tape import Numbers, Tape
 from bitspike.integer import nodes
 from bitspike.integer.network import IntegerNetwork
-from bitspike.integer.nodes import Integers, Node, Shape
+from bitspike.integer.nodes import Node, Shape
 
 
 def problems(net: IntegerNetwork) -> list[tuple[Node, str]]:
@@ -39,10 +37,6 @@ def count_graph(net: IntegerNetwork, numbers: Numbers, spans: Ranges) -> OnnxGra
     tape = graph.tape
     shapes: dict[str, Shape] = {}
     wires: dict[str, str] = {}
-
-    def parameter(values: Integers, dims: int) -> str:
-        return tape.constant(parameter_table(values, dims)[0])
-
     for node in net.nodes:
         shapes[node.id] = node.shape
         inputs = [wires[s] for s in node.sources]
@@ -51,13 +45,13 @@ def count_graph(net: IntegerNetwork, numbers: Numbers, spans: Ranges) -> OnnxGra
                 codes = graph.take(node.id, node.shape)
                 wires[node.id] = tape.times(codes, net.steps) if node.constant else codes
             case nodes.Add():
-                wires[node.id] = combine(tape, node, inputs, parameter)
+                wires[node.id] = combine(tape, node, inputs, tape.parameter)
             case nodes.Neuron():
-                z = _charged(net, tape, node, combine(tape, node, inputs, parameter))
+                z = _charged(net, tape, node, combine(tape, node, inputs, tape.parameter))
                 wires[node.id] = _fired(net, tape, node, z)
                 graph.give(f"{node.id}.counts", wires[node.id], node.shape)
             case nodes.Readout():
-                z = _charged(net, tape, node, combine(tape, node, inputs, parameter))
+                z = _charged(net, tape, node, combine(tape, node, inputs, tape.parameter))
                 graph.give(f"{node.id}.sum", z, node.shape)
             case _ if form := FORMS.get(type(node)):
                 wires[node.id] = form.count(tape, node, inputs[0], shapes[node.sources[0]])
@@ -68,15 +62,15 @@ def count_graph(net: IntegerNetwork, numbers: Numbers, spans: Ranges) -> OnnxGra
 
 def _charged(net: IntegerNetwork, tape: Tape, node: nodes.Neuron | nodes.Readout, x: str) -> str:
     """Add the bias of all steps, and a neuron's potential before the first."""
-    total = np.broadcast_to(node.bias, (net.steps, node.bias.shape[1])).sum(0)
+    total = bias_of_all_steps(node, net.steps)
     if isinstance(node, nodes.Neuron):
         total = total + node.initial - (node.fire == "gt")
-    return tape.add("Add", x, tape.constant(parameter_table(total[None], len(node.shape))[0])) if total.any() else x
+    return tape.add("Add", x, tape.parameter(total[None], len(node.shape))) if total.any() else x
 
 
 def _fired(net: IntegerNetwork, tape: Tape, node: nodes.Neuron, z: str) -> str:
     """Divide what is above 0, where rounding towards 0 is rounding down."""
-    theta = tape.constant(parameter_table(node.threshold, len(node.shape))[0])
+    theta = tape.parameter(node.threshold, len(node.shape))
     charged = tape.add("Max", z, tape.constant(0))
     count = tape.add("Div", charged, theta)
     return tape.add("Min", count, tape.constant(net.steps))

@@ -27,14 +27,9 @@ HELD: Mapping[type[Node], str] = {
 
 
 def layer(tape: Tape, node: Node, inputs: list[str], shape: Shape, wire: Range) -> str:
-    """Write one layer and return the name of its output.
+    """Write one layer of a kind in ``HELD``, given the names of what it reads; return the name of its output.
 
-    Args:
-        tape: where the operators go.
-        node: of a kind in ``HELD``.
-        inputs: names of what it reads.
-        shape: of one sample of the first input.
-        wire: bounds of the first input.
+    ``shape`` is that of one sample of the first input, ``wire`` its bounds.
     """
     x = inputs[0]
     match node:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bitspike.formats.onnx.tape import Tape, parameter_table
+import numpy as np
+
+from bitspike.formats.onnx.tape import Tape
 from bitspike.integer.nodes import Add, Integers, Neuron, Readout
 
 Parameter = Callable[[Integers, int], str]
@@ -26,19 +28,17 @@ def current(tape: Tape, node: Neuron, inputs: list[str], parameter: Parameter) -
     return tape.add("Add", i, parameter(node.bias, len(node.shape))) if node.bias.any() else i
 
 
+def bias_of_all_steps(node: Neuron | Readout, steps: int) -> Integers:
+    """Return the sum of the bias over all steps, [1 or C]."""
+    total: Integers = np.broadcast_to(node.bias, (steps, node.bias.shape[1])).sum(0)
+    return total
+
+
 def update(tape: Tape, node: Neuron, i: str, v: str, sent: str | None, threshold: str) -> tuple[str, str, str | None]:
-    """Write one step of a neuron.
+    """Write one step of a neuron; return the names of the spikes, the next potential and the next ``sent``.
 
-    Args:
-        tape: where the operators go.
-        node: the neuron.
-        i: its current [N, ...].
-        v: its potential.
-        sent: the sum of the spikes sent so far, of a signed neuron.
-        threshold: of this step.
-
-    Returns:
-        names of the spikes, the next potential and the next ``sent``.
+    It takes the names of its current ``i``, its potential ``v``, of a signed neuron the sum of the spikes ``sent`` so
+    far, and the threshold of this step.
     """
     h = _limited(tape, node, _leaked(tape, node, i, v))
     fired = tape.add("GreaterOrEqual" if node.fire == "ge" else "Greater", h, threshold)
@@ -46,13 +46,13 @@ def update(tape: Tape, node: Neuron, i: str, v: str, sent: str | None, threshold
     after = sent
     if node.signed:
         assert sent is not None
-        below = tape.add("LessOrEqual", h, _fixed(tape, node, -node.retract))
+        below = tape.add("LessOrEqual", h, tape.parameter(-node.retract[None], len(node.shape)))
         takes = tape.add("And", below, tape.add("Greater", sent, tape.constant(0)))
         s = tape.add("Sub", s, tape.to_numbers(takes))
         after = tape.add("Add", sent, s)
     if node.reset == "soft":
         return s, tape.add("Sub", h, tape.add("Mul", threshold, s)), after
-    return s, tape.add("Where", fired, _fixed(tape, node, node.v_reset), h), after
+    return s, tape.add("Where", fired, tape.parameter(node.v_reset[None], len(node.shape)), h), after
 
 
 def _leaked(tape: Tape, node: Neuron, i: str, v: str) -> str:
@@ -73,8 +73,3 @@ def _limited(tape: Tape, node: Neuron, h: str) -> str:
         if half <= tape.limits[1]:
             h = tape.add("Min", tape.add("Max", h, tape.constant(-half)), tape.constant(half - 1))
     return h
-
-
-def _fixed(tape: Tape, node: Neuron, values: Integers) -> str:
-    """Return values [1 or C] that do not change over time."""
-    return tape.constant(parameter_table(values[None], len(node.shape))[0])

@@ -35,11 +35,7 @@ class Ranges:
 
 
 def ranges(net: IntegerNetwork, *, totals: bool = False) -> Ranges:
-    """Return bounds that no input can leave.
-
-    Args:
-        net: the network.
-        totals: bound sums over all steps instead of single steps, as a network of counts carries them.
+    """Return bounds that no input can leave; with ``totals`` of sums over all steps, as a network of counts carries.
 
     Example:
         >>> from bitspike.integer.examples import one_convolution

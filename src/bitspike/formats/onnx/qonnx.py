@@ -14,6 +14,7 @@ The nodes of the dialect are functions inside the file, so that any ONNX runtime
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,9 @@ from bitspike.formats.onnx import count as onnx_count
 from bitspike.formats.onnx.graph import OnnxGraph
 from bitspike.formats.onnx.layers import layer
 from bitspike.formats.onnx.memory import FORMS
-from bitspike.formats.onnx.neuron import combine
+from bitspike.formats.onnx.neuron import bias_of_all_steps, combine
 from bitspike.formats.onnx.numbers import Ranges, magnitude, ranges
-from bitspike.formats.onnx.tape import CARRIED, Op, Tape, parameter_table
+from bitspike.formats.onnx.tape import CARRIED, Op, Tape
 from bitspike.integer import nodes
 from bitspike.integer.bounds.widths import bits_of
 from bitspike.integer.network import IntegerNetwork
@@ -105,7 +106,7 @@ def _reach(node: Node, wires: dict[str, tuple[int, int]], steps: int) -> int:
         case nodes.Add() | nodes.Neuron() | nodes.Readout():
             total = sum(int(np.abs(gain).max()) * size for gain, size in zip(node.gains, inside, strict=True))
             if isinstance(node, nodes.Neuron | nodes.Readout):
-                total += int(np.abs(_bias(node, steps)).max())
+                total += int(np.abs(bias_of_all_steps(node, steps)).max())
             if isinstance(node, nodes.Neuron):
                 total += int(np.abs(node.initial).max()) + int(node.threshold.max()) + 1
             return total
@@ -117,20 +118,11 @@ def _mass(codes: Integers) -> int:
     return int(np.abs(codes).reshape(len(codes), -1).sum(1).max(initial=0))
 
 
-def _bias(node: nodes.Neuron | nodes.Readout, steps: int) -> Integers:
-    """Return the bias of all steps, [1 or C]."""
-    total: Integers = np.broadcast_to(node.bias, (steps, node.bias.shape[1])).sum(0)
-    return total
-
-
 def quant_graph(net: IntegerNetwork, spans: Ranges, *, counts: bool = True) -> OnnxGraph:
-    """Return the network of counts, for which :func:`problems` is empty.
+    """Return the network of counts, for which :func:`problems` is empty, by its ranges over all steps.
 
-    Args:
-        net: the network.
-        spans: its ranges over all steps.
-        counts: give the counts of the neurons out. Tools that rearrange the axes of a graph (qonnx's channels-last
-            step) take no output that is read inside as well; without the counts only what a read-out needs is written.
+    With ``counts`` the counts of the neurons are outputs. Tools that rearrange the axes of a graph (qonnx's
+    channels-last step) take no output that is read inside as well; without, only what a read-out needs is written.
     """
     graph = OnnxGraph(Tape(np.float32))
     needed = {node.id for node in net.nodes} if counts else _read_by_outputs(net)
@@ -159,7 +151,7 @@ def quant_graph(net: IntegerNetwork, spans: Ranges, *, counts: bool = True) -> O
             case nodes.Pool():
                 wires[node.id] = _largest(tape, node, inputs[0], shapes[node.sources[0]], spans.of(node)[0])
             case nodes.Add():
-                wires[node.id] = combine(tape, node, inputs, _parameter(tape))
+                wires[node.id] = combine(tape, node, inputs, tape.parameter)
             case nodes.Neuron():
                 wires[node.id] = _count(tape, node, inputs, net.steps, _reach(node, spans.wires, net.steps))
                 if counts:
@@ -225,10 +217,6 @@ def _largest(tape: Tape, node: nodes.Pool, x: str, shape: Shape, low: int) -> st
     return tape.add("MaxPool", x, **_window(node))
 
 
-def _parameter(tape: Tape, dtype: type[np.generic] | None = None) -> Any:
-    return lambda values, dims: tape.constant(parameter_table(values, dims)[0], dtype)
-
-
 def _doubled(tape: Tape, inputs: list[str]) -> list[str]:
     return [tape.add("Cast", x, to=np.dtype(np.float64)) for x in inputs]
 
@@ -238,14 +226,14 @@ def _count(tape: Tape, node: nodes.Neuron, inputs: list[str], steps: int, reach:
     wide = reach > CARRIED // 2
     dtype = np.float64 if wide else np.float32
     theta = node.threshold[:1]
-    start: Integers | Reals = (_bias(node, steps) + node.initial - (node.fire == "gt"))[None]
+    start: Integers | Reals = (bias_of_all_steps(node, steps) + node.initial - (node.fire == "gt"))[None]
     start = start if wide else start + (1 - theta) / 2
     dims = len(node.shape)
-    x = combine(tape, node, _doubled(tape, inputs) if wide else inputs, _parameter(tape, dtype))
+    x = combine(tape, node, _doubled(tape, inputs) if wide else inputs, partial(tape.parameter, dtype=dtype))
     if start.any():
-        x = tape.add("Add", x, _parameter(tape, dtype)(start, dims))
+        x = tape.add("Add", x, tape.parameter(start, dims, dtype))
     if (theta != 1).any():
-        x = tape.add("Div", x, _parameter(tape, dtype)(theta, dims))
+        x = tape.add("Div", x, tape.parameter(theta, dims, dtype))
     if wide:
         x = tape.add("Floor", x)
     # A Quant of so many bits clips at T by itself where T = 2**bits - 1.
@@ -257,9 +245,9 @@ def _count(tape: Tape, node: nodes.Neuron, inputs: list[str], steps: int, reach:
 
 def _readout(graph: OnnxGraph, node: nodes.Readout, inputs: list[str], steps: int, reach: int) -> None:
     tape, wide, dims = graph.tape, reach > CARRIED, len(node.shape)
-    parameter = _parameter(tape, np.float64 if wide else np.float32)
+    parameter = partial(tape.parameter, dtype=np.float64 if wide else np.float32)
     total = combine(tape, node, _doubled(tape, inputs) if wide else inputs, parameter)
-    bias = _bias(node, steps)[None]
+    bias = bias_of_all_steps(node, steps)[None]
     if bias.any():
         total = tape.add("Add", total, parameter(bias, dims))
     graph.give(f"{node.id}.sum", total, node.shape)

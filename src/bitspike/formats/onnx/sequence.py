@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from bitspike.formats.onnx.graph import OnnxGraph
 from bitspike.formats.onnx.layers import layer
 from bitspike.formats.onnx.memory import FORMS, all_steps, summed
-from bitspike.formats.onnx.neuron import combine, current, update
+from bitspike.formats.onnx.neuron import bias_of_all_steps, combine, current, update
 from bitspike.formats.onnx.numbers import Ranges
 from bitspike.formats.onnx.tape import Body, Numbers, Op, Tape, parameter_table
 from bitspike.integer.network import IntegerNetwork
@@ -75,9 +73,9 @@ class _Run:
         steps = self.net.steps
         charge = combine(self.tape, node, inputs, self._parameter)
         total = summed(self.tape, charge, steps if many else length, steps)
-        bias = np.broadcast_to(node.bias, (steps, node.bias.shape[1])).sum(0, keepdims=True)
+        bias = bias_of_all_steps(node, steps)
         if bias.any():
-            total = self.tape.add("Add", total, self.tape.constant(parameter_table(bias, len(node.shape))[0]))
+            total = self.tape.add("Add", total, self.tape.parameter(bias[None], len(node.shape)))
         self.graph.give(f"{node.id}.sum", total, node.shape)
 
     def _neuron(self, node: Neuron, inputs: list[str]) -> str:
@@ -87,7 +85,7 @@ class _Run:
         i = all_steps(tape, i, 0, steps, dims)
         rest = tape.add("Mul", tape.add("Gather", i, tape.shape([0]), axis=0), tape.constant(0))
         rest = tape.reshaped(rest, [-1, *node.shape])
-        start = tape.add("Add", rest, tape.constant(parameter_table(node.initial[None], dims)[0]))
+        start = tape.add("Add", rest, tape.parameter(node.initial[None], dims))
         body = Tape(tape.numbers, prefix=f"/{node.id}/")
         states = [start, rest] if node.signed else [start]
         rows: Sequence[str] = [i]

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitspike.formats.refuse import optional
-from bitspike.integer.nodes import Integers, Shape
+from bitspike.integer.nodes import Shape
 
 OPSET = 17
 IR_VERSION = 8
@@ -86,6 +86,10 @@ class Tape:
             self.constants[self._known[key]] = array
         return self._known[key]
 
+    def parameter(self, values: npt.NDArray[Any], dims: int, dtype: type[np.generic] | None = None) -> str:
+        """Return the name of values [1, 1 or C] as they lie against a wire [N, C, ...], ``dims`` axes after N."""
+        return self.constant(parameter_table(values, dims)[0], dtype)
+
     def shape(self, values: Sequence[int]) -> str:
         """Return the name of an int64 vector, as operators take their shapes, starts and ends."""
         return self.constant(np.array(values, np.int64), np.int64)
@@ -131,12 +135,8 @@ def model_of(
 ) -> Any:
     """Return the ``onnx.ModelProto`` of a tape.
 
-    Args:
-        tape: the operators.
-        inputs, outputs: what goes in and comes out.
-        metadata: strings to strings.
-        others: kinds of the tensors at the border that do not hold the tape's numbers, by name.
-        functions: operators of other domains, in ONNX's text notation; those that the tape uses are added.
+    ``others`` are kinds of the tensors at the border that do not hold the tape's numbers, by name. Of ``functions``,
+    operators of other domains in ONNX's text notation, those that the tape uses are added.
 
     Raises:
         ExportError: the package onnx is missing.
@@ -176,7 +176,8 @@ def _node(onnx: Any, op: Op) -> Any:
     for key, value in op.attributes.items():
         if isinstance(value, Body):
             kind = _code(onnx, value.tape.numbers)
-            ends = [[onnx.helper.make_tensor_value_info(n, kind, None) for n in names] for names in value.borders]
+            borders = value.inputs, value.outputs
+            ends = [[onnx.helper.make_tensor_value_info(n, kind, None) for n in names] for names in borders]
             attributes[key] = _graph(onnx, value.tape, value.tape.prefix.strip("/"), *ends)
         elif isinstance(value, np.dtype):
             attributes[key] = onnx.helper.np_dtype_to_tensor_dtype(value)
@@ -194,13 +195,8 @@ class Body:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
 
-    @property
-    def borders(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Names that go in, names that come out."""
-        return self.inputs, self.outputs
 
-
-def parameter_table(values: Integers, dims: int) -> Integers:
+def parameter_table(values: npt.NDArray[Any], dims: int) -> npt.NDArray[Any]:
     """Reshape [1 or T, 1 or C] to [1 or T, 1 or C, 1, ...]: a row per step, which broadcasts against [N, C, ...].
 
     Example:
