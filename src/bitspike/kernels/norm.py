@@ -79,11 +79,7 @@ def by_batch(norm: Norm) -> bool:
 
 
 def begin(norm: Norm, x: Tensor, layer: LayerStruct) -> Tensor:
-    """Find the statistics, and move the running ones in training.
-
-    Returns:
-        [4, C]: mean, 1 / sqrt(var + eps), gain', shift.
-    """
+    """Find the statistics, and move the running ones in training: [4, C] of mean, 1 / sqrt(var + eps), gain', shift."""
     native_library = library()
     assert native_library is not None
     rows = torch.empty(4, layer.channels)
@@ -112,16 +108,10 @@ def affine(rows: Tensor) -> AffineStruct:
 def end(
     norm: Norm, x: Tensor, grad: Tensor, rows: Tensor, sums: Tensor, layer: LayerStruct, out: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Carry a gradient through the norm.
+    """Carry ``grad``, that of the norm's output, through the norm; return the gradients of gain and shift, [C].
 
-    Args:
-        norm, x, rows, layer: as in :func:`begin`.
-        grad: gradient at the norm's output.
-        sums: float64 [2, C], its sums over everything but channels: plain, and times x - mean.
-        out: receives the gradient of x; may be ``grad``.
-
-    Returns:
-        gradients of gain and shift, [C].
+    ``sums``, float64 [2, C], are those of ``grad`` over everything but channels: plain, and times x - mean. ``out``
+    receives the gradient of x and may be ``grad``; ``rows`` are those of :func:`begin`.
     """
     native_library = library()
     assert native_library is not None

@@ -80,16 +80,7 @@ def _inside(g: Tensor, x: Tensor, clip: Tensor, low: float, high: float) -> Tens
 
 
 def clip_floor_shift(x: Tensor, clip: Tensor, steps: int, shift: float = 0.5) -> Tensor:
-    """Return ``clip * floor(clamp(x steps / clip + shift, 0, steps)) / steps``, in at least single precision.
-
-    Args:
-        x: floating; [N, C, ...] where there is a clip per channel, else any shape.
-        clip: above 0, a scalar, [1] or [C].
-        steps: number of levels above zero, T, at least 1.
-        shift: where the potential starts, as a share of the threshold, 0 to below 1; 0 rounds down, 1/2 to the nearest.
-
-    Returns:
-        values in {0, clip/T, ..., clip}, of the shape and dtype of ``x``.
+    """Return what :class:`ClipFloorShift` does to ``x``, of its shape and dtype; a clip is a scalar, [1] or [C].
 
     Example:
         >>> clip_floor_shift(torch.tensor([-1.0, 0.5, 1.2, 9.0]), torch.tensor(3.0), 3).tolist()
@@ -112,7 +103,8 @@ class ClipFloorShift(nn.Module):
     Args:
         steps: T, at least 1.
         clip: where it starts, above 0: a number, or a tensor [C] with one per channel.
-        shift: potential before the first step as a share of the threshold, 0 to below 1.
+        shift: potential before the first step as a share of the threshold, 0 to below 1; 0 rounds down, 1/2 to the
+            nearest.
 
     Shape: any, to the same; [N, C, ...] with a clip per channel.
 

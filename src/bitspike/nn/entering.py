@@ -17,8 +17,7 @@ from bitspike.ops.grids import Grid
 def counted_inputs(model: nn.Module) -> Iterator[Clipped]:
     """Count the values beyond the grids of a converted model's input for the length of a block.
 
-    Args:
-        model: its :class:`~bitspike.nn.Codes` and :class:`~bitspike.nn.RateCoder` are watched; others count nothing.
+    Its :class:`~bitspike.nn.Codes` and :class:`~bitspike.nn.RateCoder` are watched.
 
     Raises:
         ConstraintError: inside the block, from the model's call, where inputs are none of its own; the rules are those

@@ -20,10 +20,6 @@ def call(layer: nn.Module, x: Tensor) -> Tensor:
     Every layer of ``TimeDistributed`` and ``Chain`` is called here. The other way is taken for plain CPU tensors only,
     and never past a hook, a tracer, or a forward of the user's own.
 
-    Args:
-        layer: any module.
-        x: what it takes.
-
     Example:
         >>> call(nn.Flatten(), torch.zeros(2, 3, 4)).shape
         torch.Size([2, 12])

@@ -31,10 +31,8 @@ FORM = (
 def time_in_forward(model: nn.Module, error: BaseException, *, converts: bool) -> tuple[str, str] | None:
     """Return the problem and the way out where a network could not be traced because it runs time itself.
 
-    Args:
-        model: the network.
-        error: what following it raised.
-        converts: it was to be converted, which a network with spiking neurons needs not.
+    ``error`` is what following it raised; ``converts`` says that it was to be converted, which a network with spiking
+    neurons needs not.
     """
     if (foreign := _foreign(model)) is not None:
         path, kind, library = foreign

@@ -54,12 +54,7 @@ def recomputed(unit: Callable[[Tensor], Tensor], x: Tensor, parts: list[nn.Modul
     """Return ``unit(x)`` and keep nothing of it but ``x``, as bits where it is spikes.
 
     The second run finds the buffers (running statistics, counters) as the first did, and leaves none changed; torch's
-    own random numbers are drawn again.
-
-    Args:
-        unit: runs ``parts``.
-        x: its input.
-        parts: the modules whose buffers may move.
+    own random numbers are drawn again. ``parts`` are the modules whose buffers ``unit`` may move.
     """
     buffers = [b for part in parts for b in part.buffers()]
     before: list[Tensor] = []

@@ -38,12 +38,7 @@ def even_rate(x: Tensor, steps: int) -> Tensor:
 
     Step t (from 1) fires where floor(n * t / T) rises, n being the number of spikes.
 
-    Args:
-        x: [N, ...] real.
-        steps: T, at least 1.
-
-    Returns:
-        [T, N, ...] with values in {0, 1}; the sum over T is round(clip(x, 0, 1) * T), ties to even.
+    ``x`` is [N, ...]; the spikes are [T, N, ...] in {0, 1}, their sum over T is round(clip(x, 0, 1) * T), ties to even.
 
     Example:
         >>> even_rate(torch.tensor([0.5, 1.0]), steps=4)[:, 0].tolist()

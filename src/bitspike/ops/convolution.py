@@ -47,14 +47,7 @@ def ways(shape: torch.Size, weight: torch.Size, stride: int, dtype: torch.dtype,
     In fp32 the library is the faster one throughout. In bf16, measured with 128 images of 512 channels on AVX512-BF16,
     in ms as library / product: 4x4 to 2x2 with stride 2 forward 9.7 / 5.9, to the input 11.5 / 8.7, to the weight
     22.1 / 7.3; 8x8 to 4x4 only to the weight, 47.3 / 27.8; 4x4 with stride 1 only to the weight, 31.4 / 27.9. With
-    matrix units (AMX) all three passes gain up to 4x4.
-
-    Args:
-        shape: [N, C, H, W] of the image.
-        weight: [O, C, k, k].
-        stride: s.
-        dtype: of image and weight.
-        matrix_units: whether the machine has AMX.
+    matrix units (AMX) all three passes gain up to 4x4. ``shape`` is [N, C, H, W], ``weight`` [O, C, k, k].
     """
     side = -(-max(shape[2:]) // stride)
     if dtype != torch.bfloat16 or min(weight[:2]) < CHANNELS or max(shape[2:]) > LARGEST:
@@ -70,16 +63,9 @@ def has_matrix_units() -> bool:
 
 
 def convolve(x: Tensor, weight: Tensor, stride: int, padding: int, chosen: Ways) -> Tensor:
-    """Return the 2d convolution, each pass as ``chosen`` says.
+    """Return the 2d convolution of ``x`` [N, C, H, W] with ``weight`` [O, C, k, k], each pass as ``chosen`` says.
 
-    Args:
-        x: [N, C, H, W], best channels last.
-        weight: [O, C, k, k], of the same type.
-        stride, padding: alike for both axes.
-        chosen: see :func:`ways`.
-
-    Returns:
-        [N, O, Ho, Wo], channels last where the forward pass is a product.
+    ``x`` is best channels last; [N, O, Ho, Wo] is so where the forward pass is a product.
 
     Example:
         >>> x, w = torch.randn(2, 3, 4, 4), torch.randn(5, 3, 3, 3)

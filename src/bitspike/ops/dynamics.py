@@ -154,14 +154,7 @@ def _decayed(v: Tensor, decay: float | Tensor, resolution: float | None) -> Tens
 
 
 def integrate(v: Tensor, x: Tensor, decay: float | Tensor, rule: Rule) -> Tensor:
-    """Leak and add one step's input; returns the potential h that is compared with the threshold.
-
-    Args:
-        v: [N, ...] potential after the last step.
-        x: [N, ...] input current of this step.
-        decay: in [0, 1], a number or a tensor that broadcasts against v.
-        rule: order of the leak, input scaling, resolution.
-    """
+    """Leak and add one step's input, as :func:`lif_step`; returns the potential h that meets the threshold."""
     if rule.decay_input:
         x = x * (1 - decay)
     if rule.leak == "after":
@@ -170,13 +163,7 @@ def integrate(v: Tensor, x: Tensor, decay: float | Tensor, rule: Rule) -> Tensor
 
 
 def fire_and_reset(h: Tensor, threshold: float | Tensor, rule: Rule) -> tuple[Tensor, Tensor]:
-    """Compare a potential with the threshold and reset it where it fired; returns spikes and the potential left.
-
-    Args:
-        h: [N, ...] potential before the comparison.
-        threshold: a number or a tensor that broadcasts against h.
-        rule: comparison, reset, surrogate.
-    """
+    """Compare a potential h with the threshold and reset it where it fired; returns spikes and the potential left."""
     s = spike(h - threshold, rule.surrogate, rule.fire)
     r = s.detach() if rule.detach_reset else s
     if rule.reset == "soft":
@@ -229,7 +216,9 @@ def if_step(v: Tensor, x: Tensor, threshold: float | Tensor, rule: Rule) -> tupl
 def lif_step(
     v: Tensor, x: Tensor, decay: float | Tensor, threshold: float | Tensor, rule: Rule
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Advance a leaky integrate-and-fire neuron by one step; arguments as :func:`if_step`, plus the decay in [0, 1].
+    """Advance a leaky integrate-and-fire neuron by one step; arguments as :func:`if_step`.
+
+    The decay lies in [0, 1]: a number, or a tensor that broadcasts against v.
 
     Example:
         >>> import torch

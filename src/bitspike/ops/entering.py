@@ -100,10 +100,7 @@ def need_numbers(x: Tensor, grid: Grid) -> None:
 def put(x: Tensor, grid: Grid, clipped: Clipped) -> Tensor:
     """Return the codes of real values, int64 and of their shape, and count what had to be clipped.
 
-    Args:
-        x: floating values; of a grid of whole numbers also integers or truth values.
-        grid: the grid.
-        clipped: counts.
+    Values are floating; of a grid of whole numbers also integers or truth values.
 
     Raises:
         ConstraintError: a value that is not finite; one that is not on a grid of whole numbers; integers where the

@@ -32,12 +32,9 @@ def needed() -> bool:
 
 
 def at_risk(machine: str, *, avx512: bool, limit: str = "") -> bool:
-    """Tell whether a processor is one of those where oneDNN writes past its memory.
+    """Tell whether a processor, of an architecture as Python names it, is one where oneDNN writes past its memory.
 
-    Args:
-        machine: the architecture, as Python names it.
-        avx512: whether the processor has AVX-512.
-        limit: the most that oneDNN may use, as its environment variable says it; empty for no limit.
+    ``limit`` is the most that oneDNN may use, as its environment variable says it; empty for no limit.
 
     Example:
         >>> at_risk("x86_64", avx512=False), at_risk("x86_64", avx512=True), at_risk("aarch64", avx512=False)
@@ -50,14 +47,7 @@ def at_risk(machine: str, *, avx512: bool, limit: str = "") -> bool:
 
 
 def concerns(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...], padding: object) -> bool:
-    """Tell whether this convolution is computed this way: a 1x1 kernel with a stride, in fp32 on the CPU, not padded.
-
-    Args:
-        x: [N, C, H, W], or [C, H, W].
-        kernel: its size in both axes.
-        stride: of both axes.
-        padding: of both axes, or a word.
-    """
+    """Tell whether a convolution is computed this way: a 1x1 kernel with a stride, in fp32 on the CPU, not padded."""
     return (
         kernel == (1, 1)
         and max(stride) > 1
@@ -72,15 +62,7 @@ def concerns(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...], paddin
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple[int, ...], groups: int) -> Tensor:
     """Return the convolution with a 1x1 kernel of every s-th pixel.
 
-    Args:
-        x: [N, C, H, W], or [C, H, W].
-        weight: [O, C/groups, 1, 1].
-        bias: [O], or None.
-        stride: s of both axes.
-        groups: of channels.
-
-    Returns:
-        [N, O, Ho, Wo], or [O, Ho, Wo].
+    It takes [N, C, H, W] or [C, H, W], weights [O, C/groups, 1, 1] and a bias [O] or None.
 
     Example:
         >>> x, w = torch.randn(2, 8, 5, 4), torch.randn(3, 8, 1, 1)

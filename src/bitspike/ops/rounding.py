@@ -37,11 +37,7 @@ class _PassWhere(torch.autograd.Function):
 
 
 def straight_through(value: Tensor, latent: Tensor) -> Tensor:
-    """Return ``value`` exactly, and send its whole gradient to ``latent``.
-
-    Args:
-        value: what the forward pass uses, any shape.
-        latent: what is trained, of the same shape.
+    """Return ``value`` exactly, and send its whole gradient to ``latent``, which is trained and of the same shape.
 
     Example:
         >>> w = torch.tensor([0.2, 0.7], requires_grad=True)
@@ -54,12 +50,9 @@ def straight_through(value: Tensor, latent: Tensor) -> Tensor:
 
 
 def pass_where(value: Tensor, latent: Tensor, mask: Tensor) -> Tensor:
-    """Return ``value`` exactly; the gradient reaches ``latent`` only where ``mask`` is true (or by its factor).
+    """Return ``value`` exactly; the gradient reaches ``latent`` only where ``mask`` is true, or times its factors.
 
-    Args:
-        value: what the forward pass uses, any shape.
-        latent: what is trained, of the same shape.
-        mask: bool, or a factor, of the same shape.
+    All three are of one shape.
 
     Example:
         >>> w = torch.tensor([0.2, 1.7], requires_grad=True)

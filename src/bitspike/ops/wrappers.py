@@ -88,12 +88,10 @@ def bare(model: nn.Module) -> Iterator[nn.Module]:
 
 
 def strip_prefixes(own: Collection[str], state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Take the prefixes of wrappers off the names of a state_dict that is being loaded.
+    """Take the prefixes of wrappers off the names of a state_dict that is being loaded, in place.
 
-    Args:
-        own: names of the module's parts; what is called like a prefix is none.
-        state: is changed.
-        prefix: of the module inside what is loaded; only the whole has a wrapper.
+    A name in ``own``, of a part of the module, is no prefix. A ``prefix`` says that the module is inside of what is
+    loaded, and only the whole has a wrapper.
 
     Example:
         >>> state = {"module.0.weight": 1, "module.0.bias": 2}

@@ -23,16 +23,9 @@ Vectors = Mapping[str, npt.NDArray[Any]]
 
 
 def vectors_text(net: IntegerNetwork, program: Program, vectors: Vectors) -> str:
-    """Return the golden vectors as C.
+    """Return the golden vectors as C, or refuse them with all that is missing or has another shape.
 
-    Args:
-        net: the network.
-        program: its C program.
-        vectors: ``input_codes`` [T or 1, N, ...], ``<neuron>.spikes`` [T, N, ...], ``<readout>.output`` [N, ...]; other
-            entries are ignored.
-
-    Raises:
-        ExportError: something is missing or has another shape; all of it is named.
+    Read are ``input_codes`` [T or 1, N, ...], ``<neuron>.spikes`` [T, N, ...] and ``<readout>.output`` [N, ...].
     """
     samples = _check(net, vectors)
     position = {node.id: i for i, node in enumerate(net.nodes)}

@@ -117,15 +117,11 @@ def function(draft: Draft, node: Node, name: str, body: list[str], *, out: str |
     offered += [(f"x{i}", f"const {draft.type(id)} *x{i}", draft.wire(id)) for i, id in enumerate(node.sources)]
     if out is not None:
         offered.append(("out", f"{draft.type(node.id)} *out", out))
-    used = [(declared, value) for word, declared, value in offered if _uses(text, word)]
+    used = [(name, value) for word, name, value in offered if re.search(rf"(?<![\w.>]){word}(?!\w)", text)]
     arguments, values = ", ".join(d for d, _ in used), ", ".join(v for _, v in used)
     comment = f"/* {title(node)}{note} */"
     draft.functions.append(f"{comment}\nstatic void {name}({arguments})\n{{\n{text}\n}}\n")
     return [f"{name}({values});"]
-
-
-def _uses(text: str, word: str) -> bool:
-    return re.search(rf"(?<![\w.>]){word}(?!\w)", text) is not None
 
 
 def loops(axes: Sequence[tuple[str, int]], inside: list[str], *, depth: int = 1) -> list[str]:

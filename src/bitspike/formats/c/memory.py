@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from bitspike.formats.c import runtime as c_runtime
 from bitspike.formats.c.draft import Draft, Member
+from bitspike.formats.c.text import bytes_of
 
 
 @dataclass(frozen=True)
@@ -37,17 +37,13 @@ def members(draft: Draft) -> list[Member]:
         for bits, size in draft.layout.arenas.items()
     ]
     counter = Member("uint32_t", "step", 1, "steps done", single=True)
-    return sorted([*draft.members, *wires, counter], key=lambda m: -_width(m.ctype))
-
-
-def _width(ctype: str) -> int:
-    return int(re.sub(r"\D", "", ctype)) // 8
+    return sorted([*draft.members, *wires, counter], key=lambda m: -bytes_of(m.ctype))
 
 
 def memory_of(draft: Draft) -> CMemory:
     """Return what a program needs, from the tables, members and functions of its draft."""
     arrays = members(draft)
-    size, widest = sum(_width(m.ctype) * m.size for m in arrays), max(_width(m.ctype) for m in arrays)
+    size, widest = sum(bytes_of(m.ctype) * m.size for m in arrays), max(bytes_of(m.ctype) for m in arrays)
     stack = 0
     if any(name.startswith("linear") for name in draft.runtime):
         stack = 4 * c_runtime.SOME

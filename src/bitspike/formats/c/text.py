@@ -56,6 +56,11 @@ def type_of(values: Values) -> str:
     return "int64_t"
 
 
+def bytes_of(ctype: str) -> int:
+    """Return the bytes of one integer of a type of C."""
+    return int(re.sub(r"\D", "", ctype)) // 8
+
+
 def array(ctype: str, name: str, values: Values, note: str) -> str:
     """Return the definition of a constant array with a comment that says what it is.
 
@@ -98,5 +103,5 @@ class Tables:
         if key not in self._names:
             self._names[key] = name
             self.texts.append(array(ctype, name, values, note))
-            self.size += values.size * int(re.sub(r"\D", "", ctype)) // 8
+            self.size += values.size * bytes_of(ctype)
         return self._names[key]

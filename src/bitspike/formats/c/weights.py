@@ -33,11 +33,7 @@ class Packed:
 
 
 def pack(weight: Weight, codes: Integers) -> Packed | None:
-    """Return the codes of a weight packed, or None where 32 bits do not hold them.
-
-    Args:
-        weight: says which codes there can be, and in how many bits.
-        codes: its codes, in the order in which they are to be stored.
+    """Return the codes of a weight, in the order in which they are to be stored; None where 32 bits do not hold them.
 
     Example:
         >>> weight = Weight(codes=np.array([1, -1, 0, 1]), step=np.ones(1), bits=2, low=-1, high=1)

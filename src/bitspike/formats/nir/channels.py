@@ -15,11 +15,7 @@ from bitspike.integer.nodes import Node, Pad, Reshape
 def channel_pads(net: IntegerNetwork) -> dict[str, int]:
     """Find the nodes that together pad channels, and by how many channels each moves what it reads.
 
-    Args:
-        net: the network.
-
-    Returns:
-        by node id, for all three nodes of every such padding: the channels of zeros before them; 0 for both reshapes.
+    All three nodes of every such padding are there, by id, with the channels of zeros before them; 0 for both reshapes.
     """
     readers: dict[str, list[Node]] = {node.id: [] for node in net.nodes}
     for node in net.nodes:

@@ -58,14 +58,11 @@ def spread(values: Floats, shape: Shape, into: Shape) -> Floats:
 def neuron_entry(
     node: Neuron, shape: Shape, full: Callable[[Integers, str], Floats], form: Form | None, dt: float
 ) -> Entry:
-    """Return a neuron of the file, which is of ``shape`` there.
+    """Return a neuron of the file, which is of ``shape`` there: a vector after a matrix.
 
-    Args:
-        node: the neuron; with a form its gains and bias are the currents of the file.
-        shape: of the node, a vector after a matrix.
-        full: spreads parameters, which a message calls by the name given, over ``shape``.
-        form: what the file is to say to one reader; None says what NIR's text has.
-        dt: of the file's time constants.
+    With a form for one reader the gains and bias of the node are the currents of the file, and its time constants
+    count in ``dt``; without, the file says what NIR's text has. ``full`` spreads parameters over ``shape``, and takes
+    the name by which a message calls them.
     """
     ones = np.ones(shape, np.float32)
     fields: dict[str, Any] = {"r": ones, "v_threshold": full(node.threshold[0], "a threshold")}

@@ -27,16 +27,9 @@ def network_of(
     fire: Fire | None = None,
     reset: Reset | None = None,
 ) -> IntegerNetwork:
-    """Return the integer network of a graph.
+    """Return the integer network of a graph: a ``nir.NIRGraph``, or anything with its nodes, edges and metadata.
 
-    Args:
-        graph: a ``nir.NIRGraph``, or anything with its ``nodes``, ``edges`` and ``metadata``.
-        where: its file, for messages.
-        steps, dt, fire, reset: what the metadata of another writer do not say.
-
-    Raises:
-        ConstraintError: the file says itself what was given.
-        ExportError: something in it has no integer form.
+    Messages call its file ``where``; the other arguments and the errors are those of :func:`bitspike.read_nir`.
     """
     metadata = graph.metadata
     refuse_changed(graph, where)

@@ -14,7 +14,7 @@ from typing import cast
 
 import numpy as np
 
-from bitspike.hardware.chips.chip import Chip, Kind
+from bitspike.hardware.chips.chip import VARIABLES, Chip, Kind
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import (
     Add,
@@ -69,8 +69,7 @@ class Branch:
 
     def variables(self) -> dict[str, int]:
         """Return the variables of a rule ``per = "neuron"``."""
-        names = ("bits", "taps", "inputs", "groups", "outputs", "kernel", "stride", "dilation", "padding")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in VARIABLES["neuron"]}
 
     def describe(self) -> str:
         """Return the branch in a few words."""
@@ -121,12 +120,7 @@ def transposed_taps(kernel: int, stride: int, dilation: int = 1) -> int:
 
 
 class Reader:
-    """Follow the branches of a network's neurons.
-
-    Args:
-        net: the network.
-        merge: count a pool without neurons as part of the layer after it.
-    """
+    """Follow the branches of a network's neurons; ``merge`` counts a pool without neurons to the layer after it."""
 
     def __init__(self, net: IntegerNetwork, *, merge: bool) -> None:
         self.nodes = {node.id: node for node in net.nodes}
@@ -134,12 +128,7 @@ class Reader:
 
     def bundles(self, node: Neuron | Readout, *, chip: Chip | None = None) -> list[Bundle]:
         """Return the branches of one neuron, one bundle for each part of a concatenation that it may read."""
-        bundles = [
-            tuple(itertools.chain.from_iterable(choice))
-            for choice in itertools.product(
-                *(self._back(s, gain, _Window()) for s, gain in zip(node.sources, node.gains, strict=True))
-            )
-        ]
+        bundles = self._added(node, 1, _Window())
         if chip is not None and chip.bias == "axon" and node.bias.any():
             bundles = [(*bundle, _bias_cells(bundle, node)) for bundle in bundles]
         return bundles
@@ -164,8 +153,7 @@ class Reader:
             case Weighted():
                 return [(self._layer(node, window),)]
             case Add():
-                parts = [self._back(s, gain * g, window) for s, g in zip(node.sources, node.gains, strict=True)]
-                return [tuple(itertools.chain.from_iterable(choice)) for choice in itertools.product(*parts)]
+                return self._added(node, gain, window)
             case Concat():
                 return [bundle for s in node.sources for bundle in self._back(s, _worst(gain), window)]
             case SumPool():
@@ -185,6 +173,11 @@ class Reader:
             outputs=channels,
         )  # fmt: skip
         return [(skip,)]
+
+    def _added(self, node: Add | Neuron | Readout, gain: Integers | int, window: _Window) -> list[Bundle]:
+        """Return the bundles of a sum: every choice of one bundle from each of its sources."""
+        parts = [self._back(s, gain * g, window) for s, g in zip(node.sources, node.gains, strict=True)]
+        return [tuple(itertools.chain.from_iterable(choice)) for choice in itertools.product(*parts)]
 
     def alone(self, node: Weighted | SumPool) -> Branch:
         """Return the branch of a layer or pool that no neuron reads as one, because it is merged or misplaced."""
@@ -212,10 +205,7 @@ class Reader:
             case _:
                 window = window.flat()
         if self.merge:
-            widest = window
-            for origin in self._pools(node.sources[0], window):
-                widest = max(widest, origin, key=lambda w: w.taps)
-            window = widest
+            window = max([window, *self._pools(node.sources[0], window)], key=lambda w: w.taps)
         return replace(branch, taps=window.taps, merged=window.pools)
 
     def _pools(self, id: str, window: _Window) -> list[_Window]:

@@ -29,16 +29,12 @@ OPS = tuple(kind.operation for kind in NODES.values() if kind.operation)
 """Operations that a network may hold."""
 
 Per = Literal["neuron", "layer", "network"]
+_OF_BRANCH = ("bits", "taps", "inputs", "groups", "outputs", "kernel", "stride", "dilation", "padding")
 VARIABLES: dict[Per, tuple[str, ...]] = {
-    "neuron": (
-        "bits", "taps", "inputs", "groups", "outputs", "kernel", "stride", "dilation", "padding",
-    ),
-    "layer": (
-        "bits", "taps", "inputs", "groups", "outputs", "kernel", "stride", "dilation", "padding", "neurons", "size",
-        "input_size", "weights",
-    ),
+    "neuron": _OF_BRANCH,
+    "layer": (*_OF_BRANCH, "neurons", "size", "input_size", "weights"),
     "network": ("layers", "neurons", "weights", "weight_bits", "steps"),
-}  # fmt: skip
+}
 """The variables of a rule; docs/chips.md says what each one counts."""
 
 

@@ -25,13 +25,7 @@ class Statistics(NamedTuple):
 
 
 def norm_fits(x: Tensor, norm: Norm, *, axis: int) -> bool:
-    """Tell whether the norm's numbers are [C] of ``x``, in single precision on its device, with enough to average.
-
-    Args:
-        x: [T, N, C, ...], or [N, C, ...] for axis 1.
-        norm: the one before the neuron.
-        axis: that of the channels.
-    """
+    """Tell whether the norm's numbers are [C], of that axis of ``x``, float32 on its device, with enough to average."""
     if x.dim() <= axis:
         return False
     channels = x.shape[axis]
