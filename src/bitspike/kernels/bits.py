@@ -37,10 +37,8 @@ class Bits:
 
     def spikes(self) -> Tensor:
         """Return the spikes again, in the type and layout that they had."""
-        native_library = library()
-        assert native_library is not None
         x = torch.empty_strided(self.shape, self.stride, dtype=self.dtype)
-        native_library.bitspike_bits_unpack(
+        native.loaded("bits").bitspike_bits_unpack(
             self.dtype == torch.bfloat16, self.words.data_ptr(), x.numel(), x.data_ptr(), torch.get_num_threads()
         )
         return x

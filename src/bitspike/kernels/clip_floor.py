@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from bitspike.kernels.activation import CHANNEL_AXIS, ClipFloorStruct, library
+from bitspike.kernels.cpp import loader as native
 from bitspike.kernels.cpp.memory import dense, laid_as, layer, like, per_channel, pointer, usable
 
 MOST_STEPS = 2**24
@@ -56,9 +57,7 @@ class _Fused(torch.autograd.Function):
             1 - shift / steps,
         )
         shape, out = layer(x, channel_axis=CHANNEL_AXIS + 1 if each else None), like(x)
-        native_library = library()
-        assert native_library is not None
-        native_library.bitspike_clip_floor_forward(numbers, shape, x.data_ptr(), out.data_ptr())
+        native.loaded("activation").bitspike_clip_floor_forward(numbers, shape, x.data_ptr(), out.data_ptr())
         ctx.save_for_backward(x, clip)
         ctx.numbers, ctx.shape = numbers, shape
         return out
@@ -69,9 +68,7 @@ class _Fused(torch.autograd.Function):
         x, clip = ctx.saved_tensors
         grad, dx = laid_as(grads[0], x), like(x)
         sums = torch.zeros(clip.shape, dtype=torch.float64) if clip.numel() > 1 else None
-        native_library = library()
-        assert native_library is not None
-        total = native_library.bitspike_clip_floor_backward(
+        total = native.loaded("activation").bitspike_clip_floor_backward(
             ctx.numbers, ctx.shape, x.data_ptr(), grad.data_ptr(), dx.data_ptr(), pointer(sums)
         )
         dclip = None

@@ -80,8 +80,6 @@ def by_batch(norm: Norm) -> bool:
 
 def begin(norm: Norm, x: Tensor, layer: LayerStruct) -> Tensor:
     """Find the statistics, and move the running ones in training: [4, C] of mean, 1 / sqrt(var + eps), gain', shift."""
-    native_library = library()
-    assert native_library is not None
     rows = torch.empty(4, layer.channels)
     update = norm.training and norm.running_mean is not None
     struct = _NormStruct(
@@ -91,7 +89,7 @@ def begin(norm: Norm, x: Tensor, layer: LayerStruct) -> Tensor:
         by_batch(norm),
         update,
     )
-    native_library.bitspike_norm_begin(layer, struct, x.data_ptr(), rows.data_ptr())
+    native.loaded("norm").bitspike_norm_begin(layer, struct, x.data_ptr(), rows.data_ptr())
     if update:
         for values in (norm.running_mean, norm.running_var):
             assert values is not None
@@ -113,10 +111,8 @@ def end(
     ``sums``, float64 [2, C], are those of ``grad`` over everything but channels: plain, and times x - mean. ``out``
     receives the gradient of x and may be ``grad``; ``rows`` are those of :func:`begin`.
     """
-    native_library = library()
-    assert native_library is not None
     both = torch.empty(2, layer.channels)
-    native_library.bitspike_norm_end(
+    native.loaded("norm").bitspike_norm_end(
         layer,
         by_batch(norm),
         x.data_ptr(),

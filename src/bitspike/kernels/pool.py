@@ -80,9 +80,7 @@ class _Pool(torch.autograd.Function):
             x.dtype == torch.bfloat16,
             torch.get_num_threads(),
         )
-        native_library = library()
-        assert native_library is not None
-        native_library.bitspike_pool_forward(numbers, x.data_ptr(), out.data_ptr(), pointer(where))
+        native.loaded("pool").bitspike_pool_forward(numbers, x.data_ptr(), out.data_ptr(), pointer(where))
         ctx.save_for_backward(where)
         ctx.numbers, ctx.shape = numbers, x.shape
         return out
@@ -93,9 +91,7 @@ class _Pool(torch.autograd.Function):
         (where,) = ctx.saved_tensors
         grad = grads[0].contiguous(memory_format=torch.channels_last)
         dx = _channels_last(grad, ctx.shape)
-        native_library = library()
-        assert native_library is not None
-        native_library.bitspike_pool_backward(ctx.numbers, grad.data_ptr(), pointer(where), dx.data_ptr())
+        native.loaded("pool").bitspike_pool_backward(ctx.numbers, grad.data_ptr(), pointer(where), dx.data_ptr())
         return dx, None, None
 
 

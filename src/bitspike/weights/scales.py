@@ -53,24 +53,27 @@ def _positive(step: Tensor) -> Tensor:
     return torch.where(step > NEGLIGIBLE, step, EMPTY_STEP)
 
 
-def _check_factor(rule: str, factor: float) -> None:
-    if not (math.isfinite(factor) and factor > 0):
-        raise ConstraintError(f"{rule}(factor={factor}): a finite number above 0 is needed", fix=f"{rule}(factor=1.0)")
+@dataclass(frozen=True)
+class _Multiple(ScaleRule):
+    """What reaches a multiple of a number that is read from the weights."""
+
+    factor: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.factor) and self.factor > 0):
+            rule = type(self).__name__
+            problem = f"{rule}(factor={self.factor}): a finite number above 0 is needed"
+            raise ConstraintError(problem, fix=f"{rule}(factor=1.0)")
 
 
 @dataclass(frozen=True)
-class Max(ScaleRule):
+class Max(_Multiple):
     """Reach the largest magnitude: ``factor * max|w|``.
 
     Example:
         >>> Max().reach(torch.tensor([0.5, -2.0]), (0,)).tolist()
         [2.0]
     """
-
-    factor: float = 1.0
-
-    def __post_init__(self) -> None:
-        _check_factor("Max", self.factor)
 
     def reach(self, w: Tensor, dims: tuple[int, ...], kept: Tensor | None = None) -> Tensor:
         # Neither |w| in memory nor vector_norm, which takes ten times as long. `kept` changes nothing: the largest
@@ -79,18 +82,13 @@ class Max(ScaleRule):
 
 
 @dataclass(frozen=True)
-class MeanAbs(ScaleRule):
+class MeanAbs(_Multiple):
     """Reach a multiple of the mean magnitude: ``factor * mean|w|``.
 
     Example:
         >>> MeanAbs(factor=0.5).reach(torch.tensor([1.0, -3.0]), (0,)).tolist()
         [1.0]
     """
-
-    factor: float = 1.0
-
-    def __post_init__(self) -> None:
-        _check_factor("MeanAbs", self.factor)
 
     def reach(self, w: Tensor, dims: tuple[int, ...], kept: Tensor | None = None) -> Tensor:
         if kept is None:

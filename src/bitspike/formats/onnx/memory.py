@@ -66,10 +66,6 @@ def _count_max_sequence(tape: Tape, node: CountMaxPool, x: str, length: int, sha
     return tape.add("Sub", highest, cut(tape, late, axis=0, start=0, stop=steps))
 
 
-def _count_max(tape: Tape, node: CountMaxPool, x: str, shape: Shape) -> str:
-    return windows(tape, node, x, shape, largest(tape), fill=0)
-
-
 def _burst_step(graph: OnnxGraph, node: Burst, x: str, _shape: Shape, steps: int, parameter: Parameter) -> str:
     """What it reads is constant in time: T times as much at the first step."""
     times = np.zeros((steps, 1), np.int64)
@@ -86,7 +82,12 @@ def _burst_sequence(tape: Tape, node: Burst, x: str, length: int, _shape: Shape,
 
 
 FORMS: Mapping[type[Node], Form] = {
-    CountMaxPool: Form("counts as a state, Slice and Max", _count_max_step, _count_max_sequence, _count_max),
+    CountMaxPool: Form(
+        "counts as a state, Slice and Max",
+        _count_max_step,
+        _count_max_sequence,
+        lambda tape, node, x, shape: windows(tape, node, x, shape, largest(tape), fill=0),
+    ),
     Burst: Form("ReduceSum over time", _burst_step, _burst_sequence, lambda tape, node, x, shape: x),
 }
 """How each kind of node is written that neither stands in ``layers.HELD`` nor is an input, sum, neuron or read-out."""

@@ -89,15 +89,13 @@ class _Run:
         body = Tape(tape.numbers, prefix=f"/{node.id}/")
         states = [start, rest] if node.signed else [start]
         rows: Sequence[str] = [i]
-        v, sent, now = "/v", "/sent" if node.signed else None, "/i"
-        names = [n for n in (v, sent) if n is not None]
         theta = parameter_table(node.threshold, dims)
         if not still(node.threshold):
             rows, threshold = [i, tape.constant(theta)], f"/{node.id}/theta"
         else:
             threshold = body.constant(theta[0])
-        names = [f"/{node.id}{n}" for n in names]
-        entered = [f"/{node.id}{now}", *([threshold] if len(rows) > 1 else [])]
+        names = [f"/{node.id}/{state}" for state in ("v", "sent")[: len(states)]]
+        entered = [f"/{node.id}/i", *([threshold] if len(rows) > 1 else [])]
         s, v_next, sent_next = update(body, node, entered[0], names[0], names[1] if node.signed else None, threshold)
         ends = [v_next, *([sent_next] if sent_next is not None else []), s]
         left = tuple(body.add("Identity", end, name=f"/{node.id}/end{k}") for k, end in enumerate(ends))

@@ -7,6 +7,8 @@ reset), ``<neuron>.sent`` (signed neurons), ``<pool>.counts``, ``<readout>.sum``
 
 from __future__ import annotations
 
+from functools import partial
+
 from bitspike.formats.onnx.graph import OnnxGraph
 from bitspike.formats.onnx.layers import layer
 from bitspike.formats.onnx.memory import FORMS
@@ -31,10 +33,7 @@ def step_graph(net: IntegerNetwork, numbers: Numbers, spans: Ranges) -> OnnxGrap
     graph = OnnxGraph(Tape(numbers))
     shapes: dict[str, Shape] = {}
     wires: dict[str, str] = {}
-
-    def parameter(values: Integers, dims: int) -> str:
-        return _row(graph, values, dims)
-
+    parameter = partial(_row, graph)
     for node in net.nodes:
         shapes[node.id] = node.shape
         inputs = [wires[s] for s in node.sources]

@@ -47,6 +47,13 @@ def load(part: str, abi: int, signatures: Mapping[str, Signature]) -> ctypes.CDL
     return _found[part][0]
 
 
+def loaded(part: str) -> ctypes.CDLL:
+    """Return the library of a part that :func:`load` has returned before."""
+    library, _, _ = _found[part]
+    assert library is not None
+    return library
+
+
 _found: dict[str, tuple[ctypes.CDLL | None, str, bool]] = {}
 
 
