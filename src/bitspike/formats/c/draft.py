@@ -49,7 +49,7 @@ class Draft:
     """A C program while its nodes are written: each node adds its functions, tables and members of the state.
 
     Args:
-        net, bounds, plan: what is written.
+        net, bounds, layout: what is written.
         packed: weights by node id.
         input_type: C's type of one input code.
         name: of the program; begins every name that leaves its file.

@@ -57,7 +57,7 @@ class Layout:
 
     Args:
         phases: the actions of each phase, in their order.
-        places: of every wire, by node id.
+        addresses: of every wire, by node id.
         sums: of what a burst gathers, where it is not the burst's wire itself.
         arenas: integers in each arena, by bits.
         constant: ids of wires that do not change over time.

@@ -16,12 +16,7 @@ from bitspike.integer.nodes import Convolution, Integers, Linear, Reals, Shape, 
 
 
 class LayerEntries:
-    """Turn layers into entries.
-
-    Args:
-        manner: of the reader for which the file is written; None where it is for none.
-        refuse: is told why the layer at hand cannot be written.
-    """
+    """Turn layers into entries, for a reader of one manner or for none; ``refuse`` takes why a layer has no entry."""
 
     def __init__(self, manner: Manner | None, refuse: Callable[[str], None]) -> None:
         self.manner, self.refuse = manner, refuse

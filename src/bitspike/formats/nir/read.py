@@ -57,8 +57,7 @@ class GraphReader:
         try:
             read = self._node(node, kind, sources)
         except ExportError as error:
-            named = error.message if error.message.startswith(f"{name}: ") else f"{name}: {error.message}"
-            raise ExportError(named, fix=error.fix) from error
+            raise ExportError(f"{name}: {error.message}", fix=error.fix) from error
         if math.prod(read.shape) > _MOST_VALUES:
             raise ExportError(
                 f"{name}: it claims {list(read.shape)} values per step, more than {_MOST_VALUES:,}",
@@ -113,10 +112,7 @@ class GraphReader:
             # The writer made sure that float32 tells the integer.
             floats = np.rint(floats / unit.reshape(-1, *[1] * (floats.ndim - 1)))
         if not np.array_equal(floats, np.floor(floats)) or np.abs(floats).max(initial=0) > _LARGEST:
-            raise ExportError(
-                f"{self.name}: its {what} are real numbers, an integer network needs integers",
-                fix=QUANTIZE,
-            )
+            raise ExportError(f"its {what} are real numbers, an integer network needs integers", fix=QUANTIZE)
         return floats.astype(np.int64)
 
     def _by_channel(self, values: Any, what: str) -> Integers:
@@ -124,23 +120,21 @@ class GraphReader:
         whole = self._whole(values, what)
         rows = whole.reshape(whole.shape[0], -1)
         if (rows != rows[:, :1]).any():
-            raise ExportError(
-                f"{self.name}: its {what} differ inside a channel", fix=f"the same {what} for all places of a channel"
-            )
+            raise ExportError(f"its {what} differ inside a channel", fix=f"the same {what} for all places of a channel")
         return rows[:1, 0] if (rows == rows[0, 0]).all() else rows[:, 0]
 
     def _one(self, sources: list[str], *, carries: bool = False) -> str:
         """Return the one source of a layer, a sum where several edges meet."""
         if not sources:
-            raise ExportError(f"{self.name}: no edge leads to it", fix=_NO_EDGE)
+            raise ExportError("no edge leads to it", fix=_NO_EDGE)
         if len({self.bits[s] for s in sources}) > 1:
             raise ExportError(
-                f"{self.name}: layers of other grids meet in it, and only neurons and outputs can add them",
+                "layers of other grids meet in it, and only neurons and outputs can add them",
                 fix="a neuron between them and this layer, or weights of one scale",
             )
         if not carries and any((self.gains[s] != 1).any() or self.biases[s].any() for s in sources):
             raise ExportError(
-                f"{self.name}: it reads a layer with a bias, and only neurons and outputs can",
+                "it reads a layer with a bias, and only neurons and outputs can",
                 fix="a neuron between the two layers, or no bias",
             )
         if len(sources) == 1:
@@ -177,7 +171,7 @@ class GraphReader:
         shape = self.shapes[source]
         if (int(node.start_dim), int(node.end_dim)) not in ((0, -1), (0, len(shape) - 1)):
             raise ExportError(
-                f"{self.name}: it flattens axes {node.start_dim} to {node.end_dim}, all are needed",
+                f"it flattens axes {node.start_dim} to {node.end_dim}, all are needed",
                 fix="start_dim=0, end_dim=-1",
             )
         places = math.prod(shape[1:])
@@ -251,7 +245,7 @@ class GraphReader:
         gain = gain if gain.size == 1 else np.repeat(gain, rows // gain.size)
         divisor = np.where(gain == 0, 1, gain).reshape(-1, *[1] * (whole.ndim - 1))
         if (whole % divisor).any():
-            raise ExportError(f"{self.name}: its weights are no multiples of its gain", fix=AGAIN)
+            raise ExportError("its weights are no multiples of its gain", fix=AGAIN)
         codes = whole // divisor
         self.gains[self.name] = gain[None]
         if bias is not None:
@@ -271,7 +265,7 @@ class GraphReader:
     def _ends(self, sources: list[str], rows: int, fine: int = 0) -> dict[str, Any]:
         """Return sources, gains and bias of a neuron or an output, in units of 2**-fine."""
         if not sources:
-            raise ExportError(f"{self.name}: no edge leads to it", fix=_NO_EDGE)
+            raise ExportError("no edge leads to it", fix=_NO_EDGE)
         finer = {s: 1 << fine - self.bits[s] if self.conventions is not None else 1 for s in sources}
         total = sum(np.broadcast_to(self.biases[s] * finer[s], (1, rows)) for s in sources)
         bias = np.asarray(total, np.int64)

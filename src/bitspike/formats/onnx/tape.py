@@ -41,11 +41,9 @@ class Op:
 
 
 class Tape:
-    """Record operators in the order in which they run.
+    """Record operators in the order in which they run; ``numbers`` are the integers that carry every value.
 
-    Args:
-        numbers: the integers that carry every value.
-        prefix: of all names, so that they are no node's id, and the body of a loop hides no outer name.
+    All names begin with ``prefix``, so that they are no node's id, and the body of a loop hides no outer name.
 
     Example:
         >>> tape = Tape(np.int32)

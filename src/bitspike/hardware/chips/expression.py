@@ -53,11 +53,7 @@ _FORMULA = "a formula such as bits * taps * inputs / groups"
 
 
 class Expression:
-    """One formula of a profile.
-
-    Args:
-        text: the formula.
-        names: the variables that it may use; None allows any.
+    """One formula of a profile; ``names`` are the variables that it may use, None allows any.
 
     Raises:
         ConstraintError: the text is no expression, or uses something that is not allowed.

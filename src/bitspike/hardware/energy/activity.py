@@ -100,9 +100,7 @@ def _before_maxima(net: IntegerNetwork) -> set[str]:
 class Wires:
     """Counts on any wire, carried from where spikes are made through nodes that move, gather or copy them.
 
-    Args:
-        net: the network.
-        counts: mean counts by node id, each of its node's shape: of all neurons, and of max pools and spiking inputs.
+    ``counts`` are means by node id, each of its node's shape: of all neurons, and of max pools and spiking inputs.
 
     Raises:
         ConstraintError: a count is missing where it is needed, or has the wrong shape.

@@ -70,7 +70,6 @@ def attempt(call: Callable[[], Result]) -> Result | None:
     Memory that runs out is no fault of Triton and is raised. So is what torch's checkpointing of activations raises: it
     ends a second forward pass with an exception as soon as it has what it needs, wherever that is.
     """
-    global _broken  # noqa: PLW0603 - one fact about the process
     try:
         return call()
     except torch.OutOfMemoryError:
@@ -79,18 +78,16 @@ def attempt(call: Callable[[], Result]) -> Result | None:
         if type(error).__module__ == torch.utils.checkpoint.__name__:
             raise
         # A broken installation, a compiler or a driver can raise anything.
-        if _broken is None:
-            _broken = f"a Triton kernel failed ({type(error).__name__})"
-            log.warning("%s: plain torch is used on CUDA from now on", _broken, exc_info=True)
+        give_up(f"a Triton kernel failed ({type(error).__name__})", exc_info=True)
         return None
 
 
-def give_up(reason: str) -> None:
+def give_up(reason: str, *, exc_info: bool = False) -> None:
     """Use plain torch from now on; the first reason is logged."""
     global _broken  # noqa: PLW0603 - one fact about the process
     if _broken is None:
         _broken = reason
-        log.warning("%s: plain torch is used on CUDA from now on", reason)
+        log.warning("%s: plain torch is used on CUDA from now on", reason, exc_info=exc_info)
 
 
 def _reason() -> str | None:
