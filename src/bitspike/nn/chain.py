@@ -205,8 +205,7 @@ def _fused(layer: nn.Module, norm: nn.Module, neuron: nn.Module, raw: Tensor, re
         assert flat is not None
         out = neuron.fused(flat, norm=numbers, residual=more)
         out = out.view(raw.shape) if out is not None and timed else out
-    if out is not None and numbers.training:
-        counted = getattr(norm, "num_batches_tracked", None)
-        if counted is not None:
-            counted.add_(1)
+    counted = getattr(norm, "num_batches_tracked", None)
+    if out is not None and numbers.training and counted is not None:
+        counted.add_(1)
     return out

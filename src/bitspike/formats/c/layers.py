@@ -61,7 +61,7 @@ def linear(draft: Draft, node: nodes.Linear) -> list[str]:
     """Write a linear layer; its codes are stored by input, so that what one input meets lies together."""
     x, a = draft.type(node.sources[0]), draft.type(node.id)
     weights = _weights(draft, node, f"[{node.weight.codes.shape[1]} in][{node.shape[0]} out]")
-    draft.runtime[f"linear_{x}_{a}"] = c_runtime.linear(x, a)
+    draft.runtime[f"linear_{x}_{a}"] = c_runtime.typed(c_runtime.LINEAR, x, a)
     sizes = f"{node.weight.codes.shape[1]}, {node.shape[0]}"
     source, out = draft.wire(node.sources[0]), draft.wire(node.id)
     return [f"linear_{c_runtime.call(x, a)}(&{weights}, {sizes}, {source}, {out});"]
@@ -88,8 +88,8 @@ def convolution(draft: Draft, node: nodes.Convolution | nodes.TransposedConvolut
     draft.objects.append(f"/* {title(node)} */\nstatic const struct convolution shape_{symbol} = {{{lead}, {axes}}};\n")
     draft.tables.size += 112
     draft.runtime["convolution"] = c_runtime.CONVOLUTION
-    draft.runtime[f"spread_{a}"] = c_runtime.spread(a)
-    draft.runtime[f"convolve_{x}_{a}"] = c_runtime.convolve(x, a)
+    draft.runtime[f"spread_{a}"] = c_runtime.typed(c_runtime.SPREAD, x, a)
+    draft.runtime[f"convolve_{x}_{a}"] = c_runtime.typed(c_runtime.CONVOLVE, x, a)
     source, out = draft.wire(node.sources[0]), draft.wire(node.id)
     return [f"convolve_{c_runtime.call(x, a)}(&shape_{symbol}, &{weights}, {source}, {out});"]
 

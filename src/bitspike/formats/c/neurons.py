@@ -66,7 +66,7 @@ def _span(bounds: Range) -> str:
 
 def _shift(draft: Draft, bits: int, value: str, k: int) -> str:
     """Return a shift that rounds down; beyond the sign bit it gives 0 or -1 whatever the distance."""
-    draft.runtime[f"shift{bits}"] = c_runtime.shift(bits)
+    draft.runtime[f"shift{bits}"] = c_runtime.SHIFT.replace("@B", str(bits))
     return f"shift{bits}({value}, {min(k, bits - 1)})"
 
 

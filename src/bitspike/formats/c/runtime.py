@@ -174,26 +174,6 @@ SOME = 64
 EVENT_BYTES = 24
 
 
-def shift(bits: int) -> str:
-    """Return the shift for integers of 32 or 64 bits."""
-    return SHIFT.replace("@B", str(bits))
-
-
-def linear(x: str, a: str) -> str:
-    """Return the linear layer that reads ``x`` and sums in ``a``."""
-    return _typed(LINEAR, x, a)
-
-
-def spread(a: str) -> str:
-    """Return the inner loop of convolutions that sum in ``a``."""
-    return _typed(SPREAD, "", a)
-
-
-def convolve(x: str, a: str) -> str:
-    """Return the convolution that reads ``x`` and sums in ``a``."""
-    return _typed(CONVOLVE, x, a)
-
-
 def call(x: str, a: str) -> str:
     """Return the ending of a function's name.
 
@@ -204,7 +184,8 @@ def call(x: str, a: str) -> str:
     return f"{x}_{a}".replace("_t", "")
 
 
-def _typed(template: str, x: str, a: str) -> str:
+def typed(template: str, x: str, a: str) -> str:
+    """Return a template's function that reads ``x`` and sums in ``a``."""
     work = "int64_t" if a == "int64_t" else "int32_t"
     filled = template.replace("@N", call(x, a)).replace("@X", x).replace("@W", work)
     return filled.replace("spread_@A", f"spread_{a[:-2]}").replace("@A", a)

@@ -100,9 +100,7 @@ def sliced(piece: Piece, start: int, stop: int, inside: Shape) -> Piece | None:
 
 def scaled(term: Term, gain: Integers, inside: Shape) -> Term:
     """Return a term times a gain [1 or C] of the wire."""
-    if isinstance(term, Synapse):
-        return replace(term, gain=term.gain * gain)
-    if len(gain) == 1:
+    if isinstance(term, Synapse) or len(gain) == 1:
         return replace(term, gain=term.gain * gain)
     rows = np.repeat(gain, _features(term, inside))
     return replace(term, gain=term.gain * rows[term.offset : term.offset + term.stop - term.start])

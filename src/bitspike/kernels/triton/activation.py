@@ -17,9 +17,8 @@ from bitspike.kernels.cpp.memory import like
 from bitspike.kernels.norm import Norm
 from bitspike.kernels.triton.call import Kernels, call
 from bitspike.kernels.triton.launch import dense, on
-from bitspike.kernels.triton.neuron import DTYPES, residual_fits
-from bitspike.kernels.triton.norm import norm_fits
-from bitspike.kernels.triton.support import attempt, available
+from bitspike.kernels.triton.neuron import usable
+from bitspike.kernels.triton.support import attempt
 from bitspike.kernels.triton.trial import close, currents, trusted
 from bitspike.ops.activation import quant_relu
 
@@ -44,16 +43,9 @@ def fused_quant_relu(
     and memory that is not dense is copied; ``levels`` reach up to 2**16; a residual needs no norm.
     """
     if not (
-        available(x.device)
-        and type(x) in (Tensor, torch.nn.Parameter)
-        and x.dtype in DTYPES
-        and x.dim() > 0
-        and x.numel() > 0
-        and not torch.compiler.is_compiling()
+        usable(x, norm, residual, channel_axis=1)
         and (clip.numel(), clip.dtype, clip.device) == (1, torch.float32, x.device)
         and 1 <= levels <= 2**16
-        and (norm is None or norm_fits(x, norm, axis=1))
-        and (residual is None or residual_fits(x, residual))
     ):
         return None
     x = dense(x.unsqueeze(0))

@@ -42,17 +42,10 @@ def fused_neuron(
     of two; a residual needs no norm.
     """
     if not (
-        available(x.device)
-        and _plain_tensor(x)
-        and x.dtype in DTYPES
-        and x.dim() >= 2
-        and x.numel() > 0
-        and not torch.compiler.is_compiling()
+        usable(x, norm, residual, channel_axis=2)
         and surrogate_numbers(rule.surrogate) is not None
         and _resolved(rule.resolution)
         and (retract is None or (decay is None and rule.reset == "soft"))
-        and (norm is None or norm_fits(x, norm, axis=2))
-        and (residual is None or residual_fits(x, residual))
     ):
         return None
     if isinstance(decay, Tensor) and not (decay.numel() == 1 and decay.dtype == torch.float32 and _near(x, decay)):
@@ -76,6 +69,20 @@ def fused_neuron(
     return attempt(lambda: call(x, loop, norm, kernels)) if passed(x, loop) else None
 
 
+def usable(x: Tensor, norm: Norm | None, residual: Tensor | None, *, channel_axis: int) -> bool:
+    """Tell whether the kernels can run on ``x``, given the norm and the residual that follow it."""
+    return (
+        available(x.device)
+        and _plain_tensor(x)
+        and x.dtype in DTYPES
+        and x.dim() >= channel_axis
+        and x.numel() > 0
+        and not torch.compiler.is_compiling()
+        and (norm is None or norm_fits(x, norm, axis=channel_axis))
+        and (residual is None or (residual.shape == x.shape and residual.dtype in DTYPES and _near(x, residual)))
+    )
+
+
 def _plain_tensor(x: Tensor) -> bool:
     """Tell whether ``x`` is no subclass with an arithmetic of its own."""
     return type(x) in (Tensor, torch.nn.Parameter)
@@ -88,11 +95,6 @@ def _near(x: Tensor, other: Tensor) -> bool:
 def _resolved(resolution: float | None) -> bool:
     """Tell whether dividing by the resolution is exact: torch divides on CUDA by multiplying with the inverse."""
     return resolution is None or (abs(math.log2(resolution)) <= 100 and math.frexp(resolution)[0] == 0.5)
-
-
-def residual_fits(x: Tensor, residual: Tensor) -> bool:
-    """Tell whether a residual is of the shape of ``x`` and on its device."""
-    return residual.shape == x.shape and residual.dtype in DTYPES and _near(x, residual)
 
 
 def _spread(x: Tensor, value: float | Tensor) -> float | Tensor | None:
