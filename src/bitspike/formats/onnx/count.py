@@ -20,7 +20,7 @@ from bitspike.formats.onnx.numbers import Ranges
 from bitspike.formats.onnx.tape import Numbers, Tape
 from bitspike.integer import nodes
 from bitspike.integer.network import IntegerNetwork
-from bitspike.integer.nodes import Node, Shape
+from bitspike.integer.nodes import Node
 
 
 def problems(net: IntegerNetwork) -> list[tuple[Node, str]]:
@@ -35,10 +35,8 @@ def count_graph(net: IntegerNetwork, numbers: Numbers, spans: Ranges) -> OnnxGra
     """Return the network of counts, for which :func:`problems` is empty."""
     graph = OnnxGraph(Tape(numbers))
     tape = graph.tape
-    shapes: dict[str, Shape] = {}
     wires: dict[str, str] = {}
     for node in net.nodes:
-        shapes[node.id] = node.shape
         inputs = [wires[s] for s in node.sources]
         match node:
             case nodes.Input():
@@ -54,9 +52,9 @@ def count_graph(net: IntegerNetwork, numbers: Numbers, spans: Ranges) -> OnnxGra
                 z = _charged(net, tape, node, combine(tape, node, inputs, tape.parameter))
                 graph.give(f"{node.id}.sum", z, node.shape)
             case _ if form := FORMS.get(type(node)):
-                wires[node.id] = form.count(tape, node, inputs[0], shapes[node.sources[0]])
+                wires[node.id] = form.count(tape, node, inputs[0], net[node.sources[0]].shape)
             case _:
-                wires[node.id] = layer(tape, node, inputs, shapes[node.sources[0]], spans.of(node))
+                wires[node.id] = layer(tape, node, inputs, net[node.sources[0]].shape, spans.of(node))
     return graph
 
 

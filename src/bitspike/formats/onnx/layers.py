@@ -47,7 +47,7 @@ def layer(tape: Tape, node: Node, inputs: list[str], shape: Shape, wire: Range) 
         case nodes.SumPool():
             return windows(tape, node, x, shape, tape.total, fill=0)
         case nodes.MaxPool():
-            return windows(tape, node, x, shape, largest(tape), fill=tape.limits[0])
+            return windows(tape, node, x, shape, tape.largest, fill=tape.limits[0])
         case nodes.Concat():
             return tape.add("Concat", *inputs, axis=1)
         case nodes.Slice():
@@ -64,11 +64,6 @@ def layer(tape: Tape, node: Node, inputs: list[str], shape: Shape, wire: Range) 
 def cut(tape: Tape, x: str, *, axis: int, start: int, stop: int, step: int = 1) -> str:
     """Return ``x[start:stop:step]`` along an axis."""
     return tape.add("Slice", x, *(tape.shape([value]) for value in (start, stop, axis, step)))
-
-
-def largest(tape: Tape) -> Callable[[list[str]], str]:
-    """Return what finds the largest of several tensors, place by place."""
-    return lambda rows: tape.add("Max", *rows) if len(rows) > 1 else rows[0]
 
 
 def windows(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bitspike.formats.onnx.graph import OnnxGraph
-from bitspike.formats.onnx.layers import cut, largest, windows
+from bitspike.formats.onnx.layers import cut, windows
 from bitspike.formats.onnx.neuron import Parameter
 from bitspike.formats.onnx.tape import Tape
 from bitspike.integer.nodes import Burst, CountMaxPool, Node, Shape, per_channel
@@ -51,14 +51,14 @@ def _count_max_step(
     counts = graph.hold(f"{node.id}.counts", shape)
     grown = tape.add("Add", counts, x)
     graph.keep(counts, grown, shape)
-    now, before = (windows(tape, node, n, shape, largest(tape), fill=0) for n in (grown, counts))
+    now, before = (windows(tape, node, n, shape, tape.largest, fill=0) for n in (grown, counts))
     return tape.add("Sub", now, before)
 
 
 def _count_max_sequence(tape: Tape, node: CountMaxPool, x: str, length: int, shape: Shape, steps: int) -> str:
     x = all_steps(tape, x, length, steps, len(node.shape))
     counts = tape.reshaped(tape.add("CumSum", x, tape.constant(0)), [-1, *shape])
-    highest = windows(tape, node, counts, shape, largest(tape), fill=0)
+    highest = windows(tape, node, counts, shape, tape.largest, fill=0)
     highest = tape.reshaped(highest, [steps, -1, *node.shape])
     if steps == 1:
         return highest
@@ -86,7 +86,7 @@ FORMS: Mapping[type[Node], Form] = {
         "counts as a state, Slice and Max",
         _count_max_step,
         _count_max_sequence,
-        lambda tape, node, x, shape: windows(tape, node, x, shape, largest(tape), fill=0),
+        lambda tape, node, x, shape: windows(tape, node, x, shape, tape.largest, fill=0),
     ),
     Burst: Form("ReduceSum over time", _burst_step, _burst_sequence, lambda tape, node, x, shape: x),
 }

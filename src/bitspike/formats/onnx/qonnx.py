@@ -127,12 +127,10 @@ def quant_graph(net: IntegerNetwork, spans: Ranges, *, counts: bool = True) -> O
     graph = OnnxGraph(Tape(np.float32))
     needed = {node.id for node in net.nodes} if counts else _read_by_outputs(net)
     tape = graph.tape
-    shapes: dict[str, Shape] = {}
     wires: dict[str, str] = {}
     for node in net.nodes:
         if node.id not in needed:
             continue
-        shapes[node.id] = node.shape
         inputs = [wires[s] for s in node.sources]
         match node:
             case nodes.Input():
@@ -149,7 +147,7 @@ def quant_graph(net: IntegerNetwork, spans: Ranges, *, counts: bool = True) -> O
                 window = {**_window(node), "dilations": (1,) * len(node.kernel)}
                 wires[node.id] = tape.add("Conv", inputs[0], kernel, **window, group=node.shape[0])
             case nodes.Pool():
-                wires[node.id] = _largest(tape, node, inputs[0], shapes[node.sources[0]], spans.of(node)[0])
+                wires[node.id] = _largest(tape, node, inputs[0], net[node.sources[0]].shape, spans.of(node)[0])
             case nodes.Add():
                 wires[node.id] = combine(tape, node, inputs, tape.parameter)
             case nodes.Neuron():
@@ -159,9 +157,9 @@ def quant_graph(net: IntegerNetwork, spans: Ranges, *, counts: bool = True) -> O
             case nodes.Readout():
                 _readout(graph, node, inputs, net.steps, _reach(node, spans.wires, net.steps))
             case _ if form := FORMS.get(type(node)):
-                wires[node.id] = form.count(tape, node, inputs[0], shapes[node.sources[0]])
+                wires[node.id] = form.count(tape, node, inputs[0], net[node.sources[0]].shape)
             case _:
-                wires[node.id] = layer(tape, node, inputs, shapes[node.sources[0]], spans.of(node))
+                wires[node.id] = layer(tape, node, inputs, net[node.sources[0]].shape, spans.of(node))
     return graph
 
 

@@ -16,7 +16,7 @@ from bitspike.formats.onnx.neuron import Parameter, combine, current, update
 from bitspike.formats.onnx.numbers import Ranges
 from bitspike.formats.onnx.tape import Numbers, Tape, parameter_table
 from bitspike.integer.network import IntegerNetwork
-from bitspike.integer.nodes import Add, Input, Integers, Neuron, Node, Readout, Shape, still
+from bitspike.integer.nodes import Add, Input, Integers, Neuron, Node, Readout, still
 
 STEP = "time.step"
 
@@ -31,11 +31,9 @@ def problems(net: IntegerNetwork) -> list[tuple[Node, str]]:
 def step_graph(net: IntegerNetwork, numbers: Numbers, spans: Ranges) -> OnnxGraph:
     """Return one step of a network for which :func:`problems` is empty."""
     graph = OnnxGraph(Tape(numbers))
-    shapes: dict[str, Shape] = {}
     wires: dict[str, str] = {}
     parameter = partial(_row, graph)
     for node in net.nodes:
-        shapes[node.id] = node.shape
         inputs = [wires[s] for s in node.sources]
         match node:
             case Input():
@@ -50,10 +48,9 @@ def step_graph(net: IntegerNetwork, numbers: Numbers, spans: Ranges) -> OnnxGrap
                 bias = [parameter(node.bias, len(node.shape))] if node.bias.any() else []
                 graph.keep(total, graph.tape.total(terms + bias), node.shape)
             case _ if form := FORMS.get(type(node)):
-                shape = shapes[node.sources[0]]
-                wires[node.id] = form.step(graph, node, inputs[0], shape, net.steps, parameter)
+                wires[node.id] = form.step(graph, node, inputs[0], net[node.sources[0]].shape, net.steps, parameter)
             case _:
-                wires[node.id] = layer(graph.tape, node, inputs, shapes[node.sources[0]], spans.of(node))
+                wires[node.id] = layer(graph.tape, node, inputs, net[node.sources[0]].shape, spans.of(node))
     return graph
 
 

@@ -99,6 +99,10 @@ class Tape:
             result = self.add("Add", result, term)
         return result
 
+    def largest(self, tensors: Sequence[str]) -> str:
+        """Return the largest of several tensors, place by place."""
+        return self.add("Max", *tensors) if len(tensors) > 1 else tensors[0]
+
     def times(self, x: str, factor: int) -> str:
         """Return ``factor * x``."""
         return x if factor == 1 else self.add("Mul", x, self.constant(factor))

@@ -158,10 +158,9 @@ class _Bill:
 
     def _pooled(self, id: str) -> bool:
         """Tell whether a wire comes out of a pool, whose own line bills its additions."""
-        nodes = {n.id: n for n in self.net.nodes}
-        node = nodes[id]
+        node = self.net[id]
         while len(node.sources) == 1 and not isinstance(node, Neuron | SumPool):
-            node = nodes[node.sources[0]]
+            node = self.net[node.sources[0]]
         return isinstance(node, SumPool)
 
     def _line(
