@@ -55,7 +55,7 @@ def main(words: list[str] | None = None) -> int:
 def _arguments(words: list[str] | None) -> argparse.Namespace:
     style = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__, formatter_class=style)
-    parser.add_argument("what", help="a case, or list, all, table")
+    parser.add_argument("what", help="a case, or list, all, readers, table")
     parser.add_argument("rest", nargs="*", help="more cases")
     parser.add_argument("--quick", action="store_true", help="few short blocks; nothing is written without --out")
     parser.add_argument("--tiny", action="store_true", help="tiny sizes, one block: only to see that it runs")

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "bitspike"
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *SOURCE.rglob("*.md")])
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
@@ -136,6 +136,17 @@ def test_every_internal_link_resolves(path: Path) -> None:
         target = link.partition("#")[0]
         if target and not re.match(r"[a-z]+:", target):
             assert (path.parent / target).exists(), f"{link} does not exist"
+
+
+def test_documents_and_records_that_the_source_names_exist() -> None:
+    named = {
+        (path, name)
+        for path in SOURCE.rglob("*.py")
+        for name in re.findall(r"(?<![\w/.-])(?:docs|tests|benchmarks)/[\w/.-]*\w", path.read_text(encoding="utf-8"))
+    }
+    assert len(named) > 5
+    missing = [f"{name_of(path)}: {name}" for path, name in sorted(named) if not list(ROOT.glob(f"{name}*"))]
+    assert missing == []
 
 
 def test_no_file_names_a_folder_of_somebodys_machine() -> None:

@@ -1,6 +1,6 @@
 """What each reader of NIR runs, and how a neuron is rewritten until it is one of these.
 
-What the readers make of NIR (measured with the versions of ``benchmarks/results/readers.jsonl``; docs/export.md has
+What the readers make of NIR (measured with the versions of ``benchmarks/records/readers.jsonl``; docs/export.md has
 the table):
 
 =============  =====  ===============  ====================================  =========  ========================
