@@ -68,7 +68,8 @@ def prove_codes(net: IntegerNetwork, folder: Path, batches: Iterable[Integers], 
         for run in runs:
             difference = first_difference(reference, run(codes), defined, range(net.steps))
             if difference is not None and first is None:
-                first = _shifted(difference, samples)
+                sample, *place = difference.index  # counted from the start of the whole run, not of the batch
+                first = replace(difference, index=(sample + samples, *place))
         samples += codes.shape[1]
         spikes += sum(s.size for s in defined.spikes.values())
         membranes += sum(h.size for h in defined.potentials.values())
@@ -93,11 +94,6 @@ def _every_method(net: IntegerNetwork, codes: Integers) -> Trace:
     expected, results = simulate(net, codes), [engine.run(codes) for engine in _engines(net)]
     wrong = (r for r in results if first_difference(net, expected, r, range(net.steps)) is not None)
     return next(wrong, results[0])
-
-
-def _shifted(difference: Difference, samples: int) -> Difference:
-    """Count samples from the start of the whole run, not of the batch."""
-    return replace(difference, index=(difference.index[0] + samples, *difference.index[1:]))
 
 
 def _prove(

@@ -45,18 +45,6 @@ class Fitted:
     notes: tuple[str, ...]
 
 
-def law_of(neuron: Neuron, path: str) -> Law:
-    """Return the law of a neuron.
-
-    Raises:
-        LoweringError: its class has other equations.
-    """
-    try:
-        return neuron.law_in_integers()
-    except ConstraintError as error:
-        raise LoweringError(f"{path}: {error.message}", fix=error.fix) from error
-
-
 def leak_of(law: Law, precision: Precision) -> tuple[float, Dyadic]:
     """Return the decay of a neuron, 1 without a leak, and the m / 2**k that stands for it."""
     decay = law.decay.detach().item() if isinstance(law.decay, Tensor) else law.decay
@@ -71,7 +59,7 @@ def fit_neuron(wire: Wire, neuron: Neuron, *, steps: int, precision: Precision, 
     the next integer changes no spike. A leak of m / 2**k is exact while every product keeps its bits: all that enters
     the potential ends in k zeros for every step, or a ``resolution`` rounds in training as the integers do.
     """
-    law, notes = law_of(neuron, path), []
+    law, notes = neuron.law_in_integers(), []
     rule = law.rule
     decay, leak = leak_of(law, precision)
     if float(leak) != decay:

@@ -209,7 +209,9 @@ def _checked(node: nodes.Neuron) -> nodes.Neuron:
 def _pool(
     net: IntegerNetwork, node: nodes.SumPool | nodes.MaxPool | nodes.CountMaxPool, signals: dict[str, Signal]
 ) -> Pool:
-    source = _kept(net, node, signals)
+    if node.sources[0] not in signals:
+        raise Unfit(f"{node.path}: {_reads(net, node)}")
+    source = signals[node.sources[0]]
     counts, largest = isinstance(node, nodes.CountMaxPool), not isinstance(node, nodes.SumPool)
     # Counters have 16 bits, and each step adds one bit of a spike to them.
     if counts and not (source.timed and Layout.BITS in source.layouts and net.steps < 2**16):
@@ -221,12 +223,6 @@ def _pool(
     layouts = _BITS if counts else layouts
     signal = _signal(node, source.timed, source.low * area, source.high * area, layouts)
     return Pool(source, signal, window, largest, counts)
-
-
-def _kept(net: IntegerNetwork, node: Node, signals: dict[str, Signal]) -> Signal:
-    if node.sources[0] not in signals:
-        raise Unfit(f"{node.path}: {_reads(net, node)}")
-    return signals[node.sources[0]]
 
 
 def _terms(

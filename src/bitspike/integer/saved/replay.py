@@ -201,18 +201,14 @@ def _golden(net: IntegerNetwork, vectors: Arrays, folder: Path) -> tuple[Trace, 
     for name in ("input_values", *(f"{node.id}.values" for node in net.outputs)):
         if name in vectors and not (vectors[name].dtype == np.float64 and np.isfinite(vectors[name]).all()):
             raise damaged(f"{where}: {name!r} holds something else than finite float64 numbers")
-    _refuse_labels(net, whole("labels") if "labels" in vectors else None, where)
+    if "labels" in vectors:
+        labels, classes = whole("labels"), max(output.shape[0] for output in net.outputs)
+        if labels.min() < -1 or labels.max() >= classes:
+            reach = f"{labels.min()} to {labels.max()}"
+            raise damaged(f"{where}: labels reach from {reach}, allowed are -1 to {classes - 1}")
     spikes: dict[str, npt.NDArray[Any]] = {n.id: whole(f"{n.id}.spikes") for n in net.neurons}
     potentials = {n.id: whole(f"{n.id}.potentials") for n in net.neurons}
     return Trace(spikes, potentials, {n.id: whole(f"{n.id}.output") for n in net.outputs}), codes, steps
-
-
-def _refuse_labels(net: IntegerNetwork, labels: Integers | None, where: Path) -> None:
-    if labels is None:
-        return
-    classes = max(output.shape[0] for output in net.outputs)
-    if labels.min() < -1 or labels.max() >= classes:
-        raise damaged(f"{where}: labels reach from {labels.min()} to {labels.max()}, allowed are -1 to {classes - 1}")
 
 
 def _first_code(net: IntegerNetwork, vectors: Arrays, codes: Integers) -> Difference | None:
@@ -226,12 +222,11 @@ def _first_code(net: IntegerNetwork, vectors: Arrays, codes: Integers) -> Differ
 
 def _first_result(net: IntegerNetwork, vectors: Arrays, run: Trace) -> Difference | None:
     """Return where spike counts, or the real values of outputs, are not the golden ones."""
-    results = [
-        (n, "count", run.spikes[n.id].sum(0, dtype=np.int64)) for n in net.neurons if f"{n.id}.counts" in vectors
-    ]
-    for node, name, value in results:
-        if different := _different(net, node, name, vectors[f"{node.id}.counts"], value):
-            return different
+    for node in net.neurons:
+        if f"{node.id}.counts" in vectors:
+            counts = run.spikes[node.id].sum(0, dtype=np.int64)
+            if different := _different(net, node, "count", vectors[f"{node.id}.counts"], counts):
+                return different
     for output in net.outputs:
         if f"{output.id}.values" in vectors:
             value = decode(output, run.outputs[output.id])
