@@ -46,7 +46,8 @@ def group(model: nn.Module, path: str, repair: Repair) -> str:
         ConstraintError: the layer is no dense convolution, or the groups do not divide its channels.
     """
     layer = model.get_submodule(path)
-    groups, chain = repair.groups, links(model)
+    groups = repair.groups
+    chain = {name: link for name, link in links(model).items() if can_follow(model, link)}
     if not isinstance(layer, nn.modules.conv._ConvNd) or layer.groups != 1:
         raise ConstraintError(
             f"repair of {path!r}: only a dense convolution can be grouped, and this is {layer}",
@@ -60,9 +61,7 @@ def group(model: nn.Module, path: str, repair: Repair) -> str:
             fix=f"a number of groups that divides {most}" if most > 1 else "a repair of another kind: bits or split",
         )
     before = next((link for link in chain.values() if link.reader == path), None)
-    before = before if before is not None and can_follow(model, before) else None
     after = chain.get(path)
-    after = after if after is not None and can_follow(model, after) else None
     maker = 1 if before is None else int(getattr(model.get_submodule(before.layer), "groups", 1))
     # A dense layer before mixes the channels itself; after a grouped one, and where we cannot tell, a shuffle does.
     factor = groups if before is None or inputs % (maker * groups) else maker
