@@ -34,12 +34,9 @@ class Loop(NamedTuple):
 
 
 def run(loop: Loop, x: Tensor, residual: Tensor | None, learned: Tensor | None) -> Tensor:
-    """Run a loop.
+    """Run a loop over ``x`` [T, ...], and a ``residual`` of its shape that is added to what the norm gives.
 
-    Args:
-        x: [T, ...].
-        residual: of the shape of ``x``, added to what the norm gives.
-        learned: the number whose gradient ``backward`` returns.
+    ``learned`` is the number whose gradient ``backward`` returns.
     """
     gain, shift = (None, None) if loop.norm is None else (loop.norm.gain, loop.norm.shift)
     return cast(Tensor, _Fused.apply(dense(x), residual, gain, shift, learned, loop))

@@ -77,9 +77,7 @@ class QuantReLU(nn.Module):
     def fused(self, x: Tensor, **more: Any) -> Tensor | None:
         """Run in one pass over memory where there is a kernel for it, or return None.
 
-        Args:
-            x: [N, C, ...].
-            more: ``norm`` and ``residual``; ``norm(x) + residual`` is then read. See ``kernels.fused_quant_relu``.
+        With ``norm`` and ``residual`` it reads ``norm(x) + residual``; see ``fused_quant_relu`` of the kernels.
         """
         # A compiler cannot follow a call into a native library.
         return (

@@ -133,11 +133,8 @@ def rest(law: Law, like: Tensor) -> State:
 def step(law: Law, state: State, x: Tensor, threshold: float | Tensor) -> tuple[Tensor, State, Tensor]:
     """Advance a neuron by one step; returns spikes, the new state and the potential before the reset.
 
-    Args:
-        law: the neuron.
-        state: of its kind, as :func:`rest` gives it.
-        x: [N, ...] input current.
-        threshold: the law's, in a shape that broadcasts against x.
+    The state is of its kind, as :func:`rest` gives it; the threshold is the law's, in a shape that broadcasts against
+    ``x`` [N, ...].
     """
     if law.retract is not None:
         assert isinstance(state, SignedState)
@@ -240,9 +237,7 @@ def signed_if_step(
 
     Args:
         state: potential and emitted count, each [N, ...].
-        x: [N, ...] input current.
-        threshold: above 0.
-        rule: comparison and surrogate; the reset is always soft.
+        x, threshold, rule: as :func:`if_step`; the reset is always soft.
         retract: how far below zero the potential must lie to take a spike back, >= 0.
 
     Returns:

@@ -114,9 +114,7 @@ class Neuron(nn.Module):
     def fused(self, x: Tensor, **more: Any) -> Tensor | None:
         """Run T steps from rest in one pass over memory where there is a kernel for it, or return None.
 
-        Args:
-            x: [T, N, ...] input currents.
-            more: ``norm`` and ``residual``; the neuron then reads ``norm(x) + residual``. See ``kernels.fused_neuron``.
+        With ``norm`` and ``residual`` the neuron reads ``norm(x) + residual``; see ``kernels.fused_neuron``.
         """
         law = self._check(x, None)
         # A compiler cannot follow a call into a native library.
