@@ -14,8 +14,8 @@ import pytest
 from bitspike.data.images.arrays import read_arrays
 from bitspike.data.images.folders import read_folders
 from bitspike.errors import BitspikeError, ConstraintError, DataError, ExportError, RecipeError
-from bitspike.formats.nir.hdf5_guard import refuse_damage, sealed
-from bitspike.formats.nir.hdf5_walk import walk
+from bitspike.formats.nir.reading.hdf5_guard import refuse_damage, sealed
+from bitspike.formats.nir.reading.hdf5_walk import walk
 from bitspike.formats.nir.write import read_nir, write_nir
 from bitspike.hardware.chips import chip
 from bitspike.hardware.chips.expression import Expression

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from bitspike.errors import ExportError
-from bitspike.formats.nir.hdf5_guard import AGAIN
+from bitspike.formats.nir.reading.hdf5_guard import AGAIN
 from bitspike.integer import nodes
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import Integers, Node, Reals

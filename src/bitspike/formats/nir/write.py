@@ -23,9 +23,9 @@ from bitspike.formats.nir.digest import KEY, digest_of
 from bitspike.formats.nir.entries import Entry
 from bitspike.formats.nir.facts import Units, graph_facts
 from bitspike.formats.nir.graph import graph_entries
-from bitspike.formats.nir.hdf5_guard import AGAIN, refuse_damage, sealed
-from bitspike.formats.nir.network import network_of
 from bitspike.formats.nir.readers import READERS, Reader
+from bitspike.formats.nir.reading.hdf5_guard import AGAIN, refuse_damage, sealed
+from bitspike.formats.nir.reading.network import network_of
 from bitspike.formats.refuse import optional, refuse, write_whole
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import Fire, Reset

@@ -8,9 +8,9 @@ from typing import Any
 from bitspike.errors import BitspikeError, ConstraintError, ExportError
 from bitspike.formats.nir.digest import refuse_changed
 from bitspike.formats.nir.facts import FORMAT, VERSION, text, whole_number
-from bitspike.formats.nir.foreign import Conventions, assumed
-from bitspike.formats.nir.hdf5_guard import AGAIN
-from bitspike.formats.nir.read import GraphReader
+from bitspike.formats.nir.reading.foreign import Conventions, assumed
+from bitspike.formats.nir.reading.hdf5_guard import AGAIN
+from bitspike.formats.nir.reading.nodes import GraphReader
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import Fire, Reset
 

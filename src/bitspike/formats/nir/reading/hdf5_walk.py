@@ -1,8 +1,8 @@
 """Walk through an HDF5 file as a reader of NIR does, in a process of its own: ``python -P hdf5_walk.py FILE``.
 
 A damaged file can end or hang the HDF5 library itself, where no exception is raised. So files of unknown origin are
-walked here first (:mod:`bitspike.formats.nir.hdf5_guard`), and nothing but this process ends. The last line on stdout
-is ``sound``, or says what is wrong. Imports nothing of bitspike: it runs as a script.
+walked here first (:mod:`bitspike.formats.nir.reading.hdf5_guard`), and nothing but this process ends. The last line
+on stdout is ``sound``, or says what is wrong. Imports nothing of bitspike: it runs as a script.
 """
 
 from __future__ import annotations

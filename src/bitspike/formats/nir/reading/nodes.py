@@ -10,7 +10,7 @@ import numpy as np
 
 from bitspike.errors import ExportError
 from bitspike.formats.nir.facts import text, whole_number, whole_numbers
-from bitspike.formats.nir.foreign import (
+from bitspike.formats.nir.reading.foreign import (
     QUANTIZE,
     Conventions,
     dynamics,
@@ -19,7 +19,7 @@ from bitspike.formats.nir.foreign import (
     in_units,
     integer_threshold,
 )  # fmt: skip
-from bitspike.formats.nir.hdf5_guard import AGAIN
+from bitspike.formats.nir.reading.hdf5_guard import AGAIN
 from bitspike.integer import nodes
 from bitspike.integer.nodes import Coding, Integers, Node, Reals, Shape, window_shape
 
