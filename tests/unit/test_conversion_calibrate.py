@@ -88,6 +88,15 @@ class Unlabeled:
         return iter(X.split(16))
 
 
+@pytest.mark.parametrize("pattern", ["fc", "rleu2"])
+def test_a_pattern_that_matches_no_neuron_is_told_the_name_of_one(pattern: str) -> None:
+    with pytest.raises(ConstraintError, match=r"threshold: no neuron matches .* there are 'relu', 'relu2'") as told:
+        calibrate(two_layers(), X, {pattern: MaxThreshold()}, steps=4)
+    near = str(told.value.fix).split("'")[1]
+    assert near in ("relu", "relu2")
+    calibrate(two_layers(), X, {near: MaxThreshold()}, steps=4)
+
+
 @pytest.mark.parametrize(
     "batches",
     [

@@ -175,7 +175,7 @@ FUNCTIONS: dict[str, tuple[Callable[[nn.Module, Tensor], Tensor], str]] = {
     "difference": (lambda m, x: x - x, "the integer form has no 'sub'"),
     "a constant": (lambda m, x: x + 1.0, "the integer form has no 'add'"),
     "alpha": (lambda m, x: torch.add(x, x, alpha=2), "the integer form has no 'add'"),
-    "a parameter": (lambda m, x: x * m.scale, "scale: a tensor of the model enters the data flow outside any layer"),
+    "a parameter": (lambda m, x: x * m.scale, "scale: a tensor of the model enters .*\n  fix: a layer that holds it"),
     "indexing": (lambda m, x: x[0], "the integer form has no 'getitem'"),
     "shape": (lambda m, x: x.reshape(x.shape), "the integer form has no 'getattr'"),
     "flatten of samples": (lambda m, x: torch.flatten(x, 1), "the integer form has no 'flatten'"),

@@ -71,5 +71,5 @@ DOORS: dict[str, Callable[[torch.Tensor], Any]] = {
 
 @pytest.mark.parametrize("door", DOORS)
 def test_every_door_refuses_a_pattern_without_a_match_in_the_same_words(door: str) -> None:
-    with pytest.raises(BitspikeError, match=r"no \w+ matches 'head'; there are '0'.*\n  fix: '\d' instead of 'head'"):
+    with pytest.raises(BitspikeError, match=r"no \w+ matches 'head'; there are '\d'.*\n  fix: '\d' instead of 'head'"):
         DOORS[door](torch.rand(8, 4))

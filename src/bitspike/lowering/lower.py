@@ -127,7 +127,7 @@ class _Lowering:
         if node.op == "get_attr":
             raise LoweringError(
                 f"{node.target}: a tensor of the model enters the data flow outside any layer",
-                fix="bs.convert(model, example), which folds such tensors into layers, or a layer that holds it",
+                fix="a layer that holds it: a bias, or a norm; bs.convert folds it, if the model has no neurons yet",
             )
         return self._function(node, args, kwargs)
 

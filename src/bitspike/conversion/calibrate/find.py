@@ -112,8 +112,10 @@ def calibrate(
     patterns = {p: r for p, r in rule.items() if p != "*"} if isinstance(rule, Mapping) else {}
     whole = rule.get("*") if isinstance(rule, Mapping) else rule
     base = default_rule(steps) if whole is None else whole
-    matching(tuple(patterns), [op.path for op in graph if op.path], argument="threshold", noun="module")
     ops = _chosen(graph, at, ties)
+    ids = {op.id for op in ops}
+    named = [op.path for op in graph if op.path and (op.id in ids or op.kind == "relu")]  # relus that stay real too
+    matching(tuple(patterns), named, argument="threshold", noun="neuron")
     rules = {op.id: last_match(patterns, op.path) or base for op in ops}
     inputs = [op.id for op in graph if op.kind == "input"]
     reservoirs = {
