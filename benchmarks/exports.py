@@ -32,7 +32,7 @@ from bitspike.formats.c.write import c_memory
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import Integers
 from bitspike.recipe import AnyRecipe, load, shipped
-from bitspike.runs.build.data import build_data
+from bitspike.runs.construct.data import build_data
 from bitspike.runs.folder import RECIPE
 from bitspike.runs.saved import read_network
 

@@ -98,7 +98,7 @@ def _reason(error: ExportError) -> str:
 
 def _accuracies(run: str, path: Path) -> Iterator[dict[str, Any]]:
     from bitspike.recipe import load
-    from bitspike.runs.build.data import build_data
+    from bitspike.runs.construct.data import build_data
     from bitspike.runs.folder import RECIPE
     from bitspike.runs.saved import read_network
 

@@ -21,7 +21,7 @@ from bitspike.analysis.report.report import summary
 from bitspike.errors import RunError
 from bitspike.hardware.energy.operations import MemoryModel
 from bitspike.recipe import ConvertRecipe, load
-from bitspike.runs.build.factory import build_network
+from bitspike.runs.construct.factory import build_network
 from bitspike.train import EpochRecord, Observer
 from bitspike.train import fit as fit_to_data
 from bitspike.verbs import fit as fits

@@ -13,7 +13,7 @@ from journey_parts import SMALL, sets
 
 import bitspike as bs
 from bitspike.recipe import ConvertRecipe, load, shipped
-from bitspike.runs.build.factory import build_network
+from bitspike.runs.construct.factory import build_network
 from bitspike.train.checkpoint import write_weights
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bitspike.conversion.build.units import Weighted, shared_unit
 from bitspike.conversion.calibrate.thresholds import MaxThreshold
+from bitspike.conversion.construct.units import Weighted, shared_unit
 from bitspike.conversion.finetune.prepare import prepare
 from bitspike.conversion.finetune.prepared import Prepared
 from bitspike.conversion.finetune.shared_step import Member, SharedStep, Within, default_scale

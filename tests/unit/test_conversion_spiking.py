@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import bitspike as bs
-from bitspike.conversion.build.network import build
+from bitspike.conversion.construct.network import build
 from bitspike.conversion.fold.fold import fold
 from bitspike.conversion.result import conversion_of, spiking_part
 from bitspike.errors import ConstraintError, ConversionError, LoweringError

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bitspike.conversion.build.units import Charge, Group, Weighted, fit_group, shared_unit
+from bitspike.conversion.construct.units import Charge, Group, Weighted, fit_group, shared_unit
 from bitspike.conversion.settings import Settings
 
 

@@ -23,10 +23,10 @@ from bitspike.models.resnet_cifar import resnet_cifar
 from bitspike.ops.grids import Grid
 from bitspike.recipe import ConvertRecipe, TrainRecipe, dump, load, shipped
 from bitspike.recipe.words.conversion import Conversion
-from bitspike.runs.build.data import build_data, build_pixels
-from bitspike.runs.build.factory import build_network
-from bitspike.runs.build.weights_file import find_chip, load_strictly, read_state
-from bitspike.runs.build.words import build_conversion
+from bitspike.runs.construct.data import build_data, build_pixels
+from bitspike.runs.construct.factory import build_network
+from bitspike.runs.construct.weights_file import find_chip, load_strictly, read_state
+from bitspike.runs.construct.words import build_conversion
 from bitspike.runs.kinds.convert import Converted
 from bitspike.runs.sketch import blank, sketch
 from bitspike.verbs.recipes import recipes
@@ -467,7 +467,7 @@ def test_repairs_are_made_when_the_weights_are_there(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["digits-convert", "resnet20-cifar10-convert", "mnist-stbp-w4"])
 def test_a_network_is_sketched_without_weights_and_images(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bitspike.runs.build.data.load_images", lambda *a, **k: pytest.fail("images were read"))
+    monkeypatch.setattr("bitspike.runs.construct.data.load_images", lambda *a, **k: pytest.fail("images were read"))
     small = ["model.arguments={depth: 8, width: 4}"] if "resnet" in name else []
     recipe = load(name, small)
     made = sketch(recipe)

@@ -18,8 +18,8 @@ from bitspike.recipe import load
 from bitspike.recipe.words import conversion, data, layers, models, neurons, training, weights
 from bitspike.recipe.words.own import Own
 from bitspike.recipe.words.value import Value, words_of
-from bitspike.runs.build.data import build_data
-from bitspike.runs.build.words import build
+from bitspike.runs.construct.data import build_data
+from bitspike.runs.construct.words import build
 from bitspike.runs.kinds.train import build_model
 from bitspike.verbs.recipes import recipes
 from bitspike.weights import codes

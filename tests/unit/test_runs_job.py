@@ -13,7 +13,7 @@ from bitspike.data import load as load_images
 from bitspike.errors import RunError
 from bitspike.nn import Repeat
 from bitspike.recipe import load
-from bitspike.runs.build import data
+from bitspike.runs.construct import data
 from bitspike.runs.job import Job, finished
 from bitspike.train import Observer
 

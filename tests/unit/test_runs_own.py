@@ -11,7 +11,7 @@ from bitspike.errors import RecipeError
 from bitspike.nn import AffineNorm
 from bitspike.recipe import load
 from bitspike.recipe.text import dump
-from bitspike.runs.build.data import build_data
+from bitspike.runs.construct.data import build_data
 from bitspike.runs.kinds.train import build_model
 from bitspike.runs.sketch import sketch
 

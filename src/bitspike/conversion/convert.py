@@ -9,13 +9,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from bitspike.conversion.build.records import Shifts
 from bitspike.conversion.calibrate.entering import Rates, Seen, entering, refuse_real_layers_before
 from bitspike.conversion.calibrate.feed import feed
 from bitspike.conversion.calibrate.find import Calibration
 from bitspike.conversion.calibrate.find import calibrate as find_lambdas
 from bitspike.conversion.calibrate.grids import grids_of
 from bitspike.conversion.calibrate.thresholds import Rules
+from bitspike.conversion.construct.records import Shifts
 from bitspike.conversion.converted import plain_names, saved_grids, saved_lambdas, saved_shifts
 from bitspike.conversion.correct.automatic import choose
 from bitspike.conversion.correct.walk import find_shifts

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from bitspike.conversion.build.records import Shifts
+from bitspike.conversion.construct.records import Shifts
 from bitspike.errors import ConstraintError
 from bitspike.nn import Encoder, Gain, Neuron
 from bitspike.nn.counts import Codes

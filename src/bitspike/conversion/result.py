@@ -11,8 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, fx, nn
 
-from bitspike.conversion.build.network import build
-from bitspike.conversion.build.records import LayerReport, Shifts
+from bitspike.conversion.construct.network import build
+from bitspike.conversion.construct.records import LayerReport, Shifts
 from bitspike.conversion.converted import Converted, with_record
 from bitspike.conversion.region.cut import core_of, covers, is_moved_input, replaced
 from bitspike.conversion.settings import Settings

@@ -1,6 +1,6 @@
 """Recipes: one paper result as one YAML file of values, checked as a whole before anything runs.
 
-This package knows words and numbers only, and imports no torch. :mod:`bitspike.runs.build` makes objects of them.
+This package knows words and numbers only, and imports no torch. :mod:`bitspike.runs.construct` makes objects of them.
 ``any_recipe`` holds what all recipes say, ``kinds/`` a file per kind, ``words/`` a file per sort of word.
 """
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from bitspike.analysis.report.report import write_report
 from bitspike.files import write_whole
-from bitspike.runs.build.words import build
+from bitspike.runs.construct.words import build
 from bitspike.runs.folder import RECIPE, REPORT, begun
 from bitspike.runs.interruptions import explained
 from bitspike.runs.job import Job

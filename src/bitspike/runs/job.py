@@ -14,8 +14,8 @@ from torch import nn
 from bitspike.data import Batches
 from bitspike.recipe import AnyRecipe, load
 from bitspike.recipe.words.training import Training
-from bitspike.runs.build.data import Data, build_data
-from bitspike.runs.build.words import build
+from bitspike.runs.construct.data import Data, build_data
+from bitspike.runs.construct.words import build
 from bitspike.runs.folder import opened
 from bitspike.runs.kinds.kind import Kind, SpikingNetwork, kind_of
 from bitspike.runs.stages import Clock

@@ -21,7 +21,7 @@ from bitspike.integer.verify import verify
 from bitspike.lowering.agreement import compare
 from bitspike.lowering.lower import lower
 from bitspike.nn import Neuron
-from bitspike.runs.build.data import Data
+from bitspike.runs.construct.data import Data
 from bitspike.runs.job import Job
 from bitspike.runs.record import checks_of, environment, epochs_of, seconds_of
 from bitspike.train import Evaluation, History

@@ -10,7 +10,7 @@ from bitspike.data.images.places import places
 from bitspike.errors import RecipeError
 from bitspike.recipe import AnyRecipe
 from bitspike.recipe.words.own import Own
-from bitspike.runs.build.data import Data, build_pixels, high_pixel, read_images
+from bitspike.runs.construct.data import Data, build_pixels, high_pixel, read_images
 from bitspike.runs.kinds.kind import Kind, Sketch, kind_of
 
 SAMPLES = 32

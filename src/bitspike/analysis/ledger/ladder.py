@@ -30,8 +30,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from bitspike.analysis.ledger.activations import Neurons, activation
-from bitspike.conversion.build.records import LayerReport, module_name
-from bitspike.conversion.build.spike_values import by_weight
+from bitspike.conversion.construct.records import LayerReport, module_name
+from bitspike.conversion.construct.spike_values import by_weight
 from bitspike.conversion.result import Conversion
 from bitspike.graph.flow import entries
 from bitspike.graph.ir import WEIGHTED, Graph, Op
@@ -226,7 +226,7 @@ class _Writer:
             name = word if self.calls[word] == 1 else f"{word}_{self.calls[word]}"
             value = self.conversion.wires[op.inputs[0]][1]
             # Where a step brings the T-th part of an input, one code of the neuron's other weights is 2**-exponent / T:
-            # the table at the top of conversion/build/neurons.py.
+            # the table at the top of conversion/construct/neurons.py.
             factor = 1 if op.inputs[0] in self.entering else report.split_over
             if name not in self.known:
                 spiking_layer, grain = self.spiking.get_submodule(name), 2.0**-report.exponent / factor

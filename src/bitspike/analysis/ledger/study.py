@@ -18,7 +18,7 @@ from bitspike.analysis.ledger.ledger import Ledger
 from bitspike.analysis.ledger.parts import LayerErrors, Sums
 from bitspike.analysis.ledger.pictures import Collector
 from bitspike.analysis.ledger.spikes import Firing, Limits, Run, limits_of, run_once
-from bitspike.conversion.build.records import Shifts
+from bitspike.conversion.construct.records import Shifts
 from bitspike.conversion.result import Conversion, conversion_of, spiking_part
 from bitspike.graph.ir import Graph
 from bitspike.graph.rebuild import values

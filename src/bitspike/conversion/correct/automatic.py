@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-from bitspike.conversion.build.records import Shifts
+from bitspike.conversion.construct.records import Shifts
 from bitspike.conversion.correct.walk import kinds_of
 from bitspike.conversion.settings import Corrections, Kind, Settings
 from bitspike.errors import ConstraintError

@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, fx, nn
 
-from bitspike.conversion.build.records import LayerReport
+from bitspike.conversion.construct.records import LayerReport
 from bitspike.errors import ConversionError
 from bitspike.nn import BernoulliCoder, Neuron
 

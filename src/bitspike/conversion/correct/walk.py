@@ -16,10 +16,10 @@ from torch import Tensor, fx, nn
 from torch.func import functional_call
 
 from bitspike.conversion.branches import Branch
-from bitspike.conversion.build.network import build
-from bitspike.conversion.build.records import Built, Shifts, module_name
-from bitspike.conversion.build.units import codes_of, steps_of
 from bitspike.conversion.calibrate.feed import feed
+from bitspike.conversion.construct.network import build
+from bitspike.conversion.construct.records import Built, Shifts, module_name
+from bitspike.conversion.construct.units import codes_of, steps_of
 from bitspike.conversion.correct.corrections import bias_delta, calibrate_weight, correct, error_of, potential_delta
 from bitspike.conversion.correct.least_squares import refit
 from bitspike.conversion.correct.pieces import MeasuredNeuron, Pieces

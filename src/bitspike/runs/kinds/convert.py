@@ -29,10 +29,10 @@ from bitspike.integer.network import IntegerNetwork
 from bitspike.lowering.lower import lower
 from bitspike.ops.grids import Grid
 from bitspike.recipe.kinds.convert import ConvertRecipe, FineTuning
-from bitspike.runs.build.factory import build_network, comes_trained
-from bitspike.runs.build.weights_file import find_chip
-from bitspike.runs.build.words import build, build_conversion
 from bitspike.runs.by_step import Prefixes
+from bitspike.runs.construct.factory import build_network, comes_trained
+from bitspike.runs.construct.weights_file import find_chip
+from bitspike.runs.construct.words import build, build_conversion
 from bitspike.runs.kinds.kind import Kind, Sketch, SpikingNetwork, repair_values
 from bitspike.runs.stages import Clock
 from bitspike.train import Evaluation, History, evaluate

@@ -26,8 +26,8 @@ from bitspike.lowering.fit_neuron import Precision
 from bitspike.nn import set_steps
 from bitspike.ops.grids import Grid
 from bitspike.recipe import AnyRecipe
-from bitspike.runs.build.data import Data
 from bitspike.runs.by_step import Prefixes
+from bitspike.runs.construct.data import Data
 from bitspike.runs.stages import Clock
 from bitspike.train import Evaluation, History
 

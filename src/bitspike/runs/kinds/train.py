@@ -17,10 +17,10 @@ from bitspike.lowering.lower import lower
 from bitspike.recipe.kinds.train import TrainRecipe
 from bitspike.recipe.words.layers import Norm
 from bitspike.recipe.words.own import Own
-from bitspike.runs.build.factory import repaired
-from bitspike.runs.build.own import own
-from bitspike.runs.build.words import build, maker
 from bitspike.runs.by_step import Prefixes
+from bitspike.runs.construct.factory import repaired
+from bitspike.runs.construct.own import own
+from bitspike.runs.construct.words import build, maker
 from bitspike.runs.kinds.kind import Kind, Sketch, SpikingNetwork, repair_values
 from bitspike.runs.record import kept_epoch
 from bitspike.train import Evaluation, History, by_step

@@ -20,10 +20,10 @@ import torch
 from torch import Tensor, fx, nn
 
 from bitspike.conversion.branches import Branch, branches_of, refused
-from bitspike.conversion.build.draft import ONE_VALUE, Draft
-from bitspike.conversion.build.records import LayerReport, Spikes, module_name
-from bitspike.conversion.build.spike_values import by_weight, is_by_channel, moved
-from bitspike.conversion.build.units import Charge, Group, Weighted, fit_group
+from bitspike.conversion.construct.draft import ONE_VALUE, Draft
+from bitspike.conversion.construct.records import LayerReport, Spikes, module_name
+from bitspike.conversion.construct.spike_values import by_weight, is_by_channel, moved
+from bitspike.conversion.construct.units import Charge, Group, Weighted, fit_group
 from bitspike.conversion.settings import Settings
 from bitspike.graph.flow import moves
 from bitspike.graph.ir import Op

@@ -12,7 +12,7 @@ from bitspike.recipe import AnyRecipe
 from bitspike.recipe.words.data import Data as AnyData
 from bitspike.recipe.words.data import OwnImages, Pixels
 from bitspike.recipe.words.own import Own
-from bitspike.runs.build.words import build
+from bitspike.runs.construct.words import build
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from bitspike.conversion.branches import Branch
-from bitspike.conversion.build.records import LayerReport, Shifts, Spikes, module_name
-from bitspike.conversion.build.spike_values import movers
-from bitspike.conversion.build.units import Charge
+from bitspike.conversion.construct.records import LayerReport, Shifts, Spikes, module_name
+from bitspike.conversion.construct.spike_values import movers
+from bitspike.conversion.construct.units import Charge
 from bitspike.conversion.settings import Settings
 from bitspike.graph.flow import entries
 from bitspike.graph.ir import WEIGHTED, Graph, Op

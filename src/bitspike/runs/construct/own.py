@@ -16,7 +16,7 @@ from torch import nn
 
 from bitspike.errors import BitspikeError, RecipeError
 from bitspike.recipe.words.own import Own
-from bitspike.runs.build.weights_file import places, some
+from bitspike.runs.construct.weights_file import places, some
 
 
 def own(word: Own) -> Callable[..., Any]:

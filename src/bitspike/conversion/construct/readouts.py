@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, fx
 
 from bitspike.conversion.branches import branches_of, refused
-from bitspike.conversion.build.draft import ONE_VALUE, Draft
-from bitspike.conversion.build.neurons import input_values, weighted_of
-from bitspike.conversion.build.records import LayerReport, module_name
-from bitspike.conversion.build.units import codes_of, shared_unit
+from bitspike.conversion.construct.draft import ONE_VALUE, Draft
+from bitspike.conversion.construct.neurons import input_values, weighted_of
+from bitspike.conversion.construct.records import LayerReport, module_name
+from bitspike.conversion.construct.units import codes_of, shared_unit
 from bitspike.graph.ir import Op
 from bitspike.nn import Gain, RateReadout
 

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, fx
 
 from bitspike.conversion.branches import refused
-from bitspike.conversion.build.draft import ONE_VALUE, Draft
-from bitspike.conversion.build.neurons import add_neuron, add_pool_neuron
-from bitspike.conversion.build.readouts import add_readout
-from bitspike.conversion.build.records import Built, Shifts, Spikes, module_name
-from bitspike.conversion.build.spike_values import carried, compact, is_by_channel, spread
+from bitspike.conversion.construct.draft import ONE_VALUE, Draft
+from bitspike.conversion.construct.neurons import add_neuron, add_pool_neuron
+from bitspike.conversion.construct.readouts import add_readout
+from bitspike.conversion.construct.records import Built, Shifts, Spikes, module_name
+from bitspike.conversion.construct.spike_values import carried, compact, is_by_channel, spread
 from bitspike.conversion.settings import Settings
 from bitspike.graph.flow import moves
 from bitspike.graph.flow import spikes as spiking

@@ -11,7 +11,7 @@ from bitspike.recipe.words.conversion import Conversion
 from bitspike.recipe.words.neurons import Neuron
 from bitspike.recipe.words.own import Own
 from bitspike.recipe.words.value import Value, words_of
-from bitspike.runs.build.own import own
+from bitspike.runs.construct.own import own
 
 _NONE_MEANS = ("first_bits", "last_bits", "correct")
 """Arguments of a conversion for which None is a choice: the width of all layers, or no correction."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, fx
 
-from bitspike.conversion.build.units import Charge
+from bitspike.conversion.construct.units import Charge
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,8 +14,8 @@ from bitspike.ops.wrappers import unwrapped
 from bitspike.recipe import ConvertRecipe
 from bitspike.recipe.words.data import Normalization
 from bitspike.recipe.words.models import Repair
-from bitspike.runs.build.own import own
-from bitspike.runs.build.weights_file import find_file, load_strictly, read_state
+from bitspike.runs.construct.own import own
+from bitspike.runs.construct.weights_file import find_file, load_strictly, read_state
 from bitspike.surgery.apply import apply
 from bitspike.train.evaluate import seeded
 from bitspike.weights import detach
