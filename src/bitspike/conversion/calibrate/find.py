@@ -119,6 +119,7 @@ def calibrate(
     rules = {op.id: last_match(patterns, op.path) or base for op in ops}
     inputs = [op.id for op in graph if op.kind == "input"]
     reservoirs = {
+        # (seed, i): every operation draws from random numbers of its own.
         op.id: Reservoir(per_channel=rules[op.id].per_channel, capacity=capacity, seed=(seed, i))
         for i, op in enumerate(ops)
     }

@@ -44,6 +44,7 @@ def grids_of(
         raise ConstraintError(f"convert(input_bits={bits}): 2 to 16 bits are allowed", fix="input_bits=8")
     grids = {}
     for id, own in seen.items():
+        # 1e-6: the rounding of floats may lead a little beyond 1.
         if settings.coding in ("rate", "bernoulli") and not (own.low >= 0 and own.high <= 1 + 1e-6):
             raise ConstraintError(
                 f"convert(coding={settings.coding!r}): rates go from 0 to 1, and {id} from {own.low:.3g} to "
@@ -74,9 +75,11 @@ def grid_of(seen: Seen, bits: int, *, image: bool) -> Grid:
     """
     low, high = seen.low, seen.high
     if image and low >= 0 and high <= 1:
+        # The whole range, whatever calibration saw: with 8 bits, bytes over 255 lie on it exactly.
         return Grid(1 / (2**bits - 1), 0, 2**bits - 1)
     reach = max(-low, high) or 1.0
     codes = 2**bits - 1 if low >= 0 else 2 ** (bits - 1) - 1
+    # With a reach of 1 the finer grid holds 0 and 1 too, and what later inputs have between them.
     exact = seen.whole and 1 < reach <= codes
     return Grid(1.0 if exact else reach / codes, 0 if low >= 0 else -codes, codes)
 

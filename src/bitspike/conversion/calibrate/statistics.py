@@ -89,8 +89,10 @@ class Reservoir:
         x = x.detach()
         if not x.numel():
             return
+        # N samples, C rows, S places; a position is a sample and a place, and has one key for all rows.
         x_NCS = x.reshape(x.shape[0], x.shape[1], -1) if self.per_channel else x.reshape(1, 1, -1)
         maximum = x_NCS.amax((0, 2)).double().cpu()
+        # The sum shows -inf too, which the maximum does not.
         total = x_NCS.sum((0, 2), dtype=torch.float64).cpu()
         if not bool((maximum.isfinite() & total.isfinite()).all()):
             raise DataError(
@@ -111,14 +113,18 @@ class Reservoir:
         limit = min(self._limit, (room + 8 * math.sqrt(room) + 32) / self._count)
         places = np.arange(new)
         if limit < 1:
+            # How many of the new uniform keys lie below the limit is binomial; all positions are equally likely.
             places = self._random.choice(new, self._random.binomial(new, limit), replace=False, shuffle=False)
+        # A key that lies below the limit is uniform below it.
         keys = np.concatenate([self._keys, self._random.random(len(places)) * limit])
         at = torch.from_numpy(places).to(x_NCS.device)
         values = x_NCS[at // width, :, at % width].t().cpu()  # [rows, k]
         values = values.double() if values.dtype == torch.float64 else values.float()
         values = values if self._values is None else torch.cat([self._values, values], 1)
+        # The limit falls with the count; an older key above it must go, as a new one would not be drawn.
         stay = np.flatnonzero(keys <= limit)
         if len(stay) > room:
+            # The smallest keys, sorted by place, so that values stay in the order of the stream.
             stay = np.sort(np.argpartition(keys, room - 1)[:room])
             limit = float(keys[stay].max())
         if len(stay) < len(keys):
@@ -192,6 +198,7 @@ def least_error_threshold(
         True
     """
     a = sample.values.double().contiguous().clamp(min=0).sort(1).values.contiguous()
+    # sums[i] adds up the i smallest values, so a difference of two is the sum between two ranks.
     sums = torch.nn.functional.pad(a.cumsum(1), (1, 0))
     power = sample.values.double().square().sum(1)
     top = sample.maximum.clamp(min=0)
@@ -206,6 +213,7 @@ def least_error_threshold(
         edges = torch.cat([first, edges, last], 1)
         counts, parts = edges.diff(dim=1), sums.gather(1, edges).diff(dim=1)
         value = level * step
+        # sum (a - Q)^2 = sum a^2 - 2 sum Q a + sum Q^2, and Q is one number between two edges.
         error = power - 2 * (value * parts).sum(1) + (value.square() * counts).sum(1)
         better = error < least - 1e-12 * power  # a smaller one must be better by more than rounding
         best, least = torch.where(better, threshold, best), torch.where(better, error, least)

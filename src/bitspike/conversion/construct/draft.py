@@ -84,6 +84,7 @@ class Draft:
 
     def add_layer(self, branch: Branch, weight: Tensor, bias: Tensor, *, step: float, bits: int) -> fx.Node:
         """Call the layer of a branch with weights that are codes times ``step``; ``attach`` keeps them on that grid."""
+        # The fold gave every layer a bias; one of zeros is left out again.
         layer = timed_layer(like(self.graph.module_of(branch.op), weight, bias), bias=bool((bias != 0).any()))
         layer = attach(layer, quantize=FixedPoint(step=step, bits=bits, balanced=True))
         node = self.add(module_name(branch.op.id), layer, self.spikes[branch.op.inputs[0]].node)

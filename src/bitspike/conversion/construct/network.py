@@ -70,6 +70,7 @@ def _wire(draft: Draft, op: Op, sending: set[str]) -> Spikes | None:
         return add_neuron(draft, op, source)
     if op.kind == "add" and op.id in sending:
         return add_neuron(draft, op, op.id)
+    # Weighted operations come here too: `_carry` has no case for them and returns None.
     return _carry(draft, op) if all(i in draft.spikes for i in op.inputs) else None
 
 
@@ -86,6 +87,7 @@ def _input(draft: Draft, op: Op) -> Spikes:
     node = draft.add(f"{name}_codes", Codes(grid), node)
     node = draft.add(f"{name}_repeat", Repeat(s.steps), node)
     if s.coding == "split":
+        # Every step brings the T-th part, so that all steps together bring the input once.
         node = draft.add(f"{name}_split", Gain(1 / s.steps), node)
     return Spikes(node, torch.full((1,), grid.scale, dtype=torch.float64))
 

@@ -37,6 +37,7 @@ def add_neuron(draft: Draft, op: Op, source: str) -> Spikes:
     branches = branches_of(draft.ops, draft.spikes, source)
     charge = draft.charges[op.id] = _charge(draft, op, branches)
     group = fit_group(charge, s)
+    # The least exponent e >= 0 with threshold * 2**-(k + e) <= 1, for the largest threshold.
     exponent = max(0, math.ceil(math.log2(float(group.threshold.max())) - group.fraction_bits))
     reads_input = any(branch.op.inputs[0] in draft.entering for branch in charge.branches)
     split_over = s.steps if s.coding == "split" and reads_input else 1
@@ -46,6 +47,7 @@ def add_neuron(draft: Draft, op: Op, source: str) -> Spikes:
     skips = [branch for branch in branches if not branch.weighted]
     for i, branch in enumerate(skips):
         gain = Gain(draft.scalar_or_channels(group.gains[i].double() * count))
+        # Sums of windows come before the gain, which has their 1 / area in it (`_skip_value`).
         node = draft.add_rest_of(branch, draft.spikes[branch.op.id].node)
         currents.append(draft.add(f"{word}_skip{i or ''}", gain, node))
     node = currents[0]
@@ -54,6 +56,7 @@ def add_neuron(draft: Draft, op: Op, source: str) -> Spikes:
     if s.schedule == "layerwise":  # the neuron gets the charge of all steps at once
         node = draft.add(f"{word}_burst", Burst(), node)
     threshold = group.threshold.double() * fine
+    # A whole number of the finest step, so that the integers start from the very same potential.
     initial = (group.threshold.double() * s.initial).floor() * fine
     if op.id in draft.shifts.initial:
         shift = draft.shifts.initial[op.id] / group.unit * 2.0**group.fraction_bits
@@ -96,6 +99,7 @@ def weighted_of(draft: Draft, branch: Branch, *, last: bool = False) -> Weighted
     channels = weight.shape[1] * groups if transposed else weight.shape[0]
     bias = getattr(layer, "bias", None)
     real = torch.zeros(channels, dtype=torch.float64) if bias is None else bias.detach().double().cpu()
+    # A sum of windows after the layer counts the bias once for each value, hence 1 / area.
     return Weighted(
         weight * _factor(draft, branch),
         real * branch.sign / branch.area,
@@ -117,6 +121,7 @@ def _charge(draft: Draft, op: Op, branches: list[Branch]) -> Charge:
     layers = tuple(branch for branch in branches if branch.weighted)
     weighted = [weighted_of(draft, branch) for branch in layers]
     bias = draft.shifts.bias.get(op.id)
+    # Where there are only skips, or a reshape changes the channels, no layer can take the correction.
     if bias is not None and layers and len(bias) == len(weighted[0].bias):
         # The first layer takes the correction; a sum of windows after it multiplies its bias by the area.
         weighted[0] = replace(weighted[0], bias=weighted[0].bias + bias / layers[0].area)
@@ -164,6 +169,7 @@ def _skip_value(draft: Draft, branch: Branch) -> Tensor:
     """Return what one spike of a skip is worth where it reaches the neuron, [1] or [C]."""
     value, shape = draft.spikes[branch.op.id].value * branch.sign / branch.area, branch.op.shape
     for op in branch.after:
+        # What does not move is an average pool, whose 1 / area is in the value already.
         value = moved(op, value, shape) if moves(op) else value
         shape = op.shape
     if not is_by_channel(value):

@@ -38,6 +38,7 @@ def _layer(draft: Draft, op: Op) -> fx.Node:
     if not all(branch.weighted for branch in branches):
         raise refused(op, "adds spikes to a current and leaves the network", "a ReLU after it")
     weighted = [weighted_of(draft, branch, last=True) for branch in branches]
+    # One unit for all classes: their sums can then be compared as they are.
     unit = shared_unit(weighted, [], per_channel=False, scale=draft.settings.scale)
     strongest = max(float(w.bias.abs().max()) for w in weighted)
     # Next to a bias of more than 2**16 units the weights are nothing, and single precision cannot hold both.
@@ -60,5 +61,6 @@ def _layer(draft: Draft, op: Op) -> fx.Node:
 
 def _short(unit: Tensor) -> Tensor:
     """Round a unit [1] up to 8 digits, so that its product with 16-bit integers is exact in single precision."""
+    # 8 + 16 binary digits fit the 24 of single precision. Up, as a smaller unit would clip codes.
     fraction, exponent = math.frexp(float(unit))
     return torch.full((1,), math.ldexp(math.ceil(fraction * 256) / 256, exponent), dtype=torch.float64)

@@ -44,6 +44,7 @@ def moved(op: Op, value: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Return the values of spikes after an operation that moves them; what it adds has the value 0."""
     if value.numel() == 1:
         return value
+    # The modules take [T, N, ...]: one step of one sample.
     whole = spread(value, shape)[None, None]
     for module in movers(op, shape):
         whole = cast(Tensor, module(whole))
@@ -59,6 +60,7 @@ def carried(op: Op, value: Tensor, shape: tuple[int, ...]) -> Tensor:
     after = moved(op, value, shape)
     if op.kind != "pad" or value.numel() == 1:
         return after
+    # Added places have the value 0 up to here, and all others a value above it.
     filled = spread(after, op.shape)
     by_channel = filled.flatten(1).amax(1).clone()
     by_channel[by_channel == 0] = by_channel.amax()  # a channel that is all padding

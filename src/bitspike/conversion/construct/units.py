@@ -120,9 +120,11 @@ def shared_unit(
     """
     if not branches:
         return torch.cat([s.reshape(-1) for s in skips]).max().reshape(1) / SKIP_CODES
+    # The output channels of a grouped transposed convolution lie along two axes of its weight.
     split = per_channel and all(b.axis == 0 or b.groups == 1 for b in branches)
     schemes = [Uniform(b.bits, per_channel=split, scale=scale or Max()) for b in branches]
     steps = [scheme.encode(b.current, b.axis)[1] for scheme, b in zip(schemes, branches, strict=True)]
+    # The widest step, so that no branch needs larger codes than its bits hold.
     return torch.stack(_alike(steps)).amax(0)
 
 
@@ -146,6 +148,7 @@ def steps_of(charge: Charge, settings: Settings) -> tuple[Tensor, list[Tensor]]:
         return unit, [unit] * len(branches)
     own = [unit_of([b], []) for b in branches]
     unit = torch.stack(_alike(own)).amin(0) / 2.0**settings.multiplier_bits
+    # Whole multiples of the unit: codes are rounded to the very step that M_i then stands for.
     return unit, [(o / unit).round() * unit for o in own]
 
 
@@ -189,11 +192,13 @@ def fit_group(charge: Charge, settings: Settings) -> Group:
     ks = range(settings.max_fraction_bits + 1) if settings.rounded else (30,)
     # The fewest bits below one count that keep the threshold, and half a bit of bias, within the tolerance.
     for k in ks:
+        # Where no k keeps the tolerance, the loop ends with the last and finest one.
         exact = value / unit * 2.0**k
         threshold = exact.round().clamp(min=1)
         biases = [(b.bias / unit * 2.0**k).round() for b in branches]
         off = float((threshold / exact - 1).abs().max())
         biased = any(bool((b.bias != 0).any()) for b in branches)
+        # Rounding moves a bias by half a count at most: this share of the smallest threshold.
         off_bias = 0.5 / float(threshold.min()) if biased else 0.0
         if max(off, off_bias) <= settings.tolerance:
             break

@@ -46,8 +46,10 @@ def refit(
         return dw, db
     kept = torch.ones(n, *[1] * (missing.dim() - 1), dtype=missing.dtype, device=missing.device)
     kept[HELD_OUT - 1 :: HELD_OUT] = 0
+    # Residuals times the root of their share: plain least squares then counts them by their share.
     root = share.to(missing).sqrt()
     with torch.enable_grad():
+        # `apply` is linear: its gradient, with r as the output's, is the transposed map of r.
         w = torch.zeros_like(weight, requires_grad=True)
         y = apply(w)
 
@@ -56,6 +58,7 @@ def refit(
         (g,) = torch.autograd.grad(y, w, r, retain_graph=True)
         return g, r.transpose(0, 1).flatten(1).sum(1)
 
+    # The residual of all samples: `back` reads the fitted ones, the error reads the others.
     left = missing * root
     gw, gb = back(left)
     pw, pb = gw, gb
@@ -69,6 +72,7 @@ def refit(
         length = _dot(moved * kept, moved)
         if not length > 0:
             break
+        # CGLS with A the map and r the residual: step = |A^T r|^2 / |A p|^2.
         step = size / length
         dw, db, left = dw + step * pw, db + step * pb, left - step * moved
         error = _dot(left * (1 - kept), left)

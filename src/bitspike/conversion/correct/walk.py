@@ -104,6 +104,7 @@ class _Walk:
         return build(self.core, c.lambdas, c.grids, c.settings, Shifts(weights=self.shifts.weights))
 
     def run(self) -> None:
+        # In the order of data flow: what is measured reads spikes that are corrected already.
         for n in self.pieces.sending:
             id = self.ids.get(str(n.target))
             self.pieces.keep(n, self._sent(n) if id is None else self._corrected(n, id))
@@ -143,6 +144,7 @@ class _Walk:
             self._rebuild()  # other weights have another unit, and with it another threshold
             changed = self._layer(n, id)
             changed.shifts = {**layer.shifts, "bias": layer.shifts["bias"] + bias}
+            # NaN is not <= anything, so a change that gives NaN is taken back.
             if error_of(changed.wanted, changed.decoded()) <= before:
                 layer = changed
             else:
@@ -163,9 +165,11 @@ class _Walk:
 
         def rounded(w: Tensor) -> Tensor:
             """Return the weights that the builder would make of these; the gradient passes straight through."""
+            # The unit follows the weights on trial, so steps are worked out again for each of them.
             mine = replace(part, current=w.detach().double().cpu() * factor)
             parts = (*charge.weighted[:index], mine, *charge.weighted[index + 1 :])
             _, steps = steps_of(replace(charge, weighted=parts), s)
+            # Codes times steps are currents of one spike; over the factor they are weights again.
             real = codes_of(mine, steps[index]) * along(steps[index], part.axis, w.dim()) / factor
             return w + (real.to(w) - w).detach()
 

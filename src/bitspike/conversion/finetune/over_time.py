@@ -86,6 +86,7 @@ class ClipNeuron(nn.Module):
     ) -> None:
         super().__init__()
         self.activation = activation
+        # Currents come divided by the clip, so the threshold is 1 and the clip still gets its gradient.
         self.neuron = neuron(1.0, initial=activation.shift, surrogate=surrogate)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -103,6 +104,7 @@ class _InSteps(nn.Module):
         self.network, self.steps = network, steps
 
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
+        # `repeat` puts all samples of step 1 first, then those of step 2: the order of unflatten(0, (T, -1)).
         results = self.network(*(x.repeat(self.steps, *[1] * (x.dim() - 1)) for x in inputs))
         return self._mean(results) if isinstance(results, Tensor) else tuple(self._mean(r) for r in results)
 
@@ -143,4 +145,5 @@ def _over_time(prepared: Prepared, neuron: type[Neuron], surrogate: Surrogate) -
         if op.kind == "max_pool" and op.id in counted
     }
     inside = _InSteps(rebuild(core, {**on_operations(graph, neurons), **pools, **prepared.sums}), steps)
+    # The host's part knows no steps: only the region runs T times, and hands on its mean.
     return inside if covers(graph, chosen) else rebuild(replaced(graph, chosen, inside))

@@ -96,6 +96,7 @@ def prepare(
     chosen = region(graph, include, exclude)
     raise_if(violations(graph, chosen))
     weighted = [op for op in graph if op.kind in WEIGHTED and op.id in chosen]
+    # Layers that get a grid are copied, so that `model` keeps its weights; the others are not.
     graph = Graph(graph.ops, _copied(graph, weighted), graph.model)
     core = core_of(graph, chosen)
     at = neurons(core)
@@ -114,7 +115,9 @@ def prepare(
     for group in tied:
         members = [activations[id] for id in at if id in group]
         for other in members[1:]:
+            # One parameter, not equal ones: training keeps it the same for all.
             other.clip = members[0].clip
+    # First and last layers get their bits by path here; `quantize` asks no more which they are.
     settings = with_bits_by_name(core, weighted, settings)
     groups, sums = quantize(core, weighted, activations, settings, scale)
     prepared = Prepared(

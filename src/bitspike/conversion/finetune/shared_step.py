@@ -156,6 +156,7 @@ class SharedStep:
             dims = tuple(d for d in range(w.dim()) if not (self.per_channel and d == member.axis))
             value = member.value(w)
             if member.bits == 1:
+                # Sums and counts, since the mean is taken over the weights of all 1-bit layers together.
                 bit_totals.append(w.abs().sum(dims).reshape(-1) * value)
                 bit_counts.append(w.numel() // bit_totals[-1].numel())
             else:

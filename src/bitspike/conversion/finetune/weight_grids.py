@@ -52,6 +52,7 @@ def sums_of(core: Graph) -> list[Sum]:
         [(['0'], False), (['2'], True)]
     """
     ops, carry = {op.id: op for op in core}, spikes(core)
+    # A sum that is a neuron of its own adds spikes alone and has no weights.
     relus = [ops[id].inputs[0] for id in neurons(core) if ops[id].kind == "relu"]
     outputs = [id for id in core.ops[-1].inputs if id not in carry]
     return [Sum(tuple(branches_of(ops, carry, id)), id in outputs) for id in (*relus, *outputs)]
@@ -85,6 +86,7 @@ def quantize(
         free = [b for b in layers if uses[b.op.module] == 1 and path_of(core.module_of(b.op)) is None]
         members = [(b.op, _member(core, b, activations, settings, scale)) for b in free]
         known = [(op, member) for op, member in members if member is not None]
+        # A skip is a whole number of units only where every layer of the sum has that unit.
         whole = len(known) == len(layers)
         rest = [branch for branch in part.branches if branch.joins is not None]
         if len(known) > 1 or (whole and rest):
@@ -96,6 +98,7 @@ def quantize(
             if sources and branch.joins is not None:
                 id, side = branch.joins
                 skips.setdefault(id, {})[side] = WholeSkip(groups[-1], sources, worth / branch.area)
+    # The rest: alone in its sum, called twice, or reading spikes whose values are not known.
     for op in weighted:
         layer = core.module_of(op)
         if path_of(layer) is None:

@@ -19,6 +19,7 @@ def surround(draft: Draft, op: Op, sides: tuple[int, ...], value: Tensor) -> Non
         attrs = {"before": sides, "after": sides, "value": value}
         pad = replace(op, id=f"{op.id}.pad", kind="pad", inputs=(source.id,), shape=shape, attrs=attrs, module=None)
         draft.borders[key] = pad.id
+        # The dict is in the order of data flow, so the pad has to come right after what it reads.
         draft.ops = {o.id: o for old in draft.ops.values() for o in ([old, pad] if old is source else [old])}
     draft.ops[op.id] = replace(op, inputs=(draft.borders[key],))
 
@@ -28,6 +29,7 @@ def make_windows_whole(draft: Draft) -> None:
     kinds = draft.wires()
     ops: dict[str, Op] = {}
     for op in draft.ops.values():
+        # Only values from 0 up: in a window of negative values a zero would be the maximum.
         if op.kind == "max_pool" and op.attrs["ceil_mode"] and kinds[op.inputs[0]] == "rectified":
             channels, *inside = draft.ops[op.inputs[0]].shape
             names = ("kernel", "stride", "padding", "dilation")

@@ -38,6 +38,7 @@ class Draft:
         for op in self.ops.values():
             if (layer := self.layers.get(op.id)) is not None:
                 if id(layer) not in keys:
+                    # A layer keeps its path; where another layer has taken that, it gets the operation's id.
                     key = op.module if op.module is not None and op.module not in modules else op.id
                     keys[id(layer)] = key
                     modules[key] = layer
@@ -57,6 +58,7 @@ class Draft:
         """Take an operation of one input out of the way."""
         del self.ops[op.id]
         self.layers.pop(op.id, None)
+        # `readers` names an operation twice that reads one value twice; here each is rewritten once.
         for reader in {r.id: r for r in self.readers(op.id)}.values():
             inputs = tuple(op.inputs[0] if source == op.id else source for source in reader.inputs)
             self.ops[reader.id] = replace(reader, inputs=inputs)

@@ -34,6 +34,7 @@ def scale_outputs(layer: nn.Module, gain: Tensor, shift: Tensor) -> nn.Module:
     weight, bias = _weight(layer).double(), layer.bias
     if is_transposed(layer):  # [C_in, C_out / groups, *kernel]: output channels are axis 1 of each group
         groups, axes = int(layer.groups), [1] * (weight.ndim - 2)  # type: ignore[arg-type]
+        # [groups, C_in / groups, C_out / groups, *kernel]: input channels lie group after group.
         by_group = weight.reshape(groups, -1, *weight.shape[1:])
         scaled = (by_group * gain.reshape(groups, 1, -1, *axes)).reshape(weight.shape)
     else:
@@ -48,13 +49,16 @@ def scale_inputs(layer: nn.Module, gain: Tensor, shift: Tensor, **changes: Any) 
     axes = [1] * (weight.ndim - 2)
     offset: Tensor | float = 0.0
     if is_transposed(layer):
+        # Axis 0 has the input channels of all groups. `_after` in norms.py keeps shifts from such a layer.
         scaled = weight * gain.reshape(-1, 1, *axes)  # a shift never comes here
     elif isinstance(layer, nn.Linear):
         scaled, offset = weight * gain, weight @ shift
     else:  # [C_out, C_in / groups, *kernel]: output channel o reads the inputs of its group
         groups = int(layer.groups)  # type: ignore[arg-type]
+        # [groups, C_out / groups, C_in / groups, *kernel]: output channels lie group after group.
         by_group = weight.reshape(groups, -1, *weight.shape[1:])
         scaled = (by_group * gain.reshape(groups, 1, -1, *axes)).reshape(weight.shape)
+        # W shift: what a shift of all inputs adds to an output, summed over its inputs and taps.
         offset = (by_group * shift.reshape(groups, 1, -1, *axes)).reshape(len(weight), -1).sum(1)
     before = torch.zeros(outputs_of(layer), dtype=weight.dtype, device=weight.device)
     before = before if bias is None else bias.detach().double()  # type: ignore[operator]

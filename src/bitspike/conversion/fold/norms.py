@@ -42,12 +42,14 @@ def fold_one(draft: Draft) -> bool:
             continue
         norm = draft.layers.get(op.id)
         gain, shift = gain_and_shift(op, norm)
+        # Weights before the norm come first: it changes their outputs, so their own padding plays no part.
         shares, into = _before(draft, op.inputs[0], gain, shift), scale_outputs
         if shares is None:
             shares, into = _after(draft, op, gain, shift), scale_inputs
         if not shares and bool((gain == 1).all()) and not bool(shift.any()):
             shares = []  # it changes nothing, so nothing needs to take it up
         if shares is not None:
+            # None: the norm had no bias, so whether the new bias trains is decided by the layer alone.
             shift_trains = None if norm is None or norm.bias is None else bool(norm.bias.requires_grad)
             for share in shares:
                 _take(draft, share, into, shift_trains)
@@ -69,6 +71,7 @@ def _before(draft: Draft, id: str, gain: Tensor, shift: Tensor) -> list[Share] |
         sizes = [draft.ops[source].shape[0] for source in op.inputs]
         pieces = zip(op.inputs, split(gain, sizes), split(shift, sizes), strict=True)
         return _joined(_before(draft, source, g, s) for source, g, s in pieces)
+    # gain (a +- b) + shift = (gain a + shift) +- gain b: only the second side may be subtracted.
     if op.kind == "add":  # one of the two takes the shift
         first, second = op.inputs
         return _joined([_before(draft, first, gain, shift), _before(draft, second, gain, zeros_like(shift))])
@@ -81,12 +84,14 @@ def _after(draft: Draft, first: Op, gain: Tensor, shift: Tensor) -> list[Share] 
     A border of zeros after a shift is a border of other values before it. Spikes cannot send these at every step, but
     the host that gives the image can.
     """
+    # The border becomes -shift / gain, so no gain may be 0.
     real = draft.wires()[first.inputs[0]] == "real" and bool((gain != 0).all())
 
     def readers_of(id: str, gain: Tensor, shift: Tensor) -> list[Share] | None:
         shares = []
         for op in draft.readers(id):
             if op.kind in WEIGHTED:
+                # Outputs of a transposed convolution meet different numbers of taps: a shift is no constant there.
                 layer = draft.layers[op.id]
                 bordered = (any(padding_of(layer)) or is_transposed(layer)) and bool(shift.any())
                 fits = not bordered or (real and not is_transposed(layer))
@@ -119,13 +124,16 @@ def _padded_alike(draft: Draft, shares: Iterable[Share]) -> bool:
 def _commutes(draft: Draft, op: Op, gain: Tensor, shift: Tensor) -> bool:
     """Tell whether an operation may change places with a gain and a shift per channel."""
     if op.kind == "max_pool":
+        # max(gain x + shift) = gain max(x) + shift holds for gain > 0 only.
         return bool((gain > 0).all())
     if op.kind == "avg_pool":
+        # A window with padded places would get less than the whole shift; a gain may pass in any case.
         partial = any(op.attrs["padding"]) or op.attrs["ceil_mode"]
         return not partial or not bool(shift.any())
     if op.kind == "pad":
         return not bool(shift.any())
     if op.kind == "reshape":
+        # A reshape keeps the order of values, so with as many channels each keeps its own values.
         return draft.ops[op.inputs[0]].shape[0] == op.shape[0]
     return op.kind == "upsample"
 
@@ -139,11 +147,13 @@ def _take(
     """
     if share.op.kind == "pad":
         attrs = share.op.attrs
+        # Before the norm the border is v' with gain * v' + shift = v, the border after it.
         value = (attrs.get("value", 0.0) - share.shift) / share.gain
         draft.ops[share.op.id] = replace(share.op, attrs={**attrs, "value": value})
         return
     layer = draft.layers[share.op.id]
     if into is scale_inputs and any(padding_of(layer)) and bool(share.shift.any()):
+        # The layer's own zeros would lack the shift: its padding becomes an operation with the right border.
         surround(draft, share.op, padding_of(layer), -share.shift / share.gain)
         into = scale_inputs_unpadded
     key = (id(layer), into, tuple(share.gain.tolist()), tuple(share.shift.tolist()), shift_trains)
@@ -161,6 +171,7 @@ def _merge(draft: Draft, op: Op, gain: Tensor, shift: Tensor) -> bool:
     before = draft.ops[op.inputs[0]]
     if before.kind not in ("norm", "affine") or len(draft.readers(before.id)) != 1:
         return False
+    # g2 (g1 x + h1) + h2 = (g2 g1) x + (g2 h1 + h2).
     first_gain, first_shift = gain_and_shift(before, draft.layers.pop(before.id, None))
     attrs = {"gain": gain * first_gain, "shift": gain * first_shift + shift}
     draft.ops[op.id] = replace(op, kind="affine", attrs=attrs, module=None)

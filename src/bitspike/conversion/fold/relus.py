@@ -14,9 +14,11 @@ def lift_one(draft: Draft) -> bool:
     """Move the first relu that can be before a pool or a join of signed values; tell whether there was one."""
     kinds = draft.wires()
     for op in list(draft.ops.values()):
+        # Only where a pool or join would read signed currents, which spikes cannot carry.
         if op.kind != "relu" or kinds[op.inputs[0]] != "current":
             continue
         passed = draft.ops[op.inputs[0]]
+        # Another reader of the pool or join would lose the negative values.
         if len(draft.readers(passed.id)) == 1 and _lets_relu_through(draft, passed):
             _lift(draft, op, passed, kinds)
             return True
@@ -28,6 +30,7 @@ def _lets_relu_through(draft: Draft, op: Op) -> bool:
         return bool(op.attrs["mode"] == "nearest")
     if op.kind == "slice":  # the other slices of the same value would want a relu of their own
         return len(draft.readers(op.inputs[0])) == 1
+    # These pick, move or join values, or add zeros, and relu(0) = 0. A sum or a mean would change.
     return op.kind in ("max_pool", "reshape", "transpose", "pad", "concat")
 
 
@@ -35,8 +38,10 @@ def _lift(draft: Draft, relu: Op, passed: Op, kinds: dict[str, Wire]) -> None:
     """relu(passed(x, y)) becomes passed(relu(x), relu(y)); what cannot be negative needs none."""
     copies: dict[str, Op] = {}
     for source in passed.inputs:
+        # A ReLU6 also clips from above, so values that are never negative need its copy too.
         if source in copies or (kinds[source] == "rectified" and relu.attrs["clip"] is None):
             continue
+        # The first copy keeps the relu's id, the others get a number.
         changed = {"inputs": (source,), "shape": draft.ops[source].shape}
         copies[source] = replace(relu, **(changed if not copies else changed | _name_of_copy(draft, relu)))
     ops: dict[str, Op] = {}

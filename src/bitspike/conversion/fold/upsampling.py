@@ -66,6 +66,7 @@ def _sums(op: Op) -> list[Op]:
         if factor == 1:
             continue
         turn([axis, *(a for a in order if a != axis)], f"turn{axis}")
+        # f // 2 places more on either side: the first f // 2 repeat the first value, the last ones the last.
         inner, border = parts[-1], factor // 2
         size, *rest = inner.shape
         ends = {"first": (0, border), "last": (size - border, size)}
@@ -77,6 +78,7 @@ def _sums(op: Op) -> list[Op]:
         put(f"wide{axis}", inputs=(first.id, inner.id, last.id), kind="concat", attrs={},
             shape=(size + 2 * border, *rest))  # fmt: skip
     turn(list(range(len(shape))), "back")
+    # n values give n f + 2 (f // 2) places; windows of f leave n f, or n f + 1 where f is even.
     pools = [factors] + [tuple(2 if f % 2 == 0 else 1 for f in factors)] * any(f % 2 == 0 for f in factors)
     for number, kernel in enumerate(pools, 1):
         inside = tuple(n - k + 1 for n, k in zip(parts[-1].shape[1:], kernel, strict=True))
