@@ -61,6 +61,7 @@ class Interval:
         """
         if len(self.low) == 1:
             return self.times(steps)
+        # Every step's interval holds 0, so the sum over all steps bounds the sum over fewer.
         low, high = roomy(self.size * steps, self.low, self.high)
         return Interval(low.sum(0, keepdims=True), high.sum(0, keepdims=True))
 
@@ -88,6 +89,7 @@ def ends(values: Numbers) -> Range:
 def added(sums: Interval, bias: Numbers, right_shift: int = 0) -> tuple[Numbers, Numbers]:
     """Return the smallest and largest of ``(sum >> right_shift) + bias``, [1 or T, C]; they need not hold 0."""
     bias, low, high = roomy(sums.size + max(map(abs, ends(bias))), bias, sums.low, sums.high)
+    # Rounding down is monotone, so the ends may be shifted by themselves.
     return (low >> right_shift) + bias, (high >> right_shift) + bias
 
 

@@ -59,6 +59,7 @@ def bits_of(low: int, high: int) -> int:
         >>> bits_of(-8, 7), bits_of(0, 8), bits_of(0, 0)
         (4, 5, 1)
     """
+    # b bits hold -2**(b-1) to 2**(b-1) - 1; -n - 1 has as many digits as a negative n needs without its sign.
     return 1 + max(
         high.bit_length() if high >= 0 else (-high - 1).bit_length(), (-low - 1).bit_length() if low < 0 else 0
     )
@@ -76,6 +77,7 @@ def survey(net: IntegerNetwork) -> dict[str, Bounds]:
     known: dict[str, Bounds] = {}
     reach: dict[str, Range] = {}
     for node in net.nodes:
+        # All sums on the way here since the last spikes or codes.
         before = union((0, 0), *[reach[s] for s in node.sources])
         known[node.id] = node.bounds([known[s].wire for s in node.sources], before, net.steps)
         # Sums begin after spikes and codes.

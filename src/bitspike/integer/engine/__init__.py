@@ -104,7 +104,9 @@ class Engine:
         steps = check_run(self.net, codes, steps)
         if self._torch is not None:
             return self._torch.run(codes, steps=steps)
+        # Batches of one size share memory, so only one thread may run.
         with self._lock:
+            # An empty batch runs too: its results have shapes.
             starts = range(0, max(1, codes.shape[1]), self.chunk)
             parts = [self._part(codes[:, i : i + self.chunk], steps, trace=trace) for i in starts]
         return Trace(
@@ -119,6 +121,7 @@ class Engine:
         work.enter(codes, threads)
         run(ops, threads)
         return Trace(
+            # Copies: the next batch writes to the same memory.
             {id: spikes.copy() for id, (spikes, _) in work.traces.items()},
             {id: potentials.astype(np.int64) for id, (_, potentials) in work.traces.items()},
             {id: result.copy() for id, result in work.results.items()},
@@ -149,7 +152,9 @@ class Engine:
         if key not in self._plans:
             if self.method is not None or codes.shape[1] == 0:
                 method = Method.POPCOUNT if self.method is None else self.method
+                # Not kept in `_plans`: nothing was measured.
                 return Plan(fixed(self._fused, method), ())
             self._plans[key] = choose(self._fused, self._weights, codes, steps, threads)
+            # Plans of other sizes may have chosen other methods, whose weights stay.
             self._weights.keep(set().union(*[chosen(self._fused, plan.choice) for plan in self._plans.values()]))
         return self._plans[key]

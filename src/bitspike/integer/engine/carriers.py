@@ -53,6 +53,7 @@ class TorchEngine:
                     f"{net[node].path}: a number may reach {bound:.3g}, more than 53 bits hold",
                     fix="fewer fraction bits, or bs.simulate(net, codes), which runs in 64-bit integers",
                 )
+            # Single precision holds every integer up to 2**24, double precision up to 2**53.
             self._formats[node] = torch.float32 if single and bound <= 2**24 else torch.float64
         self._weights = {n.id: self._tensor(n.weight.codes, n) for n in net.weighted}
 
@@ -73,6 +74,7 @@ class TorchEngine:
                     wires[node.id] = spikes
                 elif isinstance(node, nodes.Readout):
                     value = self._combine(node, inputs, steps) + self._parameter(node.bias[:steps], node)
+                    # A value that is steady has one row, which counts T times.
                     total = value.sum(0) if len(value) == steps else value[0] * steps
                     trace.outputs[node.id] = total.to(torch.int64).cpu().numpy()
                 elif node.sources:
@@ -124,6 +126,7 @@ class TorchEngine:
                 out = convolve(folded, weight, None, node.stride, node.padding, node.dilation, node.groups)
             case nodes.TransposedConvolution():
                 spread, weight = _TRANSPOSED[len(node.stride)], self._weights[node.id]
+                # Computed without padding and then cut: p places on both sides, of which the end gets back o.
                 whole = spread(folded, weight, None, node.stride, groups=node.groups, dilation=node.dilation)
                 pairs = zip(node.padding, node.output_padding, strict=True)
                 out = _pad(whole, [(-p, o - p) for p, o in pairs], 0.0)
@@ -133,6 +136,7 @@ class TorchEngine:
                 mean = _AVERAGES[len(node.kernel)](padded, node.kernel, node.stride)
                 out = torch.round(mean * math.prod(node.kernel)).to(folded.dtype)
             case nodes.Pool():
+                # A padded place is never the largest of a MaxPool; in a pool of counts it never fired.
                 padded = _pad(folded, _both(node.padding), -math.inf if isinstance(node, nodes.MaxPool) else 0.0)
                 out = _LARGEST[len(node.kernel)](padded, node.kernel, node.stride)
         return out.view(*x.shape[:2], *out.shape[1:])
@@ -141,6 +145,7 @@ class TorchEngine:
         """Return spikes int8 and potentials before reset int64, [T, N, ...]."""
         current = self._combine(node, inputs, steps)
         if node.right_shift:
+            # A right shift rounds down, and a quotient by a power of two is exact.
             current = torch.floor(current / 2**node.right_shift)
         current = current + self._parameter(node.bias[:steps], node)
         threshold = self._parameter(node.threshold[:steps], node)
@@ -148,6 +153,7 @@ class TorchEngine:
         v = self._parameter(node.initial, node)[0].expand(current.shape[1:])
         emitted = torch.zeros_like(v) if node.signed else v
         leaks = node.leak.numerator != 1 or node.leak.shift != 0
+        # Resolution 1 rounds the leak's product down to whole numbers, as the right shift does.
         decay, resolution = float(node.leak), 1.0 if leaks else None
         rule = Rule(fire=node.fire, reset=node.reset, leak=node.leak_order, resolution=resolution)
         spikes = torch.empty((steps, *v.shape), dtype=torch.int8, device=self.device)
@@ -163,6 +169,7 @@ class TorchEngine:
                 s, (v, emitted) = signed_fire_and_reset(h, emitted, theta, rule, retract)
             else:
                 s, v = fire_and_reset(h, theta, rule)
+                # The rule's own hard reset goes to 0; v_reset may differ from channel to channel.
                 v = v + v_reset * s if node.reset == "hard" and bool(node.v_reset.any()) else v
             spikes[t], potentials[t] = s, h
         return spikes, potentials

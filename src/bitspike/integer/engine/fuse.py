@@ -288,6 +288,7 @@ def _layers(net: IntegerNetwork, node: nodes.Convolution | nodes.Linear, signals
         raise Unfit(f"{node.path}: zeros on one side that its dilation does not divide")
     dense = np.pad(dense, [(0, 0), (0, 0), *((n // d, 0) for n, d in zip(lead, dilation, strict=True))])
     (ph, pw), (h, w) = _pair(node.padding, 0), seen.before
+    # The layer's padding, the zeros before the image, and the places of the leading taps.
     padding = ph + h + lead[0], pw + w + lead[1]
     window = Window((dense.shape[2], dense.shape[3]), _pair(node.stride), padding, dilation)
     return [_of_piece(node, dense, piece, signals, window) for piece in seen.pieces]
@@ -334,6 +335,7 @@ def _summed(node: Node, codes: npt.NDArray[np.int8], at: npt.NDArray[np.int64], 
     if len(np.unique(at)) == len(at):
         placed[:, at] = codes
     else:
+        # add.at adds where a place comes twice; `placed[:, at] += codes` would add once.
         np.add.at(placed.swapaxes(0, 1), at, codes.swapaxes(0, 1))
     if placed.size and (placed.min() < -128 or placed.max() > 127):
         raise Unfit(f"{node.path}: it reads a signal twice, with codes that add up to more than a byte holds")
@@ -355,6 +357,7 @@ def _dense(codes: npt.NDArray[np.int8], groups: int) -> npt.NDArray[np.int8]:
     out, per_group, *kernel = codes.shape
     dense = np.zeros((groups, out // groups, groups, per_group, *kernel), np.int8)
     for g in range(groups):
+        # Outputs of a group read inputs of the same group; all other codes stay 0.
         dense[g, :, g] = codes.reshape(groups, out // groups, per_group, *kernel)[g]
     return dense.reshape(out, groups * per_group, *kernel)
 

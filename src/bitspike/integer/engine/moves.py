@@ -61,6 +61,7 @@ def places(net: IntegerNetwork, id: str, signals: Collection[str]) -> tuple[Plac
             if node.id not in first:
                 first[node.id] = free
                 free += size
+            # One step of one sample in which every integer is its own number, for the moves to carry along.
             return np.arange(first[node.id], first[node.id] + size).reshape(1, 1, *node.shape)
         if not isinstance(node, Move):
             return None
@@ -88,6 +89,7 @@ def image(net: IntegerNetwork, id: str, signals: Collection[str]) -> Image | Non
     wide = numbers.reshape(len(numbers), *(1,) * (3 - numbers.ndim), *numbers.shape[1:])
     if wide.ndim != 3 or not wide.any():
         return None
+    # Rows and columns with a place of any signal in any channel; all outside of them is zeros.
     rows, columns = (np.flatnonzero(wide.any(axis)) for axis in ((0, 2), (0, 1)))
     top, left = int(rows[0]), int(columns[0])
     inner = wide[:, top : rows[-1] + 1, left : columns[-1] + 1]
@@ -98,6 +100,7 @@ def image(net: IntegerNetwork, id: str, signals: Collection[str]) -> Image | Non
         each = int(np.prod(shape[1:]))
         if (1,) * (3 - len(shape)) + tuple(shape[1:]) != inner.shape[1:]:
             continue
+        # The first place says which channel of the signal it can be; `whole` is that channel, all of it.
         channel = (inner[:, 0, 0] - start) // each
         whole = start + channel[:, None, None] * each + np.arange(each).reshape(inner.shape[1:])
         mine = (channel >= 0) & (channel < shape[0]) & (inner == whole).all((1, 2)) & ~taken

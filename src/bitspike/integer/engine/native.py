@@ -86,9 +86,11 @@ class Workspace:
             lanes, units = -(-rows // 64) * 64, units_of(signal, layout)
             (h, w), (bh, bw) = signal.inside, self.borders.get(signal.id, (0, 0))
             if layout == Layout.PLANES:
+                # Tables are looked up only for taps that lie inside of the image.
                 bh = bw = 0
                 memory: Memory = aligned(units * h * w * lanes + 64, np.uint8)
             else:
+                # A byte is the value less `low`: the border holds the value 0.
                 fill = -signal.low if layout == Layout.BYTES else 0
                 memory = aligned(rows * (h + 2 * bh) * (w + 2 * bw) * units * 4 + 64, np.uint8, fill)
             low = signal.low if layout == Layout.BYTES else 0
@@ -135,6 +137,7 @@ class Workspace:
         ops, terms, main = [], [], main_layer(step)
         samples = main is not None and choice[id(main)] == Method.TABLE
         for term in step.terms:
+            # The sums of the main layer go straight into the neuron and never lie in memory.
             if term.source is main and isinstance(step, Fire):
                 continue
             if isinstance(term.source, Layer):
@@ -148,6 +151,7 @@ class Workspace:
         op = self._op(Kind.LAYER, Method.NONE, step.signal.channels, step.signal.inside)
         if main is not None:
             self._attach_layer(op, main, choice[id(main)])
+        # Without a main layer there are no sums for the gain to meet.
         gain = next((t.gain for t in step.terms if t.source is main), np.zeros((1, 1), np.int64))
         op.unit = self._keep(ctypes.pointer(self._unit(step, gain, op.padded)))
         self._attach_terms(op, terms)
@@ -218,7 +222,9 @@ class Workspace:
         node = step.neuron
         low = -(2 ** (node.width - 1)) if node.width is not None else _LEAST
         lower = low if node.floor is None else max(low, node.floor)
+        # In integers h > threshold is h >= threshold + 1.
         fire_at = node.threshold + (node.fire == "gt")
+        # Channels that only fill a row of parameters up get thresholds that nothing reaches.
         channels = node.shape[0]
         return UnitStruct(
             gain=self._rows(gain, width),
@@ -245,6 +251,7 @@ class Workspace:
     ) -> int:
         """Spread parameters [1 or T, 1 or C] to int32 [T, width] and return their address."""
         rows = np.full((self.steps if steps is None else steps, width), fill, np.int32)
+        # A single value fills the row, but no further than `channels` where that is set.
         inside = values.shape[1] if values.shape[1] > 1 else width if channels is None else channels
         rows[:, :inside] = values[: len(rows)]
         self._keep(rows)
@@ -282,6 +289,7 @@ def direct_layout(signal: Signal, *, samples: bool) -> Layout:
 
 def _written(outs: set[Layout], *, samples: bool) -> tuple[list[Layout], list[tuple[Layout, Layout]]]:
     """Return the layouts that a neuron writes itself, and those that are converted, from what to what."""
+    # Neurons that run sample by sample write PLANES and nothing else; all others write no PLANES.
     if samples:
         return [Layout.PLANES], [(Layout.PLANES, layout) for layout in sorted(outs - {Layout.PLANES})]
     if Layout.PLANES in outs:
@@ -319,6 +327,7 @@ def _borders(fused: Fused) -> dict[str, tuple[int, int]]:
             readers = [(step.source, step.window)]
         else:
             readers = [(layer.signal, layer.window) for layer in layers_of(step)]
+        # One border serves all readers: those that pad less begin further inside.
         for signal, window in readers:
             h, w = widest.get(signal.id, (0, 0))
             widest[signal.id] = max(h, window.padding[0]), max(w, window.padding[1])

@@ -96,6 +96,7 @@ def methods(codes: Codes, *, binary: bool) -> list[Method]:
     if binary:
         exact.append(Method.POPCOUNT)
         magnitude, of_a_byte = bounds(codes)
+        # EVENTS adds in 16 bits with a sign.
         if magnitude <= 2**15 - 1:
             exact.append(Method.EVENTS)
         # A byte holds the tables of at least one unit; words hold the sum of all.
@@ -117,6 +118,7 @@ def pack(codes: Codes, method: Method, *, units: int, low: int) -> Packed:
     if method == Method.DOT:
         weights = aligned(outputs * taps * units * 4, np.int8)
         correction = np.zeros(outputs, np.int32)
+        # sum w x = sum w (x - low) + low sum w; the border holds 0 - low, so this is right at the edge too.
         correction[:out] = low * codes.reshape(out, -1).sum(1, dtype=np.int64)
     elif method == Method.POPCOUNT:
         # codes = factor * u + offset with u >= 0 of as few bits as possible: one bit for weights of two values.
@@ -130,6 +132,7 @@ def pack(codes: Codes, method: Method, *, units: int, low: int) -> Packed:
     else:
         whole = -(-out // per_unit()) * per_unit()
         weights = aligned(whole * taps * units * (64 if per_unit() == 6 else 32), np.uint8)
+        # Entries lack the smallest sum of their table, which `correction` gives back tap by tap.
         correction, flush = np.zeros((taps, whole), np.int32), 255 // max(1, bounds(codes)[1])
     native.bitspike_engine_pack(
         op, codes.ctypes.data, out, inputs, taps, units, per_unit(), weights.ctypes.data, correction.ctypes.data,

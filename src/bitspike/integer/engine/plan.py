@@ -57,6 +57,7 @@ def choose(fused: Fused, weights: Weights, codes: Whole, steps: int, threads: in
     for step in fused.steps:
         if isinstance(step, Fire | Out):
             timings += _choose_step(work, step, layers_of(step), choice, rows, threads)
+        # Which layouts will be read is not chosen yet, so all of them are written.
         outs = set() if isinstance(step, Out) else set(step.signal.layouts)
         _run(work.step(step, choice, outs), threads)
     return Plan(choice, tuple(timings))
@@ -69,8 +70,10 @@ def fixed(fused: Fused, method: Method) -> Choice:
         if isinstance(step, Fire | Out):
             layers = layers_of(step)
             for layer in layers:
+                # With 64 rows the size of the batch rules no method out.
                 allowed = [m for m in _candidates(layer, 64) if m != Method.TABLE or _takes_tables(step, layers)]
                 choice[id(layer)] = method if method in allowed else allowed[0]
+            # Sums by sample and sums by channel cannot be added: all layers of a step take tables, or none.
             if len({choice[id(layer)] == Method.TABLE for layer in layers}) == 2:
                 choice |= {id(layer): Method.POPCOUNT for layer in layers if choice[id(layer)] == Method.TABLE}
     return choice
@@ -83,6 +86,7 @@ def readers(fused: Fused, choice: Choice) -> dict[str, set[Layout]]:
     def note(signal: Signal, layout: Layout) -> None:
         layouts.setdefault(signal.id, set()).add(layout)
 
+    # From the end, since the layouts that a pool reads follow from those in which it is read itself.
     for step in reversed(fused.steps):
         if isinstance(step, Fire | Out):
             main = main_layer(step)
@@ -163,6 +167,7 @@ def _race(trials: dict[Method, list[OpStruct]], threads: int) -> dict[Method, fl
     best = dict.fromkeys(arrays, 1e9)
     for turn in range(_TURNS):
         for method, array in arrays.items():
+            # Turn 0 is not measured and turn 1 is for all; after that the hopeless ones stop.
             if turn > 1 and best[method] > _HOPELESS * min(best.values()):
                 continue
             start = time.perf_counter()
