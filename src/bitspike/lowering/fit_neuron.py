@@ -65,6 +65,7 @@ def fit_neuron(wire: Wire, neuron: Neuron, *, steps: int, precision: Precision, 
     if float(leak) != decay:
         notes.append(f"{path}: decay {decay:.6g} became {leak.numerator}/2**{leak.shift}")
     if rule.decay_input:
+        # (1 - decay) x is one more gain, with the decay that was trained.
         wire = wire.affine(np.asarray(1 - decay), np.zeros(1))
     theta, initial = (
         torch.as_tensor(values, dtype=torch.float64).detach().reshape(-1).cpu().numpy()
@@ -78,6 +79,7 @@ def fit_neuron(wire: Wire, neuron: Neuron, *, steps: int, precision: Precision, 
     wire, dead = without_dead(wire, theta)
     if dead:
         notes.append(f"{path}: {dead} channels whose gain is as good as 0 were switched off")
+    # A declared resolution is the grid that training rounded on: it is the unit, with k = 0.
     unit = np.full(1, rule.resolution) if rule.resolution is not None else natural_unit(wire, theta, np.abs(initial))
     unit, theta = np.broadcast_arrays(unit, theta)
 
@@ -92,6 +94,7 @@ def fit_neuron(wire: Wire, neuron: Neuron, *, steps: int, precision: Precision, 
             threshold = np.round(exact)
             worst = max(worst, float(np.abs(threshold / exact - 1).max()))
         start, after = whole(initial / step), whole(np.full(1, rule.v_reset) / step)
+        # `exact` is the threshold in the same steps: errors of potentials are shares of it.
         for value in (start, after):
             worst = max(worst, float((np.abs(np.round(value) - value) / exact).max()))
         values: dict[str, Any] = {
@@ -104,10 +107,13 @@ def fit_neuron(wire: Wire, neuron: Neuron, *, steps: int, precision: Precision, 
         if rule.resolution is None and leak.shift:
             entering = [*grid.gains, grid.bias, values["initial"]]
             entering.append(values["threshold"] if rule.reset == "soft" else values["v_reset"])
+            # A charge leaks at all steps but its own, with leak "after" at its own too; the initial one leaks T times.
             products = steps - 1 + int(rule.leak == "after" or bool(values["initial"].any()))
             if leak.shift * products > min(_zeros_at_end(x) for x in entering):
+                # One count is lost at each product, and what is lost leaks on: a geometric sum.
                 worst = max(worst, sum(float(leak) ** i for i in range(products)) * float((1 / exact).max()))
         if law.retract is not None:
+            # For a whole h, h <= -retract is h <= -ceil(retract).
             values |= {"signed": True, "retract": integers(np.ceil(whole(law.retract / step)))}
         return grid, values, worst
 

@@ -79,6 +79,7 @@ class Modules:
         if isinstance(module, _TIMED):
             _need_time(path, module, wire)
             return self._timed(path, module, wire)
+        # Flatten(2) of [T, N, C, ...] is what Flatten(1) is without the time axis.
         if wire.timed and isinstance(module, nn.Flatten) and (module.start_dim, module.end_dim) == (2, -1):
             return self.flatten(path, wire)
         if wire.timed:
@@ -111,6 +112,7 @@ class Modules:
             )
         window = Window(module.kernel, module.stride, module.padding)
         if isinstance(module, SumPool):
+            # A sum adds the offset once for each place; `_pool` refuses an offset where places are padded.
             pooled = self._pool(path, wire, window, divided=False)
             return replace(pooled, offset=wire.offset * window.area)
         if wire.offset.any() or len(wire.summands) > 1 or not (wire.summands[0].scale > 0).all():
@@ -151,6 +153,7 @@ class Modules:
                 f"{path}: has the grid {module.grid}, and the input the grid {self.grids[entry]}",
                 fix="lower(model, example) without grid=, which takes the grid of the module",
             )
+        # From here on the real values are the codes themselves, so one integer is worth 1.
         return replace(wire, summands=(Summand(entry, np.ones(1)),))
 
     def _encoder(self, path: str, module: Encoder, wire: Wire) -> Wire:
@@ -204,6 +207,7 @@ class Modules:
                 fix="layers it holds: Conv1d/2d/3d, Linear, batch norms, AvgPool, AdaptiveAvgPool, MaxPool, Flatten, "
                 "Dropout, and the neurons and read-outs of bitspike",
             )
+        # The largest integer is the largest real value only where integers grow with what they are worth.
         return self._pool(path, self.builder.rising(path, wire) if window.largest else wire, window)
 
     def _pool(self, path: str, wire: Wire, window: Window, *, divided: bool = True) -> Wire:
@@ -256,6 +260,7 @@ class Modules:
         rates = not any(isinstance(n, nodes.Weighted) for n in self.builder.nodes if n.id in wire.sources)
         gains, bias, unit, notes = fit_readout(wire, precision=self.precision, path=path, rates=rates)
         self.builder.notes.extend(notes)
+        # A rate is the sum over T steps with the T-th part of its unit.
         scale = unit / self.builder.steps if isinstance(module, RateReadout) else unit
         node = nodes.Readout(**self.builder.head(path, wire), scale=scale, gains=gains, bias=bias)
         self.builder.add(node)

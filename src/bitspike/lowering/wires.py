@@ -117,9 +117,11 @@ def natural_unit(wire: Wire, *others: Reals) -> Reals:
         present = {float(x) for x in scales[:, c] if x > 0}
         if len(present) < 2:
             continue
+        # Floats are fractions n / d exactly; their largest common unit is gcd(n) over a common d.
         parts = [x.as_integer_ratio() for x in present]
         grain = math.lcm(*(d for _, d in parts))
         divisor = math.gcd(*(n * (grain // d) for n, d in parts))
+        # least / unit: unrelated floats have a common unit too, but one that is far too small.
         if least[c] * grain / divisor <= _MULTIPLES:
             units[c] = divisor / grain
     return units
