@@ -38,11 +38,13 @@ class Border(nn.Module):
 
     def __init__(self, before: tuple[int, ...], after: tuple[int, ...], value: Tensor) -> None:
         super().__init__()
+        # F.pad counts axes from the last one on.
         self.sides = [n for pair in zip(reversed(before), reversed(after), strict=True) for n in pair]
         self.register_buffer("value", value.detach().reshape(-1, *[1] * len(before)))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the image with its border, [N, C, ...]."""
+        # 1 on the border and 0 inside, so that the product below fills the border alone.
         outside = F.pad(torch.zeros_like(x[:1]), self.sides, value=1.0)
         return F.pad(x, self.sides) + outside * self.get_buffer("value").to(x)
 
@@ -130,6 +132,7 @@ def evaluate(
     batch = tuple(map(single, (inputs,) if isinstance(inputs, Tensor) else inputs))
     known = known or {}
     ops = _needed(graph, known) if known else graph.ops
+    # A later reader replaces an earlier one, so the last reader stays.
     last = {source: op.id for op in ops if op.id not in known for source in op.inputs}
     alive: dict[str, Any] = {}
     for op in ops:
@@ -152,6 +155,7 @@ def evaluate(
             value = function(*args, **kwargs)
         if op.id in last:
             alive[op.id] = value
+        # Before the yield, or the sources would stay in memory while the caller works.
         del sources
         yield op, value
 
@@ -207,6 +211,7 @@ def _module_of(graph: Graph, op: Op) -> tuple[str, nn.Module] | None:
         return op.id, Affine(op.attrs["gain"], op.attrs["shift"], len(op.shape) - 1)
     if op.kind == "pad" and "value" in op.attrs:
         return op.id, Border(op.attrs["before"], op.attrs["after"], op.attrs["value"])
+    # A piece cut out of the trace is not the module at its path, so it stands at the operation's id.
     if op.kind == "host" and (op.module is None or graph.modules[op.module] is not op.attrs["call"]):
         call = op.attrs["call"]
         return op.id, call if isinstance(call, nn.Module) else _Called(call)

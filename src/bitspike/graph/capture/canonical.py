@@ -83,9 +83,11 @@ class _Builder:
         layer = make()
         if not isinstance(weight, nn.Parameter):
             layer.requires_grad_(self._trains(site.node))
+        # The repr has stride, padding and the like: one weight in two such calls is two layers.
         known = (id(weight), repr(layer))
         if known not in self.weights:
             owner, _, _ = self.names.get(id(weight), "").rpartition(".")
+            # The path of the module that owns the weight, so that state_dict keys stay; else that of the call.
             free = owner and owner not in self.modules
             called = site.place.path if site.place.is_module else f"{site.place.path}.{site.name}".strip(".")
             key = owner if free else called
@@ -169,6 +171,7 @@ class _Builder:
             (call, refs), key = self._piece(node), None
         what = type(site.module).__name__ if node.op == "call_module" else site.name
         result = site.emit("host", *refs, module=key, call=call, what=what, cause=cause, code=code)
+        # Without a row per sample no shape is known, and `_understand` refuses whatever reads it.
         return result if seen.rows else Ref(result.id, None)
 
     def _piece(self, node: fx.Node) -> tuple[nn.Module, list[Ref]]:
@@ -178,6 +181,7 @@ class _Builder:
         inputs: dict[Ref, fx.Node] = {}
 
         def need(source: fx.Node) -> Any:
+            # An operation becomes an input of the piece, a plain constant is written in, all else is replayed.
             seen, result = self.seen[source], self.results.get(source)
             if seen.what == "data" and isinstance(result, Ref):
                 if result not in inputs:
@@ -198,6 +202,7 @@ class _Builder:
             return copies[source]
 
         graph.output(replay(node))
+        # fx wants placeholders before all calls; some were added between them.
         first = next(n for n in graph.nodes if n.op != "placeholder")
         for placeholder in inputs.values():
             first.prepend(placeholder)
@@ -239,6 +244,7 @@ def _handle(site: Site, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     else:
         handler = handler_of(site.node)
     try:
+        # Bound before the call: a TypeError inside of a handler is not taken for a call of another form.
         bound = inspect.signature(handler).bind(site, *args, **kwargs)
     except TypeError as error:
         raise NotUnderstood(f"it is called in a way that is not understood ({error})") from None
