@@ -153,6 +153,7 @@ class _Writer:
         )
 
     def _readout(self, id: str) -> None:
+        # Spikes that leave are written already, and so is what leaves a second time.
         if id in self.conversion.wires or any(op.id == id for op in self.written):
             return
         self._top(id, self.layers[id])
@@ -245,6 +246,7 @@ class _Writer:
         """
         if self.spiking is None:
             return None
+        # The builder numbers the skips of a neuron in the order of its inputs; this walk has the same order.
         name = f"{module_name(report.id)}_skip{self.skips or ''}"
         self.skips += 1
         module = self.spiking.get_submodule(name)
@@ -282,11 +284,13 @@ def decoded(
     weight, axis = cast(Tensor, copied.weight), 1 if isinstance(layer, nn.modules.conv._ConvTransposeNd) else 0
     current = cast(Tensor, spiking.weight).detach().to(weight.device, torch.float64)
     if report.kind != "readout":
+        # Weights of the spiking network are codes * grain; codes * unit are currents in real values.
         current = current / grain * along(report.unit.to(weight.device), axis, weight.dim())
     real = current / (share * by_weight(value.to(weight.device), layer))
     with torch.no_grad():
         weight.copy_(real.to(weight.dtype))
         if report.kind == "readout" and isinstance(copied.bias, Tensor):
+            # Sign and 1 / area are in that bias; the sums and pools of the float graph apply them once more.
             bias = spiking.bias.detach() / share if isinstance(spiking.bias, Tensor) else torch.zeros_like(copied.bias)
             copied.bias.copy_(bias)
     return copied

@@ -112,6 +112,7 @@ class Study:
         float_values = values(self.core, coded if events else entries, self.wanted)
         rungs: list[Values] = [float_values, values(self.core, coded, self.wanted)]
         rungs += [values(self.rounded[kind].graph, coded, self.wanted) for kind in self._kinds()]
+        # M5 gets the very spikes that entered M6, so that a random coder makes no difference between them.
         runs = [run_once(self.real, self.real_record, entries, trains=spikes.trains), spikes]
         runs.append(self._limited(entries, spikes, None))
         for id in self.conversion.layers:
@@ -131,6 +132,7 @@ class Study:
         substitutes = {id: truth[id] for id in self.neurons}
         handed = (*coded, *substitutes.values())
         readouts = [id for id in self.conversion.layers if id not in substitutes]
+        # M1 on local rungs: float weights that read M0's values.
         first = values(self.float_alone.graph, handed, list(self.conversion.layers))
         alone = {kind: self.corrected_alone if kind == "corrected" else self.codes_alone for kind in self._kinds()}
         # M2 to M4 differ in the function of their neurons only, so what a neuron rectifies is computed once for them.
@@ -211,6 +213,7 @@ class Study:
     def ledger(self) -> Ledger:
         """Return the ledger of everything that was added."""
         output = Sums.joined(self.outputs)
+        # The mean of relative squared errors; where the float result is 0 throughout, any error counts 1.
         measured = (sum(g / (a or g or 1.0) for g, a in self.measured) / len(self.measured)) ** 0.5
         settings = self.conversion.settings.to_dict()
         used = max((self.conversion.layers[id].fraction_bits for id in self.neurons), default=0)
@@ -263,6 +266,7 @@ class Study:
         )
         if fired is None:
             return errors
+        # `possible` is samples times steps, so this is samples times neurons.
         counts = fired.possible // self.conversion.settings.steps * len(fired.fired)
         over, under, largest = (None, None, None) if fired.off is None else fired.off
         return replace(
