@@ -19,7 +19,7 @@ from bitspike.conversion.construct.records import Shifts
 from bitspike.conversion.converted import plain_names, saved_grids, saved_lambdas, saved_shifts
 from bitspike.conversion.correct.automatic import choose
 from bitspike.conversion.correct.walk import find_shifts
-from bitspike.conversion.finetune.prepared import Prepared
+from bitspike.conversion.finetune.prepared import Prepared, prepared_of
 from bitspike.conversion.fold.fold import fold
 from bitspike.conversion.region.choose import region as choose_region
 from bitspike.conversion.region.choose import with_moves
@@ -34,7 +34,6 @@ from bitspike.graph.flow import neurons, ties
 from bitspike.graph.ir import WEIGHTED, Graph
 from bitspike.nn.trace import evaluation
 from bitspike.ops.grids import Grid
-from bitspike.ops.wrappers import unwrapped
 from bitspike.patterns import Patterns
 
 Frontend = Literal["fx", "export"]
@@ -235,7 +234,7 @@ def finish(prepared: Prepared, example: Tensor | tuple[Tensor, ...], *, data: An
         >>> finish(tuned, images[:1])(images).shape
         torch.Size([32, 2])
     """
-    prepared = unwrapped(prepared)
+    prepared = prepared_of(prepared, "finish")
     own: dict[str, Any] = {"include": prepared.include, "exclude": prepared.exclude, "correct": None}
     own |= {name: choices.pop(name) for name in _FINISHING if name in choices}
     settings = replace(prepared.settings, **({"tolerance": 1e-3} | choices))

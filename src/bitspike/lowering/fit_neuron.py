@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +36,12 @@ class Precision:
     max_fraction_bits: int = 20
     leak_bits: int = 8
     float_bits: int = 16
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.tolerance < math.inf:
+            raise ConstraintError(
+                f"Precision(tolerance={self.tolerance}): must be finite and at least 0", fix="tolerance=2.0**-12"
+            )
 
 
 @dataclass(frozen=True, eq=False)

@@ -68,6 +68,11 @@ def lower(
         ['Input', 'Linear', 'Neuron', 'Readout']
     """
     around, host, examples = wrappers(model), "", example if isinstance(example, tuple) else (example,)
+    if foreign := [type(x).__name__ for x in examples if not isinstance(x, Tensor)]:
+        raise ConstraintError(
+            f"lower(example=): allowed are a tensor [N, ...] and a tuple of them, found {', '.join(foreign)}",
+            fix="bs.lower(model, images[:1])",
+        )
     with bare(model) as network:
         grid = _event_grid(network) if grid is None else grid
         part = network.__dict__.get("spiking")

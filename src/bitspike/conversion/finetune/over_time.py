@@ -17,7 +17,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from bitspike.conversion.finetune.prepared import Prepared
+from bitspike.conversion.finetune.prepared import Prepared, prepared_of
 from bitspike.conversion.finetune.sums import on_operations
 from bitspike.conversion.region.cut import core_of, covers, replaced
 from bitspike.errors import ConstraintError
@@ -27,7 +27,6 @@ from bitspike.nn import IF, CountMaxPool, Neuron
 from bitspike.nn.clip_floor_shift import ClipFloorShift
 from bitspike.ops.precision import single
 from bitspike.ops.surrogate import ArcTan, Surrogate
-from bitspike.ops.wrappers import unwrapped
 
 
 class PreparedOverTime(nn.Module):
@@ -126,7 +125,7 @@ class _CountMaxPool(nn.Module):
 
 def over_time(prepared: Prepared, *, neuron: type[Neuron] = IF, surrogate: Surrogate = ArcTan()) -> PreparedOverTime:
     """Return a prepared network that runs over time and shares its parameters; see :class:`PreparedOverTime`."""
-    prepared = unwrapped(prepared)
+    prepared = prepared_of(prepared, "over_time")
     modes = {module: module.training for module in prepared.modules()}
     network = PreparedOverTime(prepared, neuron=neuron, surrogate=surrogate).train(prepared.training)
     for module, training in modes.items():  # what both share, such as a norm that is frozen, stays in its mode

@@ -12,10 +12,11 @@ from bitspike.conversion.calibrate.entering import Seen
 from bitspike.conversion.calibrate.find import Calibration
 from bitspike.conversion.finetune.shared_step import SharedStep
 from bitspike.conversion.settings import Settings
+from bitspike.errors import ConstraintError
 from bitspike.graph.ir import Graph
 from bitspike.nn.clip_floor_shift import ClipFloorShift
 from bitspike.ops.precision import single
-from bitspike.ops.wrappers import strip_prefixes
+from bitspike.ops.wrappers import strip_prefixes, unwrapped
 from bitspike.patterns import Patterns
 from bitspike.weights import WeightCodes, detach, weight_codes
 from bitspike.weights.path import path_of
@@ -108,3 +109,14 @@ class Prepared(nn.Module):
                         "branches of its sum; more bits for it would help"
                     )
         return notes
+
+
+def prepared_of(model: nn.Module, verb: str) -> Prepared:
+    """Return a prepared network without what training has put around it; anything else is refused."""
+    model = unwrapped(model)
+    if not isinstance(model, Prepared):
+        raise ConstraintError(
+            f"bs.{verb} takes a network that bs.prepare has returned, found {type(model).__name__}",
+            fix=f"bs.{verb}(bs.prepare(model, ...), ...), after the prepared network was trained",
+        )
+    return model

@@ -15,6 +15,7 @@ from collections import OrderedDict
 import numpy as np
 import torch
 
+from bitspike.errors import ConstraintError
 from bitspike.integer.arithmetic import Whole
 from bitspike.integer.engine.carriers import TorchEngine
 from bitspike.integer.engine.fuse import Fused, Unfit, fuse
@@ -43,6 +44,9 @@ class Engine:
         method: one method for all layers that know it, instead of the fastest.
         chunk: samples that are run at once; larger batches are split.
 
+    Raises:
+        ConstraintError: another word for the method, or no thread or sample.
+
     Example:
         >>> from bitspike.integer.examples import one_convolution
         >>> engine = Engine(one_convolution(threshold=8))
@@ -53,6 +57,11 @@ class Engine:
     def __init__(
         self, net: IntegerNetwork, *, threads: int | None = None, method: Method | None = None, chunk: int = 128
     ) -> None:
+        if method is not None and not isinstance(method, Method):
+            allowed = ", ".join(f"Method.{m.name}" for m in Method)
+            raise ConstraintError(f"Engine(method={method!r}): allowed are None and {allowed}", fix="method=None")
+        if any(number is not None and number < 1 for number in (threads, chunk)):
+            raise ConstraintError(f"Engine(threads={threads}, chunk={chunk}): both count from 1", fix="Engine(net)")
         self.net, self.threads, self.method, self.chunk = net, threads, method, chunk
         self.reason = ""
         self._fused: Fused | None = None

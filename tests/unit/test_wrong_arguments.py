@@ -1,0 +1,53 @@
+"""What is no argument at all is refused where it is given, with the way out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+import bitspike as bs
+from bitspike.errors import ConstraintError
+from bitspike.integer.examples import one_convolution
+
+
+def direct() -> nn.Module:
+    return nn.Sequential(bs.Repeat(steps=2), bs.TimeDistributed(nn.Linear(4, 3)), bs.IF(), bs.SumReadout())
+
+
+WRONG: dict[str, Callable[[], object]] = {
+    "bs.over_time takes a network that bs.prepare has returned, found Linear": lambda: bs.over_time(nn.Linear(2, 2)),  # type: ignore[arg-type]
+    "bs.finish takes a network that bs.prepare has returned, found Linear": lambda: bs.finish(
+        nn.Linear(2, 2),  # type: ignore[arg-type]
+        torch.zeros(1, 2),
+    ),
+    "tuple of them, found str": lambda: bs.lower(direct(), "x"),  # type: ignore[arg-type]
+    "tuple of them, found NoneType": lambda: bs.lower(direct(), (torch.zeros(1, 4), None)),  # type: ignore[arg-type]
+    "allowed are None and Method": lambda: bs.Engine(one_convolution(threshold=8), method="fast"),  # type: ignore[arg-type]
+    "threads=0": lambda: bs.Engine(one_convolution(threshold=8), threads=0),
+    "chunk=0": lambda: bs.Engine(one_convolution(threshold=8), chunk=0),
+    "tolerance=-1": lambda: bs.Precision(tolerance=-1),
+    "tolerance=nan": lambda: bs.Precision(tolerance=float("nan")),
+}
+
+
+@pytest.mark.parametrize("words", WRONG)
+def test_a_wrong_argument_is_named_with_its_way_out(words: str) -> None:
+    with pytest.raises(ConstraintError) as caught:
+        WRONG[words]()
+    assert words in caught.value.message
+    assert caught.value.fix
+
+
+def test_the_ways_out_are_ways() -> None:
+    prepared = bs.prepare(
+        nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)),
+        torch.rand(4, 4),
+        steps=2,
+        calibrate=torch.rand(8, 4),
+    )
+    bs.over_time(prepared)
+    bs.finish(prepared, torch.rand(1, 4))
+    assert bs.lower(direct(), torch.rand(8, 4)[:1]).nodes
