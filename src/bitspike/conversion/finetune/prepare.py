@@ -96,7 +96,6 @@ def prepare(
     chosen = region(graph, include, exclude)
     raise_if(violations(graph, chosen))
     weighted = [op for op in graph if op.kind in WEIGHTED and op.id in chosen]
-    # Layers that get a grid are copied, so that `model` keeps its weights; the others are not.
     graph = Graph(graph.ops, _copied(graph, weighted), graph.model)
     core = core_of(graph, chosen)
     at = neurons(core)
