@@ -57,7 +57,7 @@ class Engine:
     def __init__(
         self, net: IntegerNetwork, *, threads: int | None = None, method: Method | None = None, chunk: int = 128
     ) -> None:
-        if method is not None and not isinstance(method, Method):
+        if method not in (None, *Method):
             allowed = ", ".join(f"Method.{m.name}" for m in Method)
             raise ConstraintError(f"Engine(method={method!r}): allowed are None and {allowed}", fix="method=None")
         if any(number is not None and number < 1 for number in (threads, chunk)):
