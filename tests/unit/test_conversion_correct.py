@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import partial
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+import bitspike as bs
 from bitspike.conversion.correct.corrections import (
     Correction,
     Delta,
@@ -219,3 +221,27 @@ def test_no_more_samples_count_than_are_allowed() -> None:
     y = F.linear(x, w).relu()
     run = partial(calibrate_weight, w + 0.1, threshold=y.max(), steps=4, iterations=5, apply=F.linear)
     assert torch.equal(run(inputs=x, reference=y), run(inputs=x[:1024], reference=y[:1024]))
+
+
+class Difference(nn.Module):
+    """A neuron that reads spikes alone: no layer of its own could take a bias."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.head = nn.Linear(6, 5), nn.Linear(6, 5), nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head((self.a(x).relu() - self.b(x).relu()).relu())  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("correct", ["bias", ("weights", "bias"), ("bias", "potential")])
+def test_every_recorded_bias_is_one_that_the_network_holds(correct: str | tuple[str, ...]) -> None:
+    torch.manual_seed(0)
+    x = torch.rand(64, 6)
+    snn = bs.convert(Difference(), x[:1], calibrate=x, steps=6, correct=correct)
+    conversion = snn.conversion
+    assert conversion.shifts.bias, "the neurons of the two layers are corrected"
+    assert all(conversion.layers[id].weights for id in conversion.shifts.bias)
+    for id, bias in conversion.shifts.bias.items():
+        other = replace(conversion, shifts=replace(conversion.shifts, bias={**conversion.shifts.bias, id: bias + 10}))
+        assert not torch.equal(other.build()(x), snn(x)), f"the bias of {id} is not in the network"

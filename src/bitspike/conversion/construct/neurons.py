@@ -119,21 +119,21 @@ def _charge(draft: Draft, op: Op, branches: list[Branch]) -> Charge:
     if op.id not in draft.values:
         raise refused(op, "has no calibrated value", f"calibrate={{{op.id!r}: value, ...}}, or batches of data")
     layers = tuple(branch for branch in branches if branch.weighted)
-    weighted = [weighted_of(draft, branch) for branch in layers]
-    bias = draft.shifts.bias.get(op.id)
-    # Where there are only skips, or a reshape changes the channels, no layer can take the correction.
-    if bias is not None and layers and len(bias) == len(weighted[0].bias):
-        # The first layer takes the correction; a sum of windows after it multiplies its bias by the area.
-        weighted[0] = replace(weighted[0], bias=weighted[0].bias + bias / layers[0].area)
     mixes = any(o.kind in ("reshape", "transpose") for b in layers for o in b.after)  # channels before the neuron
-    return Charge(
+    charge = Charge(
         branches=layers,
-        weighted=tuple(weighted),
+        weighted=tuple(weighted_of(draft, branch) for branch in layers),
         factors=tuple(_factor(draft, branch) for branch in layers),
         skips=tuple(_skip_value(draft, branch) for branch in branches if not branch.weighted),
         wanted=draft.values[op.id].detach().double().cpu(),
         per_channel=draft.settings.per_channel and not mixes,
     )
+    bias = draft.shifts.bias.get(op.id)
+    if bias is None or not charge.takes_bias(len(bias)):
+        return charge
+    # The first layer takes the correction; a sum of windows after it multiplies its bias by the area.
+    first = replace(charge.weighted[0], bias=charge.weighted[0].bias + bias / layers[0].area)
+    return replace(charge, weighted=(first, *charge.weighted[1:]))
 
 
 def _current(draft: Draft, charge: Charge, index: int, group: Group, exponent: int, count: float) -> fx.Node:

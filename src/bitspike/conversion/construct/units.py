@@ -75,6 +75,11 @@ class Charge:
     wanted: Tensor
     per_channel: bool
 
+    def takes_bias(self, channels: int) -> bool:
+        """Tell whether the first layer can take a bias per channel: there is one, and its channels are the neuron's."""
+        moved = any(op.kind == "transpose" for branch in self.branches[:1] for op in branch.after)
+        return bool(self.weighted) and len(self.weighted[0].bias) == channels and not moved
+
 
 @dataclass(frozen=True, eq=False)
 class Group:

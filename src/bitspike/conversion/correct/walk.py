@@ -120,6 +120,8 @@ class _Walk:
             if kind in ("weights", "least_squares"):
                 layer = self._changed(n, id, layer, kind)
                 continue
+            if kind == "bias" and not self._takes_bias(id, layer):
+                continue
             layer.kind = kind
             delta = bias_delta if kind == "bias" else partial(potential_delta, steps=self.conversion.settings.steps)
             correct(layer, delta, passes=self.passes)
@@ -127,6 +129,10 @@ class _Walk:
             if bool(layer.shifts[kind].any()):
                 cast(dict[str, Tensor], shifts)[id] = layer.shifts[kind]
         return layer.spikes()
+
+    def _takes_bias(self, id: str, layer: MeasuredNeuron) -> bool:
+        """Tell whether the network can hold a bias of this neuron; what it cannot hold is not measured either."""
+        return self.built.charges[id].takes_bias(len(layer.shifts["bias"]))
 
     def _layer(self, n: fx.Node, id: str) -> MeasuredNeuron:
         """Return a neuron with its current, of the network as it is now."""
@@ -143,7 +149,10 @@ class _Walk:
             self.shifts = replace(old, weights={**old.weights, branch.op.id: weight})
             self._rebuild()  # other weights have another unit, and with it another threshold
             changed = self._layer(n, id)
-            changed.shifts = {**layer.shifts, "bias": layer.shifts["bias"] + bias}
+            if self._takes_bias(id, layer):
+                changed.shifts = {**layer.shifts, "bias": layer.shifts["bias"] + bias}
+            else:
+                changed.shifts = layer.shifts
             # NaN is not <= anything, so a change that gives NaN is taken back.
             if error_of(changed.wanted, changed.decoded()) <= before:
                 layer = changed

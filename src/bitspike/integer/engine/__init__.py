@@ -87,7 +87,7 @@ class Engine:
 
     @property
     def timings(self) -> tuple[Timing, ...]:
-        """What was measured for the last batch size, layer by layer; empty before the first batch."""
+        """What was measured last, layer by layer: for the newest size of batches; empty before the first batch."""
         return next(reversed(self._plans.values())).timings if self._plans else ()
 
     def predict(self, codes: Whole, *, steps: int | None = None) -> dict[str, Integers]:

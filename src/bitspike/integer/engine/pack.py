@@ -127,7 +127,7 @@ def pack(codes: Codes, method: Method, *, units: int, low: int) -> Packed:
         op.planes = max(1, int((values[-1] - values[0]) // op.factor).bit_length())
         weights = aligned(outputs * taps * units * op.planes, np.uint32)
     elif method == Method.EVENTS:
-        # The last 32 outputs of the last row may be read, where there are 16.
+        # 32 weights are read at a time: the last row needs room for 32, also where it has 16.
         weights = aligned(outputs * taps * units * 32 + 32, np.int16)
     else:
         whole = -(-out // per_unit()) * per_unit()

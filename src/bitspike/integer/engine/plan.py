@@ -116,8 +116,8 @@ def _choose_step(
     timings = []
     for layer in layers:
         if layer is not main:
-            found_here = [m for m in _candidates(layer, rows) if m is not Method.TABLE]
-            tried = _race({m: [work.layer_sums(layer, m, inside_of(step))] for m in found_here}, threads)
+            candidates = [m for m in _candidates(layer, rows) if m is not Method.TABLE]
+            tried = _race({m: [work.layer_sums(layer, m, inside_of(step))] for m in candidates}, threads)
             choice[id(layer)] = min(tried, key=tried.__getitem__)
             timings.append(Timing(layer.path, choice[id(layer)].name, {m.name: s for m, s in tried.items()}))
     if main is None:

@@ -1,7 +1,7 @@
 // What Python hands to the integer engine: one Op per fused step of an integer network. Mirrored in structs.py.
 //
 // Three layouts of a wire. S = steps * samples rows in the order [T, N], or N rows where nothing changes over time:
-//   BYTES   uint8  [S][hp][wp][units * 4]    value + low; the border holds the value 0
+//   BYTES   uint8  [S][hp][wp][units * 4]    value - low; the border holds the value 0
 //   BITS    uint32 [S][hp][wp][units]        32 channels in a word; the border is empty
 //   PLANES  uint8  [h * w][units][lanes]     6 or 8 channels in a byte; lanes = S rounded up to 64; no border
 #pragma once
