@@ -71,7 +71,7 @@ def test_an_old_network_is_proven_and_described_as_it_was(folder: Path) -> None:
 @pytest.mark.parametrize("folder", NETWORKS, ids=by_name)
 def test_an_old_network_is_exported_as_it_was(folder: Path) -> None:
     for name in ("nir", "onnx"):
-        pytest.importorskip(name, reason=f"the extra {name} is not installed")
+        pytest.importorskip(name, reason=f"this export is written with it: pip install 'bitspike[{name}]'")
     same(kept("exports")[folder.name], exports(folder))
 
 

@@ -140,8 +140,8 @@ class Conversion:
             >>> images = torch.rand(32, 4)
             >>> snn = bs.convert(ann, images[:1], calibrate=images, steps=8)
             >>> net, record = bs.lower(snn, images[:1]), snn.conversion
-            >>> found = bs.simulate(net, bs.encode(net, record.packed(images))).outputs
-            >>> leaving = [bs.decode(output, found[output.id]) for output in net.outputs]
+            >>> outputs = bs.simulate(net, bs.encode(net, record.packed(images))).outputs
+            >>> leaving = [bs.decode(output, outputs[output.id]) for output in net.outputs]
             >>> torch.allclose(record.results(leaving, images), snn(images))
             True
         """
@@ -153,7 +153,7 @@ class Conversion:
             said, needed = (", ".join(map(str, s)) or "nothing" for s in (shapes, wanted))
             raise ConstraintError(
                 f"results(leaving=...): per sample {said}; what leaves the spiking part is {needed}",
-                fix="[bs.decode(output, found[output.id]) for output in net.outputs], found = bs.simulate(...).outputs",
+                fix="outputs = bs.simulate(net, codes).outputs; [bs.decode(o, outputs[o.id]) for o in net.outputs]",
             )
         like = single(next((x for x in inputs if x.is_floating_point()), torch.empty(0)))
         known = {id: torch.as_tensor(v).to(like) for id, v in zip(exits, results, strict=True)}
