@@ -153,8 +153,8 @@ def _footnotes(by_name: Mapping[str, list[Mapping[str, Any]]]) -> list[str]:
     proofs = ", ".join(f"{count:,} ({name})" for name, count in images.items())
     sources = {r["published"]["source"] for runs in by_name.values() for r in runs if r["published"]}
     return [
-        "Mean ± standard deviation over seeds. Every run's integer network is proven by its certificate over the whole "
-        f"test split: {proofs} images.",
+        "Mean ± standard deviation over seeds. Every run's integer network is proven by its certificate over the test "
+        f"images that the run had: {proofs}.",
         *(f"Published: {source}." for source in sorted(sources)),
         *(f"Made on {text} ({', '.join(sorted(names))})." for text, names in made.items()),
     ]

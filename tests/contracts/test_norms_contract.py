@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import bitspike
-from bitspike.nn import AffineNorm, TimeDistributed
+from bitspike.nn import AffineNorm, ThresholdBatchNorm, TimeDistributed
 from bitspike.nn.norms.base import affine, channels_of, has_kernel, kernel_of
 from bitspike.nn.trace import trace
 from bitspike.recipe.words.layers import Norm
@@ -65,6 +65,10 @@ def test_evaluation_is_the_law(cls: type[nn.Module]) -> None:
 def test_samples_do_not_see_each_other_in_evaluation(cls: type[nn.Module]) -> None:
     norm, x = trained(cls), torch.randn(5, 3, 4)
     torch.testing.assert_close(torch.cat([norm(part) for part in x.split([2, 1, 2])]), norm(x))
+
+
+def test_the_norms_that_kernels_fuse_are_known() -> None:
+    assert {cls for cls in (*NORMS, nn.BatchNorm1d) if has_kernel(cls(3))} >= {ThresholdBatchNorm, nn.BatchNorm1d}
 
 
 @every_norm

@@ -17,8 +17,10 @@ from bitspike import errors
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "bitspike"
+CHANGELOG = ROOT / "CHANGELOG.md"  # its older entries stay as they were written
 DOCUMENTS = sorted(
-    [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("docs/tutorials/*.md"), *SOURCE.rglob("*.md")]
+    {*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("docs/tutorials/*.md"), *SOURCE.rglob("*.md")}
+    - {CHANGELOG}
 )
 ROOMS = sorted(path.stem for path in SOURCE.iterdir() if path.name not in ("__pycache__", "py.typed"))
 NAMES = ("made", "found", "held", "given")
@@ -148,7 +150,7 @@ def test_errors_names_and_prose_keep_the_rules(room: str) -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_documents_say_after_before_and_next_to(document: Path) -> None:
     lines = [f"line {number} says {hit[0]!r}" for text, number in prose(document) if (hit := PREPOSITIONS.search(text))]
-    assert document.name == "CHANGELOG.md" or not lines, "\n".join(lines)
+    assert not lines, "\n".join(lines)
 
 
 def test_the_rules_see_what_breaks_them() -> None:

@@ -18,7 +18,7 @@ _TOO_LARGE = (errno.EFBIG,), ("File too large", "os error 27")
 
 @contextmanager
 def explained(folder: Path, again: str) -> Iterator[None]:
-    """Turn a full disk and an interruption inside the block into one :class:`RunError`; ``again`` began the run."""
+    """Turn a full disk, a file size limit or an interruption into one :class:`RunError`; ``again`` began the run."""
     try:
         yield
     except (KeyboardInterrupt, Exception) as error:

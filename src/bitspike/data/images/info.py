@@ -31,7 +31,7 @@ class DatasetInfo:
         title: for people.
         shape: rows, columns and channels of an image; None where the files decide.
         classes: names of the classes; None where the files decide.
-        pixel_grid: how pixels become inputs, unless a recipe says otherwise.
+        pixel_grid: what turns pixels into inputs; recipes have the same as their default, which a test compares.
         source: who made it, and under which terms it may be used.
         read: reads the split that a request names.
         high_pixel: the largest pixel.

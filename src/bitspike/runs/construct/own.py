@@ -27,7 +27,7 @@ def own(word: Own) -> Callable[..., Any]:
             returns something of another class than the word asks for.
     """
     where = f"{word.section}.factory {word.factory}"
-    make, kind = _function(word.factory, places(word.folder), where), resolve_name(word.makes)
+    make, kind = _function(word, where), resolve_name(word.makes)
 
     def call(**more: Any) -> Any:
         added = [", ".join({**word.added, **more})] if word.added or more else []
@@ -51,12 +51,12 @@ def own(word: Own) -> Callable[..., Any]:
     return call
 
 
-def _function(factory: str, places: list[Path], where: str) -> Callable[..., Any]:
+def _function(word: Own, where: str) -> Callable[..., Any]:
     """Return the class or function that ``module:name`` names; ``where`` it stands in a recipe is for messages."""
-    name, _, attributes = factory.partition(":")
-    module = _module(name, places, where)
+    name, _, attributes = word.factory.partition(":")
+    module = _module(name, places(word.folder), where)
     there = [n for n, value in vars(module).items() if callable(value) and not n.startswith("_")]
-    fix = f"--set {where.partition(' ')[0]}={name}:FUNCTION"
+    fix = f"--set {word.section}.factory={name}:FUNCTION"
     function: Any = module
     for attribute in attributes.split("."):
         if not hasattr(function, attribute):
