@@ -5,6 +5,8 @@ The command line turns ``CheckFailed`` into exit code 1 and every other one into
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class BitspikeError(Exception):
     """Say what was found, what is allowed and where; ``fix`` is the nearest way out.
@@ -58,3 +60,14 @@ class RunError(BitspikeError):
 
 class CheckFailed(BitspikeError):
     """A check ran to its end and its answer is no."""
+
+
+def short(value: Any) -> str:
+    """Return a value as text of at most 60 characters, for messages.
+
+    Example:
+        >>> short("a" * 99)[-6:]
+        'aaa...'
+    """
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

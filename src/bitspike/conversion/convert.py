@@ -1,4 +1,4 @@
-"""Turn a trained network into a spiking one; :func:`spiking_network` is the whole conversion, in the order of work."""
+"""Turn a trained network into a spiking one; :func:`spiking_network` is the conversion after folding, in its order."""
 
 from __future__ import annotations
 

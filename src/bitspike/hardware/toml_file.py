@@ -70,16 +70,5 @@ def _too_deep(what: str, path: Path) -> ConstraintError:
     )
 
 
-def short(value: Any) -> str:
-    """Return a value as text of at most 60 characters.
-
-    Example:
-        >>> short("a" * 99)[-6:]
-        'aaa...'
-    """
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
 def _inside(value: Any) -> list[Any]:
     return list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []

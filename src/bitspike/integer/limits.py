@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, ge
 
 import numpy as np
 
-from bitspike.errors import ConstraintError
+from bitspike.errors import ConstraintError, short
 from bitspike.integer.arithmetic import Integers, Reals, Shape
 
 MOST_STEPS = 1 << 20
@@ -165,17 +165,17 @@ def _problems(name: str, field: Field, value: Any, *, zero: bool) -> Iterator[st
     if field.limits is not None:
         low, high = field.limits
         if wrong := [n for n in field.each(value) if not _is_whole(n) or not low <= n <= high]:
-            yield f"{name} is {_short(wrong[0])}; allowed are whole numbers from {low:,} to {high:,}"
+            yield f"{name} is {short(wrong[0])}; allowed are whole numbers from {low:,} to {high:,}"
     elif field.worth:
         numbers = [n for n in field.each(value) if not (zero and name == "scale" and n == 0)]
         if off := [n for n in numbers if not (isinstance(n, float | int) and LEAST_REAL <= n <= MOST_REAL)]:
-            yield f"{name} is {_short(off[0])}; allowed are finite numbers from {LEAST_REAL:g} to {MOST_REAL:g}"
+            yield f"{name} is {short(off[0])}; allowed are finite numbers from {LEAST_REAL:g} to {MOST_REAL:g}"
     elif get_origin(field.kind) is Literal and value not in get_args(field.kind):
-        yield f"{name} is {_short(value)}; allowed are {', '.join(get_args(field.kind))}"
+        yield f"{name} is {short(value)}; allowed are {', '.join(get_args(field.kind))}"
     elif field.kind is bool and not isinstance(value, bool | np.bool_):
-        yield f"{name} is {_short(value)}; allowed are true and false"
+        yield f"{name} is {short(value)}; allowed are true and false"
     elif field.kind is str and not isinstance(value, str):
-        yield f"{name} is {_short(value)}; a text is needed"
+        yield f"{name} is {short(value)}; a text is needed"
 
 
 def _lengths(node: Any) -> Iterator[str]:
@@ -188,8 +188,3 @@ def _lengths(node: Any) -> Iterator[str]:
 
 def _is_whole(value: Any) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from bitspike.errors import short
 from bitspike.recipe.text import KeyPath
 from bitspike.recipe.words.own import OWN
 
@@ -58,23 +59,18 @@ def _sentence(finding: Any, key_path: KeyPath, options: Sequence[type[BaseModel]
     value = _value_at(values, key_path)
     if kind == "union_tag_not_found":
         allowed = [kind for option in options for kind in _kinds(option)]
-        return f"found {_short(value)}, needed is a mapping with the key kind: {', '.join(allowed)}"
+        return f"found {short(value)}, needed is a mapping with the key kind: {', '.join(allowed)}"
     if kind in ("model_type", "model_attributes_type", "dict_type"):
-        return f"found {_short(value)}, needed is a mapping of keys to values"
+        return f"found {short(value)}, needed is a mapping of keys to values"
     if kind == "value_error":
         return str(context["error"])
     needed = finding["msg"].removeprefix("Input should be ")
-    return f"found {_short(value)}{_NEEDED}{'a value ' if needed.startswith(('greater', 'less')) else ''}{needed}"
+    return f"found {short(value)}{_NEEDED}{'a value ' if needed.startswith(('greater', 'less')) else ''}{needed}"
 
 
 def _hint(word: object, allowed: Sequence[str]) -> str:
     near = difflib.get_close_matches(str(word), allowed, n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _value_at(values: Any, key_path: KeyPath) -> Any:

@@ -18,7 +18,7 @@ from typing import Any, Literal, get_args
 from bitspike.errors import ConstraintError, ExportError
 from bitspike.formats.onnx import count as onnx_count
 from bitspike.formats.onnx import layers as onnx_layers
-from bitspike.formats.onnx import qonnx as onnx_quant
+from bitspike.formats.onnx import qonnx
 from bitspike.formats.onnx import sequence as onnx_sequence
 from bitspike.formats.onnx import step as onnx_step
 from bitspike.formats.onnx.graph import OnnxGraph
@@ -40,8 +40,8 @@ PROBLEMS: Mapping[str, Callable[[IntegerNetwork], list[tuple[Node, str]]]] = {
     "step": onnx_step.problems,
     "count": onnx_count.problems,
     "sequence": lambda _: [],
-    "qonnx": onnx_quant.problems,
-    "qonnx-readouts": onnx_quant.problems,
+    "qonnx": qonnx.problems,
+    "qonnx-readouts": qonnx.problems,
 }
 """By mode what returns the nodes that it cannot hold, with the reason."""
 
@@ -89,9 +89,7 @@ def write_onnx(net: IntegerNetwork, path: str | os.PathLike[str], *, mode: Mode 
     onnx = optional("onnx", extra="onnx")
     graph, numbers = graph_of(net, mode)
     facts = {**_facts(net), "snn.mode": mode, **_border(graph, numbers)}
-    model = model_of(
-        graph.tape, graph.inputs, graph.outputs, facts, others=graph.others, functions=onnx_quant.FUNCTIONS
-    )
+    model = model_of(graph.tape, graph.inputs, graph.outputs, facts, others=graph.others, functions=qonnx.FUNCTIONS)
     path = Path(path)
     try:
         onnx.checker.check_model(model)
@@ -113,7 +111,7 @@ def graph_of(net: IntegerNetwork, mode: Mode) -> tuple[OnnxGraph, str]:
     refuse(f"ONNX, mode {mode!r},", net, PROBLEMS[mode](net), fix=_way_out(net, mode))
     spans = ranges(net, totals=mode not in ("step", "sequence"))
     if mode in ("qonnx", "qonnx-readouts"):
-        return onnx_quant.quant_graph(net, spans, counts=mode == "qonnx"), "float32"
+        return qonnx.quant_graph(net, spans, counts=mode == "qonnx"), "float32"
     numbers = numbers_of(spans)
     if numbers is None:
         raise ExportError(

@@ -11,9 +11,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
-from bitspike.errors import ConstraintError
+from bitspike.errors import ConstraintError, short
 from bitspike.hardware.chips.expression import Expression
-from bitspike.hardware.toml_file import find, names_in, read_toml, short
+from bitspike.hardware.toml_file import find, names_in, read_toml
 from bitspike.integer.nodes import KINDS as NODES
 
 FORMAT = 1

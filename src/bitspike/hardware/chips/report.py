@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -88,8 +88,8 @@ class Report:
     layers: int
     failed: int = 0
     violations: tuple[Violation, ...] = ()
-    costs: tuple[Cost, ...] = field(default=())
-    widths: tuple[NeuronWidths, ...] = field(default=())
+    costs: tuple[Cost, ...] = ()
+    widths: tuple[NeuronWidths, ...] = ()
 
     @property
     def passed(self) -> bool:

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bitspike.errors import ConstraintError
-from bitspike.hardware.toml_file import find, names_in, read_toml, short
+from bitspike.errors import ConstraintError, short
+from bitspike.hardware.toml_file import find, names_in, read_toml
 
 TABLES = Path(__file__).parent / "tables"
 FORMAT = 1

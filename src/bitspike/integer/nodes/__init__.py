@@ -8,7 +8,7 @@ from bitspike.integer.nodes.neuron import Neuron
 from bitspike.integer.nodes.pools import CountMaxPool, MaxPool, Pool, SumPool
 from bitspike.integer.nodes.sums import Add, Burst
 from bitspike.integer.nodes.weighted import Convolution, Linear, TransposedConvolution, Weight, Weighted
-from bitspike.ops.grids import Dyadic, Fire, Grid, Leak, Reset
+from bitspike.ops.grids import Dyadic, Fire, Grid, Reset
 
 KINDS: dict[str, type[Node]] = {
     kind.__name__: kind
