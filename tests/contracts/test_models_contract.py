@@ -22,10 +22,12 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 
 # Small relatives: the images of each model's data set made as small as its pools allow.
 SMALL: dict[str, dict[str, float]] = {
+    "alexnet_cifar": {"image_size": 16, "width": 1 / 32},
     "cifar_net": {"image_size": 16, "width": 1 / 40},
     "digits_net": {"image_size": 16, "width": 1 / 3},
     "mnist_net": {"image_size": 16, "width": 1 / 3},
     "resnet": {"image_size": 16, "width": 1 / 4, "depth": 8},
+    "resnet18_cifar": {"image_size": 16, "width": 1 / 32},
     "vgg9": {"image_size": 16, "width": 1 / 16},
     "vgg11": {"image_size": 16, "width": 1 / 32},
 }

@@ -7,7 +7,18 @@ import torch
 from torch import nn
 
 from bitspike.errors import ConstraintError
-from bitspike.models import cifar_net, digits_net, mnist_net, resnet, resnet20, stbp_lif, vgg9, vgg11
+from bitspike.models import (
+    alexnet_cifar,
+    cifar_net,
+    digits_net,
+    mnist_net,
+    resnet,
+    resnet18_cifar,
+    resnet20,
+    stbp_lif,
+    vgg9,
+    vgg11,
+)
 from bitspike.nn import IF, LIF, Neuron, QuantReLU, RateCoder, ShiftBatchNorm, SignedIF, ThresholdBatchNorm
 
 
@@ -108,9 +119,33 @@ def test_qann_check_09_parameters_of_the_quantized_networks():
         n = (depth - 2) // 6
         assert counts(resnet(depth=depth, steps=None, neuron=quantized())) == (number, 6 * n + 1)
     assert counts(vgg11(steps=None, neuron=quantized())) == (34_446_410, 10)  # 34.45 M
+    assert counts(resnet18_cifar(steps=None, neuron=quantized())) == (12_502_090, 17)
 
 
-@pytest.mark.parametrize("make", [vgg11, resnet20])
+def test_qann_check_09_alexnet_by_hand():
+    net = alexnet_cifar(steps=None, neuron=quantized())
+    convolutions = [3 * 96 * 9, 96 * 256 * 9, 256 * 384 * 9, 384 * 384 * 9, 384 * 256 * 9]
+    assert weights(net) == [*convolutions, 256 * 4 * 4 * 2048, 2048 * 10]
+    norms, bias = 2 * (96 + 256 + 384 + 384 + 256 + 2048), 10
+    assert counts(net) == (sum(weights(net)) + norms + bias, 6) == (11_736_298, 6)  # 11.74 M
+
+
+def test_the_strides_of_the_quantized_networks():
+    expected = {
+        alexnet_cifar: [32, 16, 8, 8, 4],
+        vgg11: [32, 16, 16, 8, 8, 4, 4, 2],
+        resnet18_cifar: [32] + [32] * 6 + [16] * 6 + [8] * 4,
+    }
+    for make, sides in expected.items():
+        net, shapes = make(steps=None, neuron=quantized(), width=1 / 64), dict[str, torch.Size]()
+        for name, module in net.named_modules():
+            if isinstance(module, QuantReLU):
+                module.register_forward_hook(lambda module, x, out, name=name, to=shapes: to.update({name: out.shape}))
+        net.eval()(torch.zeros(1, 3, 32, 32))
+        assert [shape[-1] for shape in shapes.values() if len(shape) == 4] == sides
+
+
+@pytest.mark.parametrize("make", [alexnet_cifar, vgg11, resnet20, resnet18_cifar])
 def test_qann_check_09_the_state_of_the_network_without_time_loads_into_the_spiking_one(make):
     ann = make(steps=None, neuron=quantized(), width=1 / 8)
     with torch.no_grad():
@@ -172,7 +207,7 @@ def test_a_depth_that_is_not_6n_plus_2_is_refused_with_one_that_is(depth, near):
 
 
 def test_a_network_without_time_has_no_encoder_and_no_read_out():
-    for make in (vgg11, resnet20):
+    for make in (alexnet_cifar, vgg11, resnet20, resnet18_cifar):
         names = dict(make(steps=None, neuron=nn.ReLU, width=1 / 16).named_modules())
         assert "encoder" not in names
         assert "readout" not in names

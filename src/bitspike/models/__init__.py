@@ -4,16 +4,19 @@ A new one is a file, and a word in :mod:`bitspike.recipe.words.models` that name
 ``steps, num_classes, in_channels, image_size, neuron, norm, readout, encoder, width``.
 """
 
+from bitspike.models.spiking.alexnet import alexnet_cifar
 from bitspike.models.spiking.digits import digits_net
-from bitspike.models.spiking.resnet import resnet, resnet20
+from bitspike.models.spiking.resnet import resnet, resnet18_cifar, resnet20
 from bitspike.models.spiking.stbp import cifar_net, mnist_net, stbp_lif
 from bitspike.models.spiking.vgg import vgg9, vgg11
 
 __all__ = [
+    "alexnet_cifar",
     "cifar_net",
     "digits_net",
     "mnist_net",
     "resnet",
+    "resnet18_cifar",
     "resnet20",
     "stbp_lif",
     "vgg9",

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from bitspike.errors import ConstraintError
-from bitspike.nn import AffineNorm, Chain, TimeDistributed, fire
+from bitspike.nn import IF, AffineNorm, Chain, TimeDistributed, fire
 
 Make = Callable[[], nn.Module]
 """Makes a neuron or activation, a pool or a read-out."""
@@ -47,6 +47,16 @@ def stack(steps: int | None, **layers: nn.Module | None) -> nn.Sequential:
     The names of the parameters are the same in both.
     """
     return named(**layers) if steps is None else timed(**layers)
+
+
+def usual_neuron(neuron: Make | None, steps: int | None) -> Make:
+    """Return what makes the neurons: that which is given, or IF over time and ReLU without (``steps=None``).
+
+    Example:
+        >>> usual_neuron(None, None)()
+        ReLU()
+    """
+    return neuron or (nn.ReLU if steps is None else IF)
 
 
 def norm_before(

@@ -16,17 +16,21 @@ from bitspike.models.spiking.blocks import (
     named,
     norm_before,
     sides,
-    stack,
     timed,
+    usual_neuron,
     widened,
 )
-from bitspike.nn import IF, LIF, RateReadout, Repeat, ThresholdBatchNorm
+from bitspike.models.spiking.strided import Convolution, strided_network
+from bitspike.nn import LIF, RateReadout, Repeat, ThresholdBatchNorm
 
 STAGES_9 = ((64, 64), (128, 128), (256, 256, 256))
 """Channels of the convolutions of VGG9; a pool after every stage."""
 
-LAYERS_11 = ((64, 1), (128, 2), (256, 1), (256, 2), (512, 1), (512, 2), (512, 1), (512, 2))
-"""Channels and stride of the convolutions of VGG11."""
+CONVOLUTIONS_11 = tuple(
+    Convolution(channels, stride)
+    for channels, stride in ((64, 1), (128, 2), (256, 1), (256, 2), (512, 1), (512, 2), (512, 1), (512, 2))
+)
+"""The convolutions of VGG11; every second one strides by 2."""
 
 
 def average_pool() -> nn.AvgPool2d:
@@ -93,7 +97,7 @@ def vgg11(
     num_classes: int = 10,
     in_channels: int = 3,
     image_size: int | tuple[int, int] = 32,
-    neuron: Make = IF,
+    neuron: Make | None = None,
     norm: MakeNorm | None = nn.BatchNorm2d,
     readout: Make = RateReadout,
     encoder: MakeEncoder = Repeat,
@@ -102,42 +106,32 @@ def vgg11(
     """Build VGG11: eight 3x3 convolutions, 64 to 512 channels, linear 4096, 4096, K; every second one strides by 2.
 
     Nothing is pooled, which keeps the network convertible. A norm and a neuron stand after every layer but the last,
-    whose currents are the logits and which alone has a bias. One definition makes the spiking network and the
-    networks without time, ``vgg11(steps=None, neuron=nn.ReLU)`` and ``neuron=lambda: QuantReLU(bits=4)``: weights and
-    norms have the same names in all three, and the clip of ``neuron5`` belongs to what stands at ``neuron5`` elsewhere.
+    whose currents are the logits and which alone has a bias. One definition makes the spiking network and those
+    without time, ``steps=None`` with ReLUs or with ``neuron=lambda: QuantReLU(bits=4)``: weights and norms have
+    the same names in all three, and the clip of ``neuron5`` belongs to what stands at ``neuron5`` elsewhere.
 
     Args, with those of :mod:`bitspike.models.spiking`:
         steps: T, or None.
         image_size: multiples of 16.
+        neuron: None for IF neurons, or for ReLUs where there are no steps.
 
     Example:
-        >>> net = vgg11(steps=None, neuron=nn.ReLU, width=1 / 16)
+        >>> net = vgg11(steps=None, width=1 / 16)
         >>> sum(m.weight.numel() for m in net.modules() if isinstance(m, nn.Conv2d | nn.Linear))
         136972
     """
-    height, columns = sides("vgg11", image_size, multiple=16)
-    layers: dict[str, nn.Module | None] = {"encoder": None if steps is None else encoder(steps)}
-    channels = in_channels
-    for number, (out, stride) in enumerate(LAYERS_11, start=1):
-        out = widened(out, width)
-        layers[f"layer{number}"] = stack(
-            steps,
-            conv=nn.Conv2d(channels, out, 3, stride, padding=1, bias=False),
-            norm=norm_before(neuron, norm, out),
-        )
-        layers[f"neuron{number}"] = neuron()
-        channels = out
-    features, hidden = channels * (height // 16) * (columns // 16), widened(4096, width)
-    for number in (9, 10):
-        layers[f"layer{number}"] = stack(
-            steps,
-            flatten=nn.Flatten() if number == 9 else None,
-            linear=nn.Linear(features, hidden, bias=False),
-            norm=norm_before(neuron, norm, hidden, flat=True),
-        )
-        layers[f"neuron{number}"] = neuron()
-        features = hidden
-    layers["layer11"] = stack(steps, linear=nn.Linear(hidden, num_classes))
-    net = named(**layers, readout=None if steps is None else readout())
+    net = strided_network(
+        CONVOLUTIONS_11,
+        [4096, 4096],
+        steps=steps,
+        num_classes=num_classes,
+        in_channels=in_channels,
+        sides=sides("vgg11", image_size, multiple=16),
+        neuron=usual_neuron(neuron, steps),
+        norm=norm,
+        readout=readout,
+        encoder=encoder,
+        width=width,
+    )
     initialize(net)
     return net

@@ -63,6 +63,16 @@ class VGG11(_Model):
     kind: Literal["vgg11"]
 
 
+class AlexNetCifar(_Model):
+    makes: ClassVar[str] = "bitspike.models:alexnet_cifar"
+    kind: Literal["alexnet_cifar"]
+
+
+class ResNet18Cifar(_Model):
+    makes: ClassVar[str] = "bitspike.models:resnet18_cifar"
+    kind: Literal["resnet18_cifar"]
+
+
 class ResNet(_Model):
     """``depth`` is 6n + 2: 20, 32, 44, 56 or 110, for instance."""
 
@@ -78,7 +88,10 @@ class OwnNet(Own, _Model):
     section: ClassVar[str] = "model"
 
 
-Model = Annotated[DigitsNet | MNISTNet | CifarNet | VGG9 | VGG11 | ResNet | OwnNet, Field(discriminator="kind")]
+Model = Annotated[
+    DigitsNet | MNISTNet | CifarNet | VGG9 | VGG11 | AlexNetCifar | ResNet | ResNet18Cifar | OwnNet,
+    Field(discriminator="kind"),
+]
 
 
 class Factory(Own):
