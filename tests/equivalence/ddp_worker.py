@@ -1,4 +1,4 @@
-"""What each process of ``test_ddp.py`` runs: two small trainings on its share of random images."""
+"""What each process of ``test_ddp.py`` runs: four small trainings on its share of random images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.data import Batches, ImageSet, PixelGrid
-from bitspike.train import SGD, Constant, EpochRecord, Observer, fit
+from bitspike.train import EMA, SGD, Constant, EpochRecord, Observer, fit
 from bitspike.train.launch import leave, rank, world_size
 
 COUNT, BATCH = 39, 8
@@ -45,7 +45,7 @@ class Ears(Observer):
         self.heard.append(record)
 
 
-def train(folder: Path, *norm: nn.Module) -> dict[str, Any]:
+def train(folder: Path, *norm: nn.Module, taught: bool = False) -> dict[str, Any]:
     """Train one epoch with this process's share of the images and tell all about it."""
     g = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (COUNT, 4, 4, 1), generator=g, dtype=torch.uint8)
@@ -54,6 +54,8 @@ def train(folder: Path, *norm: nn.Module) -> dict[str, Any]:
     watched, ears = Watched(Batches(images, BATCH // world_size(), shuffle=True, wrap=False, **share)), Ears()
     torch.manual_seed(rank())  # the weights of the first process must win
     model = nn.Sequential(nn.Conv2d(1, 4, 3), *norm, nn.Flatten(), nn.Linear(16, 2))
+    torch.manual_seed(2)
+    teacher = nn.Sequential(nn.Flatten(), nn.Linear(16, 2)) if taught else None
     history = fit(
         model,
         watched,
@@ -65,6 +67,8 @@ def train(folder: Path, *norm: nn.Module) -> dict[str, Any]:
         observer=ears,
         device="cpu",
         precision="fp32",
+        teacher=teacher,
+        average=EMA(decay=0.5) if taught else None,
     )
     record = history.epochs[0]
     return {
@@ -84,6 +88,8 @@ if __name__ == "__main__":
     told = {
         "plain": train(out / f"plain{rank()}"),
         "norm": train(out / f"norm{rank()}", nn.BatchNorm2d(4)),
+        "taught": train(out / f"taught{rank()}", taught=True),
+        "taught norm": train(out / f"taught-norm{rank()}", nn.BatchNorm2d(4), taught=True),
     }
     (out / f"told{rank()}.json").write_text(json.dumps(told))
     leave()

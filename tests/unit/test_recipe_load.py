@@ -47,6 +47,18 @@ def test_a_recipe_written_back_loads_to_the_same(name: str, tmp_path: Path) -> N
     assert load(path) == recipe
 
 
+def test_an_average_of_weights_is_named_where_there_is_one(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    recipe = load("quickstart", ["training.average.decay=0.9"])
+    path.write_text(dump(recipe))
+    assert "average: {decay: 0.9}" in path.read_text()
+    assert load(path) == recipe
+    assert "average" not in dump(load(path, ["training.average=null"])), "as files were before there was the word"
+    assert "training.average.decay: found 1, needed is a value less than 1" in message(
+        "quickstart", "training.average.decay=1"
+    )
+
+
 def test_values_are_changed_by_dotted_keys() -> None:
     recipe = load(
         "quickstart",

@@ -79,6 +79,7 @@ def _train(job: Job, section: str, folder: Path, *, resume: bool) -> History:
         precision=words.precision,
         device=words.device,
         keep=words.keep,
+        average=build(words.average),
         task=job.task,
         observer=Observers(board, job.clock.observer),
         folder=folder,

@@ -1,6 +1,8 @@
 """Train a network: the loop, its settings (optimizers, schedules, losses), and its records and checkpoints."""
 
 from bitspike.tasks.losses import CrossEntropy, MeanSquare
+from bitspike.train.average import EMA
+from bitspike.train.distill import Distillation
 from bitspike.train.evaluate import Evaluation, by_step, evaluate
 from bitspike.train.loop import fit
 from bitspike.train.observe import BatchRecord, EpochRecord, History, Observer, Observers
@@ -8,6 +10,7 @@ from bitspike.train.optimizers import SGD, AdamW, ClipNorm, ClipValue
 from bitspike.train.schedules import Constant, Cosine, Steps
 
 __all__ = [
+    "EMA",
     "SGD",
     "AdamW",
     "BatchRecord",
@@ -16,6 +19,7 @@ __all__ = [
     "Constant",
     "Cosine",
     "CrossEntropy",
+    "Distillation",
     "EpochRecord",
     "Evaluation",
     "History",

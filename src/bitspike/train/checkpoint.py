@@ -1,7 +1,8 @@
 """Checkpoints: ``checkpoints/last`` to go on from, ``checkpoints/best`` to keep. Weights never travel as pickles.
 
 ``last/`` holds ``model.safetensors`` (the whole state, masters of quantized weights included), ``optimizer.pt`` (read
-with ``weights_only=True`` only) and ``state.json`` (epoch, history, seed, versions). It is written next to the old one
+with ``weights_only=True`` only), ``state.json`` (epoch, history, seed, versions) and, where weights are averaged,
+``average.safetensors``. It is written next to the old one
 and takes its place by renaming, so a run that is killed at any moment finds a whole one. ``state.json`` holds the
 digests of the files and of itself: what is not what was written is refused before torch sees it.
 """
@@ -26,15 +27,20 @@ from bitspike.errors import PackageError
 from bitspike.files import previous, whole_folder, write_whole
 
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.pt", "state.json"
+AVERAGE = "average.safetensors"
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Everything that a run needs to go on: states of model and optimizer, and what is known about the run."""
+    """Everything that a run needs to go on: states of model and optimizer, and what is known about the run.
+
+    ``average`` is the averaged state of the model, where one is kept; ``state["average"]`` says how.
+    """
 
     model: dict[str, Tensor]
     optimizer: dict[str, Any]
     state: dict[str, Any]
+    average: dict[str, Tensor] | None = None
 
 
 def state_of(model: nn.Module) -> dict[str, Tensor]:
@@ -81,7 +87,10 @@ def save_last(folder: Path, snapshot: Snapshot) -> None:
     """Write ``folder/last`` anew; the old one stays until the new one is complete."""
     buffer = io.BytesIO()
     torch.save(snapshot.optimizer, buffer)
-    _write(folder / "last", {MODEL: _weights(snapshot.model), OPTIMIZER: buffer.getvalue()}, snapshot.state)
+    files = {MODEL: _weights(snapshot.model), OPTIMIZER: buffer.getvalue()}
+    if snapshot.average is not None:
+        files[AVERAGE] = _weights(snapshot.average)
+    _write(folder / "last", files, snapshot.state)
 
 
 def load_last(folder: Path) -> Snapshot | None:
@@ -103,15 +112,17 @@ def load_last(folder: Path) -> Snapshot | None:
             UserWarning,
             stacklevel=2,
         )
-    data = {name: _content(newest / name, state) for name in (MODEL, OPTIMIZER)}
+    averaged = state.get("average") is not None
+    data = {name: _content(newest / name, state) for name in (MODEL, OPTIMIZER, *[AVERAGE] * averaged)}
     try:
         model = safetensors.torch.load(data[MODEL])
         optimizer = torch.load(io.BytesIO(data[OPTIMIZER]), map_location="cpu", weights_only=True)
+        average = safetensors.torch.load(data[AVERAGE]) if averaged else None
     except Exception as error:  # zip, pickle, safetensors or torch, depending on what is damaged
         raise PackageError(
             f"{newest}: the checkpoint cannot be read ({type(error).__name__}: {error})", fix=_from_the_start(folder)
         ) from error
-    return Snapshot(model, optimizer, state)
+    return Snapshot(model, optimizer, state, average)
 
 
 def save_best(folder: Path, state: Mapping[str, Tensor], *, epoch: int) -> str:

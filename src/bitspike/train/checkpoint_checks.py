@@ -54,6 +54,21 @@ def records_of(state: Mapping[str, Any], where: str) -> list[EpochRecord]:
     return rows
 
 
+def averaging_of(state: Mapping[str, Any], where: str) -> float | None:
+    """Return the decay with which the weights of a checkpoint were averaged; None where they were not.
+
+    Raises:
+        PackageError: what the ``state.json`` at path ``where`` says about it is of another kind.
+    """
+    about = state.get("average")
+    if about is None:
+        return None
+    parts = (about.get("decay"), about.get("updates")) if isinstance(about, Mapping) else ()
+    if [type(part) for part in parts] != [float, int]:
+        raise PackageError(f"{where}: average is {about!r}; needed are its decay and updates", fix=_ELSEWHERE)
+    return float(about["decay"])
+
+
 _ELSEWHERE = "put an undamaged copy there; or delete the folder checkpoints and resume: it trains from the first epoch"
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Sized
+from collections.abc import Iterator, Sized
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal, cast
 
 import torch
@@ -157,6 +158,23 @@ class Workers:
         """Move a tensor to the device, images [N, C, H, W] into the layout of the run: once, and never again inside."""
         x = x.to(self.device, non_blocking=True)
         return x.contiguous(memory_format=self.layout) if x.dim() == 4 and x.is_floating_point() else x
+
+    @contextmanager
+    def placed(self, model: nn.Module) -> Iterator[None]:
+        """Keep another network, which is not trained, on the device and in the layout of the run for a block."""
+        home = next((t.device for t in (*model.parameters(), *model.buffers())), torch.device("cpu"))
+        model.to(self.device)
+        laid = lay_out(model, self.layout) if self.layout == torch.channels_last else []
+        try:
+            yield
+        finally:
+            for p in laid:
+                p.data = p.data.to(memory_format=torch.contiguous_format)
+            model.to(home)
+
+    def mixed_precision(self) -> AbstractContextManager[Any]:
+        """Return the context in which the trained network computes."""
+        return cast(AbstractContextManager[Any], self._fabric.autocast())
 
     def give_back(self) -> None:
         """Bring the weights back into the layout in which they came."""

@@ -15,9 +15,10 @@ from bitspike.errors import ConstraintError, DataError
 from bitspike.ops.wrappers import unwrapped
 from bitspike.tasks.batches import pairs, samples_in
 from bitspike.tasks.classify import Classification
-from bitspike.tasks.losses import mean_loss
 from bitspike.tasks.task import Loss, Task
+from bitspike.train.average import EMA, Average
 from bitspike.train.checkpoint import restore
+from bitspike.train.distill import Distillation, Objective, objective
 from bitspike.train.evaluate import Batches, measure
 from bitspike.train.launch import Device, Precision, Workers, choose_device, choose_precision
 from bitspike.train.observe import EpochRecord, History, Observer
@@ -46,6 +47,9 @@ def fit(
     folder: Path | str | None = None,
     resume: bool = False,
     task: Task = Classification(),
+    teacher: nn.Module | None = None,
+    distill: Distillation | None = None,
+    average: EMA | None = None,
 ) -> History:
     """Train a model on (input, label) batches and leave it with the weights of its best, or its last, epoch.
 
@@ -79,6 +83,13 @@ def fit(
         folder: receives ``metrics.jsonl`` and ``checkpoints/``; None writes nothing.
         resume: go on from ``folder/checkpoints`` if there is a checkpoint.
         task: says which answers are right; a network of another task than classification has its own.
+        teacher: a trained network whose answers to the same batches are learned too. It stays as it is, computes in
+            evaluation mode and in the precision of the model, and costs one forward pass a batch: about a third more
+            time where it is as large as the model.
+        distill: how much of the loss is the teacher's; None is ``Distillation()`` where there is one. ``train_loss`` is
+            of both parts together, ``validation_loss`` of the labels alone.
+        average: measure and keep the moving average of weights and running statistics, instead of the weights; it costs
+            memory for one more copy of the network.
 
     Raises:
         ConstraintError: a value outside what is allowed.
@@ -104,29 +115,40 @@ def fit(
     used = choose_device(device)
     workers = Workers(choose_precision(precision, used), used)
     wrapped, stepper = workers.setup(whole if hasattr(whole, "_orig_mod") else model, optimizer.build(model))
+    mean = None if average is None else Average(model, average)
     progress = Progress(folder=None if folder is None else Path(folder), writes=workers.first, seed=seed, epochs=epochs)
     hears = observer if observer is not None and workers.first else Observer()
     if resume:
-        progress.go_on(model, stepper)
+        progress.go_on(model, stepper, mean)
         if not progress.done:
             hears.note(f"{folder} holds no checkpoint yet: the training starts from its first epoch")
         shared = "the run folder must lie where every process can read it"
         workers.need_equal(progress.done, "found different numbers of finished epochs", fix=shared)
     batches = workers.agreed_length(train_loader)
 
-    with torch.random.fork_rng(devices=[workers.device] if used == "cuda" else []):
+    with (
+        torch.random.fork_rng(devices=[workers.device] if used == "cuda" else []),
+        objective(loss, model, teacher, distill, workers) as minimized,
+    ):
         for epoch in range(progress.done, epochs):
             start = time.perf_counter()
             torch.manual_seed(epoch_seed(seed, epoch, workers.rank))
             tally = Tally(epoch=epoch + 1, epochs=epochs, batches=batches, observer=hears, task=task)
             set_rate = _Rate(stepper, optimizer.lr, schedule, epoch, epochs, batches)
-            _epoch(wrapped, model, train_loader, epoch, stepper, set_rate, loss, clip_gradient, workers, tally)
+            _epoch(
+                wrapped, model, train_loader, epoch, stepper, set_rate, minimized, clip_gradient, workers, tally, mean
+            )
             after_epoch(model)
             workers.average_buffers(model)
+            measured = model
+            if mean is not None:
+                measured = mean.network
+                mean.copy_buffers()
+                workers.average_buffers(measured)
             train_loss, train_right = tally.over(workers.add_up)
             result = None
             if validation is not None:
-                result = measure(model, validation, task, loss=loss, seed=seed, add_up=workers.add_up, strict=False)
+                result = measure(measured, validation, task, loss=loss, seed=seed, add_up=workers.add_up, strict=False)
             record = EpochRecord(
                 epoch=epoch + 1,
                 seconds=time.perf_counter() - start,
@@ -136,13 +158,15 @@ def fit(
                 validation_loss=None if result is None else result.loss,
                 validation_accuracy=None if result is None else result.score,
             )
-            progress.end_epoch(record, model, stepper)
+            progress.end_epoch(record, model, stepper, mean)
             hears.epoch_done(record)
 
     best = keep == "best" and progress.best_state is not None
     if best:
         assert progress.best_state is not None
         restore(model, progress.best_state, source="the best epoch")
+    elif mean is not None:
+        restore(model, mean.state(), source="the average")
     stepper.zero_grad(set_to_none=True)
     workers.give_back()
     model.to(home)
@@ -163,10 +187,11 @@ def _epoch(
     epoch: int,
     stepper: Any,
     set_rate: _Rate,
-    loss: Loss,
+    minimized: Objective,
     clip: Clip | None,
     workers: Workers,
     tally: Tally,
+    average: Average | None,
 ) -> None:
     """Read the data once and make one step per batch."""
     if hasattr(batches, "set_epoch"):
@@ -176,13 +201,15 @@ def _epoch(
         set_rate(batch)
         x, y = workers.send(x), tree_map(lambda t: workers.send(t) if isinstance(t, Tensor) else t, y)
         outputs = wrapped(x)
-        mean, n = mean_loss(loss, outputs, y), samples_in(x, outputs, y)
+        mean, n = minimized(x, outputs, y), samples_in(x, outputs, y)
         stepper.zero_grad()
         workers.backward(mean * workers.share(n) + penalties(model))
         if clip is not None:
             clip.apply(model.parameters())
         stepper.step()
         after_step(model)
+        if average is not None:
+            average.update()
         tally.add(mean.detach(), outputs, y, n)
     tally.read()
     if tally.batch == 0:

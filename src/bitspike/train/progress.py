@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from bitspike import __version__
 from bitspike.errors import RunError
 from bitspike.files import write_whole
+from bitspike.train.average import Average
 from bitspike.train.checkpoint import (
+    AVERAGE,
     MODEL,
     OPTIMIZER,
     STATE,
@@ -25,7 +27,7 @@ from bitspike.train.checkpoint import (
     save_last,
     state_of,
 )
-from bitspike.train.checkpoint_checks import need_same_optimizer, need_same_tensors, records_of
+from bitspike.train.checkpoint_checks import averaging_of, need_same_optimizer, need_same_tensors, records_of
 from bitspike.train.observe import EpochRecord
 
 
@@ -53,8 +55,8 @@ class Progress:
         """Number of epochs that are finished."""
         return len(self.records)
 
-    def go_on(self, model: nn.Module, stepper: Any) -> None:
-        """Restore model, optimizer and records from the newest checkpoint, if there is one and it is of this run."""
+    def go_on(self, model: nn.Module, stepper: Any, average: Average | None = None) -> None:
+        """Restore all that is given, and the records, from the newest checkpoint, if there is one of this run."""
         assert self.folder is not None
         checkpoints = self.folder / "checkpoints"
         snapshot = load_last(checkpoints)
@@ -62,14 +64,20 @@ class Progress:
             return
         state, last = snapshot.state, checkpoints / "last"
         records = records_of(state, str(last / STATE))
-        for name, mine in (("seed", self.seed), ("epochs", self.epochs)):
-            if state[name] != mine:
+        decay = None if average is None else average.ema.decay
+        stated = {**state, "average": averaging_of(state, str(last / STATE))}
+        for name, mine in (("seed", self.seed), ("epochs", self.epochs), ("average", decay)):
+            if stated[name] != mine:
                 raise RunError(
-                    f"{checkpoints} was made with {name} {state[name]}, this run has {name} {mine}",
-                    fix=f"go on with {name} {state[name]}, or start in another folder",
+                    f"{checkpoints} was made with {name} {stated[name]}, this run has {name} {mine}",
+                    fix=f"go on with {name} {stated[name]}, or start in another folder",
                 )
         restore(model, snapshot.model, source=str(last))
         need_same_tensors(model.state_dict(), snapshot.model, str(last / MODEL))
+        if average is not None:
+            assert snapshot.average is not None
+            average.go_on(snapshot.average, state["average"]["updates"], str(last / AVERAGE))
+            need_same_tensors(model.state_dict(), snapshot.average, str(last / AVERAGE))
         best = state["best_epoch"]
         if best is not None:
             noted = state.get("best_digest")
@@ -79,21 +87,26 @@ class Progress:
         stepper.load_state_dict(snapshot.optimizer)
         self.records, self.best_epoch = records, best
 
-    def end_epoch(self, record: EpochRecord, model: nn.Module, stepper: Any) -> None:
-        """Take in an epoch's record, keep its weights if none were better, and write the checkpoint."""
+    def end_epoch(self, record: EpochRecord, model: nn.Module, stepper: Any, average: Average | None = None) -> None:
+        """Take in an epoch's record, keep its weights if none were better, and write the checkpoint.
+
+        The weights that are kept are those that were measured: the averaged ones where there are some.
+        """
         self.records.append(record)
         best = _as_good(record, self.records)
         state = state_of(model)
+        averaged = None if average is None else average.state()
+        measured = state if averaged is None else averaged
         if best:
-            self.best_epoch, self.best_state = record.epoch, state
+            self.best_epoch, self.best_state = record.epoch, measured
         if self.folder is None or not self.writes:
             return
         checkpoints = self.folder / "checkpoints"
         # The best goes first: killed between the two, the run repeats this epoch and writes the same best again.
         if best:
-            self.best_digest = save_best(checkpoints, state, epoch=record.epoch)
+            self.best_digest = save_best(checkpoints, measured, epoch=record.epoch)
         rows = [asdict(r) for r in self.records]
-        about = {
+        about: dict[str, Any] = {
             "schema": 1,
             "epoch": self.done,
             "epochs": self.epochs,
@@ -103,7 +116,9 @@ class Progress:
             "history": rows,
             "versions": {"bitspike": __version__, "torch": str(torch.__version__)},
         }
-        save_last(checkpoints, Snapshot(state, stepper.state_dict(), about))
+        if average is not None:
+            about["average"] = average.about
+        save_last(checkpoints, Snapshot(state, stepper.state_dict(), about, averaged))
         write_whole(self.folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
 
 

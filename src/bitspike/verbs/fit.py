@@ -26,6 +26,8 @@ from bitspike.runs.sketch import kind_without_images, sketch
 from bitspike.surgery.apply import apply
 from bitspike.tasks.classify import Classification
 from bitspike.tasks.task import Loss, Task
+from bitspike.train.average import EMA
+from bitspike.train.distill import Distillation
 from bitspike.train.evaluate import Batches
 from bitspike.train.launch import Device, Precision
 from bitspike.train.loop import fit as to_data
@@ -219,6 +221,9 @@ def fit(
     folder: Path | str | None = None,
     resume: bool = False,
     task: Task = Classification(),
+    teacher: nn.Module | None = None,
+    distill: Distillation | None = None,
+    average: EMA | None = None,
 ) -> History: ...
 
 

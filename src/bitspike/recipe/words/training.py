@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 from bitspike.recipe.words.value import Fraction, Share, Value
 
@@ -84,8 +91,20 @@ class ClipValue(Value):
 Clip = Annotated[ClipNorm | ClipValue, Field(discriminator="kind")]
 
 
+class EMA(Value):
+    makes: ClassVar[str] = "bitspike.train.average:EMA"
+    decay: Annotated[float, Field(gt=0, lt=1)] = 0.999
+
+
 class Training(Value):
-    """The arguments of ``bs.fit``. The batch is that of all processes together."""
+    """The arguments of ``bs.fit``. The batch is that of all processes together.
+
+    ``average`` keeps the moving average of the weights. Files do not name it where it is null, so those that are older
+    than the word stay as they are.
+    """
+
+    unnamed: ClassVar[tuple[str, ...]] = ("average",)
+    """Keys that files leave out where they are null."""
 
     epochs: PositiveInt
     batch_size: PositiveInt
@@ -97,3 +116,9 @@ class Training(Value):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     keep: Literal["best", "last"] = "best"
     tensorboard: bool = False
+    average: EMA | None = None
+
+    @model_serializer(mode="wrap")
+    def _as_older_files_are(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = serialize(self)
+        return {key: value for key, value in values.items() if key not in self.unnamed or value is not None}
