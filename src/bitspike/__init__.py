@@ -90,6 +90,7 @@ if TYPE_CHECKING:
     from bitspike.weights import DoReFa as DoReFa
     from bitspike.weights import Dyadic as Dyadic
     from bitspike.weights import FixedPoint as FixedPoint
+    from bitspike.weights import LearnedClip as LearnedClip
     from bitspike.weights import Lognormal as Lognormal
     from bitspike.weights import Midrise as Midrise
     from bitspike.weights import PowerOfTwo as PowerOfTwo
@@ -148,6 +149,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "DoReFa",
         "Dyadic",
         "FixedPoint",
+        "LearnedClip",
         "Lognormal",
         "Midrise",
         "PowerOfTwo",

@@ -18,6 +18,7 @@ from bitspike.weights import (
     DoReFa,
     Dyadic,
     FixedPoint,
+    LearnedClip,
     MeanAbs,
     Midrise,
     PowerOfTwo,
@@ -28,6 +29,7 @@ from bitspike.weights import (
     codes,
 )
 from bitspike.weights.schemes.base import inside
+from bitspike.weights.stage import Encoder, StagePlan
 
 
 def _found(base: type[Scheme]) -> set[type[Scheme]]:
@@ -165,6 +167,65 @@ def test_attached_to_a_layer_its_codes_are_the_weight(scheme: Scheme) -> None:
         assert result.scale.dtype == torch.float64
         assert result.codes.shape == model[0].weight.shape
         assert result.scale.numel() == (4 if scheme.per_channel else 1)
+
+
+def _trained_plans() -> set[type]:
+    """Return the schemes with parameters of their own: they describe a stage and are none of the schemes above."""
+    public = (getattr(bitspike.weights, name) for name in bitspike.weights.__all__)
+    kinds = {c for c in public if inspect.isclass(c) and c.__module__.startswith("bitspike.weights.schemes.")}
+    return {c for c in kinds if not issubclass(c, Scheme) and hasattr(c, "build")}
+
+
+TRAINED: dict[type, list[StagePlan]] = {
+    LearnedClip: [
+        *(LearnedClip(b) for b in (2, 3, 4, 5, 8)),
+        *(LearnedClip(b, grid="uniform", normalize=False, clip=0.75) for b in (2, 4, 8)),
+        LearnedClip(3, gradient="clip", statistics="trained"),
+    ],
+}
+PLANS = [pytest.param(p, id=repr(p)) for examples in TRAINED.values() for p in examples]
+
+
+def test_every_scheme_with_parameters_has_an_example() -> None:
+    assert _trained_plans() == set(TRAINED)
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_a_trained_scheme_is_a_frozen_value_whose_stages_keep_the_law(plan: StagePlan) -> None:
+    assert plan == dataclasses.replace(plan)
+    assert hash(plan) == hash(dataclasses.replace(plan))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        plan.bits = 3
+    for w in _weights(Uniform(4)):
+        stage, before = plan.build("conv", w), w.clone()
+        assert isinstance(stage, Encoder)
+        found, scale = stage.encode(w)
+        latent = w.clone().requires_grad_()
+        trained = stage(latent)
+        assert trained.dtype == w.dtype
+        assert torch.equal(trained, found.to(scale.dtype) * scale)
+        assert torch.equal((found * scale.double()).to(w.dtype), trained)
+        assert bool((scale > 0).all())
+        assert stage.low <= int(found.min()) <= int(found.max()) <= stage.high
+        levels = stage.levels or range(stage.low, stage.high + 1)
+        assert set(found.unique().tolist()) <= set(levels)
+        assert len(levels) == 2**stage.bits - 1
+        trained.sum().backward()
+        assert latent.grad is not None
+        assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in stage.parameters())
+        assert bool(latent.grad.isfinite().all())
+        assert torch.equal(w, before)
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_attached_to_a_layer_the_codes_of_a_trained_scheme_are_the_weight(plan: StagePlan) -> None:
+    for layer in (nn.Conv2d(3, 4, 3), nn.ConvTranspose2d(3, 4, 2), nn.Conv1d(2, 4, 3, groups=2), nn.Linear(5, 4)):
+        model = attach(nn.Sequential(layer), quantize=plan)
+        result = codes(model)["0"]
+        assert torch.equal(result.decode(), model[0].weight)
+        assert result.bits == plan.bits
+        assert result.scale.numel() == 1
+        assert result.scheme == repr(plan)
 
 
 def test_the_gradient_window_of_clipped_grids_keeps_the_largest_weight() -> None:

@@ -167,6 +167,7 @@ SCHEMES: dict[str, Any] = {
     "dorefa": bs.DoReFa(bits=3),
     "apot": bs.APoT(bits=4),
     "power of two": bs.PowerOfTwo(bits=4),
+    "learned clip": bs.LearnedClip(bits=4, statistics="trained"),
 }
 
 

@@ -131,6 +131,19 @@ class APoT(Value):
     clip_gradient: bool = False
 
 
+class LearnedClip(Value):
+    """Normalized weights within a clip that each layer trains."""
+
+    makes: ClassVar[str] = "bitspike.weights:LearnedClip"
+    kind: Literal["learned_clip"]
+    bits: Annotated[int, Field(ge=2, le=8)]
+    grid: Literal["apot", "uniform"] = "apot"
+    clip: Annotated[float, Field(ge=2**-10, allow_inf_nan=False)] = 3.0
+    normalize: bool = True
+    gradient: Literal["pass", "clip"] = "pass"
+    statistics: Literal["constant", "trained"] = "constant"
+
+
 class FixedPoint(Value):
     makes: ClassVar[str] = "bitspike.weights:FixedPoint"
     kind: Literal["fixed_point"]
@@ -156,11 +169,17 @@ Scheme = Annotated[
     Field(discriminator="kind"),
 ]
 
+Quantizer = Annotated[
+    Uniform | Midrise | DoReFa | Ternary | Binary | PowerOfTwo | APoT | LearnedClip | FixedPoint | OwnScheme,
+    Field(discriminator="kind"),
+]
+"""What a weight can be given; a bias has no clip to learn."""
+
 
 class Weights(Value):
     """The arguments of ``bs.attach``; patterns are over the names of the model's layers, as in file names."""
 
-    quantize: Scheme
+    quantize: Quantizer
     bias: Scheme | None = None
     include: Annotated[tuple[str, ...], Field(min_length=1)] = ("*",)
     skip: tuple[str, ...] = ()
