@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -19,6 +22,7 @@ from bitspike.models import (
     vgg9,
     vgg11,
 )
+from bitspike.models.imagenet import alexnet_imagenet, vgg16_imagenet
 from bitspike.nn import IF, LIF, Neuron, QuantReLU, RateCoder, ShiftBatchNorm, SignedIF, ThresholdBatchNorm
 
 
@@ -212,3 +216,37 @@ def test_a_network_without_time_has_no_encoder_and_no_read_out():
         assert "encoder" not in names
         assert "readout" not in names
         assert not any("Neuron" in type(m).__name__ for m in names.values())
+
+
+def test_alexnet_for_imagenet():
+    net = alexnet_imagenet()
+    convolutions = [3 * 64 * 121, 64 * 192 * 25, 192 * 384 * 9, 384 * 256 * 9, 256 * 256 * 9]
+    assert weights(net) == [*convolutions, 9216 * 4096, 4096 * 4096, 4096 * 1000]
+    # By hand: 2,468,544 in convolutions, 37,748,736 + 16,777,216 + 4,096,000 in linear layers, 1,000 biases of the last
+    # one, and 2 x (64 + 192 + 384 + 256 + 256 + 4096 + 4096) = 18,688 in norms.
+    assert parameters(net) == 61_110_184
+    assert net[: list(dict(net.named_children())).index("flatten")](torch.zeros(1, 3, 224, 224)).shape == (1, 256, 6, 6)
+    assert [name for name, m in net.named_modules() if getattr(m, "bias", None) is not None and "norm" not in name] == [
+        "linear"
+    ]
+
+
+def test_vgg16_for_imagenet():
+    net = vgg16_imagenet()
+    widths = [3, 64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512]
+    convolutions = [a * b * 9 for a, b in itertools.pairwise(widths)]
+    assert weights(net) == [*convolutions, 25088 * 4096, 4096 * 4096, 4096 * 1000]
+    # By hand: 14,710,464 in convolutions (the known figure of VGG16), 102,760,448 + 16,777,216 + 4,096,000 in linear
+    # layers, 1,000 biases, and 2 x (2 x 64 + 2 x 128 + 3 x 256 + 6 x 512 + 2 x 4096) = 24,832 in norms.
+    assert parameters(net) == 138_369_960
+    side, strides = 224, [m.stride[0] for m in kinds(net, nn.Conv2d)]
+    assert side // math.prod(strides) == 7
+    assert len(strides) == 13
+
+
+def test_initial_weights_of_the_networks_for_imagenet_are_those_of_the_source():
+    net = alexnet_imagenet()
+    fan_out = 64 * 121
+    assert net.conv1.weight.std().item() == pytest.approx((2 / fan_out) ** 0.5, rel=0.05)
+    assert net.linear1.weight.std().item() == pytest.approx(0.01, rel=0.01)
+    assert net.linear.bias.count_nonzero() == 0

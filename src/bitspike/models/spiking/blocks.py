@@ -121,8 +121,14 @@ def initialize(model: nn.Module) -> None:
                 nn.init.zeros_(module.bias)
 
 
-def sides(model: str, image_size: int | tuple[int, int], *, multiple: int) -> tuple[int, int]:
+def sides(model: str, image_size: int | tuple[int, int], *, multiple: int, least: int = 1) -> tuple[int, int]:
     """Return height and width of the images, if the pools of a model divide them without a remainder.
+
+    Args:
+        model: its name, for the message.
+        image_size: height and width, or one number for both.
+        multiple: what both must be multiples of.
+        least: what both must reach.
 
     Raises:
         ConstraintError: they do not; the nearest sizes that fit are named.
@@ -137,12 +143,15 @@ def sides(model: str, image_size: int | tuple[int, int], *, multiple: int) -> tu
           fix: image_size=24 or image_size=32, or pad the images
     """
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
-    if height < 1 or width < 1 or height % multiple or width % multiple:
-        down = [max(multiple, side // multiple * multiple) for side in (height, width)]
-        up = [max(multiple, -(-side // multiple) * multiple) for side in (height, width)]
+    least = max(multiple, least)
+    if min(height, width) < least or height % multiple or width % multiple:
+        down = [max(least, side // multiple * multiple) for side in (height, width)]
+        up = [max(least, -(-side // multiple) * multiple) for side in (height, width)]
         near = sorted({tuple(down), tuple(up)})
+        from_there = "" if least == multiple else f" of {least} and more"
         raise ConstraintError(
-            f"{model}: images of {height}x{width} do not fit; height and width must be multiples of {multiple}",
+            f"{model}: images of {height}x{width} do not fit; "
+            f"height and width must be multiples of {multiple}{from_there}",
             fix=" or ".join(f"image_size={h if h == w else (h, w)}" for h, w in near) + ", or pad the images",
         )
     return height, width
