@@ -36,7 +36,7 @@ class TimeDistributed(nn.Sequential):
             x = input[0]
             for layer in layers[:once]:
                 x = call(layer, x)
-            x, layers = _repeated(x, steps), layers[once:]
+            x, layers = repeated(x, steps), layers[once:]
             if not layers:
                 return x
         x = x.flatten(0, 1)
@@ -65,7 +65,8 @@ class _Repeated(torch.autograd.Function):
         return total.to(first.dtype), None
 
 
-def _repeated(x: Tensor, steps: int) -> Tensor:
+def repeated(x: Tensor, steps: int) -> Tensor:
+    """Return [T, N, ...] with stride 0 over time: T times the same x."""
     return cast(Tensor, _Repeated.apply(x, steps)) if x.requires_grad and plain(x) else x.expand(steps, *x.shape)
 
 

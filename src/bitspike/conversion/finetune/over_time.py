@@ -13,14 +13,12 @@ from a converted network, Rathi et al., ICLR 2020, arXiv 2005.01807.
 
 from __future__ import annotations
 
-from typing import cast
-
 from torch import Tensor, nn
 
 from bitspike.conversion.finetune.prepared import Prepared, prepared_of
 from bitspike.conversion.finetune.sums import on_operations
 from bitspike.conversion.region.cut import core_of, covers, replaced
-from bitspike.errors import ConstraintError
+from bitspike.conversion.timed import MaxPoolOfCounts, by_step, need_counting, spikes_worth
 from bitspike.graph.flow import spikes
 from bitspike.graph.rebuild import rebuild
 from bitspike.nn import IF, CountMaxPool, Neuron
@@ -56,11 +54,7 @@ class PreparedOverTime(nn.Module):
     """
 
     def __init__(self, prepared: Prepared, *, neuron: type[Neuron] = IF, surrogate: Surrogate = ArcTan()) -> None:
-        if not (isinstance(neuron, type) and issubclass(neuron, Neuron) and neuron.counts):
-            raise ConstraintError(
-                f"over_time(neuron={neuron!r}): allowed are bs.IF and bs.SignedIF",
-                fix="neuron=bs.IF or neuron=bs.SignedIF, the one that bs.finish gets",
-            )
+        need_counting(neuron, "over_time")
         super().__init__()
         self.network = _over_time(prepared, neuron, surrogate)
 
@@ -91,8 +85,7 @@ class ClipNeuron(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         clip = self.activation.threshold()
         clip = clip.reshape(-1, *[1] * (x.dim() - 2)) if clip.numel() > 1 else clip.reshape(())
-        currents = (x / clip).unflatten(0, (self.activation.steps, -1))  # type: ignore[no-untyped-call]
-        return (cast(Tensor, self.neuron(currents)) * clip).flatten(0, 1).to(x.dtype)
+        return spikes_worth(x, clip, self.neuron, self.activation.steps)
 
 
 class _InSteps(nn.Module):
@@ -108,19 +101,7 @@ class _InSteps(nn.Module):
         return self._mean(results) if isinstance(results, Tensor) else tuple(self._mean(r) for r in results)
 
     def _mean(self, x: Tensor) -> Tensor:
-        return x.unflatten(0, (self.steps, -1)).mean(0)  # type: ignore[no-untyped-call,no-any-return]
-
-
-class _CountMaxPool(nn.Module):
-    """The maximum of spike counts, for spikes [T N, C, ...] that are worth something."""
-
-    def __init__(self, pool: CountMaxPool, steps: int) -> None:
-        super().__init__()
-        self.pool, self.steps = pool, steps
-
-    def forward(self, x: Tensor) -> Tensor:
-        pooled = self.pool(x.unflatten(0, (self.steps, -1)))  # type: ignore[no-untyped-call]
-        return cast(Tensor, pooled).flatten(0, 1)
+        return by_step(x, self.steps).mean(0)
 
 
 def over_time(prepared: Prepared, *, neuron: type[Neuron] = IF, surrogate: Surrogate = ArcTan()) -> PreparedOverTime:
@@ -139,7 +120,7 @@ def _over_time(prepared: Prepared, neuron: type[Neuron], surrogate: Surrogate) -
     neurons = {id: ClipNeuron(a, neuron=neuron, surrogate=surrogate) for id, a in prepared.activations.items()}
     counted = spikes(core)
     pools = {
-        op.id: _CountMaxPool(CountMaxPool(op.attrs["kernel"], op.attrs["stride"], op.attrs["padding"]), steps)
+        op.id: MaxPoolOfCounts(CountMaxPool(op.attrs["kernel"], op.attrs["stride"], op.attrs["padding"]), steps)
         for op in core
         if op.kind == "max_pool" and op.id in counted
     }
