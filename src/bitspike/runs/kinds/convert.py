@@ -5,12 +5,11 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from bitspike.analysis.ledger.analyze import analyze
@@ -29,14 +28,12 @@ from bitspike.integer.network import IntegerNetwork
 from bitspike.lowering.lower import lower
 from bitspike.ops.grids import Grid
 from bitspike.recipe.kinds.convert import ConvertRecipe, FineTuning
-from bitspike.runs.by_step import Prefixes
 from bitspike.runs.construct.factory import build_network, comes_trained
 from bitspike.runs.construct.weights_file import find_chip
 from bitspike.runs.construct.words import build, build_conversion
-from bitspike.runs.kinds.kind import Kind, Sketch, SpikingNetwork, repair_values
+from bitspike.runs.converting import Converting, described, origins
+from bitspike.runs.kinds.kind import Sketch, SpikingNetwork, repair_values
 from bitspike.runs.stages import Clock
-from bitspike.train import Evaluation, History, evaluate
-from bitspike.train.launch import choose_device
 from bitspike.weights import Uniform, attach, detach
 
 _OF_CAPTURE = ("threshold", "frontend", "keep_real")
@@ -45,10 +42,8 @@ _LAYERS = (nn.modules.conv._ConvNd, nn.Linear)
 
 
 @dataclass(eq=False)
-class Converted(Kind):
+class Converted(Converting):
     """A network of the user's own, fine-tuned where the recipe says so, and converted."""
-
-    finishing: ClassVar[str] = "convert"
 
     recipe: ConvertRecipe
     float_network: nn.Module | None = field(default=None, init=False)
@@ -81,7 +76,7 @@ class Converted(Kind):
         choices["steps"] = tuning.steps or choices["steps"]
         return prepare(
             network,
-            self._example(),
+            self.example(),
             calibrate=self.data.calibration_batches(),
             # A clip learns one threshold for a whole layer; rules by pattern are for the conversion alone.
             rule=None if isinstance(rule, dict) else rule,
@@ -123,19 +118,19 @@ class Converted(Kind):
         tuning = self.recipe.finetune
         with clock.stage("float"):
             if tuning is None or not tuning.quantized:
-                accuracies["float"] = self._accuracy(model, test)
+                accuracies["float"] = self.accuracy(model, test)
             else:
                 if self.float_network is not None and self._has_weights():
-                    accuracies["float"] = self._accuracy(self.float_network, test)
+                    accuracies["float"] = self.accuracy(self.float_network, test)
                 timed = self.recipe.over_time is not None
-                accuracies["finetuned"] = self._accuracy(self._over_time(model) if timed else model, test)
+                accuracies["finetuned"] = self.accuracy(self._over_time(model) if timed else model, test)
         return accuracies
 
     def finish(self, model: nn.Module) -> SpikingNetwork:
         choices = self._choices(model if self.float_network is None else self.float_network)
 
         def spiking(grid: Grid | None) -> nn.Module:
-            example, data = self._example(), self.data.calibration_batches()
+            example, data = self.example(), self.data.calibration_batches()
             if isinstance(model, Prepared):
                 known = {name: choice for name, choice in choices.items() if name not in _OF_CAPTURE}
                 return finish(model, example, data=data, input_grid=grid, **known)
@@ -143,16 +138,16 @@ class Converted(Kind):
             network = model if decoded is None else decoded
             return convert(network, example, calibrate=data, input_grid=grid, seed=self.recipe.seed, **choices)
 
-        network = self._on_grid(spiking)
+        network = self.on_pixels(spiking)
         return SpikingNetwork(network, record=conversion_of(network))
 
     def sketch(self, model: nn.Module, example: Tensor) -> Sketch:
         # Random images and weights have nothing to correct by.
         choices = self._choices(model) | {"calibrate": example, "seed": self.recipe.seed, "correct": None}
-        spiking = self._on_grid(lambda grid: convert(model, example[:1], input_grid=grid, **choices))
+        spiking = self.on_pixels(lambda grid: convert(model, example[:1], input_grid=grid, **choices))
         net = lower(spiking, example[:1])
         record = conversion_of(spiking)
-        return Sketch(model, record.packed(example), net, _origins(spiking, net), record.graph)
+        return Sketch(model, record.packed(example), net, origins(spiking, net), record.graph)
 
     def _choices(self, network: nn.Module) -> dict[str, Any]:
         """Return the arguments of ``bs.convert`` for a float network; bits that were fine-tuned are kept."""
@@ -166,38 +161,13 @@ class Converted(Kind):
             choices["bits"] = {name: bits for name, bits in choices["bits"].items() if name not in names - layers}
         return choices
 
-    def _on_grid(self, spiking: Callable[[Grid | None], nn.Module]) -> nn.Module:
-        """Convert with the grid of the pixels where the integers read pixels, else with a grid of what they read."""
+    def on_pixels(self, spiking: Callable[[Grid | None], nn.Module], *, whole: bool = True) -> nn.Module:
         c = self.recipe.convert
-        grid = None if c.include is not None or c.exclude or c.keep_real else self.data.grid
-        network = spiking(grid)
-        if grid is not None and not conversion_of(network).reads_input:
-            # The host computes the input of the integers from pixels, such as their normalization: another grid.
-            network = spiking(None)
-        return network
+        return super().on_pixels(spiking, whole=whole and c.include is None and not c.exclude and not c.keep_real)
 
-    def validation(self, network: nn.Module, history: History | None) -> float | None:
-        """Measure the spiking network; what was trained before the conversion was another one."""
-        images = self.data.validation
-        return None if images is None else self._accuracy(network, self.data.batches(images))
-
-    def listening(self, spiking: SpikingNetwork) -> AbstractContextManager[Prefixes | None]:
-        # Layerwise, the read-out waits for the last layer; of a partial network, floating-point layers follow it.
-        stops_anywhere = self.recipe.convert.schedule == "synchronous" and not spiking.partial
-        return Prefixes(spiking.network, self.data.test.task) if stops_anywhere else nullcontext()
-
-    def by_step(
-        self, spiking: SpikingNetwork, test: Batches, tested: Evaluation, prefixes: Prefixes | None
-    ) -> Sequence[float | None]:
-        if prefixes is not None:
-            return [*prefixes.accuracies(test.image_set.labels)[:-1], tested.accuracy]
-        if not self.recipe.evaluation.by_step:
-            return [*[None] * (self.recipe.steps - 1), tested.accuracy]
-        accuracies: list[float | None] = []
-        for steps in range(1, self.recipe.steps):
-            with self.at_steps(spiking, steps) as network:
-                accuracies.append(self._accuracy(network, test))
-        return [*accuracies, tested.accuracy]
+    def stops_anywhere(self, spiking: SpikingNetwork) -> bool:
+        # Layerwise, the read-out waits for the last layer.
+        return self.recipe.convert.schedule == "synchronous" and super().stops_anywhere(spiking)
 
     @contextmanager
     def at_steps(self, spiking: SpikingNetwork, steps: int) -> Iterator[nn.Module]:
@@ -213,7 +183,7 @@ class Converted(Kind):
         self, spiking: SpikingNetwork, net: IntegerNetwork, test: Batches, folder: Path, clock: Clock
     ) -> dict[str, Any]:
         """Return the choices of the conversion, the verdict of the chip and the ledger of errors."""
-        entries = {"conversion": _describe(spiking)}
+        entries = {"conversion": described(spiking)}
         if self.recipe.chip is not None:
             entries["chip"] = check(net, find_chip(self.recipe.chip, self.recipe.model.folder)).to_dict()
         if self.recipe.analysis is not None:
@@ -254,35 +224,3 @@ class Converted(Kind):
         if values["finetune"] is not None and values["finetune"]["bits"] is not None:
             values["finetune"]["bits"] = widths
         return values
-
-    def _accuracy(self, network: nn.Module, test: Batches) -> float:
-        home = next((p.device for p in [*network.parameters(), *network.buffers()]), torch.device("cpu"))
-        network.to(choose_device(self.recipe.device))
-        try:
-            return evaluate(network, test, seed=self.recipe.seed, task=self.data.test.task).accuracy
-        finally:
-            network.to(home)
-
-    def _example(self) -> Tensor:
-        """Return two test images as the network takes them."""
-        return self.data.pixels.to_input(self.data.test.images[:2])
-
-
-def _describe(spiking: SpikingNetwork) -> dict[str, Any]:
-    """Return the choices of a conversion and what came of them, as plain values."""
-    record = spiking.record
-    assert record is not None
-    return {
-        "settings": record.settings.to_dict(),
-        "calibration": dict(record.calibration),
-        "correction": dict(record.correction),
-        "neurons": sum(layer.kind != "readout" for layer in record.layers.values()),
-        "partial": spiking.partial,
-        "host": list(record.host),
-    }
-
-
-def _origins(spiking: nn.Module, net: IntegerNetwork) -> dict[str, str]:
-    """Return by layer of the integers the module of the original network."""
-    words = {op.id.replace(".", "_").replace("#", "_"): op.path for op in conversion_of(spiking).graph}
-    return {node.path: words.get(node.path.replace(".", "_").replace("#", "_"), node.path) for node in net.weighted}
