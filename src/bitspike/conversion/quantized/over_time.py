@@ -11,13 +11,14 @@ doi 10.1109/MSP.2019.2931595.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from bitspike.conversion.quantized.flow import flow_of
-from bitspike.conversion.quantized.run import Run
+from bitspike.conversion.quantized.flow import Flow, flow_of
+from bitspike.conversion.quantized.run import Run, part_of
 from bitspike.conversion.timed import by_step, need_counting, spikes_worth
 from bitspike.errors import ConstraintError
 from bitspike.nn import Neuron, QuantReLU, SignedIF
@@ -84,24 +85,21 @@ class SpikingTwin(nn.Module):
     def steps(self) -> int:
         return self._flow.steps
 
+    @property
+    def flow(self) -> Flow:
+        """The calls of the network, in the order of data flow."""
+        return self._flow
+
     def forward(self, *inputs: Tensor) -> Any:
-        return Run(self._flow, self._part, self.steps).whole(inputs)
+        return Run(self._flow, partial(part_of, self), self.steps).whole(inputs)
 
     def by_step(self, *inputs: Tensor) -> Any:
         """Return for every t from 1 to T what the network answers after t steps, [T, N, ...]: the mean of t outputs.
 
         Where the network ends in an operation that is not linear, such as a softmax, that is done with the mean.
         """
-        answers = Run(self._flow, self._part, self.steps, running=True).whole(inputs)
+        answers = Run(self._flow, partial(part_of, self), self.steps, running=True).whole(inputs)
         return tree_map(lambda x: by_step(x, self.steps) if isinstance(x, Tensor) else x, answers)
-
-    def _part(self, path: str) -> Any:
-        """Return the module, parameter, buffer or other tensor at a path."""
-        at: Any = self
-        for name in path.split("."):
-            own = next((d[name] for d in (at._modules, at._parameters, at._buffers) if name in d), None)
-            at = getattr(at, name) if own is None else own
-        return at
 
 
 def _fill(shell: nn.Module, module: nn.Module, memo: dict[int, nn.Module]) -> None:

@@ -27,8 +27,8 @@ class Run:
 
     Args:
         flow: what is run.
-        part: returns the module, parameter or buffer at a path; a neuron at the path of a quantized ReLU if steps are
-            run. It is asked at every call, so the run follows every change of the modules.
+        part: returns the module, parameter or buffer at a path, see :func:`part_of`; a neuron at the path of a
+            quantized ReLU if steps are run. It is asked at every call, so the run follows every change of the modules.
         steps: T, whose steps lie side by side in the batch; None runs the quantized network itself.
         running: hand on the mean of the steps 1 to t, for every t, instead of the mean of all steps.
     """
@@ -153,3 +153,17 @@ def in_evaluation(norm: nn.Module, *args: Any, **kwargs: Any) -> Any:
         return norm(*args, **kwargs)
     finally:
         norm.training = training
+
+
+def part_of(network: nn.Module, path: str) -> Any:
+    """Return the module, parameter, buffer or other tensor at a path, whatever the class of the network calls so too.
+
+    Example:
+        >>> part_of(nn.Sequential(nn.Linear(2, 3)), "0.bias").shape
+        torch.Size([3])
+    """
+    at: Any = network
+    for name in path.split("."):
+        own = next((d[name] for d in (at._modules, at._parameters, at._buffers) if name in d), None)
+        at = getattr(at, name) if own is None else own
+    return at
