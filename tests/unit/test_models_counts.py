@@ -225,9 +225,9 @@ def test_alexnet_for_imagenet():
     # By hand: 2,468,544 in convolutions, 37,748,736 + 16,777,216 + 4,096,000 in linear layers, 1,000 biases of the last
     # one, and 2 x (64 + 192 + 384 + 256 + 256 + 4096 + 4096) = 18,688 in norms.
     assert parameters(net) == 61_110_184
-    assert net[: list(dict(net.named_children())).index("flatten")](torch.zeros(1, 3, 224, 224)).shape == (1, 256, 6, 6)
+    assert net[: list(dict(net.named_children())).index("layer6")](torch.zeros(1, 3, 224, 224)).shape == (1, 256, 6, 6)
     assert [name for name, m in net.named_modules() if getattr(m, "bias", None) is not None and "norm" not in name] == [
-        "linear"
+        "layer8.linear"
     ]
 
 
@@ -247,6 +247,6 @@ def test_vgg16_for_imagenet():
 def test_initial_weights_of_the_networks_for_imagenet_are_those_of_the_source():
     net = alexnet_imagenet()
     fan_out = 64 * 121
-    assert net.conv1.weight.std().item() == pytest.approx((2 / fan_out) ** 0.5, rel=0.05)
-    assert net.linear1.weight.std().item() == pytest.approx(0.01, rel=0.01)
-    assert net.linear.bias.count_nonzero() == 0
+    assert net.layer1.conv.weight.std().item() == pytest.approx((2 / fan_out) ** 0.5, rel=0.05)
+    assert net.layer6.linear.weight.std().item() == pytest.approx(0.01, rel=0.01)
+    assert net.layer8.linear.bias.count_nonzero() == 0

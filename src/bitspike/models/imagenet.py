@@ -1,8 +1,8 @@
 """AlexNet and VGG16 for ImageNet without max pooling: ordinary networks of ReLUs, to be quantized and converted.
 
 Convolutions that stride take the place of the pools, so that a network becomes spiking as it is. Every layer but the
-last has a batch norm and a ReLU and no bias. Parts are named conv1, norm1, relu1, ..., linear1, norm6, relu6, ...,
-linear, in the order of the network.
+last has a batch norm and a ReLU and no bias. Parts are named layer1.conv, layer1.norm, neuron1, ..., layer6.linear,
+layer6.norm, neuron6, ..., as in the spiking networks; what stands at neuron1 is a ReLU.
 
 Source: Hu et al. 2023 (Fast-SNN), arXiv 2305.19868, and its code, after Krizhevsky et al., NeurIPS 2012, and
 Simonyan and Zisserman, ICLR 2015, arXiv 1409.1556, table 1, column D.
@@ -10,27 +10,12 @@ Simonyan and Zisserman, ICLR 2015, arXiv 1409.1556, table 1, column D.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from torch import nn
 
-from bitspike.models.spiking.blocks import initialize, sides, widened
-
-
-class Convolution(NamedTuple):
-    """A convolution: its channels, and kernel, stride and padding in pixels."""
-
-    channels: int
-    stride: int = 1
-    kernel: int = 3
-    padding: int = 1
-
-    def side(self, pixels: int) -> int:
-        """Return how many pixels come out along a side of so many."""
-        return (pixels + 2 * self.padding - self.kernel) // self.stride + 1
-
+from bitspike.models.spiking.blocks import initialize, sides
+from bitspike.models.spiking.strided import Convolution, strided_network
 
 ALEXNET = (
     Convolution(64, 4, kernel=11, padding=2),
@@ -69,7 +54,7 @@ def alexnet_imagenet(
 
     Example:
         >>> net = alexnet_imagenet(image_size=64, width=1 / 16, num_classes=10)
-        >>> net.linear1
+        >>> net.layer6.linear
         Linear(in_features=16, out_features=256, bias=False)
     """
     sizes = sides("alexnet_imagenet", image_size, multiple=32, least=64)  # of 32 pixels the strides leave nothing
@@ -97,7 +82,7 @@ def vgg16_imagenet(
 
     Example:
         >>> net = vgg16_imagenet(image_size=32, width=1 / 16, num_classes=10)
-        >>> net.linear1
+        >>> net.layer14.linear
         Linear(in_features=32, out_features=256, bias=False)
     """
     sizes = sides("vgg16_imagenet", image_size, multiple=32)
@@ -107,26 +92,16 @@ def vgg16_imagenet(
 def _network(
     convolutions: Sequence[Convolution], sizes: tuple[int, int], num_classes: int, in_channels: int, width: float
 ) -> nn.Module:
-    layers: OrderedDict[str, nn.Module] = OrderedDict()
-    height, columns = sizes
-    channels = in_channels
-    for number, wanted in enumerate(convolutions, start=1):
-        out = widened(wanted.channels, width)
-        layers[f"conv{number}"] = nn.Conv2d(
-            channels, out, wanted.kernel, wanted.stride, padding=wanted.padding, bias=False
-        )
-        layers[f"norm{number}"] = nn.BatchNorm2d(out)
-        layers[f"relu{number}"] = nn.ReLU()
-        channels, height, columns = out, wanted.side(height), wanted.side(columns)
-    layers["flatten"] = nn.Flatten()
-    values = channels * height * columns
-    for number, wide in enumerate(HIDDEN, start=1):
-        out, place = widened(wide, width), len(convolutions) + number
-        layers[f"linear{number}"] = nn.Linear(values, out, bias=False)
-        layers[f"norm{place}"] = nn.BatchNorm1d(out)
-        layers[f"relu{place}"] = nn.ReLU()
-        values = out
-    layers["linear"] = nn.Linear(values, num_classes)
-    net = nn.Sequential(layers)
+    net = strided_network(
+        convolutions,
+        HIDDEN,
+        steps=None,
+        num_classes=num_classes,
+        in_channels=in_channels,
+        sides=sizes,
+        neuron=nn.ReLU,
+        norm=nn.BatchNorm2d,
+        width=width,
+    )
     initialize(net)
     return net

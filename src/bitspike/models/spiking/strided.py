@@ -8,6 +8,7 @@ from typing import NamedTuple
 from torch import nn
 
 from bitspike.models.spiking.blocks import Make, MakeEncoder, MakeNorm, named, norm_before, stack, widened
+from bitspike.nn import RateReadout, Repeat
 
 
 class Convolution(NamedTuple):
@@ -38,9 +39,9 @@ def strided_network(
     sides: tuple[int, int],
     neuron: Make,
     norm: MakeNorm | None,
-    readout: Make,
-    encoder: MakeEncoder,
     width: float,
+    readout: Make = RateReadout,
+    encoder: MakeEncoder = Repeat,
 ) -> nn.Module:
     """Build convolutions, hidden linear layers and a last one, with a norm and a neuron after every layer but the last.
 
@@ -57,7 +58,7 @@ def strided_network(
     Example:
         >>> net = strided_network(
         ...     [Convolution(8, stride=2)], [16], steps=None, num_classes=3, in_channels=1, sides=(4, 4),
-        ...     neuron=nn.ReLU, norm=None, readout=nn.Identity, encoder=lambda steps: nn.Identity(), width=1.0,
+        ...     neuron=nn.ReLU, norm=None, width=1.0,
         ... )
         >>> [tuple(weight.shape) for weight in net.parameters()]
         [(8, 1, 3, 3), (16, 32), (3, 16), (3,)]
