@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from bitspike.conversion.convert import finish as finish
     from bitspike.conversion.finetune.over_time import over_time as over_time
     from bitspike.conversion.finetune.prepare import prepare as prepare
+    from bitspike.conversion.quantized.quantize import quantize as quantize
     from bitspike.conversion.result import Conversion as Conversion
     from bitspike.conversion.result import conversion_of as conversion_of
     from bitspike.conversion.result import spiking_part as spiking_part
@@ -142,6 +143,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "bitspike.conversion.convert": ("convert", "finish"),
     "bitspike.conversion.finetune.prepare": ("prepare",),
     "bitspike.conversion.finetune.over_time": ("over_time",),
+    "bitspike.conversion.quantized.quantize": ("quantize",),
     "bitspike.conversion.calibrate.thresholds": ("MSEThreshold", "MaxThreshold", "PercentileThreshold"),
     "bitspike.weights": (
         "APoT",

@@ -63,6 +63,17 @@ def last_match(patterns: Mapping[str, T], name: str) -> T | None:
     return next((patterns[p] for p in reversed(list(patterns)) if fnmatchcase(name, p)), None)
 
 
+def outer(path: str) -> list[str]:
+    """Return the path of a module and those of the modules around it.
+
+    Example:
+        >>> outer("layer1.0.conv1")
+        ['layer1', 'layer1.0', 'layer1.0.conv1']
+    """
+    words = path.split(".")
+    return [".".join(words[:n]) for n in range(1, len(words) + 1)]
+
+
 def _no_match(pattern: str, names: list[str], argument: str, noun: str, error: type[BitspikeError]) -> BitspikeError:
     if not names:
         return error(f"{argument}: no {noun} matches {pattern!r}; there is no {noun}", fix=f"leave {argument} out")

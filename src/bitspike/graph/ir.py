@@ -10,6 +10,7 @@ computes on one sample; the batch is not part of its shapes. Operations with par
     linear        1                                                         nn.Linear
     norm          1                                                         nn.BatchNorm1d/2d/3d
     relu          1       clip: float | None (the upper limit of ReLU6 and hardtanh)
+                          levels: int (of a quantized relu: how many steps there are from 0 to its clip)
     add           2       signs: (1, 1) or (1, -1)
     affine        1       gain, shift: float or Tensor [C] (a constant times, a constant added)
     concat        2+      (along the channels)

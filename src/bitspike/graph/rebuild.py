@@ -13,6 +13,7 @@ from torch.utils._pytree import TreeSpec, tree_unflatten
 
 from bitspike.errors import ConversionError
 from bitspike.graph.ir import Graph, Op
+from bitspike.ops.activation import quant_relu
 from bitspike.ops.precision import single
 
 _AVG: dict[int, Callable[..., Any]] = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
@@ -180,6 +181,8 @@ def expression(op: Op, sources: list[Any]) -> tuple[Callable[..., Any], tuple[An
     window = {"kernel_size" if name == "kernel" else name: value for name, value in window.items()}
     match op.kind:
         case "relu":
+            if (levels := attrs.get("levels")) is not None:
+                return quantized_relu, (x, attrs["clip"], levels), {}
             return (torch.relu, (x,), {}) if attrs["clip"] is None else (torch.clamp, (x, 0.0, attrs["clip"]), {})
         case "add":
             return (operator.add if attrs["signs"] == (1, 1) else operator.sub), tuple(sources), {}
@@ -203,6 +206,11 @@ def expression(op: Op, sources: list[Any]) -> tuple[Callable[..., Any], tuple[An
             pairs = zip(reversed(attrs["before"]), reversed(attrs["after"]), strict=True)
             return F.pad, (x, [n for pair in pairs for n in pair]), {}
     raise AssertionError(op.kind)
+
+
+def quantized_relu(x: Tensor, clip: float, levels: int) -> Tensor:
+    """Clip to [0, clip] and round to ``levels`` equal steps, as the module does whose clip this is."""
+    return quant_relu(x, torch.full((), clip, dtype=single(x).dtype, device=x.device), levels)
 
 
 def _module_of(graph: Graph, op: Op) -> tuple[str, nn.Module] | None:

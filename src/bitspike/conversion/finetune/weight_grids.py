@@ -13,7 +13,7 @@ from bitspike.conversion.finetune.shared_step import Member, SharedStep, Within,
 from bitspike.conversion.finetune.sums import SumWithSkips, WholeSkip
 from bitspike.conversion.settings import Settings
 from bitspike.graph.flow import entries, neurons, origins, spikes
-from bitspike.graph.ir import Graph, Op
+from bitspike.graph.ir import WEIGHTED, Graph, Op
 from bitspike.graph.plain import is_transposed
 from bitspike.nn.clip_floor_shift import ClipFloorShift
 from bitspike.weights import Uniform, attach
@@ -60,12 +60,18 @@ def sums_of(core: Graph) -> list[Sum]:
 
 def with_bits_by_name(core: Graph, weighted: Sequence[Op], settings: Settings) -> Settings:
     """Return the settings with the bits of every weighted layer by its path, as they are from here on."""
-    entering = entries(core)
-    last = {branch.op.id for part in sums_of(core) if part.leaves for branch in part.branches}
+    first, last = ends_of(core)
     bits = {"*": settings.bits} if isinstance(settings.bits, int) else {}
     for op in weighted:
-        bits[op.path] = settings.bits_of(op.path, first=op.inputs[0] in entering, last=op.id in last)
+        bits[op.path] = settings.bits_of(op.path, first=op.id in first, last=op.id in last)
     return replace(settings, bits=bits)
+
+
+def ends_of(core: Graph) -> tuple[set[str], set[str]]:
+    """Return the ids of the weighted operations that read what enters, and of those whose result leaves."""
+    entering = entries(core)
+    first = {op.id for op in core if op.kind in WEIGHTED and op.inputs[0] in entering}
+    return first, {branch.op.id for part in sums_of(core) if part.leaves for branch in part.branches if branch.weighted}
 
 
 def quantize(

@@ -10,7 +10,7 @@ from bitspike.errors import ConversionError
 from bitspike.graph.flow import moves
 from bitspike.graph.ir import WEIGHTED, Graph, Op
 from bitspike.graph.wires import wires
-from bitspike.patterns import Patterns, matching
+from bitspike.patterns import Patterns, matching, outer
 
 _ALWAYS_REAL = ("input", "output")
 
@@ -117,14 +117,8 @@ def both_sides(graph: Graph, name: str) -> dict[str, tuple[str, ...]]:
 
 def _matching(ops: Iterable[Op], patterns: Patterns, argument: str) -> set[str]:
     """Return the ids of the operations whose module, an outer module or id matches a pattern."""
-    names = {op.id: {op.id: None, **dict.fromkeys(_outer(op.path))} for op in ops}
+    names = {op.id: {op.id: None, **dict.fromkeys(outer(op.path))} for op in ops}
     return set(matching(patterns, names, argument=argument, noun="operation", error=ConversionError))
-
-
-def _outer(path: str) -> list[str]:
-    """Return a path and those of the modules around it."""
-    words = path.split(".")
-    return [".".join(words[:n]) for n in range(1, len(words) + 1)]
 
 
 def between_weights_and_relu(graph: Graph, chosen: Collection[str]) -> set[str]:

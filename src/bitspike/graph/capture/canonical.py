@@ -18,25 +18,28 @@ from torch.utils._pytree import tree_leaves
 
 from bitspike.graph.capture.handlers.layers import layer_handler_of
 from bitspike.graph.capture.handlers.table import handler_of
+from bitspike.graph.capture.live import live
 from bitspike.graph.capture.observe import Seen, name_of, observe
 from bitspike.graph.capture.site import NotUnderstood, Ref, Scalar, Site, Split, Trace
 from bitspike.graph.ir import Graph, Op
 
 
-def canonical(trace: Trace, example: Sequence[Tensor]) -> Graph:
+def canonical(trace: Trace, example: Sequence[Tensor], *, keep_live: bool = False) -> Graph:
     """Return the canonical graph of a trace, with the shapes of an example [N, ...] for each input.
+
+    With ``keep_live`` what acts in training alone stays; see :mod:`bitspike.graph.capture.live`.
 
     Raises:
         ConversionError: the model does not run on the example.
     """
-    return _Builder(trace, observe(trace.graph, trace.root, example)).build()
+    return _Builder(trace, observe(trace.graph, trace.root, example), keep_live=keep_live).build()
 
 
 class _Builder:
     """The walk over the trace."""
 
-    def __init__(self, trace: Trace, seen: Mapping[fx.Node, Seen]) -> None:
-        self.trace = trace
+    def __init__(self, trace: Trace, seen: Mapping[fx.Node, Seen], *, keep_live: bool) -> None:
+        self.trace, self.keep_live = trace, keep_live
         self.seen = seen
         self.results: dict[fx.Node, Any] = {}  # Ref, Split or a tuple of such
         self.ops: list[Op] = []
@@ -129,6 +132,8 @@ class _Builder:
             raise NotUnderstood("it works for the example's batch only: a size of the batch is written into it", "E109")
         if seen.shape is not None and not seen.rows:
             raise NotUnderstood("it mixes or moves the batch: its result has no row per sample", "E109")
+        if self.keep_live and (result := live(site, args, kwargs)) is not None:
+            return result
         # A call that returned its very input computes nothing.
         if seen.same is not None and not self._overwrites(node):
             return self.results[seen.same]

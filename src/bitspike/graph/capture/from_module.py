@@ -34,6 +34,7 @@ def capture(
     frontend: Literal["fx", "export"] = "fx",
     concrete_args: Mapping[str, Any] | None = None,
     keep_real: Patterns = (),
+    keep_live: bool = False,
 ) -> Graph:
     """Return the canonical graph of a network in evaluation mode; the network itself is not touched.
 
@@ -43,6 +44,7 @@ def capture(
         frontend: ``fx`` keeps modules and their names, ``export`` also follows branches on shapes.
         concrete_args: values for other arguments of ``forward``, by name.
         keep_real: glob patterns of module paths that stay as they are, as one ``host`` operation each.
+        keep_live: keep what acts in training alone, for a network that will be trained.
 
     Raises:
         ConversionError: the model cannot be followed or does not run on the example.
@@ -55,11 +57,16 @@ def capture(
     inputs = tuple(map(single, _checked(example)))
     _sound(model)
     with _casts_explained(model):
-        return _captured(model, inputs, frontend, concrete_args or {}, keep_real)
+        return _captured(model, inputs, frontend, concrete_args or {}, keep_real, keep_live)
 
 
 def _captured(
-    model: nn.Module, inputs: tuple[Tensor, ...], frontend: str, arguments: Mapping[str, Any], keep_real: Patterns
+    model: nn.Module,
+    inputs: tuple[Tensor, ...],
+    frontend: str,
+    arguments: Mapping[str, Any],
+    keep_real: Patterns,
+    keep_live: bool,
 ) -> Graph:
     copied, inplace = prepared(model)
     if frontend == "export":
@@ -73,7 +80,7 @@ def _captured(
         raise ConversionError(f"frontend={frontend!r}: allowed are 'fx' and 'export'", fix='frontend="fx"')
     paths = [path for path, _ in copied.named_modules() if path]
     kept = matching(keep_real, paths, argument="keep_real", noun="module", error=ConversionError)
-    return canonical(traced(copied, inputs, arguments, frozenset(kept), inplace), inputs)
+    return canonical(traced(copied, inputs, arguments, frozenset(kept), inplace), inputs, keep_live=keep_live)
 
 
 def prepared(model: nn.Module, *, overwrite: bool = False) -> tuple[nn.Module, frozenset[str]]:

@@ -53,8 +53,7 @@ class LearnedClip:
     Example:
         >>> from bitspike.weights import attach, codes
         >>> layer = attach(nn.Linear(5, 1), quantize=LearnedClip(bits=4, clip=1.0, normalize=False))
-        >>> with torch.no_grad():
-        ...     layer.weight = nn.Parameter(torch.tensor([[-2.0, 0.12, 0.45, 0.72, 0.93]]))
+        >>> layer.weight = torch.tensor([[-2.0, 0.12, 0.45, 0.72, 0.93]])
         >>> codes(layer)[""].codes.tolist()
         [[-10, 1, 4, 8, 10]]
     """

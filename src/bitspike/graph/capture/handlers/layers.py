@@ -29,6 +29,7 @@ from bitspike.graph.capture.handlers.table import (
 from bitspike.graph.capture.site import NotUnderstood, Ref, Site
 from bitspike.graph.ir import Shape
 from bitspike.graph.plain import CONVOLUTIONS, TRANSPOSED, layer_of
+from bitspike.nn.activation import FLOOR, QuantReLU, clip_in_use
 from bitspike.nn.norms.base import AffineNorm, affine
 
 NORMS: dict[int, type[Any]] = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
@@ -114,6 +115,12 @@ def affine_norm(site: Site, module: AffineNorm, input: Any) -> Ref:
     if gain.ndim != 1:
         raise NotUnderstood(f"it has a gain for each step, {list(gain.shape)}; a network to convert has no steps yet")
     return site.emit("affine", data(input), gain=gain.detach(), shift=shift.detach())
+
+
+def quant_relu(site: Site, module: QuantReLU, input: Any) -> Ref:
+    """A relu with a clip and the levels up to it."""
+    clip = float(clip_in_use(module.clip.detach(), FLOOR))
+    return site.emit("relu", data(input), clip=clip, levels=module.levels)
 
 
 # The same, with the weights as arguments
@@ -266,6 +273,7 @@ LAYERS: dict[type[nn.Module], Handler] = {
     nn.Linear: linear_layer,
     **dict.fromkeys([*NORMS.values(), nn.SyncBatchNorm], norm),
     nn.ReLU: _call(f.relu),
+    QuantReLU: quant_relu,
     nn.ReLU6: _call(f.hardtanh, "min_val", "max_val"),
     nn.Hardtanh: _call(f.hardtanh, "min_val", "max_val"),
     nn.Threshold: _call(f.threshold, "threshold", "value"),
