@@ -1,4 +1,4 @@
-"""Whole batches at once against torchvision, one image at a time."""
+"""Whole batches at once, and photos from disk, against torchvision, one image at a time."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import torch
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as V
 
-from bitspike.data import Batches, Flip, ImageSet, PixelGrid, Shift
+from bitspike.data import Batches, Flip, ImageSet, PixelGrid, RandomCrop, Shift
 from bitspike.data.images.augment import choose
+from bitspike.data.images.crop import Draws, Window, middle
+from bitspike.data.stream.photo import Form, look
 
 SHAPES = [(5, 28, 28, 1), (5, 32, 32, 3), (3, 7, 12, 3)]
 
@@ -53,3 +55,44 @@ def test_inputs_are_pixels_scaled_and_normalized(shape):
     )
     expected = torch.stack([theirs(image.permute(2, 0, 1)) for image in images.images])
     torch.testing.assert_close(x.double(), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("place", range(12))
+@pytest.mark.parametrize("sides", [(75, 100), (311, 257), (40, 31)], ids=str)
+def test_a_crop_is_a_resized_crop(sides, place):
+    photo = random_images((1, *sides, 3))[0]
+    window = Draws(RandomCrop(), 0, 0).window(place, *sides, 48)
+    ours = look(photo, window, Form(48, 48, 3)).permute(2, 0, 1)
+    top, left, height, width, *_ = window
+    theirs = V.resized_crop(photo.permute(2, 0, 1), top, left, height, width, [48, 48], antialias=True)
+    # torchvision computes in floating point where the processor has no instructions for bytes, and rounds once less.
+    assert (ours.int() - theirs.int()).abs().max() <= 1
+
+
+@pytest.mark.parametrize("sides", [(75, 100), (311, 257), (40, 31), (64, 64), (500, 333)], ids=str)
+def test_the_middle_is_resize_and_center_crop(sides):
+    photo = random_images((1, *sides, 3))[0]
+    ours = look(photo, middle(*sides, shorter=64, size=56), Form(56, 64, 3)).permute(2, 0, 1)
+    theirs = V.center_crop(V.resize(photo.permute(2, 0, 1), [64], antialias=True), [56])
+    assert ours.shape == theirs.shape
+    assert (ours.int() - theirs.int()).abs().max() <= 1
+
+
+@pytest.mark.parametrize(("before", "after"), [(100, 48), (31, 48), (48, 48), (200, 33)])
+def test_interpolation_is_triangular_and_reads_nothing_around_the_box(before, after):
+    photo = random_images((1, before + 10, before + 20, 3))[0]
+    ours = look(photo, Window(4, 7, before, before, (after, after)), Form(after, after, 3))
+    filter = triangle(before, after)
+    box = photo[4 : 4 + before, 7 : 7 + before].double()
+    theirs = torch.einsum("ar,bc,rcd->abd", filter, filter, box)
+    assert (ours.double() - theirs).abs().max() < 1.5  # two passes, each rounds to a byte
+
+
+def triangle(before: int, after: int) -> torch.Tensor:
+    """Return the weights of a filter that widens with the reduction, [after, before]: by its definition."""
+    step = before / after
+    wide = max(step, 1.0)
+    centers = (torch.arange(after, dtype=torch.float64) + 0.5) * step
+    pixels = torch.arange(before, dtype=torch.float64) + 0.5
+    weights = (1 - (pixels - centers[:, None]).abs() / wide).clamp_min(0)
+    return weights / weights.sum(1, keepdim=True)

@@ -2,6 +2,7 @@
 
 from bitspike.data.images.augment import Augmentation, Compose, Flip, Shift
 from bitspike.data.images.batches import Batches
+from bitspike.data.images.crop import RandomCrop
 from bitspike.data.images.datasets import DATASETS, describe, load
 from bitspike.data.images.image_set import ImageSet, validation_split
 from bitspike.data.images.info import DatasetInfo
@@ -17,6 +18,7 @@ __all__ = [
     "ImageSet",
     "Normalization",
     "PixelGrid",
+    "RandomCrop",
     "Shift",
     "describe",
     "load",

@@ -1,15 +1,17 @@
-"""Batches of network inputs from images in memory."""
+"""Batches of network inputs from a set of images, in memory or on disk."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from bitspike.data.images.augment import Augmentation, Compose, choose
-from bitspike.data.images.image_set import ImageSet
+from bitspike.data.images.crop import Draws, RandomCrop
+from bitspike.data.images.images import Images, Wanted
 from bitspike.data.images.pixels import Normalization, PixelGrid
 from bitspike.errors import ConstraintError
 from bitspike.ops import pixels_first
@@ -30,15 +32,17 @@ class Batches:
     ``wrap`` says it explicitly.
 
     Args:
-        image_set: where the images are; batches are made on its device.
+        image_set: where the images are.
         batch_size: images in a batch of this rank. The last batch may be smaller.
         pixel_grid: turns pixels into inputs.
-        augment: one augmentation or several, applied in order; None for none.
+        augment: one augmentation or several, applied in order; None for none. A :class:`RandomCrop` comes first, and
+            needs a set that is read from disk.
         shuffle: draw a new order for every epoch.
         seed: of the order and the augmentation, at least 0.
         drop_last: leave out a last batch that is smaller.
         rank, world_size: which process this is, and of how many.
         wrap: repeat some images so that all ranks have equally many; None does so when shuffling.
+        device: where batches are made; None is where the set lies.
 
     Yields:
         x float32 [N, C, H, W], y int64 [N]. The channels of x are last in memory, except on processors where that is
@@ -57,17 +61,18 @@ class Batches:
 
     def __init__(
         self,
-        image_set: ImageSet,
+        image_set: Images,
         batch_size: int,
         *,
         pixel_grid: PixelGrid | Normalization,
-        augment: Augmentation | Sequence[Augmentation] | None = None,
+        augment: Augmentation | RandomCrop | Sequence[Augmentation | RandomCrop] | None = None,
         shuffle: bool = False,
         seed: int = 0,
         drop_last: bool = False,
         rank: int = 0,
         world_size: int = 1,
         wrap: bool | None = None,
+        device: torch.device | str | None = None,
     ) -> None:
         if batch_size < 1:
             raise ConstraintError(f"batch_size={batch_size}: at least 1 is needed", fix="batch_size=64")
@@ -86,13 +91,14 @@ class Batches:
         self.image_set = image_set
         self.batch_size = batch_size
         self.pixel_grid = pixel_grid
-        self.augment = Compose(*augment) if isinstance(augment, Sequence) else augment
+        self.crop, self.augment = _parted(augment, image_set)
         self.shuffle = shuffle
         self.seed = seed
         self.drop_last = drop_last
         self.rank = rank
         self.world_size = world_size
         self.wrap = shuffle if wrap is None else wrap
+        self.device = image_set.device if device is None else torch.device(device)
         self.epoch = 0
         if drop_last and len(self) == 0:
             raise ConstraintError(
@@ -118,24 +124,53 @@ class Batches:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         # Read once, so that a change of epoch does not reach an iteration that is already under way.
-        images, labels = self.image_set.images, self.image_set.labels
-        total, augment = len(self.image_set), self.augment
+        images, labels, total = self.image_set, self.image_set.labels, len(self.image_set)
+        draws = None if self.crop is None else Draws(self.crop, self.seed, self.epoch)
         order = torch.randperm(total, generator=self._generator(0)) if self.shuffle else torch.arange(total)
-        chosen = choose(augment or Compose(), total, self._generator(1))
+        chosen = choose(self.augment or Compose(), total, self._generator(1))
         # Choices belong to places in the epoch; a place that is visited twice by wrapping keeps its choices.
         places = (torch.arange(self.samples) * self.world_size + self.rank) % total
         order = order[places].to(images.device)
-        chosen = chosen[places].to(images.device)
-        for start in range(0, len(self) * self.batch_size, self.batch_size):
-            part = slice(start, start + self.batch_size)
-            batch = images.index_select(0, order[part])
-            if augment is not None:
-                batch = augment.apply(batch, chosen[part], blank=self.pixel_grid.offset)
-            x = self.pixel_grid.to_input(batch)
-            # What torch computes from images with channels last has its channels last too, throughout a network.
-            yield x.contiguous() if pixels_first.needed() else x, labels.index_select(0, order[part])
+        chosen = chosen[places].to(self.device)
+        starts = range(0, len(self) * self.batch_size, self.batch_size)
+        parts = [slice(start, start + self.batch_size) for start in starts]
+        wanted = (Wanted(order[part], places[part]) for part in parts)
+        with closing(images.read(wanted, draws=draws, device=self.device)) as batches:
+            for part, batch in zip(parts, batches, strict=True):
+                batch = batch.to(self.device, non_blocking=True)
+                if self.augment is not None:
+                    batch = self.augment.apply(batch, chosen[part], blank=self.pixel_grid.offset)
+                x = self.pixel_grid.to_input(batch)
+                y = labels.index_select(0, order[part]).to(self.device)
+                # What torch computes from images with channels last has its channels last too, throughout a network.
+                yield x.contiguous() if pixels_first.needed() else x, y
 
     def _generator(self, purpose: int) -> torch.Generator:
         """Return a generator whose numbers are unrelated to those of other seeds, epochs and purposes."""
         state = np.random.SeedSequence([self.seed, self.epoch, purpose]).generate_state(1, np.uint64)
         return torch.Generator().manual_seed(int(state[0]) >> 1)
+
+
+def _parted(
+    augment: Augmentation | RandomCrop | Sequence[Augmentation | RandomCrop] | None, image_set: Images
+) -> tuple[RandomCrop | None, Augmentation | None]:
+    """Return what is drawn when an image is read, and what changes a batch afterwards.
+
+    Raises:
+        ConstraintError: a random crop stands at a place where it cannot be done.
+    """
+    steps = [] if augment is None else list(augment) if isinstance(augment, Sequence) else [augment]
+    crop = steps[0] if steps and isinstance(steps[0], RandomCrop) else None
+    steps = steps if crop is None else steps[1:]
+    later = [step for step in steps if not isinstance(step, RandomCrop)]
+    if len(later) < len(steps):
+        raise ConstraintError(
+            "RandomCrop is not the first augmentation; photos are cut while they are read, before anything else",
+            fix="augment=[RandomCrop(), Flip()]",
+        )
+    if crop is not None and not image_set.cut_while_read:
+        raise ConstraintError(
+            f"RandomCrop cuts photos while they are read, and {image_set.name} is in memory with its size",
+            fix="Shift(4) moves images in memory; load('imagenet', root=FOLDER) reads photos from disk",
+        )
+    return crop, Compose(*later) if later else None

@@ -5,12 +5,15 @@ Legend of shapes: N images, H rows, W columns, C channels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+from bitspike.data.images.crop import Draws
+from bitspike.data.images.images import Images, Wanted
 from bitspike.errors import ConstraintError, DataError
 from bitspike.tasks.classify import Classification
 from bitspike.tasks.task import Task
@@ -78,6 +81,30 @@ class ImageSet:
         _, height, width, channels = self.images.shape
         return height, width, channels
 
+    @property
+    def device(self) -> torch.device:
+        """Where images and labels lie."""
+        return self.images.device
+
+    @property
+    def cut_while_read(self) -> bool:
+        """False: the images have their size already."""
+        return False
+
+    def brightest(self) -> int:
+        """Return the largest pixel."""
+        return int(self.images.max())
+
+    def first(self, count: int) -> Tensor:
+        """Return the first ``count`` images: uint8 [n, H, W, C]."""
+        return self.images[:count]
+
+    def read(
+        self, wanted: Iterable[Wanted], *, draws: Draws | None = None, device: torch.device | None = None
+    ) -> Generator[Tensor, None, None]:
+        """Yield the images of each batch: uint8 [n, H, W, C], where the set lies."""
+        return (self.images.index_select(0, where) for where, _ in wanted)
+
     def counts(self) -> list[int]:
         """Return the number of images of each class."""
         return [int(n) for n in torch.bincount(self.labels, minlength=len(self.classes))]
@@ -88,14 +115,7 @@ class ImageSet:
         Args:
             indices: int64 [M], or whole numbers, each from 0 to N - 1.
         """
-        where = torch.as_tensor(indices, dtype=torch.int64, device=self.images.device)
-        if len(where):
-            low, high = (int(v) for v in where.aminmax())
-            if low < 0 or high >= len(self):
-                raise ConstraintError(
-                    f"{self.name}: positions {low} to {high}, it has 0 to {len(self) - 1}",
-                    fix=f"range({len(self)}) names every image",
-                )
+        where = positions(self, indices).to(self.device)
         return replace(self, images=self.images.index_select(0, where), labels=self.labels.index_select(0, where))
 
     def to(self, device: torch.device | str) -> ImageSet:
@@ -107,9 +127,29 @@ class ImageSet:
         return validation_split(self, amount, seed=seed, last=last)
 
 
+AnySet = TypeVar("AnySet", bound=Images)
+
+
+def positions(image_set: Images, indices: Tensor | Sequence[int]) -> Tensor:
+    """Return positions in a set as int64 [M] on the CPU.
+
+    Raises:
+        ConstraintError: one of them lies beyond the set.
+    """
+    where = torch.as_tensor(indices, dtype=torch.int64, device="cpu")
+    if len(where):
+        low, high = (int(v) for v in where.aminmax())
+        if low < 0 or high >= len(image_set):
+            raise ConstraintError(
+                f"{image_set.name}: positions {low} to {high}, it has 0 to {len(image_set) - 1}",
+                fix=f"range({len(image_set)}) names every image",
+            )
+    return where
+
+
 def validation_split(
-    image_set: ImageSet, amount: int | float, *, seed: int = 0, last: bool = False
-) -> tuple[ImageSet, ImageSet]:
+    image_set: AnySet, amount: int | float, *, seed: int = 0, last: bool = False
+) -> tuple[AnySet, AnySet]:
     """Divide a set into the images to learn from and the images to choose by.
 
     The second part holds every class in proportion, within one image, and exactly as many images as asked for. Both

@@ -1,0 +1,1 @@
+"""Photos read from disk while a network trains: a set that holds names only, and its readers."""
