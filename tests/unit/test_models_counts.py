@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
+from bitspike import quantize
 from bitspike.errors import ConstraintError
 from bitspike.models import (
     alexnet_cifar,
@@ -132,6 +134,21 @@ def test_qann_check_09_alexnet_by_hand():
     assert weights(net) == [*convolutions, 256 * 4 * 4 * 2048, 2048 * 10]
     norms, bias = 2 * (96 + 256 + 384 + 384 + 256 + 2048), 10
     assert counts(net) == (sum(weights(net)) + norms + bias, 6) == (11_736_298, 6)  # 11.74 M
+
+
+@pytest.mark.parametrize(
+    ("make", "activations", "weights"),
+    [(alexnet_cifar, 6, 5), (vgg11, 10, 9), (partial(resnet, depth=8), 7, 8), (resnet20, 19, 20)],
+)
+def test_qann_check_09_quantized_networks_have_a_clip_for_every_relu_and_every_layer_of_few_bits(
+    make, activations, weights
+):
+    plain = make(steps=None, width=1 / 16)
+    names = dict(quantize(plain, torch.rand(1, 3, 32, 32), bits=3).named_parameters())
+    clips = [name for name in names if name.endswith(".clip")]
+    assert sum("parametrizations" in name for name in clips) == weights  # 6n + 2 of a ResNet
+    assert sum("parametrizations" not in name for name in clips) == activations  # 6n + 1
+    assert sum(p.numel() for p in names.values()) == parameters(plain) + len(clips)
 
 
 def test_the_strides_of_the_quantized_networks():
