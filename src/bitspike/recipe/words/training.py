@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import (
-    Field,
-    NonNegativeFloat,
-    PositiveFloat,
-    PositiveInt,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-)
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from bitspike.recipe.words.value import Fraction, Share, Value
 
@@ -104,7 +97,6 @@ class Training(Value):
     """
 
     unnamed: ClassVar[tuple[str, ...]] = ("average",)
-    """Keys that files leave out where they are null."""
 
     epochs: PositiveInt
     batch_size: PositiveInt
@@ -117,8 +109,3 @@ class Training(Value):
     keep: Literal["best", "last"] = "best"
     tensorboard: bool = False
     average: EMA | None = None
-
-    @model_serializer(mode="wrap")
-    def _as_older_files_are(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        values: dict[str, Any] = serialize(self)
-        return {key: value for key, value in values.items() if key not in self.unnamed or value is not None}

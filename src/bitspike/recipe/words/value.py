@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 
 class Value(BaseModel):
@@ -18,6 +18,13 @@ class Value(BaseModel):
 
     makes: ClassVar[str] = ""
     """The class or function that the word stands for, as ``module:name``; empty for a section that is no object."""
+    unnamed: ClassVar[tuple[str, ...]] = ()
+    """Keys that files leave out where they are null."""
+
+    @model_serializer(mode="wrap")
+    def _without_unnamed(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = serialize(self)
+        return {key: value for key, value in values.items() if key not in self.unnamed or value is not None}
 
 
 Share = Annotated[float, Field(ge=0, lt=1)]
