@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import torch
+from PIL import Image
 from torch.nn import functional as F
 
 from bitspike.data import ImageSet, load
@@ -22,3 +26,18 @@ def large_digits(split: str) -> ImageSet:
     pixels = F.interpolate(digits.images.permute(0, 3, 1, 2).float() * (255 / 16), size=20, mode="bilinear")
     images = F.pad(pixels.round().clamp(0, 255), (4, 4, 4, 4)).to(torch.uint8).permute(0, 2, 3, 1)
     return ImageSet(images.contiguous(), digits.labels, digits.classes, "large digits")
+
+
+def lay_out_photos(root: Path, train: dict[str, int], val: dict[str, int], *, side: int = 64) -> Path:
+    """Write photos of at least so many pixels a side in the layout of ImageNet: a color for each class, and noise."""
+    generator = np.random.default_rng(0)
+    colors = {name: generator.integers(60, 196, 3) for name in sorted(train)}
+    for split, classes in (("train", train), ("val", val)):
+        for name, count in classes.items():
+            (root / split / name).mkdir(parents=True, exist_ok=True)
+            for number in range(count):
+                height, width = side + int(generator.integers(0, 20)), side + int(generator.integers(0, 20))
+                values = colors[name] + generator.normal(0, 40, (height, width, 3))
+                image = Image.fromarray(np.clip(values, 0, 255).astype(np.uint8))
+                image.save(root / split / name / f"{name}_{number}.JPEG")
+    return root

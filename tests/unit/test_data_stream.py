@@ -158,7 +158,7 @@ def test_files_that_are_no_plain_jpeg_are_read_as_pillow_reads_them(tmp_path, re
     ]:
         image.save(folder / name, **more)
     colors.save(folder / "j.JPEG", format="PNG")  # as one file of ImageNet is
-    shown = opened(tmp_path, reader=reader, size=10, shorter=10).first(10)
+    shown = opened(tmp_path, reader=reader, size=10, resize=10).first(10)
     for index in range(10):
         path = sorted(folder.iterdir())[index]
         with Image.open(path) as file:
@@ -226,7 +226,7 @@ def test_an_empty_class_is_an_error(root):
     ("wrong", "said"),
     [
         ({"size": 0}, r"size=0, resize=0: at least 1 pixel"),
-        ({"size": 16, "shorter": 8}, r"resized side no shorter than the image"),
+        ({"size": 16, "resize": 8}, r"resized side no shorter than the image"),
         ({"channels": 2}, r"channels=2: 1 for gray, 3 for color"),
         ({"workers": -1}, r"workers=-1: a number of threads"),
         ({"reader": "cv2"}, r"reader='cv2': allowed are 'auto', 'dali', 'simplejpeg', 'pillow'"),

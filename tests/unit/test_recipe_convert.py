@@ -467,7 +467,7 @@ def test_repairs_are_made_when_the_weights_are_there(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["digits-convert", "resnet20-cifar10-convert", "mnist-stbp-w4"])
 def test_a_network_is_sketched_without_weights_and_images(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bitspike.runs.construct.data.load_images", lambda *a, **k: pytest.fail("images were read"))
+    monkeypatch.setattr("bitspike.runs.construct.data.read_images", lambda *a, **k: pytest.fail("images were read"))
     small = ["model.arguments={depth: 8, width: 4}"] if "resnet" in name else []
     recipe = load(name, small)
     made = sketch(recipe)

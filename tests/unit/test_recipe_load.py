@@ -103,7 +103,10 @@ def test_all_problems_of_a_file_are_told_at_once_with_their_lines(tmp_path: Path
     [
         ("training.epocs=1", "--set training.epocs=1: training.epocs: unknown key; allowed are epochs, batch_size"),
         ("trainng.epochs=1", "--set trainng.epochs=1: trainng: unknown key"),
-        ("data.kind=minst", "data.kind: found 'minst'; allowed are digits, mnist, cifar10, cifar100, folder; did you"),
+        (
+            "data.kind=minst",
+            "allowed are digits, mnist, cifar10, cifar100, folder, imagenet; did you mean 'mnist'?",
+        ),
         ("norm=7", "--set norm=7: norm: found 7, needed is a mapping of keys to values"),
         ("data.augment=[{pixels: 1}]", "data.augment.0: found {'pixels': 1}, needed is a mapping with the key kind"),
         ("weights.quantize.bits=9", "weights.quantize.bits: found 9, needed is a value less than or equal to 8"),

@@ -11,7 +11,7 @@ import torch
 from pydantic import BaseModel
 from torch import nn
 
-from bitspike.data import DATASETS
+from bitspike.data import DATASETS, Normalization
 from bitspike.errors import ConstraintError
 from bitspike.nn import BernoulliCoder, SumReadout, ThresholdBatchNorm
 from bitspike.recipe import load
@@ -68,7 +68,9 @@ def test_data_kinds_and_their_pixels_are_those_of_the_package(kind: str) -> None
     model = words(data.Data)[kind]
     assert set(words(data.Data)) == set(DATASETS)
     pixels = model.model_fields["pixels"].default
-    assert (pixels.scale, pixels.offset) == (DATASETS[kind].pixel_grid.scale, DATASETS[kind].pixel_grid.offset)
+    same = DATASETS[kind].pixel_grid
+    names = ("mean", "std", "folded") if isinstance(same, Normalization) else ("scale", "offset")
+    assert [getattr(pixels, name) for name in names] == [getattr(same, name) for name in names]
 
 
 @pytest.mark.parametrize("neuron", ["{kind: if}", "{kind: lif, decay: 0.25}", "{kind: plif}", "{kind: signed_if}"])

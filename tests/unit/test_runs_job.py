@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from torch import nn
 
-from bitspike.data import load as load_images
 from bitspike.errors import RunError
 from bitspike.nn import Repeat
 from bitspike.recipe import load
@@ -36,11 +35,13 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Return how often each split of a data set was read."""
     counts: Counter[str] = Counter()
 
-    def read(kind: str, split: str, **known: Any) -> Any:
-        counts[split] += 1
-        return load_images(kind, split, **known)  # type: ignore[arg-type]
+    known = data.read_images
 
-    monkeypatch.setattr(data, "load_images", read)
+    def read(words: Any, split: str) -> Any:
+        counts[split] += 1
+        return known(words, split)
+
+    monkeypatch.setattr(data, "read_images", read)
     return counts
 
 

@@ -72,7 +72,7 @@ class Converting(Kind):
 
     def example(self) -> Tensor:
         """Return two test images as the network takes them."""
-        return self.data.pixels.to_input(self.data.test.images[:2])
+        return self.data.pixels.to_input(self.data.test.first(2))
 
 
 def described(spiking: SpikingNetwork) -> dict[str, Any]:

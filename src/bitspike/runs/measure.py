@@ -106,7 +106,7 @@ def _detail(
 ) -> ReportDetail:
     """Collect the pictures: one test image with its spikes, code histograms, and what the task shows."""
     task, names = data.test.task, data.test.classes
-    image, high = data.test.images[0], max(1, int(data.test.images.max()))
+    image, high = data.test.first(1)[0], max(1, data.test.brightest())
     with torch.no_grad():
         outputs = model.eval()(example)
     answers, truth = task.answers(outputs), task.truth(outputs, data.test.labels[:1])

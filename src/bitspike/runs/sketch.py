@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from bitspike.data import ImageSet, describe
+from bitspike.data import Images, ImageSet, describe
 from bitspike.data.images.places import places
 from bitspike.errors import RecipeError
 from bitspike.recipe import AnyRecipe
@@ -41,7 +41,7 @@ def kind_without_images(recipe: AnyRecipe) -> Kind:
     return kind_of(recipe)(recipe, Data(recipe, image, None, image, *build_pixels(recipe)))
 
 
-def blank(recipe: AnyRecipe) -> ImageSet:
+def blank(recipe: AnyRecipe) -> Images:
     """Return one black image of the shape that the recipe's data have, with their classes.
 
     Raises:
@@ -52,7 +52,7 @@ def blank(recipe: AnyRecipe) -> ImageSet:
         return read_images(data, "test").subset([0])
     info = describe(data.kind)
     shape, classes = info.shape, info.classes
-    if data.kind == "folder":
+    if data.kind in ("folder", "imagenet"):
         size = data.size
         if size is None or data.channels is None:
             raise RecipeError(

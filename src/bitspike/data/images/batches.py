@@ -171,6 +171,6 @@ def _parted(
     if crop is not None and not image_set.cut_while_read:
         raise ConstraintError(
             f"RandomCrop cuts photos while they are read, and {image_set.name} is in memory with its size",
-            fix="Shift(4) moves images in memory; load('imagenet', root=FOLDER) reads photos from disk",
+            fix="Shift(4) moves images in memory; open_photos(FOLDER) reads photos from disk",
         )
     return crop, Compose(*later) if later else None

@@ -64,7 +64,14 @@ def load(
             f"size and channels are for 'folder'; the images of {name!r} are {info.shape}",
             fix="leave both out, or load('folder', root=FOLDER, size=..., channels=...)",
         )
-    return info.read(info, Request(split, root, download, size, channels))
+    if info.streamed:
+        raise ConstraintError(
+            f"the images of {name!r} are read from disk when they are needed, and load reads a set into memory",
+            fix=f"open_photos(root=FOLDER, split={split!r}), or load('folder', root=FOLDER, size=...) for a small set",
+        )
+    images = info.read(info, Request(split, root, download, size, channels))
+    assert isinstance(images, ImageSet)
+    return images
 
 
 def describe(name: str) -> DatasetInfo:

@@ -6,20 +6,26 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bitspike.data.images.image_set import ImageSet
-from bitspike.data.images.pixels import PixelGrid
+from bitspike.data.images.images import Images
+from bitspike.data.images.pixels import Normalization, PixelGrid
 from bitspike.ops.grids import Grid
 
 
 @dataclass(frozen=True)
 class Request:
-    """One split of a set, as :func:`bitspike.data.load` was asked for it; its docstring says what each field means."""
+    """One split of a set, as it was asked for.
+
+    :func:`bitspike.data.load` says what the fields mean, and :func:`bitspike.data.open_photos` those of photos.
+    """
 
     split: str
     root: str | Path | None = None
     download: bool = False
     size: int | tuple[int, int] | None = None
     channels: int | None = None
+    resize: int | None = None
+    reader: str = "auto"
+    workers: int | None = None
 
 
 @dataclass(frozen=True)
@@ -35,18 +41,21 @@ class DatasetInfo:
         source: who made it, and under which terms it may be used.
         read: reads the split that a request names.
         high_pixel: the largest pixel.
+        streamed: whether its images are read from disk when they are needed.
     """
 
     name: str
     title: str
     shape: tuple[int, int, int] | None
     classes: tuple[str, ...] | None
-    pixel_grid: PixelGrid
+    pixel_grid: PixelGrid | Normalization
     source: str
-    read: Callable[[DatasetInfo, Request], ImageSet] = field(repr=False)
+    read: Callable[[DatasetInfo, Request], Images] = field(repr=False)
     high_pixel: int = 255
+    streamed: bool = False
 
     @property
-    def grid(self) -> Grid:
-        """The integer grid of the inputs that ``pixel_grid`` makes."""
-        return self.pixel_grid.grid(self.high_pixel)
+    def grid(self) -> Grid | None:
+        """The integer grid of the inputs that ``pixel_grid`` makes, where they lie on one."""
+        grid = self.pixel_grid
+        return grid.grid(self.high_pixel) if isinstance(grid, PixelGrid) else grid.grid

@@ -139,7 +139,7 @@ def open_photos(
     split: str = "train",
     *,
     size: int = 224,
-    shorter: int | None = None,
+    resize: int | None = None,
     channels: int = 3,
     reader: str = "auto",
     workers: int | None = None,
@@ -152,7 +152,7 @@ def open_photos(
         root: the folder.
         split: ``train``, or ``test`` for the other one.
         size: rows and columns of the images that photos become.
-        shorter: what the shorter side of a photo becomes where its middle is taken; None is 8/7 of ``size``, 256 of
+        resize: what the shorter side of a photo becomes where its middle is taken; None is 8/7 of ``size``, 256 of
             224.
         channels: 1 turns photos to gray, 3 to color.
         reader: see :func:`bitspike.data.stream.readers.choose_reader`.
@@ -162,11 +162,11 @@ def open_photos(
         ConstraintError: an argument is not allowed.
         DataError: a folder is missing or empty, or holds other files.
     """
-    shorter = round(size * 8 / 7) if shorter is None else shorter
-    if size < 1 or shorter < size:
+    resize = round(size * 8 / 7) if resize is None else resize
+    if size < 1 or resize < size:
         raise ConstraintError(
-            f"size={size}, resize={shorter}: at least 1 pixel, and a resized side no shorter than the image",
-            fix=f"size={max(1, size)}, resize={max(1, size, shorter)}",
+            f"size={size}, resize={resize}: at least 1 pixel, and a resized side no shorter than the image",
+            fix=f"size={max(1, size)}, resize={max(1, size, resize)}",
         )
     if channels not in (1, 3):
         raise ConstraintError(f"channels={channels}: 1 for gray, 3 for color", fix="channels=3")
@@ -180,7 +180,7 @@ def open_photos(
         listing,
         torch.arange(len(listing)),
         folder.absolute().name,
-        Form(size, shorter, channels),
+        Form(size, resize, channels),
         chosen,
         usual_workers() if workers is None else workers,
     )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Discriminator, Field, PositiveFloat, PositiveInt, Tag
+from pydantic import Discriminator, Field, NonNegativeInt, PositiveFloat, PositiveInt, Tag, model_validator
 
 from bitspike.recipe.words.own import Own
 from bitspike.recipe.words.value import Pixel, Value
@@ -54,7 +54,16 @@ class Flip(Value):
     kind: Literal["flip"]
 
 
-Augmentation = Annotated[Shift | Flip, Field(discriminator="kind")]
+class RandomCrop(Value):
+    """A random box of a photo, while it is read: of kind ``imagenet`` only, and the first augmentation there."""
+
+    makes: ClassVar[str] = "bitspike.data:RandomCrop"
+    kind: Literal["random_crop"]
+    area: tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]] = (0.1, 1.0)
+    aspect: tuple[PositiveFloat, PositiveFloat] = (0.8, 1.25)
+
+
+Augmentation = Annotated[Shift | Flip | RandomCrop, Field(discriminator="kind")]
 
 
 class _Data(Value):
@@ -69,6 +78,15 @@ class _Data(Value):
     limit: PositiveInt | None = None
     pixels: AnyPixels
     augment: tuple[Augmentation, ...] = ()
+
+    @model_validator(mode="after")
+    def _crops_photos(self) -> Self:
+        places = [n for n, word in enumerate(self.augment) if isinstance(word, RandomCrop)]
+        if places and not isinstance(self, ImageNet):
+            raise ValueError("data.augment has random_crop, which cuts photos while they are read: kind: imagenet does")
+        if places not in ([], [0]):
+            raise ValueError(f"data.augment.{places[-1]} is random_crop, which comes first and once")
+        return self
 
 
 class _OnDisk(_Data):
@@ -104,6 +122,32 @@ class Folder(_Data):
     pixels: AnyPixels = Pixels(scale=2**-8)
 
 
+class ImageNet(_Data):
+    """Photos in ROOT/{train,val}/<class>/<file>, read from disk when they are needed; any set of large images.
+
+    Training takes random boxes where ``augment`` begins with ``random_crop``; everything else takes the middle, the
+    shorter side resized to ``resize`` first (null: 8/7 of ``size``). ``reader: auto`` is DALI where it is installed and
+    there is a CUDA device, else simplejpeg where it is installed, else Pillow. ``workers`` are threads of each process;
+    null is one for each core.
+    """
+
+    kind: Literal["imagenet"]
+    root: str
+    size: PositiveInt = 224
+    resize: PositiveInt | None = None
+    channels: Literal[1, 3] = 3
+    reader: Literal["auto", "dali", "simplejpeg", "pillow"] = "auto"
+    workers: NonNegativeInt | None = None
+    pixels: AnyPixels = Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+    augment: tuple[Augmentation, ...] = (RandomCrop(kind="random_crop"), Flip(kind="flip"))
+
+    @model_validator(mode="after")
+    def _middle_fits(self) -> Self:
+        if self.resize is not None and self.resize < self.size:
+            raise ValueError(f"data.resize is {self.resize}, shorter than data.size {self.size}: the middle is cut out")
+        return self
+
+
 class OwnImages(Own, _Data):
     """Called with ``split``, which is ``train`` or ``test``, and the arguments; ``high_pixel`` is the largest pixel."""
 
@@ -113,4 +157,4 @@ class OwnImages(Own, _Data):
     pixels: AnyPixels = Pixels(scale=2**-8)
 
 
-Data = Annotated[Digits | MNIST | CIFAR10 | CIFAR100 | Folder | OwnImages, Field(discriminator="kind")]
+Data = Annotated[Digits | MNIST | CIFAR10 | CIFAR100 | Folder | ImageNet | OwnImages, Field(discriminator="kind")]

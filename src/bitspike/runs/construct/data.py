@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
-from bitspike.data import Batches, ImageSet, Normalization, PixelGrid, describe
-from bitspike.data import load as load_images
+from bitspike.data import Batches, Images, Normalization, PixelGrid, describe
+from bitspike.data.images.info import Request
 from bitspike.errors import ConstraintError
 from bitspike.ops.grids import Grid
 from bitspike.recipe import AnyRecipe
@@ -13,6 +13,7 @@ from bitspike.recipe.words.data import Data as AnyData
 from bitspike.recipe.words.data import OwnImages, Pixels
 from bitspike.recipe.words.own import Own
 from bitspike.runs.construct.words import build
+from bitspike.train.launch import choose_device
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,9 +29,9 @@ class Data:
     """
 
     recipe: AnyRecipe
-    train: ImageSet
-    validation: ImageSet | None
-    test: ImageSet
+    train: Images
+    validation: Images | None
+    test: Images
     pixels: PixelGrid | Normalization
     grid: Grid | None
 
@@ -58,6 +59,7 @@ class Data:
             seed=self.recipe.seed,
             rank=rank,
             world_size=world_size,
+            device=choose_device(self.recipe.trainings[section].device),
         )
 
     def calibration_batches(self) -> Batches:
@@ -65,7 +67,7 @@ class Data:
         size, seed = self.recipe.evaluation.batch_size, self.recipe.seed
         return Batches(self.train, size, pixel_grid=self.pixels, shuffle=True, seed=seed)
 
-    def batches(self, images: ImageSet, *, rank: int = 0, world_size: int = 1) -> Batches:
+    def batches(self, images: Images, *, rank: int = 0, world_size: int = 1) -> Batches:
         """Return batches of images to measure on: in their order, each image exactly once."""
         size = self.recipe.evaluation.batch_size
         return Batches(images, size, pixel_grid=self.pixels, rank=rank, world_size=world_size)
@@ -92,13 +94,14 @@ def build_data(recipe: AnyRecipe) -> Data:
     return Data(recipe, train, validation, test, pixels, grid)
 
 
-def read_images(data: AnyData, split: str) -> ImageSet:
+def read_images(data: AnyData, split: str) -> Images:
     """Read one split of the images that a recipe names, by name or by a function of the user's own."""
     if isinstance(data, Own):
-        images: ImageSet = build(data, split=split)
+        images: Images = build(data, split=split)
         return images
-    known = {name: getattr(data, name) for name in ("root", "download", "size", "channels") if hasattr(data, name)}
-    return load_images(data.kind, split, **known)
+    asked = [field.name for field in fields(Request) if hasattr(data, field.name)]
+    info = describe(data.kind)
+    return info.read(info, Request(split, **{name: getattr(data, name) for name in asked}))
 
 
 def high_pixel(data: AnyData) -> int:
@@ -116,7 +119,7 @@ def build_pixels(recipe: AnyRecipe) -> tuple[PixelGrid | Normalization, Grid | N
     return normalized, normalized.grid
 
 
-def _limited(images: ImageSet, limit: int | None, seed: int) -> ImageSet:
+def _limited(images: Images, limit: int | None, seed: int) -> Images:
     if limit is None or limit >= len(images):
         return images
     return images.split(limit, seed=seed)[1]

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from bitspike.data import Batches, ImageSet
+from bitspike.data import Batches, Images
 from bitspike.errors import ConstraintError
 from bitspike.hardware.chips.plan_repairs import Repair, Way
 from bitspike.lowering.fit_neuron import Precision
@@ -76,7 +76,7 @@ class Trained(Kind):
         return values | {"weights": weights}
 
 
-def build_model(recipe: TrainRecipe, images: ImageSet) -> nn.Module:
+def build_model(recipe: TrainRecipe, images: Images) -> nn.Module:
     """Build the recipe's network for these images, its initial weights drawn from the recipe's seed.
 
     Torch's own generator is as before afterwards.
