@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from bitspike.conversion.convert import finish as finish
     from bitspike.conversion.finetune.over_time import over_time as over_time
     from bitspike.conversion.finetune.prepare import prepare as prepare
+    from bitspike.conversion.quantized.layerwise import tune_layers as tune_layers
+    from bitspike.conversion.quantized.mismatch import mismatch as mismatch
+    from bitspike.conversion.quantized.over_time import spiking_twin as spiking_twin
     from bitspike.conversion.quantized.quantize import quantize as quantize
     from bitspike.conversion.result import Conversion as Conversion
     from bitspike.conversion.result import conversion_of as conversion_of
@@ -144,6 +147,9 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "bitspike.conversion.finetune.prepare": ("prepare",),
     "bitspike.conversion.finetune.over_time": ("over_time",),
     "bitspike.conversion.quantized.quantize": ("quantize",),
+    "bitspike.conversion.quantized.over_time": ("spiking_twin",),
+    "bitspike.conversion.quantized.mismatch": ("mismatch",),
+    "bitspike.conversion.quantized.layerwise": ("tune_layers",),
     "bitspike.conversion.calibrate.thresholds": ("MSEThreshold", "MaxThreshold", "PercentileThreshold"),
     "bitspike.weights": (
         "APoT",

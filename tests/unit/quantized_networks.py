@@ -41,10 +41,12 @@ def busy(network: M, *, seed: int = 0, shape: tuple[int, ...] = (2, 8, 8)) -> M:
                 p.copy_(torch.randn(p.shape, generator=generator) * (2 / p[0].numel()) ** 0.5)
             elif p.dim() == 1:
                 p.copy_(torch.rand(p.shape, generator=generator) * 0.5 + 0.5)
-        dtype = next(network.parameters()).dtype
-        network.train()
-        for _ in range(20):
-            network(torch.rand(32, *shape, generator=generator).to(dtype))
+        norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        for norm in norms:
+            norm.momentum = 1.0  # the statistics of one batch, the one that comes now
+        network.train()(torch.rand(64, *shape, generator=generator).to(next(network.parameters()).dtype))
+        for norm in norms:
+            norm.momentum = 0.1
     return network.eval()
 
 

@@ -56,7 +56,11 @@ def labelled(batches: Batches, where: str) -> Iterator[tuple[tuple[Tensor, ...],
         )
 
 
-def on_device_of(network: nn.Module, batch: Any) -> Any:
-    """Return a batch on the device of a network's first parameter."""
-    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+def to_device(batch: Any, device: torch.device) -> Any:
+    """Return inputs or labels on a device."""
     return tree_map(lambda x: x.to(device) if isinstance(x, Tensor) else x, batch)
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """Return the device of a network's first parameter."""
+    return next((p.device for p in network.parameters()), torch.device("cpu"))

@@ -14,6 +14,7 @@ network and its spiking one agree. A quantized ReLU is a neuron, and a max pool 
 
 from __future__ import annotations
 
+import operator
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -46,6 +47,11 @@ _LINEAR = (
     *NORMS,
 )
 _MAX = nn.modules.pooling._MaxPoolNd
+_PURE = {
+    **{f"i{name}": name for name in ("add", "sub", "mul", "truediv")},
+    **{f"{name}_": name for name in ("add", "sub", "mul", "div")},
+}
+"""What changes its first argument in place, and what gives the same result as something new."""
 _ADDS = {"add", "add_", "iadd", "sub", "sub_", "isub", "cat", "concat", "concatenate", "stack"}
 _SCALES = {"mul", "imul", "mul_", "truediv", "itruediv", "div", "neg"}
 _MOVES = {
@@ -171,8 +177,27 @@ def flow_of(network: nn.Module, where: str) -> Flow:
         if node.name in neurons or pool is not None or (reads and reads[0] in spiking and _moves(node, modules)):
             spiking.add(node.name)
         args, kwargs = map_aggregate((node.args, dict(node.kwargs)), _named)
-        calls[node.name] = Call(node.name, node.op, node.target, args, kwargs, kind, reads, pool)
+        target = _without_side_effect(node, where)
+        calls[node.name] = Call(node.name, node.op, target, args, kwargs, kind, reads, pool)
     return Flow(tuple(calls.values()), neurons, bits)
+
+
+def _without_side_effect(node: fx.Node, where: str) -> Any:
+    """Return the target of a call, of ``x += y`` that of ``x + y``; refuse it where the old x is read again.
+
+    Parts of the flow are run again and again on the same values, which must stay as they are.
+    """
+    pure = _PURE.get(_name(node))
+    if pure is None:
+        return node.target
+    old = node.args[0]
+    later = list(old.users)[list(old.users).index(node) + 1 :] if isinstance(old, fx.Node) else []
+    if later or not node.users:
+        raise ConversionError(
+            f"{where}: {_name(node)} changes {old} in place, and its old name is read afterwards",
+            fix="x = x + y, with a name for the sum that is read from there on",
+        )
+    return getattr(operator, pure) if node.op == "call_function" else pure
 
 
 def _named(value: Any) -> Any:

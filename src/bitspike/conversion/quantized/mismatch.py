@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bitspike.conversion.quantized.batches import Batches, labelled, on_device_of
+from bitspike.conversion.quantized.batches import Batches, device_of, labelled, to_device
 from bitspike.conversion.quantized.over_time import spiking_twin
 from bitspike.conversion.quantized.run import Run, part_of
 from bitspike.conversion.timed import by_step
@@ -132,7 +132,7 @@ def mismatch(network: nn.Module, batches: Batches, *, neuron: type[Neuron] = Sig
     tallies = {path: Tally() for path in flow.neurons.values()}
     with evaluation(network), evaluation(twin):
         for inputs, _ in labelled(batches, "mismatch"):
-            inputs = on_device_of(network, inputs)
+            inputs = to_device(inputs, device_of(network))
             at, spiking = levels.begin(inputs), spikes.begin(inputs)
             for call in flow.calls:
                 if call.name in flow.neurons:
