@@ -329,3 +329,35 @@ def test_weights_that_somebody_else_computes_are_refused() -> None:
     noisy = bs.attach(net(), vary=bs.Lognormal(0.1), include="conv2")
     with pytest.raises(ConstraintError, match=r"conv2.weight has a vary stage"):
         bs.quantize(noisy, X[:1])
+
+
+# Where clips start --------------------------------------------------------------------------------------------------
+
+
+def test_calibrated_clips_have_the_least_error_of_their_levels():
+    model, images = net().eval(), torch.rand(64, 3, 8, 8)
+    fixed = bs.quantize(model, X, bits=2, weights="float", first_bits=32, last_bits=32)
+    calibrated = bs.quantize(model, X, bits=2, weights="float", first_bits=32, last_bits=32, calibrate=images)
+    wanted = model(images).detach()
+    assert (calibrated(images) - wanted).square().mean() < (fixed(images) - wanted).square().mean() / 4
+
+    # Of the first relu, whose input is the same in both networks: no other clip has a smaller error.
+    current = model.bn1(model.conv1(images)).detach()
+    act, *_ = activations(calibrated).values()
+    error = float((act(current).detach() - current.relu()).square().mean())
+    for factor in (0.8, 0.9, 1.1, 1.25):
+        other = quant_relu(current, act.clip.detach() * factor, act.levels)
+        assert error <= float((other - current.relu()).square().mean())
+
+
+def test_clips_of_other_bits_are_calibrated_anew_on_activations_without_levels():
+    def clips(network: nn.Module) -> list[float]:
+        return [act.clip.item() for act in activations(network).values()]
+
+    model, images = net().eval(), torch.rand(64, 3, 8, 8)
+    choices = {"weights": "float", "first_bits": 32, "last_bits": 32}
+    four = bs.quantize(model, X, bits=4, calibrate=images, **choices)
+    two = bs.quantize(four, X, bits=2, calibrate=images, **choices)
+    assert clips(two) == clips(bs.quantize(model, X, bits=2, calibrate=images, **choices))
+    assert all(a < b for a, b in zip(clips(two), clips(four), strict=True))
+    assert clips(bs.quantize(four, X, bits=2, **choices)) == clips(four)

@@ -15,9 +15,11 @@ from typing import Literal
 import torch
 from torch import Tensor, fx, nn
 
+from bitspike.conversion.calibrate.feed import Batches
 from bitspike.conversion.finetune.sums import on_operations
 from bitspike.conversion.finetune.weight_grids import ends_of
 from bitspike.conversion.fold.fold import fold
+from bitspike.conversion.quantized.clips import least_error_clips
 from bitspike.conversion.quantized.network import Quantized
 from bitspike.conversion.quantized.one_pass import in_one_pass
 from bitspike.conversion.quantized.schemes import FLOAT, Schemes, schemes_of
@@ -51,6 +53,9 @@ def quantize(
     first_bits: int | None = 8,
     last_bits: int | None = 8,
     clip: float = 6.0,
+    calibrate: Batches | None = None,
+    samples: int = 1024,
+    seed: int = 0,
     include: Patterns = ("*",),
     skip: Patterns = (),
 ) -> nn.Module:
@@ -75,6 +80,11 @@ def quantize(
             treats them as all others.
         last_bits: of the layers whose result leaves the network, in the same way.
         clip: where the clip of a relu starts, at least 2**-10; a ReLU6 starts at 6 at most.
+        calibrate: batches of training data, with or without labels. With them every clip starts where the squared error
+            of its levels is least, also one that was learned for other bits: a trained network then keeps most of its
+            accuracy before any training.
+        samples: how many are read of ``calibrate``.
+        seed: of that calibration, whose sample is random only where there are very many activations.
         include, skip: patterns over layers, relus and the modules around them: what is quantized, and what of that is
             left as it is.
 
@@ -121,7 +131,11 @@ def quantize(
         )
 
     at = [op for op in at if op.id in wanted] if bits != FLOAT else []
-    activations = {op.id: _activation(graph[op.id], bits, clip) for op in at}
+    clips: Mapping[str, float] = {}
+    if calibrate is not None and at:
+        ids = [op.id for op in at]
+        clips = least_error_clips(model, example, ids, calibrate, bits=bits, samples=samples, seed=seed)
+    activations = {op.id: _activation(graph[op.id], bits, clip, clips.get(op.id)) for op in at}
     others = _other_relus(graph, activations, keep=bits != FLOAT)
     network: fx.GraphModule = in_one_pass(rebuild(graph, {**on_operations(graph, activations), **others}))
     like = next((p for p in model.parameters()), torch.empty(0))
@@ -169,8 +183,10 @@ def _with_float_weights(model: nn.Module) -> tuple[nn.Module, dict[str, ClippedW
     return detach(source, keep="latent") if there else source, learned
 
 
-def _activation(op: Op, bits: int, clip: float) -> QuantReLU:
-    """Return the quantized relu of an operation, with the clip that it has learned, or else with that of the start."""
+def _activation(op: Op, bits: int, clip: float, calibrated: float | None) -> QuantReLU:
+    """Return the quantized relu of an operation with its calibrated clip, the one that it has learned, or the start."""
+    if calibrated is not None:
+        return QuantReLU(bits, calibrated)
     before = op.attrs.get("clip")
     if before is not None:
         clip = before if "levels" in op.attrs else min(clip, before)
