@@ -74,6 +74,26 @@ def test_names_and_parameters_are_those_of_the_quantized_network() -> None:
     network.load_state_dict(spiking_twin(busy(Spare(), seed=2)).state_dict())
 
 
+def test_the_state_of_a_network_of_other_bits_is_refused() -> None:
+    def quantized(bits: int) -> nn.Module:
+        torch.manual_seed(bits)
+        layers = [nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.ReLU(), nn.Flatten()]
+        return bs.quantize(nn.Sequential(*layers, nn.Linear(64, 3)), images(1), bits=bits).eval()
+
+    network, x = quantized(2), images(3)
+    twin = spiking_twin(network)
+    with pytest.raises(RuntimeError, match="other grids"):
+        twin.load_state_dict(spiking_twin(quantized(3)).state_dict())
+    assert list(twin.state_dict()) == list(network.state_dict())
+    other = spiking_twin(quantized(2))
+    with torch.no_grad():
+        network.get_parameter("0.bias").add_(1)
+        assert not torch.equal(other(x), twin(x))
+    other.load_state_dict(twin.state_dict())
+    with torch.no_grad():
+        assert torch.equal(other(x), twin(x))
+
+
 class Spare(Residual):
     """A network with a layer that is never called."""
 

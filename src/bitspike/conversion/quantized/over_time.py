@@ -75,6 +75,8 @@ class SpikingTwin(nn.Module):
         super().__init__()
         self.training = network.training
         self._flow = flow
+        # In a tuple it is no part of the twin; the twin's state is its state.
+        self._network = (network,)
         memo: dict[int, nn.Module] = {id(network): self}
         for module in network.modules():
             if isinstance(module, QuantReLU):
@@ -89,6 +91,13 @@ class SpikingTwin(nn.Module):
     def flow(self) -> Flow:
         """The calls of the network, in the order of data flow."""
         return self._flow
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        return self._network[0].state_dict(*args, **kwargs)
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        # What the network refuses, such as the state of other bits, its twin refuses.
+        self._network[0]._load_from_state_dict(*args)
 
     def forward(self, *inputs: Tensor) -> Any:
         return Run(self._flow, partial(part_of, self), self.steps).whole(inputs)
