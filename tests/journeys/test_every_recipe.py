@@ -12,7 +12,7 @@ import pytest
 from journey_parts import SMALL, sets
 
 import bitspike as bs
-from bitspike.recipe import ConvertRecipe, load, shipped
+from bitspike.recipe import ConvertRecipe, ProgressiveRecipe, load, shipped
 from bitspike.runs.construct.factory import build_network
 from bitspike.train.checkpoint import write_weights
 
@@ -31,6 +31,9 @@ def test_a_shipped_recipe_runs(name: str, tmp_path: Path, mnist_root: Path, cifa
             changes += [f"model.weights={tmp_path / 'w.safetensors'}", "model.key=null"]
         if recipe.finetune is not None:
             changes += ["finetune.epochs=1"] + ["over_time.epochs=1"] * (recipe.over_time is not None)
+    elif isinstance(recipe, ProgressiveRecipe):
+        changes += ["training.epochs=1", "model.arguments={width: 0.25}"]
+        changes += [f"stages.{n}.epochs=1" for n, stage in enumerate(recipe.stages) if stage.epochs]
     else:
         changes += ["training.epochs=1", "model.width=0.25"]
     if recipe.data.kind in ("mnist", "cifar10"):

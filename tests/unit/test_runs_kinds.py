@@ -36,7 +36,9 @@ def test_every_recipe_names_the_kind_that_runs_it(name: str) -> None:
 def test_two_files_are_a_new_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "new.yaml"
     path.write_text(RECIPE)
-    with pytest.raises(RecipeError, match="found 'untrained'; allowed are train, convert\n  fix: write one of these"):
+    with pytest.raises(
+        RecipeError, match="found 'untrained'; allowed are train, convert, progressive\n  fix: write one"
+    ):
         load(path)
     monkeypatch.setattr(recipe_kinds, "__path__", [*recipe_kinds.__path__, str(NEW / "recipe")])
     monkeypatch.setattr(run_kinds, "__path__", [*run_kinds.__path__, str(NEW / "runs")])

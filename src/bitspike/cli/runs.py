@@ -26,14 +26,16 @@ def run(
 
         with shown(sys.stderr) as watching:
             from bitspike.analysis.report.report import summary
+            from bitspike.recipe import recipe_of
             from bitspike.train.allocator import keep_memory
+            from bitspike.verbs.run import folder_of
             from bitspike.verbs.run import run as journey
 
             keep_memory()
             report = journey(recipe, set=set or (), out=out, resume=resume, observer=watching)
         if not report:
             return
-        folder = out or Path("runs") / report["recipe"]["name"]
+        folder = folder_of(recipe_of(report["recipe"]), out)
         typer.echo(summary(report))
         typer.echo(f"  {'report':<15} {folder / 'report.html'}")
         failed = [check["message"] for check in report["checks"] if not check["passed"]]

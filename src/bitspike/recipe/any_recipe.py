@@ -90,6 +90,26 @@ class AnyRecipe(Value):
         return {name: section for name, section in self if isinstance(section, Training)}
 
     @property
+    def parts(self) -> dict[str, AnyRecipe]:
+        """The recipes of the runs that this one consists of, by the names of their folders; empty for a single run."""
+        return {}
+
+    @property
+    def place(self) -> str:
+        """The folder of its run, in the folder of all runs."""
+        return self.name
+
+    @property
+    def promised(self) -> Expect | None:
+        """The figure that its run has to reach."""
+        return self.expect
+
+    @property
+    def compared(self) -> Published | None:
+        """The published figure that its run is compared with."""
+        return self.published
+
+    @property
     def proof(self) -> int | None:
         """How many test images are proven; None is all of them."""
         return getattr(self.evaluation, "proof", None)

@@ -3,43 +3,52 @@
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from bitspike.analysis.report.report import write_report
 from bitspike.files import write_whole
+from bitspike.recipe import AnyRecipe
 from bitspike.runs.construct.words import build
 from bitspike.runs.folder import RECIPE, REPORT, begun
 from bitspike.runs.interruptions import explained
 from bitspike.runs.job import Job
 from bitspike.runs.measure import measure
 from bitspike.train import History, Observers, fit
-from bitspike.train.checkpoint import state_of, write_weights
+from bitspike.train.checkpoint import MODEL, state_of, write_weights
 from bitspike.train.launch import leave, rank, world_size
 from bitspike.train.tensorboard import TensorBoard
 
 
-def carry_out(job: Job, folder: Path, *, resume: bool, again: str) -> dict[str, Any]:
+def carry_out(job: Job, folder: Path, *, resume: bool, again: str, last: bool = True) -> dict[str, Any]:
     """Run a recipe into a folder and return its report; under ``torchrun`` all processes but the first return ``{}``.
 
-    ``again`` is the command that began the run, for messages and the report.
+    ``again`` is the command that began the run, for messages and the report; ``last`` says that the processes train
+    nothing together afterwards.
     """
     first = rank() == 0
-    taken = begun(folder, job.recipe, resume=resume, again=f"{again} --resume") if first else nullcontext()
     nothing = first and resume and not (folder / RECIPE).exists()  # before the block writes it
-    with explained(folder, again), taken:
+    with explained(folder, again), taken(folder, job.recipe, resume=resume, again=again):
         if nothing:
             job.clock.observer.note(f"nothing was saved in {folder} yet: the run starts from the beginning")
         with job.clock.stage("data"):
+            job.kind.folder = folder
             model = job.model
+        for text in job.kind.notes:
+            job.clock.observer.note(text)
         history = _trained(job, folder, resume=resume)
-        leave()
+        if last:
+            leave()
         if not first:
             return {}
-        write_weights(folder / "model.safetensors", state_of(model))
-        if (decoded := job.kind.decoded(model)) is not None:
-            write_weights(folder / "decoded.safetensors", state_of(decoded))
+        if job.kind.tunes:
+            with job.clock.stage("tune"):
+                job.kind.tune(model, folder / MODEL, job.clock.observer)
+        for name, state in job.kind.weights(model).items():
+            write_weights(folder / name, state)
+        # With this file all training is done.
+        write_weights(folder / MODEL, state_of(model))
         report, detail = measure(job, history, folder)
         report["command"] = again
         with job.clock.stage("report"):
@@ -47,6 +56,11 @@ def carry_out(job: Job, folder: Path, *, resume: bool, again: str) -> dict[str, 
         # The last file of a run: with it the run is finished.
         write_whole(folder / REPORT, json.dumps(report, indent=1) + "\n")
     return report
+
+
+def taken(folder: Path, recipe: AnyRecipe, *, resume: bool, again: str) -> AbstractContextManager[None]:
+    """Return the context in which the first process keeps a run folder to itself; the others write nothing."""
+    return begun(folder, recipe, resume=resume, again=f"{again} --resume") if rank() == 0 else nullcontext()
 
 
 def _trained(job: Job, folder: Path, *, resume: bool) -> History | None:
@@ -80,6 +94,7 @@ def _train(job: Job, section: str, folder: Path, *, resume: bool) -> History:
         device=words.device,
         keep=words.keep,
         average=build(words.average),
+        **job.kind.taught(section),
         task=job.task,
         observer=Observers(board, job.clock.observer),
         folder=folder,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, ClassVar
 
 import torch
@@ -62,11 +62,17 @@ class Converting(Kind):
         return [*accuracies, tested.accuracy]
 
     def accuracy(self, network: nn.Module, batches: Batches) -> float:
-        """Measure a network on the device of the recipe; it returns to where it was."""
+        """Measure a network on the device of the recipe."""
+        with self.placed(network):
+            return evaluate(network, batches, seed=self.recipe.seed, task=self.data.test.task).accuracy
+
+    @contextmanager
+    def placed(self, network: nn.Module) -> Iterator[None]:
+        """Keep a network on the device of the recipe for a block; it returns to where it was."""
         home = next((p.device for p in [*network.parameters(), *network.buffers()]), torch.device("cpu"))
         network.to(choose_device(self.recipe.device))
         try:
-            return evaluate(network, batches, seed=self.recipe.seed, task=self.data.test.task).accuracy
+            yield
         finally:
             network.to(home)
 

@@ -84,7 +84,7 @@ def _refuse_taken(folder: Path, names: Collection[str], recipe: AnyRecipe, *, re
             fix=f"go on with it: {again}\n       or start anew elsewhere: --out ANOTHER_FOLDER",
         )
     if RECIPE in names:
-        _same(folder, recipe)
+        same_recipe(folder, recipe)
     elif names:
         raise RunError(
             f"{folder} is not empty and no run of bitspike ({', '.join(sorted(names)[:3])}, ...)",
@@ -164,7 +164,8 @@ def _names_in(folder: Path) -> set[str]:
         return set()
 
 
-def _same(folder: Path, recipe: AnyRecipe) -> None:
+def same_recipe(folder: Path, recipe: AnyRecipe) -> None:
+    """Raise RunError where the run in a folder is of another recipe; the message names every difference."""
     older, newer = (_leaves(r.model_dump(mode="json")) for r in (load(folder / RECIPE), recipe))
     changed = [k for k in {**older, **newer} if older.get(k, "absent") != newer.get(k, "absent")]
     if changed:

@@ -21,6 +21,7 @@ from bitspike.integer.verify import verify
 from bitspike.lowering.agreement import compare
 from bitspike.lowering.lower import lower
 from bitspike.nn import Neuron
+from bitspike.recipe.words.value import Value
 from bitspike.runs.construct.data import Data
 from bitspike.runs.job import Job
 from bitspike.runs.record import checks_of, environment, epochs_of, seconds_of
@@ -69,8 +70,8 @@ def measure(job: Job, history: History | None, folder: Path) -> tuple[dict[str, 
             "lowered": agreement.lowered_accuracy if whole else None,
             **baselines,
         },
-        "published": recipe["published"],
-        "expected": recipe["expect"],
+        "published": _plain(job.recipe.compared),
+        "expected": _plain(job.recipe.promised),
         "certificate": certificate.to_dict(),
         "agreement": {
             "spikes": agreement.spikes,
@@ -87,7 +88,7 @@ def measure(job: Job, history: History | None, folder: Path) -> tuple[dict[str, 
             {"layer": w.layer, "accumulator_bits": w.accumulator_bits, "membrane_bits": w.membrane_bits}
             for w in widths(net)
         ],
-        "notes": [*(() if spiking.record is None else spiking.record.notes), *net.notes],
+        "notes": [*kind.notes, *(() if spiking.record is None else spiking.record.notes), *net.notes],
         "activity": {name: layer.to_dict() for name, layer in recorder.layers().items()},
         "seconds": {},
         "epochs": epochs_of(history),
@@ -99,6 +100,10 @@ def measure(job: Job, history: History | None, folder: Path) -> tuple[dict[str, 
     report["seconds"] = seconds_of(clock, history)
     report["checks"] = checks_of(report)
     return report, _detail(data, network, net, tested, example)
+
+
+def _plain(value: Value | None) -> dict[str, Any] | None:
+    return None if value is None else value.model_dump(mode="json")
 
 
 def _detail(

@@ -10,6 +10,7 @@ from typing import Any
 from bitspike.recipe import AnyRecipe, load
 from bitspike.runs.carry_out import carry_out
 from bitspike.runs.job import Job
+from bitspike.runs.several import carry_out_parts
 from bitspike.runs.stages import Clock
 from bitspike.train import Observer, Observers
 from bitspike.train.launch import rank
@@ -33,7 +34,7 @@ def run(
     Args:
         recipe: a shipped name, the path of a YAML file, or a recipe.
         set: changes such as ``training.epochs=1``.
-        out: the run folder; None is ``runs/NAME``.
+        out: the run folder; None is ``runs/NAME``, and for one stage of a recipe ``runs/NAME/{bits}bit``.
         resume: go on with an unfinished run, which ends at the same weights as one that was never stopped.
         observer: is called at every stage, batch and epoch.
 
@@ -46,10 +47,22 @@ def run(
     """
     changes = tuple(set)
     chosen = load(recipe, changes)
-    folder = Path("runs") / chosen.name if out is None else Path(out)
+    folder = folder_of(chosen, out)
     watching = Observers(observer) if rank() == 0 else Observer()
-    job = Job(chosen, clock=Clock(watching))
-    return carry_out(job, folder, resume=resume, again=_command(recipe, changes, out, chosen))
+    again = _command(recipe, changes, out, chosen)
+    if chosen.parts:
+        return carry_out_parts(chosen, folder, observer=watching, resume=resume, again=again)
+    return carry_out(Job(chosen, clock=Clock(watching)), folder, resume=resume, again=again)
+
+
+def folder_of(recipe: AnyRecipe, out: str | Path | None = None) -> Path:
+    """Return the folder of a recipe's run, where ``out`` is None.
+
+    Example:
+        >>> folder_of(load("quickstart")).as_posix()
+        'runs/quickstart'
+    """
+    return Path("runs") / recipe.place if out is None else Path(out)
 
 
 def _command(recipe: str | Path | AnyRecipe, changes: Iterable[str], out: str | Path | None, chosen: AnyRecipe) -> str:

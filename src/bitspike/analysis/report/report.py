@@ -9,7 +9,7 @@ from typing import Any
 from bitspike.analysis.drawing.markup import join
 from bitspike.analysis.drawing.page import page
 from bitspike.analysis.drawing.words import against, count, known, percent, points, size, span
-from bitspike.analysis.report import exhibits, verdict
+from bitspike.analysis.report import exhibits, stages, verdict
 from bitspike.analysis.report.facts import ReportDetail, facts, listed, mapping
 from bitspike.errors import RunError
 from bitspike.files import write_whole
@@ -32,6 +32,7 @@ def render(report: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]], deta
         verdict.agreement(report, run),
         verdict.chip(report),
         verdict.ledger(report),
+        stages.stages(report, run),
         exhibits.training(metrics, run),
         exhibits.raster(shown),
         exhibits.activity(report),
@@ -93,6 +94,7 @@ def summary(report: Mapping[str, Any]) -> str:
         lines.append(
             ("agreement", f"{percent(agreement.get('spikes'))} of the spikes equal those of the training graph{said}")
         )
+    lines += stages.lines(report)
     host = listed(mapping(report, "conversion"), "host")
     lines += [("stays real", text) for text in host[:3]]
     lines += [("stays real", f"and {len(host) - 3} operations more, in report.json")] * (len(host) > 3)

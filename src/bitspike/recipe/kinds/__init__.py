@@ -16,7 +16,7 @@ def kinds() -> dict[str, type[AnyRecipe]]:
 
     Example:
         >>> list(kinds())
-        ['train', 'convert']
+        ['train', 'convert', 'progressive']
     """
     names = sorted((file.name for file in pkgutil.iter_modules(__path__)), key=lambda name: (name != USUAL, name))
     modules = {name: importlib.import_module(f"{__name__}.{name}") for name in names}

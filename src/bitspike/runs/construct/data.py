@@ -62,10 +62,21 @@ class Data:
             device=choose_device(self.recipe.trainings[section].device),
         )
 
-    def calibration_batches(self) -> Batches:
-        """Return training images without augmentation, in an order that depends on the recipe's seed alone."""
-        size, seed = self.recipe.evaluation.batch_size, self.recipe.seed
-        return Batches(self.train, size, pixel_grid=self.pixels, shuffle=True, seed=seed)
+    def calibration_batches(self, size: int | None = None, most: int | None = None) -> Batches:
+        """Return training images without augmentation, in an order that depends on the recipe's seed alone.
+
+        Args:
+            size: of a batch; None is that of the evaluation.
+            most: how many images, with as much of every class as there is in all; None is all of them.
+        """
+        images, seed = _limited(self.train, most, self.recipe.seed), self.recipe.seed
+        size = self.recipe.evaluation.batch_size if size is None else size
+        return Batches(images, size, pixel_grid=self.pixels, shuffle=True, seed=seed)
+
+    def held_batches(self, most: int) -> Batches:
+        """Return at most so many validation images, or training images where none are held out."""
+        images = self.train if self.validation is None else self.validation
+        return self.batches(_limited(images, most, self.recipe.seed))
 
     def batches(self, images: Images, *, rank: int = 0, world_size: int = 1) -> Batches:
         """Return batches of images to measure on: in their order, each image exactly once."""

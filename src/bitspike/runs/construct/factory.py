@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from bitspike.errors import ConstraintError, RecipeError
 from bitspike.hardware.chips.plan_repairs import Repair as Planned
 from bitspike.ops.wrappers import unwrapped
-from bitspike.recipe import ConvertRecipe
+from bitspike.recipe import ConvertRecipe, ProgressiveRecipe
 from bitspike.recipe.words.data import Normalization
 from bitspike.recipe.words.models import Repair
 from bitspike.runs.construct.own import own
@@ -20,11 +20,13 @@ from bitspike.surgery.apply import apply
 from bitspike.train.evaluate import seeded
 from bitspike.weights import detach
 
+WithFactory = ConvertRecipe | ProgressiveRecipe
+"""Recipes of networks that a function makes."""
 _WIDTH = 8
 """Bits of the quantizers that repairs attach; these are removed again, because the recipe has its own."""
 
 
-def build_network(recipe: ConvertRecipe, *, weights: bool = True) -> nn.Module:
+def build_network(recipe: WithFactory, *, weights: bool = True) -> nn.Module:
     """Call the factory of a recipe and load its weights, strictly; return the network in evaluation mode.
 
     Initial weights are drawn from the recipe's seed; ``weights=False`` leaves them, whatever the recipe says.
@@ -71,13 +73,13 @@ def normalizing(network: nn.Module, mean: Sequence[float], std: Sequence[float])
     return network
 
 
-def comes_trained(recipe: ConvertRecipe) -> bool:
+def comes_trained(recipe: WithFactory) -> bool:
     """Tell whether a factory's network brings weights of its own: those that are the same whatever the seed."""
     first, other = (_called(recipe, seed).state_dict() for seed in (0, 1))
     return all(torch.equal(weight, other[name]) for name, weight in first.items() if weight.dim() > 1)
 
 
-def _called(recipe: ConvertRecipe, seed: int) -> nn.Module:
+def _called(recipe: WithFactory, seed: int) -> nn.Module:
     """Return what a factory makes when torch's generator starts from a seed."""
     with seeded(seed):
         network: nn.Module = own(recipe.model)()

@@ -76,11 +76,12 @@ def _plain(name: str) -> str:
     return re.sub(r"(^|\.)parametrizations\.(\w+)\.original$", r"\1\2", name)
 
 
-def load_strictly(network: nn.Module, state: Mapping[str, Tensor], *, source: str) -> None:
-    """Load a state whose names and shapes all agree.
+def load_strictly(network: nn.Module, state: Mapping[str, Tensor], *, source: str, way: str | None = None) -> None:
+    """Load a state whose names and shapes all agree; ``way`` is the way out where they do not.
 
     Raises:
-        PackageError: they do not; everything that is missing, unexpected or of another shape is listed.
+        PackageError: they do not, and everything that is missing, unexpected or of another shape is listed; or the
+            network itself refuses the state.
     """
     wanted = network.state_dict()
     # Checkpoints of old versions of torch do not count the batches of a norm.
@@ -94,10 +95,16 @@ def load_strictly(network: nn.Module, state: Mapping[str, Tensor], *, source: st
     differences = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
     if any(differences.values()):
         lines = [f"  {word}: {some(names)}" for word, names in differences.items() if names]
-        raise PackageError(
-            "\n".join([f"{source} does not fit {type(network).__name__}", *lines]), fix=_hint(missing, unexpected)
-        )
-    network.load_state_dict({**{name: wanted[name] for name in wanted if name not in state}, **state})
+        hint = _hint(missing, unexpected) if way is None else way
+        raise PackageError("\n".join([f"{source} does not fit {type(network).__name__}", *lines]), fix=hint)
+    try:
+        network.load_state_dict({**{name: wanted[name] for name in wanted if name not in state}, **state})
+    except RuntimeError as error:
+        said = str(error).partition("\n")[2].strip() or str(error)
+        raise PackageError(f"{source} does not fit {type(network).__name__}: {said}", fix=way or _WAY) from error
+
+
+_WAY = "the factory and arguments with which the weights were trained"
 
 
 def _hint(missing: list[str], unexpected: list[str]) -> str:
@@ -106,7 +113,7 @@ def _hint(missing: list[str], unexpected: list[str]) -> str:
         for end in missing:
             if name.endswith(f".{end}"):
                 return f"--set model.prefix={name.removesuffix(end)}"
-    return "the factory and arguments with which the weights were trained"
+    return _WAY
 
 
 def some(names: list[str]) -> str:

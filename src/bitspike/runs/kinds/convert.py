@@ -34,6 +34,7 @@ from bitspike.runs.construct.words import build, build_conversion
 from bitspike.runs.converting import Converting, described, origins
 from bitspike.runs.kinds.kind import Sketch, SpikingNetwork, repair_values
 from bitspike.runs.stages import Clock
+from bitspike.train.checkpoint import state_of
 from bitspike.weights import Uniform, attach, detach
 
 _OF_CAPTURE = ("threshold", "frontend", "keep_real")
@@ -104,7 +105,12 @@ class Converted(Converting):
         assert isinstance(model, Prepared)
         return over_time(model, neuron=self._choices(model)["neuron"])
 
-    def decoded(self, model: nn.Module) -> nn.Module | None:
+    def weights(self, model: nn.Module) -> dict[str, dict[str, Tensor]]:
+        decoded = self._decoded(model)
+        return {} if decoded is None else {"decoded.safetensors": state_of(decoded)}
+
+    def _decoded(self, model: nn.Module) -> nn.Module | None:
+        """Return an ordinary network whose weights were trained as codes, with the real values of the codes."""
         tuning = self.recipe.finetune
         coded = tuning is not None and tuning.quantized == "weights"
         return detach(copy.deepcopy(model)) if coded else None
@@ -134,7 +140,7 @@ class Converted(Converting):
             if isinstance(model, Prepared):
                 known = {name: choice for name, choice in choices.items() if name not in _OF_CAPTURE}
                 return finish(model, example, data=data, input_grid=grid, **known)
-            decoded = self.decoded(model)
+            decoded = self._decoded(model)
             network = model if decoded is None else decoded
             return convert(network, example, calibrate=data, input_grid=grid, seed=self.recipe.seed, **choices)
 

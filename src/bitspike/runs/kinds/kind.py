@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, ClassVar
@@ -29,7 +29,7 @@ from bitspike.recipe import AnyRecipe
 from bitspike.runs.by_step import Prefixes
 from bitspike.runs.construct.data import Data
 from bitspike.runs.stages import Clock
-from bitspike.train import Evaluation, History
+from bitspike.train import Evaluation, History, Observer
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +92,10 @@ class Kind(ABC):
 
     recipe: AnyRecipe
     data: Data
+    folder: Path | None = field(default=None, init=False)
+    """The folder in which the run is carried out; None for a run that is finished."""
+    notes: list[str] = field(default_factory=list, init=False)
+    """What the user should read about the network that was started."""
 
     @abstractmethod
     def build(self, *, weights: bool = True) -> nn.Module:
@@ -105,9 +109,22 @@ class Kind(ABC):
         """Return the network that a section of the recipe trains; it shares its weights with ``model``."""
         return model
 
-    def decoded(self, model: nn.Module) -> nn.Module | None:
-        """Return an ordinary network whose weights were trained as codes, with the real values of the codes."""
-        return None
+    def taught(self, section: str) -> dict[str, Any]:
+        """Return the arguments ``teacher`` and ``distill`` of ``fit``, where a section learns from another network."""
+        return {}
+
+    @property
+    def tunes(self) -> bool:
+        """Whether the network changes after its epochs, by :meth:`tune`."""
+        return False
+
+    def tune(self, model: nn.Module, done: Path, observer: Observer) -> None:
+        """Change the trained network in place, in this process alone; if the file ``done`` is there, to its weights."""
+        raise NotImplementedError
+
+    def weights(self, model: nn.Module) -> dict[str, dict[str, Tensor]]:
+        """Return the states that a run keeps besides that of ``model``, by the names of their files."""
+        return {}
 
     def baselines(self, model: nn.Module, test: Batches, clock: Clock) -> dict[str, float | None]:
         """Measure the accuracies to compare with, for example ``{"float": 0.91, "finetuned": 0.90}``."""

@@ -1,0 +1,130 @@
+"""Where a stage starts: the weights of the stage before it, loaded into its network, and what is new after that."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from bitspike.errors import PackageError, RunError
+from bitspike.recipe.kinds.progressive import ProgressiveRecipe
+from bitspike.recipe.words.stages import FLOAT
+from bitspike.runs.construct.weights_file import load_strictly, places, read_state
+from bitspike.train.checkpoint import read_weights
+
+ANN, MODEL = "ann.safetensors", "model.safetensors"
+"""The quantized network of a stage where its spiking network was tuned further, and the network that it ended with."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a stage started from.
+
+    Args:
+        source: the file of weights; empty where the network itself has its weights.
+        bits: of the network in it.
+        new: names of the state that it did not hold, which start at their initial values.
+        dropped: names that it held and the stage has no use for.
+    """
+
+    source: str
+    bits: int
+    new: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {"source": self.source, "bits": self.bits, "new": list(self.new), "dropped": list(self.dropped)}
+
+    def __str__(self) -> str:
+        """Name every entry that was not taken over."""
+        new = f"new, at their initial values: {', '.join(self.new)}" if self.new else "nothing is new"
+        dropped = f"; not needed any more: {', '.join(self.dropped)}" if self.dropped else ""
+        return f"starts from {self.source or 'the weights of model'} ({self.bits} bits); {new}{dropped}"
+
+
+def compared(before: nn.Module, after: nn.Module, *, source: str, bits: int) -> Start:
+    """Say what the state of a network has that the one it was made of had not, and the other way round."""
+    old, new = (_entries(network.state_dict()) for network in (before, after))
+    return Start(source, bits, tuple(n for n in new if n not in old), tuple(n for n in old if n not in new))
+
+
+def _entries(state: Mapping[str, Any]) -> list[str]:
+    """Return the names of what is learned; a quantized weight has the name of the float one."""
+    plain = (re.sub(r"(^|\.)parametrizations\.(\w+)\.original$", r"\1\2", name) for name in state)
+    return [name for name in plain if not name.endswith("_extra_state")]
+
+
+def weights_of(place: Path) -> Path:
+    """Return the file of weights of a run's folder, from which a stage starts, or the file itself.
+
+    Raises:
+        RunError: there is no such file or folder, or the run in it has no weights yet.
+    """
+    if place.is_dir():
+        file = next((place / name for name in (ANN, MODEL) if (place / name).is_file()), None)
+        if file is None:
+            raise RunError(
+                f"the folder {place} holds no weights yet ({MODEL})", fix="--set init=FOLDER of a run that is trained"
+            )
+        return file
+    return place
+
+
+def find_init(init: str, folder: str | None) -> Path:
+    """Return the folder or file that ``init`` names: next to the recipe, or in the working directory.
+
+    Raises:
+        RunError: it is in neither.
+    """
+    candidates = [place / init for place in places(folder)]
+    path = next((path for path in candidates if path.exists()), None)
+    if path is None:
+        tried = " and ".join(dict.fromkeys(map(str, candidates)))
+        raise RunError(f"init: there is no {tried}", fix="--set init=FOLDER_OR_FILE")
+    return path
+
+
+def load_parent(network: nn.Module, file: Path, recipe: ProgressiveRecipe) -> None:
+    """Load the weights of a stage's parent into the network that the parent is.
+
+    Args:
+        network: of the parent, as its own run builds it.
+        file: its weights.
+        recipe: of the stage that starts from it.
+
+    Raises:
+        PackageError: the file holds a network of other bits, or another network.
+    """
+    stages, chosen = recipe.stages, recipe.chosen
+    bits = FLOAT if recipe.parent is None else recipe.parent.bits
+    state = read_weights(file) if file.suffix == ".safetensors" else read_state(file)
+    actual = bits_in(state)
+    if actual != {bits}:
+        there = " and ".join(f"{n} bits" for n in sorted(actual))
+        earlier = {s.bits for s in stages[: stages.index(chosen)]}
+        ways = [f"--set stages.{stages.index(chosen)}.parent={n}" for n in actual & earlier]
+        raise PackageError(
+            f"{file} holds a network with activations of {there}; the stage of {chosen.bits} bits starts from one of "
+            f"{bits}",
+            fix=", or ".join([f"--set init=FOLDER_OR_FILE with {bits} bits", *ways]),
+        )
+    load_strictly(
+        network, state, source=str(file), way="the model, quantize and stages sections with which it was trained"
+    )
+
+
+def bits_in(state: Mapping[str, Tensor]) -> set[int]:
+    """Return the bits of the quantized activations of a state; 32 stands for a network without them.
+
+    Example:
+        >>> import torch
+        >>> bits_in({"fc.weight": torch.zeros(1)})
+        {32}
+    """
+    texts = (bytes(value.tolist()).decode() for name, value in state.items() if name.endswith("_extra_state"))
+    return {int(n) for text in texts for n in re.findall(r"QuantReLU\(bits=(\d+)\)", text)} or {FLOAT}

@@ -1,0 +1,112 @@
+"""A run that consists of several: each is a run in a folder of its own, and the last one's network is that of all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bitspike.analysis.report.report import write_report
+from bitspike.files import write_whole
+from bitspike.recipe import AnyRecipe
+from bitspike.runs.carry_out import carry_out, taken
+from bitspike.runs.construct.parent import ANN, MODEL
+from bitspike.runs.folder import RECIPE, REPORT, opened, same_recipe
+from bitspike.runs.interruptions import explained
+from bitspike.runs.job import Job
+from bitspike.runs.stages import Clock
+from bitspike.train import Observer
+from bitspike.train.launch import leave, rank
+
+SECONDS = 1.0
+"""How often a process looks whether the first one has finished a part."""
+
+
+def carry_out_parts(recipe: AnyRecipe, folder: Path, *, observer: Observer, resume: bool, again: str) -> dict[str, Any]:
+    """Run the parts of a recipe one after the other, as :func:`bitspike.runs.carry_out.carry_out` runs one.
+
+    A part that is finished is not run again.
+    """
+    names, first = list(recipe.parts), rank() == 0
+    with explained(folder, again), taken(folder, recipe, resume=resume, again=again):
+        for name, part in recipe.parts.items():
+            place = folder / name
+            if (place / REPORT).exists():
+                same_recipe(place, part)
+                continue
+            if first:
+                observer.note(f"{name}: {names.index(name) + 1} of {len(names)}")
+            started, last = (place / RECIPE).exists(), name == names[-1]
+            job = Job(part, clock=Clock(observer))
+            carry_out(job, place, resume=resume and started, again=again, last=last)
+            if not last:
+                _wait_for(place / REPORT)
+        leave()
+        if not first:
+            return {}
+        return _gather(recipe, folder, again)
+
+
+def _wait_for(file: Path) -> None:
+    """Wait until the first process has measured a part; torchrun ends this one if that fails."""
+    while not file.exists():
+        time.sleep(SECONDS)
+
+
+def _gather(recipe: AnyRecipe, folder: Path, again: str) -> dict[str, Any]:
+    """Put the network and the figures of the parts into the folder of the whole run."""
+    reports = {name: opened(folder / name)[1] for name in recipe.parts}
+    last, report = folder / list(reports)[-1], dict(list(reports.values())[-1])
+    shutil.copytree(last / "network", folder / "network", dirs_exist_ok=True)
+    for name in (ANN, MODEL, "metrics.jsonl"):
+        if (last / name).exists():
+            write_whole(folder / name, (last / name).read_bytes())
+    rows = [row(name, part) for name, part in reports.items()]
+    report |= {
+        "recipe": recipe.model_dump(mode="json"),
+        "command": again,
+        "stages": rows,
+        "notes": [note for part in reports.values() for note in part["notes"]],
+        "seconds": {**{name: part["seconds"]["total"] for name, part in reports.items()}},
+        "checks": [
+            {**check, "name": f"{check['name']} of {name}", "message": f"{name}: {check['message']}"}
+            for name, part in reports.items()
+            for check in part["checks"]
+        ],
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    report["seconds"]["total"] = sum(report["seconds"].values())
+    write_report(folder, report, [])
+    # The last file of a run: with it the run is finished.
+    write_whole(folder / REPORT, json.dumps(report, indent=1) + "\n")
+    return report
+
+
+def row(name: str, report: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is compared between the parts of a run, of the report of one of them."""
+    stage, accuracy = report["stage"], report["accuracy"]
+    spiking = {"validation": accuracy["validation"], "test": accuracy["test"]}
+    accuracies = {**stage["accuracy"], stage["neuron"]: spiking}
+    ann = accuracies["ann"]
+    return {
+        "folder": name,
+        "bits": stage["bits"],
+        "steps": stage["steps"],
+        "start": stage["start"],
+        "ann": ann,
+        "signed": accuracies["signed_if"],
+        "unsigned": accuracies["if"],
+        "difference": spiking["test"] - ann["test"],
+        "by_step": accuracy["by_step"],
+        "mismatch": stage["mismatch"],
+        "tuning": stage["tuning"],
+        "weight_bits": report["bits"],
+        "bytes": report["bytes"],
+        "certificate": {key: report["certificate"][key] for key in ("equal", "samples", "spikes_compared")},
+        "epochs": report["epochs"],
+        "seconds": report["seconds"],
+    }

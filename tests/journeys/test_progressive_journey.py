@@ -1,0 +1,257 @@
+"""A network in stages of 32, 4 and 2 bits: as one run, stage by stage, interrupted anywhere, and by two processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from journey_parts import sets
+from safetensors.torch import load_file, save_file
+
+import bitspike as bs
+from bitspike.cli import main
+
+Bitspike = Callable[..., tuple[int, str, str]]
+RECIPE = """
+kind: progressive
+name: three-stages
+question: What do fewer bits cost?
+data: {kind: digits, validation: 60, limit: 240}
+model: {kind: factory, factory: "bitspike.models.digits_ann:digits_ann", arguments: {width: 0.5}}
+training:
+  epochs: 2
+  batch_size: 30
+  optimizer: {kind: sgd, lr: 0.05, weight_decay: 1.0e-4}
+  schedule: {kind: cosine}
+  precision: fp32
+  distill: {weight: 0.5, temperature: 2.0}
+  average: {decay: 0.5}
+over_time:
+  epochs: 1
+  batch_size: 30
+  optimizer: {kind: adamw, lr: 0.001}
+  schedule: {kind: constant}
+  precision: fp32
+tune: {epochs: 2, batch_size: 30, learning_rate: 0.1, force: true}
+stages:
+  - {bits: 32, epochs: 6, lr: 0.1}
+  - {bits: 4, over_time_epochs: 0}
+  - {bits: 2, weight_decay: 3.0e-5, tune_epochs: 0}
+evaluation: {proof: 20, mismatch: 40}
+"""
+STAGES = ("32bit", "4bit", "2bit")
+WEIGHTS = "model.safetensors"
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("recipe") / "stages.yaml"
+    path.write_text(RECIPE)
+    return path
+
+
+@pytest.fixture(scope="module")
+def whole(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a finished run of all stages; it is shared and not changed."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    assert main(["run", str(recipe), "--out", str(folder)]) == 0
+    return folder
+
+
+def read(folder: Path) -> dict[str, Any]:
+    report: dict[str, Any] = json.loads((folder / "report.json").read_text())
+    return report
+
+
+def same_weights(mine: Path, other: Path) -> bool:
+    return all((mine / s / WEIGHTS).read_bytes() == (other / s / WEIGHTS).read_bytes() for s in STAGES)
+
+
+def test_every_stage_is_a_run_and_the_report_has_them_side_by_side(whole: Path, bitspike: Bitspike) -> None:
+    report = read(whole)
+    rows = report["stages"]
+    assert [(row["folder"], row["bits"], row["steps"]) for row in rows] == [
+        ("32bit", 32, 15), ("4bit", 4, 15), ("2bit", 2, 3),
+    ]  # fmt: skip
+    for row in rows:
+        own = read(whole / row["folder"])
+        assert row["certificate"]["equal"]
+        assert row["signed"]["test"] == own["accuracy"]["test"] == row["by_step"][-1]
+        assert len(row["by_step"]) == row["steps"]
+        assert row["difference"] == row["signed"]["test"] - row["ann"]["test"]
+        assert set(row["ann"]) == set(row["signed"]) == set(row["unsigned"]) == {"validation", "test"}
+        # Every stage is a run on which every verb works.
+        assert bitspike("verify", whole / row["folder"])[0] == 0
+        assert bs.evaluate(whole / row["folder"])["accuracy"] == own["accuracy"]["test"]
+        assert (whole / row["folder"] / "report.html").stat().st_size > 10_000
+    assert [row["epochs"]["run"] for row in rows] == [6, 2, 3]
+    assert report["accuracy"] == read(whole / "2bit")["accuracy"], "the run has the network of its last stage"
+    assert (whole / WEIGHTS).read_bytes() == (whole / "2bit" / WEIGHTS).read_bytes()
+    assert bitspike("verify", whole)[0] == 0
+    assert bs.evaluate(whole)["accuracy"] == report["accuracy"]["test"]
+    code, out, _ = bitspike("evaluate", whole, "--steps", "2")
+    assert (code, "at T = 2" in out) == (0, True)
+    assert {check["name"] for check in report["checks"]} == {f"certificate of {stage}" for stage in STAGES}
+    assert report["seconds"]["total"] == pytest.approx(sum(report["seconds"][stage] for stage in STAGES))
+    page = (whole / "report.html").read_text()
+    assert "Stage by stage" in page
+    assert all(f'href="{stage}/report.html"' in page for stage in STAGES)
+
+
+def test_a_stage_starts_from_the_best_weights_of_its_parent(whole: Path) -> None:
+    starts = {row["folder"]: row["start"] for row in read(whole)["stages"]}
+    clips = ["relu1.clip", "relu2.clip"]
+    assert starts["32bit"] == {"source": "", "bits": 32, "new": [], "dropped": []}
+    assert starts["4bit"]["source"] == str(whole / "32bit" / WEIGHTS)
+    assert [name for name in starts["4bit"]["new"] if name in clips] == clips
+    assert all("clip" in name for name in starts["4bit"]["new"])
+    # The spiking network of four bits was tuned further; the next stage starts from the quantized network before that.
+    assert starts["2bit"] == {"source": str(whole / "4bit" / "ann.safetensors"), "bits": 4, "new": [], "dropped": []}
+    tuned, ann = (load_file(whole / "4bit" / name) for name in (WEIGHTS, "ann.safetensors"))
+    assert any(not tuned[name].equal(ann[name]) for name in ann)
+    assert all(tuned[name].equal(ann[name]) for name in clips), "the thresholds are those of the quantized network"
+
+
+def test_mismatch_is_compared_before_and_after_the_spiking_network_was_trained(whole: Path) -> None:
+    first, *stages = (row["mismatch"] for row in read(whole)["stages"])
+    assert first is None, "a float stage has no levels"
+    for found in stages:
+        assert found["images"] == 40
+        assert list(found["before"]) == list(found["after"]) == ["relu1", "relu2"]
+        assert found["before"]["relu1"]["share"] == 0, "a steady input has no mismatch"
+        assert found["before"] != found["after"]
+
+
+@pytest.mark.parametrize(
+    ("where", "call"),
+    [
+        ("train.loop._epoch", 8), ("train.progress.save_last", 11), ("runs.kinds.progressive.tune_layers", 1),
+        ("runs.job.evaluate", 2), ("runs.kinds.progressive.mismatch", 2), ("runs.several.write_report", 1),
+    ],
+)  # fmt: skip
+def test_interrupted_anywhere_it_goes_on_to_the_same_end(
+    recipe: Path,
+    whole: Path,
+    tmp_path: Path,
+    bitspike: Bitspike,
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+    call: int,
+) -> None:
+    words = ["run", recipe, "--out", tmp_path / "run"]
+    module, _, name = f"bitspike.{where}".rpartition(".")
+    original, calls = getattr(sys.modules[module], name), 0
+
+    def stop(*args: Any, **more: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == call:
+            raise KeyboardInterrupt
+        return original(*args, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules[module], name, stop)
+        code, out, err = bitspike(*words)
+    assert (code, out) == (2, "")
+    assert "interrupted: " in err
+    assert f"--out {tmp_path / 'run'} --resume" in err
+    assert not (tmp_path / "run" / "report.json").exists()
+    assert bitspike(*words, "--resume")[0] == 0
+    assert same_weights(tmp_path / "run", whole)
+    assert [row["signed"] for row in read(tmp_path / "run")["stages"]] == [r["signed"] for r in read(whole)["stages"]]
+
+
+def test_a_stage_alone_is_the_same_stage(recipe: Path, whole: Path, tmp_path: Path, bitspike: Bitspike) -> None:
+    words = ["run", recipe, *sets("stage=2", f"init={whole / '4bit'}")]
+    assert bitspike(*words, "--out", tmp_path / "2bit")[0] == 0
+    assert (tmp_path / "2bit" / WEIGHTS).read_bytes() == (whole / "2bit" / WEIGHTS).read_bytes()
+    file = whole / "4bit" / "ann.safetensors"
+    assert bitspike("run", recipe, *sets("stage=2", f"init={file}"), "--out", tmp_path / "file")[0] == 0
+    assert (tmp_path / "file" / WEIGHTS).read_bytes() == (whole / "2bit" / WEIGHTS).read_bytes()
+    # Next to the folder of its parent it finds that by itself.
+    shutil.copytree(whole / "4bit", tmp_path / "beside" / "4bit")
+    assert bitspike("run", recipe, *sets("stage=2"), "--out", tmp_path / "beside" / "2bit")[0] == 0
+    assert (tmp_path / "beside" / "2bit" / WEIGHTS).read_bytes() == (whole / "2bit" / WEIGHTS).read_bytes()
+
+
+def test_without_its_parent_a_stage_says_what_is_missing(
+    recipe: Path, tmp_path: Path, bitspike: Bitspike, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, err = bitspike("run", recipe, *sets("stage=2"))
+    assert code == 2
+    assert "the stage of 2 bits starts from that of 4 bits, and there is no run of it in runs/three-stages/4bit" in err
+    assert "--set stage=4 --out runs/three-stages/4bit" in err
+    assert "--set init=FOLDER_OR_FILE" in err
+    assert not (tmp_path / "runs" / "three-stages" / "2bit").exists()
+
+
+def refused(bitspike: Bitspike, recipe: Path, init: Path, *more: str) -> str:
+    code, _, err = bitspike("run", recipe, *sets("stage=2", f"init={init}", *more), "--out", init.parent / "refused")
+    assert code == 2
+    assert not (init.parent / "refused").exists()
+    return err
+
+
+def test_weights_that_are_not_those_of_the_parent_are_refused(
+    recipe: Path, whole: Path, tmp_path: Path, bitspike: Bitspike
+) -> None:
+    said = refused(bitspike, recipe, Path(shutil.copytree(whole / "2bit", tmp_path / "two")))
+    assert "holds a network with activations of 2 bits; the stage of 2 bits starts from one of 4" in said
+    said = refused(bitspike, recipe, Path(shutil.copytree(whole / "32bit", tmp_path / "float")))
+    assert "activations of 32 bits; the stage of 2 bits starts from one of 4" in said
+    assert "--set stages.2.parent=32" in said
+
+    state = load_file(whole / "4bit" / "ann.safetensors")
+    half = {name: value for n, (name, value) in enumerate(sorted(state.items())) if n % 2 == 0 or "extra" in name}
+    save_file(half, tmp_path / "half.safetensors")
+    said = refused(bitspike, recipe, tmp_path / "half.safetensors")
+    assert "does not fit" in said
+    assert "missing: " in said
+    save_file({**state, "strange": state["linear.bias"].clone()}, tmp_path / "more.safetensors")
+    assert "unexpected: strange" in refused(bitspike, recipe, tmp_path / "more.safetensors")
+    said = refused(bitspike, recipe, whole / "4bit", "model.arguments={width: 1.0}")
+    assert "of another shape: " in said
+    assert "no-such-run" in refused(bitspike, recipe, tmp_path / "no-such-run")
+    (tmp_path / "empty").mkdir()
+    assert "holds no weights yet" in refused(bitspike, recipe, tmp_path / "empty")
+
+
+def test_the_first_stage_may_start_from_trained_weights(
+    recipe: Path, whole: Path, tmp_path: Path, bitspike: Bitspike
+) -> None:
+    words = sets(f"model.weights={whole / '32bit' / WEIGHTS}", "stages=[{bits: 4, over_time_epochs: 0}]")
+    assert bitspike("run", recipe, *words, "--out", tmp_path / "run")[0] == 0
+    assert (tmp_path / "run" / WEIGHTS).read_bytes() == (whole / "4bit" / WEIGHTS).read_bytes()
+    words = sets(f"model.weights={whole / '32bit' / WEIGHTS}", "stages.0.epochs=0", "stage=32")
+    assert bitspike("run", recipe, *words, "--out", tmp_path / "float")[0] == 0
+    assert read(tmp_path / "float")["accuracy"]["float"] == read(whole / "32bit")["accuracy"]["float"]
+    code, _, err = bitspike("run", recipe, *sets("stages.0.epochs=0", "stage=32"), "--out", tmp_path / "random")
+    assert code == 2
+    assert "there would be a network of random weights to convert" in err
+
+
+def test_two_processes_train_the_stages_together(recipe: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "bitspike"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        [*command, "run", str(recipe), "--out", str(tmp_path / "run")],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=1200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("test accuracy") == 1
+    report = read(tmp_path / "run")
+    assert [row["bits"] for row in report["stages"]] == [32, 4, 2]
+    for stage in STAGES:
+        assert read(tmp_path / "run" / stage)["environment"]["workers"] == 2

@@ -1,0 +1,66 @@
+"""The stages of a run in its report: every figure is there, and whatever is missing is left out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from run_record import metrics, record
+
+from bitspike.analysis.report.report import render, summary
+
+
+def layer(share: float) -> dict[str, Any]:
+    return {"neurons": 1000, "differ": int(1000 * share), "share": share, "mean_difference": share}
+
+
+def stage(bits: int, steps: int, test: float, **more: Any) -> dict[str, Any]:
+    return {
+        "folder": f"{bits}bit",
+        "bits": bits,
+        "steps": steps,
+        "ann": {"validation": 0.9, "test": test + 0.01},
+        "signed": {"validation": 0.89, "test": test},
+        "unsigned": {"validation": 0.8, "test": test - 0.1},
+        "difference": -0.01,
+        "by_step": [test - 0.2, test],
+        "mismatch": None,
+        "weight_bits": {"conv": bits, "fc": 8},
+        "bytes": {"weights_packed": 2048, "weights_float32": 65536},
+        "certificate": {"equal": True, "samples": 10, "spikes_compared": 1000},
+        "epochs": {"run": 12, "best": 3, "kept": 3},
+        "seconds": {"total": 75.0},
+        **more,
+    }
+
+
+STAGES = [
+    stage(4, 15, 0.95, mismatch={"images": 64, "before": {"relu": layer(0.12)}, "after": {"relu": layer(0.12)}}),
+    stage(2, 3, 0.9, mismatch={"images": 64, "before": {"relu": layer(0.3)}, "after": {"relu": layer(0.2)}}),
+]
+
+
+def test_the_page_has_every_stage_next_to_the_others() -> None:
+    page = render(record() | {"stages": STAGES}, metrics())
+    figures = ["96.00 % (90.00 %)", "95.00 % (89.00 %)", "85.00 % (80.00 %)", "-1.00 points", "2.0 KiB", "12.00 %"]
+    others = ["Stage by stage", 'href="4bit/report.html"', 'href="2bit/report.html"', "64 validation images"]
+    for said in [*figures, *others, "30.00 % → 20.00 %"]:
+        assert said in page.replace("−", "-"), said
+    assert "NOT EQUAL" not in page
+    wrong = [STAGES[0], STAGES[1] | {"certificate": {"equal": False}}]
+    assert render(record() | {"stages": wrong}, metrics()).count("NOT EQUAL") == 1
+
+
+def test_a_run_without_stages_says_nothing_of_them() -> None:
+    for none in ({}, {"stages": []}, {"stages": None}, {"stages": "spoilt"}):
+        assert "Stage by stage" not in render(record() | none, metrics())
+        assert "T = 15" not in summary(record() | none)
+
+
+def test_a_spoilt_record_is_drawn_as_far_as_it_goes() -> None:
+    assert "Stage by stage" in render(record() | {"stages": [{"bits": 4}, {"bits": 2, "mismatch": {"after": 3}}]}, [])
+
+
+def test_the_terminal_has_a_line_for_every_stage() -> None:
+    lines = summary(record() | {"stages": STAGES}).splitlines()
+    assert "  4 bit, T = 15   network 96.00 %, spiking 95.00 %, unsigned 85.00 %, certificate equal" in lines
+    assert "  2 bit, T = 3    network 91.00 %, spiking 90.00 %, unsigned 80.00 %, certificate equal" in lines
