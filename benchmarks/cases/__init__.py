@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.case import Case
-from benchmarks.cases import data, gpu, growth, inference, neuron, qat, startup, training
+from benchmarks.cases import data, gpu, growth, inference, neuron, photos, qat, startup, training
 
 CASES: dict[str, Case] = {
     case.name: case
@@ -18,6 +18,7 @@ CASES: dict[str, Case] = {
         inference.VGG11,
         inference.LATENCY,
         data.CASE,
+        photos.CASE,
         startup.CASE,
         gpu.LAYER,
         gpu.VGG9,

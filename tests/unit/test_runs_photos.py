@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +14,7 @@ from photo_folders import lay_out
 from bitspike.data import ImageSet, StreamedSet
 from bitspike.errors import RecipeError
 from bitspike.recipe import AnyRecipe, load
+from bitspike.recipe.text import parse
 from bitspike.runs.construct.data import build_data
 from bitspike.runs.job import Job
 from bitspike.runs.sketch import sketch
@@ -104,3 +108,16 @@ def test_words_that_do_not_fit_are_refused_on_load(root, change, said):
     with pytest.raises(RecipeError) as caught:
         recipe(root, change)
     assert said in str(caught.value)
+
+
+def test_the_document_about_photos_runs_as_it_stands(root):
+    text = (Path(__file__).parents[2] / "docs" / "photos.md").read_text()
+    words = re.search(r"```yaml\n(.*?)```", text, re.DOTALL)[1].replace("/data/imagenet", str(root))
+    data = parse(words, "docs/photos.md").values["data"] | {"validation": 3}
+    written = load("digits-convert", [f"data={json.dumps(data)}"])
+    plain = load("digits-convert", [f"data={{kind: imagenet, root: '{root}', validation: 3}}"])
+    assert written.data.model_dump() == plain.data.model_dump() | {"resize": 256}
+    code = re.search(r"```python\n(.*?)```", text, re.DOTALL)[1].replace("/data/imagenet", str(root))
+    names: dict[str, Any] = {}
+    exec(code.replace("10_000", "3").replace('"cuda"', '"cpu"').replace("256", "4"), names)  # noqa: S102
+    assert [x.shape[1:] for x, _ in names["batches"]] == [(3, 224, 224)] * 3

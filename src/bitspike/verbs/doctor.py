@@ -19,6 +19,7 @@ OPTIONAL = {
     "matplotlib": "plots",
     "nir": "export to NIR (pip install 'bitspike[nir]')",
     "onnx": "export to ONNX (pip install 'bitspike[onnx]')",
+    "simplejpeg": "photos read from disk twice as fast (pip install 'bitspike[photos]')",
 }
 
 

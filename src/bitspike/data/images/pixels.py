@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -75,10 +76,8 @@ class PixelGrid:
         self.check_channels(channels)
         x = images.to(torch.float32, memory_format=torch.contiguous_format)
         if any(self.offset):
-            # Subtracted as one long row: an inner loop over three channels is four times slower.
-            row = torch.tensor(self.offset, dtype=torch.float32, device=x.device)
-            values = height * width * channels
-            x.view(samples, values).sub_(row.repeat(values // len(self.offset)))
+            rows = x.view(samples, height * width * channels)
+            rows.sub_(_row(self.offset, rows))
         return x.mul_(self.scale).permute(0, 3, 1, 2)
 
 
@@ -138,10 +137,16 @@ class Normalization:
         x.div_(x.new_full((), self.high))  # by a number of Python's, CUDA would multiply with 1 / high
         if self.folded:
             return x.permute(0, 3, 1, 2)
-        mean, std = (torch.tensor(values, device=images.device) for values in (self.mean, self.std))
-        return x.sub_(mean).div_(std).permute(0, 3, 1, 2)
+        rows = x.view(len(x), math.prod(x.shape[1:]))
+        rows.sub_(_row(self.mean, rows)).div_(_row(self.std, rows))
+        return x.permute(0, 3, 1, 2)
 
     @property
     def grid(self) -> Grid | None:
         """The grid of the inputs, where they lie on one."""
         return Grid(1 / self.high, 0, self.high) if self.folded else None
+
+
+def _row(values: Sequence[float], rows: Tensor) -> Tensor:
+    """Return one value for every number of a row, channel after channel: a loop over three channels is much slower."""
+    return torch.tensor(values, dtype=torch.float32, device=rows.device).repeat(rows.shape[1] // len(values))

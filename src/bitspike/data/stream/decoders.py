@@ -1,7 +1,7 @@
 """Readers on the processor: threads that decode plain JPEG files with simplejpeg, and all other files with Pillow.
 
 Both call libjpeg-turbo with its exact transform, so that they give the same pixels; simplejpeg needs less than half the
-time. torchvision's decoders are deprecated since 0.29. Decision 0030 has what was measured.
+time. torchvision's decoders are deprecated since 0.29. Decision 0031 has what was measured.
 """
 
 from __future__ import annotations
