@@ -238,6 +238,15 @@ def test_the_first_stage_may_start_from_trained_weights(
     assert "there would be a network of random weights to convert" in err
 
 
+def test_clips_may_start_where_the_images_say(recipe: Path, whole: Path, tmp_path: Path, bitspike: Bitspike) -> None:
+    words = sets("stage=4", f"init={whole / '32bit'}", "stages.1.epochs=0", "tune=null", "quantize.calibrate=60")
+    assert bitspike("run", recipe, *words, "--out", tmp_path / "run")[0] == 0
+    clips = [load_file(tmp_path / "run" / WEIGHTS)[f"relu{n}.clip"] for n in (1, 2)]
+    assert all(clip != 6.0 for clip in clips), "6 is where they start without images"
+    again = bs.evaluate(tmp_path / "run")
+    assert again["accuracy"] == read(tmp_path / "run")["accuracy"]["test"]
+
+
 def test_two_processes_train_the_stages_together(recipe: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "bitspike"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}

@@ -44,12 +44,17 @@ AnyWeights = Annotated[
 
 
 class Quantization(Value):
-    """The arguments of ``bs.quantize``; ``weights: null`` learns a clip for codes of the stage's bits."""
+    """The arguments of ``bs.quantize``; ``weights: null`` learns a clip for codes of the stage's bits.
+
+    ``calibrate`` is a number of training images: the clips of activations start where the error of their levels is
+    least on these, in every stage anew. Null starts them at ``clip``, and later stages at what the one before learned.
+    """
 
     weights: AnyWeights | None = None
     first_bits: Annotated[int, Field(ge=1, le=32)] | None = 8
     last_bits: Annotated[int, Field(ge=1, le=32)] | None = 8
     clip: Annotated[float, Field(ge=2.0**-10)] = 6.0
+    calibrate: PositiveInt | None = None
     include: tuple[str, ...] = ("*",)
     skip: tuple[str, ...] = ()
 

@@ -82,7 +82,7 @@ class Progressive(Converting):
             file, trained = self._weights_of_parent(before), True
             load_parent(parent, file, self.recipe)
             source = str(file)
-        network = self._quantized(parent, stage)
+        network = self._quantized(parent, stage, start=True)
         if trained:
             self.parent = parent if network is not parent else copy.deepcopy(parent)
         self.start_of = compared(parent, network, source=source, bits=bits)
@@ -109,13 +109,16 @@ class Progressive(Converting):
             "or --set init=FOLDER_OR_FILE for another run or file of weights",
         )
 
-    def _quantized(self, network: nn.Module, stage: Stage) -> nn.Module:
-        """Return a network with the bits of a stage; a float stage leaves it."""
+    def _quantized(self, network: nn.Module, stage: Stage, *, start: bool = False) -> nn.Module:
+        """Return a network with the bits of a stage; a float stage leaves it. ``start``: it is trained next."""
         if stage.bits == FLOAT:
             return network
-        words = self.recipe.quantize
+        words, images = self.recipe.quantize, self.recipe.quantize.calibrate
         more = {name: getattr(words, name) for name in ("first_bits", "last_bits", "clip", "include", "skip")}
         weights = _built(stage.weights or words.weights)
+        if start and images is not None:
+            batches = self.data.calibration_batches(most=images)
+            more |= {"calibrate": batches, "samples": images, "seed": self.recipe.seed}
         return quantize(network, self.example(), bits=stage.bits, weights=weights, **more)
 
     def in_training(self, model: nn.Module, section: str) -> nn.Module:
