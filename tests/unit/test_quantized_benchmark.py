@@ -48,18 +48,6 @@ def test_the_table_is_made_of_means_over_the_seeds() -> None:
     assert quantized.section([]) == []
 
 
-def test_the_kept_lines_have_the_order_of_the_neurons() -> None:
-    lines = quantized.latest()
-    assert lines
-    for data, bits in {(entry["data"], entry["bits"]) for entry in lines}:
-        mine = [entry["accuracy"] for entry in lines if (entry["data"], entry["bits"]) == (data, bits)]
-        assert len(mine) >= 3
-        ann = mean(entry["quantized"] for entry in mine)
-        signed, unsigned = (mean(entry[name][-1] for entry in mine) for name in ("signed", "unsigned"))
-        assert signed >= unsigned
-        assert abs(signed - ann) < abs(unsigned - ann)
-
-
 def test_the_network_has_the_blocks_that_it_says() -> None:
     network = quantized.cnn(width=4, depth=1, in_channels=3)
     assert network(torch.rand(2, 3, 8, 8)).shape == (2, 10)

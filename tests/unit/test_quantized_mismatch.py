@@ -10,7 +10,7 @@ from torch import Tensor, nn
 import bitspike as bs
 from bitspike.conversion.quantized.mismatch import Mismatch, mismatch
 from bitspike.conversion.quantized.over_time import spiking_twin
-from bitspike.errors import DataError
+from bitspike.errors import ConstraintError, DataError
 from bitspike.models.spiking.resnet import resnet
 from bitspike.nn import QuantReLU
 
@@ -125,3 +125,33 @@ def test_qann_check_12_signed_neurons_are_right_more_often_for_spikes_in_random_
     assert agree[bs.SignedIF] > 0.87
     assert agree[bs.SignedIF] > agree[bs.IF] + 0.03
     assert error[bs.SignedIF] < 0.6 * error[bs.IF]
+
+
+def converted(bits: int, **choices: object) -> tuple[nn.Module, nn.Module, Tensor]:
+    """Return a quantized residual network, what it is converted to, and images."""
+    network = resnet(depth=8, steps=None, neuron=nn.ReLU, width=1 / 4, image_size=8)
+    network = bs.quantize(network, torch.rand(1, 3, 8, 8), bits=bits, clip=1.0)
+    x = torch.rand(24, 3, 8, 8)
+    busy(network, shape=(3, 8, 8))
+    return network, bs.convert(network, x[:1], calibrate=x, neuron=bs.SignedIF, correct=None, **choices), x
+
+
+def test_the_counts_of_a_converted_network_are_compared_too() -> None:
+    network, snn, x = converted(2, steps=3)
+    found = mismatch(network, x.split(10), spiking=snn)
+    twin = mismatch(network, x)
+    assert list(found) == list(twin)
+    assert [m.neurons for m in found.values()] == [m.neurons for m in twin.values()]
+    # Thresholds and weights are rounded to whole numbers, so that some counts near a border differ.
+    for path, layer in found.items():
+        assert layer.share < twin[path].share + 0.1, path
+    assert not any(m._forward_hooks for m in snn.modules())
+
+
+def test_another_spiking_network_is_refused() -> None:
+    network, snn, x = converted(2, steps=3)
+    with pytest.raises(ConstraintError, match="it runs 3 steps where the quantized network has 7 levels") as caught:
+        mismatch(converted(3, steps=7)[0], x, spiking=snn)
+    assert "leave spiking out" in str(caught.value)
+    with pytest.raises(ConstraintError):
+        mismatch(network, x, spiking=network)

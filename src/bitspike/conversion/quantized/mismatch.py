@@ -8,6 +8,7 @@ in time, a neuron may have fired for charge that is taken back later, or not be 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -15,13 +16,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bitspike.conversion.construct.records import module_name
 from bitspike.conversion.quantized.batches import Batches, device_of, labelled, to_device
+from bitspike.conversion.quantized.flow import Call, Flow, flow_of
 from bitspike.conversion.quantized.over_time import spiking_twin
 from bitspike.conversion.quantized.run import Run, part_of
+from bitspike.conversion.result import conversion_of, spiking_part
 from bitspike.conversion.timed import by_step
+from bitspike.errors import ConstraintError
 from bitspike.nn import Neuron, QuantReLU, SignedIF
 from bitspike.nn.activation import FLOOR, clip_in_use
-from bitspike.nn.trace import evaluation
+from bitspike.nn.trace import evaluation, listening
 from bitspike.ops.activation import quant_relu
 from bitspike.ops.precision import single
 from bitspike.ops.wrappers import unwrapped
@@ -102,23 +107,28 @@ def counts_of(spikes: Tensor, clip: Tensor, steps: int) -> Tensor:
 
 
 @torch.no_grad()
-def mismatch(network: nn.Module, batches: Batches, *, neuron: type[Neuron] = SignedIF) -> dict[str, Mismatch]:
+def mismatch(
+    network: nn.Module, batches: Batches, *, neuron: type[Neuron] = SignedIF, spiking: nn.Module | None = None
+) -> dict[str, Mismatch]:
     """Compare the spike counts of every neuron with the levels of a quantized network, at the same places.
 
-    The spiking network is the twin of :func:`~bitspike.conversion.quantized.over_time.spiking_twin`: T = 2**b - 1
-    steps. Both run in evaluation mode, call by call next to each other, so that no layer's values are kept; sums are
-    whole numbers and exact.
+    The spiking network is the twin of :func:`~bitspike.conversion.quantized.over_time.spiking_twin`, T = 2**b - 1
+    steps, or the one that ``bs.convert`` made of the quantized network. All run in evaluation mode and are left as they
+    were; the twin runs call by call next to the network, so that no layer's values are kept. Sums are whole numbers and
+    exact.
 
     Args:
-        network: a quantized network; it is left as it was.
+        network: a quantized network.
         batches: a loader, with labels or without, or one tensor of all samples. It is read once.
-        neuron: ``bs.SignedIF`` or ``bs.IF``.
+        neuron: ``bs.SignedIF`` or ``bs.IF``, of the twin.
+        spiking: what ``bs.convert`` returned for ``network``; None is the twin.
 
     Returns:
         by path of the quantized ReLU, in the order of data flow.
 
     Raises:
-        ConstraintError, ConversionError: as of ``spiking_twin``. DataError: there is no sample.
+        ConstraintError, ConversionError: as of ``spiking_twin``; or ``spiking`` is not the network that was converted.
+        DataError: there is no sample.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(2, 3), QuantReLU(2), nn.Linear(3, 2))
@@ -126,20 +136,79 @@ def mismatch(network: nn.Module, batches: Batches, *, neuron: type[Neuron] = Sig
         {'1': 0.0}
     """
     network = unwrapped(network)
-    twin = spiking_twin(network, neuron=neuron)
-    flow, steps = twin.flow, twin.steps
-    levels, spikes = Run(flow, partial(part_of, network)), Run(flow, partial(part_of, twin), steps)
+    flow = flow_of(network, "mismatch")
+    counting = _twin(network, neuron, flow) if spiking is None else _converted(network, spiking, flow)
     tallies = {path: Tally() for path in flow.neurons.values()}
-    with evaluation(network), evaluation(twin):
+    with evaluation(network):
         for inputs, _ in labelled(batches, "mismatch"):
-            inputs = to_device(inputs, device_of(network))
-            at, spiking = levels.begin(inputs), spikes.begin(inputs)
-            for call in flow.calls:
-                if call.name in flow.neurons:
-                    path = flow.neurons[call.name]
-                    wanted = levels_of(part_of(network, path), at[call.reads[0]])
-                for run, values in ((levels, at), (spikes, spiking)):
-                    run.carry_out([call], values, rows=len(inputs[0]), freed=flow.freed)
-                if call.name in flow.neurons:
-                    tallies[path].add(counts_of(spiking[call.name], part_of(twin, path).clip, steps), wanted)
-    return {path: tally.result(steps) for path, tally in tallies.items()}
+            for path, counts, levels in counting(to_device(inputs, device_of(network))):
+                tallies[path].add(counts, levels)
+    return {path: tally.result(flow.steps) for path, tally in tallies.items()}
+
+
+Counting = Callable[[tuple[Tensor, ...]], Iterator[tuple[str, Tensor, Tensor]]]
+"""From the inputs of a batch to path, counts and levels of every layer of neurons."""
+
+
+def _levels(network: nn.Module, flow: Flow, inputs: tuple[Tensor, ...]) -> Iterator[tuple[Call, Tensor | None]]:
+    """Run a quantized network; yield every call and, of a quantized ReLU, its codes."""
+    run = Run(flow, partial(part_of, network))
+    values, rows = run.begin(inputs), len(inputs[0])
+    for call in flow.calls:
+        path = flow.neurons.get(call.name)
+        codes = None if path is None else levels_of(part_of(network, path), values[call.reads[0]])
+        run.carry_out([call], values, rows=rows, freed=flow.freed)
+        yield call, codes
+
+
+def _twin(network: nn.Module, neuron: type[Neuron], flow: Flow) -> Counting:
+    """Return what runs the twin call by call next to the network."""
+    twin = spiking_twin(network, neuron=neuron)
+    run = Run(flow, partial(part_of, twin), flow.steps)
+
+    def count(inputs: tuple[Tensor, ...]) -> Iterator[tuple[str, Tensor, Tensor]]:
+        values, rows = run.begin(inputs), len(inputs[0])
+        for call, codes in _levels(network, flow, inputs):
+            sent = run.carry_out([call], values, rows=rows, freed=flow.freed)
+            if codes is not None:
+                path = flow.neurons[call.name]
+                yield path, counts_of(sent, part_of(twin, path).clip, flow.steps), codes
+
+    return count
+
+
+def _converted(network: nn.Module, spiking: nn.Module, flow: Flow) -> Counting:
+    """Return what runs a converted network and hears its neurons, which have the names of the quantized ReLUs."""
+    record = conversion_of(spiking)
+    names = {module_name(id): id for id, layer in record.layers.items() if layer.kind == "neuron"}
+    strange = sorted({*flow.neurons.values()} ^ {*names.values()})
+    if record.settings.steps != flow.steps or strange:
+        raise ConstraintError(
+            f"mismatch(spiking=): it runs {record.settings.steps} steps where the quantized network has {flow.steps} "
+            f"levels above zero; neurons of one of them alone: {', '.join(strange[:3]) or 'none'}",
+            fix="spiking=bs.convert(network, example, calibrate=images) of this very network; or leave spiking out",
+        )
+    core = spiking_part(spiking)
+
+    def count(inputs: tuple[Tensor, ...]) -> Iterator[tuple[str, Tensor, Tensor]]:
+        counts: dict[str, Tensor] = {}
+
+        def hear(name: str, spikes: Tensor) -> None:
+            if name in names:
+                counts[names[name]] = spikes.sum(0)
+
+        with evaluation(spiking), listening(core, hear):
+            spiking(*inputs)
+        for call, codes in _levels(network, flow, inputs):
+            if codes is None:
+                continue
+            path = flow.neurons[call.name]
+            if counts[path].shape != codes.shape:
+                raise ConstraintError(
+                    f"mismatch(spiking=): {path!r} counts {list(counts[path].shape)} in the spiking network and "
+                    f"{list(codes.shape)} in the quantized one: the conversion has moved it before a pool",
+                    fix="leave spiking out, which measures the network itself over time",
+                )
+            yield path, counts[path], codes
+
+    return count
