@@ -1,7 +1,8 @@
 """Run records: what is kept of a run as a claim, and the table of results that is made from them.
 
 A record belongs to a shipped recipe. It is kept only if the run changed nothing but its seed, the place of its data and
-its device, and it is shown only while the recipe still asks for the same experiment.
+its device, and it is shown only while the recipe still asks for the same experiment. A run in stages has a record for
+each of them.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 EXPERIMENT = {
     "train": ("data", "model", "neuron", "norm", "weights", "training", "lowering"),
     "convert": ("data", "model", "convert", "finetune", "over_time"),
+    "progressive": ("data", "model", "quantize", "training", "over_time", "tune", "stages", "convert"),
 }
 ELSEWHERE = {
     ("data", "root"), ("data", "download"), ("model", "folder"), ("model", "weights"),
@@ -49,21 +51,40 @@ def digest(recipe: AnyRecipe) -> str:
 
 
 def record(run: Path) -> Path:
-    """Keep the report of a finished run as a compact record and return its path.
+    """Keep the report of a finished run as a compact record, or as one for each of its stages; return the last path.
 
     Raises:
         RecordError: there is no report, or the run is not that of a shipped recipe.
     """
-    try:
-        report = json.loads((run / "report.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RecordError(f"{run} is no finished run: {error}") from error
+    report = _report(run)
     recipe = recipe_of(report["recipe"])
     if recipe.name not in shipped():
         raise RecordError(f"{run}: {recipe.name!r} is no shipped recipe")
     if digest(recipe) != digest(load(recipe.name)):
         raise RecordError(f"{run}: this run changed the recipe {recipe.name!r} in more than its seed")
-    path = RECORDS / f"{recipe.name}-seed{recipe.seed}.json"
+    if recipe.kind == "progressive" and not recipe.parts:
+        raise RecordError(f"{run}: this is one stage, and records are of all", fix=f"scripts/record {run.parent}")
+    for name in recipe.parts:
+        _keep(_report(run / name), f"{recipe.name}-{name}")
+    return _keep(report, recipe.name) if not recipe.parts else _path(recipe, f"{recipe.name}-{name}")
+
+
+def _report(run: Path) -> dict[str, Any]:
+    try:
+        report: dict[str, Any] = json.loads((run / "report.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RecordError(f"{run} is no finished run: {error}") from error
+    return report
+
+
+def _path(recipe: AnyRecipe, name: str) -> Path:
+    return RECORDS / f"{name}-seed{recipe.seed}.json"
+
+
+def _keep(report: Mapping[str, Any], name: str) -> Path:
+    """Write the record of a run, or of a stage, and return its path."""
+    recipe = recipe_of(report["recipe"])
+    path = _path(recipe, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(compact(report, recipe), indent=1) + "\n", encoding="utf-8")
     return path
@@ -72,8 +93,10 @@ def record(run: Path) -> Path:
 def compact(report: Mapping[str, Any], recipe: AnyRecipe) -> dict[str, Any]:
     """Return what a claim needs: value, seed, steps, bits, proof, time, hardware, versions, commit, published value."""
     keys = ("accuracy", "published", "expected", "certificate", "agreement", "bits", "bytes", "seconds", "environment")
+    stage = getattr(recipe, "stage", None)
     return {
         "name": recipe.name,
+        **({} if stage is None else {"stage": stage}),
         "experiment": digest(recipe),
         "seed": recipe.seed,
         "steps": recipe.steps,
@@ -95,13 +118,14 @@ def table(records: Iterable[Mapping[str, Any]]) -> str:
         RecordError: a record belongs to a recipe that has changed since, or is no longer shipped.
     """
     by_name: dict[str, list[Mapping[str, Any]]] = {}
-    for entry in sorted(records, key=lambda r: (r["name"], r["seed"])):
+    for entry in sorted(records, key=lambda r: (r["name"], -r.get("stage", 0), r["seed"])):
         if entry["name"] not in shipped() or entry["experiment"] != digest(load(entry["name"])):
             raise RecordError(
                 f"the record of {entry['name']}, seed {entry['seed']}, is of an older recipe",
                 fix="run it again and keep it with scripts/record, or remove the record",
             )
-        by_name.setdefault(entry["name"], []).append(entry)
+        stage = f", {entry['stage']} bit" if "stage" in entry else ""
+        by_name.setdefault(entry["name"] + stage, []).append(entry)
     lines = [
         "| recipe | weights | T | test accuracy | published | integers equal training | weight memory | time per run |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
@@ -117,16 +141,15 @@ def _row(name: str, runs: list[Mapping[str, Any]]) -> str:
     seeds = f"{len(runs)} seeds" if len(runs) > 1 else "1 seed"
     published = "" if first["published"] is None else percent(first["published"]["value"])
     widths = sorted(set(first["bits"].values()))
-    recipe = load(name)
-    floats = recipe.bits == 32
+    floats = load(first["name"], [f"stage={first['stage']}"] if "stage" in first else []).bits == 32
     weights = "float32" if floats else ", ".join(map(str, widths)) + (" bit" if widths == [1] else " bits")
     proven = all(r["certificate"]["equal"] for r in runs)
     agreement = min(r["agreement"]["spikes"] for r in runs)
     equal = f"{percent(agreement)} of spikes" if proven else "certificate failed"
-    size = f"{first['bytes']['weights_packed'] / 1024:.1f} KiB" + (" (16-bit codes)" if floats else "")
+    size = f"{first['bytes']['weights_packed'] / 1024:.1f} KiB" + (f" ({max(widths)}-bit codes)" if floats else "")
     seconds = statistics.mean(r["seconds"]["total"] for r in runs)
     cells = [
-        f"`{name}`",
+        f"`{first['name']}`" + name.removeprefix(first["name"]),
         weights,
         str(first["steps"]),
         f"**{statistics.mean(tests):.2f}**{spread} % ({seeds})",

@@ -90,6 +90,28 @@ def test_a_converted_network_is_a_record_wherever_its_weights_lie(records: Modul
         assert json.loads(keep(records, tmp_path / "run", recipe, 0.97).read_text())["epochs"] == 12
 
 
+def test_a_run_in_stages_is_a_record_and_a_row_for_each(records: ModuleType, tmp_path: Path) -> None:
+    for seed in (0, 1):
+        whole = load("digits-progressive", [f"seed={seed}"])
+        for n, (name, part) in enumerate(whole.parts.items()):
+            (tmp_path / "run" / name).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "run" / name / "report.json").write_text(json.dumps(report(part, 0.97 - n / 100 + seed / 100)))
+        last = keep(records, tmp_path / "run", whole, 0.95)
+        assert last.name == f"digits-progressive-2bit-seed{seed}.json"
+    entries = records.read()
+    assert [(e["stage"], e["steps"], e["epochs"]) for e in entries if e["seed"] == 0] == [
+        (2, 3, 6),
+        (32, 15, 10),
+        (4, 15, 6),
+    ]
+    rows = [line for line in records.table(entries).splitlines() if line.startswith("| `digits")]
+    assert [row.split(" |")[0] for row in rows] == [f"| `digits-progressive`, {bits} bit" for bits in (32, 4, 2)]
+    assert rows[-1].startswith("| `digits-progressive`, 2 bit | 4 bits | 3 | **95.50** ± 0.71 % (2 seeds) |")
+    assert "| float32 | 15 | **97.50**" in rows[0]
+    with pytest.raises(records.RecordError, match="this is one stage"):
+        records.record(tmp_path / "run" / "4bit")
+
+
 def test_a_run_that_changed_its_recipe_is_no_record(records: ModuleType, tmp_path: Path) -> None:
     for change in ("training.epochs=1", "data.limit=100", "weights.quantize.bits=3", "name=mine"):
         with pytest.raises(records.RecordError, match=r"changed the recipe|no shipped recipe"):

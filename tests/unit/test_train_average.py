@@ -147,3 +147,18 @@ def test_a_checkpoint_of_a_run_without_average_is_as_before(tmp_path: Path) -> N
 def test_a_decay_that_averages_nothing_is_refused(decay: float) -> None:
     with pytest.raises(ConstraintError, match=r"decay must lie in \(0, 1\)\n  fix: decay=0.999"):
         EMA(decay=decay)
+
+
+def test_an_average_over_more_steps_than_there_are_is_doubted() -> None:
+    heard: list[str] = []
+
+    class Ears(Observer):
+        def note(self, text: str) -> None:
+            heard.append(text)
+
+    train(observer=Ears())  # decay 0.9 is over 10 steps, and there are 12
+    assert [
+        text.startswith("the average of decay 0.9 is over 10 steps, and there are 12: a decay of") for text in heard
+    ] == [True]
+    train(observer=Ears(), average=EMA(decay=0.5))
+    assert len(heard) == 1

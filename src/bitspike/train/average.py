@@ -33,6 +33,22 @@ class EMA:
         if not 0 < self.decay < 1:
             raise ConstraintError(f"{self}: decay must lie in (0, 1)", fix="decay=0.999")
 
+    def doubt(self, steps: int) -> str:
+        """Say that the average reaches back to the initial weights, where a training of so many steps is too short.
+
+        Example:
+            >>> EMA(decay=0.999).doubt(100)
+            'the average of decay 0.999 is over 1,000 steps, and there are 100: a decay of 0.95 is over a fifth of them'
+            >>> EMA(decay=0.999).doubt(10_000)
+            ''
+        """
+        if 2 / (1 - self.decay) <= steps:
+            return ""
+        return (
+            f"the average of decay {self.decay:g} is over {1 / (1 - self.decay):,.0f} steps, and there are {steps:,}: "
+            f"a decay of {max(0.1, 1 - 5 / steps):.4g} is over a fifth of them"
+        )
+
 
 class Average:
     """A copy of a network that follows its weights.

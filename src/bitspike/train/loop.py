@@ -125,6 +125,8 @@ def fit(
         shared = "the run folder must lie where every process can read it"
         workers.need_equal(progress.done, "found different numbers of finished epochs", fix=shared)
     batches = workers.agreed_length(train_loader)
+    if average is not None and batches is not None and (text := average.doubt(epochs * batches)):
+        hears.note(text)
 
     with (
         torch.random.fork_rng(devices=[workers.device] if used == "cuda" else []),
