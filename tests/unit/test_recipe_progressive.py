@@ -95,7 +95,10 @@ def test_a_recipe_written_back_loads_to_the_same_and_stays_short(tmp_path: Path)
     assert recipe_of(part.model_dump(mode="json")) == part
 
 
-@pytest.mark.parametrize("weights", ["float", "{kind: uniform, bits: 4}", "{'*': {kind: ternary}, 'conv2': float}"])
+@pytest.mark.parametrize(
+    "weights",
+    ["float", "{kind: uniform, bits: 4}", "{'*': {kind: ternary}, 'conv2': float}", "{kind: learned_clip, bits: 4}"],
+)
 def test_weights_are_a_scheme_float_or_both_by_patterns(weights: str, tmp_path: Path) -> None:
     chosen = recipe(f"quantize.weights={weights}")
     path = tmp_path / "recipe.yaml"

@@ -8,7 +8,7 @@ from pydantic import Discriminator, Field, NonNegativeFloat, NonNegativeInt, Pos
 
 from bitspike.recipe.words.training import Schedule, Training
 from bitspike.recipe.words.value import Fraction, Share, Value
-from bitspike.recipe.words.weights import Scheme
+from bitspike.recipe.words.weights import Quantizer
 
 FLOAT = 32
 """The bits of a stage whose network is not quantized."""
@@ -35,9 +35,9 @@ def _which_weights(value: Any) -> str:
 
 
 AnyWeights = Annotated[
-    Annotated[Scheme, Tag("scheme")]
+    Annotated[Quantizer, Tag("scheme")]
     | Annotated[Literal["float"], Tag("float")]
-    | Annotated[dict[str, Scheme | Literal["float"]], Tag("patterns")],
+    | Annotated[dict[str, Quantizer | Literal["float"]], Tag("patterns")],
     Discriminator(_which_weights),
 ]
 """One scheme, ``float``, or both by patterns over the names of layers."""
