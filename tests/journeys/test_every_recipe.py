@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from journey_parts import SMALL, sets
+from journey_parts import SMALL, lay_out_photos, sets
 
 import bitspike as bs
 from bitspike.recipe import ConvertRecipe, ProgressiveRecipe, load, shipped
@@ -24,18 +24,27 @@ def test_a_shipped_recipe_runs(name: str, tmp_path: Path, mnist_root: Path, cifa
     if isinstance(recipe, ConvertRecipe):
         slim = "{depth: 8, width: 4}" if "resnet" in name else "{width: 0.25}"
         changes += [f"model.arguments={slim}", "convert.steps=4", "convert.samples=40", "evaluation.proof=null"]
-        if recipe.model.weights is not None:
-            slim_recipe = load(name, changes)
-            assert isinstance(slim_recipe, ConvertRecipe)
-            write_weights(tmp_path / "w.safetensors", build_network(slim_recipe, weights=False).state_dict())
-            changes += [f"model.weights={tmp_path / 'w.safetensors'}", "model.key=null"]
         if recipe.finetune is not None:
             changes += ["finetune.epochs=1"] + ["over_time.epochs=1"] * (recipe.over_time is not None)
     elif isinstance(recipe, ProgressiveRecipe):
-        changes += ["training.epochs=1", "model.arguments={width: 0.25}"]
-        changes += [f"stages.{n}.epochs=1" for n, stage in enumerate(recipe.stages) if stage.epochs]
+        photos = {"num_classes": 2, "image_size": 64} if recipe.data.kind == "imagenet" else {}
+        small = {"width": 1 / 32 if name.startswith("nb-snn") else 0.25} | photos
+        if "depth" in recipe.model.arguments:
+            small["depth"] = 8
+        first, *_, last = recipe.model_dump(mode="json", exclude_none=True)["stages"]
+        changes += ["training.epochs=1", "convert.float_steps=3", "convert.samples=40", "evaluation.mismatch=20"]
+        changes += [f"model.arguments={json.dumps(recipe.model.arguments | small)}"]
+        changes += [f"stages={json.dumps([stage | {'epochs': 1} for stage in (first, last)])}"]
     else:
         changes += ["training.epochs=1", "model.width=0.25"]
+    if isinstance(recipe, ConvertRecipe | ProgressiveRecipe) and recipe.model.weights is not None:
+        slim_recipe = load(name, changes)
+        assert isinstance(slim_recipe, ConvertRecipe | ProgressiveRecipe)
+        write_weights(tmp_path / "w.safetensors", build_network(slim_recipe, weights=False).state_dict())
+        changes += [f"model.weights={tmp_path / 'w.safetensors'}", "model.key=null"]
+    if recipe.data.kind == "imagenet":
+        lay_out_photos(tmp_path / "photos", {"ant": 50, "bee": 50}, {"ant": 60, "bee": 60})
+        changes += [f"data.root={tmp_path / 'photos'}", "data.size=64", "data.resize=72"]
     if recipe.data.kind in ("mnist", "cifar10"):
         changes.append(f"data.root={mnist_root if recipe.data.kind == 'mnist' else cifar10_root}")
     report = bs.run(name, set=changes, out=tmp_path / "run")
