@@ -227,6 +227,7 @@ def test_an_empty_class_is_an_error(root):
     [
         ({"size": 0}, r"size=0, resize=0: at least 1 pixel"),
         ({"size": 16, "resize": 8}, r"resized side no shorter than the image"),
+        ({"split": "val"}, r"split='val': allowed are 'train', and 'test' for the other one"),
         ({"channels": 2}, r"channels=2: 1 for gray, 3 for color"),
         ({"workers": -1}, r"workers=-1: a number of threads"),
         ({"reader": "cv2"}, r"reader='cv2': allowed are 'auto', 'dali', 'simplejpeg', 'pillow'"),

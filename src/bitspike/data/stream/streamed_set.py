@@ -162,6 +162,11 @@ def open_photos(
         ConstraintError: an argument is not allowed.
         DataError: a folder is missing or empty, or holds other files.
     """
+    if split not in ("train", "test"):
+        raise ConstraintError(
+            f"split={split!r}: allowed are 'train', and 'test' for the other one, whatever its folder is called",
+            fix="split='test'; photos of train to choose by: open_photos(root).split(0.1, seed=0)",
+        )
     resize = round(size * 8 / 7) if resize is None else resize
     if size < 1 or resize < size:
         raise ConstraintError(
