@@ -131,6 +131,7 @@ def prepare(
         entering=entering,
         include=include,
         exclude=exclude,
+        scale=scale,
     )
     prepared.brought = notes_on(model)
     prepared.training = model.training

@@ -20,6 +20,7 @@ from bitspike.ops.wrappers import strip_prefixes, unwrapped
 from bitspike.patterns import Patterns
 from bitspike.weights import WeightCodes, detach, weight_codes
 from bitspike.weights.path import path_of
+from bitspike.weights.scales import ScaleRule
 
 
 class Prepared(nn.Module):
@@ -34,6 +35,7 @@ class Prepared(nn.Module):
         calibration: where the clips started.
         entering: what calibration saw of what enters the region, by id: the input's grid is made of it.
         include, exclude: the patterns of the region.
+        scale: the rule that reads the steps of the weights; None is the usual one of their bits.
         folded: the graph without norms, whose modules are trained.
         region: ids of the operations that become spiking.
         activations: by id of the operation that becomes the neuron.
@@ -55,12 +57,13 @@ class Prepared(nn.Module):
         entering: Mapping[str, Seen],
         include: Patterns | None = None,
         exclude: Patterns = (),
+        scale: ScaleRule | None = None,
     ) -> None:
         super().__init__()
         self.network = network
         self.settings = settings
         self.calibration, self.entering = calibration, dict(entering)
-        self.include, self.exclude = include, exclude
+        self.include, self.exclude, self.scale = include, exclude, scale
         self.folded, self.region = graph, frozenset(region)
         self.activations, self.sums = dict(activations), dict(sums)
         self.brought: tuple[str, ...] = ()
