@@ -25,7 +25,7 @@ EPOCH = EpochRecord(
 )
 
 
-VERBS = ("run", "recipes", "evaluate", "verify", "doctor", "check", "fit", "export", "energy", "analyze")
+VERBS = ("run", "recipes", "evaluate", "verify", "doctor", "check", "fit", "mix", "export", "energy", "analyze")
 
 
 def test_help_lists_every_verb_and_imports_no_torch() -> None:

@@ -1,4 +1,4 @@
-"""The verbs that bring a network to a chip: check, fit, export, energy, analyze."""
+"""The verbs that bring a network to a chip: check, fit, mix, export, energy, analyze."""
 
 from __future__ import annotations
 
@@ -50,6 +50,43 @@ def fit(
         named: Any = [word.strip() for word in ways.split(",")]  # the verb itself says what is allowed
         fitting = repair(recipe, chip, ways=named, neuron_price=neuron_price, out=out, set=set or ())
         answer(fitting, str(fitting), as_json=as_json, passed=fitting.passed)
+
+
+@app.command()
+def mix(
+    recipe: Annotated[str, typer.Argument(help="A shipped recipe's name, or the path of a YAML file.")],
+    bytes: Annotated[
+        int | None, typer.Option("--bytes", metavar="N", help="The most that the weights of all layers may take.")
+    ] = None,
+    bits: Annotated[
+        float | None, typer.Option("--bits", metavar="B", help="Of a weight, in the mean over the chosen layers.")
+    ] = None,
+    energy: Annotated[
+        float | None, typer.Option("--energy", metavar="PJ", help="The most that one inference may take, in pJ.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option("--steps", metavar="T", help="Time steps; else the recipe's.")] = None,
+    choose_steps: Annotated[
+        bool, typer.Option("--choose-steps", help="Choose the time steps too, within --energy.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Where the new recipe goes.")] = None,
+    set: Sets = None,
+    as_json: Json = False,
+) -> None:
+    """Find bits per layer by sensitivity under a budget of bytes or energy, and write the recipe with them."""
+    with guarded():
+        from bitspike.verbs.mix import mix as search
+
+        mixture = search(
+            recipe,
+            bytes=bytes,
+            bits=bits,
+            energy=energy,
+            steps=steps,
+            choose_steps=choose_steps,
+            out=out,
+            set=set or (),
+        )
+        answer(mixture, str(mixture), as_json=as_json)
 
 
 @app.command()

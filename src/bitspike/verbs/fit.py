@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import wraps
@@ -11,8 +10,7 @@ from typing import Any, Literal, overload
 
 from torch import nn
 
-from bitspike.errors import ConstraintError, RunError
-from bitspike.files import write_whole
+from bitspike.errors import ConstraintError
 from bitspike.hardware.chips.check import check
 from bitspike.hardware.chips.chip import Chip
 from bitspike.hardware.chips.chip import load as load_chip
@@ -20,7 +18,8 @@ from bitspike.hardware.chips.plan_repairs import ANYWHERE, WAYS, Repair, Way, pl
 from bitspike.hardware.chips.report import Report
 from bitspike.integer.saved.replay import Certificate
 from bitspike.integer.verify import verify
-from bitspike.recipe import AnyRecipe, dump, load, recipe_of
+from bitspike.recipe import AnyRecipe, load, recipe_of
+from bitspike.recipe.derived import free, values_under, write
 from bitspike.runs.kinds.kind import Sketch
 from bitspike.runs.sketch import kind_without_images, sketch
 from bitspike.surgery.apply import apply
@@ -138,9 +137,7 @@ def fit_to_chip(
     kind = kind_without_images(chosen)
     kind.refuse_ways(ways)
     name = f"{chosen.name}-{chip.name}"
-    path = Path(f"{name}.yaml") if out is None else Path(out)
-    if path.exists():
-        raise RunError(f"{path} is there already, and nothing is overwritten", fix="--out ANOTHER_FILE")
+    path = free(out, name)
     model = kind.build()
     sketched = sketch(chosen, model)
     before = after = check(sketched.net, chip)
@@ -173,8 +170,7 @@ def fit_to_chip(
     if changed is None:
         text = "its weight scheme has no width: take another, or bitspike.surgery.apply.apply and bs.fit in Python"
         return replace(result, needed=(text,))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, dump(changed))
+    write(path, changed)
     hint = "" if changed.trainings else ", with a finetune section to win back what it cost"
     return replace(result, path=path, hint=hint)
 
@@ -195,9 +191,7 @@ def _planned(
 
 def _written(recipe: AnyRecipe, repairs: Sequence[Repair], sketched: Sketch, name: str) -> AnyRecipe | None:
     """Return a recipe that says some repairs; None where it cannot."""
-    name = re.sub(r"[^a-z0-9._-]", "-", name.lower())
-    question = f"{recipe.question.split(CHANGED)[0]}{CHANGED}"
-    values = recipe.model_dump(mode="json") | {"name": name, "question": question, "expect": None}
+    values = values_under(recipe, name, CHANGED)
     repaired = kind_without_images(recipe).with_repairs(values, repairs, sketched)
     return None if repaired is None else recipe_of(repaired)
 

@@ -58,7 +58,7 @@ def variants_of(prepared: Prepared, *, first: bool = False, last: bool = False) 
     layers = [op for op in prepared.folded if op.kind in WEIGHTED and op.id in prepared.region]
     at_first, at_last = ends_of(core)
     kept = {op.path for op in layers if (op.id in at_first and not first) or (op.id in at_last and not last)}
-    size = {op.path: prepared.folded.module_of(op).weight.numel() for op in layers}
+    size = {op.path: _number(prepared.folded.module_of(op)) for op in layers}
     return Variants(
         weights={path: n for path, n in size.items() if path not in kept},
         kept={path: n for path, n in size.items() if path in kept},
@@ -66,6 +66,11 @@ def variants_of(prepared: Prepared, *, first: bool = False, last: bool = False) 
         steps=prepared.settings.steps,
         build=lambda bits, steps: with_other(prepared, bits=bits, steps=steps).eval(),
     )
+
+
+def _number(layer: nn.Module) -> int:
+    assert isinstance(layer.weight, torch.Tensor)
+    return layer.weight.numel()
 
 
 @torch.no_grad()

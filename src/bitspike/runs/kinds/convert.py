@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ from bitspike.conversion.finetune.over_time import over_time
 from bitspike.conversion.finetune.prepare import prepare
 from bitspike.conversion.finetune.prepared import Prepared
 from bitspike.conversion.finetune.shared_step import Within, default_scale
+from bitspike.conversion.mixed.variants import Variants, variants_of
 from bitspike.conversion.region.choose import one_side
 from bitspike.conversion.result import conversion_of
 from bitspike.data import Batches
@@ -27,7 +28,7 @@ from bitspike.hardware.chips.plan_repairs import Repair
 from bitspike.integer.network import IntegerNetwork
 from bitspike.lowering.lower import lower
 from bitspike.ops.grids import Grid
-from bitspike.recipe.kinds.convert import ConvertRecipe, FineTuning
+from bitspike.recipe.kinds.convert import ConvertRecipe
 from bitspike.runs.construct.factory import build_network, comes_trained
 from bitspike.runs.construct.weights_file import find_chip
 from bitspike.runs.construct.words import build, build_conversion
@@ -64,17 +65,17 @@ class Converted(Converting):
         self.float_network = network = self.build(weights=weights)
         if tuning is None or not tuning.quantized:
             return network
-        prepared = self._prepared(network, tuning)
+        prepared = self._prepared(network)
         return prepared if tuning.quantized is True else self._coded(network, prepared)
 
     def _has_weights(self) -> bool:
         """Tell whether the float network has weights worth converting before any training."""
         return self.recipe.model.weights is not None or comes_trained(self.recipe)
 
-    def _prepared(self, network: nn.Module, tuning: FineTuning) -> Prepared:
-        choices = self._choices(network)
+    def _prepared(self, network: nn.Module) -> Prepared:
+        choices, tuning = self._choices(network), self.recipe.finetune
         rule = choices.pop("threshold", None)
-        choices["steps"] = tuning.steps or choices["steps"]
+        choices["steps"] = (tuning and tuning.steps) or choices["steps"]
         return prepare(
             network,
             self.example(),
@@ -229,4 +230,22 @@ class Converted(Converting):
         values["convert"]["bits"] = widths
         if values["finetune"] is not None and values["finetune"]["bits"] is not None:
             values["finetune"]["bits"] = widths
+        return values
+
+    def variants(self) -> Variants:
+        if not self._has_weights():
+            raise RecipeError(
+                "model.weights is null and the factory draws its weights at random: bits per layer are found on a "
+                "network that is trained",
+                fix="--set model.weights=FILE, such as the model.safetensors of a run of this recipe",
+            )
+        c = self.recipe.convert
+        return variants_of(self._prepared(self.build()), first=c.first_bits is None, last=c.last_bits is None)
+
+    def with_bits(self, values: dict[str, Any], bits: Mapping[str, int], steps: int) -> dict[str, Any]:
+        width = values["convert"]["bits"]
+        widths = {**(width if isinstance(width, dict) else {"*": width}), **bits}
+        values["convert"] |= {"bits": widths, "steps": steps}
+        if values["finetune"] is not None:
+            values["finetune"] |= {"bits": None, "steps": None}  # those of the conversion
         return values

@@ -7,7 +7,7 @@ section of epochs trains, ``baselines`` measures accuracies to compare with, ``f
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +17,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from bitspike.conversion.mixed.variants import Variants
 from bitspike.conversion.result import Conversion, spiking_part
 from bitspike.data import Batches
+from bitspike.errors import RecipeError
 from bitspike.graph.ir import Graph
 from bitspike.hardware.chips.plan_repairs import Repair, Way
 from bitspike.integer.network import IntegerNetwork
@@ -177,6 +179,22 @@ class Kind(ABC):
 
         The repairs are of layers of the integers of ``sketch``, which is of this recipe.
         """
+
+    def variants(self) -> Variants:
+        """Return the trained network before its fine-tuning, whose layers can be given other bits.
+
+        Raises:
+            RecipeError: a recipe of this kind has no such network.
+        """
+        raise RecipeError(
+            f"bits per layer are found on a network whose weights are trained, and kind {self.recipe.kind!r} starts "
+            "from initial ones",
+            fix="a recipe of kind convert whose model.weights names a trained network",
+        )
+
+    def with_bits(self, values: dict[str, Any], bits: Mapping[str, int], steps: int) -> dict[str, Any]:
+        """Return the values of this recipe, changed in place, with these bits of layers, by module path, and this T."""
+        raise NotImplementedError(f"{type(self).__name__} has variants and does not say how a recipe names their bits")
 
 
 def kind_of(recipe: AnyRecipe) -> type[Kind]:

@@ -1,0 +1,46 @@
+"""A recipe that a verb makes of another one: other values, a name of its own, a remark after the question."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from bitspike.errors import RunError
+from bitspike.files import write_whole
+from bitspike.recipe.any_recipe import AnyRecipe
+from bitspike.recipe.text import dump
+
+
+def values_under(recipe: AnyRecipe, name: str, remark: str) -> dict[str, Any]:
+    """Return the plain values of a recipe under another name, to be changed further.
+
+    It promises no accuracy any more. What a remark of the same verb, up to its colon, said before is gone.
+
+    Example:
+        >>> from bitspike.recipe import load
+        >>> values = values_under(load("digits-convert"), "Digits on a chip", " (Changed: twice.)")
+        >>> values["name"], values["question"][-29:], values["expect"]
+        ('digits-on-a-chip', 'time steps? (Changed: twice.)', None)
+    """
+    question = recipe.question.split(remark.partition(":")[0])[0]
+    name = re.sub(r"[^a-z0-9._-]", "-", name.lower())
+    return recipe.model_dump(mode="json") | {"name": name, "question": f"{question}{remark}", "expect": None}
+
+
+def free(out: str | Path | None, name: str) -> Path:
+    """Return where a new recipe goes, ``NAME.yaml`` in the working directory unless ``out`` says so.
+
+    Raises:
+        RunError: there is a file already.
+    """
+    path = Path(f"{name}.yaml") if out is None else Path(out)
+    if path.exists():
+        raise RunError(f"{path} is there already, and nothing is overwritten", fix="--out ANOTHER_FILE")
+    return path
+
+
+def write(path: Path, recipe: AnyRecipe) -> None:
+    """Write a recipe to a file, and the folders that it needs."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, dump(recipe))
