@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from bitspike.conversion.mixed.variants import Variants
-from bitspike.data import Batches
 from bitspike.hardware.energy.activity import counts
 from bitspike.hardware.energy.operations import energy
 from bitspike.hardware.energy.report import EnergyReport
@@ -79,7 +79,7 @@ def energy_prices(kind: Kind, variants: Variants, bits: Sequence[int], steps: in
     The spikes are those of the finest network, converted as it is: bits change the energy of an addition, and how
     many there are only by what the rounding of weights does to the spikes.
     """
-    images = _few(kind.data)
+    images = torch.cat(some_images(kind.data, BILLED))
     nets = {b: _lowered(kind, variants, dict.fromkeys(variants.weights, b), steps, images) for b in bits}
     finest, codes, names = nets[max(bits)]
     means = counts(finest, TorchEngine(finest).run(codes), codes=codes)
@@ -92,24 +92,30 @@ def energy_prices(kind: Kind, variants: Variants, bits: Sequence[int], steps: in
 
 def energy_of(kind: Kind, variants: Variants, bits: Mapping[str, int], steps: int) -> float:
     """Return the energy of one inference with these bits, in pJ, by its own spikes."""
-    net, codes, _ = _lowered(kind, variants, bits, steps, _few(kind.data))
+    net, codes, _ = _lowered(kind, variants, bits, steps, torch.cat(some_images(kind.data, BILLED)))
     return energy(net, counts(net, TorchEngine(net).run(codes), codes=codes)).energy_pj
 
 
-def _few(data: Data) -> Batches:
-    few = data.train.subset(range(min(BILLED, len(data.train))))
-    return Batches(few, len(few), pixel_grid=data.pixels)
+def some_images(data: Data, number: int) -> list[Tensor]:
+    """Return training images without augmentation, in batches; they are of all classes, in a random order."""
+    batches, left = list[Tensor](), min(number, len(data.train))
+    for x, _ in data.calibration_batches():
+        batches.append(x[:left])
+        left -= len(batches[-1])
+        if not left:
+            break
+    return batches
 
 
 def _lowered(
-    kind: Kind, variants: Variants, bits: Mapping[str, int], steps: int, images: Batches
+    kind: Kind, variants: Variants, bits: Mapping[str, int], steps: int, images: Tensor
 ) -> tuple[IntegerNetwork, npt.NDArray[np.int64], dict[str, str]]:
     """Return the integers of a variant, the images as codes, and the modules that the layers came from."""
     values = kind.with_bits(kind.recipe.model_dump(mode="json"), bits, steps)
     other = copy.copy(kind)
     other.recipe = recipe_of(values)
     spiking = other.finish(variants.build(bits, steps))
-    x = spiking.enter(next(iter(images))[0])
+    x = spiking.enter(images)
     net = lower(spiking.network, x[:1], grid=spiking.grid, precision=spiking.precision)
     generator = torch.Generator().manual_seed(kind.recipe.seed)
     return net, encode(net, x, generator=generator), origins(spiking.network, net)

@@ -175,7 +175,7 @@ def mix(
     kind, variants = job.kind, job.kind.variants()
     tried = STEPS if choose_steps else (variants.steps if steps is None else steps,)
     number = _images(kind, variants, bits_allowed, tried if choose_steps else ())
-    images = [x for x, _ in job.data.batches(job.data.train.subset(range(number)))]
+    images = mixing.some_images(job.data, number)
     measured = sensitivity(variants, images, bits=bits_allowed, steps=tried if choose_steps else ())
     if energy is None:
         kept = mixing.kept_bytes(variants)
@@ -223,11 +223,9 @@ def _checked(
     if not bits or not all(isinstance(b, int) and 1 <= b <= 8 for b in bits):
         raise ConstraintError(f"mix(allowed={tuple(allowed)}): 1 to 8 bits can be allowed", fix=f"allowed={ALLOWED}")
     if choose_steps and (budgets["energy"] is None or steps is not None):
-        found = (
-            f"steps={steps}" if steps is not None else f"a budget of {next(iter(named))}, which does not grow with T"
-        )
+        what = f"steps={steps}" if steps is not None else f"a budget of {next(iter(named))}, which does not grow with T"
         raise ConstraintError(
-            f"mix(choose_steps=True): found {found}",
+            f"mix(choose_steps=True): found {what}",
             fix="energy=PJ with choose_steps=True (--energy PJ --choose-steps), or steps=T (--steps T) alone",
         )
     if steps is not None and steps < 1:

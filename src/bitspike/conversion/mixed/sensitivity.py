@@ -105,9 +105,9 @@ def _outputs(network: nn.Module, batches: Sequence[Tensor]) -> Tensor:
     outputs = [network(batch) for batch in batches]
     first = outputs[0]
     if not (isinstance(first, Tensor) and first.dim() == 2 and first.shape[1] > 1):
-        found = f"shape {list(first.shape)}" if isinstance(first, Tensor) else type(first).__name__
+        what = f"shape {list(first.shape)}" if isinstance(first, Tensor) else type(first).__name__
         raise ConstraintError(
-            f"sensitivity: the network returns {found}; one row of scores for each image is needed, [N, classes]",
+            f"sensitivity: the network returns {what}; one row of scores for each image is needed, [N, classes]",
             fix="a network that classifies",
         )
     return torch.cat(outputs)
