@@ -187,9 +187,10 @@ class Kind(ABC):
             RecipeError: a recipe of this kind has no such network.
         """
         raise RecipeError(
-            f"bits per layer are found on a network whose weights are trained, and kind {self.recipe.kind!r} starts "
-            "from initial ones",
-            fix="a recipe of kind convert whose model.weights names a trained network",
+            f"bits per layer are found for recipes of kind 'convert' whose weights are trained, found "
+            f"kind {self.recipe.kind!r}",
+            fix="a recipe of kind convert whose model.weights names a trained network; a stage of kind progressive can "
+            "then name the same bits in its weights: {LAYER: {kind: learned_clip, bits: B}, ...}",
         )
 
     def with_bits(self, values: dict[str, Any], bits: Mapping[str, int], steps: int) -> dict[str, Any]:
