@@ -17,14 +17,15 @@ from bitspike.recipe.words.value import Value
 
 class Spiking(Value):
     """How a stage becomes spiking. T is ``2**bits - 1``; that of a float stage is ``float_steps``, its weights get
-    ``float_bits``. The other keys are options of ``bs.convert``.
+    ``float_bits``. The other keys are options of ``bs.convert``; null leaves a choice to it.
     """
 
     neuron: Literal["if", "signed_if"] = "signed_if"
     input_bits: Annotated[int, Field(ge=2, le=16)] = 8
     samples: PositiveInt = 1024
-    max_fraction_bits: NonNegativeInt = 8
+    max_fraction_bits: NonNegativeInt | None = None
     multiplier_bits: NonNegativeInt | None = None
+    tolerance: Annotated[float, Field(gt=0, lt=1)] | None = None
     float_steps: PositiveInt = 15
     float_bits: Annotated[int, Field(ge=1, le=16)] = 8
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Collection, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -203,8 +204,8 @@ class Progressive(Converting):
     def _converted(self, model: nn.Module, neuron: type[Neuron], images: Tensor | None = None) -> nn.Module:
         """Return the spiking network of a quantized one; random ``images`` take the place of the data in a sketch."""
         words, bits = self.recipe.convert, self.recipe.chosen.bits
-        names = ("input_bits", "max_fraction_bits", "multiplier_bits", "samples")
-        choices: dict[str, Any] = {name: getattr(words, name) for name in names}
+        names = ("input_bits", "max_fraction_bits", "multiplier_bits", "tolerance", "samples")
+        choices = {name: choice for name in names if (choice := getattr(words, name)) is not None}
         if bits == FLOAT:
             choices |= {"bits": words.float_bits}
         if images is not None:
@@ -243,21 +244,24 @@ class Progressive(Converting):
                 "start": None if self.start_of is None else self.start_of.to_dict(),
                 "accuracy": self.measured,
                 "tuning": self.tuning,
-                "mismatch": None if stage.bits == FLOAT else self._mismatches(model),
+                "mismatch": None if stage.bits == FLOAT else self._mismatches(model, spiking.network),
             },
         }
 
-    def _mismatches(self, model: nn.Module) -> dict[str, Any]:
+    def _mismatches(self, model: nn.Module, spiking: nn.Module) -> dict[str, Any]:
         """Return by layer how often spike counts miss the levels, before and after the spiking network was trained."""
         batches = self.data.held_batches(self.recipe.evaluation.mismatch)
 
-        def of(network: nn.Module) -> dict[str, Any]:
-            with self.placed(network):
-                counted = mismatch(network, batches, neuron=self._neuron)
+        def of(network: nn.Module, spiking: nn.Module | None) -> dict[str, Any]:
+            with self.placed(network), nullcontext() if spiking is None else self.placed(spiking):
+                counted = mismatch(network, batches, neuron=self._neuron, spiking=spiking)
             return {path: layer.to_dict() for path, layer in counted.items()}
 
-        before = of(self._ann(model))
-        return {"images": len(batches.image_set), "before": before, "after": before if self.ann is None else of(model)}
+        ann = self._ann(model)
+        before = of(ann, None)
+        # Whatever trained the spiking network, the levels that it is to have are those of the network before that.
+        after = before if self.ann is None else of(ann, spiking)
+        return {"images": len(batches.image_set), "before": before, "after": after}
 
     def sketch(self, model: nn.Module, example: Tensor) -> Sketch:
         spiking = self._converted(model, self._neuron, example)
