@@ -15,7 +15,7 @@ import torch
 from photo_folders import lay_out, photo
 from PIL import Image
 
-from bitspike.data import Batches, Flip, ImageSet, Normalization, PixelGrid, RandomCrop
+from bitspike.data import Batches, Flip, ImageSet, Normalization, PixelGrid, RandomCrop, Shift
 from bitspike.data.images.crop import Draws
 from bitspike.data.stream import threads
 from bitspike.data.stream.readers import READERS, choose_reader, installed, usual_workers
@@ -354,3 +354,14 @@ def test_a_photo_that_no_box_fits_gives_the_largest_allowed_one_in_its_middle():
 def test_crops_out_of_range_are_refused(wrong):
     with pytest.raises(ConstraintError, match="RandomCrop"):
         RandomCrop(**wrong)
+
+
+def test_batches_are_made_on_the_device_that_is_asked_for(root):
+    photos = opened(root)
+    memory = ImageSet(photos.first(11), photos.labels, photos.classes, "copied")
+    for images in (photos, memory):
+        # A device without memory: every step has to have happened there, for its results to be there.
+        for x, y in reading(images, 4, augment=[Shift(2)], device="meta"):
+            assert (x.device.type, y.device.type) == ("meta", "meta")
+            assert x.shape[1:] == (3, 16, 16)
+    assert reading(memory).device == memory.device == torch.device("cpu")
