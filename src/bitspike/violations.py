@@ -57,6 +57,8 @@ CODES: dict[str, Code] = {
     "N303": Code("a wrapper around the network, which is left out", _CONVERT),
     "N304": Code("layers that torch quantizes, which are read as float layers", _CONVERT),
     "N305": Code("neurons that fire or stay silent by their bias alone at the start of a run", _CHECK),
+    "N306": Code("weights that are codes of a scheme already and keep them", _CONVERT),
+    "N307": Code("neurons without learned clips next to others that have them; theirs are calibrated", _CONVERT),
 }
 """What each code means. Rules of a chip's own profile may use other numbers after E and W."""
 

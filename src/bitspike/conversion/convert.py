@@ -21,6 +21,15 @@ from bitspike.conversion.correct.automatic import choose
 from bitspike.conversion.correct.walk import find_shifts
 from bitspike.conversion.finetune.prepared import Prepared, prepared_of
 from bitspike.conversion.fold.fold import fold
+from bitspike.conversion.fold.kept import Kept, kept_codes
+from bitspike.conversion.quantized.learned import (
+    learned_clips,
+    note_on_kept,
+    notes_on_plain,
+    refuse_other_rules,
+    refuse_unequal_ties,
+    with_levels,
+)
 from bitspike.conversion.region.choose import region as choose_region
 from bitspike.conversion.region.choose import with_moves
 from bitspike.conversion.region.cut import core_of
@@ -113,7 +122,7 @@ def convert(
         >>> snn(images).shape, [type(n).__name__ for n in bs.lower(snn, images[:1]).nodes]
         (torch.Size([32, 2]), ['Input', 'Linear', 'Neuron', 'Linear', 'Readout'])
     """
-    settings = Settings(**choices)
+    Settings(**choices)  # what is wrong with a choice is said before the network is followed
     procedure = Procedure(
         threshold=threshold,
         include=include,
@@ -127,12 +136,14 @@ def convert(
     graph = capture(model, example, frontend=frontend, concrete_args=concrete_args, keep_real=keep_real)
     with evaluation(model), torch.no_grad():
         agree(graph, model, example)
+    folded = fold(graph)
     return spiking_network(
-        fold(graph),
+        folded,
         example,
-        settings,
+        Settings(**with_levels(graph, choices)),
         procedure,
         calibrate=calibrate,
+        kept=kept_codes(graph, folded),
         known=calibrate.inputs if isinstance(calibrate, Calibration) else None,
         notes=notes_on(model),
     )
@@ -147,6 +158,7 @@ def spiking_network(
     calibrate: Any,
     data: Any = None,
     known: Mapping[str, Seen] | None = None,
+    kept: Mapping[str, Kept] | None = None,
     notes: tuple[str, ...] = (),
 ) -> nn.Module:
     """Convert a whole, folded graph, step by step; arguments as of :func:`convert`, and further:
@@ -155,8 +167,10 @@ def spiking_network(
         data: where ``calibrate`` holds values, what the input's grid and corrections are read from.
         known: what an earlier calibration saw of what enters; without it and without ``data`` the example has to do,
             and a note says so.
+        kept: by weighted operation, the codes of its weights where they are codes already.
         notes: on what was captured.
     """
+    kept = kept or {}
     # Region: which operations become spikes, and whether they can.
     settings.refuse_idle_patterns(op.path for op in graph if op.kind in WEIGHTED)
     region = with_moves(graph, choose_region(graph, procedure.include, procedure.exclude))
@@ -177,12 +191,8 @@ def spiking_network(
     # Calibration: what one spike of each neuron is worth.
     at = neurons(core)
     if state is None:
-        rules, tied = procedure.rules(settings), ties(core) if settings.concat == "tie" else []
-        samples, seed = procedure.samples, procedure.seed
-        calibration = find_lambdas(
-            graph, batches, rules, steps=settings.steps, at=at, samples=samples, ties=tied, seed=seed
-        )
-        lambdas, manifest, notes = calibration.lambdas, calibration.manifest(), notes + calibration.notes
+        lambdas, manifest, said = _values(graph, core, at, batches, settings, procedure)
+        notes += said
     else:
         lambdas, manifest = saved_lambdas(state, at), {"statistic": "given"}
     if settings.reset == "hard":
@@ -196,18 +206,53 @@ def spiking_network(
     else:
         notes += (seen_notes if procedure.input_grid is None else ()) + grid_notes
 
+    notes += note_on_kept([id for id in kept if id in region])
     # Corrections: chosen here, measured layer by layer on a network without them, and built in.
     shifts = saved_shifts(state or {}) if procedure.correct == "auto" else Shifts()
-    choice = choose(procedure.correct, core, settings, valued=state is not None, kept=shifts, samples=number)
+    learned = any("levels" in core[id].attrs for id in at)
+    choice = choose(
+        procedure.correct, core, settings, valued=state is not None, learned=learned, kept=shifts, samples=number
+    )
     notes += choice.notes
     if alone and choice.measured:
         notes += ("W206: corrections were measured on the example alone; data=loader would do better",)
     conversion = Conversion(
-        graph, region, lambdas, grids, settings, manifest, shifts=shifts, notes=notes, correction=choice.manifest()
-    )
+        graph, region, lambdas, grids, settings, manifest, shifts=shifts, notes=notes,
+        correction=choice.manifest(), kept={id: codes for id, codes in kept.items() if id in region},
+    )  # fmt: skip
     if choice.measured:
         shifts = find_shifts(conversion, batches, kinds=choice.kinds, samples=choice.samples, seed=procedure.seed)
     return replace(conversion, shifts=shifts).assemble()
+
+
+def _values(
+    graph: Graph,
+    core: Graph,
+    at: tuple[str, ...],
+    batches: list[tuple[Tensor, ...]],
+    settings: Settings,
+    procedure: Procedure,
+) -> tuple[dict[str, Tensor], dict[str, Any], tuple[str, ...]]:
+    """Return what one spike of each neuron is worth, how that was found, and notes."""
+    clips, rules = learned_clips(core, at), procedure.rules(settings)
+    tied = ties(core) if settings.concat == "tie" else []
+    refuse_other_rules(clips, at, procedure.threshold)
+    refuse_unequal_ties(clips, ties(core), settings)
+    plain = [id for id in at if id not in clips]
+    if not plain and clips:
+        return clips, {"statistic": "learned clip"}, ()
+    calibration = find_lambdas(
+        graph,
+        batches,
+        rules,
+        steps=settings.steps,
+        at=plain,
+        samples=procedure.samples,
+        ties=[group & set(plain) for group in tied],
+        seed=procedure.seed,
+    )
+    lambdas, learned = {**calibration.lambdas, **clips}, {"learned clips": sorted(clips)} if clips else {}
+    return lambdas, calibration.manifest() | learned, (*calibration.notes, *notes_on_plain(clips, plain))
 
 
 @torch.inference_mode(False)

@@ -120,7 +120,7 @@ def _numbers(module: nn.Module) -> Iterator[float]:
     if isinstance(module, WeightPath):
         stage = module.quantize
         if isinstance(stage, Quantize) and isinstance(stage.scheme, FixedPoint):
-            yield from (stage.scheme.step, stage.scheme.bits)
+            yield from (stage.scheme.step, stage.scheme.bits, *(stage.scheme.codes or ()))
     elif isinstance(module, Neuron):
         yield from (v for v in (module.threshold, module.initial) if not isinstance(v, Tensor))
         if (retract := module.law().retract) is not None:

@@ -14,6 +14,7 @@ from torch import Tensor, fx, nn
 from bitspike.conversion.construct.network import build
 from bitspike.conversion.construct.records import LayerReport, Shifts
 from bitspike.conversion.converted import Converted, with_record
+from bitspike.conversion.fold.kept import Kept
 from bitspike.conversion.region.cut import core_of, covers, is_moved_input, replaced
 from bitspike.conversion.settings import Settings
 from bitspike.errors import ConstraintError
@@ -43,6 +44,7 @@ class Conversion:
         shifts: corrections of weights, biases and initial potentials, by operation.
         notes: warnings with their codes.
         correction: what was corrected, on how many samples, and why, plain values.
+        kept: by weighted operation, the codes of its weights where they were codes already.
     """
 
     graph: Graph
@@ -56,6 +58,7 @@ class Conversion:
     shifts: Shifts = field(default_factory=Shifts)
     notes: tuple[str, ...] = ()
     correction: Mapping[str, Any] = field(default_factory=dict)
+    kept: Mapping[str, Kept] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         s, calibration, done = self.settings, self.calibration, self.correction
@@ -179,7 +182,7 @@ class Conversion:
 
     def assemble(self) -> nn.Module:
         """Return the network that users call: the spiking part, and around it the operations that stay real."""
-        built = build(self.core, self.lambdas, self.grids, self.settings, self.shifts)
+        built = build(self.core, self.lambdas, self.grids, self.settings, self.shifts, self.kept)
         notes = tuple(dict.fromkeys([*self.notes, *(n for layer in built.layers.values() for n in layer.notes)]))
         record = replace(self, layers=built.layers, wires=built.wires, notes=notes)
         whole = covers(self.graph, self.region)

@@ -96,7 +96,8 @@ class Modules:
             return self._layer(path, module, wire)
         if isinstance(module, Gain):
             gain = torch.as_tensor(module.gain, dtype=torch.float64).reshape(-1).cpu().numpy()
-            return wire.affine(gain, np.zeros(1))
+            shift = np.zeros(1) if module.shift is None else module.shift.double().cpu().numpy()
+            return wire.affine(gain, shift)
         if isinstance(module, Burst):
             return replace(self.builder.each(nodes.Burst, path, wire), burst=True)
         if isinstance(module, SumPool | CountMaxPool):

@@ -81,6 +81,10 @@ class CountMaxPool(_Window):
 class Gain(nn.Module):
     """Multiply by a constant, one number or one per channel: how strongly a skip connection arrives.
 
+    Args:
+        gain: a number, or a tensor [C].
+        shift: [C], added afterwards; None adds nothing.
+
     Example:
         >>> Gain(3.0)(torch.ones(1, 1, 2)).flatten().tolist()
         [3.0, 3.0]
@@ -88,18 +92,20 @@ class Gain(nn.Module):
 
     gain: Tensor | float
 
-    def __init__(self, gain: float | Tensor) -> None:
+    shift: Tensor | None
+
+    def __init__(self, gain: float | Tensor, shift: Tensor | None = None) -> None:
         super().__init__()
+        self.register_buffer("shift", None if shift is None else shift.detach().clone())
         if isinstance(gain, Tensor) and gain.dim() == 1:
             self.register_buffer("gain", gain.detach().clone())
         else:
             self.gain = float(gain)
 
     def forward(self, x: Tensor) -> Tensor:
-        gain = self.gain
-        if not isinstance(gain, Tensor):
-            return x * gain
-        return x * gain.to(x.dtype).view(-1, *[1] * (x.dim() - 3))
+        gain, shape = self.gain, (-1, *[1] * (x.dim() - 3))
+        x = x * (gain.to(x.dtype).view(shape) if isinstance(gain, Tensor) else gain)
+        return x if self.shift is None else x + self.shift.to(x.dtype).view(shape)
 
     def extra_repr(self) -> str:
         return f"[{self.gain.numel()}]" if isinstance(self.gain, Tensor) else f"{self.gain:g}"

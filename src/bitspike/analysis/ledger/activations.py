@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from bitspike.conversion.result import Conversion
+from bitspike.graph.rebuild import quantized_relu
 from bitspike.ops.grids import Fire
 
 Activation = Callable[[Tensor], Tensor]
@@ -74,8 +76,10 @@ def by_channel(value: Tensor, axes: int) -> Tensor:
 def activation(conversion: Conversion, id: str, kind: Neurons) -> Activation:
     """Return what a rung computes in the place of one neuron, from the value that the neuron rectifies."""
     report, settings, axes = conversion.layers[id], conversion.settings, len(conversion.core[id].shape)
+    limit, levels = (conversion.core[id].attrs.get(name) for name in ("clip", "levels"))
+    if levels is not None and kind in ("relu", "clip"):  # trained with its clip and its levels
+        return partial(quantized_relu, clip=float(limit or 0), levels=levels)
     if kind == "relu":
-        limit = conversion.core[id].attrs.get("clip")
         return lambda z: z.clamp(0, limit)
     # With real thresholds lambda is met to 2**-30 only; pools of its spikes have to count in the very same number.
     top = by_channel(report.wanted if settings.rounded else report.value, axes)

@@ -11,11 +11,12 @@ from bitspike.conversion.branches import Branch
 from bitspike.conversion.construct.records import LayerReport, Shifts, Spikes, module_name
 from bitspike.conversion.construct.spike_values import movers
 from bitspike.conversion.construct.units import Charge
+from bitspike.conversion.fold.kept import Kept
 from bitspike.conversion.settings import Settings
-from bitspike.graph.flow import entries
+from bitspike.graph.flow import entries, origins
 from bitspike.graph.ir import WEIGHTED, Graph, Op
 from bitspike.graph.plain import like
-from bitspike.nn import SumPool, timed_layer
+from bitspike.nn import Gain, SumPool, timed_layer
 from bitspike.ops.grids import Grid
 from bitspike.weights.attach import attach
 from bitspike.weights.schemes import FixedPoint
@@ -33,6 +34,7 @@ class Draft:
         entering: ids of what enters, moved or pooled: codes that are the same at every step.
         first: ids of the weighted operations that read what enters.
         like: a parameter of the graph, for device and dtype.
+        kept: by weighted operation, the codes that its weights are kept on.
     """
 
     def __init__(
@@ -42,8 +44,11 @@ class Draft:
         grids: Mapping[str, Grid],
         settings: Settings,
         shifts: Shifts,
+        kept: Mapping[str, Kept],
     ) -> None:
         self.graph, self.values, self.grids, self.settings, self.shifts = graph, values, grids, settings, shifts
+        # Corrected weights are other weights.
+        self.kept = {id: codes for id, codes in kept.items() if id not in shifts.weights}
         self.ops = {op.id: op for op in graph}
         self.fx = fx.Graph()
         self.modules: dict[str, nn.Module] = {}
@@ -53,6 +58,13 @@ class Draft:
         self.entering = entries(graph)
         self.first = {op.id for op in graph if op.kind in WEIGHTED and op.inputs[0] in self.entering}
         self.like = next((p.detach() for m in graph.modules.values() for p in m.parameters()), torch.zeros(()))
+
+    def reach(self, id: str) -> int:
+        """Return the largest integer that a wire of spikes or codes carries in one step."""
+        if id not in self.entering:
+            return max((round(1 / share) for _, share in origins(self.graph, id)), default=1)
+        spiking = self.settings.coding not in ("direct", "split")
+        return 1 if spiking else max(max(abs(grid.low), abs(grid.high)) for grid in self.grids.values())
 
     def add(self, name: str, module: nn.Module, source: fx.Node) -> fx.Node:
         """Call a module on a node; a name that is taken gets a number."""
@@ -82,12 +94,35 @@ class Draft:
             shape = op.shape
         return node
 
-    def add_layer(self, branch: Branch, weight: Tensor, bias: Tensor, *, step: float, bits: int) -> fx.Node:
-        """Call the layer of a branch with weights that are codes times ``step``; ``attach`` keeps them on that grid."""
+    def add_layer(
+        self,
+        branch: Branch,
+        codes: Tensor,
+        bias: Tensor,
+        *,
+        step: Tensor,
+        bits: int,
+        levels: tuple[int, ...] | None = None,
+    ) -> fx.Node:
+        """Call the layer of a branch with weights that are codes times a step; ``attach`` keeps them on that grid.
+
+        Args:
+            codes: whole numbers.
+            bias: [C_out], in real values.
+            step: [1], or [C_out]: then weights are the codes themselves, and a gain per channel and the bias follow.
+            bits, levels: of the codes.
+        """
+        name, one = module_name(branch.op.id), len(step) == 1
+        scale, own = (float(step), bias) if one else (1.0, torch.zeros_like(bias))
         # The fold gave every layer a bias; one of zeros is left out again.
-        layer = timed_layer(like(self.graph.module_of(branch.op), weight, bias), bias=bool((bias != 0).any()))
-        layer = attach(layer, quantize=FixedPoint(step=step, bits=bits, balanced=True))
-        node = self.add(module_name(branch.op.id), layer, self.spikes[branch.op.inputs[0]].node)
+        layer = timed_layer(
+            like(self.graph.module_of(branch.op), codes.double() * scale, own), bias=bool((own != 0).any())
+        )
+        layer = attach(layer, quantize=FixedPoint(step=scale, bits=bits, balanced=True, codes=levels))
+        node = self.add(name, layer, self.spikes[branch.op.inputs[0]].node)
+        if not one:
+            gain = Gain(step.to(self.like.dtype), bias.to(self.like.dtype) if bool((bias != 0).any()) else None)
+            node = self.add(f"{name}_gain", gain, node)
         return self.add_rest_of(branch, node)
 
     def scalar_or_channels(self, values: Tensor, dtype: torch.dtype | None = None) -> float | Tensor:

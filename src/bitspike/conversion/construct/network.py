@@ -20,6 +20,7 @@ from bitspike.conversion.construct.neurons import add_neuron, add_pool_neuron
 from bitspike.conversion.construct.readouts import add_readout
 from bitspike.conversion.construct.records import Built, Shifts, Spikes, module_name
 from bitspike.conversion.construct.spike_values import carried, compact, is_by_channel, spread
+from bitspike.conversion.fold.kept import Kept
 from bitspike.conversion.settings import Settings
 from bitspike.graph.flow import moves
 from bitspike.graph.flow import spikes as spiking
@@ -34,6 +35,7 @@ def build(
     grids: Mapping[str, Grid],
     settings: Settings,
     shifts: Shifts | None = None,
+    kept: Mapping[str, Kept] | None = None,
 ) -> Built:
     """Build the spiking network of a folded graph.
 
@@ -41,11 +43,12 @@ def build(
         graph: without norms and host operations; its outputs are spikes or read-outs.
         values: lambda by relu (and by ``add`` or average pool that becomes a neuron), [1] or [C].
         grids: by input, the integer grid of its codes; ignored for spike codings.
+        kept: by weighted operation, the codes of its weights where they are codes already; the others are rounded.
 
     Raises:
         ConversionError: an operation has no place in a spiking network.
     """
-    draft = Draft(graph, values, grids, settings, shifts or Shifts())
+    draft = Draft(graph, values, grids, settings, shifts or Shifts(), kept or {})
     sending = spiking(graph)
     for op in graph:
         if op.kind == "output":

@@ -23,7 +23,7 @@ from bitspike.conversion.branches import Branch, branches_of, refused
 from bitspike.conversion.construct.draft import ONE_VALUE, Draft
 from bitspike.conversion.construct.records import LayerReport, Spikes, module_name
 from bitspike.conversion.construct.spike_values import by_weight, is_by_channel, moved
-from bitspike.conversion.construct.units import Charge, Group, Weighted, fit_group
+from bitspike.conversion.construct.units import EXACT, Charge, Group, Weighted, fit_group
 from bitspike.conversion.settings import Settings
 from bitspike.graph.flow import moves
 from bitspike.graph.ir import Op
@@ -99,13 +99,22 @@ def weighted_of(draft: Draft, branch: Branch, *, last: bool = False) -> Weighted
     channels = weight.shape[1] * groups if transposed else weight.shape[0]
     bias = getattr(layer, "bias", None)
     real = torch.zeros(channels, dtype=torch.float64) if bias is None else bias.detach().double().cpu()
+    factor, kept = _factor(draft, branch), draft.kept.get(op.id)
+    # Input channels whose spikes are worth different values would make other codes.
+    kept = kept.times(float(factor)) if kept is not None and factor.numel() == 1 else None
+    reach = draft.reach(op.inputs[0])
+    if kept is not None and kept.largest_sum * reach > EXACT:
+        kept = None
+    bits = draft.settings.bits_of(op.path, first=op.id in draft.first, last=last) if kept is None else kept.bits
     # A sum of windows after the layer counts the bias once for each value, hence 1 / area.
     return Weighted(
-        weight * _factor(draft, branch),
+        weight * factor,
         real * branch.sign / branch.area,
-        draft.settings.bits_of(op.path, first=op.id in draft.first, last=last),
+        bits,
         axis=1 if transposed else 0,
         groups=groups if transposed else 1,
+        kept=kept,
+        reach=reach,
     )
 
 
@@ -127,6 +136,7 @@ def _charge(draft: Draft, op: Op, branches: list[Branch]) -> Charge:
         skips=tuple(_skip_value(draft, branch) for branch in branches if not branch.weighted),
         wanted=draft.values[op.id].detach().double().cpu(),
         per_channel=draft.settings.per_channel and not mixes,
+        one_value=bool(draft.kept),
     )
     bias = draft.shifts.bias.get(op.id)
     if bias is None or not charge.takes_bias(len(bias)):
@@ -138,16 +148,16 @@ def _charge(draft: Draft, op: Op, branches: list[Branch]) -> Charge:
 
 def _current(draft: Draft, charge: Charge, index: int, group: Group, exponent: int, count: float) -> fx.Node:
     """Add a weighted layer; one of its codes is worth ``count``, or ``2**-exponent`` where it reads a split input."""
-    branch, multipliers = charge.branches[index], group.multipliers[index]
-    if not bool((multipliers == multipliers[0]).all()):
-        raise refused(branch.op, "multipliers per channel have no place", "per_channel=False")
-    step = (2.0**-exponent if branch.op.inputs[0] in draft.entering else count) * float(multipliers[0])
+    branch, multipliers, weighted = charge.branches[index], group.multipliers[index], charge.weighted[index]
+    if bool((multipliers == multipliers[0]).all()):
+        multipliers = multipliers[:1]
     return draft.add_layer(
         branch,
-        group.codes[index].double() * step,
+        group.codes[index],
         group.biases[index].double() * count * 2.0**-group.fraction_bits,
-        step=step,
-        bits=charge.weighted[index].bits,
+        step=multipliers.double() * (2.0**-exponent if branch.op.inputs[0] in draft.entering else count),
+        bits=weighted.bits,
+        levels=None if weighted.kept is None else weighted.kept.levels,
     )
 
 

@@ -23,6 +23,8 @@ import torch
 from torch import Tensor
 
 from bitspike.conversion.branches import Branch
+from bitspike.conversion.construct.common_unit import FINEST, MULTIPLIER_BITS, Summand, common_unit, for_all
+from bitspike.conversion.fold.kept import Kept
 from bitspike.conversion.settings import Settings
 from bitspike.weights.codes import along
 from bitspike.weights.scales import Max, ScaleRule
@@ -30,8 +32,10 @@ from bitspike.weights.schemes import Uniform
 
 SKIP_CODES = 127
 """The largest gain of a neuron that adds spikes without any weights: 8-bit codes."""
-FINEST = 2.0**-20
-"""The smallest unit as a share of the threshold."""
+EXACT = 2**24
+"""The largest sum of codes that single precision computes without rounding; weights with larger ones are rounded."""
+FINE_BITS = 16
+"""How many bits the step of kept codes is wider than the finest integer of a neuron at most; as ``lower`` finds it."""
 TOLERANCE = 0.01
 """Rounding beyond this is noted."""
 
@@ -46,6 +50,8 @@ class Weighted:
         bits: of a code, 1 to 16.
         axis: along which the output channels lie: 0, or 1 for a transposed convolution.
         groups: of a transposed convolution; its channels do not lie along one axis where it has several.
+        kept: its codes where the weights are codes already, with the current of one of them as their step.
+        reach: the largest integer that one input sends in one step, 1 for a spike.
     """
 
     current: Tensor
@@ -53,6 +59,8 @@ class Weighted:
     bits: int
     axis: int = 0
     groups: int = 1
+    kept: Kept | None = None
+    reach: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +74,8 @@ class Charge:
         skips: real value of one spike of each skip, [1] or [C].
         wanted: lambda, the wanted real value of an output spike, [1] or [C].
         per_channel: whether every output channel has a unit of its own.
+        one_value: whether an output spike stays worth ``wanted``, however the threshold is rounded: weights that are
+            codes already have one factor for all input channels.
     """
 
     branches: tuple[Branch, ...]
@@ -74,6 +84,7 @@ class Charge:
     skips: tuple[Tensor, ...]
     wanted: Tensor
     per_channel: bool
+    one_value: bool = False
 
     def takes_bias(self, channels: int) -> bool:
         """Tell whether the first layer can take a bias per channel: there is one, and its channels are the neuron's."""
@@ -145,16 +156,53 @@ def steps_of(charge: Charge, settings: Settings) -> tuple[Tensor, list[Tensor]]:
     On chips with a multiplier after each branch (``multiplier_bits`` f) every branch keeps the step U_i of its own
     weights, and the sum is M_1 S_1 + M_2 S_2 in units of min U_i / 2**f, M_i = round(U_i / unit).
     """
+    if any(branch.kept is not None for branch in charge.weighted):
+        return kept_steps(charge, settings)
     branches, unit_of = charge.weighted, partial(shared_unit, per_channel=charge.per_channel, scale=settings.scale)
     unit = unit_of(branches, [s.abs() for s in charge.skips])
     # A channel that a norm has switched off has weights of next to nothing; counts finer than this decide no spike.
-    unit = torch.maximum(unit, charge.wanted * FINEST)
+    unit = torch.maximum(unit, charge.wanted * FINEST / max((branch.reach for branch in branches), default=1))
     if settings.multiplier_bits is None or len(branches) < 2:
         return unit, [unit] * len(branches)
     own = [unit_of([b], []) for b in branches]
     unit = torch.stack(_alike(own)).amin(0) / 2.0**settings.multiplier_bits
     # Whole multiples of the unit: codes are rounded to the very step that M_i then stands for.
     return unit, [(o / unit).round() * unit for o in own]
+
+
+def _most_fraction_bits(branches: Sequence[Weighted], unit: Tensor, steps: Sequence[Tensor], settings: Settings) -> int:
+    """Return how many fraction bits there may be: with multipliers as many fewer as these are wide."""
+    if all(branch.kept is None for branch in branches):
+        return settings.max_fraction_bits
+    widest = max((int((step / unit).round().max()) for step in steps), default=1)
+    return max(0, min(settings.max_fraction_bits, FINE_BITS - widest.bit_length() + 1))
+
+
+def kept_steps(charge: Charge, settings: Settings) -> tuple[Tensor, list[Tensor]]:
+    """Return the same where weights are codes already: every branch keeps its step, as a whole multiple of the unit.
+
+    A channel whose weights do not count has a step of 0.
+    """
+    summands = [
+        Summand(b.kept.step, _spread(b))
+        if b.kept is not None
+        else Summand(shared_unit([b], [], per_channel=charge.per_channel), torch.ones(1).double())
+        for b in charge.weighted
+    ] + [Summand(s.abs(), torch.ones(1).double()) for s in charge.skips]
+    bits = MULTIPLIER_BITS if settings.multiplier_bits is None else settings.multiplier_bits
+    if charge.per_channel:
+        allowed = settings.tolerance / settings.steps
+        unit = common_unit(summands, charge.wanted, allowed=allowed, multiplier_bits=bits)
+    else:
+        unit = for_all(summands, charge.wanted, multiplier_bits=bits)
+    return unit, [(summand.step / unit).round() * unit for summand in summands[: len(charge.weighted)]]
+
+
+def _spread(branch: Weighted) -> Tensor:
+    """Return by output channel how large a sum of codes typically is where every second input sends what it can."""
+    assert branch.kept is not None
+    dims = [d for d in range(branch.current.dim()) if d != branch.axis]
+    return (branch.kept.codes.double().square().sum(dims) / 2).sqrt() * branch.reach
 
 
 def codes_of(branch: Weighted, step: Tensor) -> Tensor:
@@ -164,6 +212,8 @@ def codes_of(branch: Weighted, step: Tensor) -> Tensor:
         >>> codes_of(Weighted(torch.tensor([[0.7, -1.5]]).double(), torch.zeros(1), 4), torch.tensor([0.2]).double())
         tensor([[ 3., -7.]], dtype=torch.float64)
     """
+    if branch.kept is not None:  # a step of 0 is that of a channel whose weights do not count
+        return branch.kept.codes.double() * along(step > 0, branch.axis, branch.current.dim())
     if branch.bits == 1:
         return torch.where(branch.current < 0, -1.0, 1.0).double()
     high = 2 ** (branch.bits - 1) - 1
@@ -188,13 +238,13 @@ def fit_group(charge: Charge, settings: Settings) -> Group:
     for branch, step in zip(branches, steps, strict=True):
         codes.append(codes_of(branch, step).long())
         high, largest = 2 ** (branch.bits - 1) - 1, int(codes[-1].abs().max())
-        if len(branches) > 1 and branch.bits > 1 and largest < high / 2:
+        if len(branches) > 1 and branch.bits > 1 and branch.kept is None and largest < high / 2:
             notes.append(
                 f"W203: a branch of the sum uses {largest} of {high} levels; more bits for it, or "
                 "fine-tuning with the shared step, would help"
             )
     gains = tuple((s / unit).round().long() for s in charge.skips)
-    ks = range(settings.max_fraction_bits + 1) if settings.rounded else (30,)
+    ks = range(_most_fraction_bits(branches, unit, steps, settings) + 1) if settings.rounded else (30,)
     # The fewest bits below one count that keep the threshold, and half a bit of bias, within the tolerance.
     for k in ks:
         # Where no k keeps the tolerance, the loop ends with the last and finest one.
@@ -212,11 +262,11 @@ def fit_group(charge: Charge, settings: Settings) -> Group:
     return Group(
         unit=unit,
         codes=tuple(codes),
-        multipliers=tuple((s / unit).round().long() for s in steps),
+        multipliers=tuple((s / unit).round().long().clamp(min=1) for s in steps),  # 0: no codes are left
         gains=gains,
         biases=tuple(b.long() for b in biases),
         threshold=threshold.long(),
         fraction_bits=k,
-        value=threshold * unit / 2.0**k,
+        value=charge.wanted if charge.one_value else threshold * unit / 2.0**k,
         notes=tuple(notes),
     )

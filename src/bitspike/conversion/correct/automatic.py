@@ -73,6 +73,7 @@ def choose(
     *,
     valued: bool,
     samples: int,
+    learned: bool = False,
     kept: Shifts = Shifts(),
 ) -> Choice:
     """Decide what is corrected.
@@ -82,6 +83,7 @@ def choose(
         core: the float graph of the spiking part.
         valued: whether the values of spikes were given, so that there is no calibration.
         samples: how many there are to measure on.
+        learned: whether neurons count the levels that activations were trained with.
         kept: corrections that came with the values.
 
     Raises:
@@ -115,6 +117,10 @@ def choose(
         return Choice(kinds=kinds, automatic=False, why="as the state holds them")
     if valued:
         return Choice(why="the values of spikes are given, by hand or by fine-tuning, and stay as they are")
+    if learned:
+        return Choice(
+            why="neurons count the levels that the activations were trained with, and a correction moves them"
+        )
     if settings.schedule == "layerwise":
         return Choice(why="layer by layer no spike comes unevenly")
     if settings.coding in ("bernoulli", "events"):

@@ -101,7 +101,7 @@ class _Walk:
     def _build(self) -> Built:
         # Biases and potentials stay out: a measured neuron adds them itself, so that trying one needs no new network.
         c = self.conversion
-        return build(self.core, c.lambdas, c.grids, c.settings, Shifts(weights=self.shifts.weights))
+        return build(self.core, c.lambdas, c.grids, c.settings, Shifts(weights=self.shifts.weights), c.kept)
 
     def run(self) -> None:
         # In the order of data flow: what is measured reads spikes that are corrected already.
@@ -175,7 +175,7 @@ class _Walk:
         def rounded(w: Tensor) -> Tensor:
             """Return the weights that the builder would make of these; the gradient passes straight through."""
             # The unit follows the weights on trial, so steps are worked out again for each of them.
-            mine = replace(part, current=w.detach().double().cpu() * factor)
+            mine = replace(part, current=w.detach().double().cpu() * factor, kept=None)
             parts = (*charge.weighted[:index], mine, *charge.weighted[index + 1 :])
             _, steps = steps_of(replace(charge, weighted=parts), s)
             # Codes times steps are currents of one spike; over the factor they are weights again.

@@ -27,6 +27,10 @@ from bitspike.ops.precision import single
 from bitspike.ops.surrogate import ArcTan, Surrogate
 from bitspike.ops.wrappers import unwrapped
 
+RETRACT = 2.0**-16
+"""How far below zero a signed neuron takes a spike back, as a share of the threshold: beyond the rounding of single
+precision, and no more, because the integers of a converted network take it back from one count below zero on."""
+
 
 class QuantNeuron(nn.Module):
     """The neuron that a quantized ReLU stands for: its clip is the threshold, half of it the first potential.
@@ -48,7 +52,8 @@ class QuantNeuron(nn.Module):
         super().__init__()
         self.bits, self.steps = activation.bits, activation.levels
         self.clip = activation.clip
-        self.neuron = neuron(1.0, initial=0.5, surrogate=surrogate)
+        more: dict[str, Any] = {"retract": RETRACT} if neuron.signed else {}
+        self.neuron = neuron(1.0, initial=0.5, surrogate=surrogate, **more)
 
     def forward(self, x: Tensor, *, steady: bool = False) -> Tensor:
         clip = clip_in_use(self.clip, FLOOR)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import glob
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Literal
 
 import torch
@@ -31,7 +31,7 @@ from bitspike.graph.capture.agree import agree
 from bitspike.graph.capture.from_module import capture
 from bitspike.graph.capture.guests import take_modes
 from bitspike.graph.capture.live import in_evaluation
-from bitspike.graph.flow import neurons
+from bitspike.graph.flow import neurons, ties
 from bitspike.graph.ir import WEIGHTED, Graph, Op
 from bitspike.graph.rebuild import rebuild
 from bitspike.nn.activation import QuantReLU
@@ -64,6 +64,8 @@ def quantize(
     Parameters keep their names, values and whether they train; norms and dropout go on as they were. New are the clips:
     ``<relu>.clip`` of each quantized relu (of a function the name is that of the module around it and the function's,
     such as ``layer1.0.relu.clip``), and ``<layer>.parametrizations.weight.0.quantize.clip`` of a learned weight grid.
+
+    Relus whose results are concatenated share one clip, because the layer that reads them has one value of a spike.
 
     A network that is quantized already is quantized again from its float masters: it keeps those, its norms, the clip
     of every relu, and the clip of every learned weight grid with the same ``normalize``. That is how training goes from
@@ -136,6 +138,7 @@ def quantize(
         ids = [op.id for op in at]
         clips = least_error_clips(model, example, ids, calibrate, bits=bits, samples=samples, seed=seed)
     activations = {op.id: _activation(graph[op.id], bits, clip, clips.get(op.id)) for op in at}
+    _share_clips(activations, ties(core))
     others = _other_relus(graph, activations, keep=bits != FLOAT)
     network: fx.GraphModule = in_one_pass(rebuild(graph, {**on_operations(graph, activations), **others}))
     like = next((p for p in model.parameters()), torch.empty(0))
@@ -191,6 +194,16 @@ def _activation(op: Op, bits: int, clip: float, calibrated: float | None) -> Qua
     if before is not None:
         clip = before if "levels" in op.attrs else min(clip, before)
     return QuantReLU(bits, clip)
+
+
+def _share_clips(activations: Mapping[str, QuantReLU], tied: Iterable[Collection[str]]) -> None:
+    """Give neurons that are concatenated one clip: the layer that reads them has one value of a spike."""
+    for group in tied:
+        members = [activations[id] for id in activations if id in group]
+        if members:
+            shared = max((m.clip for m in members), key=lambda clip: float(clip.detach()))
+            for member in members:
+                member.clip = shared  # one parameter, not equal ones: training keeps it the same for all
 
 
 def _other_relus(graph: Graph, taken: Mapping[str, nn.Module], *, keep: bool) -> dict[str, nn.Module]:

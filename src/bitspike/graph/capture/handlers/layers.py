@@ -37,7 +37,7 @@ NORMS: dict[int, type[Any]] = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.Batch
 
 def is_layer(module: nn.Module) -> bool:
     """Tell whether a module computes what one of torch's layers does, even one of a derived class."""
-    return _handler_of_torch(module) is not None or isinstance(module, AffineNorm)
+    return _handler_of_torch(module) is not None or isinstance(module, AffineNorm | QuantReLU)
 
 
 def layer_handler_of(module: nn.Module) -> Handler:
@@ -50,6 +50,10 @@ def layer_handler_of(module: nn.Module) -> Handler:
     if handler is not None:
         return handler
     name = type(module).__name__
+    if isinstance(module, QuantReLU):
+        raise NotUnderstood(
+            "it is a QuantReLU with levels of its own; a neuron counts in equal steps from 0 to the clip", "E101"
+        )
     if any(name.lower() == word.replace("_", "") for word in ACTIVATIONS) or name == "Softmax2d":
         raise NotUnderstood("it is an activation that no neuron computes", "E101")
     raise NotUnderstood("it is not understood")
