@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import mean
 
 import torch
-from benchmarks import quantized
+from benchmarks import quantized, quantized_results
 
 
 def test_qann_check_12_signed_neurons_keep_the_accuracy_of_a_trained_network() -> None:
@@ -40,12 +40,24 @@ def line(data: str, seed: int, signed: float) -> dict[str, object]:
 
 
 def test_the_table_is_made_of_means_over_the_seeds() -> None:
-    text = "\n".join(quantized.section([line("digits", 0, 0.88), line("digits", 1, 0.9)]))
+    text = "\n".join(quantized_results.section([line("digits", 0, 0.88), line("digits", 1, 0.9)]))
     assert (
         "| digits, 359 | 2 | 3 | 2 | 90.00 | 89.00 (-1.00) | 70.00 (-20.00) | 5.0 % | 15.0 % | 89.00, 5.0 % |" in text
     )
     assert "--root" not in text
-    assert quantized.section([]) == []
+    assert quantized_results.section([]) == []
+
+
+def test_the_kept_lines_have_the_order_of_the_neurons() -> None:
+    lines = quantized_results.latest()
+    assert {(entry["data"], entry["bits"]) for entry in lines} >= {("digits", 2)}
+    for data, bits in {(entry["data"], entry["bits"]) for entry in lines}:
+        mine = [entry["accuracy"] for entry in lines if (entry["data"], entry["bits"]) == (data, bits)]
+        assert len(mine) >= 3
+        ann = mean(entry["quantized"] for entry in mine)
+        signed, unsigned = (mean(entry[name][-1] for entry in mine) for name in ("signed", "unsigned"))
+        assert signed >= unsigned
+        assert abs(signed - ann) < abs(unsigned - ann)
 
 
 def test_the_network_has_the_blocks_that_it_says() -> None:
