@@ -15,7 +15,7 @@ from benchmarks.cases.training import BITS, FLOOR, PEER, Network, Step, theirs, 
 from benchmarks.products import alone
 from bitspike import models
 from bitspike.kernels.triton import support as triton_support
-from bitspike.train.evaluate import full_precision
+from bitspike.ops.precision import full_precision
 
 HALF = torch.bfloat16
 LIF_PEER = "SpikingJelly LIFNode"

@@ -24,8 +24,8 @@ from bitspike.integer.engine import TorchEngine
 from bitspike.kernels.triton import support as triton_support
 from bitspike.models import digits_net, resnet, vgg9
 from bitspike.nn.clip_floor_shift import ClipFloorShift
+from bitspike.ops.precision import full_precision
 from bitspike.train import AdamW, evaluate, fit
-from bitspike.train.evaluate import full_precision
 
 DEVICES = ["cpu", *["cuda"] * torch.cuda.is_available()]
 DTYPES = [torch.float32, torch.bfloat16]

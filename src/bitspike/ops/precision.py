@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -19,3 +21,17 @@ def single(x: T) -> T:
         (torch.float32, torch.float64)
     """
     return x.float() if isinstance(x, Tensor) and x.dtype in HALVES else x  # type: ignore[return-value]
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Keep CUDA's convolutions and products out of TF32, which would round the codes of a declared grid."""
+    if not torch.cuda.is_available():
+        yield
+        return
+    matmul, conv = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, conv

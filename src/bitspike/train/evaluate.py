@@ -15,6 +15,7 @@ from bitspike.errors import DataError
 from bitspike.nn import Encoder, set_steps
 from bitspike.nn.entering import counted_inputs
 from bitspike.nn.trace import evaluation
+from bitspike.ops.precision import full_precision
 from bitspike.tasks.batches import pairs, samples_in
 from bitspike.tasks.classify import Classification
 from bitspike.tasks.losses import mean_loss
@@ -163,17 +164,3 @@ def seeded(seed: int, device: torch.device = torch.device("cpu")) -> Iterator[No
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
-
-
-@contextmanager
-def full_precision() -> Iterator[None]:
-    """Keep CUDA's convolutions and products out of TF32, which would round the codes of a declared grid."""
-    if not torch.cuda.is_available():
-        yield
-        return
-    matmul, conv = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, conv

@@ -36,7 +36,7 @@ from bitspike.conversion.quantized.walk import Batch, Walk, memory_of, sizes_of
 from bitspike.errors import ConstraintError, DataError
 from bitspike.nn import Neuron, SignedIF
 from bitspike.nn.trace import evaluation
-from bitspike.ops.precision import HALVES
+from bitspike.ops.precision import HALVES, full_precision
 from bitspike.ops.wrappers import unwrapped
 from bitspike.patterns import Patterns, matching
 from bitspike.tasks.classify import Classification
@@ -126,7 +126,7 @@ def tune_layers(
 
     steps, device = flow.steps, device_of(network)
     runs = Run(flow, partial(part_of, twin), steps), Run(flow, partial(part_of, wanted))
-    with evaluation(network), evaluation(twin), evaluation(wanted):
+    with evaluation(network), evaluation(twin), evaluation(wanted), full_precision():
         each = memory_of(units, sizes_of(runs[1], [x[:1].to(device) for x in read[0][0]]))
         bytes_ = each * ((steps + 1) * _samples(read) + (0 if judge is None else steps * _samples(judged)))
         keep = bytes_ <= memory

@@ -28,7 +28,7 @@ from bitspike.nn import Neuron, QuantReLU, SignedIF
 from bitspike.nn.activation import FLOOR, clip_in_use
 from bitspike.nn.trace import evaluation, listening
 from bitspike.ops.activation import quant_relu
-from bitspike.ops.precision import single
+from bitspike.ops.precision import full_precision, single
 from bitspike.ops.wrappers import unwrapped
 
 
@@ -139,7 +139,7 @@ def mismatch(
     flow = flow_of(network, "mismatch")
     counting = _twin(network, neuron, flow) if spiking is None else _converted(network, spiking, flow)
     tallies = {path: Tally() for path in flow.neurons.values()}
-    with evaluation(network):
+    with evaluation(network), full_precision():
         for inputs, _ in labelled(batches, "mismatch"):
             for path, counts, levels in counting(to_device(inputs, device_of(network))):
                 tallies[path].add(counts, levels)
