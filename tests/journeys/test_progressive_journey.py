@@ -92,6 +92,11 @@ def test_every_stage_is_a_run_and_the_report_has_them_side_by_side(whole: Path, 
         assert bs.evaluate(whole / row["folder"])["accuracy"] == own["accuracy"]["test"]
         assert (whole / row["folder"] / "report.html").stat().st_size > 10_000
     assert [row["epochs"]["run"] for row in rows] == [6, 2, 3]
+    assert [row["weight_bits"] for row in rows] == [
+        {"conv1": 8, "conv2": bits, "linear": 8} for bits in (8, 4, 2)
+    ], "codes are those that were trained, and 8 bits where floats were"  # fmt: skip
+    assert rows[1]["tuning"]["layers"][0]["path"] == "relu2"
+    assert rows[2]["tuning"] is None
     assert report["accuracy"] == read(whole / "2bit")["accuracy"], "the run has the network of its last stage"
     assert (whole / WEIGHTS).read_bytes() == (whole / "2bit" / WEIGHTS).read_bytes()
     assert bitspike("verify", whole)[0] == 0

@@ -16,8 +16,8 @@ from bitspike.recipe.words.value import Value
 
 
 class Spiking(Value):
-    """How a stage becomes spiking. T is ``2**bits - 1``; that of a float stage is ``float_steps``, its weights get
-    ``float_bits``. The other keys are options of ``bs.convert``; null leaves a choice to it.
+    """How a stage becomes spiking. T is ``2**bits - 1``, that of a float stage ``float_steps``; weights that are floats
+    get ``float_bits``. The other keys are options of ``bs.convert``; null leaves a choice to it.
     """
 
     neuron: Literal["if", "signed_if"] = "signed_if"

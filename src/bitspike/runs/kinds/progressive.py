@@ -203,11 +203,11 @@ class Progressive(Converting):
 
     def _converted(self, model: nn.Module, neuron: type[Neuron], images: Tensor | None = None) -> nn.Module:
         """Return the spiking network of a quantized one; random ``images`` take the place of the data in a sketch."""
-        words, bits = self.recipe.convert, self.recipe.chosen.bits
+        words = self.recipe.convert
         names = ("input_bits", "max_fraction_bits", "multiplier_bits", "tolerance", "samples")
-        choices = {name: choice for name in names if (choice := getattr(words, name)) is not None}
-        if bits == FLOAT:
-            choices |= {"bits": words.float_bits}
+        choices: dict[str, Any] = {n: choice for n in names if (choice := getattr(words, n)) is not None}
+        # Weights that are codes keep them; the width is for those that are floats.
+        choices |= {"bits": words.float_bits}
         if images is not None:
             choices |= {"correct": None}
 
