@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from run_record import metrics, record
@@ -17,6 +18,7 @@ def stage(bits: int, steps: int, test: float, **more: Any) -> dict[str, Any]:
     return {
         "folder": f"{bits}bit",
         "bits": bits,
+        "start": {"source": "runs/x/4bit/ann.safetensors", "bits": 4, "new": [], "dropped": []} if bits < 4 else None,
         "steps": steps,
         "ann": {"validation": 0.9, "test": test + 0.01},
         "signed": {"validation": 0.89, "test": test},
@@ -45,6 +47,8 @@ def test_the_page_has_every_stage_next_to_the_others() -> None:
     others = ["Stage by stage", 'href="4bit/report.html"', 'href="2bit/report.html"', "64 validation images"]
     for said in [*figures, *others, "30.00 % → 20.00 %"]:
         assert said in page.replace("−", "-"), said
+    assert re.search(r"2 bit</a></td><td>4 bit</td>", page), "from the stage that it started from"
+    assert re.search(r"4 bit</a></td><td>model</td>", page)
     assert "NOT EQUAL" not in page
     wrong = [STAGES[0], STAGES[1] | {"certificate": {"equal": False}}]
     assert render(record() | {"stages": wrong}, metrics()).count("NOT EQUAL") == 1

@@ -25,12 +25,13 @@ def stages(record: Record, facts: Facts) -> Html | None:
         return None
     metric = facts.wording.metric
     head = (
-        *("stage", "T", "network", "spiking, signed", "unsigned", "difference"),
+        *("stage", "from", "T", "network", "spiking, signed", "unsigned", "difference"),
         *("weights", "memory", "certificate", "epochs", "time"),
     )
     cells = [
         (
             html('<a href="{f}/report.html">{b} bit</a>', f=row.get("folder"), b=row.get("bits")),
+            _start(mapping(row, "start")),
             count(row.get("steps")),
             *(_both(mapping(row, name)) for name in ("ann", "signed", "unsigned")),
             _difference(row),
@@ -43,7 +44,7 @@ def stages(record: Record, facts: Facts) -> Html | None:
         for row in rows
     ]
     parts = [
-        table(head, cells, numbers=(1, 2, 3, 4, 5, 7, 9, 10)),
+        table(head, cells, numbers=(2, 3, 4, 5, 6, 8, 10, 11)),
         html(
             "<small>{metric} on test images, in parentheses on validation images, by which all choices were made; the"
             " difference is that of the spiking network to the network before it spikes, on test images.</small>",
@@ -55,6 +56,11 @@ def stages(record: Record, facts: Facts) -> Html | None:
     if (layers := _mismatches(rows)) is not None:
         parts.append(layers)
     return section("Stage by stage", join(parts))
+
+
+def _start(start: Record) -> str:
+    """Say from which network a stage started: that of the recipe's model where no file of weights was read."""
+    return f"{count(start['bits'])} bit" if start.get("source") and known(start.get("bits")) is not None else "model"
 
 
 def _both(accuracy: Record) -> str:
