@@ -52,6 +52,7 @@ CODES: dict[str, Code] = {
     "W208": Code("input counts, or input rates that do not tell how large counts may be", _CONVERT),
     "W209": Code("no correction, because there are too few samples or the network is too large", _CONVERT),
     "W210": Code("a linear layer that breaks a rule which the chip states for convolutions only", _CHECK),
+    "W211": Code("weights that were codes and are rounded again, as a norm comes before them", _CONVERT),
     "N301": Code("a linear layer that only feeds the read-out, which the host computes", _CHECK),
     "N302": Code("weights in half precision, which are read in float32", _CONVERT),
     "N303": Code("a wrapper around the network, which is left out", _CONVERT),

@@ -225,6 +225,16 @@ def test_a_network_that_is_quantized_in_part_is_calibrated_in_part() -> None:
     assert record.calibration["learned clips"] == ["5", "9"]
 
 
+def test_codes_after_a_norm_are_rounded_again_and_that_is_said() -> None:
+    x = images(4)
+    model = nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2))
+    model[0].running_var.copy_(torch.tensor([0.5, 1.0, 2.0]))
+    quantized = bs.quantize(model.eval(), x[:1], bits=2)
+    snn = bs.convert(quantized, x[:1], calibrate=x)
+    assert set(snn.conversion.kept) == {"4"}
+    assert any(note.startswith("W211: the weights of 1 are rounded again") for note in snn.conversion.notes)
+
+
 class Twice(nn.Module):
     """Two neurons whose spikes are concatenated."""
 

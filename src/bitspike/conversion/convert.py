@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -21,10 +21,10 @@ from bitspike.conversion.correct.automatic import choose
 from bitspike.conversion.correct.walk import find_shifts
 from bitspike.conversion.finetune.prepared import Prepared, prepared_of
 from bitspike.conversion.fold.fold import fold
-from bitspike.conversion.fold.kept import Kept, kept_codes
+from bitspike.conversion.fold.kept import Kept, kept_codes, lost_codes
 from bitspike.conversion.quantized.learned import (
     learned_clips,
-    note_on_kept,
+    notes_on_codes,
     notes_on_plain,
     refuse_other_rules,
     refuse_unequal_ties,
@@ -137,13 +137,15 @@ def convert(
     with evaluation(model), torch.no_grad():
         agree(graph, model, example)
     folded = fold(graph)
+    kept = kept_codes(graph, folded)
     return spiking_network(
         folded,
         example,
         Settings(**with_levels(graph, choices)),
         procedure,
         calibrate=calibrate,
-        kept=kept_codes(graph, folded),
+        kept=kept,
+        lost=lost_codes(graph, kept),
         known=calibrate.inputs if isinstance(calibrate, Calibration) else None,
         notes=notes_on(model),
     )
@@ -159,6 +161,7 @@ def spiking_network(
     data: Any = None,
     known: Mapping[str, Seen] | None = None,
     kept: Mapping[str, Kept] | None = None,
+    lost: Collection[str] = (),
     notes: tuple[str, ...] = (),
 ) -> nn.Module:
     """Convert a whole, folded graph, step by step; arguments as of :func:`convert`, and further:
@@ -168,6 +171,7 @@ def spiking_network(
         known: what an earlier calibration saw of what enters; without it and without ``data`` the example has to do,
             and a note says so.
         kept: by weighted operation, the codes of its weights where they are codes already.
+        lost: weighted operations whose weights were codes before norms were folded into them.
         notes: on what was captured.
     """
     kept = kept or {}
@@ -206,7 +210,7 @@ def spiking_network(
     else:
         notes += (seen_notes if procedure.input_grid is None else ()) + grid_notes
 
-    notes += note_on_kept([id for id in kept if id in region])
+    notes += notes_on_codes([id for id in kept if id in region], [id for id in lost if id in region])
     # Corrections: chosen here, measured layer by layer on a network without them, and built in.
     shifts = saved_shifts(state or {}) if procedure.correct == "auto" else Shifts()
     learned = any("levels" in core[id].attrs for id in at)

@@ -8,6 +8,7 @@ output channel does: the step is fitted, and every weight has to be its multiple
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -89,6 +90,12 @@ def kept_codes(graph: Graph, folded: Graph) -> dict[str, Kept]:
                 codes, step, axis = fitted
                 kept[op.id] = Kept(codes, step, *_grid(codes, grid, own.bits), axis)
     return kept
+
+
+def lost_codes(graph: Graph, kept: Mapping[str, Kept]) -> tuple[str, ...]:
+    """Return the ids of the weighted operations whose layers have codes that folding did not keep."""
+    coded = (op.id for op in graph if op.kind in WEIGHTED and weight_codes(graph.module_of(op)) is not None)
+    return tuple(id for id in coded if id not in kept)
 
 
 def fit(weight: Tensor, codes: Tensor, axis: int, *, by_channel: bool) -> tuple[Tensor, Tensor, int] | None:

@@ -96,11 +96,19 @@ def notes_on_plain(clips: Mapping[str, Tensor], plain: Collection[str]) -> tuple
     return (f"N307: {which} calibrated; {len(clips)} are learned clips",)
 
 
-def note_on_kept(kept: Collection[str]) -> tuple[str, ...]:
-    """Return the note N306 where weights are codes already."""
-    if not kept:
-        return ()
-    return (f"N306: the weights of {_some(list(kept))} keep the codes of their schemes, which bits= does not reach",)
+def notes_on_codes(kept: Collection[str], lost: Collection[str]) -> tuple[str, ...]:
+    """Return the note N306 where weights are codes already, and W211 where they do not stay these codes."""
+    notes = []
+    if kept:
+        notes.append(
+            f"N306: the weights of {_some(list(kept))} keep the codes of their schemes, which bits= does not reach"
+        )
+    if lost:
+        notes.append(
+            f"W211: the weights of {_some(list(lost))} are rounded again to the bits of the conversion: a norm or "
+            "constant before them makes their input channels worth different values"
+        )
+    return tuple(notes)
 
 
 def _some(names: list[str]) -> str:
