@@ -85,6 +85,9 @@ def test_the_commands_for_cifar_10_run(workplace: Path, bitspike: Bitspike) -> N
         assert one.read_bytes() == other.read_bytes(), "stages alone are the stages of the whole run"
         for name in ("network", "checkpoints/last", "metrics.jsonl", "report.html"):
             assert (one.parent / name).exists()
+        first, *others, last = json.loads((one.parent / "report.json").read_text())["bits"].values()
+        assert (first, last) == (8, 8)
+        assert set(others) == {8 if bits == 32 else bits}, "the spiking network keeps the codes of the quantized one"
     assert (workplace / "runs" / "another" / "3bit" / "model.safetensors").read_bytes() == (
         folder / "3bit" / "model.safetensors"
     ).read_bytes()
