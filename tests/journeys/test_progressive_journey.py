@@ -117,6 +117,9 @@ def test_a_stage_starts_from_the_best_weights_of_its_parent(whole: Path) -> None
     assert starts["4bit"]["source"] == str(whole / "32bit" / WEIGHTS)
     assert [name for name in starts["4bit"]["new"] if name in clips] == clips
     assert all("clip" in name for name in starts["4bit"]["new"])
+    first, second, *_ = (note for note in read(whole)["notes"] if "starts from" in note)
+    assert first == "the stage of 32 bits starts from random weights"
+    assert second.endswith("; new: 2 clips of activations (relu1.clip, relu2.clip), 1 clip of weights (conv2)")
     # The spiking network of four bits was tuned further; the next stage starts from the quantized network before that.
     assert starts["2bit"] == {"source": str(whole / "4bit" / "ann.safetensors"), "bits": 4, "new": [], "dropped": []}
     tuned, ann = (load_file(whole / "4bit" / name) for name in (WEIGHTS, "ann.safetensors"))
@@ -187,7 +190,7 @@ def test_a_stage_alone_is_the_same_stage(recipe: Path, whole: Path, tmp_path: Pa
 
 
 def test_without_its_parent_a_stage_says_what_is_missing(
-    recipe: Path, tmp_path: Path, bitspike: Bitspike, monkeypatch: pytest.MonkeyPatch
+    recipe: Path, whole: Path, tmp_path: Path, bitspike: Bitspike, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     code, _, err = bitspike("run", recipe, *sets("stage=2"))
@@ -196,6 +199,13 @@ def test_without_its_parent_a_stage_says_what_is_missing(
     assert "--set stage=4 --out runs/three-stages/4bit" in err
     assert "--set init=FOLDER_OR_FILE" in err
     assert not (tmp_path / "runs" / "three-stages" / "2bit").exists()
+    shutil.copytree(whole / "4bit", tmp_path / "runs" / "three-stages" / "4bit")
+    code, _, err = bitspike("run", recipe, *sets("stage=2"), "--out", tmp_path / "elsewhere" / "2bit")
+    assert "or --set init=runs/three-stages/4bit" in err
+    code, _, _ = bitspike(
+        "run", recipe, *sets("stage=2", "init=runs/three-stages/4bit"), "--out", tmp_path / "of" / "2bit"
+    )
+    assert code == 0
 
 
 def refused(bitspike: Bitspike, recipe: Path, init: Path, *more: str) -> str:

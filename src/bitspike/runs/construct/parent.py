@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,28 +29,63 @@ class Start:
         bits: of the network in it.
         new: names of the state that it did not hold, which start at their initial values.
         dropped: names that it held and the stage has no use for.
+        random: whether the weights were drawn at random, because nothing is trained yet.
+
+    Example:
+        >>> print(Start("4bit/model.safetensors", 4, new=("relu1.clip", "relu2.clip")))
+        starts from 4bit/model.safetensors (4 bits); new: 2 clips of activations (relu1.clip, relu2.clip)
     """
 
     source: str
     bits: int
     new: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
+    random: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
         return {"source": self.source, "bits": self.bits, "new": list(self.new), "dropped": list(self.dropped)}
 
     def __str__(self) -> str:
-        """Name every entry that was not taken over."""
-        new = f"new, at their initial values: {', '.join(self.new)}" if self.new else "nothing is new"
-        dropped = f"; not needed any more: {', '.join(self.dropped)}" if self.dropped else ""
+        """Count what was not taken over, by kind, with the first names; ``new`` and ``dropped`` have them all."""
+        if self.random:
+            return "starts from random weights"
+        new = f"new: {counted(self.new)}" if self.new else "nothing is new"
+        dropped = f"; not needed any more: {counted(self.dropped)}" if self.dropped else ""
         return f"starts from {self.source or 'the weights of model'} ({self.bits} bits); {new}{dropped}"
 
 
-def compared(before: nn.Module, after: nn.Module, *, source: str, bits: int) -> Start:
+def counted(names: Sequence[str]) -> str:
+    """Say how many entries of a state there are of each kind, and name the first ones.
+
+    Example:
+        >>> counted(["conv.parametrizations.weight.0.quantize.clip", "a.clip", "b.clip", "c.clip", "d.clip"])
+        '1 clip of weights (conv), 4 clips of activations (a.clip, b.clip, c.clip, ...)'
+    """
+    kinds: dict[str, list[str]] = {}
+    for name in names:
+        weights = re.fullmatch(r"(.*)\.parametrizations\.weight\.\d+\.quantize\.clip", name)
+        if weights:
+            kinds.setdefault("clip of weights", []).append(weights[1])
+        elif name.rpartition(".")[2] == "clip":
+            kinds.setdefault("clip of activations", []).append(name)
+        else:
+            kinds.setdefault("other entry", []).append(name)
+    return ", ".join(_few(kind, members) for kind, members in kinds.items())
+
+
+def _few(kind: str, names: Sequence[str]) -> str:
+    """Return a number of entries of one kind in words, with the first three names."""
+    many = kind.replace("clip", "clips").replace("entry", "entries")
+    shown = ", ".join([*names[:3], *["..."] * (len(names) > 3)])
+    return f"{len(names)} {kind if len(names) == 1 else many} ({shown})"
+
+
+def compared(before: nn.Module, after: nn.Module, *, source: str, bits: int, random: bool = False) -> Start:
     """Say what the state of a network has that the one it was made of had not, and the other way round."""
     old, new = (_entries(network.state_dict()) for network in (before, after))
-    return Start(source, bits, tuple(n for n in new if n not in old), tuple(n for n in old if n not in new))
+    fresh, dropped = tuple(n for n in new if n not in old), tuple(n for n in old if n not in new)
+    return Start(source, bits, fresh, dropped, random)
 
 
 def _entries(state: Mapping[str, Any]) -> list[str]:
@@ -85,7 +120,10 @@ def find_init(init: str, folder: str | None) -> Path:
     path = next((path for path in candidates if path.exists()), None)
     if path is None:
         tried = " and ".join(dict.fromkeys(map(str, candidates)))
-        raise RunError(f"init: there is no {tried}", fix="--set init=FOLDER_OR_FILE")
+        raise RunError(
+            f"init: there is no file or folder {tried}",
+            fix="--set init=PATH of the folder of a run that is trained, or of a file of weights",
+        )
     return path
 
 

@@ -31,7 +31,7 @@ from bitspike.ops.grids import Grid
 from bitspike.recipe.kinds.progressive import ProgressiveRecipe
 from bitspike.recipe.words.stages import FLOAT, Stage
 from bitspike.runs.construct.factory import build_network, comes_trained
-from bitspike.runs.construct.parent import ANN, Start, compared, find_init, load_parent, weights_of
+from bitspike.runs.construct.parent import ANN, MODEL, Start, compared, find_init, load_parent, weights_of
 from bitspike.runs.construct.words import build
 from bitspike.runs.converting import Converting, described, origins
 from bitspike.runs.kinds.kind import Sketch, SpikingNetwork
@@ -86,7 +86,7 @@ class Progressive(Converting):
         network = self._quantized(parent, stage, start=True)
         if trained:
             self.parent = parent if network is not parent else copy.deepcopy(parent)
-        self.start_of = compared(parent, network, source=source, bits=bits)
+        self.start_of = compared(parent, network, source=source, bits=bits, random=not trained)
         self.notes.append(f"the stage of {stage.bits} bits {self.start_of}")
         return network
 
@@ -106,9 +106,15 @@ class Progressive(Converting):
         raise RunError(
             f"the stage of {self.recipe.chosen.bits} bits starts from that of {before.bits} bits, and there is no run "
             f"of it in {place}",
-            fix=f"bitspike run RECIPE --set stage={before.bits} --out {place} first, "
-            "or --set init=FOLDER_OR_FILE for another run or file of weights",
+            fix=f"bitspike run RECIPE --set stage={before.bits} --out {place} first, or {self._another_start(before)}",
         )
+
+    def _another_start(self, before: Stage) -> str:
+        """Return the change that starts the stage elsewhere: in the usual folder of its parent, if that is there."""
+        usual = Path("runs") / self.recipe.name / f"{before.bits}bit"
+        if (usual / MODEL).is_file():
+            return f"--set init={usual}"
+        return "--set init=FOLDER_OR_FILE for another run or file of weights"
 
     def _quantized(self, network: nn.Module, stage: Stage, *, start: bool = False) -> nn.Module:
         """Return a network with the bits of a stage; a float stage leaves it. ``start``: it is trained next."""
