@@ -175,3 +175,15 @@ def test_recipes_need_no_torch() -> None:
 def test_what_is_no_recipe_is_named(given: object) -> None:
     with pytest.raises(RecipeError, match=rf"a {type(given).__name__} stands where a recipe is needed"):
         load(given)  # type: ignore[arg-type]
+
+
+def test_a_sentence_about_the_whole_recipe_names_the_place_of_its_key(tmp_path: Path) -> None:
+    """What is checked after all single values, such as one stage against the others, has a place too."""
+    said = message("digits-progressive", "stage=3")
+    assert "--set stage=3: stage is 3; allowed are 32, 4, 2, and null for all of them" in said
+    assert "correct it; 'bitspike recipes'" in said
+    path = tmp_path / "mine.yaml"
+    text = shipped()["digits-progressive"]
+    path.write_text(text.replace("- {bits: 4}", "- {bits: 9}"))
+    line = next(n for n, content in enumerate(text.splitlines(), 1) if "- {bits: 4}" in content)
+    assert f"line {line}: stages.1.bits is 9; allowed are 1 to 8" in message(path)

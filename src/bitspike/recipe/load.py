@@ -56,12 +56,13 @@ def load(recipe: str | Path | AnyRecipe, set: Iterable[str] = ()) -> AnyRecipe:
         return known[kind].model_validate(values if folder is None else known[kind].lying_in(folder, values))
     except ValidationError as error:
         wrong = problems(error, values, known[kind])
-    wrong.sort(key=lambda problem: text.line(problem.key_path))
-    lines = [f"  {_origin(problem.key_path, text, changed)}: {problem.text}" for problem in wrong]
-    count = f"{len(lines)} problem{'s' if len(lines) > 1 else ''}"
+    places = [(problem.key_path or _named_first(problem.text, text, changed), problem.text) for problem in wrong]
+    places.sort(key=lambda place: text.line(place[0]))
+    lines = [f"  {_origin(key_path, text, changed)}: {said}" for key_path, said in places]
+    count, them = ("1 problem", "it") if len(lines) == 1 else (f"{len(lines)} problems", "every one of them")
     raise RecipeError(
         "\n".join([f"{source} has {count}", *lines]),
-        fix="correct every one of them; 'bitspike recipes' lists recipes that are right",
+        fix=f"correct {them}; 'bitspike recipes' lists recipes that are right",
     )
 
 
@@ -92,6 +93,12 @@ def _origin(key_path: KeyPath, text: Text, changed: Mapping[KeyPath, str]) -> st
     absent = key_path not in text.lines
     creators = [change for key, change in changed.items() if absent and key[: len(key_path)] == key_path]
     return next((changed[p] for p in around if p in changed), next(iter(creators), f"line {text.line(key_path)}"))
+
+
+def _named_first(said: str, text: Text, changed: Mapping[KeyPath, str]) -> KeyPath:
+    """Return the key that a sentence about the whole recipe begins with, ``stages.1.bits is 9``; empty if with none."""
+    key_path = tuple(int(part) if part.isdecimal() else part for part in said.partition(" ")[0].split("."))
+    return key_path if key_path in text.lines or key_path in changed else ()
 
 
 def _read(recipe: str | Path | AnyRecipe) -> tuple[Text, str, Path | None]:
