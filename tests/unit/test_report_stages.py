@@ -68,3 +68,12 @@ def test_the_terminal_has_a_line_for_every_stage() -> None:
     lines = summary(record() | {"stages": STAGES}).splitlines()
     assert "  4 bit, T = 15   network 96.00 %, spiking 95.00 %, unsigned 85.00 %, certificate equal" in lines
     assert "  2 bit, T = 3    network 91.00 %, spiking 90.00 %, unsigned 80.00 %, certificate equal" in lines
+
+
+def test_what_was_trained_before_it_spikes_has_its_name() -> None:
+    trained = record() | {"accuracy": {"test": 0.9, "finetuned": 0.91}}
+    assert ("fine-tuned" in summary(trained), "Fine-tuned" in render(trained, [])) == (True, True)
+    staged = trained | {"stage": {"bits": 2}}
+    assert "quantized       91.00 %" in summary(staged)
+    assert "Quantized" in render(staged, [])
+    assert "ine-tuned" not in summary(staged) + render(staged, [])

@@ -60,7 +60,7 @@ def evaluate(
     set: Sets = None,
     as_json: Json = False,
 ) -> None:
-    """Measure the accuracy of a finished run again, or of fewer of its time steps."""
+    """Measure the accuracy of a finished run again, or with another number of time steps."""
     with guarded():
         from bitspike.verbs.evaluate import evaluate as measure
 
@@ -68,7 +68,8 @@ def evaluate(
         images = f"{result['samples']:,} images"
         if result["inputs_clipped"]:
             images += f", {result['inputs_clipped']:,} of their values clipped to the grid of the input"
-        text = f"{result['run']}: test accuracy {result['accuracy']:.2%} at T = {result['steps']} ({images})"
+        changes = f" with {', '.join(set)}" if set else ""
+        text = f"{result['run']}: test accuracy {result['accuracy']:.2%} at T = {result['steps']}{changes} ({images})"
         answer(result, text, as_json=as_json)
 
 

@@ -62,6 +62,7 @@ class Facts:
         weights: how wide the weights are, in words.
         before: of a converted network, the test accuracy of the float network that it was made from.
         finetuned: of a converted network, the test accuracy after fine-tuning, before it was made to spike.
+        trained_as: what the network of ``finetuned`` is called: ``quantized`` where stages of a recipe trained it.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Facts:
     weights: str
     before: float | None = None
     finetuned: float | None = None
+    trained_as: str = "fine-tuned"
 
     @property
     def setting(self) -> str:
@@ -127,6 +129,7 @@ def facts(record: Mapping[str, Any]) -> Facts:
         weights=_weights(recipe, mapping(record, "bits")),
         before=known(accuracy.get("float")),
         finetuned=known(accuracy.get("finetuned")),
+        trained_as="quantized" if mapping(record, "stage") else "fine-tuned",
     )
 
 

@@ -80,7 +80,7 @@ def summary(report: Mapping[str, Any]) -> str:
     if run.before is not None:
         lines.append(("float network", f"{percent(run.before)}{_compared(run.test, run.before)}"))
     if run.finetuned is not None:
-        lines.append(("fine-tuned", f"{percent(run.finetuned)}{_compared(run.test, run.finetuned)}"))
+        lines.append((run.trained_as, f"{percent(run.finetuned)}{_compared(run.test, run.finetuned)}"))
     if run.published is not None:
         source = f" ({run.source})" if run.source else ""
         lines.append(("published", f"{percent(run.published)}{source}{_compared(run.test, run.published)}"))

@@ -60,7 +60,7 @@ def answer(record: Record, facts: Facts, detail: ReportDetail) -> Html:
     if facts.before is not None:
         tiles.append(_tile("Float network", percent(facts.before), "what was converted"))
     if facts.finetuned is not None:
-        tiles.append(_tile("Fine-tuned", percent(facts.finetuned), "before the conversion"))
+        tiles.append(_tile(facts.trained_as.capitalize(), percent(facts.finetuned), "before the conversion"))
     if facts.published is not None:
         tiles.append(_tile("Published", percent(facts.published), facts.source or "source not stated"))
     if facts.expected is not None:
