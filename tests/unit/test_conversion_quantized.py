@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -304,3 +305,32 @@ def test_a_wide_input_keeps_its_precision() -> None:
         for g in (Grid(1 / 255, 0, 255), grid)
     )
     torch.testing.assert_close(narrow, wide, rtol=0.02, atol=0.02)
+
+
+def test_a_copy_has_the_name_of_the_network_and_so_has_what_is_made_of_it() -> None:
+    class Net(nn.Sequential):
+        pass
+
+    images = torch.rand(8, 4)
+    first = bs.quantize(Net(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2)), images, bits=4)
+    second = bs.quantize(copy.deepcopy(first), images, bits=2)
+    assert [type(network).__name__ for network in (copy.deepcopy(first), second)] == ["Net", "Net"]
+    snn = bs.convert(second, images, calibrate=images)
+    assert "network: Net, T = 3, SignedIF" in repr(snn.conversion)
+    assert bs.lower(snn, images).source["model"] == "SpikingNet"
+
+
+def test_the_record_names_what_else_there_is_of_this_network() -> None:
+    images = torch.rand(16, 4)
+    ann = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2))
+    quantized = bs.quantize(ann, images, bits=2)
+
+    def others(network: nn.Module, neuron: type[bs.Neuron]) -> str:
+        return str(bs.convert(network, images, calibrate=images, neuron=neuron).conversion.correction["others"])
+
+    for network in (ann, quantized):
+        assert "neuron=bs.SignedIF" in others(network, bs.IF)
+        assert "SignedIF" not in others(network, bs.SignedIF), "it is there already"
+    assert "bs.tune_layers" in others(quantized, bs.SignedIF)
+    assert "correct=" not in others(quantized, bs.SignedIF), "a correction moves what was trained"
+    assert "correct=" in others(ann, bs.SignedIF)

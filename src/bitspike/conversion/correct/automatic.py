@@ -27,9 +27,12 @@ WORK = 2**30
 HELD = 2**29
 """Bytes that the spikes of one layer may take where more than ``WORK`` is measured."""
 OTHERS = (
-    'neuron=bs.SignedIF where spikes of -1 can be sent, schedule="layerwise" where latency matters little, '
-    'correct="advanced" where time matters little, correct=None for nothing'
+    'schedule="layerwise" where latency matters little, correct="advanced" where time matters little, '
+    "correct=None for nothing"
 )
+SIGNED_NEURON = "neuron=bs.SignedIF where spikes of -1 can be sent"
+TRAINED = "bs.tune_layers before the conversion, or bs.fit of bs.spiking_twin"
+"""What is done in place of a correction where the activations have learned their levels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +45,7 @@ class Choice:
         automatic: whether it was left to the conversion.
         why: a clause without a full stop.
         short: whether there was too little data, or too much work, for what would have been chosen.
+        others: what else there is; empty where the choice was the user's.
     """
 
     kinds: tuple[Kind, ...] = ()
@@ -49,6 +53,7 @@ class Choice:
     automatic: bool = True
     why: str
     short: bool = False
+    others: str = OTHERS
 
     @property
     def measured(self) -> bool:
@@ -62,7 +67,7 @@ class Choice:
 
     def manifest(self) -> dict[str, Any]:
         """Return it as plain values."""
-        others = {"others": OTHERS} if self.automatic else {}
+        others = {"others": self.others} if self.automatic else {}
         return {"kinds": list(self.kinds), "samples": self.samples, "chosen": self.automatic, "why": self.why, **others}
 
 
@@ -119,7 +124,8 @@ def choose(
         return Choice(why="the values of spikes are given, by hand or by fine-tuning, and stay as they are")
     if learned:
         return Choice(
-            why="neurons count the levels that the activations were trained with, and a correction moves them"
+            why="neurons count the levels that the activations were trained with, and a correction moves them",
+            others=TRAINED if settings.neuron.signed else f"{SIGNED_NEURON}, {TRAINED}",
         )
     if settings.schedule == "layerwise":
         return Choice(why="layer by layer no spike comes unevenly")
@@ -136,7 +142,8 @@ def choose(
         )
     if settings.neuron.signed:
         return Choice(kinds=SIGNED, samples=number, why="what spikes of -1 do not take back is a mean")
-    return Choice(kinds=CHOSEN, samples=number, why="IF neurons lose most by spikes that come unevenly")
+    others = f"{SIGNED_NEURON}, {OTHERS}"
+    return Choice(kinds=CHOSEN, samples=number, why="IF neurons lose most by spikes that come unevenly", others=others)
 
 
 def affordable(core: Graph, steps: int, *, samples: int) -> int:

@@ -28,6 +28,11 @@ class Quantized(fx.GraphModule):
         """Return the network that runs the same graph with the same modules."""
         return cls(network, network.graph, class_name=type(network).__name__)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Quantized:
+        copied: Quantized = super().__deepcopy__(memo)  # type: ignore[assignment]
+        type(copied).__name__ = type(self).__name__  # each has a class of its own; torch calls a copy's GraphModule
+        return copied
+
     def get_extra_state(self) -> Tensor:
         """Return the bits of the activations, as text in uint8, which every file of weights can hold."""
         bits = (f"{name}: QuantReLU(bits={m.bits})" for name, m in self.named_modules() if isinstance(m, QuantReLU))
