@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bitspike.data import ImageSet, validation_split
+from bitspike.data import ImageSet, load, validation_split
 from bitspike.errors import ConstraintError, DataError
 
 
@@ -87,3 +87,7 @@ def test_the_last_images_can_be_held_out():
 def test_a_part_without_images_is_an_error(amount):
     with pytest.raises(ConstraintError, match="cannot be held out of 5"):
         make([0, 1, 2, 0, 1]).split(amount)
+
+
+def test_a_set_is_printed_in_one_line() -> None:
+    assert repr(load("digits")) == "ImageSet(digits: 1,438 images of 8 x 8 x 1, 10 classes)"

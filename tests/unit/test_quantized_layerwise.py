@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 import bitspike as bs
 from bitspike.conversion.quantized.layerwise import tune_layers
 from bitspike.conversion.quantized.over_time import spiking_twin
-from bitspike.conversion.quantized.tuning import TunedEpoch
+from bitspike.conversion.quantized.tuning import TunedEpoch, TunedLayer, Tuning
 from bitspike.errors import ConstraintError, DataError
 from bitspike.nn import QuantReLU
 
@@ -350,3 +351,19 @@ def test_the_record_is_plain_values() -> None:
     }
     assert record["layers"][0]["path"] == "act2"
     assert isinstance(record["layers"][0]["parameters"], list)
+
+
+def test_the_record_is_printed_a_line_for_every_layer() -> None:
+    layer = TunedLayer(
+        path="layer1.0.relu", parameters=("a", "b"), epochs=2, epochs_kept=1, loss_before=0.12345678, loss_after=0.1,
+        accuracy_before=0.5, accuracy_after=None,
+    )  # fmt: skip
+    tuning = Tuning(
+        layers=(layer, replace(layer, path="relu")), neuron="IF", steps=3, samples=1438, judged=0, force=True, seed=0,
+        kept_in_memory=True,
+    )  # fmt: skip
+    head, columns, *rows = str(tuning).splitlines()
+    assert head == "tuned layer by layer: IF, T = 3, 1,438 samples"
+    assert rows[0].split() == ["layer1.0.relu", "1", "of", "2", "0.1235", "0.1", "50.00%", "-"]
+    assert {len(line) for line in (columns, *rows)} == {len(columns)}, "columns are below their heads"
+    assert str(replace(tuning, layers=())).splitlines()[0] == head

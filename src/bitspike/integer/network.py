@@ -17,7 +17,7 @@ from bitspike.integer.nodes import Input, Neuron, Node, Readout, Shape, Weighted
 from bitspike.ops.grids import Grid
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class IntegerNetwork:
     """A spiking network in integers only.
 
@@ -26,6 +26,11 @@ class IntegerNetwork:
         nodes: in the order of data flow.
         notes: what lowering had to round, in plain words.
         source: where it came from (model class, versions, settings); no meaning for the arithmetic.
+
+    Example:
+        >>> from bitspike.integer.examples import one_convolution
+        >>> print(str(one_convolution()).splitlines()[0])
+        IntegerNetwork: T = 4, 5 nodes, 9 weights in 3 bytes
 
     Raises:
         ConstraintError: an id is used twice or is not a plain word, a source does not stand before its reader, shapes
@@ -65,6 +70,24 @@ class IntegerNetwork:
             raise ConstraintError(
                 "an integer network needs at least one Input and one Readout", fix="add the one that is missing"
             )
+
+    def __repr__(self) -> str:
+        """Return a line for every node: id, class, shape, what it reads, and the bits of its weights."""
+        size = f"{self.weight_count():,} weights in {self.weight_bytes():,} bytes"
+        rows = [
+            (
+                node.id,
+                type(node).__name__,
+                " x ".join(map(str, node.shape)),
+                f"{node.weight.bits}-bit weights" if isinstance(node, Weighted) else "",
+                f"reads {', '.join(node.sources)}" if node.sources else "",
+            )
+            for node in self.nodes
+        ]
+        wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ("  ".join(f"{cell:<{w}}" for cell, w in zip(row, wide, strict=True)).rstrip() for row in rows)
+        head = f"IntegerNetwork: T = {self.steps}, {len(self.nodes)} nodes, {size}"
+        return "\n  ".join([head, *lines])
 
     @property
     def input(self) -> Input:

@@ -110,10 +110,10 @@ class Mixture:
     def __str__(self) -> str:
         wide = max(len(layer.path) for layer in self.layers)
         lines = [f"{self.recipe}: {self.mean_bits:.2f} bits in the mean, {self._amount(self.price)}, T = {self.steps}"]
-        lines.append(f"  {'layer':<{wide}} {'weights':>9} {'bits':>4} {'bytes':>9}  sensitivity")
+        lines.append(f"  {'layer':<{wide}} {'weights':>9} {'bits':>4} {'bytes':>9}  sensitivity (nats)")
         for x in self.layers:
             word = "kept" if x.loss is None else f"{x.loss:.5f}"
-            lines.append(f"  {x.path:<{wide}} {x.weights:>9,} {x.bits:>4} {x.bytes:>9,}  {word:>11}")
+            lines.append(f"  {x.path:<{wide}} {x.weights:>9,} {x.bits:>4} {x.bytes:>9,}  {word:>18}")
         lines.append(f"  predicted   {self.loss:.4f} nats between its outputs and those of the finest network")
         if self.uniform is not None:
             bits, price, loss = self.uniform

@@ -46,6 +46,8 @@ class Mismatch:
         >>> layer = Mismatch(neurons=8, differ=2, more=1, fewer=2, steps=3)
         >>> layer.share, layer.mean_difference
         (0.25, 0.375)
+        >>> print(layer)
+        25.00% of 8 counts are not their level: 1 spike too many, 2 too few
     """
 
     neurons: int
@@ -53,6 +55,11 @@ class Mismatch:
     more: int
     fewer: int
     steps: int
+
+    def __str__(self) -> str:
+        """Say the share and both sums of spikes."""
+        spikes = f"{self.more:,} spike{'' if self.more == 1 else 's'} too many, {self.fewer:,} too few"
+        return f"{self.share:.2%} of {self.neurons:,} counts are not their level: {spikes}"
 
     @property
     def share(self) -> float:

@@ -75,6 +75,21 @@ class Tuning:
     seed: int
     kept_in_memory: bool
 
+    def __str__(self) -> str:
+        """Return a line for every layer: epochs kept, loss and accuracy before and after."""
+        wide = max([len("layer"), *(len(layer.path) for layer in self.layers)])
+        head = f"tuned layer by layer: {self.neuron}, T = {self.steps}, {self.samples:,} samples"
+        lines = [f"  {'layer':<{wide}}  epochs kept  loss before    after  accuracy before   after"]
+        for layer in self.layers:
+            before, after = (
+                "-" if value is None else f"{value:.2%}" for value in (layer.accuracy_before, layer.accuracy_after)
+            )
+            kept, loss = f"{layer.epochs_kept} of {layer.epochs}", layer.loss_before
+            lines.append(
+                f"  {layer.path:<{wide}}  {kept:>11}  {loss:>11.4g}  {layer.loss_after:>7.4g}  {before:>15}  {after:>6}"
+            )
+        return "\n".join([head, *lines])
+
     @property
     def accuracy_before(self) -> float | None:
         """Accuracy of the spiking network before the first layer was tuned."""

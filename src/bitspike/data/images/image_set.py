@@ -19,7 +19,7 @@ from bitspike.tasks.classify import Classification
 from bitspike.tasks.task import Task
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(repr=False, frozen=True, eq=False)
 class ImageSet:
     """Hold labeled images as bytes, ready for batched augmentation.
 
@@ -38,6 +38,8 @@ class ImageSet:
         >>> tiny = ImageSet(images, torch.tensor([0, 1, 1]), ("no", "yes"), "tiny")
         >>> len(tiny), tiny.shape, tiny.counts()
         (3, (8, 8, 1), [1, 2])
+        >>> tiny
+        ImageSet(tiny: 3 images of 8 x 8 x 1, 2 classes)
     """
 
     images: Tensor
@@ -66,6 +68,10 @@ class ImageSet:
                     f"but {len(self.classes)} classes allow 0 to {len(self.classes) - 1}",
                     fix="number the labels from 0 without gaps, or name every class",
                 )
+
+    def __repr__(self) -> str:
+        size = " x ".join(map(str, self.shape))
+        return f"ImageSet({self.name}: {len(self):,} images of {size}, {len(self.classes)} classes)"
 
     def __len__(self) -> int:
         return len(self.labels)
