@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.errors import LoweringError
+from bitspike.integer.engine import TorchEngine
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import Convolution, Neuron
 from bitspike.integer.verify import verify
@@ -470,6 +471,26 @@ def test_events_without_an_encoder_have_their_own_time() -> None:
     found = compare(model, net, [(events, torch.zeros(5, dtype=torch.int64))])
     assert (found.spikes, found.predictions) == (1.0, 1.0)
     assert verify(net, events, batch_size=2).samples == 5
+
+
+def test_a_batch_whose_potentials_would_not_fit_into_memory_is_compared_in_parts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = one_layer(nn.Identity(), LIF())
+    events = torch.randint(0, 3, (4, 5, 2, 6, 6)).float()
+    net, labels = lower(model, events[:, :1], grid=Grid(1.0, 0, 2)), torch.arange(5) % 2
+    shifted = copy.deepcopy(model)  # another network, so that some spikes differ
+    with torch.no_grad():
+        for p in shifted.parameters():
+            p.add_(0.1)
+    whole = compare(shifted, net, [(events, labels)])
+    assert 0 < whole.spikes < 1
+    sizes, run = [], TorchEngine.run
+    monkeypatch.setattr(TorchEngine, "run", lambda own, codes: sizes.append(codes.shape[1]) or run(own, codes))
+    monkeypatch.setattr("bitspike.integer.verify._MEMORY", 9 * net.steps * 2 * 36 * 2)
+    assert compare(shifted, net, [(events, labels)]) == whole
+    assert max(sizes) < 5
+    assert sum(sizes) == 5
 
 
 @pytest.mark.parametrize(("coder", "coding"), [(BernoulliCoder(4, divisor=2.0), "bernoulli"), (RateCoder(4), "rate")])

@@ -99,7 +99,7 @@ def _every_method(net: IntegerNetwork, codes: Integers) -> Trace:
 def _prove(
     net: IntegerNetwork, folder: Path, images: Tensor | Iterable[Batch], batch_size: int | None, engine: bool
 ) -> Certificate:
-    axis, size = (1 if is_timed(net) else 0), _fitting(net) if batch_size is None else batch_size
+    axis, size = (1 if is_timed(net) else 0), samples_in_memory(net) if batch_size is None else batch_size
     clipped = Clipped()
 
     def batches() -> Iterator[Integers]:
@@ -112,7 +112,7 @@ def _prove(
     return replace(certificate, inputs_clipped=clipped.values)
 
 
-def _fitting(net: IntegerNetwork) -> int:
-    """Return how many samples to run at once: a spike is kept in one byte, a membrane in eight."""
+def samples_in_memory(net: IntegerNetwork) -> int:
+    """Return how many samples to run at once, at least 1: a spike is kept in one byte, a membrane in eight."""
     places = sum(math.prod(node.shape) for node in net.neurons)
     return max(1, min(_MOST, _MEMORY // (9 * net.steps * max(1, places))))

@@ -15,10 +15,12 @@ from torch import Tensor, nn
 
 from bitspike.conversion.result import Conversion, spiking_part
 from bitspike.errors import DataError
+from bitspike.integer.arithmetic import Integers
 from bitspike.integer.codes import counted_codes
 from bitspike.integer.engine import TorchEngine
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.values import decode
+from bitspike.integer.verify import samples_in_memory
 from bitspike.nn import BernoulliCoder
 from bitspike.nn.trace import evaluation, listening
 from bitspike.ops.entering import Clipped
@@ -71,10 +73,19 @@ class Tally:
     total: Counter[str] = field(default_factory=Counter)
     clipped: Clipped = field(default_factory=Clipped)
 
-    def spikes(self, net: IntegerNetwork, floats: Mapping[str, Sequence[Int8s]], integers: Mapping[str, Int8s]) -> None:
-        """Count the spikes of one batch: what :func:`recorded` kept of the float network, and the integers by node."""
+    def spikes(
+        self,
+        net: IntegerNetwork,
+        floats: Mapping[str, Sequence[Int8s]],
+        integers: Mapping[str, Int8s],
+        part: slice = slice(None),
+    ) -> None:
+        """Count the spikes of one batch: what :func:`recorded` kept of the float network, and the integers by node.
+
+        The integers may be those of a part of the samples.
+        """
         for node in net.neurons:
-            a, b = floats[node.path][node.call], integers[node.id]
+            a, b = floats[node.path][node.call][:, part], integers[node.id]
             self.equal[node.path] += int((a == b).sum())
             self.total[node.path] += b.size
 
@@ -130,7 +141,7 @@ def compare(
     host = _host(model)
     if host is None:
         task.need_outputs(len(net.outputs))
-    engine = TorchEngine(net)
+    engine, size = TorchEngine(net), samples_in_memory(net)
     tally = Tally(task.comparison())
     coders = [m for m in model.modules() if isinstance(m, BernoulliCoder)]
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
@@ -147,9 +158,15 @@ def compare(
             images = tuple(x if x.is_floating_point() else x.float() for x in images)  # counts are as good as real
             with bare(model) as network, evaluation(network), recorded(_part(network, host)) as spikes:
                 outputs = network(*images)
-            trace = engine.run(codes)
-            leaving = [decode(output, trace.outputs[output.id]) for output in net.outputs]
-            tally.spikes(net, spikes, trace.spikes)
+            totals: dict[str, list[Integers]] = {output.id: [] for output in net.outputs}
+            # A trace has the potentials of all neurons at all steps, so that a whole batch may not fit into memory.
+            for start in range(0, max(1, codes.shape[1]), size):
+                part = slice(start, start + size)
+                trace = engine.run(codes[:, part])
+                tally.spikes(net, spikes, trace.spikes, part)
+                for id, total in trace.outputs.items():
+                    totals[id].append(total)
+            leaving = [decode(output, np.concatenate(totals[output.id])) for output in net.outputs]
             tally.answers.add(outputs, _lowered(leaving) if host is None else host.results(leaving, *images), y)
     finally:
         for coder, generator in zip(coders, generators, strict=True):
