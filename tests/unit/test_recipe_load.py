@@ -187,3 +187,9 @@ def test_a_sentence_about_the_whole_recipe_names_the_place_of_its_key(tmp_path: 
     path.write_text(text.replace("- {bits: 4}", "- {bits: 9}"))
     line = next(n for n, content in enumerate(text.splitlines(), 1) if "- {bits: 4}" in content)
     assert f"line {line}: stages.1.bits is 9; allowed are 1 to 8" in message(path)
+
+
+def test_the_folder_of_a_run_is_no_recipe_and_holds_one(tmp_path: Path) -> None:
+    assert f"{tmp_path} is a folder, and a recipe is a file\n  fix: the path of a YAML file" in message(tmp_path)
+    (tmp_path / "recipe.yaml").write_text(QUICKSTART)
+    assert f"fix: {tmp_path / 'recipe.yaml'}" in message(str(tmp_path))

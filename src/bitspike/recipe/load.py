@@ -125,6 +125,11 @@ def _read(recipe: str | Path | AnyRecipe) -> tuple[Text, str, Path | None]:
             ) from None
         except OSError as error:
             raise RecipeError(f"{path} cannot be read: {error}", fix="a file that you may read") from None
+    if path.is_dir():
+        raise RecipeError(
+            f"{path} is a folder, and a recipe is a file",
+            fix=str(path / "recipe.yaml") if (path / "recipe.yaml").is_file() else "the path of a YAML file",
+        )
     if path.suffix in (".yaml", ".yml") or path.parent != Path():
         raise RecipeError(
             f"there is no file {path}", fix="'bitspike recipes' lists the recipes that come with bitspike"
