@@ -201,8 +201,14 @@ def kept_steps(charge: Charge, settings: Settings) -> tuple[Tensor, list[Tensor]
 def _spread(branch: Weighted) -> Tensor:
     """Return by output channel how large a sum of codes typically is where every second input sends what it can."""
     assert branch.kept is not None
-    dims = [d for d in range(branch.current.dim()) if d != branch.axis]
-    return (branch.kept.codes.double().square().sum(dims) / 2).sqrt() * branch.reach
+    squares = branch.kept.codes.double().square()
+    if branch.groups > 1:  # the output channels of a grouped transposed convolution lie along two axes: the largest one
+        # [groups, C_in / groups, C_out / groups, *kernel]: input channels lie group after group.
+        by_group = squares.reshape(branch.groups, -1, *squares.shape[1:])
+        sums = by_group.transpose(1, 2).flatten(2).sum(2).max().reshape(1)
+    else:
+        sums = squares.sum([d for d in range(squares.dim()) if d != branch.axis])
+    return (sums / 2).sqrt() * branch.reach
 
 
 def codes_of(branch: Weighted, step: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from copy import copy
 
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 from bitspike.conversion.fold.borders import make_windows_whole
 from bitspike.conversion.fold.draft import Draft
@@ -23,7 +24,7 @@ from bitspike.conversion.fold.norms import fold_one, stand_alone
 from bitspike.conversion.fold.relus import lift_one
 from bitspike.conversion.fold.upsampling import spell_out
 from bitspike.graph.ir import WEIGHTED, Graph
-from bitspike.graph.plain import trains
+from bitspike.graph.plain import like, trains
 
 
 def fold(graph: Graph) -> Graph:
@@ -58,9 +59,11 @@ def _give_biases(draft: Draft) -> None:
             continue
         layer = draft.layers[op.id]
         if id(layer) not in with_bias:
-            # A shallow copy: the weight, whatever path it has, stays the one tensor.
-            other = copy(layer)
             zeros = bias_of_zeros(layer).requires_grad_(trains(layer, "bias"))
-            other._parameters = {**layer._parameters, "bias": zeros}
+            if parametrize.is_parametrized(layer):  # torch lets nobody copy such a layer; its weight is read as it is
+                other = like(layer, layer.weight, zeros)
+            else:  # a shallow copy, whose weight stays the one tensor
+                other = copy(layer)
+                other._parameters = {**layer._parameters, "bias": zeros}
             with_bias[id(layer)] = other
         draft.layers[op.id] = with_bias[id(layer)]

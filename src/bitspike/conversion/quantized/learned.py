@@ -106,7 +106,8 @@ def notes_on_codes(kept: Collection[str], lost: Collection[str]) -> tuple[str, .
     if lost:
         notes.append(
             f"W211: the weights of {_some(list(lost))} are rounded again to the bits of the conversion: a norm or "
-            "constant before them makes their input channels worth different values"
+            "constant before them, or after the groups of a transposed convolution, makes their codes worth different "
+            "values"
         )
     return tuple(notes)
 
