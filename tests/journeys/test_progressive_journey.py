@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from journey_parts import sets
 from safetensors.torch import load_file, save_file
 
@@ -185,6 +186,10 @@ def test_a_stage_alone_is_the_same_stage(recipe: Path, whole: Path, tmp_path: Pa
     file = whole / "4bit" / "ann.safetensors"
     assert bitspike("run", recipe, *sets("stage=2", f"init={file}"), "--out", tmp_path / "file")[0] == 0
     assert (tmp_path / "file" / WEIGHTS).read_bytes() == (whole / "2bit" / WEIGHTS).read_bytes()
+    # A state that torch saved of such a network is one as well.
+    torch.save(load_file(file), tmp_path / "state.pt")
+    assert bitspike("run", recipe, *sets("stage=2", f"init={tmp_path / 'state.pt'}"), "--out", tmp_path / "pt")[0] == 0
+    assert (tmp_path / "pt" / WEIGHTS).read_bytes() == (whole / "2bit" / WEIGHTS).read_bytes()
     # Next to the folder of its parent it finds that by itself.
     shutil.copytree(whole / "4bit", tmp_path / "beside" / "4bit")
     assert bitspike("run", recipe, *sets("stage=2"), "--out", tmp_path / "beside" / "2bit")[0] == 0
@@ -236,6 +241,10 @@ def test_weights_that_are_not_those_of_the_parent_are_refused(
     assert "unexpected: strange" in refused(bitspike, recipe, tmp_path / "more.safetensors")
     said = refused(bitspike, recipe, whole / "4bit", "model.arguments={width: 1.0}")
     assert "of another shape: " in said
+    torch.save({"state_dict": state}, tmp_path / "nested.pt")
+    said = refused(bitspike, recipe, tmp_path / "nested.pt")
+    assert "torch.load(FILE)['state_dict']" in said
+    assert "model.key" not in said, "it is a word for model.weights alone"
     assert "no-such-run" in refused(bitspike, recipe, tmp_path / "no-such-run")
     (tmp_path / "empty").mkdir()
     assert "holds no weights yet" in refused(bitspike, recipe, tmp_path / "empty")

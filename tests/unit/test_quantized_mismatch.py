@@ -150,8 +150,22 @@ def test_the_counts_of_a_converted_network_are_compared_too() -> None:
 
 def test_another_spiking_network_is_refused() -> None:
     network, snn, x = converted(2, steps=3)
-    with pytest.raises(ConstraintError, match="it runs 3 steps where the quantized network has 7 levels") as caught:
+    with pytest.raises(ConstraintError, match="it runs 3 steps and the quantized network has 7 levels") as caught:
         mismatch(converted(3, steps=7)[0], x, spiking=snn)
     assert "leave spiking out" in str(caught.value)
     with pytest.raises(ConstraintError):
         mismatch(network, x, spiking=network)
+
+
+@pytest.mark.parametrize("plain", [1, 3])
+def test_neurons_of_relus_that_are_not_quantized_are_left_out(plain: int) -> None:
+    torch.manual_seed(0)
+    layers = [nn.Linear(4, 6), QuantReLU(2, 1.0), nn.Linear(6, 6), QuantReLU(2, 1.0), nn.Linear(6, 3)]
+    layers[plain] = nn.ReLU()
+    network, x = nn.Sequential(*layers).eval(), torch.rand(16, 4)
+    snn = bs.convert(network, x[:1], calibrate=x)
+    assert list(mismatch(network, x, spiking=snn)) == list(mismatch(network, x)) == [str(4 - plain)]
+    other = bs.convert(nn.Sequential(*layers[:3]).eval(), x[:1], calibrate=x, steps=3)
+    if plain == 1:
+        with pytest.raises(ConstraintError, match="quantized relus that are no neurons in it: 3"):
+            mismatch(network, x, spiking=other)

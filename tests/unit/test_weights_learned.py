@@ -197,6 +197,7 @@ def test_wrong_choices_are_refused_with_those_that_are_allowed() -> None:
         ({"grid": "log"}, "'apot' or 'uniform'"),
         ({"gradient": "ste"}, "'pass' or 'clip'"),
         ({"statistics": True}, "'constant' or 'trained'"),
+        ({"normalize": "no"}, "True or False"),
         ({"clip": 0.0}, "at least"),
         ({"clip": float("inf")}, "finite"),
     ):

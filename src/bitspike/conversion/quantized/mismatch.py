@@ -188,11 +188,11 @@ def _converted(network: nn.Module, spiking: nn.Module, flow: Flow) -> Counting:
     """Return what runs a converted network and hears its neurons, which have the names of the quantized ReLUs."""
     record = conversion_of(spiking)
     names = {module_name(id): id for id, layer in record.layers.items() if layer.kind == "neuron"}
-    strange = sorted({*flow.neurons.values()} ^ {*names.values()})
-    if record.settings.steps != flow.steps or strange:
+    missing = sorted({*flow.neurons.values()} - {*names.values()})
+    if record.settings.steps != flow.steps or missing:
         raise ConstraintError(
-            f"mismatch(spiking=): it runs {record.settings.steps} steps where the quantized network has {flow.steps} "
-            f"levels above zero; neurons of one of them alone: {', '.join(strange[:3]) or 'none'}",
+            f"mismatch(spiking=): it runs {record.settings.steps} steps and the quantized network has {flow.steps} "
+            f"levels above zero; quantized relus that are no neurons in it: {', '.join(missing[:3]) or 'none'}",
             fix="spiking=bs.convert(network, example, calibrate=images) of this very network; or leave spiking out",
         )
     core = spiking_part(spiking)

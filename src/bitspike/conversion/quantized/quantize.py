@@ -66,6 +66,7 @@ def quantize(
     such as ``layer1.0.relu.clip``), and ``<layer>.parametrizations.weight.0.quantize.clip`` of a learned weight grid.
 
     Of what runs in training alone only dropout stays; auxiliary classifiers, for example, are left out.
+    Weights in half precision become single precision, which the inputs need as well.
     Relus whose results are concatenated share one clip, because the layer that reads them has one value of a spike.
 
     A network that is quantized already is quantized again from its float masters: it keeps those, its norms, the clip

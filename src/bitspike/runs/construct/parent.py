@@ -90,8 +90,11 @@ def compared(before: nn.Module, after: nn.Module, *, source: str, bits: int, ran
 
 def _entries(state: Mapping[str, Any]) -> list[str]:
     """Return the names of what is learned; a quantized weight has the name of the float one."""
-    plain = (re.sub(r"(^|\.)parametrizations\.(\w+)\.original$", r"\1\2", name) for name in state)
-    return [name for name in plain if not name.endswith("_extra_state")]
+    return [_entry(name) for name in state if not name.endswith("_extra_state")]
+
+
+def _entry(name: str) -> str:
+    return re.sub(r"(^|\.)parametrizations\.(\w+)\.original$", r"\1\2", name)
 
 
 def weights_of(place: Path) -> Path:
@@ -140,7 +143,7 @@ def load_parent(network: nn.Module, file: Path, recipe: ProgressiveRecipe) -> No
     """
     stages, chosen = recipe.stages, recipe.chosen
     bits = FLOAT if recipe.parent is None else recipe.parent.bits
-    state = read_weights(file) if file.suffix == ".safetensors" else read_state(file)
+    state = read_weights(file) if file.suffix == ".safetensors" else as_in(network, read_state(file, key_word=None))
     actual = bits_in(state)
     if actual != {bits}:
         there = " and ".join(f"{n} bits" for n in sorted(actual))
@@ -154,6 +157,18 @@ def load_parent(network: nn.Module, file: Path, recipe: ProgressiveRecipe) -> No
     load_strictly(
         network, state, source=str(file), way="the model, quantize and stages sections with which it was trained"
     )
+
+
+def as_in(network: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a state whose float masters have the names of plain weights under the names that the network gives them.
+
+    Example:
+        >>> import bitspike as bs
+        >>> list(as_in(bs.attach(nn.Linear(1, 1), quantize=bs.Ternary()), nn.Linear(1, 1).state_dict()))
+        ['parametrizations.weight.original', 'bias']
+    """
+    masters = {_entry(name): name for name in network.state_dict()}
+    return {masters.get(name, name): value for name, value in state.items()}
 
 
 def bits_in(state: Mapping[str, Tensor]) -> set[int]:

@@ -36,7 +36,9 @@ def find_chip(chip: str, folder: str | None) -> str | Path:
     return next((place / chip for place in places(folder) if (place / chip).is_file()), chip)
 
 
-def read_state(path: Path, *, key: str | None = None, prefix: str = "") -> dict[str, Tensor]:
+def read_state(
+    path: Path, *, key: str | None = None, prefix: str = "", key_word: str | None = "model.key"
+) -> dict[str, Tensor]:
     """Read the state of a network from a safetensors file, or from one that torch saved; nothing in it is executed.
 
     Of a weight that was trained as codes the float master is read.
@@ -45,6 +47,7 @@ def read_state(path: Path, *, key: str | None = None, prefix: str = "") -> dict[
         path: ``.safetensors``, or anything that ``torch.load(weights_only=True)`` reads.
         key: the entry that holds the state, where the file holds more.
         prefix: taken off the names that begin with it, such as ``module.``.
+        key_word: of the recipe, which names such an entry; None where there is no such word.
 
     Raises:
         PackageError: the file cannot be read, or does not hold a state there.
@@ -66,7 +69,10 @@ def read_state(path: Path, *, key: str | None = None, prefix: str = "") -> dict[
         state = state[key]
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         within = [k for k, v in state.items() if isinstance(v, Mapping)] if isinstance(state, Mapping) else []
-        fix = f"--set model.key={within[0]}" if within else "a file of torch.save(model.state_dict(), FILE)"
+        fix = "a file of torch.save(model.state_dict(), FILE)"
+        if within:
+            alone = f"torch.save(torch.load(FILE)[{within[0]!r}], ANOTHER_FILE), which is the state alone"
+            fix = alone if key_word is None else f"--set {key_word}={within[0]}"
         raise PackageError(f"{path} holds no state of tensors by name but {_listed(state)}", fix=fix)
     return {_plain(name.removeprefix(prefix)): value for name, value in state.items()}
 

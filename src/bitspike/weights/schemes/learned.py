@@ -85,7 +85,12 @@ class LearnedClip:
         return ClippedWeight(self, name, weight)
 
 
-_ALLOWED = {"grid": ("apot", "uniform"), "gradient": ("pass", "clip"), "statistics": ("constant", "trained")}
+_ALLOWED = {
+    "grid": ("apot", "uniform"),
+    "normalize": (True, False),
+    "gradient": ("pass", "clip"),
+    "statistics": ("constant", "trained"),
+}
 
 
 class ClippedWeight(nn.Module):
