@@ -9,6 +9,8 @@ import torch
 from torch import nn
 
 import bitspike as bs
+from bitspike.conversion.quantized.mismatch import mismatch
+from bitspike.conversion.quantized.over_time import spiking_twin
 from bitspike.nn import QuantReLU
 
 
@@ -73,3 +75,25 @@ def test_a_parametrized_layer_without_a_bias_gets_one(quantize: bool) -> None:
     model = bs.quantize(model, x[:1], bits=4, include=("1", "2")) if quantize else model
     net = bs.lower(bs.convert(model, x[:1], calibrate=x), x[:1])
     assert bs.verify(net, x).equal
+
+
+def test_a_relu_after_a_max_pool_comes_before_it_as_in_the_conversion() -> None:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(2, 6, 3, padding=1), nn.BatchNorm2d(6), nn.MaxPool2d(2), nn.ReLU()]
+    layers += [nn.Conv2d(6, 8, 3, padding=1), nn.MaxPool2d(3, stride=2, padding=1), nn.ReLU6()]
+    model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(8 * 4, 3)).eval()
+    x = torch.rand(8, 2, 8, 8)
+    network = bs.quantize(model, x[:1], bits=3, clip=1.5)
+    assert {name for name, m in network.named_modules() if isinstance(m, bs.QuantReLU)} == {"3", "6"}
+    assert {name for name in network.state_dict() if name.endswith("clip")} >= {"3.clip", "6.clip"}
+    # The quantized relus where the model has them, after the pools, give the very same.
+    parts = {name: network.get_submodule(name) for name in ("0", "1", "3", "4", "6", "8")}
+    by_hand = nn.Sequential(*(parts.get(name, own) for name, own in model.named_children())).eval()
+    with torch.no_grad():
+        assert torch.equal(by_hand(x), network(x))
+    assert spiking_twin(network).steps == 7
+    snn = bs.convert(network, x[:1], calibrate=x)
+    compared = [mismatch(network, x), mismatch(network, x, spiking=snn)]
+    assert all(list(found) == ["3", "6"] for found in compared)
+    assert compared[0]["3"].share == 0, "a steady input has no mismatch"
+    assert bs.verify(bs.lower(snn, x[:1]), x).equal

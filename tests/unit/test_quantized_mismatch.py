@@ -169,3 +169,13 @@ def test_neurons_of_relus_that_are_not_quantized_are_left_out(plain: int) -> Non
     if plain == 1:
         with pytest.raises(ConstraintError, match="quantized relus that are no neurons in it: 3"):
             mismatch(network, x, spiking=other)
+
+
+def test_what_is_no_number_is_refused() -> None:
+    network, x = nn.Sequential(nn.Linear(2, 3), QuantReLU(2, 1.0), nn.Linear(3, 2)), torch.rand(4, 2)
+    with pytest.raises(DataError, match="mismatch: a batch holds NaN or infinity"):
+        mismatch(network, torch.where(x > 0.5, float("nan"), x))
+    with torch.no_grad():
+        network[0].weight[0, 0] = float("nan")
+    with pytest.raises(ConstraintError, match="4 of 12 counts or levels are NaN"):
+        mismatch(network, x)

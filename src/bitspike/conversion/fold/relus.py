@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
 from bitspike.conversion.fold.draft import Draft
-from bitspike.graph.ir import Op
+from bitspike.graph.ir import Graph, Op
 from bitspike.graph.wires import Wire
 
+PASSED = ("max_pool", "reshape", "transpose", "pad", "concat", "upsample", "slice")
+"""What pick, move or join values, or add zeros, and relu(0) = 0. A sum or a mean would change."""
 
-def lift_one(draft: Draft) -> bool:
+
+def relus_before_max_pools(graph: Graph) -> Graph:
+    """Return the same function, in which relus that follow a max pool of signed values come before it.
+
+    Example:
+        >>> from torch import nn, zeros
+        >>> from bitspike.graph.capture.from_module import capture
+        >>> graph = capture(nn.Sequential(nn.Conv2d(1, 2, 3), nn.MaxPool2d(2), nn.ReLU()), zeros(1, 1, 6, 6))
+        >>> [op.id for op in relus_before_max_pools(graph)]
+        ['input', '0', '2', '1', 'output']
+    """
+    draft, lifted = Draft(graph), False
+    while lift_one(draft, through=("max_pool",)):
+        lifted = True
+    return draft.graph() if lifted else graph
+
+
+def lift_one(draft: Draft, *, through: Collection[str] = PASSED) -> bool:
     """Move the first relu that can be before a pool or a join of signed values; tell whether there was one."""
     kinds = draft.wires()
     for op in list(draft.ops.values()):
@@ -19,7 +39,7 @@ def lift_one(draft: Draft) -> bool:
             continue
         passed = draft.ops[op.inputs[0]]
         # Another reader of the pool or join would lose the negative values.
-        if len(draft.readers(passed.id)) == 1 and _lets_relu_through(draft, passed):
+        if passed.kind in through and len(draft.readers(passed.id)) == 1 and _lets_relu_through(draft, passed):
             _lift(draft, op, passed, kinds)
             return True
     return False
@@ -30,8 +50,7 @@ def _lets_relu_through(draft: Draft, op: Op) -> bool:
         return bool(op.attrs["mode"] == "nearest")
     if op.kind == "slice":  # the other slices of the same value would want a relu of their own
         return len(draft.readers(op.inputs[0])) == 1
-    # These pick, move or join values, or add zeros, and relu(0) = 0. A sum or a mean would change.
-    return op.kind in ("max_pool", "reshape", "transpose", "pad", "concat")
+    return op.kind in PASSED
 
 
 def _lift(draft: Draft, relu: Op, passed: Op, kinds: dict[str, Wire]) -> None:

@@ -25,7 +25,7 @@ def labelled(batches: Batches, where: str) -> Iterator[tuple[tuple[Tensor, ...],
         where: the function that was called, for messages.
 
     Raises:
-        DataError: there is no sample, or a batch does not begin with tensors.
+        DataError: there is no sample, or a batch does not begin with tensors, or they hold NaN or infinity.
 
     Example:
         >>> [(x[0].shape, y) for x, y in labelled([torch.zeros(2, 3), (torch.zeros(1, 3), 5)], "example")]
@@ -46,6 +46,8 @@ def labelled(batches: Batches, where: str) -> Iterator[tuple[tuple[Tensor, ...],
                 f"{where}: a batch is a {in_words(batch)}; it must begin with a tensor [N, ...] of inputs",
                 fix="a loader that yields (inputs, labels), or inputs alone",
             )
+        if not all(bool(x.isfinite().all()) for x in inputs):
+            raise DataError(f"{where}: a batch holds NaN or infinity", fix="look at the transforms")
         if len(inputs[0]):
             empty = False
             yield inputs, labels

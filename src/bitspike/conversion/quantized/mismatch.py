@@ -90,15 +90,30 @@ class Tally:
     def add(self, counts: Tensor, levels: Tensor) -> None:
         """Take in the counts and levels of one batch, whole numbers of one shape."""
         difference = counts.round().to(torch.int64) - levels.round().to(torch.int64)
+        diverged = (counts + levels).isnan()
         sums = torch.stack(
-            [difference.count_nonzero(), difference.clamp(min=0).sum(), (-difference).clamp(min=0).sum()]
+            [
+                difference.count_nonzero(),
+                difference.clamp(min=0).sum(),
+                (-difference).clamp(min=0).sum(),
+                diverged.count_nonzero(),
+            ]
         )
         self.neurons += difference.numel()
         self.sums = sums if self.sums is None else self.sums + sums
 
     def result(self, steps: int) -> Mismatch:
-        """Return what was added up."""
-        differ, more, fewer = (0, 0, 0) if self.sums is None else map(int, self.sums.tolist())
+        """Return what was added up.
+
+        Raises:
+            ConstraintError: there was a count or a level that is no number.
+        """
+        differ, more, fewer, diverged = (0, 0, 0, 0) if self.sums is None else map(int, self.sums.tolist())
+        if diverged:
+            raise ConstraintError(
+                f"mismatch: {diverged} of {self.neurons} counts or levels are NaN: the training has diverged",
+                fix="a checkpoint from before the training diverged",
+            )
         return Mismatch(neurons=self.neurons, differ=differ, more=more, fewer=fewer, steps=steps)
 
 

@@ -19,6 +19,7 @@ from bitspike.conversion.calibrate.feed import Batches
 from bitspike.conversion.finetune.sums import on_operations
 from bitspike.conversion.finetune.weight_grids import ends_of
 from bitspike.conversion.fold.fold import fold
+from bitspike.conversion.fold.relus import relus_before_max_pools
 from bitspike.conversion.quantized.clips import least_error_clips
 from bitspike.conversion.quantized.network import Quantized
 from bitspike.conversion.quantized.one_pass import in_one_pass
@@ -67,6 +68,7 @@ def quantize(
 
     Of what runs in training alone only dropout stays; auxiliary classifiers, for example, are left out.
     Weights in half precision become single precision, which the inputs need as well.
+    A relu after a max pool is computed before it, which is the same and gives the pool spikes to read.
     Relus whose results are concatenated share one clip, because the layer that reads them has one value of a spike.
 
     A network that is quantized already is quantized again from its float masters: it keeps those, its norms, the clip
@@ -114,6 +116,8 @@ def quantize(
     model = unwrapped(model)
     source, learned = _with_float_weights(model)
     graph = capture(source, example, keep_live=True)
+    # As a conversion does it, so that the quantized network has its neurons at the same places.
+    graph = graph if bits == FLOAT else relus_before_max_pools(graph)
     plain = in_evaluation(graph)
     with evaluation(source), torch.no_grad():
         agree(plain, source, example)
