@@ -90,11 +90,11 @@ class Scheme(ABC):
         return tuple(d for d in range(w.dim()) if not (self.per_channel and d == axis))
 
 
-def need_finite(w: Tensor) -> None:
-    """Refuse weights that have no code."""
+def need_finite(w: Tensor, what: str = "a weight") -> None:
+    """Refuse weights that have no code; ``what`` says whose they are."""
     if not torch.isfinite(w).all():
         raise ConstraintError(
-            "a weight is NaN or infinite and has no code: the training has diverged",
+            f"{what} is NaN or infinite and has no code: the training has diverged",
             fix="a smaller learning rate, or gradient clipping",
         )
 

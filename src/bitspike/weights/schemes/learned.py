@@ -152,8 +152,9 @@ class ClippedWeight(nn.Module):
             ConstraintError: a weight or the clip is NaN or infinite.
         """
         with torch.no_grad():
-            need_finite(w)
-            need_finite(self.clip)
+            of = f" of {self.name}" if self.name else ""
+            need_finite(w, f"a weight{of}")
+            need_finite(self.clip, f"the clip{of}")
             codes, step = self._project(self._normalized(w), at_least(self.clip, FLOOR))
         return codes.to(torch.int64), step.reshape(1)
 
