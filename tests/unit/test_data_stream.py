@@ -316,9 +316,13 @@ def test_an_interruption_ends_the_threads_at_once():
         started.wait(10)
         os.kill(os.getpid(), signal.SIGINT)
 
-    threading.Thread(target=interrupt).start()
-    with pytest.raises(KeyboardInterrupt):
-        stopped()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background of a shell ignore it
+    try:
+        threading.Thread(target=interrupt).start()
+        with pytest.raises(KeyboardInterrupt):
+            stopped()
+    finally:
+        signal.signal(signal.SIGINT, before)
     end = time.monotonic() + 10  # a thread that was just being started is joined by nobody, and ends by itself
     while readers() and time.monotonic() < end:
         time.sleep(0.01)

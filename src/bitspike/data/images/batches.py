@@ -52,6 +52,7 @@ class Batches:
         ConstraintError: a value is not allowed, or there would be no batch at all.
 
     Example:
+        >>> from bitspike.data import ImageSet
         >>> images = torch.zeros(5, 8, 8, 1, dtype=torch.uint8)
         >>> tiny = ImageSet(images, torch.tensor([0, 1, 0, 1, 0]), ("a", "b"), "tiny")
         >>> batches = Batches(tiny, 2, pixel_grid=PixelGrid())
