@@ -69,8 +69,8 @@ def sensitivity(
         >>> _ = torch.manual_seed(0)
         >>> ann = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2))
         >>> images = torch.rand(32, 4)
-        >>> found = sensitivity(variants_of(prepare(ann, images, calibrate=images)), [images], bits=[2, 8])
-        >>> found.losses["2"][2] > found.losses["2"][8] > 0, found.passes
+        >>> measured = sensitivity(variants_of(prepare(ann, images, calibrate=images)), [images], bits=[2, 8])
+        >>> measured.losses["2"][2] > measured.losses["2"][8] > 0, measured.passes
         (True, 96)
     """
     batches = list(images)

@@ -50,8 +50,8 @@ def variants_of(prepared: Prepared, *, first: bool = False, last: bool = False) 
     Example:
         >>> from bitspike.conversion.finetune.prepare import prepare
         >>> ann = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2))
-        >>> found = variants_of(prepare(ann, torch.rand(2, 4), calibrate=torch.rand(32, 4), bits=3))
-        >>> found.weights, found.kept, found.bits
+        >>> variants = variants_of(prepare(ann, torch.rand(2, 4), calibrate=torch.rand(32, 4), bits=3))
+        >>> variants.weights, variants.kept, variants.bits
         ({'2': 64}, {'0': 32, '4': 16}, {'0': 8, '2': 3, '4': 8})
     """
     core = core_of(prepared.folded, prepared.region)
