@@ -5,6 +5,7 @@ The command line turns ``CheckFailed`` into exit code 1 and every other one into
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -71,3 +72,14 @@ def short(value: Any) -> str:
     """
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def some(names: Sequence[str], most: int = 8) -> str:
+    """List names for messages, the first few of many.
+
+    Example:
+        >>> some(["a", "b", "c", "d"], most=2)
+        'a, b and 2 more'
+    """
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -14,12 +14,13 @@ from bitspike.analysis.report.report import write_report
 from bitspike.files import write_whole
 from bitspike.recipe import AnyRecipe
 from bitspike.runs.carry_out import carry_out, taken
-from bitspike.runs.construct.parent import ANN, MODEL
+from bitspike.runs.construct.parent import ANN
 from bitspike.runs.folder import RECIPE, REPORT, opened, same_recipe
 from bitspike.runs.interruptions import explained
 from bitspike.runs.job import Job
 from bitspike.runs.stages import Clock
 from bitspike.train import Observer
+from bitspike.train.checkpoint import MODEL
 from bitspike.train.launch import leave, rank
 
 SECONDS = 1.0

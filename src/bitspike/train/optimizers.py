@@ -10,18 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.errors import ConstraintError
+from bitspike.ops.decay import groups
 
 
 def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Part the trained parameters: those of two or more axes decay, biases, norm gains and time constants do not."""
-    trained = [p for p in model.parameters() if p.requires_grad]
-    if not trained:
+    """Return the groups of the parameters that train; refuse a model without any."""
+    parted = groups(model.parameters(), weight_decay)
+    if not parted:
         raise ConstraintError(
             "the model has no parameter that requires a gradient, so nothing can be trained",
             fix="model.requires_grad_(True) for frozen weights; a model without weights has nothing to train",
         )
-    parts = [([p for p in trained if p.dim() > 1], weight_decay), ([p for p in trained if p.dim() <= 1], 0.0)]
-    return [{"params": params, "weight_decay": decay} for params, decay in parts if params]
+    return parted
 
 
 def _one_pass(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
@@ -87,10 +87,10 @@ class SGD:
 
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
         """Return the optimizer of the model's trained parameters."""
-        groups = _groups(model, self.weight_decay)
+        parted = _groups(model, self.weight_decay)
         fused = _fusible(model)
         return _one_pass(
-            torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, nesterov=self.nesterov, fused=fused)
+            torch.optim.SGD(parted, lr=self.lr, momentum=self.momentum, nesterov=self.nesterov, fused=fused)
         )
 
 
@@ -126,8 +126,8 @@ class AdamW:
 
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
         """Return the optimizer of the model's trained parameters."""
-        groups, fused = _groups(model, self.weight_decay), _fusible(model)
-        return _one_pass(torch.optim.AdamW(groups, lr=self.lr, betas=self.betas, eps=self.eps, fused=fused))
+        parted, fused = _groups(model, self.weight_decay), _fusible(model)
+        return _one_pass(torch.optim.AdamW(parted, lr=self.lr, betas=self.betas, eps=self.eps, fused=fused))
 
 
 Optimizer = SGD | AdamW

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import cast
@@ -160,6 +161,16 @@ def _stage(choice: Scheme | StagePlan | Stage, axis: int, name: str, weight: Ten
     if isinstance(choice, StagePlan):
         return choice.build(name, weight)
     return copy.deepcopy(choice)  # one per layer: what it learns about one weight is not for another
+
+
+def plain_name(name: str) -> str:
+    """Return the name of a state's entry without the weight path; other names stay.
+
+    Example:
+        >>> plain_name("a.parametrizations.weight.original"), plain_name("a.parametrizations.weight.0.quantize.clip")
+        ('a.weight', 'a.parametrizations.weight.0.quantize.clip')
+    """
+    return re.sub(r"(^|\.)parametrizations\.(\w+)\.original$", r"\1\2", name)
 
 
 def path_of(module: nn.Module, tensor: str = "weight") -> tuple[WeightPath, Tensor] | None:

@@ -36,6 +36,7 @@ from bitspike.conversion.quantized.walk import Batch, Walk, memory_of, sizes_of
 from bitspike.errors import ConstraintError, DataError
 from bitspike.nn import Neuron, SignedIF
 from bitspike.nn.trace import evaluation
+from bitspike.ops.decay import groups
 from bitspike.ops.precision import HALVES, full_precision
 from bitspike.ops.wrappers import unwrapped
 from bitspike.patterns import Patterns, matching
@@ -166,10 +167,7 @@ def tune_layers(
 
 
 def _optimizer(unit: Unit, rate: float, momentum: float, decay: float) -> torch.optim.Optimizer:
-    trained = [p for p in unit.parameters.values() if p.requires_grad]
-    parts = [([p for p in trained if p.dim() > 1], decay), ([p for p in trained if p.dim() <= 1], 0.0)]
-    groups = [{"params": params, "weight_decay": pull} for params, pull in parts if params]
-    return torch.optim.SGD(groups, lr=rate, momentum=momentum)
+    return torch.optim.SGD(groups(unit.parameters.values(), decay), lr=rate, momentum=momentum)
 
 
 def _chosen(units: Sequence[Unit], include: Patterns, skip: Patterns, *, ends: bool) -> list[Unit]:

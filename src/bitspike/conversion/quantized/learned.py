@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bitspike.conversion.settings import Settings
-from bitspike.errors import ConstraintError
+from bitspike.errors import ConstraintError, some
 from bitspike.graph.ir import Graph
 from bitspike.nn import SignedIF
 
@@ -34,7 +34,7 @@ def with_levels(graph: Graph, choices: Mapping[str, Any]) -> dict[str, Any]:
     steps = next(iter(levels.values()))
     if len(set(levels.values())) > 1:
         bits = {n: [id for id, own in levels.items() if own == n] for n in dict.fromkeys(levels.values())}
-        said = "; ".join(f"{(n + 1).bit_length() - 1} bits at {_some(ids)}" for n, ids in bits.items())
+        said = "; ".join(f"{(n + 1).bit_length() - 1} bits at {some(ids, most=3)}" for n, ids in bits.items())
         raise ConstraintError(
             f"convert: the activations have different bits: {said}; a spiking network has one T = 2**bits - 1 for all",
             fix="bs.quantize(network, example, bits=...) gives all of them the same bits, to be trained once more",
@@ -90,9 +90,8 @@ def notes_on_plain(clips: Mapping[str, Tensor], plain: Collection[str]) -> tuple
     """Return the note N307 where some thresholds were learned and others were not."""
     if not (clips and plain):
         return ()
-    which = (
-        f"{_some(list(plain))}: not quantized, so {'their thresholds are' if len(plain) > 1 else 'its threshold is'}"
-    )
+    whose = "their thresholds are" if len(plain) > 1 else "its threshold is"
+    which = f"{some(list(plain), most=3)}: not quantized, so {whose}"
     return (f"N307: {which} calibrated; {len(clips)} are learned clips",)
 
 
@@ -100,17 +99,12 @@ def notes_on_codes(kept: Collection[str], lost: Collection[str]) -> tuple[str, .
     """Return the note N306 where weights are codes already, and W211 where they do not stay these codes."""
     notes = []
     if kept:
-        notes.append(
-            f"N306: the weights of {_some(list(kept))} keep the codes of their schemes, which bits= does not reach"
-        )
+        which = some(list(kept), most=3)
+        notes.append(f"N306: the weights of {which} keep the codes of their schemes, which bits= does not reach")
     if lost:
+        which = some(list(lost), most=3)
         notes.append(
-            f"W211: the weights of {_some(list(lost))} are rounded again to the bits of the conversion: a norm or "
-            "constant before them, or after the groups of a transposed convolution, makes their codes worth different "
-            "values"
+            f"W211: the weights of {which} are rounded again to the bits of the conversion: a norm or constant before "
+            "them, or after the groups of a transposed convolution, makes their codes worth different values"
         )
     return tuple(notes)
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

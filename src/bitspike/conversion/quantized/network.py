@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
+from bitspike.errors import some
 from bitspike.nn.activation import QuantReLU
 from bitspike.ops.wrappers import strip_prefixes
+from bitspike.weights.path import plain_name
 
 _STATE, _PATHS = "_extra_state", ".parametrizations."
-_LATENT = re.compile(r".*\bparametrizations\.\w+\.original").fullmatch
 State = dict[str, Any]
 
 
@@ -65,7 +65,7 @@ def _other_grids(own: State, state: State, prefix: str) -> str:
             places.setdefault(pair, []).append(at)
     if not places:
         return ""
-    rows = [f"{_some(at)}: the state has {theirs}, the network {mine}" for (theirs, mine), at in places.items()]
+    rows = [f"{some(at, most=3)}: the state has {theirs}, the network {mine}" for (theirs, mine), at in places.items()]
     return "the state is that of a network with other grids:\n\t  " + "\n\t  ".join(
         [*rows, "fix: load it into bs.quantize(model, example, bits=...) with the bits of the state; bs.quantize(that "
          "network, example, bits=...) takes its weights and clips to other bits"]
@@ -77,7 +77,7 @@ def _other_tensors(own: State, state: State, *, strict: bool) -> str:
 
     The state of the network without grids may name a weight plainly.
     """
-    plain = {key: "".join(key.removesuffix(".original").rsplit("parametrizations.", 1)) for key in own if _LATENT(key)}
+    plain = {key: name for key in own if (name := plain_name(key)) != key}
     shapes = {name: list(own[key].shape) for key, name in plain.items()}
     shapes |= {key: list(value.shape) for key, value in own.items() if not key.endswith(_STATE)}
     other = [
@@ -87,19 +87,15 @@ def _other_tensors(own: State, state: State, *, strict: bool) -> str:
     ]
     missing = [k for k in own if k not in state and plain.get(k, k) not in state and not k.endswith(_STATE)]
     extra = [key for key in state if key not in own and key not in shapes]
-    said = [f"of another shape: {_some(other)}"] if other else []
-    said += [f"missing: {_some(missing)}"] if missing and strict else []
-    said += [f"not in this network: {_some(extra)}"] if extra and strict else []
+    said = [f"of another shape: {some(other, most=3)}"] if other else []
+    said += [f"missing: {some(missing, most=3)}"] if missing and strict else []
+    said += [f"not in this network: {some(extra, most=3)}"] if extra and strict else []
     if not said:
         return ""
     return "the state is not that of this quantized network:\n\t  " + "\n\t  ".join(
         [*said, "fix: the whole state of a network of the same layers; that of a float network goes into that network, "
          "and bs.quantize(that network, example, bits=...) makes its clips"]
     )  # fmt: skip
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _lines(key: str, text: Tensor, prefix: str) -> dict[str, str]:

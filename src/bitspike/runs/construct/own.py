@@ -14,9 +14,9 @@ from typing import Any
 
 from torch import nn
 
-from bitspike.errors import BitspikeError, RecipeError
+from bitspike.errors import BitspikeError, RecipeError, some
 from bitspike.recipe.words.own import Own
-from bitspike.runs.construct.weights_file import places, some
+from bitspike.runs.construct.weights_file import places
 
 
 def own(word: Own) -> Callable[..., Any]:

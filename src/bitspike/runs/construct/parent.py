@@ -14,10 +14,11 @@ from bitspike.errors import PackageError, RunError
 from bitspike.recipe.kinds.progressive import ProgressiveRecipe
 from bitspike.recipe.words.stages import FLOAT
 from bitspike.runs.construct.weights_file import load_strictly, places, read_state
-from bitspike.train.checkpoint import read_weights
+from bitspike.train.checkpoint import MODEL, read_weights
+from bitspike.weights.path import plain_name
 
-ANN, MODEL = "ann.safetensors", "model.safetensors"
-"""The quantized network of a stage where its spiking network was tuned further, and the network that it ended with."""
+ANN = "ann.safetensors"
+"""The quantized network of a stage whose spiking network was trained further; ``MODEL`` is what it ended with."""
 
 
 @dataclass(frozen=True)
@@ -90,11 +91,7 @@ def compared(before: nn.Module, after: nn.Module, *, source: str, bits: int, ran
 
 def _entries(state: Mapping[str, Any]) -> list[str]:
     """Return the names of what is learned; a quantized weight has the name of the float one."""
-    return [_entry(name) for name in state if not name.endswith("_extra_state")]
-
-
-def _entry(name: str) -> str:
-    return re.sub(r"(^|\.)parametrizations\.(\w+)\.original$", r"\1\2", name)
+    return [plain_name(name) for name in state if not name.endswith("_extra_state")]
 
 
 def weights_of(place: Path) -> Path:
@@ -167,7 +164,7 @@ def as_in(network: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         >>> list(as_in(bs.attach(nn.Linear(1, 1), quantize=bs.Ternary()), nn.Linear(1, 1).state_dict()))
         ['parametrizations.weight.original', 'bias']
     """
-    masters = {_entry(name): name for name in network.state_dict()}
+    masters = {plain_name(name): name for name in network.state_dict()}
     return {masters.get(name, name): value for name, value in state.items()}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bitspike.errors import PackageError, RecipeError
+from bitspike.errors import PackageError, RecipeError, some
 from bitspike.train.checkpoint import read_weights
-
-MOST_NAMES = 8
-"""Names of weights that a message lists at most of each sort."""
+from bitspike.weights.path import plain_name
 
 
 def find_file(name: str, folder: str | None, what: str) -> Path:
@@ -74,12 +71,7 @@ def read_state(
             alone = f"torch.save(torch.load(FILE)[{within[0]!r}], ANOTHER_FILE), which is the state alone"
             fix = alone if key_word is None else f"--set {key_word}={within[0]}"
         raise PackageError(f"{path} holds no state of tensors by name but {_listed(state)}", fix=fix)
-    return {_plain(name.removeprefix(prefix)): value for name, value in state.items()}
-
-
-def _plain(name: str) -> str:
-    """Return a parameter's name without its weight path: of ``a.parametrizations.weight.original``, ``a.weight``."""
-    return re.sub(r"(^|\.)parametrizations\.(\w+)\.original$", r"\1\2", name)
+    return {plain_name(name.removeprefix(prefix)): value for name, value in state.items()}
 
 
 def load_strictly(network: nn.Module, state: Mapping[str, Tensor], *, source: str, way: str | None = None) -> None:
@@ -120,12 +112,6 @@ def _hint(missing: list[str], unexpected: list[str]) -> str:
             if name.endswith(f".{end}"):
                 return f"--set model.prefix={name.removesuffix(end)}"
     return _WAY
-
-
-def some(names: list[str]) -> str:
-    """List names, the first few of many."""
-    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-    return ", ".join(names[:MOST_NAMES]) + more
 
 
 def _listed(value: Any) -> str:

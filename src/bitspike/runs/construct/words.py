@@ -43,6 +43,12 @@ def maker(value: Value) -> Callable[..., Any]:
     return partial(resolve_name(value.makes), **built)
 
 
+def neuron_of(kind: str) -> type[Any]:
+    """Return the class of neurons that a word of a recipe names, such as ``signed_if``."""
+    neuron: type[Any] = resolve_name(words_of(Neuron)[kind].makes)
+    return neuron
+
+
 def build_conversion(value: Conversion) -> dict[str, Any]:
     """Return the arguments of ``bs.convert``; what the recipe leaves open is left out.
 
@@ -52,7 +58,7 @@ def build_conversion(value: Conversion) -> dict[str, Any]:
     """
     rule = value.threshold
     built: dict[str, Any] = {
-        "neuron": resolve_name(words_of(Neuron)[value.neuron].makes),
+        "neuron": neuron_of(value.neuron),
         "threshold": {at: build(one) for at, one in rule.items()} if isinstance(rule, dict) else build(rule),
         "scale": build(value.scale),
     }

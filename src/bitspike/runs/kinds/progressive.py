@@ -26,22 +26,23 @@ from bitspike.files import write_whole
 from bitspike.hardware.chips.plan_repairs import Repair, Way
 from bitspike.integer.network import IntegerNetwork
 from bitspike.lowering.lower import lower
-from bitspike.nn import IF, Neuron, SignedIF
+from bitspike.nn import Neuron
 from bitspike.ops.grids import Grid
 from bitspike.recipe.kinds.progressive import ProgressiveRecipe
 from bitspike.recipe.words.stages import FLOAT, Stage
 from bitspike.runs.construct.factory import build_network, comes_trained
-from bitspike.runs.construct.parent import ANN, MODEL, Start, compared, find_init, load_parent, weights_of
-from bitspike.runs.construct.words import build
+from bitspike.runs.construct.parent import ANN, Start, compared, find_init, load_parent, weights_of
+from bitspike.runs.construct.words import build, neuron_of
 from bitspike.runs.converting import Converting, described, origins
 from bitspike.runs.kinds.kind import Sketch, SpikingNetwork
 from bitspike.runs.stages import Clock
 from bitspike.train import Observer
-from bitspike.train.checkpoint import read_weights, restore, state_of
+from bitspike.train.checkpoint import MODEL, read_weights, restore, state_of
 
 TUNING = "tuning.json"
 """The file of a run that says what the layer-wise tuning did."""
-NEURONS: dict[str, type[Neuron]] = {"signed_if": SignedIF, "if": IF}
+NEURONS = ("signed_if", "if")
+"""The neurons that stages are compared with."""
 
 
 @dataclass(eq=False)
@@ -178,7 +179,7 @@ class Progressive(Converting):
 
     @property
     def _neuron(self) -> type[Neuron]:
-        return NEURONS[self.recipe.convert.neuron]
+        return neuron_of(self.recipe.convert.neuron)
 
     def _ann(self, model: nn.Module) -> nn.Module:
         """Return the quantized network as it was before the spiking network of it was trained."""
@@ -238,9 +239,9 @@ class Progressive(Converting):
         stage, model = self.recipe.chosen, self._model
         assert model is not None
         with clock.stage("neurons"):
-            for name, neuron in NEURONS.items():
-                if neuron is not self._neuron:
-                    self.measured[name] = self._on_both(self._converted(model, neuron), test)
+            for name in NEURONS:
+                if name != self.recipe.convert.neuron:
+                    self.measured[name] = self._on_both(self._converted(model, neuron_of(name)), test)
         return {
             "conversion": described(spiking),
             "stage": {
