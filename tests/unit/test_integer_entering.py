@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import bitspike as bs
-from bitspike.analysis.report.activity import Recorder
 from bitspike.errors import ConstraintError, DataError
 from bitspike.integer.examples import one_convolution
 from bitspike.nn.entering import counted_inputs
+from bitspike.nn.firing import Recorder
 from bitspike.ops.entering import Clipped, put
 from bitspike.ops.grids import Grid
 from bitspike.train import evaluate

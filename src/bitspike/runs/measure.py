@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from bitspike.analysis.report.activity import Recorder, raster
 from bitspike.analysis.report.facts import ReportDetail
 from bitspike.integer.bounds.widths import widths
 from bitspike.integer.codes import encode
@@ -21,6 +20,7 @@ from bitspike.integer.verify import verify
 from bitspike.lowering.agreement import compare
 from bitspike.lowering.lower import lower
 from bitspike.nn import Neuron
+from bitspike.nn.firing import Recorder, raster
 from bitspike.recipe.words.value import Value
 from bitspike.runs.construct.data import Data
 from bitspike.runs.job import Job

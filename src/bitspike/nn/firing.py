@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bitspike.errors import ConstraintError, DataError
-from bitspike.nn import Neuron
+from bitspike.nn.neurons.base import Neuron
 from bitspike.nn.trace import evaluation, listening
 
 Spikes = Callable[[str, Tensor], None]

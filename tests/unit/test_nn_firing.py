@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from bitspike.analysis.report.activity import LayerActivity, Recorder, raster
 from bitspike.errors import ConstraintError
 from bitspike.nn import IF, LIF, RateReadout, Repeat, SignedIF, TimeDistributed
+from bitspike.nn.firing import LayerActivity, Recorder, raster
 from bitspike.nn.trace import evaluation
 
 
