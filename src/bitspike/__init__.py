@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from bitspike.nn import IF as IF
     from bitspike.nn import LIF as LIF
     from bitspike.nn import PLIF as PLIF
+    from bitspike.nn import BatchNormThroughTime as BatchNormThroughTime
     from bitspike.nn import BernoulliCoder as BernoulliCoder
     from bitspike.nn import Chain as Chain
     from bitspike.nn import Neuron as Neuron
@@ -126,6 +127,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "IF",
         "LIF",
         "PLIF",
+        "BatchNormThroughTime",
         "BernoulliCoder",
         "Chain",
         "Neuron",

@@ -31,16 +31,30 @@ every_norm = pytest.mark.parametrize("cls", [*NORMS, nn.BatchNorm1d], ids=lambda
 
 def trained(cls: type[nn.Module]) -> nn.Module:
     """Return a norm with three channels of different statistics, ready for evaluation."""
-    norm = cls(3)  # type: ignore[call-arg]
+    norm = new(cls)
     for parameter in norm.parameters():
         nn.init.normal_(parameter)
     for _ in range(3):
-        norm(torch.randn(64, 3, 4) * torch.tensor([0.3, 2.0, 9.0]).view(3, 1) + 1)
+        norm(values(cls, 64) * torch.tensor([0.3, 2.0, 9.0]).view(3, 1) + 1)
     return norm.eval()
 
 
+def steps_of(cls: type[nn.Module]) -> tuple[int, ...]:
+    """Return the axes before [N, C, ...] that a norm takes: time, where its steps differ."""
+    return (2,) if getattr(cls, "by_step", False) else ()
+
+
+def new(cls: type[nn.Module]) -> nn.Module:
+    return cls(3, **({"steps": 2} if steps_of(cls) else {}))  # type: ignore[call-arg]
+
+
+def values(cls: type[nn.Module], samples: int = 5) -> Tensor:
+    return torch.randn(*steps_of(cls), samples, 3, 4)
+
+
 def along(values: Tensor, x: Tensor) -> Tensor:
-    return values.view(-1, *[1] * (x.dim() - 2))
+    """Bring a gain or shift, [C] or [T, C], to a shape that broadcasts against [N, C, ...] or [T, N, C, ...]."""
+    return values.view(*values.shape[:-1], *[1] * (values.dim() - 1), -1, *[1] * (x.dim() - 1 - values.dim()))
 
 
 def test_every_norm_of_the_package_is_public_and_has_a_word() -> None:
@@ -53,27 +67,27 @@ def test_every_norm_of_the_package_is_public_and_has_a_word() -> None:
 
 @every_norm
 def test_evaluation_is_the_law(cls: type[nn.Module]) -> None:
-    norm, x = trained(cls), torch.randn(5, 3, 4)
+    norm, x = trained(cls), values(cls)
     gain, shift = affine(norm)
     assert gain.dtype == shift.dtype == torch.float64
-    assert gain.shape == shift.shape == (channels_of(norm),) == (3,)
+    assert gain.shape == shift.shape == (*steps_of(cls), channels_of(norm)) == (*steps_of(cls), 3)
     assert not any(values.requires_grad for values in (gain, shift))
     torch.testing.assert_close(norm(x).double(), x.double() * along(gain, x) + along(shift, x), atol=1e-5, rtol=1e-5)
 
 
 @every_norm
 def test_samples_do_not_see_each_other_in_evaluation(cls: type[nn.Module]) -> None:
-    norm, x = trained(cls), torch.randn(5, 3, 4)
-    torch.testing.assert_close(torch.cat([norm(part) for part in x.split([2, 1, 2])]), norm(x))
+    norm, x, axis = trained(cls), values(cls), len(steps_of(cls))
+    torch.testing.assert_close(torch.cat([norm(part) for part in x.split([2, 1, 2], axis)], axis), norm(x))
 
 
 def test_the_norms_that_kernels_fuse_are_known() -> None:
-    assert {cls for cls in (*NORMS, nn.BatchNorm1d) if has_kernel(cls(3))} >= {ThresholdBatchNorm, nn.BatchNorm1d}
+    assert {cls for cls in (*NORMS, nn.BatchNorm1d) if has_kernel(new(cls))} >= {ThresholdBatchNorm, nn.BatchNorm1d}
 
 
 @every_norm
 def test_what_a_kernel_is_given_is_a_batch_norm_that_does_the_same(cls: type[nn.Module]) -> None:
-    norm, x = trained(cls), torch.randn(5, 3, 4)
+    norm, x = trained(cls), values(cls)
     if not has_kernel(norm):
         return
     numbers = kernel_of(norm)
@@ -89,7 +103,7 @@ def test_a_tracer_stops_at_it_and_copies_keep_its_law(cls: type[nn.Module]) -> N
     norm = trained(cls)
     (node,) = [n for n in trace(nn.Sequential(norm)).nodes if n.op == "call_module"]
     assert node.target == "0"
-    copied = cls(3)  # type: ignore[call-arg]
+    copied = new(cls)
     copied.load_state_dict(norm.state_dict())
     assert all(map(torch.equal, affine(copied), affine(norm)))
 
@@ -97,4 +111,6 @@ def test_a_tracer_stops_at_it_and_copies_keep_its_law(cls: type[nn.Module]) -> N
 @every_norm
 def test_an_image_that_is_repeated_over_time_is_normalized_alike(cls: type[nn.Module]) -> None:
     norm, image = trained(cls), torch.randn(5, 3, 4)
-    assert torch.equal(TimeDistributed(norm)(image.expand(2, 5, 3, 4)), norm(image).expand(2, 5, 3, 4))
+    repeated = image.expand(2, 5, 3, 4)
+    alike = norm(repeated) if steps_of(cls) else norm(image).expand(2, 5, 3, 4)
+    assert torch.equal(TimeDistributed(norm)(repeated), alike)

@@ -9,6 +9,7 @@ from bitspike.nn.neurons.base import Neuron
 from bitspike.nn.neurons.integrate import IF, SignedIF
 from bitspike.nn.neurons.leaky import LIF, PLIF
 from bitspike.nn.norms.base import AffineNorm
+from bitspike.nn.norms.bntt import BatchNormThroughTime
 from bitspike.nn.norms.shift import ShiftBatchNorm
 from bitspike.nn.norms.threshold import ThresholdBatchNorm
 from bitspike.nn.readouts import RateReadout, SumReadout
@@ -20,6 +21,7 @@ __all__ = [
     "LIF",
     "PLIF",
     "AffineNorm",
+    "BatchNormThroughTime",
     "BernoulliCoder",
     "Burst",
     "Chain",

@@ -1,4 +1,4 @@
-"""Which trained parameters decay: those of two or more axes; biases, gains, clips and time constants do not."""
+"""Which trained parameters decay: weights of two or more axes; biases, gains, clips and time constants do not."""
 
 from __future__ import annotations
 
@@ -8,13 +8,21 @@ from typing import Any
 from torch import nn
 
 
-def groups(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
+def groups(
+    parameters: Iterable[nn.Parameter], weight_decay: float, gains: Iterable[nn.Parameter] = ()
+) -> list[dict[str, Any]]:
     """Part the parameters that train into groups of an optimizer of torch; there is no empty group.
+
+    ``gains`` do not decay however many axes they have, such as one for each step and channel.
 
     Example:
         >>> [(len(group["params"]), group["weight_decay"]) for group in groups(nn.Linear(2, 1).parameters(), 0.1)]
         [(1, 0.1), (1, 0.0)]
     """
-    trained = [p for p in parameters if p.requires_grad]
-    parts = [([p for p in trained if p.dim() > 1], weight_decay), ([p for p in trained if p.dim() <= 1], 0.0)]
+    trained, spared = [p for p in parameters if p.requires_grad], {id(p) for p in gains}
+    decays = [p.dim() > 1 and id(p) not in spared for p in trained]
+    parts = [
+        ([p for p, its in zip(trained, decays, strict=True) if its is wanted], decay)
+        for wanted, decay in ((True, weight_decay), (False, 0.0))
+    ]
     return [{"params": params, "weight_decay": decay} for params, decay in parts if params]

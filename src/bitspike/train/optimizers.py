@@ -10,12 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.errors import ConstraintError
+from bitspike.nn.norms.base import NORMS
 from bitspike.ops.decay import groups
 
 
 def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Return the groups of the parameters that train; refuse a model without any."""
-    parted = groups(model.parameters(), weight_decay)
+    gains = [p for module in model.modules() if isinstance(module, NORMS) for p in module.parameters(recurse=False)]
+    parted = groups(model.parameters(), weight_decay, gains)
     if not parted:
         raise ConstraintError(
             "the model has no parameter that requires a gradient, so nothing can be trained",

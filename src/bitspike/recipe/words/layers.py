@@ -11,8 +11,8 @@ from bitspike.recipe.words.value import Fraction, Value
 
 
 class _Norm(Value):
-    def for_layer(self, channels: int, threshold: float) -> dict[str, Any]:
-        """Return what a recipe does not say: the channels of the layer, and what depends on the neuron's threshold."""
+    def for_layer(self, channels: int, threshold: float, steps: int) -> dict[str, Any]:
+        """Return what the norm's word leaves open: the channels of the layer, and what the neuron or T decide."""
         return {"channels": channels}
 
 
@@ -22,7 +22,7 @@ class BatchNorm(_Norm):
     eps: PositiveFloat = 1e-5
     momentum: Fraction = 0.1
 
-    def for_layer(self, channels: int, threshold: float) -> dict[str, Any]:
+    def for_layer(self, channels: int, threshold: float, steps: int) -> dict[str, Any]:
         """As of every norm, by the name that torch gives it."""
         return {"num_features": channels}
 
@@ -37,7 +37,7 @@ class ThresholdBatchNorm(_Norm):
     eps: PositiveFloat = 1e-5
     momentum: Fraction = 0.1
 
-    def for_layer(self, channels: int, threshold: float) -> dict[str, Any]:
+    def for_layer(self, channels: int, threshold: float, steps: int) -> dict[str, Any]:
         """As of every norm, and the threshold."""
         return {"channels": channels, "threshold": self.threshold or threshold}
 
@@ -51,12 +51,27 @@ class ShiftBatchNorm(_Norm):
     momentum: Fraction = 0.1
 
 
+class BatchNormThroughTime(_Norm):
+    """A batch norm for every step of the model."""
+
+    makes: ClassVar[str] = "bitspike.nn:BatchNormThroughTime"
+    kind: Literal["bntt"]
+    eps: PositiveFloat = 1e-4
+    momentum: Fraction = 0.1
+
+    def for_layer(self, channels: int, threshold: float, steps: int) -> dict[str, Any]:
+        """As of every norm, and the steps."""
+        return {"channels": channels, "steps": steps}
+
+
 class OwnNorm(Own, _Norm):
     makes: ClassVar[str] = "torch.nn:Module"
     section: ClassVar[str] = "norm"
 
 
-Norm = Annotated[BatchNorm | ThresholdBatchNorm | ShiftBatchNorm | OwnNorm, Field(discriminator="kind")]
+Norm = Annotated[
+    BatchNorm | ThresholdBatchNorm | ShiftBatchNorm | BatchNormThroughTime | OwnNorm, Field(discriminator="kind")
+]
 
 
 class Repeat(Value):

@@ -97,7 +97,7 @@ def build_model(recipe: TrainRecipe, images: Images) -> nn.Module:
             in_channels=channels,
             image_size=(height, width),
             neuron=neuron,
-            norm=None if recipe.norm is None else _norm_maker(recipe.norm, neuron().threshold),
+            norm=None if recipe.norm is None else _norm_maker(recipe.norm, neuron().threshold, model.steps),
             readout=lambda: build(model.readout),
             encoder=lambda steps: build(model.encoder, steps=steps),
             width=model.width,
@@ -110,7 +110,7 @@ def build_model(recipe: TrainRecipe, images: Images) -> nn.Module:
     return net
 
 
-def _norm_maker(norm: Norm, threshold: float) -> Callable[[int], nn.Module]:
-    """Return what makes a norm from a number of channels, before neurons of a threshold."""
+def _norm_maker(norm: Norm, threshold: float, steps: int) -> Callable[[int], nn.Module]:
+    """Return what makes a norm from a number of channels, before neurons of a threshold, in a network of T steps."""
     make = maker(norm)
-    return lambda channels: make(**norm.for_layer(channels, threshold))
+    return lambda channels: make(**norm.for_layer(channels, threshold, steps))

@@ -1,0 +1,103 @@
+"""A batch norm for every time step: statistics and a gain of its own at each of T steps, and no shift."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bitspike.errors import ConstraintError
+from bitspike.nn.norms.base import AffineNorm
+
+
+class BatchNormThroughTime(AffineNorm):
+    """T batch norms, one for every time step, each with statistics and a gain of its own (BNTT).
+
+    y[t] = weight[t] * (x[t] - mean[t]) / sqrt(var[t] + eps), per channel; mean and var over batch and space, in
+    evaluation the running ones of step t. There is no shift. The gains ``weight``, gamma in the paper, form the firing
+    rate over time. A run may be shorter than T steps, then it is the beginning of the whole one.
+
+    Args:
+        channels: C.
+        steps: T, the most steps that it can run.
+        eps, momentum: as torch's batch norms; the defaults are those of the paper's code.
+
+    Shape: [t, N, C, ...] with 1 <= t <= T to the same. ``TimeDistributed`` hands it all steps.
+    Source: Kim and Panda, Frontiers in Neuroscience 15 (2021), arXiv 2010.01729, eq. 6-7 and algorithm 1.
+
+    Raises:
+        ConstraintError: more than T steps, other channels, or in training fewer than two values per channel and step.
+
+    Example:
+        >>> norm = BatchNormThroughTime(2, steps=3).eval()
+        >>> with torch.no_grad():
+        ...     norm.weight[1] = 0.0
+        >>> norm(torch.ones(3, 1, 2)).mean(2).flatten().round(decimals=3).tolist()
+        [1.0, 0.0, 1.0]
+    """
+
+    by_step = True
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, channels: int, *, steps: int, eps: float = 1e-4, momentum: float = 0.1) -> None:
+        super().__init__(channels)
+        if isinstance(steps, bool) or not (isinstance(steps, int) and steps >= 1):
+            raise ConstraintError(
+                f"BatchNormThroughTime({channels}, steps={steps!r}): a whole number of at least 1 is needed",
+                fix="the steps of the network: BatchNormThroughTime(channels, steps=20)",
+            )
+        self.steps, self.eps, self.momentum = steps, eps, momentum
+        self.weight = nn.Parameter(torch.ones(steps, channels))
+        self.register_buffer("running_mean", torch.zeros(steps, channels))
+        self.register_buffer("running_var", torch.ones(steps, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self._check(x)
+        gains = self.weight.unbind(0)
+        normalized = [
+            F.batch_norm(
+                x[t], self.running_mean[t], self.running_var[t], gains[t], None, self.training, self.momentum, self.eps
+            )
+            for t in range(len(x))
+        ]
+        return torch.stack(normalized)
+
+    def _check(self, x: Tensor) -> None:
+        name = f"BatchNormThroughTime({self.channels}, steps={self.steps})"
+        if x.dim() < 3 or x.shape[2] != self.channels or x.shape[0] == 0:
+            raise ConstraintError(
+                f"{name} got {list(x.shape)}: needed is [T, N, C, ...] with C = {self.channels} and at least one step",
+                fix="channels is the out_channels or out_features of the layer before it; the time axis comes first: "
+                "bs.Repeat(steps=T), and bs.TimeDistributed(layer, norm)",
+            )
+        if x.shape[0] > self.steps:
+            raise ConstraintError(
+                f"{name} got {x.shape[0]} steps: it has statistics and gains for {self.steps}",
+                fix=f"with bs.set_steps(model, {self.steps}): model(x), or a network that is built and trained with "
+                f"steps={x.shape[0]}",
+            )
+        if self.training and x[0].numel() <= self.channels:
+            raise ConstraintError(
+                f"{name} got {list(x.shape)} in training: one value per channel and step has no variance",
+                fix="a larger batch, or model.eval() where nothing is trained",
+            )
+
+    def affine(self) -> tuple[Tensor, Tensor]:
+        """Return the gain and the shift of every step in evaluation, float64 [T, C] each."""
+        # In double precision, so that whoever rounds the result rounds once.
+        gain = self.weight.detach().double() / (self.running_var.double() + self.eps).sqrt()
+        return gain, -self.running_mean.double() * gain
+
+    @classmethod
+    def before(cls, neuron: nn.Module, channels: int, branches: int = 1) -> Self:
+        """Refuse: a layer alone does not say how many steps the network has."""
+        raise ConstraintError(
+            f"norm={cls.__name__}: the number of steps is missing",
+            fix=f"norm=lambda channels: bs.{cls.__name__}(channels, steps=T), with the steps of the network",
+        )
+
+    def extra_repr(self) -> str:
+        return f"{self.channels}, steps={self.steps}"
