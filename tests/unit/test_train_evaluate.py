@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.errors import DataError
-from bitspike.nn import IF, BernoulliCoder, RateReadout, Repeat
+from bitspike.nn import IF, BernoulliCoder, RateReadout, Repeat, set_steps
 from bitspike.tasks.losses import CrossEntropy
 from bitspike.train import Evaluation, by_step, evaluate
 from bitspike.train.allocator import keep_memory
@@ -80,3 +80,52 @@ def test_an_empty_set_and_labels_outside_the_classes_are_errors() -> None:
 
 def test_the_allocator_can_be_asked_anywhere() -> None:
     assert keep_memory() in (True, False)
+
+
+class Counts(nn.Module):
+    """Counts how often it runs; with ``ahead`` it reads all steps at every step."""
+
+    def __init__(self, ahead: bool) -> None:
+        super().__init__()
+        self.ahead, self.calls = ahead, 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return x - x.mean(0) if self.ahead else x
+
+
+def test_by_step_takes_one_run_where_that_tells_and_one_for_each_step_where_not() -> None:
+    batches = [(torch.rand(6, 3), torch.arange(6) % 3), (torch.rand(1, 3), torch.tensor([2]))]
+    runs = {}
+    for ahead in (False, True):
+        counts = Counts(ahead)
+        model = nn.Sequential(Repeat(5), IF(threshold=0.7), counts, RateReadout())
+        found = by_step(model, batches)
+        runs[ahead] = counts.calls
+        expected = []
+        for t in range(1, 6):
+            with set_steps(model, t):
+                expected.append(evaluate(model, batches).accuracy)
+        assert found == expected
+    looks = 2  # on the first batch
+    assert runs == {False: looks + len(batches), True: looks + 5 * len(batches)}
+
+
+def test_answers_after_every_step_come_with_the_same_result() -> None:
+    model = nn.Sequential(BernoulliCoder(4), IF(threshold=1.0), RateReadout())
+    batches = [(torch.rand(6, 3), torch.arange(6) % 3), (torch.rand(1, 3), torch.tensor([2]))]
+    plain, found = evaluate(model, batches, seed=3), evaluate(model, batches, seed=3, each_step=True)
+    assert (plain.accuracy, plain.loss, plain.samples) == (found.accuracy, found.loss, found.samples)
+    assert plain.answers is None
+    assert found.answers is not None
+    assert (found.answers.steps, found.answers.samples) == (4, 7)
+    assert found.answers.accuracies[-1] == plain.accuracy
+    assert found.answers.confidence is not None
+    assert 1 / 3 <= float(found.answers.confidence.min()) <= float(found.answers.confidence.max()) <= 1
+
+
+def test_batches_of_different_numbers_of_steps_have_no_accuracy_after_each() -> None:
+    model = nn.Sequential(RateReadout())
+    batches = [(torch.rand(t, 2, 3), torch.tensor([0, 1])) for t in (4, 5)]
+    with pytest.raises(DataError, match=r"5 steps and those before it 4"):
+        evaluate(model, batches, each_step=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
@@ -13,7 +13,6 @@ from bitspike.conversion.result import conversion_of
 from bitspike.data import Batches
 from bitspike.integer.network import IntegerNetwork
 from bitspike.ops.grids import Grid
-from bitspike.runs.by_step import Prefixes
 from bitspike.runs.kinds.kind import Kind, SpikingNetwork
 from bitspike.train import Evaluation, History, evaluate
 from bitspike.train.launch import choose_device
@@ -42,17 +41,12 @@ class Converting(Kind):
         return None if images is None else self.accuracy(network, self.data.batches(images))
 
     def stops_anywhere(self, spiking: SpikingNetwork) -> bool:
-        """Tell whether one run shows the answers after every step: of a partial network, the host's layers follow."""
+        # Of a partial network, the host's layers follow.
         return not spiking.partial
 
-    def listening(self, spiking: SpikingNetwork) -> AbstractContextManager[Prefixes | None]:
-        return Prefixes(spiking.network, self.data.test.task) if self.stops_anywhere(spiking) else nullcontext()
-
-    def by_step(
-        self, spiking: SpikingNetwork, test: Batches, tested: Evaluation, prefixes: Prefixes | None
-    ) -> Sequence[float | None]:
-        if prefixes is not None:
-            return [*prefixes.accuracies(test.image_set.labels)[:-1], tested.accuracy]
+    def by_step(self, spiking: SpikingNetwork, test: Batches, tested: Evaluation) -> Sequence[float | None]:
+        if tested.answers is not None:
+            return [*tested.answers.accuracies[:-1], tested.accuracy]
         if not getattr(self.recipe.evaluation, "by_step", True):
             return [*[None] * (self.recipe.steps - 1), tested.accuracy]
         accuracies: list[float | None] = []

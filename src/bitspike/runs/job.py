@@ -22,6 +22,7 @@ from bitspike.runs.stages import Clock
 from bitspike.tasks.task import Task
 from bitspike.train import Evaluation, evaluate
 from bitspike.train.checkpoint import read_weights, restore
+from bitspike.train.evaluate import one_run_tells
 from bitspike.train.launch import choose_device
 
 
@@ -94,11 +95,18 @@ class Job:
         """What the recipe says about its last epochs; None where nothing is trained."""
         return next(reversed(self.recipe.trainings.values()), None)
 
-    def evaluate(self, network: nn.Module) -> Evaluation:
-        """Measure a network on the test images, with the loss that it was trained with."""
+    def one_run_tells(self, network: nn.Module) -> bool:
+        """Tell whether one run of a network on the test images shows what it answers after every step."""
+        return one_run_tells(network.to(self.device), self.test)
+
+    def evaluate(self, network: nn.Module, *, each_step: bool = False) -> Evaluation:
+        """Measure a network on the test images, with the loss that it was trained with.
+
+        ``each_step`` records the answers after every step too, of a network whose one run tells them.
+        """
         loss = None if self.last_training is None else build(self.last_training.loss)
         network.to(self.device)
-        return evaluate(network, self.test, loss=loss, seed=self.recipe.seed, task=self.task)
+        return evaluate(network, self.test, loss=loss, seed=self.recipe.seed, task=self.task, each_step=each_step)
 
     @contextmanager
     def at_steps(self, steps: int | None) -> Iterator[nn.Module]:

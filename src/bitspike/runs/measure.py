@@ -41,9 +41,10 @@ def measure(job: Job, history: History | None, folder: Path) -> tuple[dict[str, 
     spiking = job.spiking
     network = spiking.network
     with clock.stage("evaluate"):
-        with Recorder(network) as recorder, kind.listening(spiking) as prefixes:
-            tested = job.evaluate(network)
-        steps = kind.by_step(spiking, job.test, tested, prefixes)
+        each_step = kind.stops_anywhere(spiking) and job.one_run_tells(network)
+        with Recorder(network) as recorder:
+            tested = job.evaluate(network, each_step=each_step)
+        steps = kind.by_step(spiking, job.test, tested)
         validation = kind.validation(network, history)
         network.to("cpu")  # integers are computed there
     images, labels = next(iter(job.test))

@@ -57,6 +57,10 @@ class Classification:
     def right(self, answers: Tensor, truth: Tensor) -> Tensor:
         return answers == truth.to(answers.device)
 
+    def confidence(self, outputs: Tensor) -> Tensor:
+        """Return how sure a network is of each answer, [N]: the softmax of its largest output."""
+        return outputs.float().softmax(1).amax(1)
+
     def score(self) -> Confusion:
         return Confusion()
 

@@ -8,6 +8,9 @@ They pass outputs and labels on as they come and know neither classes nor ``argm
 * how an evaluation counts (``score``), and what it means that two networks agree (``comparison``);
 * what a report says and shows (``wording``, ``named``, ``exhibits``).
 
+A task may also have ``confidence(outputs)``, how sure the network is of each answer, 0 to 1, [N]: with it a network can
+stop when it is sure (:mod:`bitspike.analysis.exits`).
+
 :mod:`bitspike.tasks.classify` is the first task; decision 0027 (docs/adr) says how detection and sequences fit.
 """
 

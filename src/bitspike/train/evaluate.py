@@ -14,12 +14,14 @@ from torch.utils._pytree import tree_map
 from bitspike.errors import DataError
 from bitspike.nn import Encoder, set_steps
 from bitspike.nn.entering import counted_inputs
+from bitspike.nn.every_step import after_every_step, reads_ahead
 from bitspike.nn.trace import evaluation
 from bitspike.ops.precision import full_precision
 from bitspike.tasks.batches import pairs, samples_in
 from bitspike.tasks.classify import Classification
 from bitspike.tasks.losses import mean_loss
 from bitspike.tasks.task import AddUp, Loss, Task
+from bitspike.train.answers import AnswersByStep, StepAnswers
 
 Batches = Iterable[tuple[Tensor, Any]]
 
@@ -35,6 +37,7 @@ class Evaluation:
         samples: how many there were.
         confusion: what the task counted; int64 [classes, classes], row = true class, column = answer.
         inputs_clipped: input values that lay beyond the grid of a converted network and were clipped to it.
+        answers: after every step, where they were asked for.
     """
 
     accuracy: float
@@ -42,6 +45,7 @@ class Evaluation:
     samples: int
     confusion: Tensor
     inputs_clipped: int = 0
+    answers: StepAnswers | None = None
 
 
 @torch.no_grad()
@@ -53,6 +57,7 @@ def evaluate(
     seed: int = 0,
     add_up: AddUp | None = None,
     task: Task = Classification(),
+    each_step: bool = False,
 ) -> Evaluation:
     """Run a model in evaluation mode over every batch, on the device where it is, in single precision.
 
@@ -65,20 +70,25 @@ def evaluate(
         seed: of the random coders in the model; torch's own generator is as before afterwards.
         add_up: adds a tensor up over all processes, where each has its own share of the set.
         task: says what is right.
+        each_step: also record the answers after 1, 2, ..., T steps, from the same run
+            (:mod:`bitspike.nn.every_step`); of this process alone. Whether the model reads no step ahead, so that they
+            are those of shorter runs, is asked of :func:`bitspike.nn.every_step.reads_ahead`.
 
     Raises:
         DataError: there is no sample, or outputs and labels are not of the task.
         ConstraintError: of a converted network, inputs that are none of its own, such as bytes for a network of images
-            in [0, 1]; :mod:`bitspike.ops.entering` has the rules.
+            in [0, 1]; :mod:`bitspike.ops.entering` has the rules. With ``each_step``, a network without a read-out.
 
     Example:
         >>> x, y = torch.eye(2), torch.tensor([0, 0])
         >>> evaluate(nn.Identity(), [(x, y)]).accuracy
         0.5
     """
-    result = measure(model, batches, task, loss=loss, seed=seed, add_up=add_up, strict=True)
+    by_step = AnswersByStep(task) if each_step else None
+    result = measure(model, batches, task, loss=loss, seed=seed, add_up=add_up, strict=True, by_step=by_step)
     assert result.score is not None, "labels of the task give a score"
-    return Evaluation(result.score, result.loss, result.samples, result.detail, result.inputs_clipped)
+    answers = None if by_step is None else by_step.result
+    return Evaluation(result.score, result.loss, result.samples, result.detail, result.inputs_clipped, answers)
 
 
 @dataclass(frozen=True)
@@ -94,11 +104,20 @@ class Measured:
 
 @torch.no_grad()
 def measure(
-    model: nn.Module, batches: Batches, task: Task, *, loss: Loss | None, seed: int, add_up: AddUp | None, strict: bool
+    model: nn.Module,
+    batches: Batches,
+    task: Task,
+    *,
+    loss: Loss | None,
+    seed: int,
+    add_up: AddUp | None,
+    strict: bool,
+    by_step: AnswersByStep | None = None,
 ) -> Measured:
     """Do what :func:`evaluate` does for outputs and labels of any kind, if the loss takes them.
 
-    ``strict`` refuses, with a DataError, outputs and labels that are not of the task.
+    ``strict`` refuses, with a DataError, outputs and labels that are not of the task; ``by_step`` takes in the answers
+    after every step.
     """
     loss = task.loss if loss is None else loss
     device = next((p for p in [*model.parameters(), *model.buffers()]), torch.empty(0)).device
@@ -107,9 +126,12 @@ def measure(
     with evaluation(model), seeded(seed, device), full_precision(), counted_inputs(model) as clipped:
         for x, y in pairs(batches):
             x, y = x.to(device), tree_map(lambda t: t.to(device) if isinstance(t, Tensor) else t, y)
-            out = model(x)
+            outputs = [model(x)] if by_step is None else after_every_step(model, x)
+            out = outputs[-1]
             if strict:
                 task.need(out, y)
+            if by_step is not None and samples_in(x, out, y):
+                by_step.add(outputs, y)
             mean, n = mean_loss(loss, out, y).double(), samples_in(x, out, y)
             # Of no sample the mean is NaN, which would spoil the sum.
             total += torch.stack([mean * n, mean.new_tensor(n)]) if n else 0.0
@@ -137,25 +159,42 @@ def by_step(
     final: Evaluation | None = None,
     task: Task = Classification(),
 ) -> list[float]:
-    """Return the task's metric when only the first t steps are run, for t = 1 to the model's T.
+    """Return the task's metric when a network is stopped after t steps, for t = 1 to the model's T, from one run.
+
+    Of a model that reads steps ahead, or calls no read-out of the package, one run does not tell; it is then run for
+    every t anew, with :func:`~bitspike.nn.set_steps`.
 
     Args:
-        model: with one or more encoders (such as ``Repeat``) of the same number of steps.
-        batches: read T times.
+        model: ends in a read-out, or has one or more encoders (such as ``Repeat``) of the same number of steps.
+        batches: read twice, or T times.
         seed, task: as in :func:`evaluate`.
-        final: the result of all T steps, if it is known; it is then not measured again.
+        final: the result of all T steps, if it is known, with the answers after every step or without.
 
     Example:
         >>> from bitspike.nn import RateReadout, Repeat
         >>> by_step(nn.Sequential(Repeat(2), RateReadout()), [(torch.eye(2), torch.tensor([0, 1]))])
         [1.0, 1.0]
     """
+    if (final is None or final.answers is None) and one_run_tells(model, batches):
+        told = evaluate(model, batches, seed=seed, task=task, each_step=True)
+        final, answers = final or told, told.answers
+    else:
+        answers = None if final is None else final.answers
+    if answers is not None and final is not None:
+        return [*answers.accuracies[:-1], final.accuracy]
     steps = max((m.steps for m in model.modules() if isinstance(m, Encoder)), default=0)
     scores = []
     for t in range(1, steps + (final is None)):
         with set_steps(model, t):
             scores.append(evaluate(model, batches, seed=seed, task=task).accuracy)
     return scores if final is None else [*scores, final.accuracy]
+
+
+def one_run_tells(model: nn.Module, batches: Batches) -> bool:
+    """Tell whether one run of a model shows what it answers after every step, by the first batch of a loader."""
+    device = next((p.device for p in [*model.parameters(), *model.buffers()]), torch.device("cpu"))
+    first = next(pairs(batches), None)
+    return first is not None and len(first[0]) > 0 and not reads_ahead(model, first[0].to(device))
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from pkgutil import resolve_name
@@ -28,7 +28,6 @@ from bitspike.lowering.fit_neuron import Precision
 from bitspike.nn import set_steps
 from bitspike.ops.grids import Grid
 from bitspike.recipe import AnyRecipe
-from bitspike.runs.by_step import Prefixes
 from bitspike.runs.construct.data import Data
 from bitspike.runs.stages import Clock
 from bitspike.train import Evaluation, History, Observer
@@ -140,17 +139,15 @@ class Kind(ABC):
     def validation(self, network: nn.Module, history: History | None) -> float | None:
         """Return the accuracy on the validation images; None where there are none."""
 
-    def listening(self, spiking: SpikingNetwork) -> AbstractContextManager[Prefixes | None]:
-        """Return a context that records the answers after every step, for networks whose one run shows them."""
-        return nullcontext()
+    def stops_anywhere(self, spiking: SpikingNetwork) -> bool:
+        """Tell whether the first steps of a run are a run of fewer steps, so that one run shows all of them."""
+        return True
 
     @abstractmethod
-    def by_step(
-        self, spiking: SpikingNetwork, test: Batches, tested: Evaluation, prefixes: Prefixes | None
-    ) -> Sequence[float | None]:
+    def by_step(self, spiking: SpikingNetwork, test: Batches, tested: Evaluation) -> Sequence[float | None]:
         """Return the accuracy after 1, 2, ..., T steps; None where it was not asked for.
 
-        ``tested`` is the measurement of all T steps, and ``prefixes`` recorded the answers meanwhile, where it could.
+        ``tested`` is the measurement of all T steps, with the answers after every step where one run showed them.
         """
 
     @contextmanager

@@ -17,7 +17,6 @@ from bitspike.lowering.lower import lower
 from bitspike.recipe.kinds.train import TrainRecipe
 from bitspike.recipe.words.layers import Norm
 from bitspike.recipe.words.own import Own
-from bitspike.runs.by_step import Prefixes
 from bitspike.runs.construct.factory import repaired
 from bitspike.runs.construct.own import own
 from bitspike.runs.construct.words import build, maker
@@ -50,9 +49,7 @@ class Trained(Kind):
         assert history is not None
         return kept_epoch(history).validation_accuracy
 
-    def by_step(
-        self, spiking: SpikingNetwork, test: Batches, tested: Evaluation, prefixes: Prefixes | None
-    ) -> Sequence[float | None]:
+    def by_step(self, spiking: SpikingNetwork, test: Batches, tested: Evaluation) -> Sequence[float | None]:
         return by_step(spiking.network, test, seed=self.recipe.seed, final=tested, task=self.data.test.task)
 
     def sketch(self, model: nn.Module, example: Tensor) -> Sketch:
