@@ -11,8 +11,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from kernel_cases import BUILT, LAYOUTS, assert_close, assert_same, both, noise
+from kernel_cases import BUILT, LAYOUTS, assert_close, assert_same, both, gradients, noise
 
+from bitspike.conversion.timed import spikes_worth
 from bitspike.kernels.neuron import fused_neuron
 from bitspike.nn import IF, LIF, PLIF, Neuron, SignedIF
 from bitspike.ops.surrogate import ArcTan, PiecewiseExponential, Rectangle, Sigmoid, Surrogate, Triangle
@@ -233,3 +234,40 @@ def test_what_the_kernel_does_not_know_takes_the_plain_loop() -> None:
     assert fused_neuron(x, threshold=1.0, decay=torch.ones(4), rule=rule, initial=0.0) is None
     assert LIF(0.5)(x[:, :0]).shape == (3, 0, 4)
     assert SignedIF(0.5)(x.double()).dtype == torch.float64
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kind", [IF, SignedIF])
+@pytest.mark.parametrize("steady", [False, True])
+def test_spikes_that_are_worth_something(
+    kind: type[Neuron], layout: str, dtype: torch.dtype, steady: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Currents divided by a learned clip, and spikes times it: equal values, gradients to rounding."""
+    for steps, shape, worth in ((1, (3, 5, 7), 0.7), (4, (16, 6, 6), 1.9), (7, (33,), 2.0**-10), (15, (64, 3, 3), 3.1)):
+        x = noise(1 if steady else steps, 3, *shape, seed=steps, layout=layout, dtype=dtype).flatten(0, 1) * worth
+        results = []
+        for surrogate in (ArcTan(), Sigmoid()):
+            neuron = kind(1.0, initial=0.5, surrogate=surrogate)
+            for fused in (True, False):
+                with monkeypatch.context() as patch:
+                    if not fused:
+                        patch.setattr(kind, "fused", lambda *_, **__: None)
+                    leaf, clip = x.clone().requires_grad_(), torch.tensor(worth, requires_grad=True)
+                    out = spikes_worth(leaf, clip, neuron, steps, steady=steady)
+                    results.append((out.detach(), gradients(out, [leaf, clip])))
+            (found, grads), (wanted, plain) = results[-2:]
+            assert found.dtype == dtype
+            assert torch.equal(found, wanted)
+            assert_close(grads[0], plain[0], 2e-2 if dtype == torch.bfloat16 else 1e-5)
+            # A sum of terms of either sign: its rounding is measured by the terms.
+            terms = (leaf.abs().float() * plain[0].abs().float()).sum() / worth + found.abs().float().sum() / worth
+            assert (grads[1] - plain[1]).abs() <= (1e-2 if dtype == torch.bfloat16 else 1e-5) * terms
+
+
+def test_worth_of_one_number_alone() -> None:
+    x = noise(4, 3, 8)
+    numbers = {"threshold": 1.0, "decay": None, "rule": IF().rule, "initial": 0.5}
+    assert fused_neuron(x, **numbers, worth=torch.ones(8)) is None  # type: ignore[arg-type]
+    assert fused_neuron(x, **numbers, worth=torch.tensor(1.0, dtype=torch.float64)) is None  # type: ignore[arg-type]
+    assert (fused_neuron(x, **numbers, worth=torch.tensor(2.0)) is not None) == BUILT  # type: ignore[arg-type]

@@ -8,7 +8,9 @@ from torch import Tensor, nn
 
 from bitspike.errors import ConstraintError
 from bitspike.nn import CountMaxPool, Neuron
+from bitspike.nn.layers import bare, plain
 from bitspike.nn.time import repeated
+from bitspike.ops.precision import single
 
 
 def need_counting(neuron: object, where: str) -> None:
@@ -38,7 +40,7 @@ def spikes_worth(x: Tensor, clip: Tensor, neuron: nn.Module, steps: int, *, stea
 
         y[t] = clip * neuron(x[1..T] / clip)[t]
 
-    So the threshold is the clip, and the clip has its gradient.
+    So the threshold is the clip, and the clip has its gradient. One pass over memory where there is a kernel for it.
 
     Args:
         x: [T N, C, ...] currents, all samples of the first step first; or, if ``steady``, the one current [N, C, ...]
@@ -50,7 +52,11 @@ def spikes_worth(x: Tensor, clip: Tensor, neuron: nn.Module, steps: int, *, stea
     Returns:
         [T N, C, ...] in the dtype of ``x``.
     """
-    currents = x / clip
+    if isinstance(neuron, Neuron) and type(neuron).forward is Neuron.forward and bare(neuron) and plain(x):
+        fused = neuron.fused(repeated(x, steps) if steady else by_step(x, steps), worth=clip)
+        if fused is not None:
+            return fused.flatten(0, 1)
+    currents = single(x) / clip
     spikes = cast(Tensor, neuron(repeated(currents, steps) if steady else by_step(currents, steps)))
     return (spikes * clip).flatten(0, 1).to(x.dtype)
 

@@ -23,9 +23,9 @@ from bitspike.kernels.triton import support as triton_support
 from bitspike.kernels.triton.launch import surrogate_numbers
 from bitspike.ops.dynamics import Rule
 
-ABI = 2
+ABI = 3
 CHANNEL_AXIS = 2
-_HARD, _LEAK_AFTER, _DECAY_INPUT, _DETACH, _LEAKS, _LEARNED, _SIGNED = (1 << bit for bit in range(7))
+_HARD, _LEAK_AFTER, _DECAY_INPUT, _DETACH, _LEAKS, _LEARNED, _SIGNED, _WORTH = (1 << bit for bit in range(8))
 
 
 class NeuronStruct(Structure):
@@ -46,6 +46,7 @@ class NeuronStruct(Structure):
                 "a",
                 "b",
                 "retract",
+                "worth",
             )
         ],
         ("flags", c_int32),
@@ -75,6 +76,7 @@ def fused_neuron(
     rule: Rule,
     initial: float | Tensor,
     retract: float | None = None,
+    worth: Tensor | None = None,
     norm: Norm | None = None,
     residual: Tensor | None = None,
 ) -> Tensor | None:
@@ -88,13 +90,17 @@ def fused_neuron(
         rule: comparison, reset, leak, surrogate.
         initial: potential before the first step; one number, or one per channel [C].
         retract: how far below zero a signed neuron takes a spike back; None for any other neuron.
+        worth: of a spike, a scalar float32 tensor above 0 with a gradient of its own: currents are divided by it, and
+            it is sent for a spike; None for 1.
         norm: normalize ``x`` first. In training its running statistics are moved.
         residual: [T, N, C, ...], added to what the norm gives; only with a norm.
 
     Returns:
-        spikes [T, N, ...] in the dtype and layout of ``x``.
+        spikes [T, N, ...], times their worth, in the dtype and layout of ``x``.
     """
     if x.device.type != "cpu" or triton_support.interpreting():
+        if worth is not None:
+            return None
         return triton_neuron.fused_neuron(
             x,
             threshold=threshold,
@@ -118,17 +124,18 @@ def fused_neuron(
         or (norm is None and residual is not None)
         or (norm is not None and not norms.fits(x, norm, CHANNEL_AXIS))
         or (residual is not None and residual.shape != x.shape)
+        or (worth is not None and (isinstance(decay, Tensor) or not _one_number(worth)))
     ):
         return None
-    learned = decay if isinstance(decay, Tensor) else None
+    learned = worth if worth is not None else decay if isinstance(decay, Tensor) else None
     leak = 1.0 if decay is None else decay.item() if isinstance(decay, Tensor) else decay
     bars = _bars(thresholds, rule)
     neuron = NeuronStruct(
         decay=leak,
         input_gain=1.0
         if not rule.decay_input or decay is None
-        else (1 - learned).item()
-        if learned is not None
+        else (1 - decay).item()
+        if isinstance(decay, Tensor)
         else 1 - leak,
         threshold=0.0 if isinstance(thresholds, Tensor) else thresholds,
         bar=0.0 if isinstance(bars, Tensor) else bars,
@@ -139,13 +146,15 @@ def fused_neuron(
         a=surrogate[1],
         b=surrogate[2],
         retract=retract or 0.0,
+        worth=1.0 if worth is None else worth.item(),
         flags=_HARD * (rule.reset == "hard" and retract is None)
         | _LEAK_AFTER * (rule.leak == "after")
         | _DECAY_INPUT * rule.decay_input
         | _DETACH * rule.detach_reset
         | _LEAKS * (decay is not None)
-        | _LEARNED * (learned is not None)
-        | _SIGNED * (retract is not None),
+        | _LEARNED * isinstance(decay, Tensor)
+        | _SIGNED * (retract is not None)
+        | _WORTH * (worth is not None and worth.requires_grad),
         surrogate=surrogate[0],
         thresholds=pointer(thresholds) if isinstance(thresholds, Tensor) else None,
         bars=pointer(bars) if isinstance(bars, Tensor) else None,
@@ -169,6 +178,10 @@ def _fits(x: Tensor, values: float | Tensor) -> bool:
     return not isinstance(values, Tensor) or (
         not values.requires_grad and x.dim() > CHANNEL_AXIS and per_channel(values, x.shape[CHANNEL_AXIS])
     )
+
+
+def _one_number(worth: Tensor) -> bool:
+    return worth.numel() == 1 and worth.dtype == torch.float32 and worth.device.type == "cpu" and usable(worth)
 
 
 def _bars(thresholds: float | Tensor, rule: Rule) -> float | Tensor:

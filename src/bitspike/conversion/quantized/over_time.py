@@ -23,7 +23,6 @@ from bitspike.conversion.timed import by_step, need_counting, spikes_worth
 from bitspike.errors import ConstraintError
 from bitspike.nn import Neuron, QuantReLU, SignedIF
 from bitspike.nn.activation import FLOOR, clip_in_use
-from bitspike.ops.precision import single
 from bitspike.ops.surrogate import ArcTan, Surrogate
 from bitspike.ops.wrappers import unwrapped
 
@@ -57,7 +56,7 @@ class QuantNeuron(nn.Module):
 
     def forward(self, x: Tensor, *, steady: bool = False) -> Tensor:
         clip = clip_in_use(self.clip, FLOOR)
-        return spikes_worth(single(x), clip, self.neuron, self.steps, steady=steady).to(x.dtype)
+        return spikes_worth(x, clip, self.neuron, self.steps, steady=steady)
 
 
 class SpikingTwin(nn.Module):

@@ -22,5 +22,5 @@ void bitspike_neuron_forward(const Neuron* n, const Layer* layer, const Affine* 
     AT_LEVEL(forward(*n, *layer, affine, x, residual, out));
 }
 
-int32_t bitspike_abi() { return 2; }
+int32_t bitspike_abi() { return 3; }
 }

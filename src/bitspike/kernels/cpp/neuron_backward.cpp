@@ -10,7 +10,7 @@
 
 extern "C" {
 
-// Returns the gradient of the decay; `out` receives that of what the neuron read. With a norm its sums per channel, plain
+// Returns the gradient of the number that is learned, the decay or the worth; `out` receives that of what the neuron read. With a norm its sums per channel, plain
 // and times x - mean, are added to sums[0 .. C) and sums[C .. 2C).
 double bitspike_neuron_backward(const Neuron* n, const Layer* layer, const Affine* affine, const void* x, const void* residual,
                                 const void* grad, void* out, double* sums) {

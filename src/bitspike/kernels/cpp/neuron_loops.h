@@ -38,6 +38,17 @@ template <bool AROUND> INLINE void store_spikes(uint16_t* p, Mask fired, Mask ba
 #endif
 }
 
+// What is sent: spikes, each worth so much.
+template <bool AROUND, class T> INLINE void send(const Neuron& n, T* p, Mask fired, Mask back) {
+    if (n.worth == 1.0f) return store_spikes<AROUND>(p, fired, back);
+    store<AROUND>(p, as_spikes(fired, back) * n.worth);
+}
+// What arrives, in units of the worth.
+template <bool NORMED, class T> INLINE V current_of(const Neuron& n, const Block<T>& b, const Map& map, int64_t t, int64_t j) {
+    const V x = input_of<NORMED>(b, map, t, j);
+    return n.worth == 1.0f ? x : x / n.worth;
+}
+
 struct State {
     float *v, *emitted, *h, *able;       // [block], [block], [steps, block], [steps, block]
     const float *theta, *bar, *initial;  // of the block at hand; a spike is sent where h >= bar
@@ -67,7 +78,7 @@ INLINE void advance_by(const Neuron n, const Block<T> b, const State s, const in
             const int64_t t = start + k;
             expect(b.x + t * b.x_step + j, j, b.size);
             if (NORMED && b.residual) expect(b.residual + t * b.residual_step + j, j, b.size);
-            const V h = integrate<LEAKAGE>(n, v, input_of<NORMED>(b, map, t, j));
+            const V h = integrate<LEAKAGE>(n, v, current_of<NORMED>(n, b, map, t, j));
             if (!SPIKES) {
                 store(s.h + t * b.size + j, h);
                 if (RESET == SIGNED_RESET) store(s.able + t * b.size + j, emitted);
@@ -75,7 +86,7 @@ INLINE void advance_by(const Neuron n, const Block<T> b, const State s, const in
             const Mask fired = at_least(h, bar), back = takes_back<RESET>(n, h, emitted);
             v = after_reset<RESET>(n, h, theta, fired, back);
             if (RESET == SIGNED_RESET) emitted = emitted + as_spikes(fired, back);
-            if (SPIKES) store_spikes<AROUND>(b.out + t * b.out_step + j, fired, back);
+            if (SPIKES) send<AROUND>(n, b.out + t * b.out_step + j, fired, back);
         }
         store(s.v + j, v);
         if (RESET == SIGNED_RESET) store(s.emitted + j, emitted);
@@ -126,10 +137,10 @@ template <bool NORMED> constexpr bool goes_around = AROUND_PAYS && !NORMED;  // 
 template <class T, int KIND, int RESET, bool NORMED, int AROUND, bool LEARNED, int STEPS>
 INLINE V retrace_by(const Neuron n, const Block<T> b, const State s, const bool around, float* const plain, float* const centered, const int64_t end) {
     const bool after = n.flags & LEAK_AFTER, leaks = n.flags & LEAKS, last = end == b.steps;
-    const float in = leaks ? n.input_gain : 1.0f, to_v = leaks ? n.decay : 1.0f, to_x = in * (after && leaks ? n.decay : 1.0f);
+    const float in = leaks ? n.input_gain : 1.0f, to_v = leaks ? n.decay : 1.0f, to_x = in * (after && leaks ? n.decay : 1.0f) / n.worth;
     const Mask coupled = everywhere(!(n.flags & DETACH));        // the gradient runs through the reset
     const float inside = (n.flags & DECAY_INPUT) ? 1.0f : 0.0f;  // x is scaled by 1 - decay
-    V ddecay{};
+    V dlearned{};
     for (int64_t j = 0; j < b.size; j += LANES) {
         const V theta = load(s.theta + j), bar = load(s.bar + j);
         const float scale = KIND == ARCTAN || (KIND == ANY && n.surrogate == ARCTAN) ? -n.a : 1.0f, below = scale * (n.retract + n.center);
@@ -144,7 +155,7 @@ INLINE V retrace_by(const Neuron n, const Block<T> b, const State s, const bool 
             expect(b.grad + t * b.grad_step + j, j, b.size);
             // dv/ds is v_reset - h or -threshold; dv/dh with the spike held is 1, or 0 after a hard reset.
             const V jump = RESET == HARD_RESET ? n.v_reset - h : -theta;
-            const V gs = fused(kept(coupled, gv), jump, load(b.grad + t * b.grad_step + j));
+            const V gy = load(b.grad + t * b.grad_step + j), gs = fused(kept(coupled, gv), jump, n.worth == 1.0f ? gy : gy * n.worth);
             const V past = RESET == HARD_RESET ? kept(~at_least(h, bar), gv) : gv;
             V steep = slope<KIND>(h, origin, n);
             if (RESET == SIGNED_RESET)
@@ -157,20 +168,24 @@ INLINE V retrace_by(const Neuron n, const Block<T> b, const State s, const bool 
                 sum = sum + gx;
                 product = fused(gx, load(b.x + t * b.x_step + j) - map.mean, product);
             }
-            if (LEARNED) {
+            if (LEARNED && (n.flags & LEARNED_WORTH)) {
+                // y = worth * s(x / worth): the spikes themselves, and x / worth that falls as the worth rises.
+                const Mask fired = at_least(h, bar), back = RESET == SIGNED_RESET ? takes_back<RESET>(n, h, load(s.able + t * b.size + j)) : Mask{};
+                dlearned = dlearned + (gy * as_spikes(fired, back) - gx * (input_of<NORMED>(b, map, t, j) * (1.0f / n.worth)));
+            } else if (LEARNED) {
                 V v = load(s.initial + j);
                 if (t > 0) {
                     const V earlier = load(ht - b.size + j);
                     v = after_reset<RESET>(n, earlier, theta, at_least(earlier, bar), Mask{});
                 }
                 const V x = input_of<NORMED>(b, map, t, j);
-                ddecay = ddecay + gh * (v - inside * x + (after ? x * in - inside * (n.decay - 1.0f) * x : V{}));
+                dlearned = dlearned + gh * (v - inside * x + (after ? x * in - inside * (n.decay - 1.0f) * x : V{}));
             }
         }
         store(s.v + j, gv);
         if (NORMED) store(plain + j, sum), store(centered + j, product);
     }
-    return ddecay;
+    return dlearned;
 }
 
 // From the last step to the first: b.out receives the gradient of what the neuron read. With NORMED its sums, plain and
@@ -192,13 +207,13 @@ void retrace(const Neuron& n, const Block<T>& b, const State& s, bool around, fl
     else retrace_to<T, KIND, RESET, NORMED, NEVER>(n, b, s, around, plain, centered);
 }
 
-// The same, step by step; returns the block's share of the gradient of a learned decay.
+// The same, step by step; returns the block's share of the gradient of what is learned, the decay or the worth.
 template <class T, int KIND, int RESET, bool NORMED>
 double retrace_learned(const Neuron& n, const Block<T>& b, const State& s, bool around, float* plain, float* centered) {
     constexpr int AROUND = goes_around<NORMED> ? ASKED : NEVER;
-    V ddecay{};
-    for (int64_t t = b.steps; t > 0; --t) ddecay = ddecay + retrace_by<T, KIND, RESET, NORMED, AROUND, true, 1>(n, b, s, around, plain, centered, t);
-    return sum_of(ddecay);
+    V dlearned{};
+    for (int64_t t = b.steps; t > 0; --t) dlearned = dlearned + retrace_by<T, KIND, RESET, NORMED, AROUND, true, 1>(n, b, s, around, plain, centered, t);
+    return sum_of(dlearned);
 }
 
 // ------------------------------------------------------------------------------------------- every choice, once per block
@@ -232,7 +247,7 @@ template <class T, bool SPIKES, bool NORMED> void advance_any(const Neuron& n, c
 
 template <class T, int KIND, int RESET, bool NORMED>
 INLINE double retrace_leaking(const Neuron& n, const Block<T>& b, const State& s, bool around, float* plain, float* centered) {
-    if (n.flags & LEARNED_LEAK) return retrace_learned<T, KIND, RESET, NORMED>(n, b, s, around, plain, centered);
+    if (n.flags & (LEARNED_LEAK | LEARNED_WORTH)) return retrace_learned<T, KIND, RESET, NORMED>(n, b, s, around, plain, centered);
     retrace<T, KIND, RESET, NORMED>(n, b, s, around, plain, centered);
     return 0;
 }
@@ -250,10 +265,7 @@ double retrace_kind(const Neuron& n, const Block<T>& b, const State& s, bool aro
 
 template <class T, bool NORMED>
 double retrace_any(const Neuron& n, const Block<T>& b, const State& s, bool around, float* plain, float* centered) {
-    if (n.flags & SIGNED) {
-        retrace<T, ANY, SIGNED_RESET, NORMED>(n, b, s, false, plain, centered);
-        return 0;
-    }
+    if (n.flags & SIGNED) return retrace_leaking<T, ANY, SIGNED_RESET, NORMED>(n, b, s, false, plain, centered);
     if (n.flags & HARD) return retrace_kind<T, HARD_RESET, NORMED>(n, b, s, around, plain, centered);
     return retrace_kind<T, SOFT, NORMED>(n, b, s, around, plain, centered);
 }
@@ -287,7 +299,7 @@ template <class T, bool BACK, bool NORMED> struct Worker {
         const bool past = around && size == b.size;
         if constexpr (BACK) {
             advance_any<T, false, NORMED>(n, b, s, false);
-            ddecay += retrace_any<T, NORMED>(n, b, s, past, plain.of(at, size), centered.of(at, size));
+            dlearned += retrace_any<T, NORMED>(n, b, s, past, plain.of(at, size), centered.of(at, size));
             if (NORMED) {
                 plain.done(at, size);
                 centered.done(at, size);
@@ -303,7 +315,7 @@ template <class T, bool BACK, bool NORMED> struct Worker {
     State s;
     Spread theta, initial, bar, mean, gain, shift;
     Sums plain, centered;
-    double ddecay = 0;
+    double dlearned = 0;
 };
 
 template <class T, bool BACK, bool NORMED>
@@ -317,7 +329,7 @@ double run(const Neuron& n, const Layer& layer, const Affine* affine, const T* x
     const Block<T> whole{layer.steps, 0, x, residual, grad, out, layer.x_step, layer.residual_step, layer.grad_step, layer.total, nullptr, nullptr, nullptr};
     big_pages(out, bytes);
     std::vector<Worker<T, BACK, NORMED>*> workers(static_cast<size_t>(layer.threads), nullptr);
-    double ddecay = 0;
+    double dlearned = 0;
 #pragma omp parallel num_threads(layer.threads)
     {
         auto* worker = new Worker<T, BACK, NORMED>(n, layer, affine, block, around);
@@ -333,7 +345,7 @@ double run(const Neuron& n, const Layer& layer, const Affine* affine, const T* x
     // In the order of the threads, so that the same machine gives the same sums.
     for (auto* worker : workers) {
         if (!worker) continue;
-        ddecay += worker->ddecay;
+        dlearned += worker->dlearned;
         if (BACK && NORMED) {
             worker->plain.close();
             worker->centered.close();
@@ -344,7 +356,7 @@ double run(const Neuron& n, const Layer& layer, const Affine* affine, const T* x
         }
         delete worker;
     }
-    return ddecay;
+    return dlearned;
 }
 
 template <bool BACK, bool NORMED>
