@@ -44,5 +44,5 @@ def aside(model: nn.Module, seed: int = 0) -> Iterator[None]:
 def _generators_of(module: nn.Module) -> Iterator[torch.Generator]:
     """Yield the generators that a module holds, itself or in a value such as the settings of its weights."""
     for value in list(vars(module).values()):
-        held = vars(value).values() if is_dataclass(value) and hasattr(value, "__dict__") else (value,)
-        yield from (part for part in held if isinstance(part, torch.Generator))
+        parts = vars(value).values() if is_dataclass(value) and hasattr(value, "__dict__") else (value,)
+        yield from (part for part in parts if isinstance(part, torch.Generator))

@@ -75,9 +75,9 @@ def after_every_step(model: nn.Module, x: Tensor) -> list[Any]:
     (steps, samples) = seen[0]
     leaves, form = tree_flatten(outputs)
     if wrong := [leaf for leaf in leaves if not isinstance(leaf, Tensor) or leaf.shape[:1] != (steps * samples,)]:
-        found = list(wrong[0].shape) if isinstance(wrong[0], Tensor) else type(wrong[0]).__name__
+        shape = list(wrong[0].shape) if isinstance(wrong[0], Tensor) else type(wrong[0]).__name__
         raise ConstraintError(
-            f"what follows the read-out of {name} gives {found} for {steps * samples} samples: it does not take "
+            f"what follows the read-out of {name} gives {shape} for {steps * samples} samples: it does not take "
             "samples one by one",
             fix="bs.set_steps(model, t) runs the first t steps alone",
         )
