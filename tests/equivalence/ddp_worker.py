@@ -1,4 +1,4 @@
-"""What each process of ``test_ddp.py`` runs: four small trainings on its share of random images."""
+"""What each process of ``test_ddp.py`` runs: five small trainings on its share of random images."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from bitspike.data import Batches, ImageSet, PixelGrid
 from bitspike.train import EMA, SGD, Constant, EpochRecord, Observer, fit
 from bitspike.train.launch import leave, rank, world_size
+from bitspike.weights import Constrained, attach
 
 COUNT, BATCH = 39, 8
 
@@ -45,8 +46,8 @@ class Ears(Observer):
         self.heard.append(record)
 
 
-def train(folder: Path, *norm: nn.Module, taught: bool = False) -> dict[str, Any]:
-    """Train one epoch with this process's share of the images and tell all about it."""
+def train(folder: Path, *norm: nn.Module, taught: bool = False, constrained: bool = False) -> dict[str, Any]:
+    """Train one epoch, or three under constraints, with this process's share of the images and tell all about it."""
     g = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (COUNT, 4, 4, 1), generator=g, dtype=torch.uint8)
     images = ImageSet(pixels, torch.randint(0, 2, (COUNT,), generator=g), ("a", "b"), "noise")
@@ -54,12 +55,14 @@ def train(folder: Path, *norm: nn.Module, taught: bool = False) -> dict[str, Any
     watched, ears = Watched(Batches(images, BATCH // world_size(), shuffle=True, wrap=False, **share)), Ears()
     torch.manual_seed(rank())  # the weights of the first process must win
     model = nn.Sequential(nn.Conv2d(1, 4, 3), *norm, nn.Flatten(), nn.Linear(16, 2))
+    if constrained:  # the scale too is that of the first process, and each decision a common one
+        attach(model, quantize=Constrained((-1, 0, 1), multiplier_lr=0.1, patience=2), include="0")
     torch.manual_seed(2)
     teacher = nn.Sequential(nn.Flatten(), nn.Linear(16, 2)) if taught else None
     history = fit(
         model,
         watched,
-        epochs=1,
+        epochs=3 if constrained else 1,
         optimizer=SGD(lr=0.5),
         schedule=Constant(),
         validation=Batches(images, 7, **share),
@@ -87,6 +90,7 @@ if __name__ == "__main__":
     out = Path(sys.argv[1])
     told = {
         "plain": train(out / f"plain{rank()}"),
+        "constrained": train(out / f"constrained{rank()}", constrained=True),
         "norm": train(out / f"norm{rank()}", nn.BatchNorm2d(4)),
         "taught": train(out / f"taught{rank()}", taught=True),
         "taught norm": train(out / f"taught-norm{rank()}", nn.BatchNorm2d(4), taught=True),

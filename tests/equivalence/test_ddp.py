@@ -47,6 +47,10 @@ def test_qat_check_12_two_processes_train_as_one(tmp_path: Path) -> None:
         assert two != pytest.approx(plain, abs=1e-5)
     assert first["taught"]["loss"] == pytest.approx(taught["loss"], abs=1e-6)
     assert first["taught"]["held"] == pytest.approx(taught["held"], abs=1e-6)
+    # Weights under constraints: one scale, one set of multipliers, one decision after every epoch.
+    constrained = ddp_worker.train(tmp_path / "constrained", constrained=True)
+    for two, one in zip(first["constrained"]["state"], constrained["state"], strict=True):
+        assert two == pytest.approx(one, abs=1e-4)
     # Only the first process wrote and spoke.
     assert (first["plain"]["heard"], second["plain"]["heard"]) == (1, 0)
     assert (tmp_path / "plain0" / "metrics.jsonl").exists()

@@ -147,15 +147,23 @@ def test_stages_of_the_weight_path_are_called(monkeypatch: pytest.MonkeyPatch) -
         calls[name] += 1
 
     monkeypatch.setattr(loop_module, "after_step", lambda model: count("step"))
-    monkeypatch.setattr(loop_module, "after_epoch", lambda model: count("epoch"))
+    sums: list[float] = []
+
+    def hear(model: nn.Module, *, objective: float) -> None:
+        count("epoch")
+        sums.append(objective)
+
+    monkeypatch.setattr(loop_module, "after_epoch", hear)
 
     def penalty(model: nn.Module) -> Tensor:
         count("penalty")
         return 0.5 * model[1][0].weight.square().sum()  # type: ignore[index, union-attr, no-any-return]
 
     plain, pulled = small_model(), small_model()
-    fit(plain, BATCHES, epochs=2)
+    history = fit(plain, BATCHES, epochs=2)
     assert calls == {"step": 6, "epoch": 2, "penalty": 0}
+    # What was minimized are the losses of three batches of almost equal size, and no penalty.
+    assert sums == pytest.approx([3 * e.train_loss for e in history.epochs], rel=0.05)
     monkeypatch.setattr(loop_module, "penalties", penalty)
     fit(pulled, BATCHES, epochs=2)
     assert calls["penalty"] == 6

@@ -61,7 +61,10 @@ class Lines(Observer):
     def epoch_done(self, record: EpochRecord) -> None:
         training = _said("training", record.train_accuracy, 2)
         validation = _said("validation", record.validation_accuracy, 2)
-        self._say(f"epoch {record.epoch}  loss {record.train_loss:.4f}{training}{validation}  {record.seconds:.1f} s")
+        failure, window = record.constraint_failure, record.constraint_window
+        levels = "" if failure is None else f"  off levels by {failure / 2:.2g} at window {window}"
+        done = f"epoch {record.epoch}  loss {record.train_loss:.4f}{training}{validation}{levels}"
+        self._say(f"{done}  {record.seconds:.1f} s")
 
     def _say(self, text: str) -> None:
         # The console would wrap a line at the width that it guesses for a file.

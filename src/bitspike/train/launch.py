@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from bitspike.errors import ConstraintError, RunError
 from bitspike.ops import pixels_first
+from bitspike.weights import WeightPath
 
 Precision = Literal["auto", "fp32", "bf16"]
 Device = Literal["auto", "cpu", "cuda"]
@@ -223,11 +224,15 @@ class Workers:
             raise RunError(f"the processes {otherwise}: {numbers}", fix=fix)
 
     def average_buffers(self, model: nn.Module) -> None:
-        """Give all processes the same running statistics: their mean; counters and flags come from the first."""
+        """Give all processes the same running statistics: their mean; counters and flags come from the first.
+
+        So does what weight paths hold, which is equal everywhere: a mean of three equal numbers may be another one.
+        """
         if self.count == 1:
             return
+        equal = {id(b) for m in model.modules() if isinstance(m, WeightPath) for b in m.buffers()}
         for buffer in model.buffers():
-            if buffer.is_floating_point():
+            if buffer.is_floating_point() and id(buffer) not in equal:
                 buffer.copy_(self.add_up(buffer) / self.count)
             else:
                 buffer.copy_(self._fabric.broadcast(buffer))

@@ -26,7 +26,7 @@ from bitspike.train.optimizers import SGD, Clip, Optimizer
 from bitspike.train.progress import Progress
 from bitspike.train.schedules import Cosine, Schedule
 from bitspike.train.tally import Tally
-from bitspike.weights import after_epoch, after_step, penalties
+from bitspike.weights import after_epoch, after_step, constraint_failure, learning_rate_factor, penalties
 
 
 def fit(
@@ -136,11 +136,12 @@ def fit(
             start = time.perf_counter()
             torch.manual_seed(epoch_seed(seed, epoch, workers.rank))
             tally = Tally(epoch=epoch + 1, epochs=epochs, batches=batches, observer=hears, task=task)
-            set_rate = _Rate(stepper, optimizer.lr, schedule, epoch, epochs, batches)
-            _epoch(
+            set_rate = _Rate(stepper, optimizer.lr * learning_rate_factor(model), schedule, epoch, epochs, batches)
+            own = _epoch(
                 wrapped, model, train_loader, epoch, stepper, set_rate, minimized, clip_gradient, workers, tally, mean
             )
-            after_epoch(model)
+            # All processes decide alike: by the mean of their sums, whose losses carry their shares already.
+            after_epoch(model, objective=float(workers.add_up(own)) / workers.count)
             workers.average_buffers(model)
             measured = model
             if mean is not None:
@@ -151,6 +152,7 @@ def fit(
             result = None
             if validation is not None:
                 result = measure(measured, validation, task, loss=loss, seed=seed, add_up=workers.add_up, strict=False)
+            failure = constraint_failure(measured)
             record = EpochRecord(
                 epoch=epoch + 1,
                 seconds=time.perf_counter() - start,
@@ -159,6 +161,8 @@ def fit(
                 train_accuracy=train_right,
                 validation_loss=None if result is None else result.loss,
                 validation_accuracy=None if result is None else result.score,
+                constraint_failure=None if failure is None else failure.score,
+                constraint_window=None if failure is None else failure.window,
             )
             progress.end_epoch(record, model, stepper, mean)
             hears.epoch_done(record)
@@ -194,24 +198,27 @@ def _epoch(
     workers: Workers,
     tally: Tally,
     average: Average | None,
-) -> None:
-    """Read the data once and make one step per batch."""
+) -> Tensor:
+    """Read the data once and make one step per batch; return the sum of what was minimized, float64 []."""
     if hasattr(batches, "set_epoch"):
         batches.set_epoch(epoch)
     wrapped.train()
+    total = torch.zeros((), dtype=torch.float64, device=workers.device)
     for batch, (x, y) in enumerate(pairs(batches)):
         set_rate(batch)
         x, y = workers.send(x), tree_map(lambda t: workers.send(t) if isinstance(t, Tensor) else t, y)
         outputs = wrapped(x)
         mean, n = minimized(x, outputs, y), samples_in(x, outputs, y)
         stepper.zero_grad()
-        workers.backward(mean * workers.share(n) + penalties(model))
+        objective = mean * workers.share(n) + penalties(model)
+        workers.backward(objective)
         if clip is not None:
             clip.apply(model.parameters())
         stepper.step()
         after_step(model)
         if average is not None:
             average.update()
+        total += objective.detach()
         tally.add(mean.detach(), outputs, y, n)
     tally.read()
     if tally.batch == 0:
@@ -219,6 +226,7 @@ def _epoch(
             f"the training loader gave no batch in epoch {epoch + 1}",
             fix="pass the loader itself, which can be read once in each epoch, not iter(loader)",
         )
+    return total
 
 
 class _Rate:

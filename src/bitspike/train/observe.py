@@ -17,6 +17,8 @@ class EpochRecord:
         train_loss, train_accuracy: mean over the epoch's samples, while the weights moved.
         validation_loss, validation_accuracy: after the epoch; None without a validation set. Accuracies are the metric
             of the task: fractions, and None where the task cannot judge outputs and labels.
+        constraint_failure, constraint_window: score and window of weights that are trained under constraints, as
+            :func:`bitspike.weights.constraint_failure` measures them after the epoch; None where there are none.
     """
 
     epoch: int
@@ -26,6 +28,13 @@ class EpochRecord:
     train_accuracy: float | None
     validation_loss: float | None = None
     validation_accuracy: float | None = None
+    constraint_failure: float | None = None
+    constraint_window: int | None = None
+
+    def row(self) -> dict[str, Any]:
+        """Return plain values; those of constraints only where weights are trained under some."""
+        row = asdict(self)
+        return {name: row[name] for name in row if row[name] is not None or not name.startswith("constraint_")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +72,7 @@ class History:
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the records as plain dictionaries, in order."""
-        return [asdict(e) for e in self.epochs]
+        return [e.row() for e in self.epochs]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +105,7 @@ class Progress:
         # The best goes first: killed between the two, the run repeats this epoch and writes the same best again.
         if best:
             self.best_digest = save_best(checkpoints, measured, epoch=record.epoch)
-        rows = [asdict(r) for r in self.records]
+        rows = [r.row() for r in self.records]
         about: dict[str, Any] = {
             "schema": 1,
             "epoch": self.done,

@@ -1,4 +1,4 @@
-"""The one path of every weight: schemes and their scales, device variation, and the verbs that attach them."""
+"""The one path of every weight: schemes and their scales, constraints, devices, and the verbs that attach them."""
 
 from bitspike.weights.attach import (
     after_epoch,
@@ -7,10 +7,13 @@ from bitspike.weights.attach import (
     bias_codes,
     codes,
     detach,
+    learning_rate_factor,
     penalties,
     weight_codes,
 )
 from bitspike.weights.codes import WeightCodes
+from bitspike.weights.constraints.backprop import Constrained
+from bitspike.weights.constraints.failure import ConstraintFailure, constraint_failure
 from bitspike.weights.devices.lognormal import Lognormal
 from bitspike.weights.path import WeightPath
 from bitspike.weights.scales import MSE, Coded, Constant, Dyadic, Max, MeanAbs, Percentile, ScaleRule
@@ -34,6 +37,8 @@ __all__ = [
     "Binary",
     "Coded",
     "Constant",
+    "Constrained",
+    "ConstraintFailure",
     "DoReFa",
     "Dyadic",
     "FixedPoint",
@@ -57,7 +62,9 @@ __all__ = [
     "attach",
     "bias_codes",
     "codes",
+    "constraint_failure",
     "detach",
+    "learning_rate_factor",
     "penalties",
     "weight_codes",
 ]

@@ -17,7 +17,7 @@ from bitspike.weights.codes import WeightCodes
 from bitspike.weights.loading import take_float_states
 from bitspike.weights.path import SLOTS, WeightPath, path_of
 from bitspike.weights.schemes import Scheme
-from bitspike.weights.stage import Stage, StagePlan
+from bitspike.weights.stage import ChannelPlan, Stage, StagePlan
 
 M = TypeVar("M", bound=nn.Module)
 Choice = Scheme | StagePlan | Stage
@@ -161,11 +161,25 @@ def after_step(model: nn.Module) -> None:
             path.after_step(latent)
 
 
-def after_epoch(model: nn.Module) -> None:
-    """Tell every stage that an epoch is over."""
+def after_epoch(model: nn.Module, *, objective: float | None = None) -> None:
+    """Tell every stage that an epoch is over.
+
+    Args:
+        model: any model.
+        objective: the sum over all batches of what was minimized, penalties included; of all processes together where
+            there are several, so that all decide alike. Stages that decide by it need it: ``Constrained``.
+
+    Raises:
+        ConstraintError: a stage needs the objective, and it is None or not finite.
+    """
     with torch.no_grad():
         for _, _, _, path, latent in _paths(model):
-            path.after_epoch(latent)
+            path.after_epoch(latent, objective)
+
+
+def learning_rate_factor(model: nn.Module) -> float:
+    """Return the factor, in (0, 1], that stages want on all learning rates; 1 where none wants another."""
+    return min((path.learning_rate_factor for _, _, _, path, _ in _paths(model)), default=1.0)
 
 
 def _paths(model: nn.Module) -> Iterator[tuple[str, nn.Module, str, WeightPath, Tensor]]:
@@ -236,7 +250,7 @@ def _problems(name: str, layer: nn.Conv2d, chosen: Mapping[str, Choice | None], 
     if isinstance(layer._parameters[tensor], nn.UninitializedParameter):
         return [f"{where}: has no shape yet; run the lazy model once first"]
     scheme = chosen.get("quantize")
-    if isinstance(scheme, Scheme) and scheme.per_channel:
+    if isinstance(scheme, Scheme | ChannelPlan) and scheme.per_channel:
         if tensor == "bias":
             return [f"{where}: one scale per channel would be one per bias; use FixedPoint(step) or per_channel=False"]
         if isinstance(layer, _ConvTransposeNd) and layer.groups > 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +16,18 @@ from torch.nn.utils import parametrize
 from bitspike.errors import ConstraintError
 from bitspike.weights.codes import WeightCodes
 from bitspike.weights.schemes import Scheme
-from bitspike.weights.stage import Encoder, HasAfterEpoch, HasAfterStep, HasPenalty, Recoder, Stage, StagePlan
+from bitspike.weights.stage import (
+    ChannelPlan,
+    Encoder,
+    FollowsObjective,
+    HasAfterEpoch,
+    HasAfterStep,
+    HasPenalty,
+    Recoder,
+    SlowsLearning,
+    Stage,
+    StagePlan,
+)
 
 SLOTS = ("quantize", "vary", "recover", "prune")
 
@@ -145,11 +157,24 @@ class WeightPath(nn.Module):
             if isinstance(stage, HasAfterStep):
                 stage.after_step(latent)
 
-    def after_epoch(self, latent: Tensor) -> None:
-        """Tell the stages that an epoch is over."""
-        for _, stage in self.stages():
+    def after_epoch(self, latent: Tensor, objective: float | None = None) -> None:
+        """Tell the stages that an epoch is over, and what its objectives add up to."""
+        for slot, stage in self.stages():
             if isinstance(stage, HasAfterEpoch):
                 stage.after_epoch(latent)
+            if isinstance(stage, FollowsObjective):
+                if objective is None or not math.isfinite(objective):
+                    raise ConstraintError(
+                        f"after_epoch(objective={objective}): {slot}={stage!r} decides by the sum of what was "
+                        "minimized in the epoch, a finite number",
+                        fix="after_epoch(model, objective=S), S the sum over batches of loss + bs.penalties(model)",
+                    )
+                stage.after_objective(latent, objective)
+
+    @property
+    def learning_rate_factor(self) -> float:
+        """The factor on learning rates that the stages want, the smallest."""
+        return min([1.0, *(s.learning_rate_factor for _, s in self.stages() if isinstance(s, SlowsLearning))])
 
     def extra_repr(self) -> str:
         return ", ".join(f"{slot}={stage!r}" for slot, stage in self.stages() if not isinstance(stage, nn.Module))
@@ -158,6 +183,8 @@ class WeightPath(nn.Module):
 def _stage(choice: Scheme | StagePlan | Stage, axis: int, name: str, weight: Tensor) -> Stage:
     if isinstance(choice, Scheme):
         return Quantize(choice, axis)
+    if isinstance(choice, ChannelPlan):
+        return choice.build(name, weight, axis)
     if isinstance(choice, StagePlan):
         return choice.build(name, weight)
     return copy.deepcopy(choice)  # one per layer: what it learns about one weight is not for another

@@ -71,3 +71,27 @@ class HasAfterEpoch(Protocol):
     """A stage that acts after each epoch."""
 
     def after_epoch(self, latent: Tensor, /) -> None: ...
+
+
+@runtime_checkable
+class FollowsObjective(Protocol):
+    """A stage that decides after each epoch, by the sum of all that was minimized in it: losses and penalties."""
+
+    def after_objective(self, latent: Tensor, objective: float, /) -> None: ...
+
+
+@runtime_checkable
+class SlowsLearning(Protocol):
+    """A stage that wants all learning rates of the network times a factor in (0, 1]."""
+
+    @property
+    def learning_rate_factor(self) -> float: ...
+
+
+@runtime_checkable
+class ChannelPlan(Protocol):
+    """A description whose stages also need to know along which axis of the weight the output channels lie."""
+
+    per_channel: bool
+
+    def build(self, name: str, weight: Tensor, axis: int, /) -> Stage: ...

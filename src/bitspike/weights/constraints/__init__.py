@@ -1,0 +1,1 @@
+"""Weights that are free at first and end on levels: constrained backpropagation."""
