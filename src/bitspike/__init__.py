@@ -93,6 +93,7 @@ if TYPE_CHECKING:
     from bitspike.verbs.verify import verify as verify
     from bitspike.weights import APoT as APoT
     from bitspike.weights import Binary as Binary
+    from bitspike.weights import Constrained as Constrained
     from bitspike.weights import DoReFa as DoReFa
     from bitspike.weights import Dyadic as Dyadic
     from bitspike.weights import FixedPoint as FixedPoint
@@ -104,6 +105,7 @@ if TYPE_CHECKING:
     from bitspike.weights import Uniform as Uniform
     from bitspike.weights import attach as attach
     from bitspike.weights import codes as codes
+    from bitspike.weights import constraint_failure as constraint_failure
     from bitspike.weights import detach as detach
     from bitspike.weights import penalties as penalties
 
@@ -157,6 +159,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "bitspike.weights": (
         "APoT",
         "Binary",
+        "Constrained",
         "DoReFa",
         "Dyadic",
         "FixedPoint",
@@ -168,6 +171,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "Uniform",
         "attach",
         "codes",
+        "constraint_failure",
         "detach",
         "penalties",
     ),

@@ -222,7 +222,7 @@ def train(model: nn.Module, epochs: int, lr: float, **more: object) -> History:
     x, y = separable()
     return fit(
         model,
-        Ordered(x[:1600], y[:1600], 150),  # the last batch is a ragged one
+        Ordered(x[:1600], y[:1600], 330),  # the last batch is a ragged one
         epochs=epochs,
         optimizer=SGD(lr=lr),
         schedule=ConstantRate(),
@@ -243,7 +243,7 @@ def accuracy(model: nn.Module) -> float:
 @pytest.fixture(scope="module")
 def trained() -> nn.Module:
     model = spiking_toy()
-    train(model, 12, 0.1)
+    train(model, 16, 0.2)
     return model
 
 
@@ -252,7 +252,7 @@ def test_cbp_check_06_weights_arrive_and_the_network_stays_right(trained: nn.Mod
     model = copy.deepcopy(trained)
     attach(model, quantize=Constrained(levels, multiplier_lr=2e-3, patience=3, late_lr=0.02), include="3.*")
     at_once, start = accuracy(model), constraint_failure(model)
-    history = train(model, 40, 0.05)
+    history = train(model, 40, 0.1)
     end = constraint_failure(model)
     assert start is not None
     assert end is not None
