@@ -150,6 +150,31 @@ def test_a_number_of_steps_that_is_none_is_refused(steps: object) -> None:
         BatchNormThroughTime(3, steps=steps)  # type: ignore[arg-type]
 
 
+def test_on_a_grid_gains_and_shifts_are_whole_multiples_in_training_too_and_learn_as_without() -> None:
+    norm, plain = BatchNormThroughTime(3, steps=STEPS, grid=2**-6), BatchNormThroughTime(3, steps=STEPS)
+    nn.init.uniform_(norm.weight, 0.2, 2.0)
+    plain.load_state_dict(norm.state_dict())
+    for training in (True, True, False):
+        x = torch.randint(-8, 9, (STEPS, 6, 3, 5, 5)) / 8
+        y = norm.train(training)(x)
+        wanted = plain.train(training)(x)
+        assert torch.equal(y * 2**9, (y * 2**9).round())
+        torch.testing.assert_close(y, wanted, atol=2**-5, rtol=2**-5)
+        y.square().sum().backward()
+        wanted.square().sum().backward()
+    for name in ("running_mean", "running_var"):
+        torch.testing.assert_close(getattr(norm, name), getattr(plain, name))
+    torch.testing.assert_close(norm.weight.grad, plain.weight.grad, rtol=0.1, atol=0.1 * plain.weight.grad.abs().max())
+    gain, shift = affine(norm)
+    assert all(torch.equal(values * 64, (values * 64).round()) for values in (gain, shift))
+
+
+@pytest.mark.parametrize("grid", [0.3, 0.0, -0.5, float("nan")])
+def test_a_grid_that_is_no_power_of_two_is_refused(grid: float) -> None:
+    with pytest.raises(ConstraintError, match="grid="):
+        BatchNormThroughTime(3, steps=2, grid=grid)
+
+
 def test_an_empty_batch_is_normalized_in_evaluation() -> None:
     assert trained()(torch.zeros(STEPS, 0, 3, 5, 5)).shape == (STEPS, 0, 3, 5, 5)
 

@@ -281,13 +281,29 @@ def test_a_norm_by_step_sees_the_steps_of_equal_and_of_different_inputs() -> Non
     assert torch.equal(chain(x), IF()(layers(x)))
 
 
-def test_a_gain_for_each_step_has_no_integers_yet_and_is_refused_by_name() -> None:
-    model = nn.Sequential(Repeat(2), TimeDistributed(nn.Conv2d(1, 4, 3), PerStep(4)), IF(), SumReadout())
-    with pytest.raises(LoweringError, match=r"1\.1: PerStep has a gain for each step, \[2, 4\]"):
-        lower(model, torch.zeros(1, 1, 4, 4))
+def test_a_norm_of_ones_own_with_a_gain_for_each_step_is_lowered_and_not_converted() -> None:
+    model = nn.Sequential(
+        Repeat(2), TimeDistributed(nn.Conv2d(1, 4, 3, bias=False), PerStep(4)), IF(), TimeDistributed(nn.Flatten()),
+        SumReadout(),
+    ).eval()  # fmt: skip
+    attach(model, quantize=Uniform(bits=4, scale=Dyadic()))
+    images = torch.randint(0, 17, (6, 1, 5, 5)) / 16
+    net = lower(model, images[:1], grid=Grid(2**-4, 0, 16))
+    assert net.neurons[0].gains[0][:, 0].tolist() == [g * int(net.neurons[0].gains[0][0, 0]) for g in (1, 2)]
+    assert not net.notes
+    assert verify(net, images).equal
     ann = nn.Sequential(nn.Conv2d(1, 4, 3), PerStep(4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 3))
     with pytest.raises(ConversionError, match=r"it has a gain for each step, \[2, 4\]"):
         convert(ann, torch.rand(1, 1, 8, 8), calibrate=torch.rand(4, 1, 8, 8))
+
+
+def test_a_law_of_another_shape_than_it_declares_is_refused_by_name() -> None:
+    class Undeclared(PerStep):
+        by_step = False
+
+    model = nn.Sequential(Repeat(2), TimeDistributed(nn.Conv2d(1, 4, 3), Undeclared(4)), IF(), SumReadout())
+    with pytest.raises(LoweringError, match=r"1\.1: Undeclared has gains \[2, 4\] .*\[C\](.|\n)*by_step = True"):
+        lower(model, torch.zeros(1, 1, 4, 4))
 
 
 @pytest.mark.parametrize("norm", [Halve, ShiftBatchNorm, ThresholdBatchNorm])

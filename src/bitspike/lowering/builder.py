@@ -70,6 +70,7 @@ class Builder:
         Raises:
             LoweringError: nodes of this kind cannot read the wire.
         """
+        self.need_one_scale(path, wire)
         shape = self.shape_after(kind, path, wire.shape, shape=shape, **fields)
         summands = []
         for summand in wire.summands:
@@ -79,6 +80,19 @@ class Builder:
             )
             summands.append(Summand(self.add(node), scale))
         return replace(wire, summands=tuple(summands), shape=shape)
+
+    @staticmethod
+    def need_one_scale(path: str, wire: Wire) -> None:
+        """Refuse integers that are worth something else at every step, before a node that passes them on.
+
+        Raises:
+            LoweringError: a norm whose steps differ stands before it.
+        """
+        if wire.by_step:
+            raise LoweringError(
+                f"{path}: comes after a norm whose gain changes from step to step",
+                fix="the norm as the last layer before the neuron: bs.TimeDistributed(layer, pool, norm)",
+            )
 
     @staticmethod
     def shape_after(kind: type[Node], path: str, source: Shape, *, shape: Shape = (1,), **fields: Any) -> Shape:
@@ -120,6 +134,7 @@ class Builder:
 
     def rising(self, path: str, wire: Wire) -> Wire:
         """Make every integer grow with its real value, which is what a maximum needs; scales and offsets may stay."""
+        self.need_one_scale(path, wire)
         if len(wire.summands) > 1:
             return replace(self.plain(path, replace(wire, offset=np.zeros(1))), offset=wire.offset)
         (summand,) = wire.summands

@@ -85,7 +85,7 @@ def fit_neuron(wire: Wire, neuron: Neuron, *, steps: int, precision: Precision, 
         )
     wire, dead = without_dead(wire, theta)
     if dead:
-        notes.append(f"{path}: {dead} channels whose gain is as good as 0 were switched off")
+        notes.append(_switched_off(path, dead, wire))
     # A declared resolution is the grid that training rounded on: it is the unit, with k = 0.
     unit = np.full(1, rule.resolution) if rule.resolution is not None else natural_unit(wire, theta, np.abs(initial))
     unit, theta = np.broadcast_arrays(unit, theta)
@@ -141,6 +141,11 @@ def fit_neuron(wire: Wire, neuron: Neuron, *, steps: int, precision: Precision, 
     return Fitted(arguments, tuple(notes))
 
 
+def _switched_off(path: str, channels: int, wire: Wire) -> str:
+    when = " at some step, were switched off there" if wire.by_step else " were switched off"
+    return f"{path}: {channels} channels whose gain is as good as 0{when}"
+
+
 def at_once(bias: Integers, steps: int) -> Integers:
     """Return a bias [1, C] of every step as one that arrives at the first step alone, [T, C].
 
@@ -180,10 +185,10 @@ def fit_readout(
 
     k, (grid, _, worst) = _fewest(at, precision, fixed=None)
     single = wire.summands[0].scale if len(wire.summands) == 1 else np.zeros(1)
-    if rates and worst > 0 and (single > 0).all() and not wire.offset.any():
+    if rates and worst > 0 and (single > 0).all() and not wire.offset.any() and not wire.by_step:
         # Counts of one source need no common unit: each channel's count has its own real value.
         return (np.ones((1, 1), np.int64),), np.zeros((1, 1), np.int64), single, ()
-    notes = [f"{path}: {dead} channels whose gain is as good as 0 were switched off"] if dead else []
+    notes = [_switched_off(path, dead, wire)] if dead else []
     if worst > 0:
         notes.append(f"{path}: rounded within {worst:.2g} of one count, with {k} fraction bits")
     return grid.gains, grid.bias, unit / 2.0**k, tuple(notes)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from bitspike.errors import ConstraintError, LoweringError
 from bitspike.integer.nodes import Convolution, Linear, Reals, Shape, TransposedConvolution, Weight, Weighted
 from bitspike.lowering.wires import finite
-from bitspike.nn.norms.base import affine
+from bitspike.nn.norms.base import AffineNorm, affine
 from bitspike.weights import weight_codes
 
 
@@ -105,17 +105,32 @@ def _weight(module: nn.Module, path: str, float_bits: int, axis: int = 0) -> Wei
     return Weight(codes=codes, step=step, bits=float_bits, low=-high, high=high, scheme="float")
 
 
-def norm_affine(module: nn.Module, path: str) -> tuple[Reals, Reals]:
-    """Return gain and shift, [C], that a norm applies in evaluation."""
+def norm_affine(module: nn.Module, path: str, steps: int) -> tuple[Reals, Reals]:
+    """Return gain and shift that a norm applies in evaluation: [C], or [T, C] of the first T = ``steps`` of its steps.
+
+    Raises:
+        LoweringError: the norm has no law, fewer steps than the network, or numbers that are not finite.
+    """
     try:
         gain, shift = (values.detach().double().cpu().numpy() for values in affine(module))
     except ConstraintError as error:
         raise LoweringError(f"{path}: {error.message}", fix=error.fix) from error
-    if gain.ndim != 1 or shift.ndim != 1:
+    by_step = isinstance(module, AffineNorm) and module.by_step
+    if not gain.ndim == shift.ndim == 1 + by_step or gain.shape != shift.shape:
+        wanted = "[T, C], a row for each step" if by_step else "[C], one per channel"
         raise LoweringError(
-            f"{path}: {type(module).__name__} has a gain for each step, {list(gain.shape)}; allowed is one per channel",
-            fix="one gain and one shift per channel, [C]: bs.ThresholdBatchNorm or nn.BatchNorm2d",
+            f"{path}: {type(module).__name__} has gains {list(gain.shape)} and shifts {list(shift.shape)}; "
+            f"needed is {wanted}",
+            fix="affine() that returns them so; by_step = True where each step has its own",
         )
+    if by_step:
+        if len(gain) < steps:
+            raise LoweringError(
+                f"{path}: {type(module).__name__} has gains for {len(gain)} steps, and the network runs {steps}",
+                fix=f"with bs.set_steps(model, {len(gain)}): bs.lower(model, example), or a norm that is trained with "
+                f"{steps} steps",
+            )
+        gain, shift = gain[:steps], shift[:steps]
     return finite(gain, f"{path}: the norm"), finite(shift, f"{path}: the norm")
 
 

@@ -185,6 +185,8 @@ class _Lowering:
                 f"{path}: joins {shapes} along axis {axis}; channels, axis {channels}, can be joined",
                 fix=f"torch.cat((a, b), dim={channels}) of wires that agree in all other axes",
             )
+        for wire in wires:
+            self.builder.need_one_scale(path, wire)
         wires = [w if len(w.summands) == 1 else self.builder.plain(path, w) for w in wires]
 
         def joined(parts: list[Any]) -> Any:

@@ -33,7 +33,7 @@ from bitspike.nn import (
     SumReadout,
     TimeDistributed,
 )
-from bitspike.nn.norms.base import NORMS
+from bitspike.nn.norms.base import NORMS, AffineNorm
 from bitspike.ops.grids import Grid
 from bitspike.weights.path import path_of
 
@@ -76,7 +76,7 @@ class Modules:
             return self._readout(path, module, wire)
         if isinstance(module, TimeDistributed):
             return self._distributed(path, module, wire)
-        if isinstance(module, _TIMED):
+        if isinstance(module, _TIMED) or (isinstance(module, AffineNorm) and module.by_step):
             _need_time(path, module, wire)
             return self._timed(path, module, wire)
         # Flatten(2) of [T, N, C, ...] is what Flatten(1) is without the time axis.
@@ -92,7 +92,7 @@ class Modules:
 
     def _timed(self, path: str, module: nn.Module, wire: Wire) -> Wire:
         """Take a module that is made for [T, N, ...]."""
-        if isinstance(module, OverTime):
+        if isinstance(module, OverTime | AffineNorm):
             return self._layer(path, module, wire)
         if isinstance(module, Gain):
             gain = torch.as_tensor(module.gain, dtype=torch.float64).reshape(-1).cpu().numpy()
@@ -138,6 +138,7 @@ class Modules:
                 )
             return moved
 
+        self.builder.need_one_scale(path, wire)
         offset = along(wire.offset)
         if kind is nodes.Pad and offset.any():
             raise LoweringError(f"{path}: pads real values with an offset", fix="put a neuron before it")
@@ -185,11 +186,17 @@ class Modules:
         if isinstance(module, _IGNORED):
             return wire
         if isinstance(module, NORMS):
-            gain, shift = norm_affine(module, path)
-            if len(gain) not in (1, wire.shape[0]):
+            gain, shift = norm_affine(module, path, self.builder.steps)
+            if gain.shape[-1] not in (1, wire.shape[0]):
                 raise LoweringError(
-                    f"{path}: norms {len(gain)} channels and gets {list(wire.shape)} per sample",
+                    f"{path}: norms {gain.shape[-1]} channels and gets {list(wire.shape)} per sample",
                     fix=f"{type(module).__name__}({wire.shape[0]})",
+                )
+            if gain.ndim > 1 and wire.burst:
+                raise LoweringError(
+                    f"{path}: {type(module).__name__} has gains for each step, and its whole input arrives at the "
+                    "first one (after bs.nn.Burst)",
+                    fix="bs.nn.Burst() taken out, or a norm of one gain per channel",
                 )
             return wire.affine(gain, shift)
         if isinstance(module, nn.Flatten):
@@ -242,6 +249,7 @@ class Modules:
         """Return a wire whose samples have one axis."""
         if len(wire.shape) == 1:
             return wire
+        self.builder.need_one_scale(path, wire)
         size = math.prod(wire.shape)
 
         def spread(values: Reals) -> Reals:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from bitspike.errors import ConstraintError, LoweringError
 from bitspike.integer.nodes import Integers, Reals, Shape
@@ -20,7 +22,7 @@ _MULTIPLES = 2**16
 
 @dataclass(frozen=True, eq=False)
 class Summand:
-    """Integers of one node, each worth ``scale`` [1] or [C], which may be negative."""
+    """Integers of one node, each worth ``scale`` [1] or [C], or [T, C] by step; it may be negative."""
 
     node: str
     scale: Reals
@@ -32,7 +34,7 @@ class Wire:
 
     Args:
         summands: their values are added.
-        offset: real value that is added at every step, [1] or [C].
+        offset: real value that is added at every step, [1] or [C], or [T, C] by step.
         shape: for one sample and one step.
         timed: whether the trained network's tensor has a time axis here.
         burst: the whole charge of a run arrives at the first step, T times the offset with it.
@@ -59,8 +61,13 @@ class Wire:
             and not self.offset.any()
         )
 
+    @property
+    def by_step(self) -> bool:
+        """Whether an integer is not worth the same at every step, as after a norm whose steps differ."""
+        return any(values.ndim > 1 for values in (self.offset, *(summand.scale for summand in self.summands)))
+
     def affine(self, gain: Reals, shift: Reals) -> Wire:
-        """Return ``gain * wire + shift``, per channel."""
+        """Return ``gain * wire + shift``, per channel, or [T, C] per step and channel."""
         summands = tuple(replace(b, scale=b.scale * gain) for b in self.summands)
         return replace(self, summands=summands, offset=self.offset * gain + shift)
 
@@ -83,9 +90,10 @@ class OnGrid:
     """Summands and offset in units of ``unit / 2**fraction_bits``; :func:`put_on_grid` makes it.
 
     Args:
-        gains: one [1, 1 or C] per summand.
-        bias: [1, 1 or C].
-        worst: the largest relative rounding, of a gain or of the bias against ``reference``; 0 if exact.
+        gains: one [1 or T, 1 or C] per summand.
+        bias: [1 or T, 1 or C].
+        worst: the largest relative rounding, of a gain or of the bias against ``reference``; 0 if exact. Gains that
+            change over time are measured against the largest of their channel.
     """
 
     gains: tuple[Integers, ...]
@@ -94,8 +102,12 @@ class OnGrid:
 
 
 def smallest_scale(wire: Wire) -> Reals:
-    """Return the smallest magnitude of a summand's scale by channel, the natural unit of their sum."""
-    scales = np.stack(np.broadcast_arrays(*[np.abs(b.scale) for b in wire.summands]))
+    """Return the smallest magnitude of a summand's scale by channel, the natural unit of their sum.
+
+    Of a scale that changes over time the largest counts: one step at which a channel is nearly switched off shall not
+    make all thresholds large.
+    """
+    scales = np.stack(np.broadcast_arrays(*[_rows(np.abs(b.scale)).max(0) for b in wire.summands]))
     scales = np.where(scales > 0, scales, np.inf).min(0)
     finite = scales[np.isfinite(scales)]
     # A channel that a batch norm has switched off has no scale of its own; any unit serves it.
@@ -110,7 +122,7 @@ def natural_unit(wire: Wire, *others: Reals) -> Reals:
     """
     least = smallest_scale(wire)
     least = np.broadcast_to(least, np.broadcast_shapes(least.shape, *(o.shape for o in others)))
-    values = [*(np.abs(b.scale) for b in wire.summands), *others]
+    values = [*(row for b in wire.summands for row in _rows(np.abs(b.scale))), *others]
     scales = np.stack([np.broadcast_to(v, least.shape) for v in values])
     units = least.copy()
     for c in range(len(least)):
@@ -137,12 +149,25 @@ def put_on_grid(wire: Wire, unit: Reals, fraction_bits: int, *, reference: Reals
     for summand in wire.summands:
         exact = whole(summand.scale / step)
         gain = np.round(exact)
-        worst = max(worst, float(np.abs(np.divide(gain, exact, out=np.ones_like(exact), where=exact != 0) - 1).max()))
-        gains.append(integers(gain)[None])
+        worst = max(worst, _relative_error(gain, exact))
+        gains.append(_rows(integers(gain)))
     exact = whole(wire.offset / step)
     bias = np.round(exact)
     worst = max(worst, float((np.abs(bias - exact) * step / reference).max()))
-    return OnGrid(tuple(gains), integers(bias)[None], worst)
+    return OnGrid(tuple(gains), _rows(integers(bias)), worst)
+
+
+def _rows(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return [1] or [C] as one row, and [T, C] as it is."""
+    return np.atleast_2d(values)
+
+
+def _relative_error(gain: Reals, exact: Reals) -> float:
+    if exact.ndim == 1:
+        return float(np.abs(np.divide(gain, exact, out=np.ones_like(exact), where=exact != 0) - 1).max())
+    # What a layer sums up is as large at one step as at another, so the largest gain of a channel is the measure.
+    largest = np.abs(exact).max(0)
+    return float((np.abs(gain - exact) / np.where(largest > 0, largest, 1.0)).max())
 
 
 def whole(values: Reals) -> Reals:
@@ -191,4 +216,4 @@ def without_dead(wire: Wire, reference: Reals) -> tuple[Wire, int]:
         replace(b, scale=np.where(d, 0.0, s)) if d.any() else b
         for b, (s, _), d in zip(wire.summands, scales, dead, strict=True)
     )
-    return replace(wire, summands=summands), sum(int(d.sum()) for d in dead)
+    return replace(wire, summands=summands), sum(int(_rows(d).any(0).sum()) for d in dead)

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from bitspike.errors import ConstraintError
 from bitspike.nn.norms.base import AffineNorm
+from bitspike.ops.rounding import round_through
 
 
 class BatchNormThroughTime(AffineNorm):
@@ -23,6 +24,9 @@ class BatchNormThroughTime(AffineNorm):
         channels: C.
         steps: T, the most steps that it can run.
         eps, momentum: as torch's batch norms; the defaults are those of the paper's code.
+        grid: a power of two of which the gains weight[t] / sqrt(var[t] + eps) and the shifts -mean[t] * gain are whole
+            multiples, in training as in evaluation: y[t] = gain * x[t] + shift. With weights on a dyadic grid integers
+            then do what the network does, bit for bit. None keeps real numbers, which integers hold rounded.
 
     Shape: [t, N, C, ...] with 1 <= t <= T to the same. ``TimeDistributed`` hands it all steps.
     Source: Kim and Panda, Frontiers in Neuroscience 15 (2021), arXiv 2010.01729, eq. 6-7 and algorithm 1.
@@ -42,20 +46,28 @@ class BatchNormThroughTime(AffineNorm):
     running_mean: Tensor
     running_var: Tensor
 
-    def __init__(self, channels: int, *, steps: int, eps: float = 1e-4, momentum: float = 0.1) -> None:
+    def __init__(
+        self, channels: int, *, steps: int, eps: float = 1e-4, momentum: float = 0.1, grid: float | None = None
+    ) -> None:
         super().__init__(channels)
         if isinstance(steps, bool) or not (isinstance(steps, int) and steps >= 1):
             raise ConstraintError(
                 f"BatchNormThroughTime({channels}, steps={steps!r}): a whole number of at least 1 is needed",
                 fix="the steps of the network: BatchNormThroughTime(channels, steps=20)",
             )
-        self.steps, self.eps, self.momentum = steps, eps, momentum
+        if grid is not None and (not grid > 0 or torch.frexp(torch.tensor(grid, dtype=torch.float64)).mantissa != 0.5):
+            raise ConstraintError(
+                f"BatchNormThroughTime(grid={grid}): must be a power of two, or None for real numbers", fix="grid=2**-8"
+            )
+        self.steps, self.eps, self.momentum, self.grid = steps, eps, momentum, grid
         self.weight = nn.Parameter(torch.ones(steps, channels))
         self.register_buffer("running_mean", torch.zeros(steps, channels))
         self.register_buffer("running_var", torch.ones(steps, channels))
 
     def forward(self, x: Tensor) -> Tensor:
         self._check(x)
+        if self.grid is not None:
+            return self._on_grid(x)
         gains = self.weight.unbind(0)
         normalized = [
             F.batch_norm(
@@ -64,6 +76,31 @@ class BatchNormThroughTime(AffineNorm):
             for t in range(len(x))
         ]
         return torch.stack(normalized)
+
+    def _on_grid(self, x: Tensor) -> Tensor:
+        steps, axes = len(x), [1, *range(3, x.dim())]
+        mean, var = self.running_mean[:steps], self.running_var[:steps]
+        if self.training:
+            wide = x.to(mean.dtype)
+            batch_var, batch_mean = torch.var_mean(wide, axes, correction=0)
+            count = x[0].numel() / self.channels
+            with torch.no_grad():
+                mean.lerp_(batch_mean, self.momentum)
+                var.lerp_(batch_var * (count / (count - 1)), self.momentum)
+            mean, var = batch_mean, batch_var
+        # In double precision, as for the integers: both round the same number.
+        gain, shift = (
+            values.to(x.dtype).view(steps, 1, -1, *[1] * (x.dim() - 3)) for values in self._numbers(mean, var)
+        )
+        return gain * x + shift
+
+    def _numbers(self, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
+        """Return gain and shift of the first steps, float64 [t, C], on the grid where there is one."""
+        gain = self.weight[: len(mean)].double() / (var.double() + self.eps).sqrt()
+        if self.grid is None:
+            return gain, -mean.double() * gain
+        gain = round_through(gain, self.grid)
+        return gain, round_through(-mean.double() * gain, self.grid)
 
     def _check(self, x: Tensor) -> None:
         name = f"BatchNormThroughTime({self.channels}, steps={self.steps})"
@@ -88,8 +125,8 @@ class BatchNormThroughTime(AffineNorm):
     def affine(self) -> tuple[Tensor, Tensor]:
         """Return the gain and the shift of every step in evaluation, float64 [T, C] each."""
         # In double precision, so that whoever rounds the result rounds once.
-        gain = self.weight.detach().double() / (self.running_var.double() + self.eps).sqrt()
-        return gain, -self.running_mean.double() * gain
+        gain, shift = self._numbers(self.running_mean, self.running_var)
+        return gain.detach(), shift.detach()
 
     @classmethod
     def before(cls, neuron: nn.Module, channels: int, branches: int = 1) -> Self:
@@ -100,4 +137,4 @@ class BatchNormThroughTime(AffineNorm):
         )
 
     def extra_repr(self) -> str:
-        return f"{self.channels}, steps={self.steps}"
+        return f"{self.channels}, steps={self.steps}" + (f", grid={self.grid:g}" if self.grid is not None else "")

@@ -58,6 +58,7 @@ class BatchNormThroughTime(_Norm):
     kind: Literal["bntt"]
     eps: PositiveFloat = 1e-4
     momentum: Fraction = 0.1
+    grid: PositiveFloat | None = None
 
     def for_layer(self, channels: int, threshold: float, steps: int) -> dict[str, Any]:
         """As of every norm, and the steps."""
