@@ -1,5 +1,7 @@
-"""Images in memory and on disk: known sets, integer input grids, batched augmentation, batches."""
+"""Images and events, in memory and on disk: known sets, integer input grids, batched augmentation, batches."""
 
+from bitspike.data.events.events import Events
+from bitspike.data.events.files.read import read_events
 from bitspike.data.images.augment import Augmentation, Compose, Flip, Shift
 from bitspike.data.images.batches import Batches
 from bitspike.data.images.crop import RandomCrop
@@ -16,6 +18,7 @@ __all__ = [
     "Batches",
     "Compose",
     "DatasetInfo",
+    "Events",
     "Flip",
     "ImageSet",
     "Images",
@@ -27,5 +30,6 @@ __all__ = [
     "describe",
     "load",
     "open_photos",
+    "read_events",
     "validation_split",
 ]
