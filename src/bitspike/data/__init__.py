@@ -1,7 +1,10 @@
 """Images and events, in memory and on disk: known sets, integer input grids, batched augmentation, batches."""
 
+from bitspike.data.events.datasets import EVENT_SETS, describe_events, load_events
+from bitspike.data.events.event_set import EventSet
 from bitspike.data.events.events import Events
 from bitspike.data.events.files.read import read_events
+from bitspike.data.events.framing import ByNumber, ByTime, counts, voxels
 from bitspike.data.images.augment import Augmentation, Compose, Flip, Shift
 from bitspike.data.images.batches import Batches
 from bitspike.data.images.crop import RandomCrop
@@ -14,10 +17,14 @@ from bitspike.data.stream.streamed_set import StreamedSet, open_photos
 
 __all__ = [
     "DATASETS",
+    "EVENT_SETS",
     "Augmentation",
     "Batches",
+    "ByNumber",
+    "ByTime",
     "Compose",
     "DatasetInfo",
+    "EventSet",
     "Events",
     "Flip",
     "ImageSet",
@@ -27,9 +34,13 @@ __all__ = [
     "RandomCrop",
     "Shift",
     "StreamedSet",
+    "counts",
     "describe",
+    "describe_events",
     "load",
+    "load_events",
     "open_photos",
     "read_events",
     "validation_split",
+    "voxels",
 ]

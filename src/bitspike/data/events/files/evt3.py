@@ -52,7 +52,7 @@ class _Reader:
         """Return the changes of the next words."""
         before = len(self.words)
         words = np.concatenate([self.words, new])
-        kind, value = words >> 12, (words & 0xFFF).astype(np.int64)
+        kind, value = (words >> 12).astype(np.uint16), (words & 0xFFF).astype(np.int64)
         # What each word knows: the position of the last word of a kind, itself included; -1 where there was none.
         row, base, high = (_last(kind == k) for k in (_ROW, _BASE, _HIGH))
         time, low = self._times(kind, value)
