@@ -45,7 +45,7 @@ def read_raw(source: Source) -> Events:
 
 def _encoding(header: bytes) -> str | None:
     """Return the encoding that a header names, as ``2.0``."""
-    found = re.search(rb"(?im)^%\s*evt\s+(\d+)(?:\.(\d+))?", header) or re.search(
+    version = re.search(rb"(?im)^%\s*evt\s+(\d+)(?:\.(\d+))?", header) or re.search(
         rb"(?im)^%\s*format\s+evt(\d)(\d)?\b", header
     )
-    return f"{found[1].decode()}.{(found[2] or b'0').decode()}" if found else None
+    return f"{version[1].decode()}.{(version[2] or b'0').decode()}" if version else None

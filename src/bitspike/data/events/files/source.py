@@ -113,8 +113,8 @@ def told_size(header: bytes) -> Size | None:
         ((240, 304), (720, 1280))
     """
     text = header.decode("latin-1")
-    if found := re.search(r"(?im)^%\s*geometry\s*:?\s*(\d+)\s*x\s*(\d+)", text):
-        return int(found[2]), int(found[1])
+    if geometry := re.search(r"(?im)^%\s*geometry\s*:?\s*(\d+)\s*x\s*(\d+)", text):
+        return int(geometry[2]), int(geometry[1])
     height, width = (re.search(rf"(?i)[%;\s]{side}\s*[=:\s]\s*(\d+)", text) for side in ("height", "width"))
     return (int(height[1]), int(width[1])) if height and width else None
 
