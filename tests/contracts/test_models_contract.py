@@ -27,7 +27,10 @@ SMALL: dict[str, dict[str, float]] = {
     "digits_net": {"image_size": 16, "width": 1 / 3},
     "mnist_net": {"image_size": 16, "width": 1 / 3},
     "resnet": {"image_size": 16, "width": 1 / 4, "depth": 8},
+    "resnet18": {"image_size": 16, "width": 1 / 32},
     "resnet18_cifar": {"image_size": 16, "width": 1 / 32},
+    "resnet19": {"image_size": 8, "width": 1 / 20},
+    "vgg": {"image_size": 32, "width": 1 / 16, "depth": 11},
     "vgg9": {"image_size": 16, "width": 1 / 16},
     "vgg11": {"image_size": 16, "width": 1 / 32},
 }
@@ -42,12 +45,17 @@ class Leaves(fx.Tracer):
 
 
 @pytest.fixture(params=sorted(MODELS))
-def small(request) -> Callable[..., nn.Module]:
+def kind(request) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def small(kind) -> Callable[..., nn.Module]:
     """Build a small relative of each model, ready for evaluation and with spikes in every layer."""
 
     def build(**arguments: object) -> nn.Module:
         torch.manual_seed(1)
-        model = MODELS[request.param](**({"num_classes": 7, "in_channels": 2} | SMALL[request.param] | arguments))
+        model = MODELS[kind](**({"num_classes": 7, "in_channels": 2} | SMALL[kind] | arguments))
         with torch.no_grad():
             for parameter in model.parameters():
                 if parameter.dim() > 1:
@@ -57,23 +65,26 @@ def small(request) -> Callable[..., nn.Module]:
     return build
 
 
-def images(count: int) -> Tensor:
-    return torch.rand(count, 2, 16, 16, generator=torch.Generator().manual_seed(0))
+@pytest.fixture
+def images(kind) -> Callable[[int], Tensor]:
+    """Return random images of the size that the small relative takes."""
+    side = int(SMALL[kind]["image_size"])
+    return lambda count: torch.rand(count, 2, side, side, generator=torch.Generator().manual_seed(0))
 
 
 def test_every_model_has_a_word_and_a_small_relative():
-    assert set(MODELS) == set(models.__all__) - {"stbp_lif", "resnet20"} == set(SMALL)
+    assert set(MODELS) == set(models.__all__) - {"stbp_lif", "resnet20", "vgg19"} == set(SMALL)
     assert all(MODELS[name] is getattr(models, name) for name in MODELS)
 
 
-def test_images_become_finite_logits_that_depend_on_them(small):
+def test_images_become_finite_logits_that_depend_on_them(small, images):
     out = small()(images(5))
     assert out.shape == (5, 7)
     assert out.isfinite().all()
     assert len(out.unique(dim=0)) > 1
 
 
-def test_an_image_is_answered_alike_alone_and_in_any_batch(small):
+def test_an_image_is_answered_alike_alone_and_in_any_batch(small, images):
     model, x = small(), images(5)
     whole = model(x)
     ragged = torch.cat([model(part) for part in x.split(2)])
@@ -82,14 +93,14 @@ def test_an_image_is_answered_alike_alone_and_in_any_batch(small):
     torch.testing.assert_close(alone, whole)
 
 
-def test_two_calls_are_equal_and_leave_nothing_behind(small):
+def test_two_calls_are_equal_and_leave_nothing_behind(small, images):
     model, x = small(), images(3)
     first = model(x)
     model(images(4) * 2)
     assert torch.equal(model(x), first)
 
 
-def test_the_number_of_steps_is_an_argument_and_can_be_changed(small):
+def test_the_number_of_steps_is_an_argument_and_can_be_changed(small, images):
     x = images(3)
     for steps in (1, 3):
         model = small(steps=steps)
@@ -98,7 +109,7 @@ def test_the_number_of_steps_is_an_argument_and_can_be_changed(small):
             assert torch.equal(short(x), model(x))
 
 
-def test_rates_of_a_spiking_last_layer_are_multiples_of_one_step(small):
+def test_rates_of_a_spiking_last_layer_are_multiples_of_one_step(small, images):
     *layers, readout = small(steps=4).children()
     spiking = [] if isinstance(layers[-1], Neuron) else [IF()]
     rates = nn.Sequential(*layers, *spiking, readout)(images(6))
@@ -106,12 +117,12 @@ def test_rates_of_a_spiking_last_layer_are_multiples_of_one_step(small):
     assert ((rates >= 0) & (rates <= 1)).all()
 
 
-def test_the_readout_can_be_exchanged(small):
+def test_the_readout_can_be_exchanged(small, images):
     mean, total = small(steps=4), small(steps=4, readout=SumReadout)
     torch.testing.assert_close(total(images(2)), mean(images(2)) * 4)
 
 
-def test_every_layer_sends_spikes(small):
+def test_every_layer_sends_spikes(small, images):
     model = small()
     rates: dict[str, float] = {}
 
@@ -128,27 +139,27 @@ def test_every_layer_sends_spikes(small):
     assert all(rate > 0 for rate in list(rates.values())[:2])
 
 
-def test_gradients_reach_every_parameter(small):
+def test_gradients_reach_every_parameter(small, images):
     model = small().train()
     model(images(6)).square().sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
-def test_double_precision_works(small):
+def test_double_precision_works(small, images):
     model = small().double()
     out = model(images(2).double())
     assert out.dtype == torch.float64
     assert out.shape == (2, 7)
 
 
-def test_a_trace_computes_the_same(small):
+def test_a_trace_computes_the_same(small, images):
     model, x = small(), images(3)
     graph = Leaves().trace(model)
     assert {node.op for node in graph.nodes} <= {"placeholder", "call_module", "call_function", "output"}
     assert torch.equal(fx.GraphModule(model, graph)(x), model(x))
 
 
-def test_a_state_goes_round(small):
+def test_a_state_goes_round(small, images):
     model, other, x = small(), small(), images(3)
     with torch.no_grad():
         for parameter in model.parameters():

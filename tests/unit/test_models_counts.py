@@ -18,11 +18,15 @@ from bitspike.models import (
     digits_net,
     mnist_net,
     resnet,
+    resnet18,
     resnet18_cifar,
+    resnet19,
     resnet20,
     stbp_lif,
+    vgg,
     vgg9,
     vgg11,
+    vgg19,
 )
 from bitspike.models.imagenet import alexnet_imagenet, vgg16_imagenet
 from bitspike.nn import IF, LIF, Neuron, QuantReLU, RateCoder, ShiftBatchNorm, SignedIF, ThresholdBatchNorm
@@ -57,6 +61,58 @@ def test_cifar_net():
     assert len(kinds(net, Neuron)) == 10
     assert len(kinds(net, nn.AvgPool2d)) == 2
     assert cifar_net(num_classes=100, width=1 / 32)(torch.zeros(1, 3, 32, 32)).shape == (1, 100)
+
+
+def test_resnet19():
+    net = resnet19()
+    stem, shortcuts = [3 * 64 * 9], [64 * 128, 128 * 256, 256 * 512]
+    first, second, third = ([channels * channels * 9] * 2 for channels in (128, 256, 512))
+    blocks = [64 * 128 * 9, first[0], *first, *first, 128 * 256 * 9, second[0], *second, *second, 256 * 512 * 9]
+    blocks += [third[0], *third]
+    assert sorted(weights(net)) == sorted([*stem, *shortcuts, *blocks, 512 * 256, 256 * 10])
+    assert len(weights(net)) == 19 + len(shortcuts)
+    norms = 64 + 7 * 128 + 7 * 256 + 5 * 512  # two for each block, one for each shortcut
+    assert parameters(net) == sum(weights(net)) + 2 * norms + 256 + 10 == 12_630_858
+    assert len(kinds(net, Neuron)) == 1 + 16 + 2
+    alphas = {name: m.alpha for name, m in net.named_modules() if isinstance(m, ThresholdBatchNorm)}
+    added = {name for name in alphas if ".layer2." in name or ".shortcut." in name}
+    assert {alphas[name] for name in added} == {2**-0.5}
+    assert {alpha for name, alpha in alphas.items() if name not in added} == {1}
+    assert {m.threshold for m in kinds(net, ThresholdBatchNorm)} == {0.4}
+
+
+def test_qat_check_13_resnet19_for_100_classes_answers_100_rates():
+    steps, generator = 3, torch.Generator().manual_seed(0)
+    net = resnet19(num_classes=100, steps=steps, width=1 / 16)
+    with torch.no_grad():  # of new weights the last layer stays silent
+        net.head2.linear.weight.mul_(8)
+    images = torch.randn(4, 3, 32, 32, generator=generator)
+    for module in (net.train(), net.eval()):
+        rates = module(images)
+        assert rates.shape == (4, 100)
+        assert ((rates >= 0) & (rates <= 1)).all()
+        assert torch.equal(rates * steps, (rates * steps).round())
+    assert len(net.train()(images).unique()) > 2
+
+
+@pytest.mark.parametrize(
+    ("depth", "convolutions"), [(11, 9_217_728), (13, 9_402_048), (16, 14_710_464), (19, 20_018_880)]
+)
+def test_vgg_has_the_published_convolutions_and_three_linear_layers(depth, convolutions):
+    net = vgg(depth=depth)
+    assert [*weights(net)[:1], *weights(net)[-3:]] == [3 * 64 * 9, 512 * 512, 512 * 512, 512 * 10]
+    assert sum(weights(net)) == convolutions + 2 * 512 * 512 + 512 * 10
+    assert len(weights(net)) == depth
+    assert len(kinds(net, Neuron)) == depth + 1  # and one after the last pool
+    assert len(kinds(net, nn.AvgPool2d)) == 5
+    assert all(conv.bias is None for conv in kinds(net, nn.Conv2d))
+    assert all(conv.bias is not None for conv in kinds(vgg(depth=depth, norm=None, width=1 / 64), nn.Conv2d))
+
+
+def test_vgg_takes_other_images_and_refuses_other_depths():
+    assert vgg19(image_size=64, num_classes=200, width=1 / 32)(torch.zeros(1, 3, 64, 64)).shape == (1, 200)
+    with pytest.raises(ConstraintError, match=r"vgg\(depth=18\): allowed are 11, 13, 16, 19(.|\n)*fix: depth=19"):
+        vgg(depth=18)
 
 
 def test_vgg9():
@@ -126,6 +182,7 @@ def test_qann_check_09_parameters_of_the_quantized_networks():
         assert counts(resnet(depth=depth, steps=None, neuron=quantized())) == (number, 6 * n + 1)
     assert counts(vgg11(steps=None, neuron=quantized())) == (34_446_410, 10)  # 34.45 M
     assert counts(resnet18_cifar(steps=None, neuron=quantized())) == (12_502_090, 17)
+    assert counts(resnet18(steps=None, neuron=quantized())) == (11_173_962, 17)
 
 
 def test_qann_check_09_alexnet_by_hand():
@@ -156,6 +213,7 @@ def test_the_strides_of_the_quantized_networks():
         alexnet_cifar: [32, 16, 8, 8, 4],
         vgg11: [32, 16, 16, 8, 8, 4, 4, 2],
         resnet18_cifar: [32] + [32] * 6 + [16] * 6 + [8] * 4,
+        resnet18: [32] + [32] * 4 + [16] * 4 + [8] * 4 + [4] * 4,
     }
     for make, sides in expected.items():
         net, shapes = make(steps=None, neuron=quantized(), width=1 / 64), dict[str, torch.Size]()
@@ -166,7 +224,7 @@ def test_the_strides_of_the_quantized_networks():
         assert [shape[-1] for shape in shapes.values() if len(shape) == 4] == sides
 
 
-@pytest.mark.parametrize("make", [alexnet_cifar, vgg11, resnet20, resnet18_cifar])
+@pytest.mark.parametrize("make", [alexnet_cifar, vgg11, resnet20, resnet18, resnet18_cifar])
 def test_qann_check_09_the_state_of_the_network_without_time_loads_into_the_spiking_one(make):
     ann = make(steps=None, neuron=quantized(), width=1 / 8)
     with torch.no_grad():
@@ -228,7 +286,7 @@ def test_a_depth_that_is_not_6n_plus_2_is_refused_with_one_that_is(depth, near):
 
 
 def test_a_network_without_time_has_no_encoder_and_no_read_out():
-    for make in (alexnet_cifar, vgg11, resnet20, resnet18_cifar):
+    for make in (alexnet_cifar, vgg11, resnet20, resnet18, resnet18_cifar):
         names = dict(make(steps=None, neuron=nn.ReLU, width=1 / 16).named_modules())
         assert "encoder" not in names
         assert "readout" not in names

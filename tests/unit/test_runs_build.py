@@ -15,6 +15,7 @@ from bitspike.data import DATASETS, Normalization
 from bitspike.errors import ConstraintError
 from bitspike.nn import BernoulliCoder, SumReadout, ThresholdBatchNorm
 from bitspike.recipe import load
+from bitspike.recipe.kinds.train import TrainRecipe
 from bitspike.recipe.words import conversion, data, layers, models, neurons, training, weights
 from bitspike.recipe.words.own import Own
 from bitspike.recipe.words.value import Value, words_of
@@ -173,3 +174,15 @@ def test_float_weights_stay_float() -> None:
     net = build_model(recipe, build_data(recipe).train)
     assert not codes(net)
     assert isinstance(net.get_submodule("layer1.conv"), nn.Conv2d)
+
+
+@pytest.mark.parametrize(("alpha", "share"), [("shared", 2**-0.5), ("1.0", 1.0)])
+def test_branches_that_are_added_share_the_threshold_where_the_norm_says_so(alpha: str, share: float) -> None:
+    changes = ["model={kind: resnet19, steps: 1, width: 0.05}", f"norm={{kind: threshold, alpha: {alpha}}}"]
+    recipe = load("quickstart", changes)
+    assert isinstance(recipe, TrainRecipe)
+    net = build_model(recipe, build_data(recipe).train)
+    alphas = {name: m.alpha for name, m in net.named_modules() if isinstance(m, ThresholdBatchNorm)}
+    added = {name for name in alphas if ".layer2." in name or ".shortcut." in name}
+    assert {alphas[name] for name in added} == {share}
+    assert {alpha for name, alpha in alphas.items() if name not in added} == {1.0}

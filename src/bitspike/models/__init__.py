@@ -6,9 +6,10 @@ A new one is a file, and a word in :mod:`bitspike.recipe.words.models` that name
 
 from bitspike.models.spiking.alexnet import alexnet_cifar
 from bitspike.models.spiking.digits import digits_net
-from bitspike.models.spiking.resnet import resnet, resnet18_cifar, resnet20
+from bitspike.models.spiking.resnet import resnet, resnet18, resnet18_cifar, resnet19, resnet20
 from bitspike.models.spiking.stbp import cifar_net, mnist_net, stbp_lif
 from bitspike.models.spiking.vgg import vgg9, vgg11
+from bitspike.models.spiking.vgg_deep import vgg, vgg19
 
 __all__ = [
     "alexnet_cifar",
@@ -16,9 +17,13 @@ __all__ = [
     "digits_net",
     "mnist_net",
     "resnet",
+    "resnet18",
     "resnet18_cifar",
+    "resnet19",
     "resnet20",
     "stbp_lif",
+    "vgg",
     "vgg9",
     "vgg11",
+    "vgg19",
 ]

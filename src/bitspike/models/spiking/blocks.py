@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
@@ -17,6 +18,26 @@ MakeEncoder = Callable[[int], nn.Module]
 """Makes what turns [N, ...] into [T, N, ...], given T."""
 MakeNorm = Callable[[int], nn.Module]
 """Makes a norm, given the number of channels."""
+
+
+@dataclass(frozen=True)
+class BranchNorm:
+    """Makes norms that differ where several branches are added; to everybody else it makes that of one branch.
+
+    Args:
+        make: makes a norm from the number of channels and of branches that are added.
+
+    Example:
+        >>> from bitspike.nn import ThresholdBatchNorm
+        >>> make = BranchNorm(lambda channels, branches: ThresholdBatchNorm(channels, alpha=branches**-0.5))
+        >>> make(8).alpha, norm_before(nn.ReLU, make, 8, branches=4).alpha
+        (1.0, 0.5)
+    """
+
+    make: Callable[[int, int], nn.Module]
+
+    def __call__(self, channels: int) -> nn.Module:
+        return self.make(channels, 1)
 
 
 def named(**layers: nn.Module | None) -> Chain:
@@ -65,9 +86,9 @@ def norm_before(
     """Make the norm before a neuron or activation.
 
     A bare class of bitspike's norms makes it itself (:meth:`~bitspike.nn.AffineNorm.before`): ``ThresholdBatchNorm``
-    takes the neuron's threshold and shares it between branches that are added. Everything else is called with the
-    number of channels, and None makes none. After a linear layer (``flat``) a ``BatchNorm2d`` becomes the
-    ``BatchNorm1d`` of the same settings.
+    takes the neuron's threshold and shares it between branches that are added. A :class:`BranchNorm` hears of the
+    branches, everything else is called with the number of channels, and None makes none. After a linear layer
+    (``flat``) a ``BatchNorm2d`` becomes the ``BatchNorm1d`` of the same settings.
 
     Example:
         >>> from bitspike.nn import IF, ThresholdBatchNorm
@@ -77,7 +98,10 @@ def norm_before(
     kind: Any = norm
     if isinstance(kind, type) and issubclass(kind, AffineNorm):
         return kind.before(neuron(), channels, branches)
-    layer = None if norm is None else norm(channels)
+    if isinstance(norm, BranchNorm):
+        layer: nn.Module | None = norm.make(channels, branches)
+    else:
+        layer = None if norm is None else norm(channels)
     if flat and type(layer) is nn.BatchNorm2d:
         return nn.BatchNorm1d(channels, layer.eps, layer.momentum, layer.affine, layer.track_running_stats)
     return layer
@@ -107,15 +131,19 @@ class Residual(nn.Module):
         return fire(self.layer2, self.neuron2, fire(self.layer1, self.neuron1, x), self.shortcut(x))
 
 
-def initialize(model: nn.Module) -> None:
+def initialize(model: nn.Module, *, linear: bool = True) -> None:
     """Draw initial weights: convolutions from Kaiming's normal of their outputs, linear layers from N(0, 0.01).
+
+    Neurons are silent at first after linear layers of such small weights; ``linear=False`` leaves those to torch.
 
     Source: the code of Fast-SNN; He et al., ICCV 2015, arXiv 1502.01852.
     """
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        elif isinstance(module, nn.Linear):
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif linear and isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=0.01)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)

@@ -1,31 +1,20 @@
-"""The residual networks for small images: the narrow ones of 6n + 2 layers, and a wide one of 18.
+"""The residual networks for small images: the narrow ones of 6n + 2 layers, and wide ones of 18 and 19.
 
 Sources: He et al., CVPR 2016, arXiv 1512.03385, section 4.2, with 1x1 convolutions where the shape changes, as in
-Hu et al. 2023 (Fast-SNN), arXiv 2305.19868; ResNet-18 in the layout of Deng et al., ICLR 2022, arXiv 2202.11946.
+Hu et al. 2023 (Fast-SNN), arXiv 2305.19868; the wide ones in the layout of Zheng et al., AAAI 2021, arXiv 2011.05280.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
 
 from bitspike.errors import ConstraintError
-from bitspike.models.spiking.blocks import (
-    Make,
-    MakeEncoder,
-    MakeNorm,
-    Residual,
-    initialize,
-    named,
-    norm_before,
-    sides,
-    stack,
-    usual_neuron,
-    widened,
-)
-from bitspike.nn import RateReadout, Repeat
+from bitspike.models.spiking.blocks import Make, MakeEncoder, MakeNorm, sides, usual_neuron
+from bitspike.models.spiking.residual import residual_network
+from bitspike.models.spiking.stbp import stbp_lif
+from bitspike.nn import RateReadout, Repeat, ThresholdBatchNorm
 
 
 def resnet(
@@ -65,7 +54,7 @@ def resnet(
             fix=" or ".join(f"depth={d}" for d in sorted(set(near))),
         )
     n = (depth - 2) // 6
-    return _residual(
+    return residual_network(
         16,
         [(16, n, 1), (32, n, 2), (64, n, 2)],
         steps=steps,
@@ -119,7 +108,7 @@ def resnet18_cifar(
 
     Source: Deng et al., ICLR 2022, arXiv 2202.11946 (temporal efficient training), and Hu et al. 2023 (Fast-SNN).
     """
-    return _residual(
+    return residual_network(
         64,
         [(128, 3, 1), (256, 3, 2), (512, 2, 2)],
         steps=steps,
@@ -134,44 +123,90 @@ def resnet18_cifar(
     )
 
 
-def _residual(
-    stem: int,
-    stages: Sequence[tuple[int, int, int]],
+def resnet18(
     *,
-    steps: int | None,
-    num_classes: int,
-    in_channels: int,
-    sides: tuple[int, int],
-    neuron: Make,
-    norm: MakeNorm | None,
-    readout: Make,
-    encoder: MakeEncoder,
-    width: float,
+    steps: int | None = 4,
+    num_classes: int = 10,
+    in_channels: int = 3,
+    image_size: int | tuple[int, int] = 32,
+    neuron: Make | None = None,
+    norm: MakeNorm | None = nn.BatchNorm2d,
+    readout: Make = RateReadout,
+    encoder: MakeEncoder = Repeat,
+    width: float = 1.0,
 ) -> nn.Module:
-    """Build a stem of so many channels, stages of (channels, blocks, stride of the first), mean, linear K."""
+    """Build the ResNet-18 of four stages: stem 64, two blocks each of 64, 128, 256, 512 channels, mean, linear K.
 
-    def layer(inputs: int, out: int, kernel: int, stride: int, *, branches: int = 1) -> nn.Module:
-        conv = nn.Conv2d(inputs, out, kernel, stride, padding=kernel // 2, bias=False)
-        return stack(steps, conv=conv, norm=norm_before(neuron, norm, out, branches=branches))
+    The stem is a 3x3 convolution and nothing is pooled, as usual for small images. Blocks, biases and the three
+    networks of one definition are as in :func:`resnet`.
 
-    channels = widened(stem, width)
-    layers: dict[str, nn.Module | None] = {"encoder": None if steps is None else encoder(steps)}
-    layers["stem"], layers["stem_neuron"] = layer(in_channels, channels, 3, 1), neuron()
-    blocks = [(out, first if place == 0 else 1) for out, per_stage, first in stages for place in range(per_stage)]
-    height, columns = sides
-    for number, (wide, stride) in enumerate(blocks, start=1):
-        out = widened(wide, width)
-        changes = stride > 1 or out != channels
-        layers[f"block{number}"] = Residual(
-            layer1=layer(channels, out, 3, stride),
-            neuron1=neuron(),
-            layer2=layer(out, out, 3, 1, branches=2),
-            shortcut=layer(channels, out, 1, stride, branches=2) if changes else nn.Identity(),
-            neuron2=neuron(),
-        )
-        channels, height, columns = out, height // stride, columns // stride
-    pool = nn.AvgPool2d((height, columns))
-    layers["head"] = stack(steps, pool=pool, flatten=nn.Flatten(), linear=nn.Linear(channels, num_classes))
-    net = named(**layers, readout=None if steps is None else readout())
-    initialize(net)
-    return net
+    Args, with those of :mod:`bitspike.models.spiking`:
+        steps: T, or None.
+        image_size: multiples of 8.
+        neuron: None for IF neurons, or for ReLUs where there are no steps.
+
+    Example:
+        >>> sum(p.numel() for p in resnet18(steps=None).parameters())
+        11173962
+
+    Source: He et al., CVPR 2016, arXiv 1512.03385, table 1.
+    """
+    return residual_network(
+        64,
+        [(64, 2, 1), (128, 2, 2), (256, 2, 2), (512, 2, 2)],
+        steps=steps,
+        num_classes=num_classes,
+        in_channels=in_channels,
+        sides=sides("resnet18", image_size, multiple=8),
+        neuron=usual_neuron(neuron, steps),
+        norm=norm,
+        readout=readout,
+        encoder=encoder,
+        width=width,
+    )
+
+
+def resnet19(
+    *,
+    steps: int = 2,
+    num_classes: int = 10,
+    in_channels: int = 3,
+    image_size: int | tuple[int, int] = 32,
+    neuron: Make = stbp_lif,
+    norm: MakeNorm | None = ThresholdBatchNorm,
+    readout: Make = RateReadout,
+    encoder: MakeEncoder = Repeat,
+    bias: bool = True,
+    width: float = 1.0,
+) -> nn.Module:
+    """Build ResNet-19: stem 64, 3, 3, 2 blocks of 128, 256, 512 channels, mean, linear 256, linear K, all spiking.
+
+    It is :func:`resnet18_cifar` with a hidden linear layer, and neurons after both linear layers: the output is the
+    firing rate. The two branches of a block share the threshold: the norms before the sum have alpha = 1/sqrt(2).
+    Convolutions have no bias.
+
+    Args, with those of :mod:`bitspike.models.spiking`:
+        image_size: multiples of 4.
+        bias: give the linear layers a bias.
+
+    Example:
+        >>> sum(p.numel() for p in resnet19(width=1 / 16).parameters())
+        50238
+
+    Source: Zheng et al., AAAI 2021, arXiv 2011.05280; the repository STBP-train-and-compression calls it ResNet18.
+    """
+    return residual_network(
+        64,
+        [(128, 3, 1), (256, 3, 2), (512, 2, 2)],
+        steps=steps,
+        num_classes=num_classes,
+        in_channels=in_channels,
+        sides=sides("resnet19", image_size, multiple=4),
+        neuron=neuron,
+        norm=norm,
+        readout=readout,
+        encoder=encoder,
+        width=width,
+        spiking_head=256,
+        bias=bias,
+    )

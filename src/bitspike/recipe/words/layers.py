@@ -11,8 +11,8 @@ from bitspike.recipe.words.value import Fraction, Value
 
 
 class _Norm(Value):
-    def for_layer(self, channels: int, threshold: float, steps: int) -> dict[str, Any]:
-        """Return what the norm's word leaves open: the channels of the layer, and what the neuron or T decide."""
+    def for_layer(self, channels: int, threshold: float, steps: int, branches: int) -> dict[str, Any]:
+        """Return what a recipe does not say: what depends on the layer, the neuron after it and the branches added."""
         return {"channels": channels}
 
 
@@ -22,24 +22,25 @@ class BatchNorm(_Norm):
     eps: PositiveFloat = 1e-5
     momentum: Fraction = 0.1
 
-    def for_layer(self, channels: int, threshold: float, steps: int) -> dict[str, Any]:
+    def for_layer(self, channels: int, threshold: float, steps: int, branches: int) -> dict[str, Any]:
         """As of every norm, by the name that torch gives it."""
         return {"num_features": channels}
 
 
 class ThresholdBatchNorm(_Norm):
-    """``threshold: null`` takes the neuron's."""
+    """``threshold: null`` takes the neuron's; ``alpha: shared`` is 1/sqrt(n) on each of n branches that are added."""
 
     makes: ClassVar[str] = "bitspike.nn:ThresholdBatchNorm"
     kind: Literal["threshold"]
     threshold: PositiveFloat | None = None
-    alpha: PositiveFloat = 1.0
+    alpha: PositiveFloat | Literal["shared"] = 1.0
     eps: PositiveFloat = 1e-5
     momentum: Fraction = 0.1
 
-    def for_layer(self, channels: int, threshold: float, steps: int) -> dict[str, Any]:
-        """As of every norm, and the threshold."""
-        return {"channels": channels, "threshold": self.threshold or threshold}
+    def for_layer(self, channels: int, threshold: float, steps: int, branches: int) -> dict[str, Any]:
+        """As of every norm, and the threshold, and the share of a branch."""
+        alpha = branches**-0.5 if self.alpha == "shared" else self.alpha
+        return {"channels": channels, "threshold": self.threshold or threshold, "alpha": alpha}
 
 
 class ShiftBatchNorm(_Norm):
@@ -60,7 +61,7 @@ class BatchNormThroughTime(_Norm):
     momentum: Fraction = 0.1
     grid: PositiveFloat | None = None
 
-    def for_layer(self, channels: int, threshold: float, steps: int) -> dict[str, Any]:
+    def for_layer(self, channels: int, threshold: float, steps: int, branches: int) -> dict[str, Any]:
         """As of every norm, and the steps."""
         return {"channels": channels, "steps": steps}
 

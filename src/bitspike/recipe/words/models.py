@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
@@ -34,6 +34,12 @@ class _Model(Value):
     encoder: Encoder = Repeat(kind="repeat")
     readout: Readout = RateReadout(kind="rate")
     repairs: tuple[Repair, ...] = ()
+
+    @property
+    def more(self) -> dict[str, Any]:
+        """What this model alone is called with, such as its depth."""
+        shared = {"kind", *_Model.model_fields, *Own.model_fields}
+        return {name: getattr(self, name) for name in type(self).model_fields if name not in shared}
 
 
 class DigitsNet(_Model):
@@ -81,6 +87,24 @@ class ResNet(_Model):
     depth: Annotated[int, Field(ge=8)] = 20
 
 
+class ResNet18(_Model):
+    makes: ClassVar[str] = "bitspike.models:resnet18"
+    kind: Literal["resnet18"]
+
+
+class ResNet19(_Model):
+    makes: ClassVar[str] = "bitspike.models:resnet19"
+    kind: Literal["resnet19"]
+    bias: bool = True
+
+
+class VGG(_Model):
+    makes: ClassVar[str] = "bitspike.models:vgg"
+    kind: Literal["vgg"]
+    depth: Literal[11, 13, 16, 19] = 19
+    bias: bool = True
+
+
 class OwnNet(Own, _Model):
     """A spiking network of the user's own, called with what the models of the package are called with."""
 
@@ -89,7 +113,18 @@ class OwnNet(Own, _Model):
 
 
 Model = Annotated[
-    DigitsNet | MNISTNet | CifarNet | VGG9 | VGG11 | AlexNetCifar | ResNet | ResNet18Cifar | OwnNet,
+    DigitsNet
+    | MNISTNet
+    | CifarNet
+    | VGG9
+    | VGG11
+    | VGG
+    | AlexNetCifar
+    | ResNet
+    | ResNet18
+    | ResNet18Cifar
+    | ResNet19
+    | OwnNet,
     Field(discriminator="kind"),
 ]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pkgutil import resolve_name
 from typing import Any, ClassVar
@@ -14,6 +14,7 @@ from bitspike.errors import ConstraintError
 from bitspike.hardware.chips.plan_repairs import Repair, Way
 from bitspike.lowering.fit_neuron import Precision
 from bitspike.lowering.lower import lower
+from bitspike.models.spiking.blocks import BranchNorm
 from bitspike.recipe.kinds.train import TrainRecipe
 from bitspike.recipe.words.layers import Norm
 from bitspike.recipe.words.own import Own
@@ -84,7 +85,6 @@ def build_model(recipe: TrainRecipe, images: Images) -> nn.Module:
     """
     height, width, channels = images.shape
     model = recipe.model
-    more = {name: getattr(model, name) for name in ("bias", "depth") if hasattr(model, name)}
     neuron = maker(recipe.neuron)
     make = own(model) if isinstance(model, Own) else resolve_name(model.makes)
     with seeded(recipe.seed):
@@ -98,7 +98,7 @@ def build_model(recipe: TrainRecipe, images: Images) -> nn.Module:
             readout=lambda: build(model.readout),
             encoder=lambda steps: build(model.encoder, steps=steps),
             width=model.width,
-            **more,
+            **model.more,
         )
         net = repaired(net, model.repairs)
     if recipe.weights is not None:
@@ -107,7 +107,7 @@ def build_model(recipe: TrainRecipe, images: Images) -> nn.Module:
     return net
 
 
-def _norm_maker(norm: Norm, threshold: float, steps: int) -> Callable[[int], nn.Module]:
+def _norm_maker(norm: Norm, threshold: float, steps: int) -> BranchNorm:
     """Return what makes a norm from a number of channels, before neurons of a threshold, in a network of T steps."""
     make = maker(norm)
-    return lambda channels: make(**norm.for_layer(channels, threshold, steps))
+    return BranchNorm(lambda channels, branches: make(**norm.for_layer(channels, threshold, steps, branches)))
