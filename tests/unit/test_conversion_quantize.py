@@ -271,8 +271,13 @@ def test_a_state_goes_through_a_file_and_back() -> None:
         (lambda: dict(list(bs.quantize(net(), X[:1]).state_dict().items())[::2]), "missing: "),
         (lambda: bs.quantize(resnet_cifar(depth=8), torch.rand(1, 3, 32, 32)).state_dict(), "of another shape: conv1"),
         (lambda: bs.quantize(net(), X[:1]).state_dict() | {"conv9.weight": X}, "not in this network: conv9.weight"),
+        (
+            lambda: bs.quantize(net(), X[:1]).state_dict() | {"_extra_state": X},
+            r"uint8.*_extra_state: torch.float32 \[",
+        ),
+        (lambda: bs.quantize(net(), X[:1]).state_dict() | {"_extra_state": {"epoch": 3}}, r"_extra_state: dict"),
     ],
-    ids=["bits", "grid", "weights", "float", "half", "architecture", "more"],
+    ids=["bits", "grid", "weights", "float", "half", "architecture", "more", "other tensor", "no tensor"],
 )
 def test_another_state_is_refused_and_changes_nothing(change, said: str) -> None:
     torch.manual_seed(5)
@@ -311,6 +316,7 @@ def test_a_network_that_cannot_spike_is_refused(model: nn.Module, choices: dict[
         ({"first_bits": 0}, "first_bits=0"),
         ({"last_bits": 17}, "last_bits=17"),
         ({"clip": 0.0}, "clip"),
+        ({"clip": "6"}, r"clip='6'.*must be a number"),
         ({"include": "layer9"}, "no layer or relu matches"),
         ({"skip": "*"}, "nothing is left"),
     ],

@@ -268,6 +268,10 @@ def test_other_steps_other_bits_and_other_grids_are_refused() -> None:
     with pytest.raises(ConstraintError, match=r"steps=7.*2 bits.*T = 3") as caught:
         bs.convert(quantized, x[:1], calibrate=x, steps=7)
     assert "bits=3" in str(caught.value.fix)
+    for steps in ("3", True, 3.0):
+        with pytest.raises(ConstraintError, match="a whole number of at least 1") as caught:
+            bs.convert(quantized, x[:1], calibrate=x, steps=steps)  # type: ignore[arg-type]
+        assert "leave steps out for a network of bs.quantize" in str(caught.value.fix)
     with pytest.raises(ConstraintError, match="learned clips"):
         bs.convert(quantized, x[:1], calibrate=x, threshold=bs.MaxThreshold())
     mixed = nn.Sequential(nn.Linear(4, 4), QuantReLU(2), nn.Linear(4, 4), QuantReLU(4), nn.Linear(4, 2))

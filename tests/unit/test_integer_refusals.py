@@ -109,7 +109,10 @@ CASES: dict[str, tuple[Callable[[], nn.Module], str]] = {
         lambda: layers_of(Repeat(2), TimeDistributed(nn.Conv2d(2, 2, 3)), LIF()),
         r"is no read-out: \[2, 4, 4\] per sample and step\n  fix: end it with bs\.RateReadout\(\)",
     ),
-    "no time and no read-out": (lambda: layers_of(nn.Conv2d(2, 2, 3)), r"0: Conv2d gets a tensor with a time axis"),
+    "no time and no read-out": (
+        lambda: layers_of(nn.Conv2d(2, 2, 3), nn.ReLU()),
+        r"is an ordinary network: it has no neurons.*\n  fix: .*bs\.convert\(model, example, calibrate=images\)",
+    ),
     "layer after the read-out": (
         lambda: layers_of(Repeat(2), LIF(), RateReadout(), nn.Conv2d(2, 2, 3)),
         r"3: Conv2d comes after the read-out.*\n  fix",

@@ -93,7 +93,9 @@ class Settings:
             value = getattr(self, name)
             widths = value.values() if isinstance(value, Mapping) else [] if value is None else [value]
             self._need(name, all(isinstance(n, int) and 1 <= n <= 16 for n in widths), "1 to 16 bits are allowed")
-        self._need("steps", isinstance(self.steps, int) and self.steps >= 1, "a whole number of at least 1 is needed")
+        whole = isinstance(self.steps, int) and not isinstance(self.steps, bool) and self.steps >= 1
+        own = "; leave steps out for a network of bs.quantize, whose bits say how many there are"
+        self._need("steps", whole, "a whole number of at least 1 is needed", more=own)
         if not (isinstance(self.neuron, type) and issubclass(self.neuron, Neuron) and self.neuron.counts):
             kind = getattr(self.neuron, "__name__", self.neuron)
             raise ConstraintError(
@@ -119,10 +121,10 @@ class Settings:
                 "convert(schedule='layerwise', reset='hard'): a hard reset would lose the burst", fix="reset='soft'"
             )
 
-    def _need(self, name: str, fits: bool, needed: str) -> None:
+    def _need(self, name: str, fits: bool, needed: str, *, more: str = "") -> None:
         if not fits:
-            default = getattr(type(self), name)
-            raise ConstraintError(f"convert({name}={getattr(self, name)!r}): {needed}", fix=f"{name}={default!r}")
+            fix = f"{name}={getattr(type(self), name)!r}{more}"
+            raise ConstraintError(f"convert({name}={getattr(self, name)!r}): {needed}", fix=fix)
 
     def refuse_idle_patterns(self, paths: Iterable[str]) -> None:
         """Refuse a pattern of ``bits`` that matches none of the layers at these paths."""

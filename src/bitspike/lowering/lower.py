@@ -26,6 +26,7 @@ from bitspike.lowering.entries import Entries
 from bitspike.lowering.fit_neuron import Precision
 from bitspike.lowering.modules import Modules
 from bitspike.lowering.wires import Summand, Wire
+from bitspike.nn import Encoder, Neuron, RateReadout, SumReadout, TimeDistributed
 from bitspike.nn.trace import evaluation, trace
 from bitspike.ops.grids import Grid
 from bitspike.ops.wrappers import bare, wrappers
@@ -79,6 +80,7 @@ def lower(
         if isinstance(part, nn.Module) and part is not network:
             conversion = conversion_of(network)
             network, examples, host = part, conversion.entries(*examples), "; ".join(conversion.host)
+        _refuse_ordinary(network)
         with evaluation(network), torch.no_grad():
             net = _Lowering(network, examples, grid, precision or Precision()).run()
     if kinds := halves(model):
@@ -87,6 +89,18 @@ def lower(
         net = replace(net, notes=(said, *net.notes))
     more = {name: words for name, words in (("host", host), ("around", ", ".join(around))) if words}
     return replace(net, source={**net.source, **more})
+
+
+def _refuse_ordinary(model: nn.Module) -> None:
+    """Refuse a network in which nothing happens step by step, before the first of its layers is blamed for it."""
+    if not any(
+        isinstance(module, Neuron | Encoder | TimeDistributed | RateReadout | SumReadout) for module in model.modules()
+    ):
+        raise LoweringError(
+            f"{type(model).__name__} is an ordinary network: it has no neurons, no encoder and no read-out",
+            fix="lower what bs.convert(model, example, calibrate=images) returns; a spiking network of your own begins "
+            "with bs.Repeat(steps=T), carries its layers in bs.TimeDistributed and ends in bs.RateReadout()",
+        )
 
 
 def _event_grid(model: nn.Module) -> Grid | None:

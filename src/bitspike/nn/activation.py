@@ -58,8 +58,10 @@ class QuantReLU(nn.Module):
             )
         if isinstance(bits, bool) or not isinstance(bits, int) or not 1 <= bits <= 8:
             raise ConstraintError(f"QuantReLU(bits={bits!r}): a whole number from 1 to 8 is allowed", fix="bits=4")
-        if not (clip >= FLOOR and math.isfinite(clip)):
-            raise ConstraintError(f"QuantReLU(clip={clip}): must be finite and at least 2**-10", fix="clip=8.0")
+        if not hasattr(clip, "__float__") or not (clip >= FLOOR and math.isfinite(clip)):
+            raise ConstraintError(
+                f"QuantReLU(clip={clip!r}): must be a number, finite and at least 2**-10", fix="clip=8.0"
+            )
         self.bits = bits
         self.clip = nn.Parameter(torch.tensor(float(clip)))
 

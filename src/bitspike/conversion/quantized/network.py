@@ -56,7 +56,15 @@ class Quantized(fx.GraphModule):
 
 def _other_grids(own: State, state: State, prefix: str) -> str:
     """Say where a state was saved with other bits or another grid; an empty text if nowhere."""
-    texts = [key for key in own if key.endswith(_STATE) and isinstance(state.get(key), Tensor)]
+    texts = [key for key in own if key.endswith(_STATE) and key in state]
+    foreign = [f"{key}: {_described(state[key])}" for key in texts if not _is_text(state[key])]
+    if foreign:
+        return (
+            "the state was not saved by a quantized network, whose grids stand there as text in uint8:\n\t  "
+            + "\n\t  ".join(
+                [*foreign, "fix: leave those keys out and load with strict=False; the network then keeps its own grids"]
+            )
+        )
     mine, theirs = ({k: v for key in texts for k, v in _lines(key, s[key], prefix).items()} for s in (own, state))
     places: dict[tuple[str, str], list[str]] = {}
     for at in dict.fromkeys((*theirs, *mine)):
@@ -70,6 +78,15 @@ def _other_grids(own: State, state: State, prefix: str) -> str:
         [*rows, "fix: load it into bs.quantize(model, example, bits=...) with the bits of the state; bs.quantize(that "
          "network, example, bits=...) takes its weights and clips to other bits"]
     )  # fmt: skip
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, Tensor) and value.dtype == torch.uint8 and value.dim() == 1
+
+
+def _described(value: object) -> str:
+    """Say in a few words what stands where a text is expected."""
+    return f"{value.dtype} {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
 
 
 def _other_tensors(own: State, state: State, *, strict: bool) -> str:
