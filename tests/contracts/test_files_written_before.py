@@ -123,10 +123,12 @@ def test_an_old_run_that_was_not_finished_goes_on_to_the_same_files(folder: Path
     same_tensors(folder / "model.safetensors", old / "model.safetensors")
     before = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     assert report == json.loads((old / "report.json").read_text(encoding="utf-8"))
-    assert shape_of(report) == shape_of(before)
+    same(shape_of(before), shape_of(report), more=True)
     exact = ["schema", "recipe", "published", "expected", "bits", "epochs", "seed", "notes"]
     if folder.name == "train":  # on dyadic grids; what is converted hangs on float sums of the calibration
-        exact += ["accuracy", "certificate", "agreement", "bytes", "widths", "checks"]
+        exact += ["accuracy", "certificate", "agreement", "bytes", "widths"]
+        names = [check["name"] for check in before["checks"]]
+        assert [check for check in report["checks"] if check["name"] in names] == before["checks"]
         for name in ("manifest.json", "weights.safetensors", "vectors.safetensors"):
             if torch.__version__ == before["environment"]["torch"]:
                 assert (old / "network" / name).read_bytes() == (folder / "network" / name).read_bytes()

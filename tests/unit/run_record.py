@@ -59,9 +59,9 @@ def record() -> dict[str, Any]:
             {"layer": "6", "accumulator_bits": 9, "membrane_bits": None},
         ],
         "activity": {
-            "2": {"rate": 0.231, "silent": 0.0313, "saturated": 0.0},
-            "4": {"rate": 0.148, "silent": 0.0781, "saturated": 0.0078},
-            "6": {"rate": 0.102, "silent": 0.6, "saturated": 0.1},
+            "2": {"rate": 0.231, "silent": 0.0313, "saturated": 0.0, "by_step": [0.2, 0.24, 0.24, 0.244]},
+            "4": {"rate": 0.148, "silent": 0.0781, "saturated": 0.0078, "by_step": [0.0, 0.16, 0.21, 0.222]},
+            "6": {"rate": 0.102, "silent": 0.6, "saturated": 0.1, "by_step": [0.0, 0.0, 0.2, 0.208]},
         },
         "seconds": {"train": 24.2, "evaluate": 0.6, "lower": 0.1, "verify": 1.4, "total": 27.9},
         "seed": 0,

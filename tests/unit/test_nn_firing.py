@@ -32,12 +32,14 @@ def measure(model: nn.Module, batches: list[torch.Tensor]) -> dict[str, LayerAct
 
 
 def test_rate_silent_and_saturated_agree_with_a_count_by_hand() -> None:
-    # Four steps, two images, three neurons: one fires always, one never, one in every second step.
+    # Four steps, two images, three neurons: one fires always, one never, one in every second step, the second first.
     currents_TNF = torch.tensor([1.0, 0.0, 0.5]).expand(4, 2, 3)
     model = nn.Sequential(IF(threshold=1.0))
     with Recorder(model) as recorder:
         model(currents_TNF)
-    assert recorder.layers() == {"0": LayerActivity(rate=0.5, silent=1 / 3, saturated=1 / 3, neurons=3)}
+    by_step = (1 / 3, 2 / 3, 1 / 3, 2 / 3)
+    found = LayerActivity(rate=0.5, silent=1 / 3, saturated=1 / 3, neurons=3, by_step=by_step)
+    assert recorder.layers() == {"0": found}
 
 
 def test_batches_of_different_sizes_add_up_to_one_pass() -> None:
@@ -62,6 +64,26 @@ def test_negative_spikes_count_by_their_size() -> None:
         spikes = model(torch.tensor([[[2.0]], [[-1.5]], [[-1.0]]]))
     assert (spikes < 0).any()
     assert recorder.layers()["0"].rate == float(spikes.double().abs().mean())
+
+
+def test_a_signed_neuron_that_fires_at_every_step_with_both_signs_is_not_saturated() -> None:
+    class Given(SignedIF):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x
+
+    with Recorder(model := nn.Sequential(Given())) as recorder:
+        model(torch.tensor([[[1.0, -1.0]], [[-1.0, -1.0]]]))
+    assert recorder.layers()["0"] == LayerActivity(rate=1.0, silent=0.0, saturated=0.5, neurons=2, by_step=(1.0, 1.0))
+
+
+def test_rates_by_step_count_the_samples_that_had_the_step() -> None:
+    model = nn.Sequential(IF(threshold=1.0))
+    with Recorder(model) as recorder:
+        model(torch.ones(3, 1, 2))
+        model(torch.zeros(1, 3, 2))
+        model(torch.zeros(2, 0, 2))
+    assert recorder.layers()["0"].by_step == (0.25, 1.0, 1.0)
+    assert recorder.layers()["0"].rate == 0.5
 
 
 def test_a_model_keeps_no_trace_of_having_been_watched() -> None:

@@ -168,6 +168,29 @@ def test_gaps_inside_the_parts_are_bridged() -> None:
     assert "expected        at least 90.00 %" in summary(holes)
 
 
+def test_a_layer_that_never_fires_or_always_does_is_named_in_page_and_summary() -> None:
+    bad = record()
+    bad["activity"]["4"] |= {"silent": 1.0, "rate": 0.0, "by_step": [0.0] * 4}
+    bad["activity"]["6"] |= {"saturated": 1.0}
+    outline = Outline(render(bad, metrics(), detail()))
+    assert "A layer that tells nothing" in outline.headings
+    said = "4 never fires; 6 always fires on the test images: nothing about the input passes through"
+    assert said in outline.text
+    assert f"  FIRING          {said}\n" in summary(bad)
+    assert "FIRING" not in summary(record())
+    assert "A layer that tells nothing" not in Outline(render(record(), metrics(), detail())).headings
+
+
+def test_rates_by_step_are_drawn_and_read_out() -> None:
+    page = render(record(), metrics(), detail())
+    assert page.count('class="steps"') == 3
+    assert "4: 0 % at the first of 4 steps, 22.2 % at the last" in page
+    older = record()
+    for layer in older["activity"].values():
+        del layer["by_step"]
+    assert 'class="steps"' not in render(older, metrics(), detail())
+
+
 def test_a_single_step_is_said_instead_of_drawn() -> None:
     one = record()
     one["accuracy"]["by_step"] = [0.9]

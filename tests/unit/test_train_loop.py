@@ -165,7 +165,7 @@ def test_stages_of_the_weight_path_are_called(monkeypatch: pytest.MonkeyPatch) -
     # What was minimized are the losses of three batches of almost equal size, and no penalty.
     assert sums == pytest.approx([3 * e.train_loss for e in history.epochs], rel=0.05)
     monkeypatch.setattr(loop_module, "penalties", penalty)
-    fit(pulled, BATCHES, epochs=2)
+    fit(pulled, BATCHES, epochs=2, observer=Observer())  # pulled so far down that a layer falls silent
     assert calls["penalty"] == 6
     assert pulled[1][0].weight.norm() < plain[1][0].weight.norm()
 
@@ -206,7 +206,10 @@ def test_metrics_are_one_json_object_per_epoch(tmp_path: Path) -> None:
         "train_accuracy",
         "validation_loss",
         "validation_accuracy",
+        "firing",
     }
+    assert set(rows[0]["firing"]) == {"2"}
+    assert set(rows[0]["firing"]["2"]) == {"rate", "silent", "saturated"}
 
 
 def test_a_loader_without_a_length_is_fine() -> None:

@@ -10,6 +10,7 @@ from typing import TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from bitspike.errors import some
 from bitspike.train.observe import BatchRecord, EpochRecord, Observer
 
 _STAGES = {
@@ -63,8 +64,8 @@ class Lines(Observer):
         validation = _said("validation", record.validation_accuracy, 2)
         failure, window = record.constraint_failure, record.constraint_window
         levels = "" if failure is None else f"  off levels by {failure / 2:.2g} at window {window}"
-        done = f"epoch {record.epoch}  loss {record.train_loss:.4f}{training}{validation}{levels}"
-        self._say(f"{done}  {record.seconds:.1f} s")
+        said = f"{training}{validation}{levels}{_idle(record)}"
+        self._say(f"epoch {record.epoch}  loss {record.train_loss:.4f}{said}  {record.seconds:.1f} s")
 
     def _say(self, text: str) -> None:
         # The console would wrap a line at the width that it guesses for a file.
@@ -80,6 +81,7 @@ class Bar(Observer):
         self._epoch = 0
         self._started = time.perf_counter()
         self._validation = ""
+        self._idle = ""
 
     def stage(self, name: str) -> None:
         if self._task is not None:
@@ -100,13 +102,20 @@ class Bar(Observer):
             description=f"epoch {record.epoch}/{record.epochs}",
             total=record.epochs * batches,
             completed=(record.epoch - 1) * batches + record.batch,
-            numbers=f"loss {record.loss:.3f}{_said('accuracy', record.accuracy, 1)}{self._validation}  "
+            numbers=f"loss {record.loss:.3f}{_said('accuracy', record.accuracy, 1)}{self._validation}{self._idle}  "
             f"{speed:,.0f} images/s",
         )
 
     def epoch_done(self, record: EpochRecord) -> None:
         if record.validation_accuracy is not None:
             self._validation = _said("validation", record.validation_accuracy, 1)
+        self._idle = _idle(record)
+
+
+def _idle(record: EpochRecord) -> str:
+    """Return the layers that never fire, or always; nothing where there are none."""
+    states = {"NEVER FIRES": record.never_fire, "ALWAYS FIRES": record.always_fire}
+    return "".join(f"  {state}: {some(layers, 3)}" for state, layers in states.items() if layers)
 
 
 def _said(name: str, share: float | None, digits: int) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from bitspike import __version__
+from bitspike.analysis.report.facts import idle
 from bitspike.runs.machine import describe_cpu
 from bitspike.runs.stages import Clock
 from bitspike.tasks.report import wording_of
@@ -55,6 +56,9 @@ def checks_of(report: dict[str, Any]) -> list[dict[str, Any]]:
     equal = certificate["equal"]
     text = f"the integers differ first at {certificate['first_difference']}"
     checks = [("certificate", equal, "every spike and membrane of the integers is equal" if equal else text)]
+    silent = idle(report)
+    firing = f"{silent} on the test images: nothing about the input passes through" if silent else "every layer fires"
+    checks.append(("firing", not silent, firing))
     if report["expected"] is not None:
         test, least = report[metric]["test"], report["expected"][f"test_{metric}"]
         checks.append((metric, test >= least, f"test {metric} {test:.2%}, expected at least {least:.2%}"))

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bitspike.errors import PackageError, RunError
+from bitspike.errors import PackageError, RunError, short
 from bitspike.train.observe import EpochRecord
 
 _FIELDS: dict[str, type | tuple[type, ...]] = {
@@ -78,12 +78,26 @@ def _record(row: Any, where: str) -> EpochRecord:
         raise PackageError(f"{where}: unknown {unknown if isinstance(row, dict) else row!r}", fix=_ELSEWHERE)
     if missing := [n for n, f in known.items() if n not in row and f.default is MISSING]:
         raise PackageError(f"{where}: {', '.join(missing)} is missing", fix=_ELSEWHERE)
+    if (firing := row.get("firing")) is not None and not _is_firing(firing):
+        raise PackageError(f"{where}: firing is {short(firing)}, numbers by layer were expected", fix=_ELSEWHERE)
     for name, value in row.items():
+        if name == "firing":
+            continue
         kind: tuple[type, ...] = (int,) if name == "epoch" else (int, float)
         empty = value is None and known[name].default is None
         if not empty and (not isinstance(value, kind) or isinstance(value, bool)):
             raise PackageError(f"{where}: {name} is {value!r}, a number was expected", fix=_ELSEWHERE)
     return EpochRecord(**row)
+
+
+def _is_firing(value: Any) -> bool:
+    """Tell whether a value says how each layer fires."""
+    return isinstance(value, dict) and all(
+        isinstance(layer, dict)
+        and set(layer) == {"rate", "silent", "saturated"}
+        and all(isinstance(share, int | float) and not isinstance(share, bool) for share in layer.values())
+        for layer in value.values()
+    )
 
 
 def need_same_tensors(mine: Mapping[str, Tensor], read: Mapping[str, Tensor], where: str) -> None:

@@ -26,6 +26,7 @@ from bitspike.train.optimizers import SGD, Clip, Optimizer
 from bitspike.train.progress import Progress
 from bitspike.train.schedules import Cosine, Schedule
 from bitspike.train.tally import Tally
+from bitspike.train.watch import Watch
 from bitspike.weights import after_epoch, after_step, constraint_failure, learning_rate_factor, penalties
 
 
@@ -79,7 +80,8 @@ def fit(
             single precision.
         device: where to train; the model returns to where it was.
         keep: which weights the model is left with.
-        observer: hears of every batch and epoch.
+        observer: hears of every batch and epoch. Of a layer that never fires, or always, it hears in a note; without
+            an observer a warning says so.
         folder: receives ``metrics.jsonl`` and ``checkpoints/``; None writes nothing.
         resume: go on from ``folder/checkpoints`` if there is a checkpoint.
         task: says which answers are right; a network of another task than classification has its own.
@@ -118,12 +120,15 @@ def fit(
     mean = None if average is None else Average(model, average)
     progress = Progress(folder=None if folder is None else Path(folder), writes=workers.first, seed=seed, epochs=epochs)
     hears = observer if observer is not None and workers.first else Observer()
+    watch = Watch(observer) if workers.first else None
     if resume:
         progress.go_on(model, stepper, mean)
         if not progress.done:
             hears.note(f"{folder} holds no checkpoint yet: the training starts from its first epoch")
         shared = "the run folder must lie where every process can read it"
         workers.need_equal(progress.done, "found different numbers of finished epochs", fix=shared)
+        if watch is not None and progress.records:
+            watch.go_on(progress.records[-1])
     batches = workers.agreed_length(train_loader)
     if average is not None and batches is not None and (text := average.doubt(epochs * batches)):
         hears.note(text)
@@ -163,9 +168,12 @@ def fit(
                 validation_accuracy=None if result is None else result.score,
                 constraint_failure=None if failure is None else failure.score,
                 constraint_window=None if failure is None else failure.window,
+                firing=None if watch is None else watch.measure(measured, tally.first),
             )
             progress.end_epoch(record, model, stepper, mean)
             hears.epoch_done(record)
+            if watch is not None:
+                watch.tell(record, measured, tally.first)
 
     best = keep == "best" and progress.best_state is not None
     if best:
@@ -207,6 +215,7 @@ def _epoch(
     for batch, (x, y) in enumerate(pairs(batches)):
         set_rate(batch)
         x, y = workers.send(x), tree_map(lambda t: workers.send(t) if isinstance(t, Tensor) else t, y)
+        tally.first = x if tally.first is None else tally.first
         outputs = wrapped(x)
         mean, n = minimized(x, outputs, y), samples_in(x, outputs, y)
         stepper.zero_grad()

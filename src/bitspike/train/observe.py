@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -19,6 +20,8 @@ class EpochRecord:
             of the task: fractions, and None where the task cannot judge outputs and labels.
         constraint_failure, constraint_window: score and window of weights that are trained under constraints, as
             :func:`bitspike.weights.constraint_failure` measures them after the epoch; None where there are none.
+        firing: of each layer of neurons its ``rate``, and the shares of ``silent`` and ``saturated`` neurons, after
+            the epoch and over its first batch; None where there are no neurons.
     """
 
     epoch: int
@@ -30,11 +33,30 @@ class EpochRecord:
     validation_accuracy: float | None = None
     constraint_failure: float | None = None
     constraint_window: int | None = None
+    firing: Mapping[str, Mapping[str, float]] | None = None
 
     def row(self) -> dict[str, Any]:
-        """Return plain values; those of constraints only where weights are trained under some."""
-        row = asdict(self)
-        return {name: row[name] for name in row if row[name] is not None or not name.startswith("constraint_")}
+        """Return plain values; those of constraints and of neurons only where there are some."""
+        row, sometimes = asdict(self), ("constraint_failure", "constraint_window", "firing")
+        return {name: row[name] for name in row if row[name] is not None or name not in sometimes}
+
+    @property
+    def never_fire(self) -> tuple[str, ...]:
+        """The layers of which no neuron fired.
+
+        Example:
+            >>> layers = {"neuron1": {"silent": 1.0, "saturated": 0.0}, "neuron2": {"silent": 0.2, "saturated": 0.0}}
+            >>> EpochRecord(
+            ...     epoch=1, seconds=1.0, learning_rate=0.1, train_loss=2.3, train_accuracy=0.1, firing=layers
+            ... ).never_fire
+            ('neuron1',)
+        """
+        return tuple(name for name, layer in (self.firing or {}).items() if layer["silent"] == 1)
+
+    @property
+    def always_fire(self) -> tuple[str, ...]:
+        """The layers of which every neuron sent the same spike at every step of every sample."""
+        return tuple(name for name, layer in (self.firing or {}).items() if layer["saturated"] == 1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,6 +32,8 @@ class Tally:
     samples: int = 0
     loss: float = 0.0
     right: float = 0.0
+    first: Any = None
+    """The inputs of the first batch."""
     _waiting: list[tuple[Tensor, Tensor, int]] = field(default_factory=list)
 
     def add(self, mean: Tensor, outputs: Any, labels: Any, samples: int) -> None:

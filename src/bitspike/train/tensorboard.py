@@ -32,5 +32,7 @@ class TensorBoard(Observer):
         for name in ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy"):
             if (value := getattr(record, name)) is not None:
                 self._writer.add_scalar(name.replace("_", "/"), value, record.epoch)
+        for layer, fires in (record.firing or {}).items():
+            self._writer.add_scalar(f"firing_rate/{layer}", fires["rate"], record.epoch)
         self._writer.add_scalar("learning_rate", record.learning_rate, record.epoch)
         self._writer.flush()

@@ -57,6 +57,31 @@ def thinned(rasters: Mapping[str, NDArray[np.bool_]], most: int = _SPIKES) -> di
     return {name: fired[:, ::every] for name, fired in rasters.items()}
 
 
+def steps(rates: Sequence[float | None], name: str) -> Html:
+    """Draw one value per time step as bars; nothing where there is none.
+
+    Example:
+        >>> steps([0.0, 0.1, 0.2], "fc").count("h.8")
+        2
+        >>> steps([], "fc") == ""
+        True
+    """
+    values = [rate or 0.0 for rate in rates]
+    if not values:
+        return Html("")
+    most = max(values) or 1.0
+    path = "".join(f"M{t}.1 20h.8v{-20 * v / most:.1f}h-.8z" for t, v in enumerate(values) if v > 0)
+    said = f"{name}: {percent(values[0], 1)} at the first of {len(values)} steps, {percent(values[-1], 1)} at the last"
+    return html(
+        '<svg class="steps" viewBox="0 0 {n} 20" preserveAspectRatio="none" role="img" aria-label="{said}"'
+        ' style="width:{width}px"><title>{said}</title><path d="{path}"/></svg>',
+        n=len(values),
+        said=said,
+        width=min(max(6 * len(values), 24), 180),
+        path=path,
+    )
+
+
 def histogram(counts: Mapping[int, int]) -> Html:
     """Draw how often every weight code occurs; more than 64 codes are drawn in ranges of equal width.
 

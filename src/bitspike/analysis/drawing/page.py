@@ -102,6 +102,8 @@ td.r { white-space: nowrap; }
 }
 .raster { background: var(--page); border-radius: 4px; }
 .raster path { stroke: var(--accent); stroke-width: .8; fill: none; }
+.steps { height: 20px; border-bottom: 1px solid var(--line); vertical-align: bottom; }
+.steps path { fill: var(--accent); }
 .bars rect { fill: var(--accent); }
 .bars .base { stroke: var(--line); }
 .bars text { font-size: 11px; }

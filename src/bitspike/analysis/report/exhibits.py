@@ -11,7 +11,7 @@ from typing import Any
 from bitspike.analysis.drawing import marks, plots
 from bitspike.analysis.drawing.markup import Html, code, html, join, plot, section, table
 from bitspike.analysis.drawing.words import count, known, percent, size
-from bitspike.analysis.report.facts import Facts, ReportDetail, mapping, rows_of
+from bitspike.analysis.report.facts import Facts, ReportDetail, idle, listed, mapping, rows_of
 from bitspike.tasks.report import Exhibit
 
 Record = Mapping[str, Any]
@@ -92,7 +92,7 @@ def raster(detail: ReportDetail) -> Html | None:
 
 
 def activity(record: Record) -> Html | None:
-    """List how much every layer fires, and mark layers that are mostly silent or saturated."""
+    """List how much every layer fires, on the whole and step by step, and mark what is mostly silent or saturated."""
     layers = {name: layer for name, layer in mapping(record, "activity").items() if isinstance(layer, Mapping)}
     if not layers:
         return None
@@ -109,22 +109,35 @@ def activity(record: Record) -> Html | None:
         (
             code(name),
             marks.meter(known(layer.get("rate")) or 0.0, percent(layer.get("rate"), 1)),
+            marks.steps([known(rate) for rate in listed(layer, "by_step")], name),
             share(layer, "silent", 0.5),
             share(layer, "saturated", 0.1),
         )
         for name, layer in layers.items()
     ]
+    silent = idle(record)
     return section(
-        "Firing rates",
+        "A layer that tells nothing" if silent else "Firing rates",
         join(
             [
-                table(["layer", "spikes per neuron and step", "silent", "saturated"], rows, numbers=(2, 3)),
+                html(
+                    "<p><strong>{silent}</strong> on the test images: nothing about the input passes through. What"
+                    " helps: another threshold, a norm before the neurons, other initial weights, or a lower learning"
+                    " rate; the notes of the training say how far the potentials are from the threshold.</p>",
+                    silent=silent,
+                )
+                if silent
+                else Html(""),
+                table(["layer", "spikes per neuron and step", "by step", "silent", "saturated"], rows, numbers=(3, 4)),
                 Html(
-                    "<small>Silent neurons never fired on the images measured, saturated ones fired at every step of"
-                    " every image. Red marks a layer of which half is silent or a tenth is saturated.</small>"
+                    "<small>By step: the rate at every time step, from the first (left) to the last; the highest bar"
+                    " is the layer's largest rate. Silent neurons never fired on the images measured, saturated ones"
+                    " sent the same spike at every step of every image. Red marks a layer of which half is silent or a"
+                    " tenth is saturated.</small>"
                 ),
             ]
         ),
+        kind="bad" if silent else "",
     )
 
 

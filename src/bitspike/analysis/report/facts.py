@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitspike.analysis.drawing.words import bits, known
+from bitspike.errors import some
 from bitspike.tasks.report import Exhibit, Wording, wording_of
 
 
@@ -42,6 +43,22 @@ def listed(record: Mapping[str, Any], key: str) -> Sequence[Any]:
 def rows_of(record: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
     """Return the mappings in a list inside a record."""
     return [row for row in listed(record, key) if isinstance(row, Mapping)]
+
+
+def idle(record: Mapping[str, Any]) -> str:
+    """Say which layers never fired on the test images, or always; empty where there are none.
+
+    Example:
+        >>> idle({"activity": {"neuron1": {"silent": 1.0}, "neuron2": {"silent": 0.5, "saturated": 0.5}}})
+        'neuron1 never fires'
+    """
+    said = []
+    for state, key in (("never", "silent"), ("always", "saturated")):
+        layers = mapping(record, "activity").items()
+        names = [name for name, layer in layers if isinstance(layer, Mapping) and known(layer.get(key)) == 1]
+        if names:
+            said.append(f"{some(names)} {state} fire{'s' * (len(names) == 1)}")
+    return "; ".join(said)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,30 @@
+"""A network that never fires is not certified in green: its run fails from the first epoch's line to the exit code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from journey_parts import SMALL, sets
+
+Bitspike = Callable[..., tuple[int, str, str]]
+
+
+def test_it_fails_in_the_line_the_summary_the_report_and_by_exit_code(tmp_path: Path, bitspike: Bitspike) -> None:
+    out, layers = tmp_path / "run", "neuron1, neuron2"
+    changes = sets(*SMALL, "training.epochs=1", "neuron.threshold=1000000")
+    code, said, err = bitspike("run", "quickstart", *changes, "--out", out)
+    assert code == 1
+    line = next(line for line in err.splitlines() if line.startswith("epoch 1 "))
+    assert f"NEVER FIRES: {layers}" in line
+    assert f"{layers} never fire" in err
+    assert "What helps: threshold=" in err
+    assert f"  FIRING          {layers} never fire" in said
+    assert "check failed" in err
+    assert f"{layers} never fire" in err[err.index("check failed") :]
+    report = json.loads((out / "report.json").read_text())
+    (check,) = [check for check in report["checks"] if check["name"] == "firing"]
+    assert not check["passed"]
+    assert report["certificate"]["equal"] is True
+    assert "A layer that tells nothing" in (out / "report.html").read_text()
