@@ -30,9 +30,17 @@ SMALL: dict[str, dict[str, float]] = {
     "digits_ann": {"width": 1 / 2},
     "resnet_cifar": {"depth": 8, "width": 4},
     "vgg11_ann": {"image_size": 16, "width": 1 / 32},
+    "vgg16_ann": {"image_size": 32, "width": 1 / 32},
     "vgg16_imagenet": {"image_size": 32, "width": 1 / 32},
 }
-SIDES = {"alexnet_imagenet": 64, "digits_ann": 8, "resnet_cifar": 16, "vgg11_ann": 16, "vgg16_imagenet": 32}
+SIDES = {
+    "alexnet_imagenet": 64,
+    "digits_ann": 8,
+    "resnet_cifar": 16,
+    "vgg11_ann": 16,
+    "vgg16_ann": 32,
+    "vgg16_imagenet": 32,
+}
 
 
 def test_every_ordinary_network_is_held_to_the_contract():

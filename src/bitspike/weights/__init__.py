@@ -15,6 +15,7 @@ from bitspike.weights.codes import WeightCodes
 from bitspike.weights.constraints.backprop import Constrained
 from bitspike.weights.constraints.failure import ConstraintFailure, constraint_failure
 from bitspike.weights.devices.lognormal import Lognormal
+from bitspike.weights.packed import PackedSize, read_packed, write_packed
 from bitspike.weights.path import WeightPath
 from bitspike.weights.scales import MSE, Coded, Constant, Dyadic, Max, MeanAbs, Percentile, ScaleRule
 from bitspike.weights.schemes import (
@@ -47,6 +48,7 @@ __all__ = [
     "Max",
     "MeanAbs",
     "Midrise",
+    "PackedSize",
     "Percentile",
     "PowerOfTwo",
     "ScaleRule",
@@ -66,5 +68,7 @@ __all__ = [
     "detach",
     "learning_rate_factor",
     "penalties",
+    "read_packed",
     "weight_codes",
+    "write_packed",
 ]
