@@ -13,6 +13,9 @@ from torch import Tensor, nn
 
 import bitspike as bs
 from bitspike.errors import ConstraintError
+from bitspike.recipe import load
+from bitspike.recipe.words.weights import Constrained as Word
+from bitspike.runs.construct.words import build
 from bitspike.train import SGD, ClipValue, EpochRecord, History, Observer, fit
 from bitspike.train import Constant as ConstantRate
 from bitspike.train.checkpoint import read_weights, write_weights
@@ -481,3 +484,11 @@ def test_a_deep_copy_has_multipliers_and_a_schedule_of_its_own() -> None:
     assert stage_of(other).standing.window == 2
     assert stage_of(layer).standing.window == 1
     assert torch.equal(stage_of(layer).multiplier, before)
+
+
+def test_the_word_of_a_recipe_is_the_class_with_its_defaults() -> None:
+    assert build(Word(kind="constrained")) == Constrained()
+    said = Word(kind="constrained", levels=(-2, -1, 0, 1, 2), per_channel=True, patience=3, scale={"kind": "dyadic"})
+    assert build(said) == Constrained((-2, -1, 0, 1, 2), per_channel=True, patience=3, scale=Dyadic())
+    assert said.bits == Constrained(said.levels).bits == 3
+    assert load("quickstart", ["weights.quantize={kind: constrained, levels: [-1, 0, 1]}"]).bits == 2

@@ -144,6 +144,25 @@ class LearnedClip(Value):
     statistics: Literal["constant", "trained"] = "constant"
 
 
+class Constrained(Value):
+    """Constrained backpropagation: weights, trained already, move onto ``levels`` and end there."""
+
+    makes: ClassVar[str] = "bitspike.weights:Constrained"
+    kind: Literal["constrained"]
+    levels: Annotated[tuple[int, ...], Field(min_length=2)] = (-1, 1)
+    per_channel: bool = False
+    scale: Scale = MeanAbs(kind="mean_abs")
+    multiplier_lr: PositiveFloat = 1e-3
+    patience: Annotated[int, Field(ge=1)] = 20
+    late_lr: Annotated[float, Field(gt=0, le=1)] = 0.1
+    limit: PositiveFloat | None = None
+
+    @property
+    def bits(self) -> int:
+        """Bits that tell the levels apart."""
+        return (len(self.levels) - 1).bit_length()
+
+
 class FixedPoint(Value):
     makes: ClassVar[str] = "bitspike.weights:FixedPoint"
     kind: Literal["fixed_point"]
@@ -164,16 +183,10 @@ class OwnScheme(Own):
         return {"bits": self.bits}
 
 
-Scheme = Annotated[
-    Uniform | Midrise | DoReFa | Ternary | Binary | PowerOfTwo | APoT | FixedPoint | OwnScheme,
-    Field(discriminator="kind"),
-]
-
-Quantizer = Annotated[
-    Uniform | Midrise | DoReFa | Ternary | Binary | PowerOfTwo | APoT | LearnedClip | FixedPoint | OwnScheme,
-    Field(discriminator="kind"),
-]
-"""What a weight can be given; a bias has no clip to learn."""
+_Schemes = Uniform | Midrise | DoReFa | Ternary | Binary | PowerOfTwo | APoT | FixedPoint | OwnScheme
+Scheme = Annotated[_Schemes, Field(discriminator="kind")]
+Quantizer = Annotated[_Schemes | LearnedClip | Constrained, Field(discriminator="kind")]
+"""What a weight can be given; a bias has no clip to learn, and no level to be drawn to."""
 
 
 class Weights(Value):
