@@ -74,9 +74,13 @@ def is_timed(net: IntegerNetwork) -> bool:
 
 
 def _drawn(source: Input, images: Tensor, steps: int, clipped: Clipped, generator: torch.Generator | None) -> Tensor:
-    """Return the spikes of real values, and count those that a coder cannot tell from its largest."""
-    signed = source.coding == "bernoulli"
-    put(images, ends(source.divisor if signed else 1.0, signed=signed), clipped)
-    if signed:
+    """Return the spikes of real values, and count those that a rate cannot tell from its largest.
+
+    With a divisor of 1 the rate is the value, up to 1. Any other says from where on the coder spikes at every step, in
+    training too: that clips nothing.
+    """
+    if source.coding == "bernoulli":
+        put(images, ends(source.divisor, signed=True), clipped if source.divisor == 1 else Clipped())
         return bernoulli(images, steps, divisor=source.divisor, generator=generator)
+    put(images, ends(1.0), clipped)
     return even_rate(images, steps)

@@ -21,15 +21,17 @@ def bernoulli(x: Tensor, steps: int, *, divisor: float = 1.0, generator: torch.G
         generator: source of the random numbers; None draws from torch's own.
 
     Returns:
-        [T, N, ...] with values in {-1, 0, 1}.
+        [T, N, ...] with values in {-1, 0, 1}. Fewer steps from the same state of the source are the beginning of it.
 
     Example:
         >>> bernoulli(torch.tensor([2.0, -2.0, 0.0]), steps=2, divisor=2.0).tolist()
         [[1.0, -1.0, 0.0], [1.0, -1.0, 0.0]]
     """
-    # Drawn where the generator lives, so that one seed gives the same spikes on every device.
+    # Drawn where the generator lives, so that one seed gives the same spikes on every device; and step by step, so that
+    # fewer steps draw the beginning of the same spikes: CUDA deals out the numbers of one call by its size.
     device = x.device if generator is None else generator.device
-    u = torch.rand((steps, *x.shape), generator=generator, device=device, dtype=x.dtype).to(x.device)
+    draws = [torch.rand(x.shape, generator=generator, device=device, dtype=x.dtype) for _ in range(steps)]
+    u = torch.stack(draws).to(x.device)
     return (u * divisor < x.abs()).to(x.dtype) * x.sign()
 
 
