@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ def images(samples: int = 5, *, seed: int = 0) -> Tensor:
 
 
 def network(
-    steps: int = 4, *, grid: float | None = 2**-6, coder: type[nn.Module] = Repeat, decay: float = 0.75
+    steps: int = 4, *, grid: float | None = 2**-6, coder: Callable[[int], nn.Module] = Repeat, decay: float = 0.75
 ) -> nn.Module:
     """A small network of the paper's layers, its gains and statistics different at every step, some of them 0."""
 
@@ -253,3 +254,13 @@ def test_a_burst_before_the_norm_is_refused() -> None:
     )
     with pytest.raises(LoweringError, match=r"3\.0: .*after bs\.nn\.Burst"):
         lowered(net.eval())
+
+
+def test_values_beyond_the_divisor_of_a_coder_spike_with_certainty_and_are_not_called_clipped() -> None:
+    net = network(3, coder=lambda steps: BernoulliCoder(steps, divisor=1.25))
+    x = torch.full((2, 2, 6, 6), 1.5)  # warnings are errors
+    integers = lowered(net)
+    assert (bs.encode(integers, x) == 1).all()
+    assert bs.compare(net, integers, [(x, torch.zeros(2, dtype=torch.int64))]).inputs_clipped == 0
+    with pytest.raises(bs.ConstraintError, match="further out"):
+        bs.encode(integers, x * 100)

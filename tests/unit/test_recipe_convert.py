@@ -139,9 +139,12 @@ def test_values_have_to_fit_together(changes: list[str], said: str) -> None:
     assert said in message("digits-convert", *changes)
 
 
-def test_normalized_pixels_are_for_conversions() -> None:
+def test_normalized_pixels_are_for_conversions_and_for_coders_of_any_values() -> None:
     values = "{mean: [0.5], std: [0.25]}"
     assert "mean and std are for kind: convert" in message("quickstart", f"data.pixels={values}")
+    random = "model.encoder={kind: bernoulli, divisor: 2.0}"
+    assert "folded: false" in message("quickstart", f"data.pixels={values}", random)
+    assert load("quickstart", [f"data.pixels={values}", "data.pixels.folded=false", random]).model.encoder.divisor == 2
     recipe = converting("digits-convert", f"data.pixels={values}", "data.pixels.folded=false")
     pixels, grid = build_pixels(recipe)
     assert (pixels, grid) == (Normalization(mean=(0.5,), std=(0.25,), high=16), None)

@@ -5,6 +5,7 @@ A new one is a file, and a word in :mod:`bitspike.recipe.words.models` that name
 """
 
 from bitspike.models.spiking.alexnet import alexnet_cifar
+from bitspike.models.spiking.bntt import bntt_lif, bntt_vgg
 from bitspike.models.spiking.digits import digits_net
 from bitspike.models.spiking.resnet import resnet, resnet18, resnet18_cifar, resnet19, resnet20
 from bitspike.models.spiking.stbp import cifar_net, mnist_net, stbp_lif
@@ -13,6 +14,8 @@ from bitspike.models.spiking.vgg_deep import vgg, vgg19
 
 __all__ = [
     "alexnet_cifar",
+    "bntt_lif",
+    "bntt_vgg",
     "cifar_net",
     "digits_net",
     "mnist_net",

@@ -80,7 +80,7 @@ class Neuron(nn.Module):
             resolution=resolution,
             surrogate=surrogate,
         )
-        values = torch.as_tensor(threshold, dtype=torch.float64)
+        values = torch.as_tensor(threshold, dtype=torch.float64, device="cpu")  # whatever the default device is
         if values.dim() > 1 or values.numel() == 0 or not bool(((values > 0) & values.isfinite()).all()):
             raise ConstraintError(
                 f"threshold={threshold}: needed is a number above 0, or one per channel as [C]", fix="threshold=1.0"
@@ -89,7 +89,7 @@ class Neuron(nn.Module):
             self.register_buffer("threshold", torch.as_tensor(threshold).detach().clone())
         else:
             self.threshold = float(threshold)
-        start = torch.as_tensor(initial, dtype=torch.float64)
+        start = torch.as_tensor(initial, dtype=torch.float64, device="cpu")
         if start.dim() > 1 or start.numel() == 0 or not bool(start.isfinite().all()):
             raise ConstraintError(
                 f"initial={initial}: must be finite, one number or one per channel as [C]", fix="initial=0.0"

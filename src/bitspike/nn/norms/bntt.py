@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Self
 
 import torch
@@ -55,7 +56,7 @@ class BatchNormThroughTime(AffineNorm):
                 f"BatchNormThroughTime({channels}, steps={steps!r}): a whole number of at least 1 is needed",
                 fix="the steps of the network: BatchNormThroughTime(channels, steps=20)",
             )
-        if grid is not None and (not grid > 0 or torch.frexp(torch.tensor(grid, dtype=torch.float64)).mantissa != 0.5):
+        if grid is not None and (not grid > 0 or math.frexp(grid)[0] != 0.5):
             raise ConstraintError(
                 f"BatchNormThroughTime(grid={grid}): must be a power of two, or None for real numbers", fix="grid=2**-8"
             )

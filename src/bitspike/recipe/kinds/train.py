@@ -51,9 +51,11 @@ class TrainRecipe(AnyRecipe):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         best_needs_validation("training", self.training, self.data)
-        if isinstance(self.data.pixels, Normalization):
+        pixels, random = self.data.pixels, self.model.encoder.kind == "bernoulli"
+        if isinstance(pixels, Normalization) and (pixels.folded or not random):
             raise ValueError(
-                "data.pixels: a recipe of kind train needs scale and offset; mean and std are for kind: convert"
+                "data.pixels: a recipe of kind train needs scale and offset; mean and std are for kind: convert, and "
+                "with folded: false for model.encoder: {kind: bernoulli}, which makes spikes of any values"
             )
         return self
 

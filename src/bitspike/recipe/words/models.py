@@ -69,6 +69,14 @@ class VGG11(_Model):
     kind: Literal["vgg11"]
 
 
+class BNTTVGG(_Model):
+    """``depth`` is 5, 9, 11 or 19."""
+
+    makes: ClassVar[str] = "bitspike.models:bntt_vgg"
+    kind: Literal["bntt_vgg"]
+    depth: Literal[5, 9, 11, 19] = 9
+
+
 class AlexNetCifar(_Model):
     makes: ClassVar[str] = "bitspike.models:alexnet_cifar"
     kind: Literal["alexnet_cifar"]
@@ -119,6 +127,7 @@ Model = Annotated[
     | VGG9
     | VGG11
     | VGG
+    | BNTTVGG
     | AlexNetCifar
     | ResNet
     | ResNet18
