@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks import machine, quantized_results
+from benchmarks import machine, quantized_results, staged
 from benchmarks.conversion_defaults import ORDER, cell, defaults, seeds
 from benchmarks.plots import PALETTE, svg
 from benchmarks.records import read
@@ -216,6 +216,7 @@ def document(lines: list[dict[str, Any]]) -> str:
         "",
         *defaults({name: latest(file_of(name)) for name in ORDER}),
         *tuned([entry for entry in read() if entry["name"].startswith(TUNED)]),
+        *staged.section(read()),
         *quantized_results.section(quantized_results.latest()),
     ]
     return "\n".join(text)

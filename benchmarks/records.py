@@ -96,7 +96,7 @@ def compact(report: Mapping[str, Any], recipe: AnyRecipe) -> dict[str, Any]:
     stage = getattr(recipe, "stage", None)
     return {
         "name": recipe.name,
-        **({} if stage is None else {"stage": stage}),
+        **({} if stage is None else {"stage": stage, **_networks(report["stage"])}),
         "experiment": digest(recipe),
         "seed": recipe.seed,
         "steps": recipe.steps,
@@ -105,6 +105,20 @@ def compact(report: Mapping[str, Any], recipe: AnyRecipe) -> dict[str, Any]:
         "commit": _commit(),
         "finished": report["finished"],
     }
+
+
+def _networks(stage: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a stage says of its networks: accuracies by neuron, and per layer the share of counts missed."""
+    found = stage["mismatch"]
+    missed = (
+        None
+        if found is None
+        else {
+            "images": found["images"],
+            **{at: {path: layer["share"] for path, layer in found[at].items()} for at in ("before", "after")},
+        }
+    )
+    return {"networks": stage["accuracy"], "missed": missed}
 
 
 def _epochs(recipe: AnyRecipe) -> int:

@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from benchmarks import staged
 
 from bitspike.recipe import AnyRecipe, load
 
@@ -47,6 +48,14 @@ def report(recipe: AnyRecipe, test: float) -> dict[str, Any]:
             "precision": "fp32",
             "workers": 1,
             "platform": "x",
+        },
+        "stage": {
+            "accuracy": {"ann": {"validation": 0.9, "test": test + 0.004}, "if": {"validation": 0.7, "test": 0.5}},
+            "mismatch": {
+                "images": 256,
+                "before": {"relu": {"share": 0.1}, "relu2": {"share": 0.3}},
+                "after": {"relu": {"share": 0.2}, "relu2": {"share": 0.2}},
+            },
         },
         "finished": "2026-01-01T00:00:00+00:00",
     }
@@ -110,6 +119,20 @@ def test_a_run_in_stages_is_a_record_and_a_row_for_each(records: ModuleType, tmp
     assert "| float32 | 15 | **97.50**" in rows[0]
     with pytest.raises(records.RecordError, match="this is one stage"):
         records.record(tmp_path / "run" / "4bit")
+
+
+def test_the_stages_of_the_pretrained_network_are_a_table_too(records: ModuleType, tmp_path: Path) -> None:
+    assert staged.section([]) == []
+    for seed in (0, 1):
+        whole = load(staged.RECIPE, [f"seed={seed}"])
+        for name, part in whole.parts.items():
+            (tmp_path / "run" / name).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "run" / name / "report.json").write_text(json.dumps(report(part, 0.9 + seed / 100)))
+        keep(records, tmp_path / "run", whole, 0.9)
+    rows = [line for line in staged.section(records.read()) if line.startswith("| ") and line[2].isdigit()]
+    assert [row.split(" | ")[1] for row in rows] == ["15", "7", "3"]
+    assert "| 2 | 90.9 ± 0.7 | **90.5 ± 0.7** (-0.4) | 50.0 ± 0.0 | 89.55 at T = 8 | 20.0 % |" in rows[1]
+    assert rows[1].endswith("| 2, 2 | equal |")
 
 
 def test_a_run_that_changed_its_recipe_is_no_record(records: ModuleType, tmp_path: Path) -> None:
