@@ -12,6 +12,10 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from bitspike.analysis.exits.rules import ConfidenceExit as ConfidenceExit
+    from bitspike.analysis.exits.rules import FixedExit as FixedExit
+    from bitspike.analysis.exits.rules import GammaExit as GammaExit
+    from bitspike.analysis.exits.study import early_exit as early_exit
     from bitspike.conversion.calibrate.thresholds import MaxThreshold as MaxThreshold
     from bitspike.conversion.calibrate.thresholds import MSEThreshold as MSEThreshold
     from bitspike.conversion.calibrate.thresholds import PercentileThreshold as PercentileThreshold
@@ -188,6 +192,8 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "bitspike.integer.saved.folder": ("load", "save"),
     "bitspike.integer.simulate": ("simulate",),
     "bitspike.integer.saved.replay": ("Certificate",),
+    "bitspike.analysis.exits.rules": ("ConfidenceExit", "FixedExit", "GammaExit"),
+    "bitspike.analysis.exits.study": ("early_exit",),
     "bitspike.lowering.agreement": ("Agreement", "compare"),
     "bitspike.integer.bounds.widths": ("widths",),
     "bitspike.verbs.analyze": ("analyze",),

@@ -106,7 +106,8 @@ def test_every_stage_is_a_run_and_the_report_has_them_side_by_side(whole: Path, 
     assert (code, "at T = 2" in out) == (0, True)
     code, out, _ = bitspike("evaluate", whole, *sets("convert.neuron=if"))
     assert (code, "at T = 3 with convert.neuron=if (" in out) == (0, True)
-    assert {check["name"] for check in report["checks"]} == {f"certificate of {stage}" for stage in STAGES}
+    names = {f"{check} of {stage}" for check in ("certificate", "firing") for stage in STAGES}
+    assert {check["name"] for check in report["checks"]} == names
     assert report["seconds"]["total"] == pytest.approx(sum(report["seconds"][stage] for stage in STAGES))
     page = (whole / "report.html").read_text()
     assert "Stage by stage" in page

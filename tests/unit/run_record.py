@@ -58,6 +58,24 @@ def record() -> dict[str, Any]:
             {"layer": "4", "accumulator_bits": 10, "membrane_bits": 12},
             {"layer": "6", "accumulator_bits": 9, "membrane_bits": None},
         ],
+        "exits": {
+            "results": [
+                {"rule": "fixed", "value": t, "accuracy": a, "steps": float(t), "shares": {str(t): 1.0}}
+                for t, a in enumerate([0.8944, 0.9611, 0.9778, 353 / 360], start=1)
+            ]
+            + [
+                {
+                    "rule": "confidence",
+                    "value": 0.9,
+                    "accuracy": 0.975,
+                    "steps": 1.8,
+                    "shares": {"1": 0.5, "2": 0.2, "3": 0.3},
+                },
+                {"rule": "gamma", "value": 0.1, "accuracy": 0.9611, "steps": 2.0, "shares": {"2": 1.0}},
+            ],
+            "gammas": {"1.1": [1.0, 0.05, 0.02, 0.01], "3.1": [0.9, 0.08, 0.07, 0.01]},
+            "samples": 360,
+        },
         "activity": {
             "2": {"rate": 0.231, "silent": 0.0313, "saturated": 0.0, "by_step": [0.2, 0.24, 0.24, 0.244]},
             "4": {"rate": 0.148, "silent": 0.0781, "saturated": 0.0078, "by_step": [0.0, 0.16, 0.21, 0.222]},

@@ -74,6 +74,7 @@ def test_a_full_report_has_every_section_and_needs_nothing_else() -> None:
         "✓Certificate: 100 % equal",
         "Against the training graph",
         "Learning, and accuracy against time",
+        "Early exit",
         "One image, spike by spike",
         "Firing rates",
         "Weight codes",
@@ -183,12 +184,33 @@ def test_a_layer_that_never_fires_or_always_does_is_named_in_page_and_summary() 
 
 def test_rates_by_step_are_drawn_and_read_out() -> None:
     page = render(record(), metrics(), detail())
-    assert page.count('class="steps"') == 3
+    assert page.count('class="steps"') == 3 + 2  # layers, and rules of early exit
     assert "4: 0 % at the first of 4 steps, 22.2 % at the last" in page
     older = record()
     for layer in older["activity"].values():
         del layer["by_step"]
-    assert 'class="steps"' not in render(older, metrics(), detail())
+    assert render(older, metrics(), detail()).count('class="steps"') == 2
+
+
+def test_early_exit_has_a_curve_for_every_rule_shares_by_exit_and_gains_over_time() -> None:
+    page = render(record(), metrics(), detail())
+    text = Outline(page).text
+    for words in (
+        "a fixed step",
+        "gains of all norms",
+        "1.80",
+        "97.50 %",
+        "-0.56 points",
+        "the gain of each norm through time",
+        "Choose a confidence or an epsilon by validation images",
+    ):
+        assert words in text, words
+    assert "exit at" in page
+    without = record()
+    without["exits"]["gammas"] = {}
+    assert "the gain of each norm through time" not in Outline(render(without, metrics(), detail())).text
+    for nothing in (None, {}, {"results": "x"}, {"results": [{"rule": "fixed"}]}):
+        assert "Early exit" not in Outline(render(record() | {"exits": nothing}, metrics(), detail())).headings
 
 
 def test_a_single_step_is_said_instead_of_drawn() -> None:

@@ -57,20 +57,48 @@ def recipes(as_json: Json = False) -> None:
 def evaluate(
     run: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
     steps: Annotated[int | None, typer.Option("--steps", metavar="T", help="Run only so many time steps.")] = None,
+    by_step: Annotated[bool, typer.Option("--by-step", help="Also the accuracy after 1, 2, ..., T steps.")] = False,
+    exit_step: Annotated[
+        int | None, typer.Option("--exit-step", metavar="T", help="Stop every image after so many steps.")
+    ] = None,
+    exit_confidence: Annotated[
+        float | None, typer.Option("--exit-confidence", metavar="P", help="Stop an image when the network is so sure.")
+    ] = None,
+    exit_gamma: Annotated[
+        float | None,
+        typer.Option("--exit-gamma", metavar="E", help="Stop where the mean gains of all BNTT norms are below E."),
+    ] = None,
     set: Sets = None,
     as_json: Json = False,
 ) -> None:
-    """Measure the accuracy of a finished run again, or with another number of time steps."""
+    """Measure the accuracy of a finished run again, with other numbers of time steps, or with early exit."""
     with guarded():
+        from bitspike.analysis.exits.rules import ConfidenceExit, ExitRule, FixedExit, GammaExit
         from bitspike.verbs.evaluate import evaluate as measure
 
-        result = measure(run, steps=steps, set=set or ())
+        rules: list[ExitRule] = []
+        rules += [FixedExit(exit_step)] if exit_step is not None else []
+        rules += [ConfidenceExit(exit_confidence)] if exit_confidence is not None else []
+        rules += [GammaExit(exit_gamma)] if exit_gamma is not None else []
+        result = measure(run, steps=steps, set=set or (), by_step=by_step, exits=rules)
         images = f"{result['samples']:,} images"
         if result["inputs_clipped"]:
             images += f", {result['inputs_clipped']:,} of their values clipped to the grid of the input"
         changes = f" with {', '.join(set)}" if set else ""
         text = f"{result['run']}: test accuracy {result['accuracy']:.2%} at T = {result['steps']}{changes} ({images})"
-        answer(result, text, as_json=as_json)
+        answer(result, "\n".join([text, *_early(result)]), as_json=as_json)
+
+
+def _early(result: dict[str, Any]) -> list[str]:
+    """Lay out the accuracy after every step, and what rules of early exit give."""
+    lines = [f"  after {t:>3} steps  {value:8.2%}" for t, value in enumerate(result.get("by_step", ()), start=1)]
+    for row in result.get("exits", ()):
+        stops = ", ".join(f"{share:.1%} after {t}" for t, share in row["shares"].items())
+        lines.append(
+            f"  exit by {row['rule']} {row['value']:g}: {row['accuracy']:.2%} after {row['steps']:.2f} steps in the "
+            f"mean ({stops})"
+        )
+    return lines
 
 
 @app.command()

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from bitspike.analysis.exits.rules import gammas_of
+from bitspike.analysis.exits.study import study
 from bitspike.analysis.report.facts import ReportDetail
 from bitspike.integer.bounds.widths import widths
 from bitspike.integer.codes import encode
@@ -45,6 +47,7 @@ def measure(job: Job, history: History | None, folder: Path) -> tuple[dict[str, 
         with Recorder(network) as recorder:
             tested = job.evaluate(network, each_step=each_step)
         steps = kind.by_step(spiking, job.test, tested)
+        exits = None if tested.answers is None else study(tested.answers, gammas_of(network))
         validation = kind.validation(network, history)
         network.to("cpu")  # integers are computed there
     images, labels = next(iter(job.test))
@@ -90,6 +93,7 @@ def measure(job: Job, history: History | None, folder: Path) -> tuple[dict[str, 
             for w in widths(net)
         ],
         "notes": [*kind.notes, *(() if spiking.record is None else spiking.record.notes), *net.notes],
+        "exits": None if exits is None else exits.to_dict(),
         "activity": {name: layer.to_dict() for name, layer in recorder.layers().items()},
         "seconds": {},
         "epochs": epochs_of(history),

@@ -110,6 +110,59 @@ def by_step(values: Sequence[float | None], published: float | None = None, *, m
     return drawn(draw, f"test {metric} after 1 to {len(values)} time steps", key="by step")
 
 
+def exits(
+    curves: Mapping[str, Sequence[tuple[float, float]]], *, metric: str = "accuracy", key: str = "exits"
+) -> str | None:
+    """Draw the metric against the mean number of steps, a line for each rule of early exit; None without points.
+
+    Args:
+        curves: by the name of a rule, pairs of mean steps and the metric as a fraction, fewest steps first.
+        metric: its name.
+        key: of the figure's ids.
+    """
+    lines = {name: points for name, points in curves.items() if points}
+    if not lines:
+        return None
+    looks = (("accent", "-", "o"), ("second", "--", "s"), ("soft", ":", "^"))
+
+    def draw(axes: Axes) -> None:
+        for (name, points), (color, dash, marker) in zip(lines.items(), looks, strict=False):
+            x, y = [t for t, _ in points], [100 * value for _, value in points]
+            axes.plot(x, y, color=PALETTE[color], linestyle=dash, marker=marker, markersize=4, label=name)
+        axes.margins(y=0.12)
+        axes.set_xlabel("steps of a sample, in the mean")
+        axes.set_ylabel(f"test {metric} in %")
+        axes.legend(loc="lower right", labelcolor=PALETTE["ink"])
+
+    return drawn(draw, f"test {metric} against the mean number of steps", key=key)
+
+
+def over_time(layers: Mapping[str, Sequence[float]], quantity: str, *, limit: float | None = None) -> str | None:
+    """Draw one quantity of every layer against the time steps; None where there is no layer of two steps or more.
+
+    Args:
+        layers: by path, the values at steps 1, 2, ..., T; the first layer is drawn darkest.
+        quantity: its name.
+        limit: a value to compare with, drawn as a dashed line.
+    """
+    lines = {path: values for path, values in layers.items() if len(values) > 1}
+    if not lines:
+        return None
+
+    def draw(axes: Axes) -> None:
+        for index, (path, values) in enumerate(lines.items()):
+            shade = 1.0 - 0.75 * index / max(len(lines) - 1, 1)
+            named = path if len(lines) <= 4 or index in (0, len(lines) - 1) else None
+            axes.plot(range(1, len(values) + 1), values, color=PALETTE["accent"], alpha=shade, label=named)
+        if limit is not None:
+            axes.axhline(limit, color=PALETTE["second"], linestyle="--", linewidth=1.5, label=f"{limit:g}")
+        axes.set_xlabel("time step")
+        axes.set_ylabel(quantity)
+        axes.legend(loc="best", labelcolor=PALETTE["ink"])
+
+    return drawn(draw, f"{quantity} of {len(lines)} layers over time", key=f"over time {quantity}")
+
+
 def drawn(draw: Callable[[Axes], None], label: str, *, key: str, size: tuple[float, float] = _SIZE) -> str:
     """Return what a function draws as an ``<svg>`` element in the style of all figures.
 
