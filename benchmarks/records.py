@@ -22,7 +22,7 @@ from bitspike.recipe import AnyRecipe, load, recipe_of, shipped
 RECORDS = Path(__file__).parent / "records"
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 EXPERIMENT = {
-    "train": ("data", "model", "neuron", "norm", "weights", "training", "lowering"),
+    "train": ("data", "model", "neuron", "norm", "weights", "training", "init", "stages", "lowering"),
     "convert": ("data", "model", "convert", "finetune", "over_time"),
     "progressive": ("data", "model", "quantize", "training", "over_time", "tune", "stages", "convert"),
 }
@@ -39,7 +39,7 @@ class RecordError(BitspikeError):
 def digest(recipe: AnyRecipe) -> str:
     """Return a short hash of the experiment that a recipe describes, whatever its seed and the places of its files."""
     values = recipe.model_dump(mode="json")
-    kept = {part: values[part] for part in EXPERIMENT[recipe.kind]}
+    kept = {part: values[part] for part in EXPERIMENT[recipe.kind] if part in values}
     if not values["model"].get("repairs"):  # a network without repairs is what it was before recipes could say some
         kept.get("model", {}).pop("repairs", None)
     pixels = kept.get("data", {}).get("pixels") or {}
@@ -62,7 +62,7 @@ def record(run: Path) -> Path:
         raise RecordError(f"{run}: {recipe.name!r} is no shipped recipe")
     if digest(recipe) != digest(load(recipe.name)):
         raise RecordError(f"{run}: this run changed the recipe {recipe.name!r} in more than its seed")
-    if recipe.kind == "progressive" and not recipe.parts:
+    if getattr(recipe, "stage", None) is not None:
         raise RecordError(f"{run}: this is one stage, and records are of all", fix=f"scripts/record {run.parent}")
     for name in recipe.parts:
         _keep(_report(run / name), f"{recipe.name}-{name}")
@@ -132,13 +132,13 @@ def table(records: Iterable[Mapping[str, Any]]) -> str:
         RecordError: a record belongs to a recipe that has changed since, or is no longer shipped.
     """
     by_name: dict[str, list[Mapping[str, Any]]] = {}
-    for entry in sorted(records, key=lambda r: (r["name"], -r.get("stage", 0), r["seed"])):
-        if entry["name"] not in shipped() or entry["experiment"] != digest(load(entry["name"])):
+    for entry in sorted(records, key=_order):
+        if entry["name"] not in shipped() or entry["experiment"] != digest(load(entry["name"], _stage(entry))):
             raise RecordError(
                 f"the record of {entry['name']}, seed {entry['seed']}, is of an older recipe",
                 fix="run it again and keep it with scripts/record, or remove the record",
             )
-        stage = f", {entry['stage']} bit" if "stage" in entry else ""
+        stage = "" if "stage" not in entry else f", {entry['stage']}{' bit' * isinstance(entry['stage'], int)}"
         by_name.setdefault(entry["name"] + stage, []).append(entry)
     lines = [
         "| recipe | weights | T | test accuracy | published | integers equal training | weight memory | time per run |",
@@ -146,6 +146,19 @@ def table(records: Iterable[Mapping[str, Any]]) -> str:
         *(_row(name, runs) for name, runs in by_name.items()),
     ]
     return "\n".join([*lines, "", *_footnotes(by_name)])
+
+
+def _stage(entry: Mapping[str, Any]) -> list[str]:
+    return [f"stage={entry['stage']}"] if isinstance(entry.get("stage"), str) else []
+
+
+def _order(entry: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Sort by recipe; stages of it from many bits to few, or as the recipe names them; then by seed."""
+    stage = entry.get("stage", 0)
+    if isinstance(stage, str):
+        names = list(load(entry["name"]).parts) if entry["name"] in shipped() else []
+        return entry["name"], names.index(stage) if stage in names else 0, entry["seed"]
+    return entry["name"], -stage, entry["seed"]
 
 
 def _row(name: str, runs: list[Mapping[str, Any]]) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field, PositiveInt
 
 from bitspike.recipe.words.data import Data
+from bitspike.recipe.words.published import Published
 from bitspike.recipe.words.training import Training
 from bitspike.recipe.words.value import Fraction, Value
 
@@ -27,14 +28,6 @@ class Paper(Value):
     authors: str
     venue: str
     url: str | None = None
-
-
-class Published(Value):
-    """The figure that was published, as a fraction, with its source and setting."""
-
-    value: Fraction
-    source: str
-    setting: str
 
 
 class Expect(Value):

@@ -12,7 +12,7 @@ from typing import Any
 
 from bitspike.analysis.report.report import write_report
 from bitspike.files import write_whole
-from bitspike.recipe import AnyRecipe
+from bitspike.recipe import AnyRecipe, recipe_of
 from bitspike.runs.carry_out import carry_out, taken
 from bitspike.runs.construct.parent import ANN
 from bitspike.runs.folder import RECIPE, REPORT, opened, same_recipe
@@ -91,10 +91,37 @@ def row(name: str, report: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is compared between the parts of a run, of the report of one of them."""
     stage, accuracy = report["stage"], report["accuracy"]
     spiking = {"validation": accuracy["validation"], "test": accuracy["test"]}
+    own = _of_training(report, spiking) if "neuron" not in stage else _of_conversion(report, spiking)
+    return {
+        "folder": name,
+        **own,
+        "by_step": accuracy["by_step"],
+        "weight_bits": report["bits"],
+        "bytes": report["bytes"],
+        "certificate": {key: report["certificate"][key] for key in ("equal", "samples", "spikes_compared")},
+        "epochs": report["epochs"],
+        "seconds": report["seconds"],
+    }
+
+
+def _of_training(report: Mapping[str, Any], spiking: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is compared between trainings of one spiking network."""
+    recipe, published = recipe_of(report["recipe"]), report["published"]
+    return {
+        **report["stage"],
+        "bits": recipe.bits,
+        "steps": recipe.steps,
+        "accuracy": spiking,
+        "published": None if published is None else published["value"],
+    }
+
+
+def _of_conversion(report: Mapping[str, Any], spiking: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is compared between networks that are converted."""
+    stage = report["stage"]
     accuracies = {**stage["accuracy"], stage["neuron"]: spiking}
     ann = accuracies["ann"]
     return {
-        "folder": name,
         "bits": stage["bits"],
         "steps": stage["steps"],
         "start": stage["start"],
@@ -102,12 +129,6 @@ def row(name: str, report: Mapping[str, Any]) -> dict[str, Any]:
         "signed": accuracies["signed_if"],
         "unsigned": accuracies["if"],
         "difference": spiking["test"] - ann["test"],
-        "by_step": accuracy["by_step"],
         "mismatch": stage["mismatch"],
         "tuning": stage["tuning"],
-        "weight_bits": report["bits"],
-        "bytes": report["bytes"],
-        "certificate": {key: report["certificate"][key] for key in ("equal", "samples", "spikes_compared")},
-        "epochs": report["epochs"],
-        "seconds": report["seconds"],
     }

@@ -127,8 +127,9 @@ def facts(record: Mapping[str, Any]) -> Facts:
     """
     recipe, wording = mapping(record, "recipe"), wording_of(record)
     accuracy = mapping(record, wording.metric)
-    published = mapping(record, "published") or mapping(recipe, "published")
-    expected = mapping(record, "expected") or mapping(recipe, "expect")
+    # A stage has figures of its own, or none: those of its recipe are of the last one.
+    published = mapping(record, "published") if "published" in record else mapping(recipe, "published")
+    expected = mapping(record, "expected") if "expected" in record else mapping(recipe, "expect")
     by_step = tuple(known(value) for value in listed(accuracy, "by_step"))
     steps = known(mapping(recipe, "model").get("steps")) or len(by_step)
     said = [str(published[key]) for key in ("source", "setting") if published.get(key)]

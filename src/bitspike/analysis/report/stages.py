@@ -9,6 +9,7 @@ from bitspike.analysis.drawing.markup import Html, code, html, join, plot, secti
 from bitspike.analysis.drawing.plots import PALETTE, drawn
 from bitspike.analysis.drawing.words import MISSING, bits, count, known, percent, points, size, span
 from bitspike.analysis.report.facts import Facts, listed, mapping, rows_of
+from bitspike.analysis.report.trainings import both, said, trainings
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,6 +25,9 @@ def stages(record: Record, facts: Facts) -> Html | None:
     if not rows:
         return None
     metric = facts.wording.metric
+    if _trained(rows):
+        curves = _curves(rows, metric)
+        return trainings(rows, metric, *([] if curves is None else [_plot(curves, metric)]))
     head = (
         *("stage", "from", "T", "network", "spiking, signed", "unsigned", "difference"),
         *("weights", "memory", "certificate", "epochs", "time"),
@@ -33,7 +37,7 @@ def stages(record: Record, facts: Facts) -> Html | None:
             html('<a href="{f}/report.html">{b} bit</a>', f=row.get("folder"), b=row.get("bits")),
             _start(mapping(row, "start")),
             count(row.get("steps")),
-            *(_both(mapping(row, name)) for name in ("ann", "signed", "unsigned")),
+            *(both(mapping(row, name)) for name in ("ann", "signed", "unsigned")),
             _difference(row),
             bits(int(width) for width in mapping(row, "weight_bits").values()).removesuffix(" weights"),
             size(mapping(row, "bytes").get("weights_packed")),
@@ -52,20 +56,28 @@ def stages(record: Record, facts: Facts) -> Html | None:
         ),
     ]
     if (svg := _curves(rows, metric)) is not None:
-        parts.append(plot(svg, f"test {metric} when a stage's network is stopped after so many time steps"))
+        parts.append(_plot(svg, metric))
     if (layers := _mismatches(rows)) is not None:
         parts.append(layers)
     return section("Stage by stage", join(parts))
 
 
+def _trained(rows: Sequence[Record]) -> bool:
+    """Tell whether the stages are trainings of one spiking network, which have names."""
+    return all(row.get("name") for row in rows)
+
+
+def _plot(svg: str, metric: str) -> Html:
+    return plot(svg, f"test {metric} when a stage's network is stopped after so many time steps")
+
+
+def _named(row: Record) -> str:
+    return str(row.get("name") or f"{row.get('bits')} bit")
+
+
 def _start(start: Record) -> str:
     """Say from which network a stage started: that of the recipe's model where no file of weights was read."""
     return f"{count(start['bits'])} bit" if start.get("source") and known(start.get("bits")) is not None else "model"
-
-
-def _both(accuracy: Record) -> str:
-    validation = known(accuracy.get("validation"))
-    return percent(accuracy.get("test")) + ("" if validation is None else f" ({percent(validation)})")
 
 
 def _difference(row: Record) -> str:
@@ -74,7 +86,7 @@ def _difference(row: Record) -> str:
 
 
 def _curves(rows: Sequence[Record], metric: str) -> str | None:
-    lines = [(f"{row.get('bits')} bit", _points(row)) for row in rows]
+    lines = [(_named(row), _points(row)) for row in rows]
     lines = [(name, pairs) for name, pairs in lines if len(pairs) > 1]
     if not lines:
         return None
@@ -121,14 +133,14 @@ def _shares(counts: Record, path: str) -> str:
 
 def lines(record: Record) -> list[tuple[str, str]]:
     """Return a line for every stage, with its name, for the terminal."""
-    return [
-        (f"{row.get('bits')} bit, T = {row.get('steps')}", ", ".join(_said(row))) for row in rows_of(record, "stages")
-    ]
+    rows = rows_of(record, "stages")
+    tell = said if _trained(rows) else _said
+    return [(f"{_named(row)}, T = {row.get('steps')}", tell(row)) for row in rows]
 
 
-def _said(row: Record) -> list[str]:
-    figures = [f"{said} {percent(mapping(row, name).get('test'))}" for said, name in _NETWORKS]
-    return [*figures, f"certificate {_certificate(row)}"]
+def _said(row: Record) -> str:
+    figures = [f"{network} {percent(mapping(row, name).get('test'))}" for network, name in _NETWORKS]
+    return ", ".join([*figures, f"certificate {_certificate(row)}"])
 
 
 def _certificate(row: Record) -> str:

@@ -7,9 +7,10 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from bitspike.recipe.any_recipe import AnyRecipe, Expect, Published, best_needs_validation
+from bitspike.recipe.any_recipe import AnyRecipe, Expect, best_needs_validation
 from bitspike.recipe.kinds.convert import Measurement
 from bitspike.recipe.words.models import Factory
+from bitspike.recipe.words.published import Published
 from bitspike.recipe.words.stages import FLOAT, Quantization, Stage, StageTraining, Tuning
 from bitspike.recipe.words.training import Training
 from bitspike.recipe.words.value import Value

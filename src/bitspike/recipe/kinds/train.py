@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, PositiveFloat, model_validator
+from pydantic import Field, PositiveFloat, ValidationError, model_validator
 
-from bitspike.recipe.any_recipe import AnyRecipe, Evaluation, best_needs_validation
+from bitspike.recipe.any_recipe import AnyRecipe, Evaluation, Expect, best_needs_validation
 from bitspike.recipe.words.data import Normalization
 from bitspike.recipe.words.layers import Norm
 from bitspike.recipe.words.models import Model
 from bitspike.recipe.words.neurons import Neuron
-from bitspike.recipe.words.training import Training
+from bitspike.recipe.words.published import Published
+from bitspike.recipe.words.train_stages import TaughtTraining, TrainStage, resolved
 from bitspike.recipe.words.value import Value
 from bitspike.recipe.words.weights import Weights
 
@@ -27,26 +28,45 @@ class Lowering(Value):
 
 
 class TrainRecipe(AnyRecipe):
-    """A network of the package, trained: of which data, how, and what it should reach."""
+    """A network of the package, trained: of which data, how, and what it should reach.
+
+    With ``stages`` it is trained several times, from floats to fewer and fewer bits for instance; each stage is a run
+    in a folder of its own and starts from the weights of its parent. ``stage`` runs one of them alone. ``init`` says
+    where a training starts instead: the folder of a run, or a file of weights; null are new weights, or those of the
+    parent.
+    """
 
     makes: ClassVar[str] = "bitspike.runs.kinds.train:Trained"
     kind: ClassVar[str] = "train"
     """A recipe that says no kind is of this one."""
+    unnamed: ClassVar[tuple[str, ...]] = ("stage", "init", "stages")
 
+    stage: str | None = None
+    init: str | None = None
     model: Model
     neuron: Neuron
     norm: Norm | None = None
     weights: Weights | None = None
-    training: Training
+    training: TaughtTraining
+    stages: tuple[TrainStage, ...] | None = None
     lowering: Lowering = Lowering()
     evaluation: Evaluation = Evaluation()
 
     @model_validator(mode="before")
     @classmethod
-    def _without_kind(cls, values: Any) -> Any:
-        if isinstance(values, dict) and values.get("kind") == cls.kind:
-            return {key: value for key, value in values.items() if key != "kind"}
-        return values
+    def _resolved(cls, values: Any) -> Any:
+        """Take off the usual kind, and put what the chosen stage says into the sections."""
+        if not isinstance(values, dict):
+            return values
+        values = {key: value for key, value in values.items() if (key, value) != ("kind", cls.kind)}
+        if values.get("stage") is None:
+            return values
+        own = {"stage": values["stage"], "init": values.get("init")}
+        try:
+            whole = cls.model_validate({**values, "stage": None, "init": None})
+        except ValidationError:  # what is wrong is said of these values
+            return values
+        return resolved(whole.model_dump(mode="json"), own["stage"]) | own if whole.stages else values
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -57,7 +77,80 @@ class TrainRecipe(AnyRecipe):
                 "data.pixels: a recipe of kind train needs scale and offset; mean and std are for kind: convert, and "
                 "with folded: false for model.encoder: {kind: bernoulli}, which makes spikes of any values"
             )
+        self._stages_fit_together()
         return self
+
+    def _stages_fit_together(self) -> None:
+        stages, names = self.stages or (), [stage.name for stage in self.stages or ()]
+        if self.stages == ():
+            raise ValueError("stages is empty: name one or more, or null for one training")
+        for place, stage in enumerate(stages):
+            earlier = names[:place]
+            if stage.name in earlier:
+                raise ValueError(f"stages.{place}.name is {stage.name!r}, which an earlier stage has; each has its own")
+            if stage.parent is not None and stage.parent not in earlier:
+                raise ValueError(
+                    f"stages.{place}.parent is {stage.parent!r}; allowed are the names of earlier stages "
+                    f"({', '.join(earlier) or 'none'}), and null"
+                )
+        if self.stage is not None and self.stage not in names:
+            known = f"allowed are {', '.join(names)}, and null for all of them" if names else "the recipe has no stages"
+            raise ValueError(f"stage is {self.stage!r}; {known}")
+        if stages and self.stage is None and self.init is not None:
+            raise ValueError("init says where one stage starts, and stage is null: --set stage=NAME")
+        if self.training.distill is not None and not stages and self.init is None:
+            raise ValueError("training.distill needs a network to learn from: init, or stages")
+        if self.stage is None and stages:
+            values = self.model_dump(mode="json")
+            for name in names:
+                training = TaughtTraining.model_validate(resolved(values, name)["training"])
+                best_needs_validation("training", training, self.data)
+
+    @property
+    def parent(self) -> TrainStage | None:
+        """The stage that the chosen one starts from; None where it starts from new weights, or is no stage."""
+        stages = self.stages or ()
+        place = next((n for n, stage in enumerate(stages) if stage.name == self.stage), 0)
+        named = stages[place].parent if stages else None
+        if named is not None:
+            return next(stage for stage in stages if stage.name == named)
+        return stages[place - 1] if place else None
+
+    def at(self, stage: TrainStage) -> TrainRecipe:
+        """Return the recipe of one of its stages."""
+        return type(self).model_validate({**self.model_dump(mode="json"), "init": None, "stage": stage.name})
+
+    @property
+    def parts(self) -> dict[str, AnyRecipe]:
+        if self.stage is not None:
+            return {}
+        return {stage.name: self.at(stage) for stage in self.stages or ()}
+
+    @property
+    def chosen(self) -> TrainStage | None:
+        """The stage that is run; of all of them the last, whose network is that of the run."""
+        stages = self.stages or (None,)
+        return next((s for s in stages if s is not None and s.name == self.stage), stages[-1])
+
+    @property
+    def _is_last(self) -> bool:
+        return not self.stages or self.chosen is self.stages[-1]
+
+    @property
+    def promised(self) -> Expect | None:
+        own = None if self.chosen is None else self.chosen.expect
+        if own is not None:
+            return Expect(test_accuracy=own)
+        return self.expect if self._is_last else None
+
+    @property
+    def compared(self) -> Published | None:
+        own = None if self.chosen is None else self.chosen.published
+        return own or (self.published if self._is_last else None)
+
+    @property
+    def place(self) -> str:
+        return self.name if self.stage is None else f"{self.name}/{self.stage}"
 
     @property
     def network(self) -> str:
@@ -69,6 +162,9 @@ class TrainRecipe(AnyRecipe):
 
     @property
     def bits(self) -> int:
+        last = next(reversed(self.parts.values()), None)
+        if last is not None:
+            return last.bits
         return 32 if self.weights is None else self.weights.quantize.bits
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, PositiveFloat
+from pydantic import Discriminator, Field, PositiveFloat, Tag
 
 from bitspike.recipe.words.own import Own
 from bitspike.recipe.words.value import Value
@@ -189,10 +189,28 @@ Quantizer = Annotated[_Schemes | LearnedClip | Constrained, Field(discriminator=
 """What a weight can be given; a bias has no clip to learn, and no level to be drawn to."""
 
 
+def _which_end(value: Any) -> str:
+    return "float" if isinstance(value, str) else "scheme"
+
+
+End = Annotated[
+    Annotated[Quantizer, Tag("scheme")] | Annotated[Literal["float"], Tag("float")], Discriminator(_which_end)
+]
+"""What the layers at one end of a network get."""
+
+
 class Weights(Value):
-    """The arguments of ``bs.attach``; patterns are over the names of the model's layers, as in file names."""
+    """The arguments of ``bs.attach``; patterns are over the names of the model's layers, as in file names.
+
+    ``first`` is for the layers that read what enters, ``last`` for those whose results no other layer reads: a scheme
+    of their own, or ``float``; null gives them that of all layers.
+    """
+
+    unnamed: ClassVar[tuple[str, ...]] = ("first", "last")
 
     quantize: Quantizer
+    first: End | None = None
+    last: End | None = None
     bias: Scheme | None = None
     include: Annotated[tuple[str, ...], Field(min_length=1)] = ("*",)
     skip: tuple[str, ...] = ()

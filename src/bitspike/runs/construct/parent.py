@@ -11,9 +11,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from bitspike.errors import PackageError, RunError
+from bitspike.recipe import AnyRecipe, load
 from bitspike.recipe.kinds.progressive import ProgressiveRecipe
 from bitspike.recipe.words.stages import FLOAT
 from bitspike.runs.construct.weights_file import load_strictly, places, read_state
+from bitspike.runs.folder import RECIPE
 from bitspike.train.checkpoint import MODEL, read_weights
 from bitspike.weights.path import plain_name
 
@@ -27,7 +29,7 @@ class Start:
 
     Args:
         source: the file of weights; empty where the network itself has its weights.
-        bits: of the network in it.
+        bits: of the network in it; None where the file alone does not say them.
         new: names of the state that it did not hold, which start at their initial values.
         dropped: names that it held and the stage has no use for.
         random: whether the weights were drawn at random, because nothing is trained yet.
@@ -38,7 +40,7 @@ class Start:
     """
 
     source: str
-    bits: int
+    bits: int | None
     new: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     random: bool = False
@@ -53,7 +55,8 @@ class Start:
             return "starts from random weights"
         new = f"new: {counted(self.new)}" if self.new else "nothing is new"
         dropped = f"; not needed any more: {counted(self.dropped)}" if self.dropped else ""
-        return f"starts from {self.source or 'the weights of model'} ({self.bits} bits); {new}{dropped}"
+        bits = "" if self.bits is None else f" ({self.bits} bits)"
+        return f"starts from {self.source or 'the weights of model'}{bits}; {new}{dropped}"
 
 
 def counted(names: Sequence[str]) -> str:
@@ -84,7 +87,14 @@ def _few(kind: str, names: Sequence[str]) -> str:
 
 def compared(before: nn.Module, after: nn.Module, *, source: str, bits: int, random: bool = False) -> Start:
     """Say what the state of a network has that the one it was made of had not, and the other way round."""
-    old, new = (_entries(network.state_dict()) for network in (before, after))
+    return started(before.state_dict(), after, source=source, bits=bits, random=random)
+
+
+def started(
+    state: Mapping[str, Any], network: nn.Module, *, source: str, bits: int | None, random: bool = False
+) -> Start:
+    """Say what a network has that the state it starts from had not, and the other way round."""
+    old, new = (_entries(entries) for entries in (state, network.state_dict()))
     fresh, dropped = tuple(n for n in new if n not in old), tuple(n for n in old if n not in new)
     return Start(source, bits, fresh, dropped, random)
 
@@ -108,6 +118,32 @@ def weights_of(place: Path) -> Path:
             )
         return file
     return place
+
+
+def parent_folder(place: Path, *, usual: Path, stage: str, before: str, change: str) -> Path:
+    """Return the folder of the run that a stage starts from, if it is there.
+
+    Args:
+        place: where it should be.
+        usual: where such a run lies if nobody says otherwise.
+        stage, before: the stage and the one it starts from, in words.
+        change: the ``--set`` that runs the latter.
+
+    Raises:
+        RunError: it is not there.
+    """
+    if place.is_dir():
+        return place
+    another = f"init={usual}" if (usual / MODEL).is_file() else "init=FOLDER_OR_FILE for another run or file of weights"
+    raise RunError(
+        f"{stage} starts from {before}, and there is no run of it in {place}",
+        fix=f"bitspike run RECIPE --set {change} --out {place} first, or --set {another}",
+    )
+
+
+def recipe_in(place: Path) -> AnyRecipe | None:
+    """Return the recipe of a run's folder; None where there is a file of weights alone."""
+    return load(place / RECIPE) if (place / RECIPE).is_file() else None
 
 
 def find_init(init: str, folder: str | None) -> Path:

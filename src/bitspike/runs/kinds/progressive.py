@@ -21,7 +21,7 @@ from bitspike.conversion.quantized.tuning import TunedEpoch
 from bitspike.conversion.result import conversion_of
 from bitspike.data import Batches
 from bitspike.digests import read_json
-from bitspike.errors import ConstraintError, RecipeError, RunError
+from bitspike.errors import ConstraintError, RecipeError
 from bitspike.files import write_whole
 from bitspike.hardware.chips.plan_repairs import Repair, Way
 from bitspike.integer.network import IntegerNetwork
@@ -31,13 +31,13 @@ from bitspike.ops.grids import Grid
 from bitspike.recipe.kinds.progressive import ProgressiveRecipe
 from bitspike.recipe.words.stages import FLOAT, Stage
 from bitspike.runs.construct.factory import build_network, comes_trained
-from bitspike.runs.construct.parent import ANN, Start, compared, find_init, load_parent, weights_of
+from bitspike.runs.construct.parent import ANN, Start, compared, find_init, load_parent, parent_folder, weights_of
 from bitspike.runs.construct.words import build, neuron_of
 from bitspike.runs.converting import Converting, described, origins
 from bitspike.runs.kinds.kind import Sketch, SpikingNetwork
 from bitspike.runs.stages import Clock
 from bitspike.train import Observer
-from bitspike.train.checkpoint import MODEL, read_weights, restore, state_of
+from bitspike.train.checkpoint import read_weights, restore, state_of
 
 TUNING = "tuning.json"
 """The file of a run that says what the layer-wise tuning did."""
@@ -101,21 +101,16 @@ class Progressive(Converting):
             return weights_of(find_init(self.recipe.init, self.recipe.model.folder))
         assert before is not None
         assert self.folder is not None, "a stage is started in its folder"
-        place = self.folder.parent / f"{before.bits}bit"
-        if place.is_dir():
-            return weights_of(place)
-        raise RunError(
-            f"the stage of {self.recipe.chosen.bits} bits starts from that of {before.bits} bits, and there is no run "
-            f"of it in {place}",
-            fix=f"bitspike run RECIPE --set stage={before.bits} --out {place} first, or {self._another_start(before)}",
+        name = f"{before.bits}bit"
+        return weights_of(
+            parent_folder(
+                self.folder.parent / name,
+                usual=Path("runs") / self.recipe.name / name,
+                stage=f"the stage of {self.recipe.chosen.bits} bits",
+                before=f"that of {before.bits} bits",
+                change=f"stage={before.bits}",
+            )
         )
-
-    def _another_start(self, before: Stage) -> str:
-        """Return the change that starts the stage elsewhere: in the usual folder of its parent, if that is there."""
-        usual = Path("runs") / self.recipe.name / f"{before.bits}bit"
-        if (usual / MODEL).is_file():
-            return f"--set init={usual}"
-        return "--set init=FOLDER_OR_FILE for another run or file of weights"
 
     def _quantized(self, network: nn.Module, stage: Stage, *, start: bool = False) -> nn.Module:
         """Return a network with the bits of a stage; a float stage leaves it. ``start``: it is trained next."""
