@@ -32,7 +32,7 @@ def write_cifar10(folder: Path, *, count: int = 3) -> None:
 
 
 def test_what_is_known_of_each_set_is_consistent():
-    assert set(DATASETS) == {"digits", "mnist", "cifar10", "cifar100", "folder", "imagenet"}
+    assert set(DATASETS) == {"digits", "mnist", "cifar10", "cifar100", "tiny_imagenet", "folder", "imagenet"}
     for name, info in DATASETS.items():
         assert info.name == name
         assert info.grid.low <= 0 < info.grid.high

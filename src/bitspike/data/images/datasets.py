@@ -37,7 +37,8 @@ def load(
     in the folder that the environment variable BITSPIKE_DATA names, in ``./data``, and in the user's cache. In each of
     them three layouts are known: the official archive as torchvision unpacks it, NAME.npz with the arrays
     ``train_images``, ``train_labels``, ``test_images`` and ``test_labels``, and NAME/{train,test}/<class>/<image>.
-    ``folder`` is any set of images ROOT/{train,test}/<class>/<image>.
+    ``tiny_imagenet`` is searched for likewise, as its archive unpacks: in a folder ``tiny-imagenet-200``, or ``root``
+    is that folder. ``folder`` is any set of images ROOT/{train,test}/<class>/<image>.
 
     Args:
         name: a key of ``DATASETS``.

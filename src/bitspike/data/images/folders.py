@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from bitspike.data.images.image_file import (
     upright,
     upright_size,
 )
-from bitspike.data.images.listing import Listing, layout, list_images
+from bitspike.data.images.listing import layout, list_images
 from bitspike.errors import ConstraintError, DataError
 
 LAYOUT = layout()
@@ -77,14 +78,31 @@ def read_folders(
     files = list_images(root, split)
     train = files if split == "train" else list_images(root, "train")
     form = _form(train.path(0), size, channels)
+    images, problems = decoded([files.path(n) for n in range(len(files))], form)
+    if problems:
+        raise _mixed(root / split, problems, len(files), form)
+    return images, files.labels, files.classes
+
+
+def decoded(files: Sequence[Path], form: Form) -> tuple[Tensor, list[tuple[Path, str]]]:
+    """Decode image files into memory, on several threads.
+
+    Args:
+        files: one for each image.
+        form: what they are brought to.
+
+    Returns:
+        images uint8 [N, H, W, C], and the files that have another form, each with what it has; their pixels are unset.
+
+    Raises:
+        DataError: a file is damaged.
+    """
     images = np.empty((len(files), form.height, form.width, form.channels), dtype=np.uint8)
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         tasks = range(0, len(files), _CHUNK)
         parts = pool.map(lambda start: _decode_into(images, files, start, form), tasks)
         problems = [problem for part in parts for problem in part]
-    if problems:
-        raise _mixed(root / split, problems, len(files), form)
-    return torch.from_numpy(images), files.labels, files.classes
+    return torch.from_numpy(images), problems
 
 
 def _form(first: Path, size: int | tuple[int, int] | None, channels: int | None) -> Form:
@@ -100,11 +118,11 @@ def _form(first: Path, size: int | tuple[int, int] | None, channels: int | None)
     return Form(height, width, channels or own, resize=size is not None, convert=channels is not None)
 
 
-def _decode_into(images: np.ndarray, files: Listing, start: int, form: Form) -> list[tuple[Path, str]]:
+def _decode_into(images: np.ndarray, files: Sequence[Path], start: int, form: Form) -> list[tuple[Path, str]]:
     """Decode some files into their rows; return those that have another form, with what they have."""
     problems = []
     for index in range(start, min(start + _CHUNK, len(files))):
-        path = files.path(index)
+        path = files[index]
         with opened(path) as image:
             problem = _misfit(image, form)
             if problem is None:

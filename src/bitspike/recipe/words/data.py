@@ -114,6 +114,14 @@ class CIFAR100(_OnDisk):
     pixels: AnyPixels = Pixels(scale=2**-6, offset=(125, 123, 114))
 
 
+class TinyImageNet(_Data):
+    """Photos of 64x64 pixels; its validation photos are the test images."""
+
+    kind: Literal["tiny_imagenet"]
+    root: str | None = None
+    pixels: AnyPixels = Pixels(scale=2**-6, offset=(122, 114, 101))
+
+
 class Folder(_Data):
     kind: Literal["folder"]
     root: str
@@ -157,4 +165,6 @@ class OwnImages(Own, _Data):
     pixels: AnyPixels = Pixels(scale=2**-8)
 
 
-Data = Annotated[Digits | MNIST | CIFAR10 | CIFAR100 | Folder | ImageNet | OwnImages, Field(discriminator="kind")]
+Data = Annotated[
+    Digits | MNIST | CIFAR10 | CIFAR100 | TinyImageNet | Folder | ImageNet | OwnImages, Field(discriminator="kind")
+]
