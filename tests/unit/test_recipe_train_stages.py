@@ -71,6 +71,7 @@ def test_a_recipe_without_stages_says_nothing_of_them() -> None:
     assert not any(line.startswith(("stage", "init")) for line in text.splitlines())
     assert "distill" not in text
     assert "first" not in text
+    assert "proof" not in text
 
 
 @pytest.mark.parametrize(

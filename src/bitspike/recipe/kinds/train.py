@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, PositiveFloat, ValidationError, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 
 from bitspike.recipe.any_recipe import AnyRecipe, Evaluation, Expect, best_needs_validation
 from bitspike.recipe.words.data import Normalization
@@ -25,6 +25,14 @@ class Lowering(Value):
     max_fraction_bits: Annotated[int, Field(ge=0)] = 20
     leak_bits: Annotated[int, Field(ge=1, le=24)] = 8
     float_bits: Annotated[int, Field(ge=2, le=24)] = 16
+
+
+class TrainMeasurement(Evaluation):
+    """How images are run. ``proof`` test images are proven and compared with the integers; null proves all."""
+
+    unnamed: ClassVar[tuple[str, ...]] = ("proof",)
+
+    proof: PositiveInt | None = None
 
 
 class TrainRecipe(AnyRecipe):
@@ -50,7 +58,7 @@ class TrainRecipe(AnyRecipe):
     training: TaughtTraining
     stages: tuple[TrainStage, ...] | None = None
     lowering: Lowering = Lowering()
-    evaluation: Evaluation = Evaluation()
+    evaluation: TrainMeasurement = TrainMeasurement()
 
     @model_validator(mode="before")
     @classmethod
