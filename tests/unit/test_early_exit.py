@@ -156,9 +156,14 @@ def test_modes_and_random_numbers_are_left_alone() -> None:
     assert evaluate(model, batches(), seed=3).accuracy == first.by_step[-1]
 
 
-def test_a_shorter_network_in_integers_is_the_exit() -> None:
+def on_grid(channels: int) -> nn.Module:
+    return bs.BatchNormThroughTime(channels, steps=6, grid=2**-8)
+
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d, on_grid])
+def test_a_shorter_network_in_integers_is_the_exit(norm: Any) -> None:
     torch.manual_seed(0)
-    layer = bs.TimeDistributed(nn.Conv2d(1, 6, 3, bias=False), nn.BatchNorm2d(6))
+    layer = bs.TimeDistributed(nn.Conv2d(1, 6, 3, bias=False), norm(6))
     linear = bs.TimeDistributed(nn.Flatten(), nn.Linear(96, 3))
     model = nn.Sequential(bs.Repeat(6), layer, bs.LIF(decay=0.5), linear, bs.SumReadout()).eval()
     x = torch.randint(0, 256, (5, 1, 6, 6)) / 256

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from bitspike.cli.progress import Bar, Lines, shown
 from bitspike.errors import PackageError
 from bitspike.nn import IF, LIF, BernoulliCoder, RateReadout, Repeat, TimeDistributed
-from bitspike.train import EpochRecord, History, Observer, fit
+from bitspike.train import SGD, EpochRecord, History, Observer, fit
 from bitspike.train.checkpoint_checks import records_of
 
 X = torch.rand(12, 6, generator=torch.Generator().manual_seed(0))
@@ -74,6 +74,24 @@ def test_layers_after_a_silent_one_are_named_with_it_and_the_first_is_to_be_mend
     (note,) = notes
     assert note.startswith("2, 4, 6 never fire: the potential of 2 reaches")
     assert note.endswith("mend the first one first")
+
+
+def test_a_layer_most_of_whose_neurons_never_fire_is_named_after_the_first_epoch_alone() -> None:
+    model = network(1.0)
+    model[1] = TimeDistributed(nn.Linear(6, 20, bias=False))
+    model[3] = TimeDistributed(nn.Linear(20, 3))
+    with torch.no_grad():
+        model[1][0].weight.fill_(-1.0)
+        model[1][0].weight[:2] = 1.0
+    _, notes = trained(model, optimizer=SGD(lr=1e-6))
+    (note,) = notes
+    assert note.startswith(
+        "90% of the neurons of 2 never fired, over the first batch of the epoch. What helps: another"
+    )
+    with torch.no_grad():
+        model[1][0].weight[:12] = 50.0
+    _, notes = trained(model, optimizer=SGD(lr=1e-6))
+    assert [n.partition(",")[0] for n in notes] == ["60% of the neurons of 2 always fired"]
 
 
 def test_thresholds_by_channel_and_potentials_below_zero_have_their_own_words() -> None:

@@ -7,7 +7,7 @@ over the first batch of the epoch, with the network in evaluation mode and on th
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, Literal
 
@@ -22,6 +22,8 @@ from bitspike.ops.wrappers import unwrapped
 from bitspike.train.observe import EpochRecord, Observer
 
 State = Literal["never", "always"]
+MOST = {"silent": 0.9, "saturated": 0.5}
+"""From which share on the neurons of a layer are spoken of that never fired, or always, though others did."""
 _OTHERWISE = "a norm before it (bs.ThresholdBatchNorm), other initial weights, or a lower learning rate"
 
 
@@ -35,10 +37,11 @@ class Watch:
     def __init__(self, observer: Observer | None) -> None:
         self._observer = observer
         self._told: dict[str, State] = {}
+        self._looked = False
 
     def go_on(self, record: EpochRecord) -> None:
         """Take up what was told after an earlier epoch."""
-        self._told = _states(record)
+        self._told, self._looked = _states(record), True
 
     def measure(self, model: nn.Module, x: Any) -> dict[str, dict[str, float]] | None:
         """Return how every layer fires on a batch, by its path; None where there are no neurons, or none is called."""
@@ -60,7 +63,9 @@ class Watch:
                 self._say(_sentence(new, state, unwrapped(model), x))
         if again := [path for path in self._told if path not in states]:
             self._say(f"some neurons of {some(again)} fire now, and not all of them always")
-        self._told = states
+        if not self._looked and (layers := _mostly(record, states)):
+            self._say(f"{some(layers)}, over the first batch of the epoch. What helps: another threshold, {_OTHERWISE}")
+        self._told, self._looked = states, True
 
     def _say(self, text: str) -> None:
         if self._observer is None:
@@ -71,6 +76,17 @@ class Watch:
 
 def _states(record: EpochRecord) -> dict[str, State]:
     return {**dict.fromkeys(record.never_fire, "never"), **dict.fromkeys(record.always_fire, "always")}
+
+
+def _mostly(record: EpochRecord, states: Mapping[str, State]) -> list[str]:
+    """Say of which layers most neurons never fired, or always, though not all."""
+    said = {"silent": "never fired", "saturated": "always fired"}
+    return [
+        f"{layer[share]:.0%} of the neurons of {path} {said[share]}"
+        for path, layer in (record.firing or {}).items()
+        for share, most in MOST.items()
+        if path not in states and layer[share] >= most
+    ]
 
 
 def _sentence(paths: Sequence[str], state: State, model: nn.Module, x: Any) -> str:

@@ -69,7 +69,8 @@ class EarlyExits:
 
     def __str__(self) -> str:
         lines = [f"{len(self.by_step)} steps: {self.by_step[-1]:.2%} of {self.samples:,} samples"]
-        lines += [f"  {r.rule!r:<32} {r.accuracy:8.2%}  {r.steps:6.2f} steps" for r in self.results]
+        wide = max((len(repr(r.rule)) for r in self.results), default=0)
+        lines += [f"  {r.rule!r:<{wide}} {r.accuracy:8.2%}  {r.steps:6.2f} steps" for r in self.results]
         return "\n".join(lines)
 
 
