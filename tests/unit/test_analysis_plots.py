@@ -59,3 +59,20 @@ def test_matplotlib_is_imported_only_to_draw_and_pyplot_never() -> None:
         "assert 'matplotlib' in sys.modules and 'matplotlib.pyplot' not in sys.modules and 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_curves_of_early_exit_and_gains_over_time_are_drawn_where_there_is_something() -> None:
+    curves = {"fixed": [(1.0, 0.5), (2.0, 0.9)], "confidence": [(1.4, 0.85)], "gamma": []}
+    svg = plots.exits(curves)
+    assert svg is not None
+    assert svg == plots.exits(curves)
+    assert "confidence" in svg
+    assert "gamma" not in svg
+    assert plots.exits({"fixed": []}) is None
+    layers = {f"norm{i}": [1.0, 0.5, 0.1 * i] for i in range(9)}
+    svg = plots.over_time(layers, "mean gain", epsilon=0.1)
+    assert svg is not None
+    assert [f"norm{i}" in svg for i in (0, 4, 8)] == [True, False, True]
+    assert "epsilon 0.1" in svg
+    assert plots.over_time({}, "mean gain") is None
+    assert plots.over_time({"norm": [1.0]}, "mean gain") is None

@@ -137,13 +137,13 @@ def exits(
     return drawn(draw, f"test {metric} against the mean number of steps", key=key)
 
 
-def over_time(layers: Mapping[str, Sequence[float]], quantity: str, *, limit: float | None = None) -> str | None:
+def over_time(layers: Mapping[str, Sequence[float]], quantity: str, *, epsilon: float | None = None) -> str | None:
     """Draw one quantity of every layer against the time steps; None where there is no layer of two steps or more.
 
     Args:
         layers: by path, the values at steps 1, 2, ..., T; the first layer is drawn darkest.
         quantity: its name.
-        limit: a value to compare with, drawn as a dashed line.
+        epsilon: a value to compare with, drawn as a dashed line.
     """
     lines = {path: values for path, values in layers.items() if len(values) > 1}
     if not lines:
@@ -154,8 +154,8 @@ def over_time(layers: Mapping[str, Sequence[float]], quantity: str, *, limit: fl
             shade = 1.0 - 0.75 * index / max(len(lines) - 1, 1)
             named = path if len(lines) <= 4 or index in (0, len(lines) - 1) else None
             axes.plot(range(1, len(values) + 1), values, color=PALETTE["accent"], alpha=shade, label=named)
-        if limit is not None:
-            axes.axhline(limit, color=PALETTE["second"], linestyle="--", linewidth=1.5, label=f"{limit:g}")
+        if epsilon is not None:
+            axes.axhline(epsilon, color=PALETTE["second"], linestyle="--", linewidth=1.5, label=f"epsilon {epsilon:g}")
         axes.set_xlabel("time step")
         axes.set_ylabel(quantity)
         axes.legend(loc="best", labelcolor=PALETTE["ink"])

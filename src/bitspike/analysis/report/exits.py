@@ -30,7 +30,7 @@ def early_exit(record: Record, facts: Facts) -> Html | None:
         for path, values in mapping(known_exits, "gammas").items()
         if isinstance(values, list)
     }
-    if (svg := plots.over_time(gammas, "mean gain", limit=PAPER)) is not None:
+    if (svg := plots.over_time(gammas, "mean gain", epsilon=PAPER)) is not None:
         drawn.append(plot(svg, "the gain of each norm through time, in the mean over its channels, at every step"))
     listed = [_row(row, steps, facts) for row in rows if row.get("rule") != "fixed"]
     head = ["rule", "", "steps in the mean", f"test {facts.wording.metric}", "to all steps", "samples by exit"]
