@@ -84,6 +84,7 @@ if TYPE_CHECKING:
     from bitspike.ops.surrogate import Rectangle as Rectangle
     from bitspike.ops.surrogate import Sigmoid as Sigmoid
     from bitspike.ops.surrogate import Triangle as Triangle
+    from bitspike.train.adapt import adapt as adapt
     from bitspike.verbs.analyze import analyze as analyze
     from bitspike.verbs.check import check as check
     from bitspike.verbs.doctor import doctor as doctor
@@ -95,23 +96,32 @@ if TYPE_CHECKING:
     from bitspike.verbs.recipes import recipes as recipes
     from bitspike.verbs.run import run as run
     from bitspike.verbs.verify import verify as verify
+    from bitspike.weights import SRAM as SRAM
     from bitspike.weights import APoT as APoT
     from bitspike.weights import Binary as Binary
+    from bitspike.weights import Combined as Combined
     from bitspike.weights import Constrained as Constrained
     from bitspike.weights import DoReFa as DoReFa
+    from bitspike.weights import Drift as Drift
     from bitspike.weights import Dyadic as Dyadic
     from bitspike.weights import FixedPoint as FixedPoint
+    from bitspike.weights import GroupLasso as GroupLasso
     from bitspike.weights import LearnedClip as LearnedClip
+    from bitspike.weights import LevelLognormal as LevelLognormal
     from bitspike.weights import Lognormal as Lognormal
     from bitspike.weights import Midrise as Midrise
+    from bitspike.weights import PCMDrift as PCMDrift
     from bitspike.weights import PowerOfTwo as PowerOfTwo
+    from bitspike.weights import StuckAt as StuckAt
     from bitspike.weights import Ternary as Ternary
     from bitspike.weights import Uniform as Uniform
     from bitspike.weights import attach as attach
     from bitspike.weights import codes as codes
     from bitspike.weights import constraint_failure as constraint_failure
     from bitspike.weights import detach as detach
+    from bitspike.weights import on_chip as on_chip
     from bitspike.weights import penalties as penalties
+    from bitspike.weights import sparsity as sparsity
 
 # Where each public name lives. A test pins this table and checks it against the imports above.
 _HOMES: dict[str, tuple[str, ...]] = {
@@ -161,23 +171,32 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "bitspike.conversion.quantized.layerwise": ("tune_layers",),
     "bitspike.conversion.calibrate.thresholds": ("MSEThreshold", "MaxThreshold", "PercentileThreshold"),
     "bitspike.weights": (
+        "SRAM",
         "APoT",
         "Binary",
         "Constrained",
+        "Combined",
         "DoReFa",
+        "Drift",
         "Dyadic",
         "FixedPoint",
+        "GroupLasso",
         "LearnedClip",
+        "LevelLognormal",
         "Lognormal",
         "Midrise",
+        "PCMDrift",
         "PowerOfTwo",
+        "StuckAt",
         "Ternary",
         "Uniform",
         "attach",
         "codes",
         "constraint_failure",
         "detach",
+        "on_chip",
         "penalties",
+        "sparsity",
     ),
     "bitspike.integer.count": ("count",),
     "bitspike.formats.c.write": ("write_c",),
@@ -196,6 +215,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "bitspike.analysis.exits.study": ("early_exit",),
     "bitspike.lowering.agreement": ("Agreement", "compare"),
     "bitspike.integer.bounds.widths": ("widths",),
+    "bitspike.train.adapt": ("adapt",),
     "bitspike.verbs.analyze": ("analyze",),
     "bitspike.verbs.check": ("check",),
     "bitspike.verbs.energy": ("energy",),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Literal, TypeVar, cast
 
 import torch
@@ -15,9 +15,9 @@ from bitspike.ops.wrappers import read_wrapped_states, unwrapped
 from bitspike.patterns import Patterns, matching
 from bitspike.weights.codes import WeightCodes
 from bitspike.weights.loading import take_float_states
-from bitspike.weights.path import SLOTS, WeightPath, path_of
+from bitspike.weights.path import SLOTS, WeightPath, path_of, paths
 from bitspike.weights.schemes import Scheme
-from bitspike.weights.stage import ChannelPlan, Stage, StagePlan
+from bitspike.weights.stage import ChannelPlan, HasProblem, Stage, StagePlan
 
 M = TypeVar("M", bound=nn.Module)
 Choice = Scheme | StagePlan | Stage
@@ -49,8 +49,9 @@ def attach(
         model: any module; it is changed.
         quantize: a scheme, or a stage with ``encode``.
         vary: device variation.
-        recover: an exact correction of what varies.
-        prune: a mask.
+        recover: an exact correction of what varies; where it has memory of its own (``SRAM``) the weights that vary are
+            frozen.
+        prune: a mask. ``GroupLasso`` leaves the first layer of the model alone unless it says ``first=True``.
         bias: a scheme for the biases of those matched layers that have one.
         include: patterns over module names as in file names: ``"layer1.*"``.
         skip: patterns of layers to leave out.
@@ -74,6 +75,7 @@ def attach(
         _check_choice(slot, choice)
     inner = unwrapped(model)
     layers = _matched(inner, include, skip)
+    spared = _spared(inner, prune)
     biased = {name: layer for name, layer in layers.items() if bias is not None and layer.bias is not None}
     if bias is not None and not biased:
         raise ConstraintError(
@@ -86,9 +88,10 @@ def attach(
         message = "\n  ".join(["attach cannot go on, and nothing has been changed:", *problems])
         raise ConstraintError(message, fix="do what each line says, then attach again")
     for name, layer in layers.items():
-        if chosen:
+        own = {slot: choice for slot, choice in chosen.items() if not (slot == "prune" and layer is spared)}
+        if own:
             axis = 1 if isinstance(layer, _ConvTransposeNd) else 0
-            _fill(layer, "weight", axis, name, chosen)
+            _fill(layer, "weight", axis, name, own)
     for name, layer in biased.items():
         _fill(layer, "bias", 0, f"{name}.bias", {"quantize": bias})
     read_wrapped_states(inner)
@@ -110,15 +113,18 @@ def detach(model: M, *, keep: Literal["decoded", "latent"] = "decoded") -> M:
         raise ConstraintError(
             f"detach(keep={keep!r}): 'decoded' or 'latent' is allowed", fix="detach(model) keeps the decoded weights"
         )
-    paths = list(_paths(model))
-    if not paths:
+    attached = list(paths(model))
+    if not attached:
         raise ConstraintError(
             f"detach: {type(model).__name__} has no weight path", fix="leave detach out: its weights are plain already"
         )
     with torch.no_grad():  # all of them first: a weight that two layers share is decoded once
-        values = [path.ideal(latent).clone() if keep == "decoded" else latent for _, _, _, path, latent in paths]
+        values = [path.ideal(latent).clone() if keep == "decoded" else latent for _, _, _, path, latent in attached]
+    for _, _, _, path, latent in attached:
+        if path.freezes:
+            latent.requires_grad_(path.trained)
     taken: dict[int, Tensor] = {}
-    for (_, module, tensor, _, latent), value in zip(paths, values, strict=True):
+    for (_, module, tensor, _, latent), value in zip(attached, values, strict=True):
         _own_class(module)
         parametrize.remove_parametrizations(module, tensor, leave_parametrized=False)
         if not torch.equal(taken.setdefault(id(latent), value), value):  # shared, and decoded in two ways
@@ -130,14 +136,30 @@ def detach(model: M, *, keep: Literal["decoded", "latent"] = "decoded") -> M:
 
 def codes(model: nn.Module) -> dict[str, WeightCodes]:
     """Return the codes of every layer whose weight is quantized, by module name; device variation is left out."""
-    paths = _paths(unwrapped(model))
-    results = {n: path.codes(latent, n or type(m).__name__) for n, m, t, path, latent in paths if t == "weight"}
+    attached = paths(unwrapped(model))
+    results = {n: path.codes(latent, n or type(m).__name__) for n, m, t, path, latent in attached if t == "weight"}
     return {name: result for name, result in results.items() if result is not None}
 
 
 def weight_codes(module: nn.Module) -> WeightCodes | None:
-    """Return the codes of one layer's weight; None where it is not quantized."""
+    """Return the codes of one layer's weight, on a chip those of its cells; None where it is not quantized."""
     return _codes_of(module, "weight")
+
+
+def weight_without_codes(module: nn.Module) -> Tensor:
+    """Return a layer's weight as integers are made of it: that of a chip whose levels are codes, else what varies not.
+
+    Example:
+        >>> from bitspike.weights import Lognormal
+        >>> layer = attach(nn.Linear(2, 1), vary=Lognormal(0.5))
+        >>> torch.equal(weight_without_codes(layer), layer.parametrizations.weight.original)
+        True
+    """
+    if (path_and_latent := path_of(module)) is None:
+        return cast(nn.Linear, module).weight.detach()
+    path, latent = path_and_latent
+    with torch.no_grad():
+        return path(latent) if path.on_chip else path.ideal(latent)
 
 
 def bias_codes(module: nn.Module) -> WeightCodes | None:
@@ -147,7 +169,7 @@ def bias_codes(module: nn.Module) -> WeightCodes | None:
 
 def penalties(model: nn.Module) -> Tensor:
     """Return the sum of all terms that stages add to the loss, a scalar; zero where there are none."""
-    terms = [term for _, _, _, path, latent in _paths(model) for term in path.penalties(latent)]
+    terms = [term for _, _, _, path, latent in paths(model) for term in path.penalties(latent)]
     if terms:
         return torch.stack(terms).sum()
     first = next(model.parameters(), None)
@@ -157,7 +179,7 @@ def penalties(model: nn.Module) -> Tensor:
 def after_step(model: nn.Module) -> None:
     """Tell every stage that the optimizer has made a step."""
     with torch.no_grad():
-        for _, _, _, path, latent in _paths(model):
+        for _, _, _, path, latent in paths(model):
             path.after_step(latent)
 
 
@@ -173,27 +195,20 @@ def after_epoch(model: nn.Module, *, objective: float | None = None) -> None:
         ConstraintError: a stage needs the objective, and it is None or not finite.
     """
     with torch.no_grad():
-        for _, _, _, path, latent in _paths(model):
+        for _, _, _, path, latent in paths(model):
             path.after_epoch(latent, objective)
 
 
 def learning_rate_factor(model: nn.Module) -> float:
     """Return the factor, in (0, 1], that stages want on all learning rates; 1 where none wants another."""
-    return min((path.learning_rate_factor for _, _, _, path, _ in _paths(model)), default=1.0)
-
-
-def _paths(model: nn.Module) -> Iterator[tuple[str, nn.Module, str, WeightPath, Tensor]]:
-    for name, module in model.named_modules():
-        for tensor in ("weight", "bias"):
-            if (path_and_latent := path_of(module, tensor)) is not None:
-                yield name, module, tensor, *path_and_latent
+    return min((path.learning_rate_factor for _, _, _, path, _ in paths(model)), default=1.0)
 
 
 def _codes_of(module: nn.Module, tensor: str) -> WeightCodes | None:
     if (path_and_latent := path_of(module, tensor)) is None:
         return None
     path, latent = path_and_latent
-    return path.codes(latent, f"{type(module).__name__}.{tensor}")
+    return path.codes(latent, f"{type(module).__name__}.{tensor}", chip=True)
 
 
 def _check_choice(slot: str, choice: object) -> None:
@@ -249,6 +264,12 @@ def _problems(name: str, layer: nn.Conv2d, chosen: Mapping[str, Choice | None], 
         return [f"{where}: is no parameter (an old weight_norm hook?); remove what replaced it first"]
     if isinstance(layer._parameters[tensor], nn.UninitializedParameter):
         return [f"{where}: has no shape yet; run the lazy model once first"]
+    choices: list[object] = list(chosen.values())
+    plans = [plan for plan in choices if isinstance(plan, HasProblem)]
+    weight = layer._parameters[tensor]
+    assert weight is not None
+    if said := [text for plan in plans if (text := plan.problem(name, weight)) is not None]:
+        return [f"{where}: {text}" for text in said]
     scheme = chosen.get("quantize")
     if isinstance(scheme, Scheme | ChannelPlan) and scheme.per_channel:
         if tensor == "bias":
@@ -267,6 +288,9 @@ def _fill(layer: nn.Module, tensor: str, axis: int, name: str, chosen: Mapping[s
     for slot in SLOTS:
         if (choice := chosen.get(slot)) is not None:
             path.fill(slot, choice, name, latent.detach())
+    if path.freezes and latent.requires_grad:
+        path.trained = True
+        latent.requires_grad_(False)
     path.train(layer.training)
     if there is None:
         if parametrize.is_parametrized(layer):  # by the path of its other tensor: the class is parametrized already
@@ -274,6 +298,13 @@ def _fill(layer: nn.Module, tensor: str, axis: int, name: str, chosen: Mapping[s
         # unsafe leaves out a trial run of the path, which would spend a draw of the noise.
         parametrize.register_parametrization(layer, tensor, path, unsafe=True)
         take_float_states(layer)
+
+
+def _spared(model: nn.Module, prune: object) -> nn.Module | None:
+    """Return the layer that a stage leaves alone: the first of the model where it says so."""
+    if getattr(prune, "first", True):
+        return None
+    return next((module for module in model.modules() if isinstance(module, _ConvNd | nn.Linear)), None)
 
 
 def _own_class(module: nn.Module) -> None:

@@ -15,6 +15,7 @@ from torch.nn.utils import parametrize
 
 from bitspike.errors import ConstraintError
 from bitspike.weights.codes import WeightCodes
+from bitspike.weights.devices.sram import masked
 from bitspike.weights.schemes import Scheme
 from bitspike.weights.stage import (
     ChannelPlan,
@@ -22,6 +23,9 @@ from bitspike.weights.stage import (
     FollowsObjective,
     HasAfterEpoch,
     HasAfterStep,
+    HasCells,
+    HasChip,
+    HasMask,
     HasPenalty,
     Recoder,
     SlowsLearning,
@@ -79,6 +83,9 @@ class WeightPath(nn.Module):
     keeps its identity, so an optimizer made before or after ``attach`` finds it, and its key in the state_dict
     is ``parametrizations.weight.original``. Assigning ``layer.weight = w`` sets the latent weight.
 
+    Where the recover stage has memory of its own, that trains instead: the latent weight is frozen, and what the prune
+    stage leaves out are weights of that memory.
+
     Args:
         axis: the channel axis of the weight.
     """
@@ -90,6 +97,8 @@ class WeightPath(nn.Module):
         self.vary: Stage | None = None
         self.recover: Stage | None = None
         self.prune: Stage | None = None
+        self.trained = False
+        """Whether the latent weight trained before it was frozen."""
 
     def stages(self) -> Iterator[tuple[str, Stage]]:
         """Yield the filled slots in order."""
@@ -101,11 +110,34 @@ class WeightPath(nn.Module):
         """Put a stage of this layer's own into an empty slot."""
         setattr(self, slot, _stage(choice, self.axis, name, weight))
 
+    @property
+    def freezes(self) -> bool:
+        """Whether the latent weight does not train."""
+        return isinstance(self.recover, HasCells)
+
+    def cells(self, latent: Tensor) -> Tensor:
+        """Return the master of the weights that train."""
+        return self.recover.cells() if isinstance(self.recover, HasCells) else latent
+
+    def mask(self, latent: Tensor) -> Tensor | None:
+        """Return which of the weights that train stay; None where nothing is masked."""
+        return self.prune.mask(self.cells(latent)) if isinstance(self.prune, HasMask) else None
+
     def forward(self, latent: Tensor) -> Tensor:
-        w = latent
-        for _, stage in self.stages():
-            w = stage(w)
-        return w
+        return self._weight(latent, vary=True)
+
+    def _weight(self, latent: Tensor, *, vary: bool) -> Tensor:
+        w = latent if self.quantize is None else self.quantize(latent)
+        if vary and self.vary is not None:
+            w = self.vary(w)
+        mask = self.mask(latent)
+        if isinstance(self.recover, HasCells):
+            w, mask = self.recover(w, mask), None
+        elif self.recover is not None:
+            w = self.recover(w)
+        if mask is not None:
+            return w * mask
+        return w if self.prune is None or isinstance(self.prune, HasMask) else self.prune(w)
 
     def right_inverse(self, w: Tensor) -> Tensor:
         """Return the latent weight for a weight that is assigned: the weight itself."""
@@ -113,14 +145,19 @@ class WeightPath(nn.Module):
 
     def ideal(self, latent: Tensor) -> Tensor:
         """Return the weight without device variation."""
-        w = latent
-        for slot, stage in self.stages():
-            w = w if slot == "vary" else stage(w)
-        return w
+        return self._weight(latent, vary=False)
+
+    @property
+    def on_chip(self) -> bool:
+        """Whether the weight is that of one chip, whose levels are codes."""
+        return isinstance(self.vary, HasChip) and self.vary.on_chip
 
     @torch.no_grad()
-    def codes(self, latent: Tensor, where: str) -> WeightCodes | None:
-        """Return the integers of the weight, device variation left out; None with an empty quantize slot."""
+    def codes(self, latent: Tensor, where: str, *, chip: bool = False) -> WeightCodes | None:
+        """Return the integers of the weight; None with an empty quantize slot, or where a sum has no grid.
+
+        Device variation is left out; with ``chip`` the levels of a chip are the codes, where they are on a grid.
+        """
         stage = self.quantize
         if stage is None:
             return None
@@ -136,8 +173,18 @@ class WeightPath(nn.Module):
         bits = stage.bits if inside else max(most, -least - 1).bit_length() + 1
         low, high = min(least, stage.low), max(most, stage.high)
         result = WeightCodes(codes, scale.double(), bits, stage.levels, low, high, repr(stage), self.axis)
+        if chip and isinstance(self.vary, HasChip) and self.vary.on_chip:
+            result = self.vary.recode(result)
+        mask = self.mask(latent)
+        if isinstance(self.recover, HasCells):
+            total = self.recover.recode(result, mask)
+            if total is None:
+                return None
+            result, mask = total, None
+        if mask is not None:
+            result = masked(result, mask)
         for slot, later in self.stages():
-            if slot in ("recover", "prune"):
+            if slot in ("recover", "prune") and not isinstance(later, HasCells | HasMask):
                 if not isinstance(later, Recoder):
                     raise ConstraintError(
                         f"{where}: the {slot} stage {type(later).__name__} changes the weight but not its codes: "
@@ -149,7 +196,8 @@ class WeightPath(nn.Module):
 
     def penalties(self, latent: Tensor) -> list[Tensor]:
         """Return the terms that the stages add to the loss."""
-        return [stage.penalty(latent) for _, stage in self.stages() if isinstance(stage, HasPenalty)]
+        stages = [(slot, stage) for slot, stage in self.stages() if isinstance(stage, HasPenalty)]
+        return [stage.penalty(self.cells(latent) if slot == "prune" else latent) for slot, stage in stages]
 
     def after_step(self, latent: Tensor) -> None:
         """Tell the stages that the optimizer has made a step."""
@@ -186,7 +234,10 @@ def _stage(choice: Scheme | StagePlan | Stage, axis: int, name: str, weight: Ten
     if isinstance(choice, ChannelPlan):
         return choice.build(name, weight, axis)
     if isinstance(choice, StagePlan):
-        return choice.build(name, weight)
+        stage = choice.build(name, weight)
+        if isinstance(stage, HasCells | HasMask):
+            stage.axis = axis
+        return stage
     return copy.deepcopy(choice)  # one per layer: what it learns about one weight is not for another
 
 
@@ -206,3 +257,11 @@ def path_of(module: nn.Module, tensor: str = "weight") -> tuple[WeightPath, Tens
         return None
     steps = cast(parametrize.ParametrizationList, module.parametrizations[tensor])  # type: ignore[index]
     return (steps[0], steps.original) if isinstance(steps[0], WeightPath) else None
+
+
+def paths(model: nn.Module) -> Iterator[tuple[str, nn.Module, str, WeightPath, Tensor]]:
+    """Yield for every weight path of a model: name and module of the layer, ``weight`` or ``bias``, path, master."""
+    for name, module in model.named_modules():
+        for tensor in ("weight", "bias"):
+            if (path_and_latent := path_of(module, tensor)) is not None:
+                yield name, module, tensor, *path_and_latent

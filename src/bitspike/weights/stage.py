@@ -6,6 +6,7 @@ methods that are there and knows no stage by name. Every hook is handed the late
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from torch import Tensor
@@ -27,6 +28,15 @@ class StagePlan(Protocol):
 
     def build(self, name: str, weight: Tensor, /) -> Stage:
         """Return the stage of the layer called ``name``; ``weight`` is its master, for shape, device and values."""
+        ...
+
+
+@runtime_checkable
+class HasProblem(Protocol):
+    """A plan that does not fit every layer: ``attach`` asks all of them before it changes one."""
+
+    def problem(self, name: str, weight: Tensor, /) -> str | None:
+        """Say what keeps the plan from the layer called ``name``, and the way out; None where nothing does."""
         ...
 
 
@@ -53,8 +63,46 @@ class Recoder(Protocol):
 
 
 @runtime_checkable
+class HasCells(Protocol):
+    """A stage of the recover slot with memory of its own: its master trains, and that of the path is frozen."""
+
+    axis: int
+    """The channel axis of the weight; the path sets it."""
+
+    def cells(self) -> Tensor:
+        """Return the master of the weights that train."""
+        ...
+
+    def __call__(self, w: Tensor, mask: Tensor | None = None, /) -> Tensor: ...
+    def recode(self, codes: WeightCodes, mask: Tensor | None = None, /) -> WeightCodes | None: ...
+
+
+@runtime_checkable
+class HasMask(Protocol):
+    """A stage of the prune slot that chooses by the master of what trains which weights stay."""
+
+    axis: int
+    """The channel axis of the weight; the path sets it."""
+
+    def __call__(self, w: Tensor, /) -> Tensor: ...
+
+    def mask(self, master: Tensor, /) -> Tensor: ...
+
+
+@runtime_checkable
+class HasChip(Protocol):
+    """A stage of the vary slot that can be one chip, whose levels are codes while ``on_chip`` is true."""
+
+    @property
+    def on_chip(self) -> bool: ...
+    def __call__(self, w: Tensor, /) -> Tensor: ...
+    def recode(self, codes: WeightCodes, /) -> WeightCodes: ...
+    def as_chip(self, seed: int, weight: Tensor, resolution: int | None, /) -> AbstractContextManager[None]: ...
+
+
+@runtime_checkable
 class HasPenalty(Protocol):
-    """A stage that adds a term to the loss."""
+    """A stage that adds a term to the loss; of a prune stage the argument is the master of what trains."""
 
     def penalty(self, latent: Tensor, /) -> Tensor: ...
 

@@ -1,23 +1,32 @@
-"""Device variation of resistive memory: each programmed weight differs a little from what was asked for."""
+"""Log-normal variation of resistive memory: each programmed weight differs a little from what was asked for."""
 
 from __future__ import annotations
 
-import hashlib
 import math
 from dataclasses import KW_ONLY, dataclass
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bitspike.errors import ConstraintError
-from bitspike.ops.rounding import straight_through
+from bitspike.weights.devices.variation import Variation
 
 SIGMA_OF_BITS = {1: 0.08164, 2: 0.12542, 3: 0.2062, 4: 0.34597, 8: 0.369039}
 """Deviation of ln(conductance) at a precision of so many bits (code of R. Kuang 2022, hybrid RRAM/SRAM networks)."""
 
+SIGMAS_OF_LEVELS = {
+    1: (0.5,),
+    2: (0.276, 0.1035),
+    3: (0.3549, 0.2259, 0.1898, 0.1898),
+    4: (0.2015, 0.0643, 0.0513, 0.0513, 0.0513, 0.0442, 0.0442, 0.0442),
+}
+"""The same by level, from the smallest magnitude to the largest. The original's branch for 4 bits leaves out some
+levels and changes others twice; here every level has one entry: 5/15 to 9/15 are its middle, 11/15 to 15/15 its top."""
 
-@dataclass(frozen=True)
-class Lognormal:
+
+@dataclass(frozen=True, repr=False)
+class Lognormal(Variation):
     """Vary each weight by a log-normal factor, clipped at the largest magnitude of the layer.
 
         W~ = sign(W) * min(|W| * exp(n), max|W|),   n ~ N(0, sigma**2), one draw per weight
@@ -28,11 +37,8 @@ class Lognormal:
 
     Args:
         sigma: deviation of n, a finite number >= 0.
-        seed: makes the draws reproducible by themselves; each layer draws its own numbers. Without it the global
-            generator of the weight's device is used.
-        generator: draws from this one instead, in the order in which layers are called.
-        fixed: one chip instead of fresh draws; needs ``seed``.
-        active_in_eval: vary in evaluation mode as well; None means as ``fixed`` does.
+        seed, generator, fixed, active_in_eval, resolution: as in
+            :class:`bitspike.weights.devices.variation.Variation`.
 
     Raises:
         ConstraintError: ``sigma`` is negative or not finite, ``seed`` and ``generator`` are both given, or ``fixed``
@@ -46,22 +52,10 @@ class Lognormal:
 
     sigma: float
     _: KW_ONLY
-    seed: int | None = None
-    generator: torch.Generator | None = None
-    fixed: bool = False
-    active_in_eval: bool | None = None
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.sigma) and self.sigma >= 0):
-            raise ConstraintError(
-                f"Lognormal(sigma={self.sigma}): a finite number >= 0 is needed", fix="Lognormal(sigma=0.1)"
-            )
-        if self.seed is not None and self.generator is not None:
-            raise ConstraintError("Lognormal: seed and generator are both given", fix="leave one of them out")
-        if self.fixed and self.seed is None:
-            raise ConstraintError(
-                "Lognormal(fixed=True): a chip needs its seed", fix=f"Lognormal({self.sigma}, seed=0, fixed=True)"
-            )
+        _check_sigma("Lognormal", "sigma", self.sigma)
+        super().__post_init__()
 
     @classmethod
     def for_bits(
@@ -73,88 +67,109 @@ class Lognormal:
         generator: torch.Generator | None = None,
         fixed: bool = False,
         active_in_eval: bool | None = None,
+        resolution: int | None = None,
     ) -> Lognormal:
-        """Return the variation measured for cells of 1, 2, 3, 4 or 8 bits, its sigma times ``scale``.
+        """Return the variation measured for cells of 1, 2, 3, 4 or 8 bits, its sigma times ``scale``; 0 means none.
 
         Raises:
             ConstraintError: nothing was measured for this number of bits.
 
         Example:
-            >>> Lognormal.for_bits(2, scale=2).sigma
-            0.25084
+            >>> Lognormal.for_bits(2, scale=2)
+            Lognormal(sigma=0.25084)
         """
-        if bits not in SIGMA_OF_BITS:
-            raise ConstraintError(
-                f"Lognormal.for_bits({bits}): measured are {', '.join(map(str, SIGMA_OF_BITS))} bits",
-                fix="Lognormal(sigma=...) with a sigma of your own",
-            )
-        sigma = SIGMA_OF_BITS[bits] * scale
-        return cls(sigma, seed=seed, generator=generator, fixed=fixed, active_in_eval=active_in_eval)
+        return cls(
+            _of_bits("Lognormal", SIGMA_OF_BITS, bits) * scale,
+            seed=seed,
+            generator=generator,
+            fixed=fixed,
+            active_in_eval=active_in_eval,
+            resolution=resolution,
+        )
 
-    def build(self, name: str, weight: Tensor) -> FreshNoise | ChipNoise:
-        """Return the stage of the layer called ``name``; its numbers depend on the seed and on that name only."""
-        active = self.fixed if self.active_in_eval is None else self.active_in_eval
-        if self.seed is None:
-            return FreshNoise(self.sigma, self.generator, active)
-        # Drawn on the CPU whatever the device of the weight is: a seed means the same chip everywhere. The generator
-        # looks at 32 bits of its seed only, so seed and name are mixed by a hash instead of standing side by side.
-        mixed = hashlib.blake2b(f"{self.seed} {name}".encode(), digest_size=4).digest()
-        generator = torch.Generator().manual_seed(int.from_bytes(mixed, "little"))
-        if self.fixed:
-            return ChipNoise(self.sigma, generator, active, weight)
-        return SeededNoise(self.sigma, generator, active)
+    def vary(self, w: Tensor, draws: Tensor) -> Tensor:
+        return lognormal(w, draws[0] * self.sigma)
 
 
-class FreshNoise(nn.Module):
-    """Draw new factors in every call."""
+@dataclass(frozen=True, repr=False)
+class LevelLognormal(Variation):
+    """Vary each weight as :class:`Lognormal` does, by a sigma that belongs to its level.
 
-    def __init__(self, sigma: float, generator: torch.Generator | None, active_in_eval: bool) -> None:
-        super().__init__()
-        self.sigma, self.generator, self.active_in_eval = sigma, generator, active_in_eval
+        level = ceil(|W| / max|W| * levels - 1/4),   n ~ N(0, sigma[level]**2)
+        W~ = sign(W) * min(|W| * exp(n), max|W|)
 
-    def draw(self, w: Tensor) -> Tensor:
-        """Return n for each weight."""
-        if self.generator is None:
-            return torch.randn_like(w).mul_(self.sigma)
-        device = self.generator.device
-        return torch.randn(w.shape, generator=self.generator, device=device, dtype=w.dtype).to(w.device) * self.sigma
+    which finds the levels of ``Midrise`` (k of so many) and of ``DoReFa`` (odd numbers) alike.
 
-    def forward(self, w: Tensor) -> Tensor:
-        if not (self.training or self.active_in_eval):
-            return w
-        with torch.no_grad():
-            magnitude = w.abs()
-            varied = w.sign() * torch.minimum(magnitude * self.draw(w).exp_(), magnitude.amax())
-        return straight_through(varied, w)
+    Args:
+        sigmas: of the levels, from the smallest magnitude to the largest; finite numbers >= 0.
+        seed, generator, fixed, active_in_eval, resolution: as in
+            :class:`bitspike.weights.devices.variation.Variation`.
 
-    def extra_repr(self) -> str:
-        return f"sigma={self.sigma:g}, active_in_eval={self.active_in_eval}"
+    Raises:
+        ConstraintError: there is no sigma, or one is negative or not finite.
+
+    Example:
+        >>> LevelLognormal((0.3, 0.1)).deviations(torch.tensor([1.0, -0.5, -1/3, 0.0])).tolist()
+        [0.10000000149011612, 0.30000001192092896, 0.30000001192092896, 0.30000001192092896]
+    """
+
+    sigmas: tuple[float, ...]
+    _: KW_ONLY
+
+    def __post_init__(self) -> None:
+        if not self.sigmas:
+            raise ConstraintError("LevelLognormal(sigmas=()): at least one level is needed", fix="Lognormal(sigma=0.1)")
+        for sigma in self.sigmas:
+            _check_sigma("LevelLognormal", "sigmas", sigma)
+        super().__post_init__()
+
+    @classmethod
+    def for_bits(cls, bits: int, scale: float = 1.0, **more: Any) -> LevelLognormal:
+        """Return the table of 1, 2, 3 or 4 bits, its sigmas times ``scale``; ``more`` are arguments of the class.
+
+        Raises:
+            ConstraintError: there is no table for this number of bits.
+
+        Example:
+            >>> LevelLognormal.for_bits(2, scale=0)
+            LevelLognormal(sigmas=(0.0, 0.0))
+        """
+        return cls(tuple(s * scale for s in _of_bits("LevelLognormal", SIGMAS_OF_LEVELS, bits)), **more)
+
+    def deviations(self, w: Tensor) -> Tensor:
+        """Return the sigma of each weight."""
+        magnitude, levels = w.abs(), len(self.sigmas)
+        largest = magnitude.amax() if w.numel() else w.new_ones(())
+        index = (magnitude / torch.where(largest > 0, largest, 1) * levels - 0.25).ceil_() - 1
+        return w.new_tensor(self.sigmas)[index.clamp_(0, levels - 1).long()]
+
+    def vary(self, w: Tensor, draws: Tensor) -> Tensor:
+        return lognormal(w, draws[0] * self.deviations(w))
 
 
-class SeededNoise(FreshNoise):
-    """Draw new factors from a generator of its own; its state is part of the state_dict, so a resumed run goes on."""
+def lognormal(w: Tensor, n: Tensor) -> Tensor:
+    """Return ``sign(w) * min(|w| * exp(n), max|w|)``.
 
-    generator: torch.Generator
+    Example:
+        >>> lognormal(torch.tensor([0.5, -1.0]), torch.tensor([0.6931472, 5.0])).tolist()
+        [1.0, -1.0]
+    """
+    if not w.numel():
+        return w
+    magnitude = w.abs()
+    return w.sign() * torch.minimum(magnitude * n.exp(), magnitude.amax())
 
-    def get_extra_state(self) -> Tensor:
-        """Return the state of the generator, uint8."""
-        return self.generator.get_state()
 
-    def set_extra_state(self, state: Tensor) -> None:
-        """Take up a saved state of the generator."""
-        self.generator.set_state(state.cpu())
+def _check_sigma(owner: str, name: str, sigma: float) -> None:
+    if not (math.isfinite(sigma) and sigma >= 0):
+        value = "(sigma=0.1)" if owner == "Lognormal" else "((0.3, 0.1))"
+        raise ConstraintError(f"{owner}({name}={sigma}): a finite number >= 0 is needed", fix=f"{owner}{value}")
 
 
-class ChipNoise(FreshNoise):
-    """Keep one draw for good: one chip."""
-
-    noise: Tensor
-
-    def __init__(self, sigma: float, generator: torch.Generator, active_in_eval: bool, weight: Tensor) -> None:
-        super().__init__(sigma, None, active_in_eval)
-        noise = torch.randn(weight.shape, generator=generator, dtype=torch.float32) * sigma
-        # Not persistent: the seed is enough to make it again, and a checkpoint is about the network, not about a chip.
-        self.register_buffer("noise", noise.to(weight.device), persistent=False)
-
-    def draw(self, w: Tensor) -> Tensor:
-        return self.noise.to(w.dtype, copy=True)
+def _of_bits(owner: str, table: dict[int, Any], bits: int) -> Any:
+    if bits not in table:
+        own = "(sigma=...) with a sigma" if owner == "Lognormal" else "(sigmas=...) with sigmas"
+        raise ConstraintError(
+            f"{owner}.for_bits({bits}): measured are {', '.join(map(str, table))} bits", fix=f"{owner}{own} of your own"
+        )
+    return table[bits]
