@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
 from bitspike.errors import ConstraintError, LoweringError
 from bitspike.integer.nodes import Convolution, Linear, Reals, Shape, TransposedConvolution, Weight, Weighted
 from bitspike.lowering.wires import finite
 from bitspike.nn.norms.base import AffineNorm, affine
-from bitspike.weights import weight_codes
+from bitspike.weights import weight_codes, weight_without_codes
 
 
 def weighted(module: nn.Module, *, head: dict[str, Any], scale: float, float_bits: int) -> Weighted:
@@ -94,8 +94,7 @@ def _weight(module: nn.Module, path: str, float_bits: int, axis: int = 0) -> Wei
             scheme=quantized.scheme,
         )
     # No scheme: the finest codes that are still integers, one step per output channel.
-    plain: Tensor = module.weight  # type: ignore[assignment]
-    w = finite(plain.detach().double().cpu().numpy(), f"{path}: the weight")
+    w = finite(weight_without_codes(module).double().cpu().numpy(), f"{path}: the weight")
     high = 2 ** (float_bits - 1) - 1
     # The channels of a grouped transposed convolution do not lie along one axis: one step for all of them.
     shared = axis == 1 and getattr(module, "groups", 1) > 1

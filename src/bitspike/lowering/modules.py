@@ -236,10 +236,11 @@ class Modules:
         (summand,) = wire.summands
         scale, bits = float(summand.scale.flat[0]), self.precision.float_bits
         node = weighted(module, head=self.builder.head(path, wire), scale=scale, float_bits=bits)
-        if node.weight.scheme == "float":
-            self.builder.notes.append(f"{path}: weights without a scheme became codes of {node.weight.bits} bits")
         attached = path_of(module)
-        if attached is not None and attached[0].vary is not None:
+        if node.weight.scheme == "float":
+            why = "weights without a scheme" if attached is None or not attached[0].freezes else _NO_GRID
+            self.builder.notes.append(f"{path}: {why} became codes of {node.weight.bits} bits")
+        if attached is not None and attached[0].vary is not None and not attached[0].on_chip:
             self.builder.notes.append(f"{path}: the variation of its devices was left out")
         bias = getattr(module, "bias", None)
         offset = np.zeros(1) if bias is None else finite(bias.detach().double().cpu().numpy(), f"{path}: the bias")
@@ -274,6 +275,9 @@ class Modules:
         node = nodes.Readout(**self.builder.head(path, wire), scale=scale, gains=gains, bias=bias)
         self.builder.add(node)
         return node
+
+
+_NO_GRID = "weights of RRAM and SRAM, whose scales have no unit in common,"
 
 
 def _need_time(path: str, module: nn.Module, wire: Wire) -> None:
