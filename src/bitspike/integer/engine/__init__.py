@@ -20,7 +20,7 @@ from bitspike.integer.arithmetic import Whole
 from bitspike.integer.engine.carriers import TorchEngine
 from bitspike.integer.engine.fuse import Fused, Unfit, fuse
 from bitspike.integer.engine.native import Weights, Workspace, run
-from bitspike.integer.engine.plan import Plan, Timing, choose, chosen, fixed, readers
+from bitspike.integer.engine.plan import Plan, Timing, choose, chosen, fixed, moved, readers
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import Integers
 from bitspike.integer.simulate import Trace, check_run
@@ -84,6 +84,17 @@ class Engine:
     def native(self) -> bool:
         """Whether the network runs natively; ``reason`` says why not."""
         return self._fused is not None
+
+    def take_plans(self, other: Engine) -> None:
+        """Take the methods over that another engine chose, of a network that differs from this one in its codes alone.
+
+        Methods that are not exact for these codes are not taken: they are chosen anew.
+        """
+        if self._fused is None or other._fused is None:
+            return
+        for key, plan in other._plans.items():
+            if (choice := moved(plan.choice, other._fused, self._fused)) is not None:
+                self._plans[key] = Plan(choice, plan.timings)
 
     @property
     def timings(self) -> tuple[Timing, ...]:

@@ -79,6 +79,24 @@ def fixed(fused: Fused, method: Method) -> Choice:
     return choice
 
 
+def moved(choice: Choice, old: Fused, new: Fused) -> Choice | None:
+    """Return a choice for a network with other codes; None where a method would not be exact for them."""
+    pairs = [
+        (of_old, of_new)
+        for before, after in zip(old.steps, new.steps, strict=True)
+        if isinstance(before, Fire | Out) and isinstance(after, Fire | Out)
+        for of_old, of_new in zip(layers_of(before), layers_of(after), strict=True)
+    ]
+    methods_of = {id(of_new): choice[id(of_old)] for of_old, of_new in pairs}
+    exact = all(methods_of[id(layer)] in methods(layer.codes, binary=layer.signal.binary) for _, layer in pairs)
+    tables = [step for step in new.steps if isinstance(step, Fire | Out) and _reads_tables(step, methods_of)]
+    return methods_of if exact and all(_takes_tables(step, layers_of(step)) for step in tables) else None
+
+
+def _reads_tables(step: Fire | Out, choice: Choice) -> bool:
+    return any(choice[id(layer)] == Method.TABLE for layer in layers_of(step))
+
+
 def readers(fused: Fused, choice: Choice) -> dict[str, set[Layout]]:
     """Return the layouts in which each signal is read, by id."""
     layouts: dict[str, set[Layout]] = {fused.entry.id: {Layout.BYTES}}
