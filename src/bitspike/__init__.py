@@ -96,6 +96,7 @@ if TYPE_CHECKING:
     from bitspike.verbs.recipes import recipes as recipes
     from bitspike.verbs.run import run as run
     from bitspike.verbs.verify import verify as verify
+    from bitspike.verbs.yield_ import yield_ as yield_
     from bitspike.weights import SRAM as SRAM
     from bitspike.weights import APoT as APoT
     from bitspike.weights import Binary as Binary
@@ -226,6 +227,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "bitspike.verbs.recipes": ("recipes",),
     "bitspike.verbs.run": ("run",),
     "bitspike.verbs.verify": ("verify",),
+    "bitspike.verbs.yield_": ("yield_",),
     "bitspike.verbs.doctor": ("doctor",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

@@ -29,7 +29,7 @@ EXAMPLE = {
     "write_c",
     "write_nir",
 }
-VERBS = {"analyze", "check", "doctor", "energy", "evaluate", "export", "fit", "recipes", "run", "verify"}
+VERBS = {"analyze", "check", "doctor", "energy", "evaluate", "export", "fit", "recipes", "run", "verify", "yield_"}
 NAMES = [name for name in bitspike.__all__ if name != "__version__"]
 
 

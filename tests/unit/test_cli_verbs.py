@@ -25,7 +25,20 @@ EPOCH = EpochRecord(
 )
 
 
-VERBS = ("run", "recipes", "evaluate", "verify", "doctor", "check", "fit", "mix", "export", "energy", "analyze")
+VERBS = (
+    "run",
+    "recipes",
+    "evaluate",
+    "verify",
+    "doctor",
+    "check",
+    "fit",
+    "mix",
+    "export",
+    "energy",
+    "analyze",
+    "yield",
+)
 
 
 def test_help_lists_every_verb_and_imports_no_torch() -> None:
@@ -40,7 +53,7 @@ def test_help_lists_every_verb_and_imports_no_torch() -> None:
 
 def test_each_verb_has_help(capsys: pytest.CaptureFixture[str]) -> None:
     options = {"run": "--resume", "evaluate": "--steps", "check": "--chip", "fit": "--out", "export": "--format"}
-    options |= {"mix": "--bits"}
+    options |= {"mix": "--bits", "yield": "--chips"}
     options |= dict.fromkeys(("verify", "recipes", "energy", "analyze", "doctor"), "--json")
     assert set(options) == set(VERBS)
     for verb, option in options.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -160,3 +161,46 @@ def analyze(
         ledger = account(run, samples=samples, out=out, set=set or ())
         page = (out or run / "ledger") / "ledger.html"
         answer(ledger, f"{ledger}\n  {'ledger':<15} {page}", as_json=as_json)
+
+
+@app.command(name="yield")
+def yield_(
+    run: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
+    chips: Annotated[int, typer.Option("--chips", metavar="N", help="How many chips are measured.")] = 20,
+    seed: Annotated[int, typer.Option("--seed", metavar="S", help="Of the first chip; the others count on.")] = 0,
+    required: Annotated[
+        float | None, typer.Option("--required", metavar="A", help="The accuracy from which a chip is good, 0 to 1.")
+    ] = None,
+    samples: Annotated[
+        int | None, typer.Option("--samples", metavar="N", help="Run the first N test images; default all.")
+    ] = None,
+    resolution: Annotated[int, typer.Option("--resolution", metavar="B", help="Bits with which cells are read.")] = 7,
+    adapt: Annotated[
+        int | None,
+        typer.Option("--adapt", metavar="N", help="Measure the norms of chips again, with N images."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Where the result goes; default RUN/yield.")
+    ] = None,
+    set: Sets = None,
+    as_json: Json = False,
+) -> None:
+    """Measure many chips, each with devices of its own: mean, spread, worst, and the share that reaches an accuracy."""
+    with guarded():
+        from bitspike.cli.progress import shown
+        from bitspike.verbs.yield_ import yield_ as measure
+
+        with shown(sys.stderr) as watching:
+            result = measure(
+                run,
+                chips=chips,
+                seed=seed,
+                required=required,
+                samples=samples,
+                resolution=resolution,
+                adapt=adapt,
+                out=out,
+                set=set or (),
+                observer=watching,
+            )
+        answer(result, str(result), as_json=as_json)

@@ -1,0 +1,1 @@
+"""What many chips of one network reach: statistics with intervals, and their figure."""

@@ -1,0 +1,173 @@
+"""Many chips of one network: by integers and by torch, kept in a folder, in a few numbers."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import bitspike as bs
+from bitspike.analysis.chips.statistics import statistics, wilson
+from bitspike.errors import ConstraintError, DataError, RunError
+from bitspike.lowering.chips import Chips
+from bitspike.train import Observer
+
+GRID = bs.Grid(2**-8, 0, 255)
+
+
+def network(**memory: Any) -> nn.Module:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        bs.Repeat(steps=3),
+        bs.TimeDistributed(nn.Conv2d(1, 6, 3, bias=False), bs.ShiftBatchNorm(6)),
+        bs.LIF(decay=0.5),
+        bs.TimeDistributed(nn.Flatten(), nn.Linear(6 * 36, 4, bias=False)),
+        bs.RateReadout(),
+    )
+    return bs.attach(model, **{"quantize": bs.Midrise(4), "vary": bs.Lognormal(0.6)} | memory)
+
+
+def data(count: int = 25, size: int = 10) -> list[tuple[Tensor, Tensor]]:
+    """Return images with the answers of the network without variation: whatever differs is the chip's doing."""
+    x = torch.randint(0, 256, (count, 1, 8, 8), generator=torch.Generator().manual_seed(1)) / 256
+    labels = network().eval()(x).argmax(1)
+    return [(x[i : i + size], labels[i : i + size]) for i in range(0, count, size)]
+
+
+@pytest.mark.parametrize("memory", [{}, {"recover": bs.SRAM(2)}, {"recover": bs.SRAM(2), "prune": bs.GroupLasso()}])
+def test_integers_and_torch_measure_the_same_chips(memory: dict[str, Any]) -> None:
+    model, batches = network(**memory), data()
+    exact = bs.yield_(model, batches, chips=4, grid=GRID, resolution=6)
+    floats = bs.yield_(model, batches, chips=4, grid=GRID, resolution=6, integers=False)
+    assert (exact.by, floats.by, floats.reason) == ("integers", "torch", "integers were not wanted")
+    assert exact.accuracies == floats.accuracies
+    assert exact.samples == 25
+    assert len(set(exact.accuracies)) > 1
+    if not memory:
+        assert exact.ideal == 1.0
+    later = bs.yield_(model, batches, chips=2, seed=2, grid=GRID, resolution=6)
+    assert later.accuracies == exact.accuracies[2:]
+    assert later.seeds == (2, 3)
+
+
+def test_a_chip_of_many_is_the_chip_that_is_lowered_alone() -> None:
+    model, x = network(recover=bs.SRAM(3, -1)).eval(), data()[0][0]
+    chips = Chips.of(model, x[:1], grid=GRID, resolution=7)
+    for seed in (0, 5):
+        with bs.on_chip(model, seed, resolution=7):
+            alone = bs.lower(model, x[:1], grid=GRID)
+        one = chips.network(seed)
+        codes = bs.encode(alone, x)
+        assert bs.verify(one, x).equal
+        for a, b in zip(alone.weighted, one.weighted, strict=True):
+            assert (a.weight.codes == b.weight.codes).all()
+        assert all(
+            (bs.simulate(one, codes).outputs[k] == v).all() for k, v in bs.simulate(alone, codes).outputs.items()
+        )
+    for seed, engine in chips.engines(iter(range(3))):
+        codes = bs.encode(engine.net, x)
+        wanted = bs.simulate(chips.network(seed), codes).outputs
+        assert all((engine.predict(codes)[id] == value).all() for id, value in wanted.items())
+
+
+def test_ordinary_networks_run_by_torch_and_say_why() -> None:
+    model = bs.attach(nn.Sequential(nn.Flatten(), nn.Linear(64, 4)), quantize=bs.Midrise(2), vary=bs.Lognormal(0.5))
+    result = bs.yield_(model, data(), chips=3)
+    assert result.by == "torch"
+    assert "Linear" in result.reason or "read-out" in result.reason
+    assert "by torch (" in str(result)
+    real = bs.yield_(network(), data(), chips=2, resolution=None)
+    assert (real.by, real.reason) == ("torch", "levels that are read as real numbers have no codes")
+    assert "levels are real numbers" in str(real)
+
+
+def test_norms_are_measured_again_for_each_chip_and_come_back() -> None:
+    model, batches = network(vary=bs.Combined(bs.Lognormal(0.3), bs.Drift(86400, nu=0.1))), data()
+    before = copy.deepcopy(model.state_dict())
+    plain = bs.yield_(model, batches, chips=3, grid=GRID)
+    adapted = bs.yield_(model, batches, chips=3, grid=GRID, adapt=batches)
+    assert adapted.adapted == 25
+    assert adapted.accuracies != plain.accuracies
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    with pytest.raises(ConstraintError, match="counts training images"):
+        bs.yield_(model, batches, adapt=100)
+
+
+class Heard(Observer):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def test_a_stopped_command_goes_on_and_more_chips_are_added(tmp_path: Path) -> None:
+    model, batches, heard = network(), data(), Heard()
+    whole = bs.yield_(model, batches, chips=5, grid=GRID, required=0.5, out=tmp_path / "whole")
+    some = bs.yield_(model, batches, chips=2, grid=GRID, out=tmp_path / "y")
+    file = tmp_path / "y" / "chips.jsonl"
+    file.write_text(file.read_text() + '{"seed": 2, "accu')  # killed while it wrote
+    again = bs.yield_(model, batches, chips=5, grid=GRID, required=0.5, out=tmp_path / "y", observer=heard)
+    assert again.accuracies[:2] == some.accuracies
+    assert again.accuracies == whole.accuracies
+    assert [note.partition(" chips")[0] for note in heard.notes] == ["1 of 3", "2 of 3", "3 of 3"]
+    written = json.loads((tmp_path / "y" / "yield.json").read_text())
+    assert written == again.to_dict()
+    assert written["accuracies"] == list(whole.accuracies)
+    assert (tmp_path / "y" / "yield.csv").read_text().splitlines()[:2] == ["seed,accuracy", f"0,{again.accuracies[0]}"]
+    assert (tmp_path / "y" / "yield.svg").read_text().startswith("<svg")
+    with pytest.raises(RunError, match=r"another setting \(resolution\)"):
+        bs.yield_(model, batches, chips=5, grid=GRID, resolution=6, out=tmp_path / "y")
+    with torch.no_grad():
+        model[1][0].parametrizations.weight.original[0, 0, 0, 0] += 1
+    with pytest.raises(RunError, match=r"another setting \(network\)"):
+        bs.yield_(model, batches, chips=5, grid=GRID, out=tmp_path / "y")
+
+
+def test_statistics_are_those_of_the_sample() -> None:
+    sample = np.random.default_rng(1).normal(0.9, 0.02, 400).clip(0, 1).tolist()
+    found = statistics(sample, 0.9)
+    assert found.mean.value == pytest.approx(np.mean(sample))
+    assert found.deviation.value == pytest.approx(np.std(sample, ddof=1))
+    assert found.percentile5.value == np.percentile(sample, 5)
+    assert (found.worst, found.best) == (min(sample), max(sample))
+    # The bootstrap's interval of a mean is about 1.96 standard errors wide on each side.
+    error = np.std(sample, ddof=1) / 20
+    assert found.mean.low == pytest.approx(found.mean.value - 1.96 * error, abs=0.15 * error)
+    assert found.mean.high == pytest.approx(found.mean.value + 1.96 * error, abs=0.15 * error)
+    assert found.good is not None
+    assert found.good.value == np.mean([x >= 0.9 for x in sample])
+    assert statistics(sample, 0.9) == found, "the same chips give the same interval"
+    single = statistics([0.5])
+    assert (single.mean.low, single.deviation.value, single.good) == (None, 0.0, None)
+    assert (wilson(20, 20).high, wilson(0, 20).low) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"chips": 0}, "chips is 0; a whole number of at least 1"),
+        ({"chips": 2.5}, "chips is 2.5"),
+        ({"seed": -1}, "seed is -1"),
+        ({"required": 90}, "required is 90; a fraction"),
+        ({"resolution": 1}, "from 2 to 15"),
+    ],
+)
+def test_bad_values_are_refused(arguments: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConstraintError, match=said):
+        bs.yield_(network(), data(), **arguments)
+
+
+def test_networks_without_variation_or_data_are_refused() -> None:
+    with pytest.raises(ConstraintError, match="no weight varies"):
+        bs.yield_(nn.Linear(2, 2), [(torch.zeros(1, 2), torch.zeros(1).long())])
+    with pytest.raises(DataError, match="needs data"):
+        bs.yield_(network())
+    with pytest.raises(DataError, match="no sample"):
+        bs.yield_(network(), [(torch.zeros(0, 1, 8, 8), torch.zeros(0).long())], resolution=None)
