@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
@@ -12,23 +13,24 @@ from pydantic import BaseModel
 from torch import nn
 
 from bitspike.data import DATASETS, Normalization
-from bitspike.errors import ConstraintError
+from bitspike.errors import ConstraintError, RecipeError, RunError
 from bitspike.nn import BernoulliCoder, SumReadout, ThresholdBatchNorm
 from bitspike.recipe import load
 from bitspike.recipe.kinds.train import TrainRecipe
-from bitspike.recipe.words import conversion, data, layers, models, neurons, training, weights
+from bitspike.recipe.words import conversion, data, devices, layers, models, neurons, training, weights
 from bitspike.recipe.words.own import Own
 from bitspike.recipe.words.value import Value, words_of
 from bitspike.runs.construct.data import build_data
 from bitspike.runs.construct.words import build
 from bitspike.runs.kinds.train import build_model
+from bitspike.train.checkpoint import state_of, write_weights
 from bitspike.verbs.recipes import recipes
-from bitspike.weights import codes
+from bitspike.weights import codes, sparsity
 
 UNIONS = [
     neurons.Surrogate, neurons.Neuron, layers.Norm, layers.Encoder, layers.Readout, data.Augmentation,
     training.Optimizer, training.Schedule, training.Loss, training.Clip, weights.Scale, weights.Scheme,
-    conversion.Threshold,
+    conversion.Threshold, devices.Variation,
 ]  # fmt: skip
 
 
@@ -37,10 +39,10 @@ def words(union: Any) -> dict[str, type[Value]]:
     return {kind: word for kind, word in words_of(union).items() if not issubclass(word, Own)}
 
 
+SINGLE = [weights.SRAM, devices.GroupLasso]
 CASES = [
     pytest.param(resolve_name(word.makes), word, id=f"{word.__module__.rsplit('.', 1)[-1]}.{word.__name__}")
-    for union in UNIONS
-    for word in words(union).values()
+    for word in [*SINGLE, *(word for union in UNIONS for word in words(union).values())]
 ]
 
 
@@ -109,6 +111,63 @@ def test_every_scheme_builds_and_quantizes(scheme: str) -> None:
     wanted = build(recipe.weights.quantize)  # type: ignore[union-attr]
     assert {c.bits for c in found.values()} == {wanted.bits}
     assert recipe.bits == wanted.bits
+
+
+@pytest.mark.parametrize(
+    "vary",
+    [
+        "{kind: lognormal, sigma: 0.3, seed: 1, fixed: true, resolution: 7}",
+        "{kind: rram, bits: 4, scale: 2.0}",
+        "{kind: rram_by_level, bits: 4}",
+        "{kind: stuck_at, high: 0.01}",
+        "{kind: drift, seconds: 3600}",
+        "{kind: pcm_drift, seconds: 3600}",
+        "{kind: combined, parts: [{kind: rram, bits: 2}, {kind: stuck_at, low: 0.02}], seed: 3, fixed: true}",
+    ],
+)
+def test_every_memory_device_builds_and_varies(vary: str) -> None:
+    memory = [f"weights.vary={vary}", "weights.recover={bits: 2}", "weights.prune={threshold: 0.1}"]
+    recipe = load("quickstart", ["weights.quantize={kind: midrise, bits: 4}", *memory, "model.width=0.25"])
+    assert load(recipe) == recipe
+    model = build_model(recipe, build_data(recipe).train).train()
+    frozen = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
+    assert frozen == [f"{layer}.parametrizations.weight.original" for layer in codes(model)]
+    ideal = codes(model)["layer2.conv"].decode()
+    assert not torch.equal(model.layer2.conv.weight, ideal)
+    assert list(sparsity(model).layers) == ["layer2.conv", "layer3.linear"]
+
+
+def test_sram_starts_from_a_file_of_weights(tmp_path: Path) -> None:
+    other = build_model(load("quickstart", ["model.width=0.25", "seed=5"]), build_data(load("quickstart")).train)
+    write_weights(tmp_path / "model.safetensors", state_of(other))
+    memory = ["weights.quantize={kind: midrise, bits: 4}", f"weights.recover={{bits: 2, start: {tmp_path}}}"]
+    recipe = load("quickstart", [*memory, "model.width=0.25"])
+    images = build_data(recipe).train
+    layer = build_model(recipe, images).layer2.conv
+    master = layer.parametrizations.weight[0].recover.master
+    assert torch.equal(master, other.layer2.conv.parametrizations.weight.original)
+    assert not torch.equal(master, layer.parametrizations.weight.original)
+    with pytest.raises(ConstraintError, match=r"in the state for SRAM and"):
+        build_model(load(recipe, ["model.width=2.0"]), images)
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(RunError, match="holds no weights yet"):
+        build_model(recipe, images)
+    build_model(recipe, images, weights=False)  # of a finished run, whose own weights are loaded afterwards
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("weights.recover={bits: 0}", "weights.recover.bits"),
+        ("weights.recover={bits: 2, shift: 99}", "weights.recover.shift"),
+        ("weights.vary={kind: rram, bits: 5}", "1, 2, 3, 4 or 8"),
+        ("weights.vary={kind: ram}", "lognormal"),
+        ("weights.prune={threshold: 1.0}", "weights.prune.threshold"),
+    ],
+)
+def test_memory_devices_that_do_not_exist_are_refused(change: str, said: str) -> None:
+    with pytest.raises(RecipeError, match=said):
+        load("quickstart", [change])
 
 
 def test_initial_weights_depend_on_the_seed_alone() -> None:

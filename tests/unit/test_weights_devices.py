@@ -35,7 +35,7 @@ PLANS = [
     StuckAt(0.1, 0.05),
     Drift(3600, nu=0.05, spread=0.02),
     PCMDrift(3600),
-    Combined(Lognormal(0.3), StuckAt(on=0.05), Drift(3600)),
+    Combined(Lognormal(0.3), StuckAt(high=0.05), Drift(3600)),
 ]
 
 
@@ -99,22 +99,22 @@ def test_a_level_varies_with_its_own_sigma() -> None:
 
 def test_stuck_cells_follow_the_truth_table_of_a_pair() -> None:
     w = torch.tensor([1.0, 0.5, -0.5])
-    plan = StuckAt(off=0.25, on=0.25)
+    plan = StuckAt(low=0.25, high=0.25)
 
     def with_draws(plus: float, minus: float) -> list[float]:
         return plan.vary(w, torch.tensor([[plus] * 3, [minus] * 3])).tolist()
 
     assert with_draws(0.5, 0.5) == [1.0, 0.5, -0.5]  # sound
-    assert with_draws(0.1, 0.5) == [0.0, 0.0, -0.5]  # the cell of the positive part is off
-    assert with_draws(0.9, 0.5) == [1.0, 1.0, 0.5]  # it is on: 1 - 0.5 for the negative weight
-    assert with_draws(0.5, 0.9) == [0.0, -0.5, -1.0]  # the cell of the negative part is on
+    assert with_draws(0.1, 0.5) == [0.0, 0.0, -0.5]  # the cell of the positive part is low
+    assert with_draws(0.9, 0.5) == [1.0, 1.0, 0.5]  # it is high: 1 - 0.5 for the negative weight
+    assert with_draws(0.5, 0.9) == [0.0, -0.5, -1.0]  # the cell of the negative part is high
     assert with_draws(0.9, 0.9) == [0.0, 0.0, 0.0]
-    shares = varied(StuckAt(off=0.3), torch.ones(100000))
+    shares = varied(StuckAt(low=0.3), torch.ones(100000))
     assert (shares == 0).float().mean().item() == pytest.approx(0.3, abs=0.01)
     assert torch.equal(varied(StuckAt(), w), w)
-    for off, on in ((-0.1, 0), (0, 1.1), (0.6, 0.6), (math.nan, 0)):
+    for low, high in ((-0.1, 0), (0, 1.1), (0.6, 0.6), (math.nan, 0)):
         with pytest.raises(ConstraintError, match="sum of at most 1"):
-            StuckAt(off, on)
+            StuckAt(low, high)
 
 
 def test_drift_falls_with_a_power_of_time_and_never_grows() -> None:

@@ -123,6 +123,9 @@ def test_hybrid_pitfall_08_a_state_of_another_architecture_is_refused_by_layer_n
     ):
         attach(model, quantize=Midrise(4), recover=SRAM(2, start=other))
     assert list(model.state_dict()) == list(before), "nothing has been changed"
+    attach(model, quantize=Midrise(4))
+    with pytest.raises(ConstraintError, match=r"1.weight: it is \[8, 3, 3, 3\] in the state for SRAM"):
+        attach(model, recover=SRAM(2, start=other))
 
 
 @pytest.mark.parametrize("sram", [1, 2, 3, 4, 8])

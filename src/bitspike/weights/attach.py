@@ -251,9 +251,10 @@ def _problems(name: str, layer: nn.Conv2d, chosen: Mapping[str, Choice | None], 
     """Say why this layer cannot take these stages; empty where it can."""
     where = f"{name or type(layer).__name__}.{tensor}"
     if (path_and_latent := path_of(layer, tensor)) is not None:
-        path, _ = path_and_latent
+        path, latent = path_and_latent
         filled = [slot for slot, _ in path.stages() if slot in chosen]
-        return [f"{where}: the {s} slot holds {getattr(path, s)!r} already; detach(layer) first" for s in filled]
+        said = [f"{where}: the {s} slot holds {getattr(path, s)!r} already; detach(layer) first" for s in filled]
+        return said or _unfit(where, name, latent, chosen)
     if parametrize.is_parametrized(layer, tensor):
         others = ", ".join(type(p).__name__ for p in layer.parametrizations[tensor])  # type: ignore[index]
         return [
@@ -264,12 +265,10 @@ def _problems(name: str, layer: nn.Conv2d, chosen: Mapping[str, Choice | None], 
         return [f"{where}: is no parameter (an old weight_norm hook?); remove what replaced it first"]
     if isinstance(layer._parameters[tensor], nn.UninitializedParameter):
         return [f"{where}: has no shape yet; run the lazy model once first"]
-    choices: list[object] = list(chosen.values())
-    plans = [plan for plan in choices if isinstance(plan, HasProblem)]
     weight = layer._parameters[tensor]
     assert weight is not None
-    if said := [text for plan in plans if (text := plan.problem(name, weight)) is not None]:
-        return [f"{where}: {text}" for text in said]
+    if said := _unfit(where, name, weight, chosen):
+        return said
     scheme = chosen.get("quantize")
     if isinstance(scheme, Scheme | ChannelPlan) and scheme.per_channel:
         if tensor == "bias":
@@ -280,6 +279,13 @@ def _problems(name: str, layer: nn.Conv2d, chosen: Mapping[str, Choice | None], 
                 "so there is no scale per channel; use per_channel=False"
             ]
     return []
+
+
+def _unfit(where: str, name: str, weight: Tensor, chosen: Mapping[str, Choice | None]) -> list[str]:
+    """Return what the plans themselves say against this layer."""
+    choices: list[object] = list(chosen.values())
+    plans = [plan for plan in choices if isinstance(plan, HasProblem)]
+    return [f"{where}: {text}" for plan in plans if (text := plan.problem(name, weight)) is not None]
 
 
 def _fill(layer: nn.Module, tensor: str, axis: int, name: str, chosen: Mapping[str, Choice | None]) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Discriminator, Field, PositiveFloat, Tag
+from pydantic import Discriminator, Field, NonNegativeInt, PositiveFloat, Tag
 
+from bitspike.recipe.words.devices import GroupLasso, Variation
 from bitspike.recipe.words.own import Own
 from bitspike.recipe.words.value import Value
 
@@ -199,18 +200,38 @@ End = Annotated[
 """What the layers at one end of a network get."""
 
 
+class SRAM(Value):
+    """Exact bits that recover what varies. ``start`` is where they begin: ``rram``, ``zero``, ``xavier``, or the folder
+    of a run, or a file of weights.
+    """
+
+    makes: ClassVar[str] = "bitspike.weights:SRAM"
+    unnamed: ClassVar[tuple[str, ...]] = ("quantize", "halve")
+
+    bits: Literal[1, 2, 3, 4, 5, 6, 7, 8, 32]
+    shift: Annotated[int, Field(ge=-16, le=16)] = 0
+    start: str = "rram"
+    quantize: Scheme | None = None
+    halve: bool | None = None
+    seed: NonNegativeInt = 0
+
+
 class Weights(Value):
     """The arguments of ``bs.attach``; patterns are over the names of the model's layers, as in file names.
 
     ``first`` is for the layers that read what enters, ``last`` for those whose results no other layer reads: a scheme
-    of their own, or ``float``; null gives them that of all layers.
+    of their own, or ``float``; null gives them that of all layers. ``vary``, ``recover`` and ``prune`` put the weights
+    that are quantized into memory devices; null, or left out, does not.
     """
 
-    unnamed: ClassVar[tuple[str, ...]] = ("first", "last")
+    unnamed: ClassVar[tuple[str, ...]] = ("first", "last", "vary", "recover", "prune")
 
     quantize: Quantizer
     first: End | None = None
     last: End | None = None
+    vary: Variation | None = None
+    recover: SRAM | None = None
+    prune: GroupLasso | None = None
     bias: Scheme | None = None
     include: Annotated[tuple[str, ...], Field(min_length=1)] = ("*",)
     skip: tuple[str, ...] = ()

@@ -9,16 +9,18 @@ from torch import nn
 from bitspike.nn.ends import WEIGHTED, ends
 from bitspike.patterns import matching
 from bitspike.recipe.words.weights import Weights
+from bitspike.runs.construct.devices import with_devices
 from bitspike.runs.construct.words import build
 from bitspike.weights import attach
 
 M = TypeVar("M", bound=nn.Module)
 
 
-def with_weights(model: M, words: Weights | None) -> M:
+def with_weights(model: M, words: Weights | None, *, weights: bool = True) -> M:
     """Give the layers of a network what a recipe says of their weights, in place, and return it; None leaves floats.
 
-    Where a layer is first and last, it is the first.
+    Where a layer is first and last, it is the first. ``weights=False`` is for a network whose weights are loaded
+    afterwards.
 
     Raises:
         ConstraintError: a pattern matches no layer, or none has a bias to quantize.
@@ -37,7 +39,8 @@ def with_weights(model: M, words: Weights | None) -> M:
         return model
     quantize, bias = build(words.quantize), build(words.bias)
     if words.first is None and words.last is None:
-        return attach(model, quantize=quantize, bias=bias, include=words.include, skip=words.skip)
+        attach(model, quantize=quantize, bias=bias, include=words.include, skip=words.skip)
+        return with_devices(model, words, include=words.include, skip=words.skip, weights=weights)
     layers = {name: module for name, module in model.named_modules() if isinstance(module, WEIGHTED)}
     chosen = matching(words.include, list(layers), argument="weights.include")
     skipped = matching(words.skip, list(layers), argument="weights.skip")
@@ -51,4 +54,4 @@ def with_weights(model: M, words: Weights | None) -> M:
     biased = [name for name in quantized if layers[name].bias is not None]
     if bias is not None:
         attach(model, bias=bias, include=biased or tuple(quantized))
-    return model
+    return with_devices(model, words, include=tuple(quantized), skip=(), weights=weights)

@@ -39,8 +39,15 @@ def maker(value: Value) -> Callable[..., Any]:
     if isinstance(value, Own):
         return own(value)
     numbers = {name: getattr(value, name) for name in type(value).model_fields if name != "kind"}
-    built = {name: build(part) if isinstance(part, Value) else part for name, part in numbers.items()}
+    built = {name: _built(part) for name, part in numbers.items()}
     return partial(resolve_name(value.makes), **built)
+
+
+def _built(part: Any) -> Any:
+    """Return a number as it is, and build a word, or several of them."""
+    if isinstance(part, tuple):
+        return tuple(_built(one) for one in part)
+    return build(part) if isinstance(part, Value) else part
 
 
 def neuron_of(kind: str) -> type[Any]:

@@ -47,7 +47,7 @@ class Trained(Kind):
     _teacher: nn.Module | None = field(default=None, init=False)
 
     def build(self, *, weights: bool = True) -> nn.Module:
-        return build_model(self.recipe, self.data.train)
+        return build_model(self.recipe, self.data.train, weights=weights)
 
     def start(self, *, weights: bool = True) -> nn.Module:
         """Build the network; of a stage, or with ``init``, it has the float weights of the one that it starts from."""
@@ -94,7 +94,7 @@ class Trained(Kind):
         """Return a copy of the network that a training starts from, with the weight paths that it was trained with."""
         teacher = copy.deepcopy(network)
         if isinstance(parent, TrainRecipe) and parent.weights is not None:
-            with_weights(teacher, parent.weights)
+            with_weights(teacher, parent.weights, weights=False)
             restore(teacher, read_weights(file), source=str(file))
         return teacher
 
@@ -156,7 +156,7 @@ class Trained(Kind):
         return values | {"weights": weights}
 
 
-def build_model(recipe: TrainRecipe, images: Images) -> nn.Module:
+def build_model(recipe: TrainRecipe, images: Images, *, weights: bool = True) -> nn.Module:
     """Build the recipe's network for these images, its initial weights drawn from the recipe's seed.
 
     Torch's own generator is as before afterwards.
@@ -165,7 +165,7 @@ def build_model(recipe: TrainRecipe, images: Images) -> nn.Module:
         ConstraintError: the network does not fit the images, or a pattern matches no layer.
         RecipeError: a repair does not fit the network.
     """
-    return with_weights(build_float(recipe, images), recipe.weights)
+    return with_weights(build_float(recipe, images), recipe.weights, weights=weights)
 
 
 def build_float(recipe: TrainRecipe, images: Images) -> nn.Module:

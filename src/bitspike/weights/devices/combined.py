@@ -83,3 +83,15 @@ class Combined(Variation):
         plain = Variation.__repr__(self)
         inner = ", ".join(map(repr, self.parts))
         return plain.replace(f"parts={self.parts!r}", inner, 1)
+
+
+def combined(
+    parts: tuple[Variation, ...],
+    *,
+    seed: int | None = None,
+    fixed: bool = False,
+    active_in_eval: bool | None = None,
+    resolution: int | None = None,
+) -> Combined:
+    """Return :class:`Combined` of a list of parts, as recipes name it."""
+    return Combined(*parts, seed=seed, fixed=fixed, active_in_eval=active_in_eval, resolution=resolution)

@@ -124,8 +124,18 @@ class LevelLognormal(Variation):
         super().__post_init__()
 
     @classmethod
-    def for_bits(cls, bits: int, scale: float = 1.0, **more: Any) -> LevelLognormal:
-        """Return the table of 1, 2, 3 or 4 bits, its sigmas times ``scale``; ``more`` are arguments of the class.
+    def for_bits(
+        cls,
+        bits: int,
+        scale: float = 1.0,
+        *,
+        seed: int | None = None,
+        generator: torch.Generator | None = None,
+        fixed: bool = False,
+        active_in_eval: bool | None = None,
+        resolution: int | None = None,
+    ) -> LevelLognormal:
+        """Return the table of 1, 2, 3 or 4 bits, its sigmas times ``scale``.
 
         Raises:
             ConstraintError: there is no table for this number of bits.
@@ -134,7 +144,14 @@ class LevelLognormal(Variation):
             >>> LevelLognormal.for_bits(2, scale=0)
             LevelLognormal(sigmas=(0.0, 0.0))
         """
-        return cls(tuple(s * scale for s in _of_bits("LevelLognormal", SIGMAS_OF_LEVELS, bits)), **more)
+        return cls(
+            tuple(s * scale for s in _of_bits("LevelLognormal", SIGMAS_OF_LEVELS, bits)),
+            seed=seed,
+            generator=generator,
+            fixed=fixed,
+            active_in_eval=active_in_eval,
+            resolution=resolution,
+        )
 
     def deviations(self, w: Tensor) -> Tensor:
         """Return the sigma of each weight."""
