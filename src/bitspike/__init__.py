@@ -79,6 +79,7 @@ if TYPE_CHECKING:
     from bitspike.nn import fuse as fuse
     from bitspike.nn import set_steps as set_steps
     from bitspike.ops.grids import Grid as Grid
+    from bitspike.ops.membrane import Membrane as Membrane
     from bitspike.ops.surrogate import ArcTan as ArcTan
     from bitspike.ops.surrogate import PiecewiseExponential as PiecewiseExponential
     from bitspike.ops.surrogate import Rectangle as Rectangle
@@ -140,6 +141,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     ),
     "bitspike.ops.surrogate": ("ArcTan", "PiecewiseExponential", "Rectangle", "Sigmoid", "Triangle"),
     "bitspike.ops.grids": ("Grid",),
+    "bitspike.ops.membrane": ("Membrane",),
     "bitspike.nn": (
         "IF",
         "LIF",

@@ -9,6 +9,8 @@ One step takes the state of the last one and the input current x, and gives spik
     reset     v = h - threshold * s           "soft", by subtraction
               v = h * (1 - s) + v_reset * s   "hard"
 
+    keep      v = its nearest code, where the potential is kept in few bits: bitspike.ops.membrane
+
 IF is decay = 1. A membrane with a finite ``resolution`` rounds the leak's product down to a multiple of it, which is
 what integers do with a product and a right shift. ``detach_reset`` keeps the reset out of the gradient.
 
@@ -19,7 +21,7 @@ eq. 4; Hu et al. 2023 (Fast-SNN, arXiv 2305.19868) for the signed neuron.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -27,6 +29,7 @@ from torch import Tensor
 
 from bitspike.errors import ConstraintError
 from bitspike.ops.grids import Fire, Leak, Reset
+from bitspike.ops.membrane import Membrane, kept
 from bitspike.ops.rounding import floor_through
 from bitspike.ops.surrogate import ArcTan, Surrogate, check_fire, spike
 
@@ -99,6 +102,7 @@ class Law:
         initial: potential before the first step; one number, or one per channel [C].
         decay: what is left of the potential after one step, in [0, 1]: a number or a learned scalar; None is no leak.
         retract: how far below zero the potential must lie to take a spike back; None for a neuron that never does.
+        membrane: in how few bits the potential is kept from step to step; None for one that is kept as it is.
 
     Example:
         >>> law = Law(1.0, Rule(), initial=0.5)
@@ -112,6 +116,7 @@ class Law:
     initial: float | Tensor = 0.0
     decay: float | Tensor | None = None
     retract: float | None = None
+    membrane: Membrane | None = None
 
     def __post_init__(self) -> None:
         if self.retract is not None and (self.decay is not None or self.rule.reset == "hard"):
@@ -119,14 +124,20 @@ class Law:
                 f"a neuron that takes spikes back (retract={self.retract}) has no leak and resets by subtraction",
                 fix="decay=None and Rule(reset='soft'), or retract=None",
             )
+        if self.membrane is not None and self.membrane.step is None:
+            object.__setattr__(self, "membrane", replace(self.membrane, step=self.membrane.step_for(self.threshold)))
 
 
 def rest(law: Law, like: Tensor) -> State:
-    """Return the state before the first step, in the shape [N, C, ...] and the type of ``like``."""
+    """Return the state before the first step, in the shape [N, C, ...] and the type of ``like``.
+
+    What is kept in few bits is so before the first step too.
+    """
     if isinstance(law.initial, Tensor):
         v = torch.zeros_like(like) + law.initial.to(like.dtype).view(-1, *[1] * (like.dim() - 2))
     else:
         v = torch.full_like(like, law.initial)
+    v = v if law.membrane is None else kept(v, law.membrane)
     return v if law.retract is None else SignedState(v, torch.zeros_like(v))
 
 
@@ -136,6 +147,16 @@ def step(law: Law, state: State, x: Tensor, threshold: float | Tensor) -> tuple[
     The state is of its kind, as :func:`rest` gives it; the threshold is the law's, in a shape that broadcasts against
     ``x`` [N, ...].
     """
+    s, after, h = _step(law, state, x, threshold)
+    if law.membrane is None:
+        return s, after, h
+    if isinstance(after, SignedState):
+        return s, after._replace(potential=kept(after.potential, law.membrane)), h
+    return s, kept(after, law.membrane), h
+
+
+def _step(law: Law, state: State, x: Tensor, threshold: float | Tensor) -> tuple[Tensor, State, Tensor]:
+    """Advance a neuron by one step, up to its reset."""
     if law.retract is not None:
         assert isinstance(state, SignedState)
         return signed_if_step(state, x, threshold, law.rule, retract=law.retract)

@@ -20,6 +20,7 @@ from bitspike.kernels import fused_neuron
 from bitspike.nn.declared import still_holds
 from bitspike.ops.dynamics import Law, Rule, State, rest, step
 from bitspike.ops.grids import Fire, Leak, Reset
+from bitspike.ops.membrane import Membrane
 from bitspike.ops.precision import single
 from bitspike.ops.surrogate import ArcTan, Surrogate
 
@@ -41,6 +42,7 @@ class Neuron(nn.Module):
         initial: potential before the first step, one number or one per channel [C]; ``threshold / 2`` turns truncation
             into rounding.
         resolution: smallest step of the potential; None for a real-valued membrane. See :mod:`bitspike.ops.dynamics`.
+        membrane: keep the potential from step to step in few bits, ``bs.Membrane(bits=2)``; None keeps it as it is.
 
     Shape: input [T, N, ...], output the same. Channels, where thresholds have them, are axis 2.
 
@@ -68,8 +70,12 @@ class Neuron(nn.Module):
         v_reset: float = 0.0,
         initial: float | Tensor = 0.0,
         resolution: float | None = None,
+        membrane: Membrane | None = None,
     ) -> None:
         super().__init__()
+        if membrane is not None and not isinstance(membrane, Membrane):
+            raise ConstraintError(f"membrane={membrane!r} is no membrane", fix="membrane=bs.Membrane(bits=2)")
+        self.membrane = membrane
         self.rule = Rule(
             reset=reset,
             fire=fire,
@@ -120,7 +126,9 @@ class Neuron(nn.Module):
         # A compiler cannot follow a call into a native library.
         if torch.compiler.is_compiling() or not still_holds(type(self), "law", *_EQUATIONS):
             return None
-        numbers = {field.name: getattr(law, field.name) for field in fields(law)}
+        if law.membrane is not None:  # no kernel rounds what it keeps
+            return None
+        numbers = {field.name: getattr(law, field.name) for field in fields(law) if field.name != "membrane"}
         return fused_neuron(x, **numbers, **more)
 
     def law(self) -> Law:
@@ -128,7 +136,7 @@ class Neuron(nn.Module):
 
         A neuron of your own whose equation is one of :class:`~bitspike.ops.dynamics.Law` gives this method alone.
         """
-        return Law(self.threshold, self.rule, self.initial)
+        return Law(self.threshold, self.rule, self.initial, membrane=self.membrane)
 
     def law_in_integers(self) -> Law:
         """Return the law for lowering.
@@ -186,7 +194,15 @@ class Neuron(nn.Module):
                 f"{name} got {list(x.shape)}: needed is [T, N, ...] with at least one step",
                 fix="bs.Repeat(steps=4) before the first layer turns [N, ...] into [T, N, ...]",
             )
-        for what, values in (("thresholds", law.threshold), ("initial potentials", law.initial)):
+        if self.membrane is not None and law.membrane is None:
+            raise ConstraintError(
+                f"{name}(membrane={self.membrane}): its law has none, so its potential would be kept as it is",
+                fix=f"Law(..., membrane=self.membrane) in {name}.law",
+            )
+        by_channel = [("thresholds", law.threshold), ("initial potentials", law.initial)]
+        if law.membrane is not None and law.membrane.step is not None:
+            by_channel.append(("steps of its potential", law.membrane.step))
+        for what, values in by_channel:
             if isinstance(values, Tensor) and values.numel() > 1 and x.shape[2:3] != values.shape:
                 raise ConstraintError(
                     f"{name} has {values.numel()} {what} and got {list(x.shape)}: needed is [T, N, C, ...] "
@@ -211,4 +227,5 @@ class Neuron(nn.Module):
     def extra_repr(self) -> str:
         threshold = self.threshold
         shown = f"[{threshold.numel()}]" if isinstance(threshold, Tensor) else f"{threshold:g}"
-        return f"threshold={shown}, reset={self.rule.reset!r}, fire={self.rule.fire!r}"
+        kept = "" if self.membrane is None else f", membrane={self.membrane}"
+        return f"threshold={shown}, reset={self.rule.reset!r}, fire={self.rule.fire!r}{kept}"

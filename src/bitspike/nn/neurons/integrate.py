@@ -10,6 +10,7 @@ from bitspike.errors import ConstraintError
 from bitspike.nn.neurons.base import Neuron
 from bitspike.ops.dynamics import Law
 from bitspike.ops.grids import Fire, Reset
+from bitspike.ops.membrane import Membrane
 from bitspike.ops.surrogate import ArcTan, Surrogate
 
 
@@ -34,6 +35,7 @@ class IF(Neuron):
         detach_reset: bool = False,
         v_reset: float = 0.0,
         initial: float | Tensor = 0.0,
+        membrane: Membrane | None = None,
     ) -> None:
         super().__init__(
             threshold,
@@ -43,6 +45,7 @@ class IF(Neuron):
             detach_reset=detach_reset,
             v_reset=v_reset,
             initial=initial,
+            membrane=membrane,
         )
 
 
@@ -75,6 +78,7 @@ class SignedIF(Neuron):
         detach_reset: bool = False,
         initial: float | Tensor | None = None,
         retract: float = 1e-3,
+        membrane: Membrane | None = None,
     ) -> None:
         super().__init__(
             threshold,
@@ -82,6 +86,7 @@ class SignedIF(Neuron):
             fire=fire,
             detach_reset=detach_reset,
             initial=0.0 if initial is None else initial,
+            membrane=membrane,
         )
         if not (retract >= 0 and math.isfinite(retract)):
             raise ConstraintError(
@@ -93,4 +98,4 @@ class SignedIF(Neuron):
 
     def law(self) -> Law:
         initial = self.threshold / 2 if self.half_threshold else self.initial
-        return Law(self.threshold, self.rule, initial, retract=self.retract)
+        return Law(self.threshold, self.rule, initial, retract=self.retract, membrane=self.membrane)

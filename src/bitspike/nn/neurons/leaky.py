@@ -11,6 +11,7 @@ from bitspike.errors import ConstraintError
 from bitspike.nn.neurons.base import Neuron
 from bitspike.ops.dynamics import Law
 from bitspike.ops.grids import Fire, Leak, Reset
+from bitspike.ops.membrane import Membrane
 from bitspike.ops.surrogate import ArcTan, Surrogate
 
 
@@ -43,6 +44,7 @@ class LIF(Neuron):
         v_reset: float = 0.0,
         initial: float | Tensor = 0.0,
         resolution: float | None = None,
+        membrane: Membrane | None = None,
     ) -> None:
         super().__init__(
             threshold,
@@ -55,6 +57,7 @@ class LIF(Neuron):
             v_reset=v_reset,
             initial=initial,
             resolution=resolution,
+            membrane=membrane,
         )
         if not 0 <= decay <= 1:
             raise ConstraintError(
@@ -76,7 +79,7 @@ class LIF(Neuron):
         return cls(1 - 1 / tau, **kwargs)  # type: ignore[arg-type]
 
     def law(self) -> Law:
-        return Law(self.threshold, self.rule, self.initial, decay=self.decay)
+        return Law(self.threshold, self.rule, self.initial, decay=self.decay, membrane=self.membrane)
 
     def extra_repr(self) -> str:
         return f"decay={self.decay:g}, {super().extra_repr()}"
@@ -109,6 +112,7 @@ class PLIF(Neuron):
         detach_reset: bool = True,
         v_reset: float = 0.0,
         initial: float | Tensor = 0.0,
+        membrane: Membrane | None = None,
     ) -> None:
         super().__init__(
             threshold,
@@ -120,6 +124,7 @@ class PLIF(Neuron):
             detach_reset=detach_reset,
             v_reset=v_reset,
             initial=initial,
+            membrane=membrane,
         )
         if not tau > 1:
             raise ConstraintError(
@@ -134,7 +139,7 @@ class PLIF(Neuron):
         return float(1 - self.w.detach().sigmoid())
 
     def law(self) -> Law:
-        return Law(self.threshold, self.rule, self.initial, decay=1 - self.w.sigmoid())
+        return Law(self.threshold, self.rule, self.initial, decay=1 - self.w.sigmoid(), membrane=self.membrane)
 
     def extra_repr(self) -> str:
         return f"decay={self.decay:g}, {super().extra_repr()}"

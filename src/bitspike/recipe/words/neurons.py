@@ -49,11 +49,22 @@ class PiecewiseExponential(Value):
 Surrogate = Annotated[Rectangle | Triangle | ArcTan | Sigmoid | PiecewiseExponential, Field(discriminator="kind")]
 
 
+class Membrane(Value):
+    """In how few bits a neuron keeps its potential from step to step; see ``bs.Membrane``."""
+
+    makes: ClassVar[str] = "bitspike.ops.membrane:Membrane"
+    bits: Annotated[int, Field(ge=2, le=16)]
+    step: PositiveFloat | None = None
+    saturate: bool = True
+
+
 class _Neuron(Value):
+    unnamed: ClassVar[tuple[str, ...]] = ("membrane",)
     threshold: PositiveFloat = 1.0
     surrogate: Surrogate = ArcTan(kind="arctan")
     fire: Literal["ge", "gt"] = "ge"
     detach_reset: bool = False
+    membrane: Membrane | None = None
 
 
 class IF(_Neuron):
