@@ -17,8 +17,8 @@ from bitspike.formats.nir.support import REFUSED as NIR_REFUSED
 from bitspike.formats.nir.write import write_nir
 from bitspike.formats.onnx.write import HELD as ONNX_HELD
 from bitspike.formats.onnx.write import PROBLEMS, write_onnx
-from bitspike.integer.examples import one_convolution
-from bitspike.integer.nodes import KINDS, Add, Burst, Convolution, MaxPool, Neuron, Node, Readout
+from bitspike.integer.examples import few_bits, one_convolution
+from bitspike.integer.nodes import KINDS, Add, Burst, Convolution, FewBitNeuron, MaxPool, Neuron, Node, Readout
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "export.md"
 BLOCK = re.compile(r"(<!-- support: [^\n]* -->\n)(.*?)(<!-- /support -->)", re.DOTALL)
@@ -28,6 +28,7 @@ COUNTED: dict[type[Node], str] = {
     MaxPool: "only of what is constant in time",
     Add: "gains constant in time",
     Neuron: "soft reset, no leak, sign, shift, floor or width; gains and threshold constant in time, above 0",
+    FewBitNeuron: "none of them",
     Readout: "gains constant in time",
 }
 QUANTIZED = COUNTED | {Node: "integers up to 2**24 over all steps; up to 2**52 inside a neuron or read-out"}
@@ -73,7 +74,9 @@ def test_every_key_of_the_metadata_is_explained(tmp_path: Path) -> None:
     conv, neuron = net["conv"], net["neuron"]
     assert isinstance(conv, Convolution)
     assert isinstance(neuron, Neuron)
-    keys = {*graph_facts(net), *input_facts(net.input), *neuron_facts(neuron), *weight_facts(conv, conv.weight.codes)}
+    few = few_bits().neurons[0]
+    keys = {*graph_facts(net), *input_facts(net.input), *weight_facts(conv, conv.weight.codes)}
+    keys |= {*neuron_facts(neuron), *neuron_facts(few)}
     import onnx
 
     keys |= {entry.key for entry in onnx.load(write_onnx(net, tmp_path / "net.onnx")).metadata_props}

@@ -21,6 +21,7 @@ from bitspike.integer.nodes import (
     Concat,
     Convolution,
     CountMaxPool,
+    FewBitNeuron,
     Input,
     Linear,
     MaxPool,
@@ -93,6 +94,10 @@ def everything() -> IntegerNetwork:
             id="signed", path="signed", sources=("linear",), shape=(2,), gains=(ONE,), bias=0 * ONE, threshold=70 * ONE,
             initial=np.array([35]), unit=np.ones(1), signed=True, retract=np.array([2]),
         ),
+        FewBitNeuron(
+            id="few", path="few", sources=("signed",), shape=(2,), gains=(3 * ONE,), bias=ONE, threshold=7 * ONE,
+            initial=np.array([2, -4]), unit=np.ones(1), leak=Dyadic(1, 1), kept_bits=3, kept_shift=1,
+        ),
         Readout(id="out", path="out", sources=("signed", "linear"), shape=(2,), gains=(TIMED, ONE), bias=TIMED),
         Readout(id="more", path="more", sources=("linear",), shape=(2,), gains=(ONE,), bias=2**40 * ONE),
     )  # fmt: skip
@@ -104,7 +109,7 @@ def codes_of(net: IntegerNetwork, samples: int = 3) -> np.ndarray:
 
 
 def test_the_contract_covers_every_kind_of_node() -> None:
-    assert len(KINDS) == 17
+    assert len(KINDS) == 18
     assert {type(n) for n in everything().nodes} == set(KINDS.values())
 
 
@@ -232,6 +237,10 @@ def replaced(id: str, /, **changes: object) -> IntegerNetwork:
         ("neuron", {"leak": Dyadic(-1, 1)}, "a negative shift"),
         ("neuron", {"retract": np.array([-1])}, "retract below 0"),
         ("neuron", {"width": 1}, "width=1: at least 2 bits"),
+        ("few", {"kept_bits": 1}, "kept_bits=1, kept_shift=1: at least 2 bits"),
+        ("few", {"kept_shift": -1}, "a shift of 0 or more"),
+        ("few", {"initial": np.array([3])}, "a first potential of 3, which no code of 3 bits stands for"),
+        ("few", {"initial": np.array([8])}, "multiples of 2 from -8 to 6"),
         ("in_0", {"shape": ()}, "at least one channel"),
     ],
 )

@@ -85,7 +85,11 @@ def neuron(node: Any, kind: str, i: Floats, v: Floats | None, real: bool) -> tup
         h = np.clip(h, -half * unit, (half - 1) * unit)
     fired = h >= node.v_threshold if facts["snn.compare"] == "ge" else h > node.v_threshold
     after = h - node.v_threshold if facts["snn.reset"] == "subtract" else np.broadcast_to(node.v_reset, h.shape)
-    return fired.astype(np.float64), np.where(fired, after, h)
+    left = np.where(fired, after, h)
+    if "snn.kept_bits" in facts:
+        half, code = 2.0 ** (int(facts["snn.kept_bits"]) - 1), 2.0 ** int(facts["snn.kept_shift"]) * unit
+        left = np.clip(np.floor(left / code + 0.5), -half, half - 1) * code
+    return fired.astype(np.float64), left
 
 
 def layer(node: Any, kind: str, x: Floats) -> Floats:

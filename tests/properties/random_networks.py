@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -15,6 +17,7 @@ from bitspike.integer.nodes import (
     Concat,
     Convolution,
     CountMaxPool,
+    FewBitNeuron,
     Input,
     Integers,
     Linear,
@@ -58,15 +61,15 @@ def by_channel(random: Random, channels: int, low: int, high: int) -> Integers:
     return parameter(random, 1, channels, low, high)[0]
 
 
-def neuron(random: Random, id: str, sources: tuple[str, ...], shape: Shape, steps: int) -> Neuron:
-    """Return a neuron with every option drawn at random."""
+def neuron(random: Random, id: str, sources: tuple[str, ...], shape: Shape, steps: int, *, few: bool = True) -> Neuron:
+    """Return a neuron with every option drawn at random; some keep their potential in few bits, if ``few``."""
     channels = shape[0]
     signed = bool(random.random() < 0.25)
     reset = "soft" if signed else random.choice(["soft", "hard"])
     leak = Dyadic(1, 0) if random.random() < 0.3 else Dyadic(int(random.integers(0, 17)), 4)
     floor = random.choice([None, -int(random.integers(0, 30))])
     width = random.choice([None, int(random.integers(4, 9))])
-    return Neuron(
+    drawn = Neuron(
         id=id,
         path=f"path.{id}",
         sources=sources,
@@ -87,6 +90,16 @@ def neuron(random: Random, id: str, sources: tuple[str, ...], shape: Shape, step
         floor=floor,
         width=width,
     )
+    return few_bits(random, drawn) if few and random.random() < 0.3 else drawn
+
+
+def few_bits(random: Random, drawn: Neuron) -> FewBitNeuron:
+    """Return a neuron that keeps its potential in few bits, and is otherwise as drawn."""
+    fields = {field.name: getattr(drawn, field.name) for field in dataclasses.fields(drawn)}
+    bits, shift = int(random.integers(2, 9)), int(random.integers(0, 5))
+    kept = {"kept_bits": bits, "kept_shift": shift}
+    least = FewBitNeuron(**fields | {"initial": np.zeros(1, np.int64)}, **kept)
+    return replace(least, initial=least.carried(drawn.initial))
 
 
 def counting_neuron(random: Random, id: str, sources: tuple[str, ...], shape: Shape, steps: int) -> Neuron:
@@ -107,7 +120,7 @@ def counting_neuron(random: Random, id: str, sources: tuple[str, ...], shape: Sh
 
 
 def random_network(
-    random: Random, *, kinds: tuple[str, ...] = TRAINED + CONVERTED, counting: bool = False
+    random: Random, *, kinds: tuple[str, ...] = TRAINED + CONVERTED, counting: bool = False, few: bool = True
 ) -> IntegerNetwork:
     """Return a network of 1, 2 or 3 spatial axes with branches, several read-outs and random parameters.
 
@@ -115,6 +128,7 @@ def random_network(
         random: source of every choice.
         kinds: of the layers drawn.
         counting: only neurons and gains that have a count mode; pools of the largest spike are left out.
+        few: some neurons keep their potential in few bits.
     """
     steps, dims = int(random.integers(1, 9)), int(random.integers(1, 4))
     low = int(random.choice([-9, 0, 0, 2]))
@@ -123,7 +137,7 @@ def random_network(
         id="input", path="input", shape=(int(random.integers(1, 4)), *inside), grid=Grid(1.0, low, low + 15),
         constant=bool(random.random() < 0.5),
     )  # fmt: skip
-    fire = counting_neuron if counting else neuron
+    fire = counting_neuron if counting else partial(neuron, few=few)
     varied = 1 if counting else steps
     kinds = tuple(k for k in kinds if k != "largest") if counting else kinds
     nodes: list[Node] = [entry]
@@ -158,6 +172,8 @@ def scaled(net: IntegerNetwork, factor: int) -> IntegerNetwork:
         if isinstance(node, Neuron | Readout):
             names = ("bias", "threshold", "initial", "v_reset", "retract") if isinstance(node, Neuron) else ("bias",)
             larger = {name: getattr(node, name) * factor for name in names}
+            if isinstance(node, FewBitNeuron):
+                larger["initial"] = node.carried(larger["initial"])
             node = replace(node, gains=tuple(gain * factor for gain in node.gains), **larger)
         nodes.append(node)
     return replace(net, nodes=tuple(nodes))

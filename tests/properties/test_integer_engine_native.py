@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,17 +12,17 @@ from random_networks import (
     TRAINED,
     by_channel,
     counting_neuron,
-    neuron,
     parameter,
     random_codes,
     random_network,
     weight,
 )
+from random_networks import neuron as any_neuron
 
 from bitspike.errors import ConstraintError
 from bitspike.integer.engine import Engine, Method
 from bitspike.integer.engine.pack import methods
-from bitspike.integer.examples import convolution_and_pool, one_convolution
+from bitspike.integer.examples import convolution_and_pool, few_bits, one_convolution
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import (
     Concat,
@@ -47,6 +48,7 @@ from bitspike.kernels.cpp.loader import SWITCH
 from bitspike.kernels.engine.structs import level, library
 from bitspike.ops.grids import Grid
 
+neuron = partial(any_neuron, few=False)  # potentials of few bits have no native loop
 WAYS: list[Method | None] = [None, Method.DOT, Method.POPCOUNT, Method.EVENTS, Method.TABLE]
 LOOPS = {"": 5, "avx512": 4, "avx2": 3, "portable": 1, "plain": 0}
 
@@ -132,7 +134,7 @@ def test_every_way_gives_the_integers_of_the_definition(loops: str) -> None:
     seen: Counter[str] = Counter()
     for seed in range(60):
         random = np.random.default_rng(seed)
-        net = random_network(random, kinds=TRAINED if seed % 3 == 0 else (*TRAINED, "concat", "counts"))
+        net = random_network(random, kinds=TRAINED if seed % 3 == 0 else (*TRAINED, "concat", "counts"), few=False)
         codes = random_codes(random, net, samples=int(random.choice([0, 1, 3, 40])), extreme=seed % 7 == 0)
         expected = simulate(net, codes)
         for method in WAYS if seed % 3 == 0 else [WAYS[seed % len(WAYS)]]:
@@ -387,6 +389,8 @@ def huge(what: str) -> IntegerNetwork:
         entry = Input(**vars(entry) | {"grid": Grid(1.0, 0, 300)})
     elif what == "a potential":
         fire = type(fire)(**vars(fire) | {"threshold": np.full((1, 1), 2**31)})
+    elif what == "a membrane":
+        return few_bits(bits=2, shift=1)
     return IntegerNetwork(net.steps, (entry, conv, fire, *rest))
 
 
@@ -396,6 +400,7 @@ def huge(what: str) -> IntegerNetwork:
         ("a code", "weight codes from 0 to 200"),
         ("an input", "its integers reach from 0 to 300"),
         ("a potential", "more than 32 bits hold"),
+        ("a membrane", "it keeps its potential in 2 bits"),
     ],
 )
 def test_what_does_not_fit_runs_through_torch_and_says_why(what: str, reason: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from bitspike.integer import nodes
@@ -37,6 +39,18 @@ def one_convolution(*, threshold: int = 8, steps: int = 4) -> IntegerNetwork:
         *_read_out("neuron", 16),
     )  # fmt: skip
     return IntegerNetwork(steps, parts)
+
+
+def few_bits(*, bits: int = 2, shift: int = 1, steps: int = 4) -> IntegerNetwork:
+    """As :func:`one_convolution`, with a neuron that keeps its potential in few bits.
+
+    With 2 bits and a shift of 1 it keeps -4, -2, 0 or 2. A pixel of 3 leaves 3, whose code 2 is clipped to 1, so 2 is
+    kept; the next step leaves 5, and keeps 2 again. The threshold of 8 is never reached.
+    """
+    plain = one_convolution(steps=steps)
+    fields = {field.name: getattr(plain["neuron"], field.name) for field in dataclasses.fields(plain["neuron"])}
+    neuron = nodes.FewBitNeuron(**fields, kept_bits=bits, kept_shift=shift)
+    return dataclasses.replace(plain, nodes=tuple(neuron if n.id == "neuron" else n for n in plain.nodes))
 
 
 def convolution_and_pool(*, steps: int = 4) -> IntegerNetwork:

@@ -22,6 +22,8 @@ class Builder:
         self.steps = steps
         self.nodes: list[Node] = []
         self.notes: list[str] = []
+        self.proven: dict[str, int] = {}
+        """Bits of potentials, by node, that no input may leave."""
         self._calls: Counter[str] = Counter()
 
     def id(self, path: str) -> str:

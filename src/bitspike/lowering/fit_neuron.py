@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,9 @@ import torch
 from torch import Tensor
 
 from bitspike.errors import ConstraintError, LoweringError
-from bitspike.integer.nodes import Integers, Reals
+from bitspike.integer.nodes import FewBitNeuron, Integers, Reals
+from bitspike.integer.nodes import Neuron as NeuronNode
+from bitspike.lowering.membranes import Keeping, keeping_of
 from bitspike.lowering.wires import OnGrid, Wire, integers, natural_unit, put_on_grid, whole, without_dead
 from bitspike.nn import Neuron
 from bitspike.ops.dynamics import Law
@@ -46,8 +49,9 @@ class Precision:
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """The integers of a neuron as arguments of :class:`bitspike.integer.network.Neuron`, and what was rounded."""
+    """The integers of a neuron as arguments of its kind of node, and what was rounded."""
 
+    kind: type[NeuronNode]
     arguments: dict[str, Any]
     notes: tuple[str, ...]
 
@@ -64,7 +68,8 @@ def fit_neuron(wire: Wire, neuron: Neuron, *, steps: int, precision: Precision, 
 
     With a hard reset the threshold is only compared, never subtracted, so rounding it up (``ge``) or down (``gt``) to
     the next integer changes no spike. A leak of m / 2**k is exact while every product keeps its bits: all that enters
-    the potential ends in k zeros for every step, or a ``resolution`` rounds in training as the integers do.
+    the potential ends in k zeros for every step, or a ``resolution`` rounds in training as the integers do. What is
+    kept in few bits counts in its own steps: one code is worth 2**k integers, k the fraction bits.
     """
     law, notes = neuron.law_in_integers(), []
     rule = law.rule
@@ -86,8 +91,8 @@ def fit_neuron(wire: Wire, neuron: Neuron, *, steps: int, precision: Precision, 
     wire, dead = without_dead(wire, theta)
     if dead:
         notes.append(_switched_off(path, dead, wire))
-    # A declared resolution is the grid that training rounded on: it is the unit, with k = 0.
-    unit = np.full(1, rule.resolution) if rule.resolution is not None else natural_unit(wire, theta, np.abs(initial))
+    keeping = keeping_of(law, path)
+    unit, fixed = _unit(law, keeping, wire, theta, np.abs(initial))
     unit, theta = np.broadcast_arrays(unit, theta)
 
     def at(k: int) -> tuple[OnGrid, dict[str, Any], float]:
@@ -102,6 +107,8 @@ def fit_neuron(wire: Wire, neuron: Neuron, *, steps: int, precision: Precision, 
             worst = max(worst, float(np.abs(threshold / exact - 1).max()))
         start, after = whole(initial / step), whole(np.full(1, rule.v_reset) / step)
         # `exact` is the threshold in the same steps: errors of potentials are shares of it.
+        if keeping is not None:
+            start = keeping.kept(start, k)
         for value in (start, after):
             worst = max(worst, float((np.abs(np.round(value) - value) / exact).max()))
         values: dict[str, Any] = {
@@ -109,22 +116,22 @@ def fit_neuron(wire: Wire, neuron: Neuron, *, steps: int, precision: Precision, 
             "initial": integers(np.round(start)),
             "v_reset": integers(np.round(after)),
         }
-        # A declared resolution rounds in training as the integers do. Otherwise a leak that runs out of bits loses
-        # less than one count per step, and that loss leaks away like the rest.
         if rule.resolution is None and leak.shift:
             entering = [*grid.gains, grid.bias, values["initial"]]
-            entering.append(values["threshold"] if rule.reset == "soft" else values["v_reset"])
+            lasting = values["threshold"] if rule.reset == "soft" else values["v_reset"]
             # A charge leaks at all steps but its own, with leak "after" at its own too; the initial one leaks T times.
             products = steps - 1 + int(rule.leak == "after" or bool(values["initial"].any()))
-            if leak.shift * products > min(_zeros_at_end(x) for x in entering):
-                # One count is lost at each product, and what is lost leaks on: a geometric sum.
-                worst = max(worst, sum(float(leak) ** i for i in range(products)) * float((1 / exact).max()))
+            if keeping is not None:
+                # What leaks is a multiple of 2**k, rounded anew at every step; with leak "after" the charge leaks too.
+                products, lasting = min(products, 1), integers(np.full(1, 2.0**k))
+                entering = entering if rule.leak == "after" else []
+            worst = max(worst, _lost(leak, products, [*entering, lasting]) * float((1 / exact).max()))
         if law.retract is not None:
             # For a whole h, h <= -retract is h <= -ceil(retract).
             values |= {"signed": True, "retract": integers(np.ceil(whole(law.retract / step)))}
         return grid, values, worst
 
-    k, (grid, values, worst) = _fewest(at, precision, fixed=0 if rule.resolution is not None else None)
+    k, (grid, values, worst) = _fewest(at, precision, fixed=fixed)
     if worst > 0:
         notes.append(f"{path}: rounded within {worst:.2g} of the threshold, with {k} fraction bits")
     arguments = {
@@ -138,7 +145,33 @@ def fit_neuron(wire: Wire, neuron: Neuron, *, steps: int, precision: Precision, 
         "reset": rule.reset,
         "fire": rule.fire,
     }
-    return Fitted(arguments, tuple(notes))
+    if keeping is None:
+        return Fitted(NeuronNode, arguments, tuple(notes))
+    notes += keeping.notes(grid.gains, path)
+    return Fitted(FewBitNeuron, arguments | keeping.fields(k), tuple(notes))
+
+
+def _unit(law: Law, keeping: Keeping | None, wire: Wire, theta: Reals, initial: Reals) -> tuple[Reals, int | None]:
+    """Return the real value of 2**k counts, [1] or [C], and k where it is declared.
+
+    A declared resolution is the grid that training rounded on: it is one count.
+    """
+    if keeping is not None:
+        return keeping.step, keeping.fraction_bits
+    if law.rule.resolution is not None:
+        return np.full(1, law.rule.resolution), 0
+    return natural_unit(wire, theta, initial), None
+
+
+def _lost(leak: Dyadic, products: int, entering: Sequence[Integers]) -> float:
+    """Return how many counts a potential may lose to a leak that runs out of bits, 0 if none.
+
+    A declared resolution rounds in training as the integers do. Otherwise a leak that runs out of bits loses less than
+    one count at each product, and what is lost leaks on like the rest: a geometric sum.
+    """
+    if leak.shift * products <= min(_zeros_at_end(x) for x in entering):
+        return 0.0
+    return sum(float(leak) ** i for i in range(products))
 
 
 def _switched_off(path: str, channels: int, wire: Wire) -> str:

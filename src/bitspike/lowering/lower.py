@@ -24,6 +24,7 @@ from bitspike.integer.nodes import Concat, Readout
 from bitspike.lowering.builder import Builder
 from bitspike.lowering.entries import Entries
 from bitspike.lowering.fit_neuron import Precision
+from bitspike.lowering.membranes import prove_kept
 from bitspike.lowering.modules import Modules
 from bitspike.lowering.wires import Summand, Wire
 from bitspike.nn import Encoder, Neuron, RateReadout, SumReadout, TimeDistributed
@@ -129,7 +130,9 @@ class _Lowering:
             if node not in wires:
                 wires[node] = self._visit(node, wires)
         source = {"model": type(self.model).__name__, "torch": torch.__version__}
-        return IntegerNetwork(self.steps, self.builder.finished(), tuple(self.builder.notes), source)
+        net = IntegerNetwork(self.steps, self.builder.finished(), tuple(self.builder.notes), source)
+        prove_kept(net, self.builder.proven)
+        return net
 
     def _visit(self, node: fx.Node, wires: dict[fx.Node, Any]) -> Any:
         args = fx.node.map_arg(node.args, lambda n: wires[n])

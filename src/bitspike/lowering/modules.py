@@ -262,7 +262,9 @@ class Modules:
         _need_time(path, module, wire)
         fitted = fit_neuron(wire, module, steps=self.builder.steps, precision=self.precision, path=path)
         self.builder.notes.extend(fitted.notes)
-        node = nodes.Neuron(**self.builder.head(path, wire), **fitted.arguments)
+        node = fitted.kind(**self.builder.head(path, wire), **fitted.arguments)
+        if module.membrane is not None and not module.membrane.saturate:
+            self.builder.proven[node.id] = module.membrane.bits
         return self.builder.wire(node, np.ones(1), timed=True)
 
     def _readout(self, path: str, module: nn.Module, wire: Wire) -> nodes.Readout:

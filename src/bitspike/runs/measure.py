@@ -90,6 +90,7 @@ def measure(job: Job, history: History | None, folder: Path) -> tuple[dict[str, 
         },
         "widths": [
             {"layer": w.layer, "accumulator_bits": w.accumulator_bits, "membrane_bits": w.membrane_bits}
+            | ({} if w.kept_bits is None else {"kept_bits": w.kept_bits})
             for w in widths(net)
         ],
         "notes": [*kind.notes, *(() if spiking.record is None else spiking.record.notes), *net.notes],

@@ -220,7 +220,11 @@ def _layers(record: Record) -> Html | None:
     rows = [
         (code(row.get("layer")), _bits(row.get("accumulator_bits")), _bits(row.get("membrane_bits"))) for row in widths
     ]
-    return table(["layer", "accumulator", "membrane"], rows, numbers=(1, 2))
+    if not any("kept_bits" in row for row in widths):
+        return table(["layer", "accumulator", "membrane"], rows, numbers=(1, 2))
+    kept = [_bits(row.get("kept_bits")) for row in widths]
+    rows_with = [(*row, bits) for row, bits in zip(rows, kept, strict=True)]
+    return table(["layer", "accumulator", "membrane in a step", "kept between steps"], rows_with, numbers=(1, 2, 3))
 
 
 def _bits(value: object) -> str:

@@ -9,7 +9,7 @@ from bitspike.formats.c.draft import Draft, by_channel, function, parameter
 from bitspike.formats.c.text import integer, plain
 from bitspike.formats.c.types import work_bits
 from bitspike.integer.bounds.widths import Range
-from bitspike.integer.nodes import Add, Neuron, Readout
+from bitspike.integer.nodes import Add, FewBitNeuron, Neuron, Readout
 
 
 def neuron(draft: Draft, node: Neuron) -> list[str]:
@@ -27,7 +27,10 @@ def neuron(draft: Draft, node: Neuron) -> list[str]:
     hoisted += [f"const {work} {name} = {parameter(draft, node, name, v)};" for name, v in names.items()]
     if node.right_shift:
         current = _shift(draft, bits, current, node.right_shift)
-    lines = [f"const {work} i = {current} + bias;", f"{work} h = {_leaked(draft, node, bits, f's->{potential}[k]')};"]
+    v = f"(int{bits}_t)s->{potential}[k]"
+    if isinstance(node, FewBitNeuron) and node.kept_shift:
+        v = f"({v} * {integer(1 << node.kept_shift)})"
+    lines = [f"const {work} i = {current} + bias;", f"{work} h = {_leaked(draft, node, bits, v)};"]
     if node.floor is not None:
         lines.append(f"if (h < {integer(node.floor)}) h = {integer(node.floor)};")
     if node.width is not None and node.width < bits:
@@ -40,7 +43,7 @@ def neuron(draft: Draft, node: Neuron) -> list[str]:
         lines += [
             f"const int spike = ({fires}) - (h <= -retract && s->{sent}[k] > 0);",
             f"s->{sent}[k] = ({kept})(s->{sent}[k] + spike);",
-            f"s->{potential}[k] = ({stored})(h - theta * spike);",
+            *_keep(draft, node, bits, f"s->{potential}[k]", stored, "h - theta * spike"),
             "out[k] = (int8_t)spike;",
         ]
         draft.resets.append(f"memset(s->{sent}, 0, sizeof s->{sent});")
@@ -48,7 +51,7 @@ def neuron(draft: Draft, node: Neuron) -> list[str]:
         after = "h - theta" if node.reset == "soft" else "v_reset"
         lines += [
             f"const int fired = {fires};",
-            f"s->{potential}[k] = ({stored})(fired ? {after} : h);",
+            *_keep(draft, node, bits, f"s->{potential}[k]", stored, f"fired ? {after} : h"),
             "out[k] = (int8_t)fired;",
         ]
     draft.resets.append(_rest(draft, node, potential, stored))
@@ -77,17 +80,26 @@ def _leaked(draft: Draft, node: Neuron, bits: int, v: str) -> str:
         product = f"{value} * {integer(m)}" if m != 1 else value
         return _shift(draft, bits, product, k) if k else product
 
-    v = f"(int{bits}_t){v}"
     if (m, k) == (1, 0):
         return f"{v} + i"
     return f"{leak(v)} + i" if node.leak_order == "before" else leak(f"({v} + i)")
+
+
+def _keep(draft: Draft, node: Neuron, bits: int, place: str, stored: str, left: str) -> list[str]:
+    """Return the statements that keep what is left of the potential after the reset."""
+    if not isinstance(node, FewBitNeuron):
+        return [f"{place} = ({stored})({left});"]
+    low, high = map(integer, node.codes)
+    code = _shift(draft, bits, f"h + {node.half}", node.kept_shift) if node.kept_shift else "h"
+    return [f"h = {left};", f"h = {code};", f"{place} = ({stored})(h < {low} ? {low} : h > {high} ? {high} : h);"]
 
 
 def _rest(draft: Draft, node: Neuron, potential: str, stored: str) -> str:
     """Return the statement that sets the potential before the first step."""
     if not node.initial.any():
         return f"memset(s->{potential}, 0, sizeof s->{potential});"
-    value = parameter(draft, node, "initial", node.initial)
+    initial = node.stored(node.initial) if isinstance(node, FewBitNeuron) else node.initial
+    value = parameter(draft, node, "initial", initial)
     plane = math.prod(node.shape[1:])
     each = f"s->{potential}[c * {plane} + p] = ({stored}){value};"
     return f"for (c = 0; c < {node.shape[0]}; c++) for (p = 0; p < {plane}; p++) {each}"

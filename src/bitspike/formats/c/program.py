@@ -20,7 +20,10 @@ from bitspike.integer.bounds.widths import Bounds
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import Integers, Node, Weighted
 
-KNOWN = (*LAYERS, nodes.Add, nodes.Burst, nodes.Input, nodes.Neuron, nodes.Readout, nodes.Reshape, nodes.Slice)
+KNOWN = (
+    *LAYERS, nodes.Add, nodes.Burst, nodes.FewBitNeuron, nodes.Input, nodes.Neuron, nodes.Readout, nodes.Reshape,
+    nodes.Slice,
+)  # fmt: skip
 """What a program can hold; a reshape or slice is only another view of its source's memory."""
 
 

@@ -86,6 +86,8 @@ def neuron_facts(node: nodes.Neuron) -> Facts:
         "snn.rounding": "down",
     }
     limits = {"snn.v_min": node.floor, "snn.width": node.width}
+    if isinstance(node, nodes.FewBitNeuron):
+        limits |= {"snn.kept_bits": node.kept_bits, "snn.kept_shift": node.kept_shift}
     return metadata | {key: value for key, value in limits.items() if value is not None}
 
 

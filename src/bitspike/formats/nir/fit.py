@@ -11,7 +11,7 @@ from bitspike.formats.nir.scale import grain, zero_bits
 from bitspike.formats.nir.support import reasons
 from bitspike.integer.bounds.widths import Bounds, survey
 from bitspike.integer.network import IntegerNetwork
-from bitspike.integer.nodes import Neuron, Node, Readout
+from bitspike.integer.nodes import FewBitNeuron, Neuron, Node, Readout
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,8 @@ def _written(node: Node, forms: Mapping[str, Form]) -> Node:
 def _limits(node: Neuron, title: str) -> list[str]:
     floor = [f"its potential has a floor of {node.floor}, and {title} keeps none"] * (node.floor is not None)
     width = [f"its potential saturates at {node.width} bits, and {title}'s does not"] * (node.width is not None)
+    if isinstance(node, FewBitNeuron):
+        return [*floor, *width, f"it keeps its potential in {node.kept_bits} bits, and {title} keeps a float"]
     return floor + width
 
 

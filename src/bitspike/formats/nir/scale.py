@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from bitspike.integer.network import IntegerNetwork
-from bitspike.integer.nodes import Integers, Neuron
+from bitspike.integer.nodes import FewBitNeuron, Integers, Neuron
 
 ENDLESS = 63
 """Zero bits at the end of 0."""
@@ -97,6 +97,7 @@ def equal_thresholds(net: IntegerNetwork) -> IntegerNetwork:
 def _equal(node: Neuron, steps: int) -> Neuron:
     theta = node.threshold
     limited = node.floor is not None or node.width is not None or node.right_shift or node.signed
+    limited = limited or isinstance(node, FewBitNeuron)
     if len(theta) > 1 or (theta == theta[0, 0]).all() or not theta.all() or limited or grain(node, steps) is None:
         return node
     lowest = theta[0] & -theta[0]

@@ -22,6 +22,7 @@ HELD: Mapping[type[Node], str] = {
     nodes.Slice: "zeros in the weights that read it",
     nodes.Pad: "channels of zeros: zeros in the weights that read it; other padding is refused",
     nodes.Neuron: "IF or LIF; reset, comparison, first potential and limits in the metadata",
+    nodes.FewBitNeuron: "IF or LIF, as a Neuron; width and step of what it keeps in the metadata",
     nodes.Readout: "Output of every step; the reader adds them up",
 }
 """How NIR holds each kind of node."""

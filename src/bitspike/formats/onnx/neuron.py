@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from bitspike.formats.onnx.tape import Tape
-from bitspike.integer.nodes import Add, Integers, Neuron, Readout
+from bitspike.integer.nodes import Add, FewBitNeuron, Integers, Neuron, Readout
 
 Parameter = Callable[[Integers, int], str]
 """Make [1 or T, 1 or C] values into a tensor that lies against a wire of so many axes after the batch."""
@@ -51,8 +51,22 @@ def update(tape: Tape, node: Neuron, i: str, v: str, sent: str | None, threshold
         s = tape.add("Sub", s, tape.to_numbers(takes))
         after = tape.add("Add", sent, s)
     if node.reset == "soft":
-        return s, tape.add("Sub", h, tape.add("Mul", threshold, s)), after
-    return s, tape.add("Where", fired, tape.parameter(node.v_reset[None], len(node.shape)), h), after
+        left = tape.add("Sub", h, tape.add("Mul", threshold, s))
+    else:
+        left = tape.add("Where", fired, tape.parameter(node.v_reset[None], len(node.shape)), h)
+    return s, _kept(tape, node, left), after
+
+
+def _kept(tape: Tape, node: Neuron, left: str) -> str:
+    """Return the potential that the next step reads of what is left after the reset."""
+    if not isinstance(node, FewBitNeuron):
+        return left
+    low, high = (code for code in node.codes)
+    raised = tape.add("Add", left, tape.constant(node.half)) if node.half else left
+    code = tape.shifted(raised, node.kept_shift)
+    if high <= tape.limits[1]:
+        code = tape.add("Min", tape.add("Max", code, tape.constant(low)), tape.constant(high))
+    return tape.times(code, 1 << node.kept_shift)
 
 
 def _leaked(tape: Tape, node: Neuron, i: str, v: str) -> str:

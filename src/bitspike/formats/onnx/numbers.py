@@ -14,7 +14,7 @@ import numpy as np
 from bitspike.formats.onnx.products import largest_product
 from bitspike.integer.bounds.widths import Bounds, Range, survey
 from bitspike.integer.network import IntegerNetwork
-from bitspike.integer.nodes import Gained, Neuron, Node, Readout, Weighted
+from bitspike.integer.nodes import FewBitNeuron, Gained, Neuron, Node, Readout, Weighted
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,8 @@ def ranges(net: IntegerNetwork, *, totals: bool = False) -> Ranges:
             work = max(work, largest_product(node, wires[node.sources[0]]))
         if isinstance(node, Neuron):
             # x - x mod 2**k lies up to 2**k below x.
-            work += 1 << max(node.right_shift, node.leak.shift)
+            kept = node.kept_shift if isinstance(node, FewBitNeuron) else 0
+            work += 1 << max(node.right_shift, node.leak.shift, kept)
         largest = max(largest, work, _parameters(node), net.steps, magnitude(wires[id]))
     return Ranges(wires, largest)
 

@@ -52,6 +52,7 @@ HELD: Mapping[type[Node], str] = {
     **{kind: form.words for kind, form in FORMS.items()},
     nodes.Add: "Mul and Add",
     nodes.Neuron: "its equations, line by line; the potential as a state",
+    nodes.FewBitNeuron: "the same; the state is the potential that its code stands for",
     nodes.Readout: "Add; the sum as a state",
 }
 """How ONNX holds each kind of node."""
@@ -153,6 +154,8 @@ def _facts(net: IntegerNetwork) -> dict[str, str]:
                 words = {"reset": "subtract" if node.reset == "soft" else "to value", "fire": node.fire}
                 leak = {"leak": [node.leak.numerator, node.leak.shift], "leak_order": node.leak_order}
                 limits = {"signed": node.signed, "floor": node.floor, "width": node.width}
+                if isinstance(node, nodes.FewBitNeuron):
+                    limits |= {"kept_bits": node.kept_bits, "kept_shift": node.kept_shift}
                 entries["neurons"].append(head | words | leak | limits | {"unit": node.unit.tolist()})
             case nodes.Convolution() | nodes.TransposedConvolution() | nodes.Linear():
                 weight = node.weight

@@ -9,7 +9,7 @@ import numpy as np
 from bitspike.hardware.chips.chip import Chip
 from bitspike.hardware.chips.report import NeuronWidths, say
 from bitspike.integer.bounds.widths import Bounds, bits_of
-from bitspike.integer.nodes import Integers, Neuron
+from bitspike.integer.nodes import FewBitNeuron, Integers, Neuron
 from bitspike.violations import Violation
 
 
@@ -75,6 +75,8 @@ def _features(node: Neuron, chip: Chip, gains: list[Integers]) -> Iterator[Viola
          "potentials do not leak", ("bs.IF, or decay=1.0",)),
         (node.floor is not None and not chip.floor, f"is clamped below at {node.floor}",
          "potentials have no lower clamp", ()),
+        (isinstance(node, FewBitNeuron) and not chip.few_bit_potentials, "rounds its potential to few bits",
+         "potentials are kept as they are", ("membrane=None",)),
         (by_channel and not chip.theta_per_channel, "has a threshold per channel", "a layer has one threshold",
          ("weights with one scale per layer (per_channel=False)",)),
         (theta_moves and not chip.theta_over_time, "has thresholds that change over time", "thresholds are constant",

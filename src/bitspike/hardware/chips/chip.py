@@ -137,6 +137,7 @@ class Chip:
         reset: ``soft`` (subtract the threshold), ``hard`` (set a value).
         leak: the potential may leak.
         floor: the potential may have a lower clamp.
+        few_bit_potentials: a neuron may round its potential to a code of few bits from step to step.
         signed_spikes: a neuron may send -1.
         v0: potentials at the start that exist: ``zero``, ``half`` (of the threshold, rounded either way), ``any``.
         ops: operations that the chip has, of ``OPS``.
@@ -167,6 +168,7 @@ class Chip:
     reset: tuple[str, ...] = ("soft", "hard")
     leak: bool = True
     floor: bool = True
+    few_bit_potentials: bool = True
     signed_spikes: bool = True
     v0: tuple[str, ...] = ("any",)
     ops: tuple[str, ...] = OPS

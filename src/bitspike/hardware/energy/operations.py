@@ -19,7 +19,7 @@ from bitspike.hardware.energy.report import Ann, EnergyReport, LayerEnergy, Neur
 from bitspike.hardware.energy.technology import Technology, load
 from bitspike.integer.bounds.widths import Bounds, bits_of, bounds
 from bitspike.integer.network import IntegerNetwork
-from bitspike.integer.nodes import Neuron, Node, SumPool, Weighted
+from bitspike.integer.nodes import FewBitNeuron, Neuron, Node, SumPool, Weighted
 
 
 @dataclass(frozen=True)
@@ -199,6 +199,7 @@ class _Bill:
             assert arriving is not None
             size, steps = math.prod(node.shape), self.net.steps
             bits = bits_of(*self.bounds[node.id].membrane)
+            kept = node.kept_bits if isinstance(node, FewBitNeuron) else bits
             add = self.technology.add(bits)
             biased = float(np.broadcast_to(node.bias != 0, (steps, node.shape[0])).sum()) * size / node.shape[0]
             resets = float(arriving.sum()) if node.reset == "soft" else 0.0
@@ -208,7 +209,7 @@ class _Bill:
                 path=node.path, call=node.call, neurons=size, potential_bits=bits,
                 rate=float(arriving.sum()) / (steps * size), updates=float(steps * size), bias_additions=biased,
                 resets=resets, update_pj=2 * add + leak, bias_pj=add, reset_pj=add,
-                memory_pj=self._membrane(size * steps, bits, size),
+                memory_pj=self._membrane(size * steps, kept, size),
             )  # fmt: skip
 
     def _membrane(self, updates: int, bits: int, size: int) -> float:

@@ -10,14 +10,14 @@ Everything that has to know how wide an integer is reads this file: the engines,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from bitspike.errors import ConstraintError
 from bitspike.integer.bounds.intervals import Bounds, Interval, Range, union
 from bitspike.integer.network import IntegerNetwork
-from bitspike.integer.nodes import Input, Neuron
+from bitspike.integer.nodes import FewBitNeuron, Input, Neuron
 
 __all__ = ["Bounds", "Interval", "LayerWidths", "Range", "bits_of", "bounds", "magnitudes", "survey", "widths"]
 
@@ -35,11 +35,13 @@ class LayerWidths:
             without the bias.
         membrane: smallest and largest potential at any moment of any step; of a read-out, its sum over time; of a pool
             of counts, its counters.
+        kept_bits: of a neuron that keeps its potential in few bits, how many; None of everything else.
     """
 
     layer: str
     accumulator: Range
     membrane: Range
+    kept_bits: int | None = field(default=None, repr=False)
 
     @property
     def accumulator_bits(self) -> int:
@@ -113,7 +115,15 @@ def widths(net: IntegerNetwork) -> list[LayerWidths]:
     """
     known = bounds(net)
     kept = [node for node in net.nodes if node.memory == "past"]
-    return [LayerWidths(node.path, known[node.id].accumulator, known[node.id].membrane) for node in kept]
+    return [
+        LayerWidths(
+            node.path,
+            known[node.id].accumulator,
+            known[node.id].membrane,
+            node.kept_bits if isinstance(node, FewBitNeuron) else None,
+        )
+        for node in kept
+    ]
 
 
 def magnitudes(net: IntegerNetwork) -> dict[str, int]:
@@ -133,7 +143,8 @@ def magnitudes(net: IntegerNetwork) -> dict[str, int]:
             # Leak, input, distance to the threshold, value after a hard reset: all fit their sum, clamped or not.
             potential = max(-of.membrane[0], of.membrane[1]) * max(1, node.leak.numerator)
             sums = max(-of.accumulator[0], of.accumulator[1], -of.membrane[0], of.membrane[1])
-            largest[node.id] = sums + potential + int(node.threshold.max()) + int(np.abs(node.v_reset).max())
+            fits = sums + potential + int(node.threshold.max()) + int(np.abs(node.v_reset).max())
+            largest[node.id] = max(fits, of.size)
     return largest
 
 

@@ -127,8 +127,12 @@ class Neuron(Gained):
             if self.signed:
                 spikes[t] -= (h <= -retract) & (emitted > 0)
                 emitted += spikes[t]
-            v = h - theta * spikes[t] if self.reset == "soft" else np.where(fired, v_reset, h)
+            v = self.carried(h - theta * spikes[t] if self.reset == "soft" else np.where(fired, v_reset, h))
         return spikes, potentials
+
+    def carried(self, potential: Integers) -> Integers:
+        """Return what the next step reads of the potential after the reset: all of it."""
+        return potential
 
     def uncounted(self, *, changing: bool) -> Iterator[str]:
         """Yield what the closed form of :mod:`bitspike.integer.count` does not hold for."""
@@ -170,7 +174,7 @@ class Neuron(Gained):
         m, k = self.leak.numerator, self.leak.shift
         low: Numbers = self.initial
         high: Numbers = self.initial
-        state.add(low, high)
+        low, high = self._carried_bounds(low, high, state, work)
         for t in range(steps):
             a, b = i_low[min(t, len(i_low) - 1)], i_high[min(t, len(i_high) - 1)]
             theta = self.threshold[min(t, len(self.threshold) - 1)]
@@ -187,7 +191,13 @@ class Neuron(Gained):
             h_low, h_high = self._limited(h_low, h_high)
             low, high = self._reset(h_low, h_high, theta)
             membrane.add(h_low, h_high, low, high)
-            state.add(low, high)
+            low, high = self._carried_bounds(low, high, state, work)
+            membrane.add(low, high)
+
+    def _carried_bounds(self, low: Numbers, high: Numbers, state: Seen, work: Seen) -> tuple[Numbers, Numbers]:
+        """Return the interval of what the next step reads, and show what lies in memory until then."""
+        state.add(low, high)
+        return low, high
 
     def _limited(self, low: Numbers, high: Numbers) -> tuple[Numbers, Numbers]:
         """Return the interval after the lower clamp and the saturation."""

@@ -330,7 +330,13 @@ class GraphReader:
         ends = self._ends(sources, rows)
         up, down = (whole_number(facts, f"snn.current_{end}", 1) or 1 for end in ("numerator", "denominator"))
         ends["bias"] = ends["bias"] + self._counts("snn.current_offset", rows)
-        return nodes.Neuron(
+        kind: type[nodes.Neuron] = nodes.Neuron
+        kept: dict[str, Any] = {}
+        if (kept_bits := whole_number(facts, "snn.kept_bits")) is not None:
+            kept_shift = whole_number(facts, "snn.kept_shift", 0)
+            kind, kept = nodes.FewBitNeuron, {"kept_bits": kept_bits, "kept_shift": kept_shift}
+        return kind(
+            **kept,
             **self._head(rows),
             shape=shape,
             **ends,

@@ -1,0 +1,117 @@
+"""Potentials of few bits on their integers: what one code is worth, and the proof of those that do not saturate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from bitspike.errors import LoweringError
+from bitspike.integer.bounds.widths import bits_of, survey
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.nodes import FewBitNeuron, Integers, Reals
+from bitspike.ops.dynamics import Law
+
+_WIDE = 62
+"""Bits at which no network that can be run saturates."""
+
+
+@dataclass(frozen=True, eq=False)
+class Keeping:
+    """How a neuron keeps its potential.
+
+    Args:
+        bits: of a code.
+        step: real value of one code, [1] or [C].
+        fraction_bits: of the potential below one code, where a declared resolution says how many; else None.
+    """
+
+    bits: int
+    step: Reals
+    fraction_bits: int | None
+
+    def kept(self, potential: Reals, fraction_bits: int) -> Reals:
+        """Return the value that is kept of a potential, both in counts of which a code has 2**fraction_bits."""
+        half = 1 << (self.bits - 1)
+        codes: Reals = np.clip(np.floor(potential / 2.0**fraction_bits + 0.5), -half, half - 1)
+        return codes * 2.0**fraction_bits
+
+    def fields(self, fraction_bits: int) -> dict[str, int]:
+        """Return the fields of the node."""
+        return {"kept_bits": self.bits, "kept_shift": fraction_bits}
+
+    def notes(self, gains: tuple[Integers, ...], path: str) -> Iterator[str]:
+        """Yield that the potential shares no scale with the weights, where what arrives has to be multiplied."""
+        odd = sorted({int(g) for gain in gains for g in np.unique(np.abs(gain)) if int(g) & (int(g) - 1)})
+        if odd:
+            shown = ", ".join(map(str, odd[:4])) + ", ..." * (len(odd) > 4)
+            yield (
+                f"{path}: the code of its potential is no power of two times what a weight is worth: what arrives is "
+                f"multiplied, by {shown}; Dyadic scales and ShiftBatchNorm need no multiplier"
+            )
+
+
+def keeping_of(law: Law, path: str) -> Keeping | None:
+    """Return how a law keeps its potential, or None where it keeps it as it is.
+
+    Raises:
+        LoweringError: its step and its resolution are not a power of two apart.
+    """
+    if law.membrane is None:
+        return None
+    step = torch.as_tensor(law.membrane.step, dtype=torch.float64).detach().reshape(-1).cpu().numpy()
+    bits = None
+    if law.rule.resolution is not None:
+        ratio = step / law.rule.resolution
+        bits = int(np.log2(ratio[0]))
+        if (ratio != 2.0**bits).any() or bits < 0:
+            raise LoweringError(
+                f"{path}: its potential is kept in steps of {step[0]:g} and leaks in steps of {law.rule.resolution:g}; "
+                "needed is a step that is a power of two times the resolution, for all channels the same",
+                fix=f"resolution={_below(float(step.min())):g}, or resolution=None",
+            )
+    return Keeping(law.membrane.bits, step, bits)
+
+
+def _below(step: float) -> float:
+    """Return a sixteenth of a step: a resolution that goes with it.
+
+    Example:
+        >>> _below(0.5)
+        0.03125
+    """
+    return math.ldexp(step, -4)
+
+
+def prove_kept(net: IntegerNetwork, proven: Mapping[str, int]) -> None:
+    """Show that no input lets a potential leave the bits in which it is kept without saturation.
+
+    Args:
+        proven: bits by neuron id.
+
+    Raises:
+        LoweringError: an input may; every such neuron is named with the bits that suffice.
+    """
+    if not proven:
+        return
+    free = replace(
+        net,
+        nodes=tuple(
+            replace(n, kept_bits=_WIDE) if isinstance(n, FewBitNeuron) and n.id in proven else n for n in net.nodes
+        ),
+    )
+    known = survey(free)
+    needed = {id: bits_of(*known[id].state) for id in proven}
+    if wide := [id for id, bits in needed.items() if bits > proven[id]]:
+        lines = [
+            f"{net[id].path}: its potential may need {needed[id]} bits (codes from {known[id].state[0]} to "
+            f"{known[id].state[1]}), and is kept in {proven[id]} without saturation"
+            for id in wide
+        ]
+        raise LoweringError(
+            "\n".join(lines),
+            fix=f"bs.Membrane(bits={max(needed[id] for id in wide)}, saturate=False), or saturate=True",
+        )

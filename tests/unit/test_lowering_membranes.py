@@ -1,0 +1,167 @@
+"""Potentials of few bits in integers: exact on dyadic grids, proven where they do not saturate, in all formats."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import bitspike as bs
+from bitspike.errors import CheckFailed, ConstraintError, ExportError, LoweringError
+from bitspike.hardware.chips.check import check
+from bitspike.hardware.chips.chip import Chip
+from bitspike.integer.bounds.widths import survey
+from bitspike.integer.engine import Engine
+from bitspike.integer.examples import few_bits
+from bitspike.integer.nodes import FewBitNeuron
+
+GRID = bs.Grid(2**-8, 0, 255)
+
+
+def images(count: int = 9) -> Tensor:
+    return torch.randint(0, 256, (count, 1, 6, 6)) / 256
+
+
+def network(neuron: bs.Neuron, *, steps: int = 4, norm: nn.Module | None = None) -> nn.Sequential:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        bs.Repeat(steps=steps),
+        bs.TimeDistributed(nn.Conv2d(1, 4, 3, bias=False), norm or bs.ShiftBatchNorm(4)),
+        neuron,
+        bs.TimeDistributed(nn.Flatten(), nn.Linear(64, 3, bias=False)),
+        bs.RateReadout(),
+    )
+    bs.attach(model, quantize=bs.Uniform(bits=2, scale=bs.Dyadic()))
+    with torch.no_grad():
+        model(images())
+    return model.eval()
+
+
+NEURONS = {
+    "if": lambda bits: bs.IF(membrane=bs.Membrane(bits)),
+    "lif": lambda bits: bs.LIF(0.5, membrane=bs.Membrane(bits)),
+    "hard": lambda bits: bs.LIF(0.75, reset="hard", v_reset=-0.25, fire="gt", membrane=bs.Membrane(bits)),
+    "after": lambda bits: bs.LIF(0.5, leak="after", initial=0.5, membrane=bs.Membrane(bits)),
+    "channels": lambda bits: bs.IF(torch.tensor([0.5, 1.0, 2.0, 1.0]), membrane=bs.Membrane(bits)),
+    "signed": lambda bits: bs.SignedIF(retract=0.25, membrane=bs.Membrane(bits)),
+    "plif": lambda bits: bs.PLIF(2.0, membrane=bs.Membrane(bits)),
+    "step": lambda bits: bs.LIF(0.5, membrane=bs.Membrane(bits, step=2.0**-4)),
+    "fixed": lambda bits: bs.LIF(0.5, resolution=2.0**-14, membrane=bs.Membrane(bits)),
+}
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+@pytest.mark.parametrize("bits", [2, 5, 8])
+@pytest.mark.parametrize("kind", NEURONS)
+def test_on_dyadic_grids_nothing_is_rounded_and_nothing_is_multiplied(kind: str, bits: int, steps: int) -> None:
+    model = network(NEURONS[kind](bits), steps=steps)
+    net = bs.lower(model, images()[:1], grid=GRID)
+    (node,) = net.neurons
+    assert isinstance(node, FewBitNeuron)
+    assert node.kept_bits == bits
+    assert not net.notes
+    gain = np.abs(node.gains[0])
+    assert not (gain & (gain - 1)).any()  # powers of two: a shift for what arrives
+    assert bs.verify(net, images(5)).equal
+    agreement = bs.compare(model, net, [(images(7), torch.zeros(7).long())])
+    assert agreement.spikes == 1
+
+
+def test_what_lies_in_memory_is_bounded_by_its_bits() -> None:
+    net = bs.lower(network(NEURONS["lif"](2)), images()[:1], grid=GRID)
+    (node,) = net.neurons
+    low, high = survey(net)[node.id].state
+    assert -2 <= low <= high <= 1
+
+
+def test_a_membrane_that_shares_no_scale_says_so_and_is_proven_all_the_same() -> None:
+    norm = nn.BatchNorm2d(4)
+    nn.init.uniform_(norm.weight, 0.5, 2.0)
+    net = bs.lower(network(NEURONS["lif"](2), norm=norm), images()[:1], grid=GRID)
+    assert any("what arrives is multiplied, by" in note for note in net.notes)
+    assert bs.verify(net, images()).equal
+
+
+def test_without_saturation_the_bits_are_proven_or_refused_with_those_that_suffice() -> None:
+    neuron = bs.LIF(0.5, membrane=bs.Membrane(2, step=0.5, saturate=False))
+    with pytest.raises(LoweringError, match=r"2: its potential may need .*kept in 2 without saturation") as e:
+        bs.lower(network(neuron), images()[:1], grid=GRID)
+    bits = int(str(e.value).split("may need ")[1].split()[0])
+    for enough, fits in ((bits, True), (bits - 1, False)):
+        neuron = bs.LIF(0.5, membrane=bs.Membrane(enough, step=0.5, saturate=False))
+        if not fits:
+            with pytest.raises(LoweringError, match=f"may need {bits} bits"):
+                bs.lower(network(neuron), images()[:1], grid=GRID)
+            continue
+        model = network(neuron)
+        net = bs.lower(model, images()[:1], grid=GRID)
+        assert bs.verify(net, images()).equal
+        assert bs.compare(model, net, [(images(7), torch.zeros(7).long())]).spikes == 1
+
+
+def test_a_resolution_that_does_not_go_with_the_step_is_refused() -> None:
+    neuron = bs.LIF(0.5, resolution=0.3, membrane=bs.Membrane(2))
+    with pytest.raises(LoweringError, match=r"kept in steps of 0\.5 and leaks in steps of 0\.3") as e:
+        bs.lower(network(neuron), images()[:1], grid=GRID)
+    assert e.value.fix == "resolution=0.03125, or resolution=None"
+    bs.lower(network(bs.LIF(0.5, resolution=0.03125, membrane=bs.Membrane(2))), images()[:1], grid=GRID)
+
+
+def test_the_engine_runs_through_torch_and_says_why() -> None:
+    net = bs.lower(network(NEURONS["lif"](2)), images()[:1], grid=GRID)
+    engine, codes = Engine(net), bs.encode(net, images())
+    assert np.array_equal(engine.predict(codes)[net.outputs[0].id], bs.simulate(net, codes).outputs[net.outputs[0].id])
+    assert not engine.native
+
+
+def test_the_package_comes_back_with_its_membrane(tmp_path: Path) -> None:
+    net = bs.lower(network(NEURONS["lif"](3)), images()[:1], grid=GRID)
+    (node,) = bs.load(bs.save(net, tmp_path / "net")).neurons
+    assert isinstance(node, FewBitNeuron)
+    assert (node.kept_bits, node.kept_shift) == (3, net.neurons[0].kept_shift)  # type: ignore[attr-defined]
+    assert bs.verify(tmp_path / "net").equal
+
+
+def test_every_format_holds_it_or_says_what_to_do(tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    net = bs.lower(network(NEURONS["lif"](2)), images()[:1], grid=GRID)
+    bs.write_c(net, tmp_path / "c")
+    assert "int8_t v_" in (tmp_path / "c" / "network.c").read_text() + (tmp_path / "c" / "network.h").read_text()
+    bs.write_onnx(net, tmp_path / "net.onnx")
+    with pytest.raises(ExportError, match="keeps its potential in 2 bits; needed is a Neuron"):
+        bs.write_onnx(net, tmp_path / "count.onnx", mode="count")
+    with pytest.raises(ConstraintError, match="keeps its potential in 2 bits"):
+        bs.count(net, bs.encode(net, images()))
+    pytest.importorskip("nir")
+    back = bs.read_nir(bs.write_nir(net, tmp_path / "net.nir"))
+    codes = bs.encode(net, images())
+    assert isinstance(back.neurons[0], FewBitNeuron)
+    found, wanted = bs.simulate(back, codes), bs.simulate(net, codes)
+    assert np.array_equal(*(next(iter(trace.outputs.values())) for trace in (found, wanted)))
+    for reader in ("norse", "snntorch", "spikingjelly", "sinabs"):
+        with pytest.raises(ExportError, match="keeps its potential in 2 bits, and"):
+            bs.write_nir(net, tmp_path / "other.nir", reader=reader)  # type: ignore[arg-type]
+
+
+def test_two_bits_by_hand() -> None:
+    codes = np.full((1, 1, 1, 4, 4), 3)
+    trace = bs.simulate(few_bits(bits=2, shift=1), codes)
+    assert trace.potentials["neuron"][:, 0, 0, 0, 0].tolist() == [3, 5, 5, 5]
+    assert not trace.spikes["neuron"].any()
+    assert bs.simulate(few_bits(bits=3, shift=1), codes).potentials["neuron"][:, 0, 0, 0, 0].tolist() == [3, 7, 9, 5]
+
+
+def test_widths_chips_and_energy_know_what_is_kept() -> None:
+    net = bs.lower(network(NEURONS["lif"](2)), images()[:1], grid=GRID)
+    plain = bs.lower(network(bs.LIF(0.5)), images()[:1], grid=GRID)
+    assert [w.kept_bits for w in bs.widths(net)] == [2, None]
+    assert [w.kept_bits for w in bs.widths(plain)] == [None, None]
+    few, wide = (bs.energy(n, bs.simulate(n, bs.encode(n, images()))).neurons[0] for n in (net, plain))
+    assert few.memory_pj * wide.potential_bits == pytest.approx(wide.memory_pj * 2)
+    with pytest.raises(CheckFailed, match="rounds its potential to few bits"):
+        check(net, Chip(name="whole", few_bit_potentials=False)).raise_if_failed()
+    assert check(net, Chip(name="free")).passed
+    assert check(plain, Chip(name="whole", few_bit_potentials=False)).passed
