@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -129,7 +130,8 @@ def test_every_format_holds_it_or_says_what_to_do(tmp_path: Path) -> None:
     pytest.importorskip("onnx")
     net = bs.lower(network(NEURONS["lif"](2)), images()[:1], grid=GRID)
     bs.write_c(net, tmp_path / "c")
-    assert "int8_t v_" in (tmp_path / "c" / "network.c").read_text() + (tmp_path / "c" / "network.h").read_text()
+    text = (tmp_path / "c" / "network.h").read_text()
+    assert re.search(r"uint8_t v_\w+\[16\];.*4 in a byte", text)  # 64 potentials of 2 bits
     bs.write_onnx(net, tmp_path / "net.onnx")
     with pytest.raises(ExportError, match="keeps its potential in 2 bits; needed is a Neuron"):
         bs.write_onnx(net, tmp_path / "count.onnx", mode="count")
