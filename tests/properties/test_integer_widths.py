@@ -21,6 +21,7 @@ from bitspike.integer.nodes import (
     Concat,
     Convolution,
     CountMaxPool,
+    FewBitNeuron,
     Input,
     Integers,
     Linear,
@@ -255,6 +256,11 @@ def test_every_wire_stays_in_its_bounds_step_by_step_and_channel_by_channel() ->
             assert within(values.sum(0, keepdims=True), stated[id].wire.sum_over_time(len(values))), net[id]
 
 
+def half_of(node: Neuron) -> int:
+    """Return what a neuron that keeps few bits adds before it rounds."""
+    return node.half if isinstance(node, FewBitNeuron) else 0
+
+
 def test_what_a_neuron_keeps_and_what_it_computes_stay_in_their_ranges() -> None:
     for seed in range(120):
         random = np.random.default_rng(seed)
@@ -263,9 +269,11 @@ def test_what_a_neuron_keeps_and_what_it_computes_stay_in_their_ranges() -> None
         trace = simulate(net, random_codes(random, net, samples=4, extreme=seed % 2 == 0))
         for node in net.neurons:
             of, h = stated[node.id], trace.potentials[node.id]
-            kept = after_reset(node, h, trace.spikes[node.id])
-            products = kept[:-1] * node.leak.numerator if node.leak_order == "before" else kept
-            for low, high, values in ((*of.state, kept), (*of.work, h), (*of.work, kept), (*of.work, products)):
+            left = after_reset(node, h, trace.spikes[node.id])
+            kept, read = (node.stored(left), node.carried(left)) if isinstance(node, FewBitNeuron) else (left, left)
+            products = read[:-1] * node.leak.numerator if node.leak_order == "before" else read
+            work = h, left, left + half_of(node), read, products
+            for low, high, values in ((*of.state, kept), *((*of.work, numbers) for numbers in work)):
                 assert low <= values.min(initial=0), node
                 assert values.max(initial=0) <= high, node
             assert of.state[0] >= of.work[0]

@@ -105,11 +105,11 @@ def potentials(draft: Draft, node: Neuron) -> Potentials:
     low, high = draft.bounds[node.id].state
     size = math.prod(node.shape)
     kept_bits = node.kept_bits if isinstance(node, FewBitNeuron) else 8
-    found = Potentials(draft, node, 4 if kept_bits == 2 else 2 if kept_bits <= 4 else 1)
-    lanes = f", {found.lanes} in a byte" if found.lanes > 1 else ""
+    kept = Potentials(draft, node, 4 if kept_bits == 2 else 2 if kept_bits <= 4 else 1)
+    lanes = f", {kept.lanes} in a byte" if kept.lanes > 1 else ""
     note = f"potential of {plain(node.path)}, {low} to {high}{lanes}"
-    draft.members.append(Member(found.stored, found.array.removeprefix("s->"), -(-size // found.lanes), note))
-    return found
+    draft.members.append(Member(kept.stored, kept.array.removeprefix("s->"), -(-size // kept.lanes), note))
+    return kept
 
 
 def shifted(draft: Draft, bits: int, value: str, k: int) -> str:
