@@ -16,6 +16,7 @@ import bitspike
 from bitspike.errors import BitspikeError, ConstraintError
 from bitspike.nn import Neuron, Repeat
 from bitspike.ops.dynamics import SignedState, State, rest, step
+from bitspike.ops.membrane import Membrane
 from bitspike.recipe.words.neurons import Neuron as Word
 from bitspike.recipe.words.value import words_of
 
@@ -62,6 +63,12 @@ def test_a_neuron_has_a_word_in_recipes_and_a_law_of_its_own_equations(cls: type
         spikes.append(s)
     assert torch.equal(torch.stack(spikes), neuron(x))
     assert not (torch.stack(spikes) < 0).any() or cls.signed
+
+
+@every_neuron
+def test_a_neuron_keeps_its_potential_in_as_few_bits_as_it_is_told(cls: type[Neuron]) -> None:
+    assert cls().law_in_integers().membrane is None
+    assert cls(threshold=2.0, membrane=Membrane(3)).law_in_integers().membrane == Membrane(3, step=0.5)
 
 
 @every_neuron

@@ -41,7 +41,7 @@ def test_a_shipped_recipe_runs(name: str, tmp_path: Path, mnist_root: Path, cifa
     elif recipe.model.kind == "bntt_vgg":  # its 20 and more steps are the cost
         changes += ["training.epochs=1", "model.width=0.0625", "model.steps=3", "training.batch_size=40"]
     else:
-        changes += ["training.epochs=1", "model.width=0.25"]
+        changes += ["training.epochs=1", f"model.width={0.125 if recipe.model.kind == 'vgg9' else 0.25}"]
     if isinstance(recipe, ConvertRecipe | ProgressiveRecipe) and recipe.model.weights is not None:
         slim_recipe = load(name, changes)
         assert isinstance(slim_recipe, ConvertRecipe | ProgressiveRecipe)

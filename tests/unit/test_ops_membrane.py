@@ -147,6 +147,24 @@ def test_copies_know_the_membrane(kind: str) -> None:
     assert "membrane=Membrane(bits=2" in repr(neuron)
 
 
+@pytest.mark.parametrize("bits", [2, 3, 8])
+@pytest.mark.parametrize("reset", ["soft", "hard"])
+def test_kept_before_the_leak_is_kept_after_it_in_steps_times_the_leak(bits: int, reset: str) -> None:
+    """The order of MINT: u = q(leak * what the reset leaves), and h = u + x at the next step."""
+    leak, step = 0.5, 2.0 ** (1 - bits)
+    x = (torch.randn(8, 200, 3) * 64).round() / 64  # so that no sum is rounded
+    ours = bs.LIF(leak, reset=reset, membrane=Membrane(bits, step=step))(x)  # type: ignore[arg-type]
+    u, theirs = torch.zeros(200, 3), []
+    for current in x:
+        h = u + current
+        s = (h >= 1).float()
+        left = h - s if reset == "soft" else h * (1 - s)
+        u = (leak * left / (leak * step) + 0.5).floor().clamp(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) * leak * step
+        theirs.append(s)
+    assert torch.equal(torch.stack(theirs), ours)
+    assert 0 < ours.mean() < 1
+
+
 def test_a_compiled_neuron_keeps_the_same_codes() -> None:
     neuron, x = bs.LIF(0.5, membrane=Membrane(2)), torch.randn(3, 8, 4)
     compiled = torch.compile(neuron, backend="eager")
