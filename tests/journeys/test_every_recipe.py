@@ -22,13 +22,17 @@ def test_a_shipped_recipe_runs(name: str, tmp_path: Path, mnist_root: Path, cifa
     recipe = load(name)
     changes = ["data.limit=100", "data.validation=20", "expect=null"]
     if isinstance(recipe, ConvertRecipe):
-        slim = "{depth: 8, width: 4}" if "resnet" in name else "{width: 0.25}"
+        slim = "{depth: 8, width: 4}" if "resnet" in name else "{width: 0.03}" if "vgg16" in name else "{width: 0.25}"
         changes += [f"model.arguments={slim}", "convert.steps=4", "convert.samples=40", "evaluation.proof=null"]
         if recipe.finetune is not None:
             changes += ["finetune.epochs=1"] + ["over_time.epochs=1"] * (recipe.over_time is not None)
     elif isinstance(recipe, ProgressiveRecipe):
         photos = {"num_classes": 2, "image_size": 64} if recipe.data.kind == "imagenet" else {}
-        small = {"width": 1 / 32 if name.startswith("nb-snn") else 0.25} | photos
+        large = name.startswith("nb-snn") or "vgg16" in name
+        small = {"width": 1 / 32 if large else 0.25} | photos
+        if recipe.data.kind == "cifar100":  # the journey has images of ten classes
+            small |= {"num_classes": 10}
+            changes.append("data.kind=cifar10")
         if "depth" in recipe.model.arguments:
             small["depth"] = 8
         if recipe.model.factory.endswith(":resnet_cifar"):  # its width is a number of channels
@@ -37,6 +41,7 @@ def test_a_shipped_recipe_runs(name: str, tmp_path: Path, mnist_root: Path, cifa
         changes += ["training.epochs=1", "convert.float_steps=3", "convert.samples=40", "evaluation.mismatch=20"]
         changes += [f"model.arguments={json.dumps(recipe.model.arguments | small)}"]
         short = {"epochs": 1, "over_time_epochs": int(recipe.over_time is not None)}
+        last |= {"bits": min(last["bits"], 3), "parent": first["bits"]}
         changes += [f"stages={json.dumps([stage | short for stage in (first, last)])}"]
     elif recipe.model.kind == "bntt_vgg":  # its 20 and more steps are the cost
         changes += ["training.epochs=1", "model.width=0.0625", "model.steps=3", "training.batch_size=40"]
@@ -50,7 +55,7 @@ def test_a_shipped_recipe_runs(name: str, tmp_path: Path, mnist_root: Path, cifa
     if recipe.data.kind == "imagenet":
         lay_out_photos(tmp_path / "photos", {"ant": 50, "bee": 50}, {"ant": 60, "bee": 60})
         changes += [f"data.root={tmp_path / 'photos'}", "data.size=64", "data.resize=72"]
-    if recipe.data.kind in ("mnist", "cifar10"):
+    if recipe.data.kind in ("mnist", "cifar10", "cifar100"):
         changes.append(f"data.root={mnist_root if recipe.data.kind == 'mnist' else cifar10_root}")
     report = bs.run(name, set=changes, out=tmp_path / "run")
     assert report["certificate"]["equal"]

@@ -115,7 +115,11 @@ def test_weights_are_a_scheme_float_or_both_by_patterns(weights: str, tmp_path: 
         ("stages=[]", "stages"),
         ("stages.0.bits=9", "stages.0.bits is 9; allowed are 1 to 8, and 32 for a float stage"),
         ("stages.1.bits=2", "stages.2.bits is 2, which an earlier stage has"),
-        ("stages.1.parent=2", "stages.1.parent is 2; allowed are the bits of earlier stages (32), and null"),
+        ("stages.1.parent=2", "stages.1.parent is 2; allowed are the names or bits of earlier stages (32), and null"),
+        (
+            "stages=[{bits: 32}, {bits: 4, name: one}, {bits: 4, name: one}]",
+            "stages.2.name is 'one', which an earlier stage has; each has its own",
+        ),
         ("stages=[{bits: 4}, {bits: 32}]", "stages.1.bits is 32: a float stage comes first"),
         ("stages.1.over_time_epochs=2", "over_time_epochs is 2, and there is no section over_time"),
         ("stages.1.epoch=2", "did you mean 'epochs'?"),
@@ -137,3 +141,15 @@ def test_the_words_of_training_build_what_they_name() -> None:
     assert build(words.average) == EMA(decay=0.5)
     assert build(words.distill) == Distilled(weight=0.5, temperature=2.0)
     assert isinstance(build(words.optimizer), SGD)
+
+
+def test_stages_of_the_same_bits_have_names_and_start_from_whom_they_name() -> None:
+    recipe = load("cbp-comparison-digits")
+    assert list(recipe.parts) == ["32bit", "one-shot", "ternary", "qat", "dorefa", "cbp"]
+    for name, part in recipe.parts.items():
+        assert part.place == f"cbp-comparison-digits/{name}"
+        assert part.parent is (None if name == "32bit" else part.stages[0])
+    # Equal budgets: the same epochs for all that train.
+    epochs = {name: part.trainings["training"].epochs for name, part in recipe.parts.items() if part.trainings}
+    assert set(epochs.values()) == {10, 14}
+    assert [name for name in epochs if epochs[name] == 14] == ["ternary", "qat", "dorefa", "cbp"]

@@ -122,6 +122,7 @@ def _of_conversion(report: Mapping[str, Any], spiking: Mapping[str, Any]) -> dic
     accuracies = {**stage["accuracy"], stage["neuron"]: spiking}
     ann = accuracies["ann"]
     return {
+        **({"name": stage["name"]} if "name" in stage else {}),
         "bits": stage["bits"],
         "steps": stage["steps"],
         "start": stage["start"],

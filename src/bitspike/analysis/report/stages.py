@@ -34,7 +34,7 @@ def stages(record: Record, facts: Facts) -> Html | None:
     )
     cells = [
         (
-            html('<a href="{f}/report.html">{b} bit</a>', f=row.get("folder"), b=row.get("bits")),
+            html('<a href="{f}/report.html">{b}</a>', f=row.get("folder"), b=_named(row)),
             _start(mapping(row, "start")),
             count(row.get("steps")),
             *(both(mapping(row, name)) for name in ("ann", "signed", "unsigned")),
@@ -63,8 +63,8 @@ def stages(record: Record, facts: Facts) -> Html | None:
 
 
 def _trained(rows: Sequence[Record]) -> bool:
-    """Tell whether the stages are trainings of one spiking network, which have names."""
-    return all(row.get("name") for row in rows)
+    """Tell whether the stages are trainings of one spiking network, which is not converted."""
+    return all("ann" not in row for row in rows)
 
 
 def _plot(svg: str, metric: str) -> Html:
@@ -116,7 +116,7 @@ def _mismatches(rows: Sequence[Record]) -> Html | None:
         return None
     layers = dict.fromkeys(path for _, counts in measured for path in mapping(counts, "after"))
     body = [(code(path), *(_shares(counts, path) for _, counts in measured)) for path in layers]
-    head = ("layer", *(f"{row.get('bits')} bit" for row, _ in measured))
+    head = ("layer", *(_named(row) for row, _ in measured))
     return html(
         "<h3>Neurons that miss their level</h3><p class='soft'>Share of neurons whose spike count is not the level of"
         " the quantized network, on {n} validation images; where the spiking network was trained further, before and"

@@ -46,7 +46,7 @@ class ProgressiveRecipe(AnyRecipe):
 
     makes: ClassVar[str] = "bitspike.runs.kinds.progressive:Progressive"
     kind: Literal["progressive"]  # type: ignore[misc]
-    stage: int | None = None
+    stage: int | str | None = None
     init: str | None = None
     model: Factory
     quantize: Quantization = Quantization()
@@ -59,19 +59,20 @@ class ProgressiveRecipe(AnyRecipe):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        bits = [stage.bits for stage in self.stages]
+        keys = [stage.key for stage in self.stages]
         for place, stage in enumerate(self.stages):
             if not (1 <= stage.bits <= 8 or stage.bits == FLOAT):
                 raise ValueError(
                     f"stages.{place}.bits is {stage.bits}; allowed are 1 to 8, and {FLOAT} for a float stage"
                 )
-            if stage.bits in bits[:place]:
-                raise ValueError(f"stages.{place}.bits is {stage.bits}, which an earlier stage has; each has its own")
-            if stage.parent is not None and stage.parent not in bits[:place]:
-                earlier = ", ".join(map(str, bits[:place])) or "none"
+            if stage.key in keys[:place]:
+                what = f"bits is {stage.bits}" if stage.name is None else f"name is {stage.name!r}"
+                raise ValueError(f"stages.{place}.{what}, which an earlier stage has; each has its own, or a name")
+            if stage.parent is not None and stage.parent not in keys[:place]:
+                earlier = ", ".join(map(str, keys[:place])) or "none"
                 raise ValueError(
-                    f"stages.{place}.parent is {stage.parent}; allowed are the bits of earlier stages ({earlier}), and "
-                    "null"
+                    f"stages.{place}.parent is {stage.parent}; allowed are the names or bits of earlier stages "
+                    f"({earlier}), and null"
                 )
             if stage.bits == FLOAT and place:
                 raise ValueError(f"stages.{place}.bits is {FLOAT}: a float stage comes first, and starts from model")
@@ -80,9 +81,9 @@ class ProgressiveRecipe(AnyRecipe):
                     raise ValueError(f"stages.{place}.{name}_epochs is {section}, and there is no section {name}")
             for name, training in self.trainings_of(stage).items():
                 best_needs_validation(name, training, self.data)
-        if self.stage is not None and self.stage not in bits:
+        if self.stage is not None and self.stage not in keys:
             raise ValueError(
-                f"stage is {self.stage}; allowed are {', '.join(map(str, bits))}, and null for all of them"
+                f"stage is {self.stage}; allowed are {', '.join(map(str, keys))}, and null for all of them"
             )
         if self.stage is None and self.init is not None:
             raise ValueError("init says where one stage starts, and stage is null: --set stage=BITS")
@@ -91,14 +92,14 @@ class ProgressiveRecipe(AnyRecipe):
     @property
     def chosen(self) -> Stage:
         """The stage that is run; of all of them the last, whose network is that of the run."""
-        return next((s for s in self.stages if s.bits == self.stage), self.stages[-1])
+        return next((s for s in self.stages if s.key == self.stage), self.stages[-1])
 
     @property
     def parent(self) -> Stage | None:
         """The stage that the chosen one starts from; None where it starts from ``model``."""
-        before = {s.bits: b for b, s in zip([None, *self.stages], self.stages, strict=False)}
+        before = {s.key: b for b, s in zip([None, *self.stages], self.stages, strict=False)}
         named = self.chosen.parent
-        return before[self.chosen.bits] if named is None else next(s for s in self.stages if s.bits == named)
+        return before[self.chosen.key] if named is None else next(s for s in self.stages if s.key == named)
 
     def trainings_of(self, stage: Stage) -> dict[str, Training]:
         """Return the sections of epochs of a stage, with what it says itself."""
@@ -124,11 +125,11 @@ class ProgressiveRecipe(AnyRecipe):
     def parts(self) -> dict[str, AnyRecipe]:
         if self.stage is not None:
             return {}
-        return {f"{s.bits}bit": self.model_copy(update={"stage": s.bits}) for s in self.stages}
+        return {s.folder: self.model_copy(update={"stage": s.key}) for s in self.stages}
 
     @property
     def place(self) -> str:
-        return self.name if self.stage is None else f"{self.name}/{self.stage}bit"
+        return self.name if self.stage is None else f"{self.name}/{self.chosen.folder}"
 
     @property
     def promised(self) -> Expect | None:

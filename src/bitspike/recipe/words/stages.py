@@ -62,18 +62,20 @@ class Quantization(Value):
 class Stage(Value):
     """One number of bits. What a stage does not say is that of the sections; files leave it out.
 
-    ``parent`` names the stage that it starts from by its bits: the one before in the list where it is null. The first
-    stage starts from ``model``. Zero epochs are none; ``over_time_epochs`` and ``tune_epochs`` are of the sections
-    ``over_time`` and ``tune``. ``expect`` is the test accuracy that the stage promises.
+    Stages of the same bits have a ``name``, by which they are chosen. ``parent`` names the one that it starts from, by
+    its name or else its bits: the one before in the list where it is null. The first stage starts from ``model``.
+    Zero epochs are none; ``over_time_epochs`` and ``tune_epochs`` are of the sections ``over_time`` and ``tune``.
+    ``expect`` is the test accuracy that the stage promises.
     """
 
     unnamed: ClassVar[tuple[str, ...]] = (
-        *("parent", "weights", "epochs", "lr", "weight_decay", "schedule"),
+        *("name", "parent", "weights", "epochs", "lr", "weight_decay", "schedule"),
         *("over_time_epochs", "tune_epochs", "expect"),
     )
 
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9._-]*$")] | None = None
     bits: int
-    parent: int | None = None
+    parent: int | str | None = None
     weights: AnyWeights | None = None
     epochs: NonNegativeInt | None = None
     lr: PositiveFloat | None = None
@@ -82,6 +84,21 @@ class Stage(Value):
     over_time_epochs: NonNegativeInt | None = None
     tune_epochs: NonNegativeInt | None = None
     expect: Fraction | None = None
+
+    @property
+    def key(self) -> int | str:
+        """What chooses the stage: its name, or its bits."""
+        return self.bits if self.name is None else self.name
+
+    @property
+    def folder(self) -> str:
+        """The name of the folder of its run."""
+        return f"{self.bits}bit" if self.name is None else self.name
+
+    @property
+    def called(self) -> str:
+        """The stage in a sentence."""
+        return f"the stage of {self.bits} bits" if self.name is None else f"the stage {self.name}"
 
 
 class Tuning(Value):

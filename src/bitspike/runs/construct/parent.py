@@ -180,11 +180,10 @@ def load_parent(network: nn.Module, file: Path, recipe: ProgressiveRecipe) -> No
     actual = bits_in(state)
     if actual != {bits}:
         there = " and ".join(f"{n} bits" for n in sorted(actual))
-        earlier = {s.bits for s in stages[: stages.index(chosen)]}
-        ways = [f"--set stages.{stages.index(chosen)}.parent={n}" for n in actual & earlier]
+        earlier = [s for s in stages[: stages.index(chosen)] if s.bits in actual]
+        ways = [f"--set stages.{stages.index(chosen)}.parent={s.key}" for s in earlier]
         raise PackageError(
-            f"{file} holds a network with activations of {there}; the stage of {chosen.bits} bits starts from one of "
-            f"{bits}",
+            f"{file} holds a network with activations of {there}; {chosen.called} starts from one of {bits}",
             fix=", or ".join([f"--set init=FOLDER_OR_FILE with {bits} bits", *ways]),
         )
     load_strictly(

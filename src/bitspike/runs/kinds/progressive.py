@@ -73,8 +73,8 @@ class Progressive(Converting):
             trained = self.recipe.model.weights is not None or comes_trained(self.recipe)
             if not trained and not self.recipe.trainings:
                 raise RecipeError(
-                    f"model.weights is null, the factory draws its weights at random, and the stage of {stage.bits} "
-                    "bits trains none: there would be a network of random weights to convert",
+                    f"model.weights is null, the factory draws its weights at random, and {stage.called} trains none: "
+                    "there would be a network of random weights to convert",
                     fix="--set model.weights=FILE, or epochs for the first stage",
                 )
         else:
@@ -88,7 +88,7 @@ class Progressive(Converting):
         if trained:
             self.parent = parent if network is not parent else copy.deepcopy(parent)
         self.start_of = compared(parent, network, source=source, bits=bits, random=not trained)
-        self.notes.append(f"the stage of {stage.bits} bits {self.start_of}")
+        self.notes.append(f"{stage.called} {self.start_of}")
         return network
 
     def _weights_of_parent(self, before: Stage | None) -> Path:
@@ -101,14 +101,13 @@ class Progressive(Converting):
             return weights_of(find_init(self.recipe.init, self.recipe.model.folder))
         assert before is not None
         assert self.folder is not None, "a stage is started in its folder"
-        name = f"{before.bits}bit"
         return weights_of(
             parent_folder(
-                self.folder.parent / name,
-                usual=Path("runs") / self.recipe.name / name,
-                stage=f"the stage of {self.recipe.chosen.bits} bits",
-                before=f"that of {before.bits} bits",
-                change=f"stage={before.bits}",
+                self.folder.parent / before.folder,
+                usual=Path("runs") / self.recipe.name / before.folder,
+                stage=self.recipe.chosen.called,
+                before=before.called.replace("the stage", "that", 1),
+                change=f"stage={before.key}",
             )
         )
 
@@ -240,6 +239,7 @@ class Progressive(Converting):
         return {
             "conversion": described(spiking),
             "stage": {
+                **({} if stage.name is None else {"name": stage.name}),
                 "bits": stage.bits,
                 "steps": self.recipe.steps,
                 "neuron": self.recipe.convert.neuron,

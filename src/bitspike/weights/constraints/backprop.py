@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from dataclasses import KW_ONLY, dataclass, field
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from bitspike.errors import ConstraintError
 from bitspike.ops.rounding import straight_through
 from bitspike.weights.constraints.multipliers import raise_multiplier
-from bitspike.weights.constraints.sawtooth import nearest_level, sawtooth, weighed_sum
+from bitspike.weights.constraints.sawtooth import nearest_code, sawtooth, weighed_sum
 from bitspike.weights.constraints.schedule import Standing
 from bitspike.weights.scales import MeanAbs, ScaleRule
 from bitspike.weights.schemes.base import exact_step, need_finite, wide
@@ -138,12 +139,16 @@ class ConstrainedWeight(nn.Module):
     multiplier: Tensor
     first_moment: Tensor
     second_moment: Tensor
+    schedule: Tensor
 
     def __init__(self, plan: Constrained, name: str, weight: Tensor, axis: int) -> None:
         super().__init__()
         self.plan, self.name = plan, name
-        self.standing, self.updates = Standing(), 0
+        # Updates, window, epochs, and the bits of the last objective: whole numbers stay what they are in any dtype.
+        self.register_buffer("schedule", torch.zeros(4, dtype=torch.int64, device=weight.device))
+        self._read: tuple[Tensor | None, int | None, Standing | None] = (None, None, None)
         with torch.no_grad():
+            self.standing = Standing()
             w = wide(weight)
             need_finite(w, self._said("a weight"))
             self.register_buffer("step", self._step(w, axis))
@@ -221,29 +226,49 @@ class ConstrainedWeight(nn.Module):
     def distances(self, latent: Tensor) -> Tensor:
         """Return how far each weight is from its level, in units of the scale, >= 0."""
         u = wide(latent) / self.step
-        return (u - u.new_tensor(self.plan.levels)[nearest_level(u, self.plan.levels)]).abs() / self.plan.reach
+        return (u - nearest_code(u, self.plan.levels)).abs() / self.plan.reach
+
+    @property
+    def standing(self) -> Standing:
+        """Where the schedule stands. It lies in a buffer, which goes wherever the state goes."""
+        buffer = self.schedule
+        kept, version, standing = self._read
+        now = None if buffer.is_inference() else buffer._version
+        if kept is not buffer or version != now or now is None:  # reading waits for an accelerator: once a change
+            _, window, epochs, previous = buffer.tolist()
+            standing = Standing(window, epochs, struct.unpack("<d", struct.pack("<q", previous))[0])
+            self._read = (buffer, now, standing)
+        assert standing is not None
+        return standing
+
+    @standing.setter
+    def standing(self, standing: Standing) -> None:
+        (previous,) = struct.unpack("<q", struct.pack("<d", standing.previous))
+        self.schedule[1:] = self.schedule.new_tensor([standing.window, standing.epochs, previous])
+
+    @property
+    def updates(self) -> int:
+        """How often the multipliers have risen."""
+        return int(self.schedule[0])
 
     def get_extra_state(self) -> Tensor:
-        """Return where the schedule stands and the levels, as float64, which every file of weights can hold."""
-        standing = self.standing
-        schedule = (self.updates, standing.window, standing.epochs, standing.previous)
-        return torch.tensor([*schedule, *self.plan.levels], dtype=torch.float64)
+        """Return the levels, as text in uint8, which every file of weights can hold."""
+        return torch.tensor(list(self._grid().encode()), dtype=torch.uint8)
 
     def set_extra_state(self, state: Tensor) -> None:
         """Take up a saved state.
 
         Raises:
-            ConstraintError: it was saved with other levels.
+            ConstraintError: it was saved with other levels, or is none of constrained weights.
         """
-        updates, window, epochs, previous, *levels = state.tolist()
-        if tuple(levels) != self.plan.levels:
-            saved = tuple(int(c) for c in levels)
+        if (saved := bytes(state.tolist()).decode(errors="replace")) != self._grid():
             raise ConstraintError(
-                f"{self._said('the state')} was trained with levels {saved}, this layer has {self.plan.levels}",
-                fix=f"attach(model, quantize=Constrained({saved})) for the network that the state is loaded into",
+                f"{self._said('the state')} was trained with {saved}, this layer has {self._grid()}",
+                fix=f"attach(model, quantize={saved}) for the network that the state is loaded into",
             )
-        self.updates = int(updates)
-        self.standing = Standing(int(window), int(epochs), previous)
+
+    def _grid(self) -> str:
+        return f"Constrained({self.plan.levels})"
 
     def _said(self, what: str) -> str:
         return f"{what} of {self.name}" if self.name else what
@@ -258,16 +283,15 @@ class ConstrainedWeight(nn.Module):
         return step if shifts else exact_step(step, plan.reach)
 
     def _magnitudes(self, u: Tensor) -> Tensor:
-        return u.new_tensor(self.plan.levels)[nearest_level(u, self.plan.levels)].abs()
+        return nearest_code(u, self.plan.levels).abs()
 
     def _codes(self, w: Tensor) -> Tensor:
         """Return the codes as whole floats."""
-        u = w / self.step
-        return u.new_tensor(self.plan.levels)[nearest_level(u, self.plan.levels)]
+        return nearest_code(w / self.step, self.plan.levels)
 
     def _raise_multipliers(self, w: Tensor) -> None:
         value, _ = sawtooth(w / self.step, self.plan.levels, self.standing.window)
-        self.updates += 1
+        self.schedule[0] += 1
         moments = self.first_moment, self.second_moment
         lr = self.plan.multiplier_lr
         raise_multiplier(self.multiplier, moments, value * self.step, updates=self.updates, lr=lr)

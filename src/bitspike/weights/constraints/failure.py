@@ -43,6 +43,7 @@ def constraint_failure(model: nn.Module) -> ConstraintFailure | None:
     Source: the score CFS of Kim and Jeong, NeurIPS 2021, arXiv 2110.02550.
 
     Example:
+        >>> import torch
         >>> from bitspike.weights import Constrained, attach
         >>> layer = nn.Linear(2, 1, bias=False)
         >>> layer.weight.data = torch.tensor([[0.5, -1.5]])  # the scale is 1

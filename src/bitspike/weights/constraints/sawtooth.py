@@ -23,19 +23,36 @@ import torch
 from torch import Tensor
 
 
-def nearest_level(u: Tensor, levels: Sequence[int]) -> Tensor:
-    """Return the index of the nearest level of each value; half-way between two it is the upper one.
+def nearest_code(u: Tensor, levels: Sequence[int]) -> Tensor:
+    """Return the nearest level of each value; half-way between two it is the upper one.
 
     Args:
         u: weights in units of one code, any shape, no gradient.
         levels: whole numbers, ascending.
 
+    Returns:
+        whole numbers, of shape and dtype of ``u``, and lying in memory as it does.
+
     Example:
-        >>> nearest_level(torch.tensor([-3.0, 0.0, 0.2, 9.0]), (-1, 1)).tolist()
-        [0, 1, 1, 1]
+        >>> nearest_code(torch.tensor([-3.0, 0.0, 0.2, 9.0]), (-1, 1)).tolist()
+        [-1.0, 1.0, 1.0, 1.0]
     """
+    lying, back = _in_memory_order(u)
+    return u.new_tensor(levels)[_index(lying, levels)].permute(back)
+
+
+def _index(u: Tensor, levels: Sequence[int]) -> Tensor:
     middles = [(a + b) / 2 for a, b in pairwise(levels)]
     return torch.bucketize(u, u.new_tensor(middles), right=True)
+
+
+def _in_memory_order(u: Tensor) -> tuple[Tensor, list[int]]:
+    """Return a tensor with its axes in the order in which they lie in memory, and the order that takes them back.
+
+    Table look-ups read contiguous tensors alone, and weights that train with channels last are none.
+    """
+    order = sorted(range(u.dim()), key=u.stride, reverse=True)
+    return u.permute(order).contiguous(), sorted(range(u.dim()), key=order.__getitem__)
 
 
 def sawtooth(u: Tensor, levels: Sequence[int], window: float = math.inf) -> tuple[Tensor, Tensor]:
@@ -53,18 +70,19 @@ def sawtooth(u: Tensor, levels: Sequence[int], window: float = math.inf) -> tupl
         >>> [round(v, 6) for v in value.tolist()], slope.int().tolist()
         ([1.0, 0.5, 0.0, 0.5], [-2, 2, 0, -2])
     """
-    index = nearest_level(u, levels)
+    u, back = _in_memory_order(u)
+    index = _index(u, levels)
     distance = u - u.new_tensor(levels)[index]
     value, slope = 2 * distance.abs(), 2 * distance.sign()
     if window == math.inf:
-        return value, slope
+        return value.permute(back), slope.permute(back)
     gaps = [b - a for a, b in pairwise(levels)]
     reach = 1 - 1 / window
     # How far the saw-tooth reaches from a level down and up; from the outermost ones outwards it has no end.
     down, up = (u.new_tensor(part) * reach for part in ([1, *gaps], [*gaps, 1]))
     down[0] = up[-1] = math.inf
     active = value <= torch.where(distance < 0, down[index], up[index])
-    return value * active, slope * active
+    return (value * active).permute(back), (slope * active).permute(back)
 
 
 def weighed_sum(w: Tensor, step: Tensor, multiplier: Tensor, levels: Sequence[int], window: float) -> Tensor:
