@@ -26,7 +26,7 @@ from bitspike.tasks.task import Task
 from bitspike.train import Observer, evaluate
 from bitspike.train.checkpoint import state_of
 from bitspike.train.evaluate import Batches
-from bitspike.weights.chips import varying
+from bitspike.weights.chips import varies, varying
 from bitspike.weights.devices.variation import check_resolution
 
 CHIPS = "chips.jsonl"
@@ -103,7 +103,7 @@ def yield_(
     else:
         many, key, adapted = _of_run(network, set, samples, resolution, integers, adapt)
         name, out = str(Path(network)), Path(network) / "yield" if out is None else out
-    varying(many.model)
+    varying(many.model)  # of a model in memory
     measured = evaluate(many.model, many.batches, seed=many.seed, task=many.task)
     by = "integers" if isinstance(many.lowered, Chips) else "torch"
     settings = {"network": key, "samples": measured.samples, "resolution": resolution, "by": by, "adapted": adapted}
@@ -166,6 +166,20 @@ def _of_run(
     spiking = job.spiking
     adapting = job.data.calibration_batches(most=adapt) if isinstance(adapt, int) else adapt
     spiking.network.to("cpu")
+    if not varies(spiking.network):
+        stages = getattr(job.recipe, "stages", None) or ()
+        place = next(
+            (
+                f"stages.{n}."
+                for n, s in enumerate(stages)
+                if getattr(s, "name", "") == getattr(job.recipe, "stage", None)
+            ),
+            "",
+        )
+        raise ConstraintError(
+            f"{run}: no weight varies, so all chips are alike",
+            fix=f"--set '{place}weights.vary={{kind: rram, bits: 4}}', for weights of 4 bits",
+        )
     many = ManyChips(
         spiking.network,
         job.data.test_batches(samples),

@@ -50,6 +50,11 @@ def on_chip(model: nn.Module, seed: int, *, resolution: int | None = None) -> It
         yield
 
 
+def varies(model: nn.Module) -> bool:
+    """Tell whether any weight of a model varies."""
+    return any(isinstance(path.vary, HasChip) for _, _, _, path, _ in paths(unwrapped(model)))
+
+
 def varying(model: nn.Module) -> list[tuple[HasChip, nn.Parameter]]:
     """Return the stages of a model that can be a chip, each with the master of its weight.
 

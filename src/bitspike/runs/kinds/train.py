@@ -47,7 +47,9 @@ class Trained(Kind):
     _teacher: nn.Module | None = field(default=None, init=False)
 
     def build(self, *, weights: bool = True) -> nn.Module:
-        return build_model(self.recipe, self.data.train, weights=weights)
+        # The network of a recipe with stages is that of the last one, whose weights lie in the folder of the whole run.
+        parts: list[Any] = list(self.recipe.parts.values())
+        return build_model(parts[-1] if parts else self.recipe, self.data.train, weights=weights)
 
     def start(self, *, weights: bool = True) -> nn.Module:
         """Build the network; of a stage, or with ``init``, it has the float weights of the one that it starts from."""
