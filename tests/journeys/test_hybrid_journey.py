@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 from journey_parts import SMALL
+from safetensors.torch import load_file
 
 import bitspike as bs
 from bitspike.data import Batches, PixelGrid, load
+from bitspike.errors import ConstraintError
 from bitspike.models import bntt_vgg
 from bitspike.train import evaluate
 
@@ -73,6 +75,31 @@ def test_bitspike_yield_measures_goes_on_and_refuses(chip_run: Path, bitspike: B
         code, _, said = bitspike("yield", chip_run, *words)
         assert code == 2
         assert wanted in said
+
+
+def test_the_journey_in_stages_names_parents_and_its_last_network_is_that_of_all(tmp_path: Path) -> None:
+    changes = ["model.width=0.25", "data.limit=100", "training.epochs=1"]
+    report = bs.run("digits-hybrid-memory", set=changes, out=tmp_path / "run")
+    parents = {}
+    for name in ("baseline", "varied", "recovered", "pruned"):
+        part = json.loads((tmp_path / "run" / name / "report.json").read_text())
+        assert part["certificate"]["equal"]
+        assert part["agreement"]["spikes"] == 1.0
+        parents[name] = part["stage"]["parent"]
+    assert parents == {"baseline": None, "varied": "baseline", "recovered": "varied", "pruned": "varied"}
+    assert bs.evaluate(tmp_path / "run")["accuracy"] == report["accuracy"]["test"]
+    assert bs.yield_(tmp_path / "run", chips=2, samples=20).by == "integers"
+    rram = {
+        name: load_file(tmp_path / "run" / name / "model.safetensors")["layer2.conv.parametrizations.weight.original"]
+        for name in parents
+    }
+    assert not torch.equal(rram["baseline"], rram["varied"])
+    assert torch.equal(rram["varied"], rram["recovered"]), "what varies is frozen"
+    assert torch.equal(rram["varied"], rram["pruned"])
+    with pytest.raises(ConstraintError, match=r"fix: --set 'stages.0.weights.vary=\{kind: rram, bits: 4\}'"):
+        bs.yield_(tmp_path / "run" / "baseline")
+    vary = ["stages.0.weights.vary={kind: rram, bits: 4}"]
+    assert bs.yield_(tmp_path / "run" / "baseline", chips=2, samples=20, set=vary).by == "integers"
 
 
 def test_a_run_without_variation_is_told_how_to_vary(run_folder: Path, bitspike: Bitspike) -> None:
