@@ -47,6 +47,7 @@ def test_a_shipped_recipe_runs(name: str, tmp_path: Path, mnist_root: Path, cifa
         changes += ["training.epochs=1", "model.width=0.0625", "model.steps=3", "training.batch_size=40"]
     else:
         changes += ["training.epochs=1", f"model.width={0.125 if recipe.model.kind == 'vgg9' else 0.25}"]
+        changes += [f"stages.{place}.epochs=1" for place in range(len(recipe.stages or ()))]
     if isinstance(recipe, ConvertRecipe | ProgressiveRecipe) and recipe.model.weights is not None:
         slim_recipe = load(name, changes)
         assert isinstance(slim_recipe, ConvertRecipe | ProgressiveRecipe)
