@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from bitspike.nn import BatchNormThroughTime as BatchNormThroughTime
     from bitspike.nn import BernoulliCoder as BernoulliCoder
     from bitspike.nn import Chain as Chain
+    from bitspike.nn import Frames as Frames
     from bitspike.nn import Neuron as Neuron
     from bitspike.nn import QuantReLU as QuantReLU
     from bitspike.nn import RateCoder as RateCoder
@@ -149,6 +150,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "BatchNormThroughTime",
         "BernoulliCoder",
         "Chain",
+        "Frames",
         "Neuron",
         "QuantReLU",
         "RateCoder",

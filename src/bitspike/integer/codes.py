@@ -21,7 +21,8 @@ def encode(net: IntegerNetwork, images: Tensor, *, generator: torch.Generator | 
 
     Args:
         net: the network; one input.
-        images: [N, ...] as the trained network takes them, or [T, N, ...] for a network without an encoder; floating.
+        images: as the trained network takes them: [N, ...], or [N, T, ...] of :class:`~bitspike.nn.Frames`, whose
+            first steps are taken, or [T, N, ...] for a network without an encoder; floating.
             Where the grid holds whole numbers (spikes, counts), integers and truth values as well.
         generator: source of the random numbers of a Bernoulli coder.
 
@@ -49,18 +50,11 @@ def counted_codes(
     net: IntegerNetwork, images: Tensor, clipped: Clipped, *, generator: torch.Generator | None = None
 ) -> Integers:
     """Do what :func:`encode` does for one of many batches, and count in ``clipped`` instead of warning."""
-    source, timed = net.input, is_timed(net)
     if not isinstance(images, Tensor):
         raise ConstraintError(
             f"inputs are a {type(images).__name__}, needed is a tensor of real values", fix="torch.from_numpy(x)"
         )
-    images = single(images)
-    if tuple(images.shape[2 if timed else 1 :]) != source.shape or (timed and len(images) != net.steps):
-        wanted = [*(["T"] if timed else []), "N", *source.shape]
-        raise ConstraintError(
-            f"inputs have the shape {list(images.shape)}, needed is [{', '.join(map(str, wanted))}]",
-            fix="where a real part stands before the spiking one, what that gives: snn.conversion.packed(images)",
-        )
+    source, images = net.input, _entering(net, single(images))
     if source.coding in ("bernoulli", "rate"):
         images = _drawn(source, images, net.steps, clipped, generator)
         clipped = Clipped()  # spikes are on their grid
@@ -71,6 +65,25 @@ def counted_codes(
 def is_timed(net: IntegerNetwork) -> bool:
     """Tell whether inputs come with a time axis of their own, [T, N, ...]."""
     return net.input.coding == "direct" and not net.input.constant
+
+
+def _entering(net: IntegerNetwork, images: Tensor) -> Tensor:
+    """Return inputs as the network has them at its steps, [N, ...] or [T, N, ...], or refuse their shape."""
+    source = net.input
+    if source.coding == "frames":
+        if images.dim() < 2 or images.shape[2:] != source.shape or images.shape[1] < net.steps:
+            raise _other_shape(images, ["N", f"T >= {net.steps}", *source.shape], fix="frames after the samples")
+        return images[:, : net.steps].transpose(0, 1)
+    timed = is_timed(net)
+    if tuple(images.shape[2 if timed else 1 :]) != source.shape or (timed and len(images) != net.steps):
+        fix = "where a real part stands before the spiking one, what that gives: snn.conversion.packed(images)"
+        raise _other_shape(images, [*(["T"] if timed else []), "N", *source.shape], fix=fix)
+    return images
+
+
+def _other_shape(images: Tensor, wanted: list[object], *, fix: str) -> ConstraintError:
+    needed = ", ".join(map(str, wanted))
+    return ConstraintError(f"inputs have the shape {list(images.shape)}, needed is [{needed}]", fix=fix)
 
 
 def _drawn(source: Input, images: Tensor, steps: int, clipped: Clipped, generator: torch.Generator | None) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 from bitspike.errors import LoweringError
 from bitspike.integer.nodes import Coding, Input, Reshape, Slice
 from bitspike.lowering.builder import Builder
-from bitspike.nn import BernoulliCoder, Codes, Encoder, RateCoder, Repeat
+from bitspike.nn import BernoulliCoder, Codes, Encoder, Frames, RateCoder, Repeat
 from bitspike.ops.grids import Grid
 
 
@@ -56,11 +56,16 @@ class Entries:
         if len(entries) > 1:
             return self._enter_side_by_side(entries, builder)
         (node,), (example,) = entries, self.examples
+        if self._framed and (example.dim() < 3 or example.shape[1] < self.steps):
+            raise LoweringError(
+                f"the example is {list(example.shape)}, needed is [N, T, ...] with {self.steps} frames or more",
+                fix="example=frames[:1], with the frames after the samples",
+            )
         declared = next((m.grid for m in self.modules.values() if isinstance(m, Codes)), None)
         grid = self._input_grid(example, self.grid or declared)
         untimed = self.encoder is not None
-        shape = tuple(example.shape[1:] if untimed else example.shape[2:])
-        coding: Coding = "direct"
+        shape = tuple(example.shape[1:] if untimed and not self._framed else example.shape[2:])
+        coding: Coding = "frames" if self._framed else "direct"
         divisor = 1.0
         if isinstance(self.encoder, BernoulliCoder):
             coding, divisor = "bernoulli", self.encoder.divisor
@@ -74,6 +79,11 @@ class Entries:
         )  # fmt: skip
         self.grids[entry.id] = grid
         return {node: builder.wire(entry, scale, timed=not untimed)}
+
+    @property
+    def _framed(self) -> bool:
+        """Whether inputs have frames after the samples, [N, T, ...]."""
+        return isinstance(self.encoder, Frames)
 
     def _enter_side_by_side(self, entries: list[fx.Node], builder: Builder) -> dict[fx.Node, Any]:
         """Return the wires of several inputs whose codes, each on a grid of its own, lie in one row."""
@@ -107,7 +117,7 @@ class Entries:
         if grid is not None:
             return grid
         low, high = (float(x.min()), float(x.max())) if x.numel() else (0.0, 1.0)
-        whole = self.encoder is None and bool((x == x.round()).all())
+        whole = (self.encoder is None or self._framed) and bool((x == x.round()).all())
         if whole and (low, high) == (0, 1):
             return Grid(1.0, 0, 1)  # spikes, step by step
         if low >= 0 and high <= 1:  # false for NaN

@@ -5,6 +5,7 @@ from bitspike.nn.arrange import Pad, Permute, Reshape, Slice, Upsample
 from bitspike.nn.chain import Chain, checkpoint_layers, fire, fuse
 from bitspike.nn.counts import Burst, Codes, CountMaxPool, Gain, SumPool
 from bitspike.nn.encoders import BernoulliCoder, Encoder, RateCoder, Repeat, set_steps
+from bitspike.nn.frames import Frames
 from bitspike.nn.neurons.base import Neuron
 from bitspike.nn.neurons.integrate import IF, SignedIF
 from bitspike.nn.neurons.leaky import LIF, PLIF
@@ -28,6 +29,7 @@ __all__ = [
     "Codes",
     "CountMaxPool",
     "Encoder",
+    "Frames",
     "Gain",
     "Neuron",
     "OverTime",

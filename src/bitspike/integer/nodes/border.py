@@ -14,12 +14,14 @@ from bitspike.integer.limits import ByStep, Positive
 from bitspike.integer.nodes.base import Gained, Memory, Node
 from bitspike.ops.grids import Grid
 
-Coding = Literal["direct", "bernoulli", "rate"]
+Coding = Literal["direct", "bernoulli", "rate", "frames"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Input(Node):
-    """Where codes enter. ``coding`` says how the host makes them from real values: ``direct``, ``bernoulli``, ``rate``.
+    """Where codes enter. ``coding`` says how the host makes them: ``direct``, ``bernoulli``, ``rate``, ``frames``.
+
+    Of ``frames`` real inputs have the samples first, [N, T, ...], and are else as of ``direct`` ones that change.
 
     Args:
         grid: the integer grid of the codes.
