@@ -87,7 +87,7 @@ def test_counts_enter_the_c_program(tmp_path: Path) -> None:
     assert all(np.array_equal(found.spikes[id], spikes) for id, spikes in expected.spikes.items())
     assert all(np.array_equal(found.outputs[id], output) for id, output in expected.outputs.items())
     header = next(tmp_path.rglob("network.h")).read_text()
-    assert "int16_t *codes" in header  # up to 300 events of a pixel do not fit into a byte
+    assert "typedef uint16_t network_input;" in header  # up to 300 events of a pixel do not fit into a byte
 
 
 def test_counts_enter_onnx_and_nir(tmp_path: Path) -> None:

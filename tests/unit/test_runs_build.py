@@ -12,12 +12,12 @@ import torch
 from pydantic import BaseModel
 from torch import nn
 
-from bitspike.data import DATASETS, Normalization
+from bitspike.data import DATASETS, EVENT_SETS, Normalization
 from bitspike.errors import ConstraintError, RecipeError, RunError
 from bitspike.nn import BernoulliCoder, SumReadout, ThresholdBatchNorm
 from bitspike.recipe import load
 from bitspike.recipe.kinds.train import TrainRecipe
-from bitspike.recipe.words import conversion, data, devices, layers, models, neurons, training, weights
+from bitspike.recipe.words import conversion, data, devices, events, layers, models, neurons, training, weights
 from bitspike.recipe.words.own import Own
 from bitspike.recipe.words.value import Value, words_of
 from bitspike.runs.construct.data import build_data
@@ -28,7 +28,7 @@ from bitspike.verbs.recipes import recipes
 from bitspike.weights import codes, sparsity
 
 UNIONS = [
-    neurons.Surrogate, neurons.Neuron, layers.Norm, layers.Encoder, layers.Readout, data.Augmentation,
+    neurons.Surrogate, neurons.Neuron, layers.Norm, layers.Encoder, layers.Readout, data.Augmentation, events.Framing,
     training.Optimizer, training.Schedule, training.Loss, training.Clip, weights.Scale, weights.Scheme,
     conversion.Threshold, devices.Variation,
 ]  # fmt: skip
@@ -66,10 +66,10 @@ def test_names_and_defaults_are_those_of_the_class(made: type, model: type[BaseM
         assert field.default == default, f"{made.__name__}({name})"
 
 
-@pytest.mark.parametrize("kind", list(words(data.Data)))
+@pytest.mark.parametrize("kind", [kind for kind in words(data.Data) if kind not in EVENT_SETS])
 def test_data_kinds_and_their_pixels_are_those_of_the_package(kind: str) -> None:
     model = words(data.Data)[kind]
-    assert set(words(data.Data)) == set(DATASETS)
+    assert set(words(data.Data)) == {*DATASETS, *EVENT_SETS}
     pixels = model.model_fields["pixels"].default
     same = DATASETS[kind].pixel_grid
     names = ("mean", "std", "folded") if isinstance(same, Normalization) else ("scale", "offset")

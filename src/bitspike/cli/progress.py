@@ -59,6 +59,11 @@ class Lines(Observer):
     def note(self, text: str) -> None:
         self._say(text)
 
+    def counted(self, done: int, total: int) -> None:
+        # Ten lines at most, whatever the number of recordings.
+        if done * 10 // total > (done - 1) * 10 // total:
+            self._say(_counted(done, total))
+
     def epoch_done(self, record: EpochRecord) -> None:
         training = _said("training", record.train_accuracy, 2)
         validation = _said("validation", record.validation_accuracy, 2)
@@ -91,6 +96,10 @@ class Bar(Observer):
     def note(self, text: str) -> None:
         self._bar.console.print(text, soft_wrap=True)
 
+    def counted(self, done: int, total: int) -> None:
+        if self._task is not None:
+            self._bar.update(self._task, total=total, completed=done, numbers=_counted(done, total))
+
     def batch_done(self, record: BatchRecord) -> None:
         assert self._task is not None
         if record.epoch != self._epoch:
@@ -116,6 +125,10 @@ def _idle(record: EpochRecord) -> str:
     """Return the layers that never fire, or always; nothing where there are none."""
     states = {"NEVER FIRES": record.never_fire, "ALWAYS FIRES": record.always_fire}
     return "".join(f"  {state}: {some(layers, 3)}" for state, layers in states.items() if layers)
+
+
+def _counted(done: int, total: int) -> str:
+    return f"{done:,} of {total:,} recordings are frames"
 
 
 def _said(name: str, share: float | None, digits: int) -> str:

@@ -1,5 +1,6 @@
 """Images and events, in memory and on disk: known sets, integer input grids, batched augmentation, batches."""
 
+from bitspike.data.events.augment import SomeFrames
 from bitspike.data.events.datasets import EVENT_SETS, describe_events, load_events
 from bitspike.data.events.event_set import EventSet
 from bitspike.data.events.events import Events
@@ -33,6 +34,7 @@ __all__ = [
     "PixelGrid",
     "RandomCrop",
     "Shift",
+    "SomeFrames",
     "StreamedSet",
     "counts",
     "describe",

@@ -5,11 +5,12 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
 from bitspike.recipe.words.data import Data
+from bitspike.recipe.words.events import Events
 from bitspike.recipe.words.published import Published
 from bitspike.recipe.words.training import Training
 from bitspike.recipe.words.value import Fraction, Value
@@ -51,8 +52,19 @@ class AnyRecipe(Value):
     data: Data
     # Declared last: the order of the keys in files is that of these lines, then that of the kind.
     kind: ClassVar[str]
+    takes_events: ClassVar[bool] = False
+    """Whether recordings of events can be its data."""
     if TYPE_CHECKING:
         evaluation: Evaluation
+
+    @model_validator(mode="after")
+    def _takes_its_data(self) -> Self:
+        if isinstance(self.data, Events) and not self.takes_events:
+            raise ValueError(
+                f"data.kind is {self.data.kind!r}, recordings of events, and a recipe of kind {self.kind} takes "
+                "images; one without kind trains on events"
+            )
+        return self
 
     @classmethod
     def lying_in(cls, folder: Path, values: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -48,12 +48,14 @@ class Job:
     @cached_property
     def data(self) -> Data:
         """The images of the recipe, parted."""
-        return build_data(self.recipe)
+        return build_data(self.recipe, self.clock.observer.counted)
 
     @cached_property
     def kind(self) -> Kind:
         """The steps that differ between kinds of recipes."""
-        return kind_of(self.recipe)(self.recipe, self.data)
+        kind = kind_of(self.recipe)(self.recipe, self.data)
+        kind.notes += self.data.notes
+        return kind
 
     @cached_property
     def model(self) -> nn.Module:

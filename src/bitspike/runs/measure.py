@@ -13,6 +13,7 @@ from torch import nn
 from bitspike.analysis.exits.rules import gammas_of
 from bitspike.analysis.exits.study import study
 from bitspike.analysis.report.facts import ReportDetail
+from bitspike.data.images.picture import picture
 from bitspike.integer.bounds.widths import widths
 from bitspike.integer.codes import encode
 from bitspike.integer.network import IntegerNetwork
@@ -117,7 +118,6 @@ def _detail(
 ) -> ReportDetail:
     """Collect the pictures: one test image with its spikes, code histograms, and what the task shows."""
     task, names = data.test.task, data.test.classes
-    image, high = data.test.first(1)[0], max(1, data.test.brightest())
     with torch.no_grad():
         outputs = model.eval()(example)
     answers, truth = task.answers(outputs), task.truth(outputs, data.test.labels[:1])
@@ -125,7 +125,7 @@ def _detail(
     spikes = raster(model, example) if any(isinstance(m, Neuron) for m in model.modules()) else {}
     return ReportDetail(
         raster=spikes,
-        raster_image=(image.to(torch.int64) * 255 // high).to(torch.uint8).squeeze(-1).numpy(),
+        raster_image=picture(data.test),
         raster_label=task.named(truth, names)[0],
         raster_prediction=task.named(answers, names)[0],
         code_histograms={p: dict(zip(c.tolist(), n.tolist(), strict=True)) for p, (c, n) in histograms.items()},

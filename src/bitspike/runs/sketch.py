@@ -9,8 +9,10 @@ from bitspike.data import Images, ImageSet, describe
 from bitspike.data.images.places import places
 from bitspike.errors import RecipeError
 from bitspike.recipe import AnyRecipe
+from bitspike.recipe.words.events import Events
 from bitspike.recipe.words.own import Own
 from bitspike.runs.construct.data import Data, build_pixels, high_pixel, read_images
+from bitspike.runs.construct.events import blank_recording
 from bitspike.runs.kinds.kind import Kind, Sketch, kind_of
 
 SAMPLES = 32
@@ -31,7 +33,10 @@ def sketch(recipe: AnyRecipe, model: nn.Module | None = None) -> Sketch:
     model = kind.build(weights=False) if model is None else model
     generator = torch.Generator().manual_seed(recipe.seed)
     high = high_pixel(recipe.data)
-    noise = torch.randint(high + 1, (SAMPLES, *kind.data.train.shape), generator=generator).to(torch.uint8)
+    shape = kind.data.train.first(1).shape[1:]
+    noise = torch.randint(high + 1, (SAMPLES, *shape), generator=generator).to(
+        torch.uint8 if high < 256 else torch.int16
+    )
     return kind.sketch(model, kind.data.pixels.to_input(noise))
 
 
@@ -49,7 +54,9 @@ def blank(recipe: AnyRecipe) -> Images:
     """
     data = recipe.data
     if isinstance(data, Own):  # only its function knows the shape
-        return read_images(data, "test").subset([0])
+        return read_images(data, "test", recipe.steps).subset([0])
+    if isinstance(data, Events):
+        return blank_recording(data, recipe.steps)
     info = describe(data.kind)
     shape, classes = info.shape, info.classes
     if data.kind in ("folder", "imagenet"):

@@ -126,6 +126,9 @@ class Observer:
     def note(self, text: str) -> None:
         """Hear a sentence that the user should read."""
 
+    def counted(self, done: int, total: int) -> None:
+        """Hear how many recordings of events have become frames, and of how many."""
+
     def batch_done(self, record: BatchRecord) -> None:
         """Hear that a training batch is done."""
 
@@ -146,6 +149,10 @@ class Observers(Observer):
     def note(self, text: str) -> None:
         for o in self._observers:
             o.note(text)
+
+    def counted(self, done: int, total: int) -> None:
+        for o in self._observers:
+            o.counted(done, total)
 
     def batch_done(self, record: BatchRecord) -> None:
         for o in self._observers:

@@ -21,6 +21,8 @@ _PATH = ((-6, -4), (0, 6), (6, -4), (-6, -4))
 """Columns and rows by which the image is moved, in quarters of a pixel of the sensor, at the corners of the path."""
 _STEPS, _STEP = 12, 1000
 """Steps of a line, and microseconds of a step."""
+_TIMES = (len(_PATH) - 1) * _STEPS * _STEP + 1
+"""The times from the first microsecond to the last."""
 _THRESHOLD = 48
 """The change of the logarithm that makes an event, in 64ths of a factor of two."""
 _LOGARITHM = np.round(64 * np.log2(1 + np.arange(257) / 16)).astype(np.int64)
@@ -54,9 +56,11 @@ def saccades(images: npt.NDArray[np.uint8]) -> list[Events]:
             seen += np.sign(change) * number * _THRESHOLD
             columns.append(_sent(number, change > 0, now))
             now += _STEP
-    image, t, y, x, p = np.concatenate(columns, axis=1)
-    order = np.lexsort((p, x, y, t, image))
-    image, t, y, x, p = (values[order] for values in (image, t, y, x, p))
+    # One number for each event, of image, time, row, column and polarity: numbers are sorted faster than columns.
+    events = np.sort(np.concatenate(columns))
+    image, t, y, x, p = (
+        part.astype(np.int64) for part in np.unravel_index(events, (len(images), _TIMES, SIDE, SIDE, 2))
+    )
     ends = np.searchsorted(image, np.arange(len(images) + 1))
     return [Events(t[a:b], x[a:b], y[a:b], p[a:b], SIDE, SIDE) for a, b in pairwise(ends.tolist())]
 
@@ -75,10 +79,12 @@ def _moved(images: Whole, right: int, down: int) -> Whole:
 
 
 def _sent(number: Whole, brighter: npt.NDArray[np.bool_], start: int) -> Whole:
-    """Return the events of one step, spread evenly over it: image, time, row, column, polarity, int64 [5, E]."""
+    """Return the events of one step, spread evenly over it, each as one number: image, time, row, column, polarity."""
     image, y, x = np.nonzero(number)
     count = number[image, y, x]
     which = np.repeat(np.arange(len(count)), count)
     nth = np.arange(len(which)) - np.repeat(np.cumsum(count) - count, count) + 1
     t = start + nth * _STEP // count[which]
-    return np.stack([image[which], t, y[which], x[which], brighter[image, y, x][which].astype(np.int64)])
+    place = (y * SIDE + x) * 2 + brighter[image, y, x]
+    events: Whole = (image[which] * _TIMES + t) * (SIDE * SIDE * 2) + place[which]
+    return events

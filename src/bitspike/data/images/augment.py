@@ -13,6 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from bitspike.data.events.augment import SomeFrames
 from bitspike.errors import ConstraintError
 
 
@@ -137,5 +138,15 @@ class Compose:
     def apply(self, images: Tensor, chosen: Tensor, *, blank: tuple[int, ...]) -> Tensor:
         parts = torch.split(chosen, [len(step.choices) for step in self.steps], dim=1)
         for step, mine in zip(self.steps, parts, strict=True):
-            images = step.apply(images, mine, blank=blank)
+            images = _applied(step, images, mine, blank)
         return images
+
+
+def _applied(step: Augmentation, images: Tensor, chosen: Tensor, blank: tuple[int, ...]) -> Tensor:
+    """Apply an augmentation of images to images, or to recordings [N, T, H, W, C]: all frames change alike."""
+    if images.dim() == 4 or isinstance(step, SomeFrames):
+        return step.apply(images, chosen, blank=blank)
+    samples, frames, height, width, channels = images.shape
+    merged = images.permute(0, 2, 3, 1, 4).reshape(samples, height, width, frames * channels)
+    merged = step.apply(merged, chosen, blank=blank * frames if len(blank) == channels else blank)
+    return merged.view(samples, height, width, frames, channels).permute(0, 3, 1, 2, 4)

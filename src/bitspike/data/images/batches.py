@@ -45,8 +45,8 @@ class Batches:
         device: where batches are made; None is where the set lies.
 
     Yields:
-        x float32 [N, C, H, W], y int64 [N]. The channels of x are last in memory, except on processors where that is
-        not safe (:mod:`bitspike.ops.pixels_first`).
+        x float32 [N, C, H, W], of recordings [N, T, C, H, W], y int64 [N]. The channels of x are last in memory, except
+        on processors where that is not safe (:mod:`bitspike.ops.pixels_first`).
 
     Raises:
         ConstraintError: a value is not allowed, or there would be no batch at all.

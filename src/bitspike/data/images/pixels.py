@@ -67,18 +67,18 @@ class PixelGrid:
         """Return the inputs of images.
 
         Args:
-            images: uint8 [N, H, W, C].
+            images: whole numbers [N, H, W, C], or recordings [N, T, H, W, C].
 
         Returns:
-            float32 [N, C, H, W], a channels-last view of memory that was written once.
+            float32 [N, C, H, W] or [N, T, C, H, W], a channels-last view of memory that was written once.
         """
-        samples, height, width, channels = images.shape
+        *samples, height, width, channels = images.shape
         self.check_channels(channels)
         x = images.to(torch.float32, memory_format=torch.contiguous_format)
         if any(self.offset):
-            rows = x.view(samples, height * width * channels)
+            rows = x.view(math.prod(samples), height * width * channels)
             rows.sub_(_row(self.offset, rows))
-        return x.mul_(self.scale).permute(0, 3, 1, 2)
+        return x.mul_(self.scale).movedim(-1, -3)
 
 
 @dataclass(frozen=True)

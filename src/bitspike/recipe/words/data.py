@@ -1,57 +1,15 @@
-"""The section ``data``: which images, how many of them are held out, what a pixel becomes."""
+"""The section ``data``: which images, or which recordings of events (:mod:`bitspike.recipe.words.events`)."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Discriminator, Field, NonNegativeInt, PositiveFloat, PositiveInt, Tag, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+from bitspike.recipe.words.events import CIFAR10DVS, NMNIST, DigitsEvents, DVSGesture, EventFolder
 from bitspike.recipe.words.own import Own
+from bitspike.recipe.words.pixels import AnyPixels, Flip, Held, Normalization, Pixels, Shift
 from bitspike.recipe.words.value import Pixel, Value
-
-Held = Annotated[int, Field(ge=0)] | Annotated[float, Field(gt=0, lt=1)]
-"""Images held out: a whole number, or a fraction."""
-
-
-class Pixels(Value):
-    """The input of a pixel: ``(pixel - offset) * scale``, one offset for all channels or one for each."""
-
-    scale: PositiveFloat
-    offset: Annotated[tuple[Pixel, ...], Field(min_length=1)] = (0,)
-
-
-class Normalization(Value):
-    """The input of a pixel: ``(pixel / high - mean) / std``, high being the set's largest pixel; for conversions.
-
-    ``folded`` makes it a part of the network, which is folded into the first layer: its integers read pixels. Without,
-    the host normalizes, and the integers read what comes out on a grid of ``convert.input_bits``.
-    """
-
-    mean: Annotated[tuple[float, ...], Field(min_length=1)]
-    std: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]
-    folded: bool = True
-
-
-def _which_pixels(value: Any) -> str:
-    normal = isinstance(value, Normalization) or (isinstance(value, dict) and bool({"mean", "std"} & set(value)))
-    return "normalization" if normal else "grid"
-
-
-AnyPixels = Annotated[
-    Annotated[Pixels, Tag("grid")] | Annotated[Normalization, Tag("normalization")], Discriminator(_which_pixels)
-]
-
-
-class Shift(Value):
-    makes: ClassVar[str] = "bitspike.data:Shift"
-    kind: Literal["shift"]
-    pixels: PositiveInt
-    fill: Pixel | tuple[Pixel, ...] | None = None
-
-
-class Flip(Value):
-    makes: ClassVar[str] = "bitspike.data:Flip"
-    kind: Literal["flip"]
 
 
 class RandomCrop(Value):
@@ -166,5 +124,18 @@ class OwnImages(Own, _Data):
 
 
 Data = Annotated[
-    Digits | MNIST | CIFAR10 | CIFAR100 | TinyImageNet | Folder | ImageNet | OwnImages, Field(discriminator="kind")
+    Digits
+    | MNIST
+    | CIFAR10
+    | CIFAR100
+    | TinyImageNet
+    | Folder
+    | ImageNet
+    | OwnImages
+    | DigitsEvents
+    | NMNIST
+    | CIFAR10DVS
+    | DVSGesture
+    | EventFolder,
+    Field(discriminator="kind"),
 ]

@@ -92,7 +92,14 @@ class RateCoder(Value):
     kind: Literal["rate"]
 
 
-Encoder = Annotated[Repeat | BernoulliCoder | RateCoder, Field(discriminator="kind")]
+class Frames(Value):
+    """For recordings of events, which bring a frame for every step."""
+
+    makes: ClassVar[str] = "bitspike.nn:Frames"
+    kind: Literal["frames"]
+
+
+Encoder = Annotated[Repeat | BernoulliCoder | RateCoder | Frames, Field(discriminator="kind")]
 
 
 class RateReadout(Value):

@@ -1,17 +1,21 @@
-"""The images of a recipe: read, split, and dealt out as batches."""
+"""The images of a recipe, or its recordings of events: read, split, and dealt out as batches."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
 from bitspike.data import Batches, Images, Normalization, PixelGrid, describe
+from bitspike.data.events.cache import Tell
 from bitspike.data.images.info import Request
 from bitspike.errors import ConstraintError
 from bitspike.ops.grids import Grid
 from bitspike.recipe import AnyRecipe
 from bitspike.recipe.words.data import Data as AnyData
-from bitspike.recipe.words.data import OwnImages, Pixels
+from bitspike.recipe.words.data import OwnImages
+from bitspike.recipe.words.events import Events
 from bitspike.recipe.words.own import Own
+from bitspike.recipe.words.pixels import Pixels
+from bitspike.runs.construct.events import largest_of, note_of_cuts, read_recordings
 from bitspike.runs.construct.words import build
 from bitspike.train.launch import choose_device
 
@@ -26,6 +30,7 @@ class Data:
         validation: images of the training split that are kept apart from training; None where there are none.
         pixels: what turns pixels into inputs.
         grid: of these inputs; None where they lie on no integer grid.
+        notes: what the user should read about the images.
     """
 
     recipe: AnyRecipe
@@ -34,6 +39,7 @@ class Data:
     test: Images
     pixels: PixelGrid | Normalization
     grid: Grid | None
+    notes: tuple[str, ...] = ()
 
     def training_batches(self, section: str, *, rank: int = 0, world_size: int = 1) -> Batches:
         """Return shuffled, augmented batches for one of several processes.
@@ -88,25 +94,36 @@ class Data:
         return self.batches(self.test if most is None or most >= len(self.test) else self.test.subset(range(most)))
 
 
-def build_data(recipe: AnyRecipe) -> Data:
+def build_data(recipe: AnyRecipe, tell: Tell | None = None) -> Data:
     """Read the recipe's images and part them; the held-out images depend on the recipe's seed alone.
+
+    ``tell`` hears how many recordings of events have become frames, and of how many.
 
     Raises:
         DataError: the set is missing or damaged.
         ConstraintError: more images are held out than there are, or the offsets do not fit the channels.
     """
     data = recipe.data
-    train, test = (_limited(read_images(data, split), data.limit, recipe.seed) for split in ("train", "test"))
+    train, test = (
+        _limited(read_images(data, split, recipe.steps, tell), data.limit, recipe.seed) for split in ("train", "test")
+    )
+    largest = largest_of(data, train, test)
+    notes = note_of_cuts(data, train, test)
     validation = None
     if data.validation:
         train, validation = train.split(data.validation, seed=recipe.seed, last=data.validation_last)
-    pixels, grid = build_pixels(recipe)
+    pixels, grid = build_pixels(recipe, largest)
     pixels.check_channels(train.shape[2])
-    return Data(recipe, train, validation, test, pixels, grid)
+    return Data(recipe, train, validation, test, pixels, grid, notes)
 
 
-def read_images(data: AnyData, split: str) -> Images:
-    """Read one split of the images that a recipe names, by name or by a function of the user's own."""
+def read_images(data: AnyData, split: str, steps: int, tell: Tell | None = None) -> Images:
+    """Read one split of the images that a recipe names, by name or by a function of the user's own.
+
+    Recordings of events become ``steps`` frames each.
+    """
+    if isinstance(data, Events):
+        return read_recordings(data, split, steps, tell)
     if isinstance(data, Own):
         images: Images = build(data, split=split)
         return images
@@ -116,13 +133,18 @@ def read_images(data: AnyData, split: str) -> Images:
 
 
 def high_pixel(data: AnyData) -> int:
-    """Return the largest pixel of the images that a recipe names."""
+    """Return the largest pixel of the images that a recipe names, or the largest count, where it is known unread."""
+    if isinstance(data, Events):
+        return data.most or 255
     return data.high_pixel if isinstance(data, OwnImages) else describe(data.kind).high_pixel
 
 
-def build_pixels(recipe: AnyRecipe) -> tuple[PixelGrid | Normalization, Grid | None]:
-    """Return what turns the recipe's pixels into inputs, and the grid of these inputs where they lie on one."""
-    value, high = recipe.data.pixels, high_pixel(recipe.data)
+def build_pixels(recipe: AnyRecipe, largest: int | None = None) -> tuple[PixelGrid | Normalization, Grid | None]:
+    """Return what turns the recipe's pixels into inputs, and the grid of these inputs where they lie on one.
+
+    ``largest`` is the largest pixel, where images have been read to know it.
+    """
+    value, high = recipe.data.pixels, high_pixel(recipe.data) if largest is None else largest
     if isinstance(value, Pixels):
         pixels = PixelGrid(scale=value.scale, offset=value.offset)
         return pixels, pixels.grid(high)

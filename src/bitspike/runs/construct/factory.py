@@ -12,8 +12,8 @@ from bitspike.errors import ConstraintError, RecipeError
 from bitspike.hardware.chips.plan_repairs import Repair as Planned
 from bitspike.ops.wrappers import unwrapped
 from bitspike.recipe import ConvertRecipe, ProgressiveRecipe
-from bitspike.recipe.words.data import Normalization
 from bitspike.recipe.words.models import Repair
+from bitspike.recipe.words.pixels import Normalization
 from bitspike.runs.construct.own import own
 from bitspike.runs.construct.weights_file import find_file, load_strictly, read_state
 from bitspike.surgery.apply import apply
