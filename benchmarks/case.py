@@ -9,7 +9,7 @@ from typing import Literal
 Call = Callable[[], object]
 """One run of what is measured."""
 
-Unit = Literal["s", "MB", "images/s"]
+Unit = Literal["s", "MB", "images/s", "events/s"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,7 @@ class Variant:
         build: makes what is measured; called once, outside the measurement.
         needs: the peer that it needs, by its name in :data:`benchmarks.peers.PEERS`.
         dtype: of what is computed, for the table.
-        images: that one call handles; asked for where the unit is images/s.
+        images: that one call handles, or events; asked for where the unit is so many a second.
     """
 
     name: str

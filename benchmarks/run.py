@@ -121,7 +121,7 @@ def _judged(group: Group, target: Target, medians: Mapping[str, float]) -> dict[
 
 def _ratio(group: Group, mine: float, other: float, sense: str) -> float:
     """Return how many times better than the other, or how many times its cost."""
-    if group.unit == "images/s":
+    if group.unit.endswith("/s"):
         mine, other = other, mine
     top, bottom = (other, mine) if sense == "at least" else (mine, other)
     return top / bottom if bottom > 0 else float("inf")

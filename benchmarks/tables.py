@@ -144,7 +144,7 @@ def _ratio(value: float, sense: str, unit: str, against: str | None, *, words: b
         # A hair of tolerance, so that 12 is not shown as 11.9 because 12 * 10 is no exact product.
         whole = math.floor(scaled + 1e-9) if sense == "at least" else math.ceil(scaled - 1e-9)
         shown = f"{whole / power:.{1 if power == 10 else 2}f}".removesuffix(".0")
-    better = {"s": "as fast", "MB": "less", "images/s": "as many"}[unit]
+    better = {"s": "as fast", "MB": "less", "images/s": "as many", "events/s": "as many"}[unit]
     tail = (f" {better} as" if unit != "MB" else " less than") if sense == "at least" else " the cost of"
     if not words:
         return f"{shown} ×"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.case import Case
-from benchmarks.cases import data, gpu, growth, inference, neuron, photos, qat, startup, training
+from benchmarks.cases import data, events, gpu, growth, inference, neuron, photos, qat, startup, training
 
 CASES: dict[str, Case] = {
     case.name: case
@@ -19,6 +19,7 @@ CASES: dict[str, Case] = {
         inference.LATENCY,
         data.CASE,
         photos.CASE,
+        events.CASE,
         startup.CASE,
         gpu.LAYER,
         gpu.VGG9,

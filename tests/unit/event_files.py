@@ -117,13 +117,14 @@ def evt3_words(events: Sequence[Event], *, vectors: bool = True) -> list[int]:
             words.append(0x2 << 12 | p << 11 | x)
             at += 1
             continue
-        words.append(0x3 << 12 | p << 11 | x)
-        columns, base = [c for _, c, _, _ in events[at:end]], x
-        while base <= columns[-1]:
-            wide = 12 if columns[-1] - base >= 8 else 8
-            bits = sum(1 << c - base for c in columns if base <= c < base + wide)
-            words.append((0x4 if wide == 12 else 0x5) << 12 | bits)
-            base += wide
+        columns = [c for _, c, _, _ in events[at:end]]
+        while columns:  # cameras send 32 columns at once, in words of 12, 12 and 8
+            base, place = columns[0], columns[0]
+            words.append(0x3 << 12 | p << 11 | base)
+            for kind, wide in ((0x4, 12), (0x4, 12), (0x5, 8)):
+                words.append(kind << 12 | sum(1 << c - place for c in columns if place <= c < place + wide))
+                place += wide
+            columns = [c for c in columns if c >= place]
         at = end
     return words
 

@@ -25,7 +25,7 @@ _OTHERS = {
     0xF: "words of other kinds",
 }  # fmt: skip
 _EARLY = "events before the first time and row"
-PART = 1 << 18
+PART = 1 << 15
 """Words that are read at once."""
 
 

@@ -15,7 +15,9 @@ from bitspike.errors import ConstraintError, DataError
 
 Size = tuple[int, int]
 """Height and width of a sensor, in pixels."""
-OTHER_READER = "the package of its maker, and bs.data.Events.of(t, x=x, y=y, p=p, size=(HEIGHT, WIDTH)) of its arrays"
+OTHER_READER = (
+    "the package of its maker, and bitspike.data.Events.of(t, x=x, y=y, p=p, size=(HEIGHT, WIDTH)) of its arrays"
+)
 """What helps where a file is whole and of a form that is not known here."""
 
 
