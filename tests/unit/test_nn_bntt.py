@@ -271,3 +271,37 @@ def test_it_equals_the_layers_of_others_with_their_settings(library: str, traini
     x = torch.randn(STEPS, 6, 3, 5, 5)
     assert torch.equal(ours(x), run(x))
     assert torch.equal(ours.running_var, torch.stack([part.running_var for part in parts]))
+    again = BatchNormThroughTime(3, steps=STEPS, eps=1e-5).train(training)
+    again.load_state_dict(theirs.state_dict())
+    assert torch.equal(again(x), ours(x))
+
+
+@pytest.mark.parametrize("inside", ["", "bn_list."], ids=["a list of norms", "SpikingJelly"])
+def test_a_state_of_t_batch_norms_becomes_rows(inside: str) -> None:
+    norm = trained()
+    theirs = {
+        f"1.1.{inside}{t}.{name}": values
+        for t, part in enumerate(apart(norm, nn.BatchNorm2d))
+        for name, values in part.state_dict().items()
+    }
+    net = network()
+    whole = {name: values for name, values in net.state_dict().items() if not name.startswith("1.1.")}
+    net.load_state_dict(whole | theirs)
+    for name, values in norm.state_dict().items():
+        assert torch.equal(net[1][1].state_dict()[name], values)
+    assert sorted(net.state_dict()) == sorted(network().state_dict())
+
+
+def test_a_state_of_another_number_of_norms_or_with_shifts_is_refused() -> None:
+    parts = nn.ModuleList(nn.BatchNorm2d(3) for _ in range(STEPS + 1))
+    with pytest.raises(RuntimeError, match="5 batch norms, one for each step, and this norm has 4 steps"):
+        trained().load_state_dict(parts.state_dict())
+    nn.init.ones_(parts[1].bias)
+    with pytest.raises(RuntimeError, match=r"shifts \(bias\)"):
+        trained().load_state_dict(parts[:STEPS].state_dict())
+    nn.init.zeros_(parts[1].bias)
+    trained().load_state_dict(parts[:STEPS].state_dict())
+    state = parts[:STEPS].state_dict()
+    del state["2.weight"]
+    with pytest.raises(RuntimeError, match="weight"):
+        trained().load_state_dict(state)

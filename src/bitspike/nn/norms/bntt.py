@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Self
+import re
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,8 @@ class BatchNormThroughTime(AffineNorm):
     y[t] = weight[t] * (x[t] - mean[t]) / sqrt(var[t] + eps), per channel; mean and var over batch and space, in
     evaluation the running ones of step t. There is no shift. The gains ``weight``, gamma in the paper, form the firing
     rate over time. A run may be shorter than T steps, then it is the beginning of the whole one.
+    ``load_state_dict`` also reads the entries of a list of T batch norms, as the paper's code, snnTorch and
+    SpikingJelly keep them.
 
     Args:
         channels: C.
@@ -129,6 +132,12 @@ class BatchNormThroughTime(AffineNorm):
         gain, shift = self._numbers(self.running_mean, self.running_var)
         return gain.detach(), shift.detach()
 
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *more: Any) -> None:
+        for inside in ("", "bn_list."):
+            *_, errors = more
+            errors.extend(_stack_steps(state_dict, prefix, inside, self.steps))
+        super()._load_from_state_dict(state_dict, prefix, *more)
+
     @classmethod
     def before(cls, neuron: nn.Module, channels: int, branches: int = 1) -> Self:
         """Refuse: a layer alone does not say how many steps the network has."""
@@ -139,3 +148,32 @@ class BatchNormThroughTime(AffineNorm):
 
     def extra_repr(self) -> str:
         return f"{self.channels}, steps={self.steps}" + (f", grid={self.grid:g}" if self.grid is not None else "")
+
+
+_KEPT = ("weight", "running_mean", "running_var")
+
+
+def _stack_steps(state: dict[str, Any], prefix: str, inside: str, steps: int) -> list[str]:
+    """Put the entries of T batch norms, ``prefix + inside + "3.weight"``, into rows, in place; return what is wrong.
+
+    Example:
+        >>> state = {f"norm.{t}.{name}": torch.full((2,), t + 1.0) for t in range(3) for name in _KEPT}
+        >>> _stack_steps(state, "norm.", "", 3), {name: list(rows.shape) for name, rows in state.items()}
+        ([], {'norm.weight': [3, 2], 'norm.running_mean': [3, 2], 'norm.running_var': [3, 2]})
+    """
+    keys = [key for key in state if re.fullmatch(rf"{re.escape(prefix + inside)}\d+\.\w+", key)]
+    if not keys:
+        return []
+    count = 1 + max(int(key[len(prefix + inside) :].partition(".")[0]) for key in keys)
+    parts = {name: [state.get(f"{prefix}{inside}{t}.{name}") for t in range(count)] for name in (*_KEPT, "bias")}
+    for key in keys:
+        del state[key]
+    if count != steps:
+        return [f"{prefix}: {count} batch norms, one for each step, and this norm has {steps} steps"]
+    if any(bias is not None and bias.any() for bias in parts["bias"]):
+        return [f"{prefix}: its batch norms have shifts (bias), which batch norm through time has not"]
+    for name in _KEPT:
+        rows = [part for part in parts[name] if part is not None]
+        if len(rows) == count:
+            state[prefix + name] = torch.stack(rows)
+    return []
