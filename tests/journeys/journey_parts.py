@@ -41,3 +41,24 @@ def lay_out_photos(root: Path, train: dict[str, int], val: dict[str, int], *, si
                 image = Image.fromarray(np.clip(values, 0, 255).astype(np.uint8))
                 image.save(root / split / name / f"{name}_{number}.JPEG")
     return root
+
+
+def lay_out_tiny_imagenet(root: Path, train: int, val: int) -> Path:
+    """Write two classes of photos in the folders of Tiny-ImageNet: so many of each to train, so many for validation."""
+    generator, folder = np.random.default_rng(0), root / "tiny-imagenet-200"
+    colors = {name: generator.integers(60, 196, 3) for name in ("n01", "n02")}
+
+    def write(path: Path, name: str) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        values = colors[name] + generator.normal(0, 40, (64, 64, 3))
+        Image.fromarray(np.clip(values, 0, 255).astype(np.uint8)).save(path)
+
+    for name in colors:
+        for number in range(train):
+            write(folder / "train" / name / "images" / f"{name}_{number}.JPEG", name)
+    for number in range(val):
+        write(folder / "val" / "images" / f"val_{number}.JPEG", list(colors)[number % 2])
+    lines = [f"val_{number}.JPEG\t{list(colors)[number % 2]}\t0\t0\t9\t9\n" for number in range(val)]
+    (folder / "val" / "val_annotations.txt").write_text("".join(lines))
+    (folder / "wnids.txt").write_text("".join(f"{name}\n" for name in colors))
+    return root

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from journey_parts import SMALL, lay_out_photos, sets
+from journey_parts import SMALL, lay_out_photos, lay_out_tiny_imagenet, sets
 
 import bitspike as bs
 from bitspike.recipe import ConvertRecipe, ProgressiveRecipe, load, shipped
@@ -57,6 +57,8 @@ def test_a_shipped_recipe_runs(name: str, tmp_path: Path, mnist_root: Path, cifa
     if recipe.data.kind == "imagenet":
         lay_out_photos(tmp_path / "photos", {"ant": 50, "bee": 50}, {"ant": 60, "bee": 60})
         changes += [f"data.root={tmp_path / 'photos'}", "data.size=64", "data.resize=72"]
+    if recipe.data.kind == "tiny_imagenet":
+        changes.append(f"data.root={lay_out_tiny_imagenet(tmp_path / 'photos', 60, 100)}")
     if recipe.data.kind in ("mnist", "cifar10", "cifar100"):
         changes.append(f"data.root={mnist_root if recipe.data.kind == 'mnist' else cifar10_root}")
     report = bs.run(name, set=changes, out=tmp_path / "run")
