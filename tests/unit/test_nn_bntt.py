@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 
 import pytest
 import torch
@@ -232,9 +233,11 @@ def test_a_bare_class_has_no_steps_and_says_how_to_give_them() -> None:
 
 
 @pytest.mark.parametrize("optimizer", [SGD(weight_decay=0.1), AdamW(weight_decay=0.1)])
-def test_gains_of_every_step_do_not_decay(optimizer: SGD | AdamW) -> None:
+def test_gains_of_every_step_do_not_decay_unless_norms_are_to(optimizer: SGD | AdamW) -> None:
     net = network()
     decays = {id(p): group["weight_decay"] for group in optimizer.build(net).param_groups for p in group["params"]}
+    every = {g["weight_decay"] for g in dataclasses.replace(optimizer, decay_norms=True).build(net).param_groups}
+    assert every == {0.1}
     assert {name: decays[id(p)] for name, p in net.named_parameters()} == {
         "1.0.weight": 0.1, "1.1.weight": 0.0, "3.1.weight": 0.1,
     }  # fmt: skip

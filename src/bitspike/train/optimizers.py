@@ -14,10 +14,10 @@ from bitspike.nn.norms.base import NORMS
 from bitspike.ops.decay import groups
 
 
-def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+def _groups(model: nn.Module, weight_decay: float, decay_norms: bool) -> list[dict[str, Any]]:
     """Return the groups of the parameters that train; refuse a model without any."""
-    gains = [p for module in model.modules() if isinstance(module, NORMS) for p in module.parameters(recurse=False)]
-    parted = groups(model.parameters(), weight_decay, gains)
+    norms = [p for module in model.modules() if isinstance(module, NORMS) for p in module.parameters(recurse=False)]
+    parted = groups(model.parameters(), weight_decay, norms, decay_norms=decay_norms)
     if not parted:
         raise ConstraintError(
             "the model has no parameter that requires a gradient, so nothing can be trained",
@@ -67,6 +67,7 @@ class SGD:
         momentum: in [0, 1).
         weight_decay: pull of weights towards zero, >= 0; biases, norm gains and time constants are left alone.
         nesterov: look ahead; needs a momentum above 0.
+        decay_norms: let gains and shifts of norms decay, too, as code does that hands all parameters to the optimizer.
 
     Raises:
         ConstraintError: a value outside what is allowed.
@@ -80,6 +81,7 @@ class SGD:
     momentum: float = 0.9
     weight_decay: float = 0.0
     nesterov: bool = False
+    decay_norms: bool = False
 
     def __post_init__(self) -> None:
         _need(self, self.lr > 0, "lr must be above 0", "lr=0.001")
@@ -89,7 +91,7 @@ class SGD:
 
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
         """Return the optimizer of the model's trained parameters."""
-        parted = _groups(model, self.weight_decay)
+        parted = _groups(model, self.weight_decay, self.decay_norms)
         fused = _fusible(model)
         return _one_pass(
             torch.optim.SGD(parted, lr=self.lr, momentum=self.momentum, nesterov=self.nesterov, fused=fused)
@@ -104,7 +106,7 @@ class AdamW:
         lr: learning rate before the schedule, above 0.
         betas: decay of the two running moments, each in [0, 1).
         eps: added to the denominator, above 0.
-        weight_decay: as in :class:`SGD`.
+        weight_decay, decay_norms: as in :class:`SGD`.
 
     Raises:
         ConstraintError: a value outside what is allowed.
@@ -118,6 +120,7 @@ class AdamW:
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
     weight_decay: float = 0.01
+    decay_norms: bool = False
 
     def __post_init__(self) -> None:
         _need(self, self.lr > 0, "lr must be above 0", "lr=0.001")
@@ -128,7 +131,7 @@ class AdamW:
 
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
         """Return the optimizer of the model's trained parameters."""
-        parted, fused = _groups(model, self.weight_decay), _fusible(model)
+        parted, fused = _groups(model, self.weight_decay, self.decay_norms), _fusible(model)
         return _one_pass(torch.optim.AdamW(parted, lr=self.lr, betas=self.betas, eps=self.eps, fused=fused))
 
 

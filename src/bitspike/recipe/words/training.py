@@ -10,21 +10,25 @@ from bitspike.recipe.words.value import Fraction, Share, Value
 
 
 class SGD(Value):
+    unnamed: ClassVar[tuple[str, ...]] = ("decay_norms",)
     makes: ClassVar[str] = "bitspike.train.optimizers:SGD"
     kind: Literal["sgd"]
     lr: PositiveFloat = 0.1
     momentum: Share = 0.9
     weight_decay: NonNegativeFloat = 0.0
     nesterov: bool = False
+    decay_norms: bool = False
 
 
 class AdamW(Value):
+    unnamed: ClassVar[tuple[str, ...]] = ("decay_norms",)
     makes: ClassVar[str] = "bitspike.train.optimizers:AdamW"
     kind: Literal["adamw"]
     lr: PositiveFloat = 1e-3
     betas: tuple[Share, Share] = (0.9, 0.999)
     eps: PositiveFloat = 1e-8
     weight_decay: NonNegativeFloat = 0.01
+    decay_norms: bool = False
 
 
 Optimizer = Annotated[SGD | AdamW, Field(discriminator="kind")]

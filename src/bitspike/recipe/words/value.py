@@ -19,12 +19,16 @@ class Value(BaseModel):
     makes: ClassVar[str] = ""
     """The class or function that the word stands for, as ``module:name``; empty for a section that is no object."""
     unnamed: ClassVar[tuple[str, ...]] = ()
-    """Keys that files leave out where they are null."""
+    """Keys that files leave out where they are null or false."""
 
     @model_serializer(mode="wrap")
     def _without_unnamed(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         values: dict[str, Any] = serialize(self)
-        return {key: value for key, value in values.items() if key not in self.unnamed or value is not None}
+        return {
+            key: value
+            for key, value in values.items()
+            if key not in self.unnamed or not (value is None or value is False)
+        }
 
 
 Share = Annotated[float, Field(ge=0, lt=1)]
