@@ -23,8 +23,10 @@ def recipes() -> list[dict[str, Any]]:
             "model": recipe.network,
             "steps": recipe.steps,
             "bits": recipe.bits,
-            **recipe.model_dump(mode="json", include={"paper", "published"}),
-            "expected": None if recipe.expect is None else recipe.expect.test_accuracy,
+            **recipe.model_dump(mode="json", include={"paper"}),
+            # Of a recipe in stages they are those of its last one.
+            "published": None if recipe.compared is None else recipe.compared.model_dump(mode="json"),
+            "expected": None if recipe.promised is None else recipe.promised.test_accuracy,
         }
         for recipe in map(load, shipped())
     ]
