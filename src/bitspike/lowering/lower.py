@@ -181,9 +181,12 @@ class _Lowering:
             target in (torch.flatten, "flatten")
             and wires
             and tuple(args[1:]) == ((2,) if wires[0].timed else (1,))
-            and not kwargs
+            and not (kwargs or wires[0].last)
         ):
             return self.module.flatten(node.name, wires[0])
+        moved = target in (torch.movedim, "movedim") and wires and wires[0].timed and not kwargs
+        if moved and tuple(args[1:]) == ((-1, 0) if wires[0].last else (0, -1)):
+            return replace(wires[0], last=not wires[0].last)
         if target in (torch.cat, torch.concat) and args and not isinstance(args[0], Wire):
             axis = args[1] if len(args) > 1 else kwargs.get("dim", 0)
             return self._concat(node.name, list(args[0]), axis)
@@ -194,9 +197,9 @@ class _Lowering:
         )
 
     def _concat(self, path: str, wires: list[Wire], axis: int) -> Wire:
-        channels = 2 if wires[0].timed else 1
-        dims = channels + len(wires[0].shape)
-        if axis % dims != channels or len({(w.shape[1:], w.timed, w.burst) for w in wires}) > 1:
+        channels = 2 if wires[0].timed and not wires[0].last else 1
+        dims = 1 + wires[0].timed + len(wires[0].shape)
+        if axis % dims != channels or len({(w.shape[1:], w.timed, w.burst, w.last) for w in wires}) > 1:
             shapes = ", ".join(str(list(w.shape)) for w in wires)
             raise LoweringError(
                 f"{path}: joins {shapes} along axis {axis}; channels, axis {channels}, can be joined",
@@ -204,6 +207,7 @@ class _Lowering:
             )
         for wire in wires:
             self.builder.need_one_scale(path, wire)
+        last = wires[0].last
         wires = [w if len(w.summands) == 1 else self.builder.plain(path, w) for w in wires]
 
         def joined(parts: list[Any]) -> Any:
@@ -219,4 +223,5 @@ class _Lowering:
             summands=(Summand(self.builder.add(node), scale),),
             offset=joined([w.offset for w in wires]),
             shape=node.shape,
+            last=last,
         )

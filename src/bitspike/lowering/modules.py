@@ -32,6 +32,7 @@ from bitspike.nn import (
     SumPool,
     SumReadout,
     TimeDistributed,
+    TimeLast,
 )
 from bitspike.nn.norms.base import NORMS, AffineNorm
 from bitspike.ops.grids import Grid
@@ -66,6 +67,13 @@ class Modules:
                 f"{path}: {type(module).__name__} comes after the read-out; the integer form ends there",
                 fix="keep it outside the model that is lowered",
             )
+        if isinstance(module, TimeLast):
+            return self._time_last(path, module, wire)
+        if wire.last:
+            raise LoweringError(
+                f"{path}: {type(module).__name__} gets a tensor whose time is the last axis",
+                fix=f"bs.nn.TimeLast({type(module).__name__}(...)) around it",
+            )
         if isinstance(module, Codes):
             return self._codes(path, module, wire)
         if isinstance(module, Encoder):
@@ -89,6 +97,18 @@ class Modules:
                 "bs.Repeat(steps=T) makes it of [N, ...], or the input brings it as [T, N, ...]",
             )
         return self._layer(path, module, wire)
+
+    def _time_last(self, path: str, module: TimeLast, wire: Wire) -> Any:
+        """Take layers that stand in code with time last: to a wire it is the same whichever axis time is."""
+        if wire.timed and not wire.last:
+            raise LoweringError(
+                f"{path}: TimeLast gets a tensor whose time is the first axis",
+                fix="the layers without TimeLast around them, or bs.nn.TimeFirst around the whole network",
+            )
+        result: Any = replace(wire, last=False)
+        for name, layer in module.named_children():
+            result = self(f"{path}.{name}", layer, result)
+        return replace(result, last=True) if isinstance(result, Wire) else result
 
     def _timed(self, path: str, module: nn.Module, wire: Wire) -> Wire:
         """Take a module that is made for [T, N, ...]."""

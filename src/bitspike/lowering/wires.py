@@ -38,6 +38,7 @@ class Wire:
         shape: for one sample and one step.
         timed: whether the trained network's tensor has a time axis here.
         burst: the whole charge of a run arrives at the first step, T times the offset with it.
+        last: whether that time axis is the last one, and not the first.
     """
 
     summands: tuple[Summand, ...]
@@ -45,6 +46,7 @@ class Wire:
     shape: Shape
     timed: bool
     burst: bool = False
+    last: bool = False
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -81,6 +83,11 @@ class Wire:
             raise LoweringError(
                 "cannot add these: one delivers its whole input at step 0 (after bs.nn.Burst), the other step by step",
                 fix="bs.nn.Burst() after the addition",
+            )
+        if self.last != other.last:
+            raise LoweringError(
+                "cannot add these: time is the first axis of one and the last of the other",
+                fix="bs.nn.TimeLast around the layers of the first, or none around those of the other",
             )
         return replace(self, summands=self.summands + other.summands, offset=self.offset + other.offset)
 

@@ -15,6 +15,7 @@ from bitspike.nn.norms.shift import ShiftBatchNorm
 from bitspike.nn.norms.threshold import ThresholdBatchNorm
 from bitspike.nn.readouts import RateReadout, SumReadout
 from bitspike.nn.time import TimeDistributed
+from bitspike.nn.time_last import TimeFirst, TimeLast
 from bitspike.nn.timed_layer import OverTime, timed_layer
 
 __all__ = [
@@ -47,6 +48,8 @@ __all__ = [
     "SumReadout",
     "ThresholdBatchNorm",
     "TimeDistributed",
+    "TimeFirst",
+    "TimeLast",
     "Upsample",
     "checkpoint_layers",
     "fire",

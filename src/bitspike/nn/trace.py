@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from torch import Tensor, fx, nn
 
 from bitspike.errors import LoweringError
-from bitspike.nn import Encoder, Neuron, OverTime, QuantReLU, RateReadout, SumReadout, TimeDistributed
+from bitspike.nn import Encoder, Neuron, OverTime, QuantReLU, RateReadout, SumReadout, TimeDistributed, TimeLast
 from bitspike.nn.arrange import Pad, Permute, Reshape, Slice, Upsample
 from bitspike.nn.counts import Burst, Codes, CountMaxPool, Gain, SumPool
 from bitspike.nn.loops import time_in_forward
 from bitspike.nn.norms.base import AffineNorm
 
 LEAVES = (
-    Encoder, Neuron, QuantReLU, TimeDistributed, RateReadout, SumReadout, AffineNorm, OverTime,
+    Encoder, Neuron, QuantReLU, TimeDistributed, TimeLast, RateReadout, SumReadout, AffineNorm, OverTime,
     Pad, Permute, Reshape, Slice, Upsample, Burst, Codes, CountMaxPool, Gain, SumPool,
 )  # fmt: skip
 
