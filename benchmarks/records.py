@@ -60,10 +60,10 @@ def record(run: Path) -> Path:
     recipe = recipe_of(report["recipe"])
     if recipe.name not in shipped():
         raise RecordError(f"{run}: {recipe.name!r} is no shipped recipe")
-    if digest(recipe) != digest(load(recipe.name)):
-        raise RecordError(f"{run}: this run changed the recipe {recipe.name!r} in more than its seed")
     if getattr(recipe, "stage", None) is not None:
         raise RecordError(f"{run}: this is one stage, and records are of all", fix=f"scripts/record {run.parent}")
+    if digest(recipe) != digest(load(recipe.name)):
+        raise RecordError(f"{run}: this run changed the recipe {recipe.name!r} in more than its seed")
     for name in recipe.parts:
         _keep(_report(run / name), f"{recipe.name}-{name}")
     return _keep(report, recipe.name) if not recipe.parts else _path(recipe, f"{recipe.name}-{name}")
@@ -96,7 +96,8 @@ def compact(report: Mapping[str, Any], recipe: AnyRecipe) -> dict[str, Any]:
     stage = getattr(recipe, "stage", None)
     return {
         "name": recipe.name,
-        **({} if stage is None else {"stage": stage, **_networks(report["stage"])}),
+        **({} if stage is None else {"stage": stage}),
+        **(_networks(report["stage"]) if isinstance(stage, int) else {}),  # of a stage that was converted
         "experiment": digest(recipe),
         "seed": recipe.seed,
         "steps": recipe.steps,

@@ -163,3 +163,27 @@ def test_the_records_in_the_repository_belong_to_the_recipes_in_it(records: Modu
     records.RECORDS = ROOT / "benchmarks" / "records"  # type: ignore[attr-defined]
     found = records.read()
     assert records.table(found).count("\n| `") == len({r["name"] for r in found})
+
+
+def test_trainings_in_stages_are_rows_in_their_order_each_with_its_figure(records: ModuleType, tmp_path: Path) -> None:
+    whole = load("stbp-mnist")
+    for n, (name, part) in enumerate(whole.parts.items()):
+        figure = None if part.compared is None else part.compared.model_dump(mode="json")
+        kept = report(part, 0.99 - n / 1000) | {"published": figure, "stage": {"name": name}}
+        (tmp_path / "run" / name).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "run" / name / "report.json").write_text(json.dumps(kept))
+    assert keep(records, tmp_path / "run", whole, 0.985).name == "stbp-mnist-w1-seed0.json"
+    entries = records.read()
+    assert {entry["stage"]: entry["epochs"] for entry in entries} == {
+        "fp32": 12, "w8": 6, "w4": 6, "w2": 10, "ternary": 10, "w1": 12,
+    }  # fmt: skip
+    rows = [line for line in records.table(entries).splitlines() if line.startswith("| `stbp")]
+    assert [row.split(" |")[0] for row in rows] == [f"| `stbp-mnist`, {name}" for name in whole.parts]
+    assert "| float32 | 2 | **99.00** % (1 seed) | 97.96 % |" in rows[0]
+    assert "| 4 bits | 2 | **98.80** % (1 seed) | 97.56 % |" in rows[2]
+    with pytest.raises(records.RecordError, match="this is one stage"):
+        records.record(tmp_path / "run" / "w4")
+    with pytest.raises(records.RecordError, match="changed the recipe"):
+        keep(records, tmp_path / "run", load("stbp-mnist", ["stages.2.epochs=7"]), 0.5)
+    with pytest.raises(records.RecordError, match="changed the recipe"):
+        keep(records, tmp_path / "run", load("mnist-stbp-w4", ["init=elsewhere"]), 0.5)
