@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 from pathlib import Path
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 import bitspike as bs
 from bitspike.analysis.chips.statistics import statistics, wilson
-from bitspike.errors import ConstraintError, DataError, RunError
+from bitspike.errors import ConstraintError, DataError, LoweringError, RunError
 from bitspike.lowering.chips import Chips
 from bitspike.train import Observer
 
@@ -74,6 +75,67 @@ def test_a_chip_of_many_is_the_chip_that_is_lowered_alone() -> None:
         codes = bs.encode(engine.net, x)
         wanted = bs.simulate(chips.network(seed), codes).outputs
         assert all((engine.predict(codes)[id] == value).all() for id, value in wanted.items())
+
+
+def _negative() -> nn.Module:
+    model = network()
+    model[1] = bs.TimeDistributed(nn.Conv2d(1, 6, 3, bias=False), nn.BatchNorm2d(6))
+    with torch.no_grad():
+        nn.init.normal_(model[1][1].weight)
+    return bs.attach(model, quantize=bs.Midrise(4), vary=bs.Lognormal(0.6), skip=["3.*"])
+
+
+def _shared() -> nn.Module:
+    layer = nn.Linear(64, 64, bias=False)
+    first, second = bs.TimeDistributed(nn.Flatten(), layer), bs.TimeDistributed(layer)
+    model = nn.Sequential(bs.Repeat(2), first, bs.LIF(0.5), second, bs.LIF(0.5), bs.RateReadout())
+    return bs.attach(model, quantize=bs.Midrise(4), vary=bs.Lognormal(0.6))
+
+
+def _without_a_channel() -> nn.Module:
+    model = network(quantize=bs.Uniform(4), vary=bs.StuckAt(high=0.2))
+    with torch.no_grad():
+        model[1][0].parametrizations.weight.original[2] = 0
+    return model
+
+
+def _wide(bits: int) -> nn.Module:
+    model = network(vary=bs.Lognormal(0.3))
+    model[2] = bs.LIF(0.5, membrane=bs.Membrane(bits, step=2.0**-6, saturate=False))
+    return model
+
+
+@pytest.mark.parametrize(
+    "make", [_negative, _shared, _without_a_channel, lambda: nn.DataParallel(network()), lambda: _wide(16)]
+)
+def test_any_chip_of_many_has_the_integers_of_the_chip_alone(make: Any) -> None:
+    model, x = make().eval(), data()[0][0]
+    chips = Chips.of(model, x[:1], grid=GRID, resolution=7)
+    for seed in range(3):
+        with bs.on_chip(model, seed, resolution=7):
+            alone = bs.lower(model, x[:1], grid=GRID)
+        for a, b in zip(alone.weighted, chips.network(seed).weighted, strict=True):
+            assert (a.weight.codes == b.weight.codes).all()
+
+
+def test_potentials_that_do_not_saturate_are_proven_for_every_chip() -> None:
+    x = data()[0][0]
+    for bits in range(4, 16):  # the fewest that suffice for chip 0
+        model = _wide(bits).eval()
+        try:
+            chips = Chips.of(model, x[:1], grid=GRID, resolution=7)
+        except LoweringError:
+            continue
+        needed = {}
+        for seed in range(12):
+            with bs.on_chip(model, seed, resolution=7), contextlib.suppress(LoweringError):
+                needed[seed] = bs.lower(model, x[:1], grid=GRID)
+        if len(needed) < 12:
+            (seed, *_) = set(range(12)) - set(needed)
+            with pytest.raises(LoweringError, match="without saturation"):
+                chips.network(seed)
+            return
+    raise AssertionError("no chip needs more bits than chip 0")
 
 
 def test_ordinary_networks_run_by_torch_and_say_why() -> None:

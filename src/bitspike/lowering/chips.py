@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 
+import numpy as np
 from torch import Tensor, nn
 
 from bitspike.errors import LoweringError
 from bitspike.integer.engine import Engine
 from bitspike.integer.network import IntegerNetwork
-from bitspike.integer.nodes import Weighted
+from bitspike.integer.nodes import FewBitNeuron, Integers, Weighted
 from bitspike.lowering.fit_neuron import Precision
 from bitspike.lowering.lower import lower
+from bitspike.nn.neurons.base import Neuron
 from bitspike.ops.grids import Grid
+from bitspike.ops.wrappers import unwrapped
 from bitspike.weights import on_chip, weight_codes
 from bitspike.weights.path import path_of
 
@@ -26,11 +30,16 @@ class Chips:
         model: the network; it is run in evaluation mode.
         net: the integers of one chip of it.
         resolution: the bits with which cells are read.
+        signs: by the id of a layer, 1 or -1 for every output channel: lowering negates the codes of channels whose
+            norm has a negative gain. None where one chip does not tell what another is; each is then lowered anew.
+        lowered: lowers the chip that the network is.
     """
 
     model: nn.Module
     net: IntegerNetwork
     resolution: int
+    signs: Mapping[str, Integers] | None
+    lowered: Callable[[], IntegerNetwork] = field(repr=False)
 
     @classmethod
     def of(
@@ -48,9 +57,9 @@ class Chips:
             ConstraintError: nothing varies, or a resolution outside what is allowed.
             LoweringError: the network has no integer form, or a layer varies whose cells have no codes.
         """
+        lowered = partial(lower, model, example, grid=grid, precision=precision)
         with on_chip(model, 0, resolution=resolution):
-            net = lower(model, example, grid=grid, precision=precision)
-            modules = dict(model.named_modules())
+            net, modules = lowered(), _modules(model)
             for node in net.weighted:
                 attached = path_of(modules[node.path]) if node.path in modules else None
                 if attached is not None and attached[0].on_chip and weight_codes(modules[node.path]) is None:
@@ -58,7 +67,8 @@ class Chips:
                         f"{node.path}: its weights vary and have no codes",
                         fix="bs.attach(model, quantize=bs.Midrise(4), vary=..., recover=bs.SRAM(2)), whose units meet",
                     )
-        return cls(model, net, resolution)
+            signs = _signs(net, modules)
+        return cls(model, net, resolution, signs, lowered)
 
     def network(self, seed: int) -> IntegerNetwork:
         """Return the integers of the chip of a seed: those of :func:`bitspike.lowering.lower.lower` on it.
@@ -72,10 +82,13 @@ class Chips:
             >>> len({chips.network(seed).weighted[0].weight.codes.tobytes() for seed in range(5)})
             5
         """
-        modules = dict(self.model.named_modules())
+        modules = _modules(self.model)
         with on_chip(self.model, seed, resolution=self.resolution):
+            if self.signs is None:
+                return self.lowered()
             nodes = [
-                _on_chip(node, modules[node.path]) if isinstance(node, Weighted) else node for node in self.net.nodes
+                _on_chip(node, modules[node.path], self.signs.get(node.id)) if isinstance(node, Weighted) else node
+                for node in self.net.nodes
             ]
         return replace(self.net, nodes=tuple(nodes))
 
@@ -90,10 +103,39 @@ class Chips:
             yield seed, engine
 
 
-def _on_chip(node: Weighted, module: nn.Module) -> Weighted:
-    attached = path_of(module)
-    if attached is None or not attached[0].on_chip:
-        return node
+def _modules(model: nn.Module) -> dict[str, nn.Module]:
+    """Return modules by path, those that are called at several places by each of them."""
+    return dict(unwrapped(model).named_modules(remove_duplicate=False))
+
+
+def _signs(net: IntegerNetwork, modules: Mapping[str, nn.Module]) -> dict[str, Integers] | None:
+    """Return the signs that lowering gave to the channels of the layers that vary; None if a chip does not tell."""
+    # Whether potentials stay in their bits is proven for the weights of one chip.
+    proven = any(isinstance(m, Neuron) and m.membrane is not None and not m.membrane.saturate for m in modules.values())
+    if proven and any(isinstance(node, FewBitNeuron) for node in net.nodes):
+        return None
+    signs = {}
+    for node in net.weighted:
+        if node.path not in modules:
+            return None
+        attached = path_of(modules[node.path])
+        if attached is not None and attached[0].on_chip:
+            codes = _cells(modules[node.path])
+            products = (node.weight.codes * codes).reshape(len(codes), -1).sum(1)
+            if not products.all():  # all cells of a channel hold 0
+                return None
+            signs[node.id] = np.sign(products)
+    return signs
+
+
+def _cells(module: nn.Module) -> Integers:
     codes = weight_codes(module)
     assert codes is not None, "Chips.of has asked"
-    return replace(node, weight=replace(node.weight, codes=codes.codes.cpu().numpy()))
+    return codes.codes.cpu().numpy()
+
+
+def _on_chip(node: Weighted, module: nn.Module, sign: Integers | None) -> Weighted:
+    if sign is None:
+        return node
+    codes = _cells(module)
+    return replace(node, weight=replace(node.weight, codes=codes * sign.reshape(-1, *[1] * (codes.ndim - 1))))
