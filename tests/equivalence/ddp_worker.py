@@ -75,7 +75,7 @@ def train(folder: Path, *norm: nn.Module, taught: bool = False, constrained: boo
     )
     record = history.epochs[0]
     return {
-        "state": [v.flatten().tolist() for v in model.state_dict().values()],
+        "state": [_numbers(name, value) for name, value in model.state_dict().items()],
         "seen": watched.seen,
         "steps": len(watched),
         "loss": record.train_loss,
@@ -83,6 +83,13 @@ def train(folder: Path, *norm: nn.Module, taught: bool = False, constrained: boo
         "heard": len(ears.heard),
         "workers": history.workers,
     }
+
+
+def _numbers(name: str, value: Tensor) -> list[float]:
+    """Return the numbers of a state; the last objective is kept in the bits of an integer."""
+    if not name.endswith("quantize.schedule"):
+        return value.flatten().tolist()  # type: ignore[no-any-return]
+    return [*value[:3].tolist(), value[3:].view(torch.float64).item()]
 
 
 if __name__ == "__main__":

@@ -21,9 +21,9 @@ def network() -> nn.Module:
     return nn.Sequential(
         bs.Repeat(steps=3),
         bs.TimeDistributed(nn.Conv2d(1, 6, 3, bias=False), nn.BatchNorm2d(6)),
-        bs.LIF(decay=0.5, threshold=1.0),
+        bs.LIF(decay=0.5, threshold=0.2),
         bs.TimeDistributed(nn.Conv2d(6, 6, 3, bias=False), nn.BatchNorm2d(6)),
-        bs.LIF(decay=0.5, threshold=1.0),
+        bs.LIF(decay=0.5, threshold=0.2),
         bs.TimeDistributed(nn.Flatten(), nn.Linear(6 * 16, 3)),
         bs.RateReadout(),
     )
