@@ -27,7 +27,7 @@ from bitspike.lowering.fit_neuron import Precision
 from bitspike.lowering.membranes import prove_kept
 from bitspike.lowering.modules import Modules
 from bitspike.lowering.wires import Summand, Wire
-from bitspike.nn import Encoder, Neuron, RateReadout, SumReadout, TimeDistributed
+from bitspike.nn import QuantReLU
 from bitspike.nn.trace import evaluation, trace
 from bitspike.ops.grids import Grid
 from bitspike.ops.wrappers import bare, wrappers
@@ -93,10 +93,10 @@ def lower(
 
 
 def _refuse_ordinary(model: nn.Module) -> None:
-    """Refuse a network in which nothing happens step by step, before the first of its layers is blamed for it."""
-    if not any(
-        isinstance(module, Neuron | Encoder | TimeDistributed | RateReadout | SumReadout) for module in model.modules()
-    ):
+    """Refuse a network of torch's own layers alone, before the first of them is blamed for it."""
+    leaves = [type(module) for module in model.modules() if not any(module.children())]
+    own = ("torch.nn.", "bitspike.weights.")
+    if all(kind.__module__.startswith(own) or issubclass(kind, QuantReLU) for kind in leaves):
         raise LoweringError(
             f"{type(model).__name__} is an ordinary network: it has no neurons, no encoder and no read-out",
             fix="lower what bs.convert(model, example, calibrate=images) returns; a spiking network of your own begins "
