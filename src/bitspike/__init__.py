@@ -236,10 +236,15 @@ _HOMES: dict[str, tuple[str, ...]] = {
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
+_ROOMS = ("data", "models", "nn", "train", "weights")
+"""Folders whose names are spoken of as ``bs.data.Batches``; like the names above, they are loaded on first use."""
+
 __all__ = ["__version__", *sorted(_HOME)]  # noqa: PLE0604 (all of them are names)
 
 
 def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return importlib.import_module(f"bitspike.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'bitspike' has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOME[name]), name)
@@ -248,4 +253,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_ROOMS})

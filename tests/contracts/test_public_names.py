@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,6 +78,25 @@ def test_a_public_name_exists_and_says_what_it_is_for(name: str) -> None:
     # A dataclass without one is given its signature.
     assert not doc.startswith(f"{name}("), f"{name} has no docstring of its own"
     assert doc.splitlines()[0].endswith((".", ":", ",")) or "." in doc, f"{name}: a docstring begins with a sentence"
+
+
+def test_what_pages_and_messages_write_after_bs_is_there_in_a_fresh_process() -> None:
+    """``bs.models.stbp_lif`` works after ``import bitspike as bs`` alone, whoever else has imported the room or not."""
+    root = Path(__file__).parents[2]
+    texts = [*root.glob("*.md"), *(root / "docs").rglob("*.md"), *(root / "src").rglob("*.py")]
+    said = {
+        found
+        for path in texts
+        for found in re.findall(r"(?<![\w.])bs\.(\w+)(?:\.([a-zA-Z]\w+))?", path.read_text("utf-8"))
+    }
+    assert len(said) > 80
+    for name, inner in sorted(said):
+        assert name in bitspike.__all__ or name in bitspike._ROOMS, f"bs.{name}"
+        if name in bitspike._ROOMS and inner:
+            assert hasattr(bitspike.__getattr__(name), inner), f"bs.{name}.{inner}"
+    program = "import bitspike as bs; [getattr(bs, name) for name in bs._ROOMS]; print(bs.models.stbp_lif().threshold)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stdout == "0.4\n", done.stderr
 
 
 def test_the_version_is_a_version() -> None:
