@@ -99,11 +99,11 @@ def yield_(
             adapting=_in_memory(adapt),
         )  # fmt: skip
         name, key = type(network).__name__, _digest_of(network) if out is not None else ""
-        adapted = 0 if many.adapting is None else sum(len(x) for x, _ in many.adapting)
     else:
-        many, key, adapted = _of_run(network, set, samples, resolution, integers, adapt)
+        many, key = _of_run(network, set, samples, resolution, integers, adapt)
         name, out = str(Path(network)), Path(network) / "yield" if out is None else out
     varying(many.model)  # of a model in memory
+    adapted = 0 if many.adapting is None else sum(len(x) for x, _ in many.adapting)
     measured = evaluate(many.model, many.batches, seed=many.seed, task=many.task)
     by = "integers" if isinstance(many.lowered, Chips) else "torch"
     settings = {"network": key, "samples": measured.samples, "resolution": resolution, "by": by, "adapted": adapted}
@@ -159,8 +159,8 @@ def _of_run(
     resolution: int | None,
     integers: bool,
     adapt: int | Batches | None,
-) -> tuple[ManyChips, str, int]:
-    """Return the network of a run, a digest of its weights and recipe, and the samples for its norms."""
+) -> tuple[ManyChips, str]:
+    """Return the network of a run, and a digest of its weights and recipe."""
     job, _ = finished(Path(run), set)
     assert job.folder is not None
     spiking = job.spiking
@@ -193,7 +193,7 @@ def _of_run(
     )
     weights = digests.of_file(job.folder / "model.safetensors")
     recipe = digests.of_values(job.recipe.model_dump(mode="json"))
-    return many, f"{weights} {recipe}", adapt if isinstance(adapt, int) else 0
+    return many, f"{weights} {recipe}"
 
 
 def _digest_of(model: nn.Module) -> str:
