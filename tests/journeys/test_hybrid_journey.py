@@ -66,7 +66,9 @@ def test_bitspike_yield_measures_goes_on_and_refuses(chip_run: Path, bitspike: B
     assert (out / "yield.svg").exists()
     adapted = bs.yield_(chip_run, chips=2, samples=40, adapt=60, out=tmp_path / "adapted")
     assert (adapted.by, adapted.adapted) == ("torch", 60)
-    assert bs.yield_(chip_run, chips=1, samples=40, adapt=5000, out=tmp_path / "all").adapted == 108, "there are no more"
+    assert bs.yield_(chip_run, chips=1, samples=40, adapt=5000, out=tmp_path / "all").adapted == 108, (
+        "there are no more"
+    )
     for words, wanted in (
         (["--chips", "0"], "chips is 0"),
         (["--resolution", "1"], "from 2 to 15"),

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 FOLDER = Path(__file__).parents[2] / "docs" / "tutorials"
-TUTORIALS = [*sorted(FOLDER.glob("*.md")), FOLDER.parent / "extending.md"]
+TUTORIALS = [*sorted(FOLDER.glob("*.md")), FOLDER.parent / "extending.md", FOLDER.parent / "events.md"]
 Bitspike = Callable[..., tuple[int, str, str]]
 
 
@@ -24,6 +24,7 @@ Bitspike = Callable[..., tuple[int, str, str]]
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Return an empty working directory whose Python files can be imported."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.syspath_prepend(str(tmp_path))
     yield tmp_path
     for path in tmp_path.glob("*.py"):
