@@ -162,7 +162,7 @@ def test_only_the_part_between_the_markers_is_replaced(records: ModuleType) -> N
 def test_the_records_in_the_repository_belong_to_the_recipes_in_it(records: ModuleType) -> None:
     records.RECORDS = ROOT / "benchmarks" / "records"  # type: ignore[attr-defined]
     found = records.read()
-    assert records.table(found).count("\n| `") == len({r["name"] for r in found})
+    assert records.table(found).count("\n| `") == len({(r["name"], r.get("stage")) for r in found})
 
 
 def test_trainings_in_stages_are_rows_in_their_order_each_with_its_figure(records: ModuleType, tmp_path: Path) -> None:
