@@ -1,8 +1,10 @@
 # `make quickstart` and `make test` do everything, on a machine that has Python 3.11 or newer and make.
-# PYTHON=python3.12 chooses the interpreter, VENV=path the folder of the environment.
+# PYTHON=python3.12 chooses the interpreter, VENV=path the folder of the environment, TESTS_AT_ONCE=8 how many tests run at
+# the same time, each on one thread and with some 1.5 GB.
 
 PYTHON ?= python3
 VENV ?= .venv
+TESTS_AT_ONCE ?= 2
 bin := $(VENV)/bin
 
 # What the native parts are compiled from. Compiled once, they are kept in build/native: another installation takes them from there.
@@ -31,7 +33,7 @@ quickstart: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev
 	PYTHON=$(bin)/python scripts/check
-	$(bin)/python -m pytest
+	$(bin)/python -m pytest --numprocesses $(TESTS_AT_ONCE) --dist worksteal
 
 check: $(VENV)/.installed-dev
 	PYTHON=$(bin)/python scripts/check

@@ -37,9 +37,9 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
     known = data.read_images
 
-    def read(words: Any, split: str) -> Any:
+    def read(words: Any, split: str, *more: Any) -> Any:
         counts[split] += 1
-        return known(words, split)
+        return known(words, split, *more)
 
     monkeypatch.setattr(data, "read_images", read)
     return counts
