@@ -34,7 +34,7 @@ def refused(bitspike: Bitspike) -> Refused:
         ("training.epocs=1", "unknown key; allowed are epochs"),
         (
             "data.kind=minst",
-            "found 'minst'; allowed are digits, mnist, cifar10, cifar100, tiny_imagenet, folder, imagenet, digits_events",
+            "found 'minst'; allowed are digits, mnist, cifar10, cifar100, tiny_imagenet, folder, imagenet, ",
         ),
         ("data={kind: mnist, root: nowhere}", "the data set 'mnist' was not found; looked in"),
         ("data={kind: folder, root: nowhere}", "nowhere"),
