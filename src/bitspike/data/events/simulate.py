@@ -42,7 +42,7 @@ def saccades(images: npt.NDArray[np.uint8]) -> list[Events]:
         >>> blank, dot = np.zeros((2, 8, 8), np.uint8)
         >>> dot[4, 4] = 16
         >>> [len(events) for events in saccades(np.stack([blank, dot]))]
-        [0, 128]
+        [0, 220]
     """
     large = images.repeat(2, axis=1).repeat(2, axis=2).astype(np.int64)
     seen = _LOGARITHM[_moved(large, *_PATH[0])]
