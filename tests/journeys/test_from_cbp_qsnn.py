@@ -6,6 +6,9 @@ import itertools
 import re
 import shlex
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from bitspike.recipe import load, shipped
 from bitspike.recipe.kinds.progressive import ProgressiveRecipe
@@ -31,3 +34,12 @@ def test_every_command_of_the_calibration_backbone_has_one_of_bitspike_under_it(
 
 def test_the_page_names_recipes_that_exist() -> None:
     assert set(re.findall(r"`((?:cbp|calibration)-[\w-]+\w)`", PAGE)) <= set(shipped())
+
+
+def test_the_code_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.S)
+    names: dict[str, Any] = {}
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "cbp-qsnn.md", "exec"), names)  # noqa: S102
+    assert names["bs"].constraint_failure(names["model"]).weights == 8 * 8 * 9, "the middle convolution alone"
+    assert (tmp_path / "net.safetensors").is_file()
