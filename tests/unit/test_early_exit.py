@@ -215,6 +215,45 @@ def test_no_sample_and_labels_that_say_nothing_are_refused() -> None:
         bs.early_exit(model, [(torch.rand(2, 1, 6, 6), torch.tensor([7, 8]))])
 
 
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_as_many_classes_as_steps_are_not_taken_for_a_time_axis(steps: int) -> None:
+    model = nn.Sequential(bs.Repeat(steps), bs.IF(), bs.RateReadout())
+    assert bs.early_exit(model, [(torch.eye(2), torch.tensor([0, 1]))]).by_step == (1.0,) * steps
+
+
+def test_batches_that_can_be_read_once_are_refused_as_the_first_would_be_lost() -> None:
+    model = nn.Sequential(bs.Repeat(2), bs.RateReadout())
+    batches = [(torch.eye(2), torch.tensor([0, 1])), (torch.eye(2), torch.tensor([1, 0]))]
+    for once in (iter(batches), (batch for batch in batches)):
+        with pytest.raises(DataError, match="read once") as told:
+            bs.early_exit(model, once)
+        assert "list(batches)" in str(told.value)
+    assert bs.early_exit(model, batches).samples == 4
+
+
+def test_no_sample_is_said_as_such_and_an_empty_first_batch_tells_nothing() -> None:
+    model = nn.Sequential(bs.Repeat(2), bs.RateReadout())
+    empty = (torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64))
+    for none in ([], [empty]):
+        with pytest.raises(DataError, match="no sample"):
+            bs.early_exit(model, none)
+    assert bs.early_exit(model, [empty, (torch.eye(2), torch.tensor([0, 1]))]).by_step == (1.0, 1.0)
+
+
+def test_norms_of_more_steps_than_others_are_asked_as_far_as_all_of_them_go() -> None:
+    norms = [bs.BatchNormThroughTime(2, steps=steps) for steps in (2, 4)]
+    assert bs.GammaExit(0.1).step(nn.Sequential(*norms)) == 2
+    model = nn.Sequential(bs.Repeat(2), norms[0], bs.LIF(0.5), norms[1], bs.SumReadout()).eval()
+    found = bs.early_exit(model, [(torch.eye(2), torch.tensor([0, 1]))])
+    assert {len(values) for values in found.gammas.values()} == {2}
+
+
+@pytest.mark.parametrize("rules", [bs.FixedExit(1), [0.9], [bs.FixedExit]])
+def test_what_is_no_list_of_rules_is_refused(rules: Any) -> None:
+    with pytest.raises(ConstraintError, match="a list of rules"):
+        bs.early_exit(nn.Sequential(bs.Repeat(2), bs.RateReadout()), [], rules=rules)
+
+
 def test_a_task_without_confidence_has_the_other_rules() -> None:
     class Plain:
         """Classification that does not say how sure it is."""

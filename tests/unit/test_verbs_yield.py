@@ -138,6 +138,12 @@ def test_potentials_that_do_not_saturate_are_proven_for_every_chip() -> None:
     raise AssertionError("no chip needs more bits than chip 0")
 
 
+def test_batches_that_can_be_read_once_are_refused() -> None:
+    for more in ({}, {"adapt": iter(data())}):
+        with pytest.raises(DataError, match="read once"):
+            bs.yield_(network(), data() if more else iter(data()), chips=2, grid=GRID, **more)
+
+
 def test_ordinary_networks_run_by_torch_and_say_why() -> None:
     model = bs.attach(nn.Sequential(nn.Flatten(), nn.Linear(64, 4)), quantize=bs.Midrise(2), vary=bs.Lognormal(0.5))
     result = bs.yield_(model, data(), chips=3)

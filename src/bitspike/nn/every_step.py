@@ -127,7 +127,9 @@ class _Heard:
             for module in network.modules():
                 if isinstance(module, Neuron | TimeDistributed | OverTime):
                     hooks.callback(module.register_forward_pre_hook(self._entering).remove)
-                hooks.callback(module.register_forward_hook(self._leaving).remove)
+                # What leaves the network has no time axis any more, though its shape may look as if it had.
+                if isinstance(module, RateReadout | SumReadout) or not _reads_out(module):
+                    hooks.callback(module.register_forward_hook(self._leaving).remove)
             network(x)
 
     def _begin(self, x_TN: Tensor) -> Tensor:
@@ -149,3 +151,7 @@ class _Heard:
         if isinstance(output, Tensor) and self.begun is not None and output.shape[:2] == self.begun:
             self.early.append(output[: (len(output) + 1) // 2])
         return None
+
+
+def _reads_out(module: nn.Module) -> bool:
+    return any(isinstance(part, RateReadout | SumReadout) for part in module.modules())

@@ -48,6 +48,19 @@ def pairs(batches: Iterable[Any], *, several: bool = False) -> Iterator[tuple[An
         yield x, y
 
 
+def need_loader(batches: Iterable[Any]) -> None:
+    """Refuse what can be read only once, where it is read several times.
+
+    Raises:
+        DataError: the batches are an iterator or a generator.
+    """
+    if isinstance(batches, Iterator):
+        raise DataError(
+            f"the batches are a {type(batches).__name__}, which can be read once, and they are read several times",
+            fix="pass the loader itself, not iter(loader), or list(batches)",
+        )
+
+
 def samples_in(inputs: Any, outputs: Any, labels: Any) -> int:
     """Return how many samples a batch holds: as many as outputs and labels agree on, else as many as inputs.
 

@@ -17,7 +17,7 @@ from bitspike.nn.entering import counted_inputs
 from bitspike.nn.every_step import after_every_step, reads_ahead
 from bitspike.nn.trace import evaluation
 from bitspike.ops.precision import full_precision
-from bitspike.tasks.batches import pairs, samples_in
+from bitspike.tasks.batches import need_loader, pairs, samples_in
 from bitspike.tasks.classify import Classification
 from bitspike.tasks.losses import mean_loss
 from bitspike.tasks.task import AddUp, Loss, Task
@@ -191,10 +191,17 @@ def by_step(
 
 
 def one_run_tells(model: nn.Module, batches: Batches) -> bool:
-    """Tell whether one run of a model shows what it answers after every step, by the first batch of a loader."""
+    """Tell whether one run of a model shows what it answers after every step, by the first batch of a loader.
+
+    Of no sample it says yes: whatever runs the loader then says what is wrong.
+
+    Raises:
+        DataError: the batches can be read only once, so that the first one would be lost.
+    """
+    need_loader(batches)
     device = next((p.device for p in [*model.parameters(), *model.buffers()]), torch.device("cpu"))
-    first = next(pairs(batches), None)
-    return first is not None and len(first[0]) > 0 and not reads_ahead(model, first[0].to(device))
+    first = next((x for x, _ in pairs(batches) if len(x)), None)
+    return first is None or not reads_ahead(model, first.to(device))
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from bitspike.lowering.fit_neuron import Precision
 from bitspike.ops.grids import Grid
 from bitspike.runs.job import finished
 from bitspike.runs.many_chips import ManyChips
+from bitspike.tasks.batches import need_loader
 from bitspike.tasks.classify import Classification
 from bitspike.tasks.task import Task
 from bitspike.train import Observer, evaluate
@@ -103,6 +104,9 @@ def yield_(
         many, key = _of_run(network, set, samples, resolution, integers, adapt)
         name, out = str(Path(network)), Path(network) / "yield" if out is None else out
     varying(many.model)  # of a model in memory
+    reads = [many.batches, *([] if many.adapting is None else [many.adapting])]
+    for batches in reads:
+        need_loader(batches)
     adapted = 0 if many.adapting is None else sum(len(x) for x, _ in many.adapting)
     measured = evaluate(many.model, many.batches, seed=many.seed, task=many.task)
     by = "integers" if isinstance(many.lowered, Chips) else "torch"

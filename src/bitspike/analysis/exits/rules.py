@@ -176,7 +176,8 @@ class GammaExit(ExitRule):
                 f"GammaExit({self.epsilon}): the network has no bs.BatchNormThroughTime whose gains could fade",
                 fix="bs.ConfidenceExit(0.9) or bs.FixedExit(4), which ask for no norm (--exit-confidence, --exit-step)",
             )
-        largest = [max(values) for values in zip(*layers, strict=True)]
+        # Without an encoder, which says how many steps are run, the norm of the fewest steps does.
+        largest = [max(values) for values in zip(*layers, strict=False)]
         return next((t for t, gain in enumerate(largest, start=1) if gain < self.epsilon), len(largest))
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from bitspike.analysis.exits.rules import ConfidenceExit, ExitRule, FixedExit, GammaExit, Gammas, gammas_of
-from bitspike.errors import ConstraintError
+from bitspike.errors import ConstraintError, short
 from bitspike.tasks.classify import Classification
 from bitspike.tasks.task import Task
 from bitspike.train.answers import StepAnswers
@@ -107,6 +107,10 @@ def early_exit(
         3 steps: 100.00% of 2 samples
           ConfidenceExit(confidence=0.99, least=1)  100.00%    2.00 steps
     """
+    if rules is not None and not (isinstance(rules, Sequence) and all(isinstance(r, ExitRule) for r in rules)):
+        raise ConstraintError(
+            f"early_exit(rules={short(rules)}): a list of rules is needed", fix="rules=[bs.ConfidenceExit(0.9)]"
+        )
     if not one_run_tells(model, batches):
         raise ConstraintError(
             f"{type(model).__name__} calls no read-out of the package, or what it computes at a step depends on later "
@@ -146,7 +150,7 @@ def _epsilons(gammas: Gammas, steps: int) -> list[float]:
 
     The largest mean gain has to be lower than at all steps before, and epsilon lies between the two.
     """
-    largest = [max(values) for values in zip(*gammas.values(), strict=True)][: steps - 1]
+    largest = [max(values) for values in zip(*gammas.values(), strict=False)][: steps - 1]
     epsilons, lowest = [], None
     for gain in largest:
         if lowest is None or gain < lowest:
