@@ -167,6 +167,37 @@ def test_norms_are_measured_again_for_each_chip_and_come_back() -> None:
         bs.yield_(model, batches, adapt=100)
 
 
+def test_chips_of_other_data_or_another_grid_are_not_taken_for_those_that_were_measured(tmp_path: Path) -> None:
+    model, batches = network(), data()
+    first = bs.yield_(model, batches, chips=1, grid=GRID, out=tmp_path)
+    shuffled = [(x.flip(0), y.flip(0)) for x, y in reversed(batches)]
+    assert bs.yield_(model, shuffled, chips=1, grid=GRID, out=tmp_path).accuracies == first.accuracies
+    for other in ([(x, (y + 1) % 4) for x, y in batches], [(x.flip(0), y) for x, y in batches]):
+        with pytest.raises(RunError, match=r"another setting \(data\)"):
+            bs.yield_(model, other, chips=1, grid=GRID, out=tmp_path)
+    with pytest.raises(RunError, match=r"another setting \(setting\)"):
+        bs.yield_(model, batches, chips=1, grid=bs.Grid(2**-3, 0, 7), out=tmp_path)
+
+
+@pytest.mark.parametrize("wrong", [b"garbage\n", b"{}\n", b"[1]\n", b"\xff\xfe\n", b'{"seed": 1, "accuracy": null}\n'])
+def test_a_damaged_line_of_chips_is_named(wrong: bytes, tmp_path: Path) -> None:
+    bs.yield_(network(), data(), chips=1, grid=GRID, out=tmp_path)
+    file = tmp_path / "chips.jsonl"
+    file.write_bytes(file.read_bytes() + wrong)
+    with pytest.raises(RunError, match="line 3 is") as told:
+        bs.yield_(network(), data(), chips=2, grid=GRID, out=tmp_path)
+    assert "remove that line" in str(told.value)
+    file.write_bytes(file.read_bytes()[: -len(wrong)])
+    bs.yield_(network(), data(), chips=2, grid=GRID, out=tmp_path)
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file", tmp_path / "file" / "inside"):
+        with pytest.raises(RunError, match="cannot be made"):
+            bs.yield_(network(), data(), chips=1, grid=GRID, out=out)
+
+
 class Heard(Observer):
     def __init__(self) -> None:
         self.notes: list[str] = []

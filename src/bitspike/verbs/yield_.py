@@ -9,19 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from bitspike import digests
 from bitspike.analysis.chips.result import Yield, write
 from bitspike.analysis.chips.statistics import statistics
-from bitspike.errors import ConstraintError, DataError, RunError
+from bitspike.errors import ConstraintError, DataError, RunError, short
 from bitspike.files import locked, write_whole
 from bitspike.lowering.chips import Chips
 from bitspike.lowering.fit_neuron import Precision
 from bitspike.ops.grids import Grid
 from bitspike.runs.job import finished
 from bitspike.runs.many_chips import ManyChips
-from bitspike.tasks.batches import need_loader
+from bitspike.tasks.batches import need_loader, pairs
 from bitspike.tasks.classify import Classification
 from bitspike.tasks.task import Task
 from bitspike.train import Observer, evaluate
@@ -111,6 +112,9 @@ def yield_(
     measured = evaluate(many.model, many.batches, seed=many.seed, task=many.task)
     by = "integers" if isinstance(many.lowered, Chips) else "torch"
     settings = {"network": key, "samples": measured.samples, "resolution": resolution, "by": by, "adapted": adapted}
+    if isinstance(network, nn.Module) and out is not None:  # the recipe of a run says all of this
+        settings["data"] = " ".join(_digest_of_data(read) for read in (many.batches, many.adapting or ()))
+        settings["setting"] = f"{grid} {precision} {type(many.task).__name__}"
     seeds = tuple(range(seed, seed + chips))
     folder = None if out is None else Path(out)
     with _kept(folder, settings) as known:
@@ -201,11 +205,26 @@ def _of_run(
 
 
 def _digest_of(model: nn.Module) -> str:
-    state = state_of(model)
-    parts = {
-        name: digests.of_bytes(value.reshape(-1).view(torch.uint8).numpy().tobytes()) for name, value in state.items()
-    }
+    parts = {name: digests.of_bytes(_bytes(value)) for name, value in state_of(model).items()}
     return digests.of_values({**parts, "model": repr(model)})
+
+
+def _bytes(value: Tensor) -> bytes:
+    content: bytes = value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes()
+    return content
+
+
+def _digest_of_data(batches: Batches) -> str:
+    """Return a digest of samples and labels in any order, as a loader that shuffles gives them."""
+
+    def plain(value: Any) -> Any:
+        return (value.dtype, list(value.shape), _bytes(value)) if isinstance(value, Tensor) else value
+
+    total = 0
+    for x, y in pairs(batches):
+        parts = list(zip(x, y, strict=True)) if len(x) == len(y) else [(x, y)]
+        total += sum(int(digests.of_bytes(repr(tree_map(plain, part)).encode()), 16) for part in parts)
+    return f"{total % 2**256:064x}"
 
 
 @contextmanager
@@ -218,16 +237,19 @@ def _kept(folder: Path | None, settings: dict[str, Any]) -> Iterator[dict[int, f
     if folder is None:
         yield {}
         return
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{folder} cannot be made: {error.strerror}", fix="--out ANOTHER_FOLDER") from None
     with locked(folder) as mine:
         if not mine:
             raise RunError(f"another process is at work in {folder}", fix="wait until it has ended, or --out ANOTHER")
         file = folder / CHIPS
         if not file.exists():
             write_whole(file, json.dumps(settings) + "\n")
-        lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
         # The last line of a command that was killed may be half of one.
-        rows = [json.loads(line) for line in lines if line.endswith("\n")]
+        rows = [_row(file, number, line) for number, line in enumerate(lines) if line.endswith("\n")]
         if len(rows) < len(lines):
             write_whole(file, "".join(json.dumps(row) + "\n" for row in rows))
         before = rows[0] if rows else {}
@@ -238,6 +260,21 @@ def _kept(folder: Path | None, settings: dict[str, Any]) -> Iterator[dict[int, f
                 fix=f"--out ANOTHER_FOLDER, or remove {folder}",
             )
         yield {row["seed"]: row["accuracy"] for row in rows[1:]}
+
+
+def _row(file: Path, number: int, line: str) -> dict[str, Any]:
+    """Return the settings, which stand first, or a chip."""
+    try:
+        row = json.loads(line)
+    except ValueError:
+        row = None
+    seed, accuracy = (row.get(name) for name in ("seed", "accuracy")) if isinstance(row, dict) else (None, None)
+    if not isinstance(row, dict) or (number and not (isinstance(seed, int) and isinstance(accuracy, int | float))):
+        raise RunError(
+            f"{file} is damaged: line {number + 1} is {short(line.rstrip())}, and neither settings nor a chip",
+            fix=f"remove that line, or --out ANOTHER_FOLDER, or remove {file.parent}",
+        )
+    return row
 
 
 def _measure(
