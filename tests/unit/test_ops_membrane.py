@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -205,3 +206,9 @@ def test_a_law_that_forgets_the_membrane_is_refused() -> None:
     assert WithoutMembrane()(torch.ones(2, 1)).shape == (2, 1)
     with pytest.raises(ConstraintError, match="its law has none"):
         WithoutMembrane(membrane=Membrane(2))(torch.ones(2, 1))
+
+
+@pytest.mark.parametrize("step", [[0.5, 0.5], (0.5,), "a", torch.ones(2, 2), 0.0])
+def test_a_step_that_no_neuron_could_use_is_refused_where_it_is_given(step: Any) -> None:
+    with pytest.raises(ConstraintError, match=r"a tensor \[C\]"):
+        Membrane(2, step=step)

@@ -58,10 +58,11 @@ class Membrane:
                 f"Membrane(bits={self.bits!r}): potentials are kept in {FEWEST} to {MOST} bits",
                 fix="bits=2, or membrane=None for potentials that are kept as they are",
             )
-        steps = torch.as_tensor(1.0 if self.step is None else self.step, dtype=torch.float64)
+        known = isinstance(self.step, int | float | Tensor | None)
+        steps = torch.as_tensor(1.0 if self.step is None else self.step if known else math.nan, dtype=torch.float64)
         if steps.dim() > 1 or steps.numel() == 0 or not bool(((steps > 0) & steps.isfinite()).all()):
             raise ConstraintError(
-                f"Membrane(step={self.step}): needed is a finite number above 0, or one per channel as [C]",
+                f"Membrane(step={self.step}): needed is a finite number above 0, or one per channel as a tensor [C]",
                 fix="step=0.5, or step=None for threshold / 2**(bits - 1)",
             )
 
