@@ -267,3 +267,24 @@ def test_events_check_what_they_are_made_of() -> None:
     with pytest.raises(ConstraintError, match="four arrays int64 of one length"):
         Events.of([3], **good)
     assert np.array_equal(Events.of([3, 4], **good).take([1]).t, [4])
+
+
+@pytest.mark.parametrize("t", [[0.5, 1.0], [float("nan"), 1.0], [float("inf"), 1.0], [2.0**63, 1.0], ["a", "b"]])
+def test_times_that_are_no_whole_numbers_are_not_cut(t: object) -> None:
+    with pytest.raises(ConstraintError, match=r"event 0 has t = .* no whole number") as told:
+        Events.of(t, x=[0, 0], y=[0, 0], p=[0, 1], size=(1, 1))
+    assert "1e6 * t" in str(told.value)
+    whole = Events.of(np.array([1.0, 2.0]), x=[0, 0], y=np.zeros(2, np.uint8), p=[False, True], size=(1, 1))
+    assert (whole.t.tolist(), whole.p.tolist()) == ([1, 2], [0, 1])
+    with pytest.raises(ConstraintError, match="p = -1") as told:
+        Events.of([1], x=[0], y=[0], p=[-1], size=(1, 1))
+    assert "p > 0" in str(told.value)
+
+
+@pytest.mark.parametrize("size", [34, (34,), (34, 34, 2), (0, 34), (-1, 34), (34.0, 34.0), "34"])
+def test_a_size_that_is_none_is_refused_and_a_list_is_taken(size: object, tmp_path: Path) -> None:
+    file = tmp_path / "a.bin"
+    file.write_bytes(bytes([10, 20, 128, 1, 0]))
+    with pytest.raises(ConstraintError, match="height and width"):
+        read_events(file, size=size)  # type: ignore[arg-type]
+    assert len(read_events(file, size=[34, 34])) == 1  # type: ignore[arg-type]

@@ -265,3 +265,8 @@ def test_an_event_set_refuses_what_it_cannot_hold() -> None:
     with pytest.raises(ConstraintError, match="positions 0 to 2"):
         make().subset([0, 2])
     assert make(frames=frames[:0], labels=labels[:0]).brightest() == 0
+
+
+def test_a_framing_that_is_none_is_refused() -> None:
+    with pytest.raises(ConstraintError, match="framing=4"):
+        load_events("digits_events", framing=4)  # type: ignore[arg-type]

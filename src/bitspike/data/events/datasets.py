@@ -11,10 +11,10 @@ from pathlib import Path
 from bitspike.data.events import sets
 from bitspike.data.events.cache import Tell
 from bitspike.data.events.event_set import EventSet
-from bitspike.data.events.files.source import Size
+from bitspike.data.events.files.source import Size, checked_size
 from bitspike.data.events.framing import Framing
 from bitspike.data.events.info import EventInfo, Request
-from bitspike.errors import ConstraintError, DataError
+from bitspike.errors import ConstraintError, DataError, short
 
 
 def known_event_sets() -> dict[str, EventInfo]:
@@ -68,6 +68,12 @@ def load_events(
     if split not in ("train", "test"):
         raise ConstraintError(
             f"split={split!r}: allowed are 'train' and 'test'", fix="load_events(...).split(0.1, seed=0)"
+        )
+    size = checked_size(size)
+    if not isinstance(getattr(framing, "frames", None), int):
+        raise ConstraintError(
+            f"framing={short(framing)}: an object with T frames and a frame_of is needed",
+            fix="framing=bs.data.ByNumber(10)",
         )
     if size is not None and info.size is not None:
         raise ConstraintError(

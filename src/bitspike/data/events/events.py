@@ -29,7 +29,8 @@ class Events:
             that the camera marked invalid. They were left out.
 
     Raises:
-        ConstraintError: lengths differ, a place lies outside the sensor, or a polarity is neither 0 nor 1.
+        ConstraintError: lengths differ, a value is no whole number, a place lies outside the sensor, or a
+            polarity is neither 0 nor 1.
 
     Example:
         >>> Events.of([10, 12], x=[3, 0], y=[1, 1], p=[1, 0], size=(2, 4))
@@ -47,8 +48,8 @@ class Events:
     @classmethod
     def of(cls, t: Any, *, x: Any, y: Any, p: Any, size: tuple[int, int]) -> Events:
         """Make events of anything that NumPy makes arrays of; ``size`` is height and width."""
-        t, x, y, p = (np.asarray(values).astype(np.int64) for values in (t, x, y, p))
-        return cls(t, x, y, p, *size)
+        height, width = size
+        return cls(_whole("t", t), _whole("x", x), _whole("y", y), _whole("p", p), height, width)
 
     def __post_init__(self) -> None:
         parts = {"t": self.t, "x": self.x, "y": self.y, "p": self.p}
@@ -63,7 +64,9 @@ class Events:
             if len(wrong):
                 raise ConstraintError(
                     f"event {wrong[0]:,} has {name} = {parts[name][wrong[0]]}; allowed are 0 to {most - 1}",
-                    fix="the size of the sensor, (height, width), or a file of this sensor",
+                    fix="p > 0, for polarities of -1 and 1"
+                    if name == "p"
+                    else "the size of the sensor, (height, width), or a file of this sensor",
                 )
 
     def __len__(self) -> int:
@@ -91,3 +94,22 @@ class Events:
             [5, 1]
         """
         return self.take((self.t >= start) & (self.t < end))
+
+
+def _whole(name: str, values: Any) -> Whole:
+    """Return values as int64, none of which is changed by it."""
+    given = np.asarray(values)
+    if given.dtype.kind in "biu" or not given.size:
+        return given.astype(np.int64)
+    wrong = (
+        np.flatnonzero(~(np.abs(given) < 2**63) | (given != np.floor(given)))
+        if given.dtype.kind == "f"
+        else np.zeros(1, np.int64)
+    )
+    if len(wrong):
+        shown = given.reshape(-1)[wrong[0]]
+        raise ConstraintError(
+            f"event {wrong[0]:,} has {name} = {shown!s}, which is no whole number",
+            fix="np.round(1e6 * t), for times in seconds" if name == "t" else f"{name}.astype(int), if that is meant",
+        )
+    return given.astype(np.int64)

@@ -10,7 +10,7 @@ from bitspike.data.events.files.aedat3 import read_aedat3
 from bitspike.data.events.files.dat import read_dat
 from bitspike.data.events.files.nmnist import read_words
 from bitspike.data.events.files.raw import is_raw, read_raw
-from bitspike.data.events.files.source import OTHER_READER, Size, Source
+from bitspike.data.events.files.source import OTHER_READER, Size, Source, checked_size
 from bitspike.data.images.places import reason
 from bitspike.errors import DataError
 
@@ -44,7 +44,7 @@ def read_events(path: str | Path, *, size: Size | None = None) -> Events:
         >>> events.x.tolist(), events.y.tolist(), events.p.tolist(), events.t.tolist()
         ([10], [20], [1], [256])
     """
-    path = Path(path)
+    path, size = Path(path), checked_size(size)
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -6,12 +6,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from bitspike.data.events.events import Events, Whole
-from bitspike.errors import ConstraintError, DataError
+from bitspike.errors import ConstraintError, DataError, short
 
 Size = tuple[int, int]
 """Height and width of a sensor, in pixels."""
@@ -89,6 +90,27 @@ class Source:
                 f"sensor, as do {len(outside) - 1:,} more"
             )
         return Events(t, x, y, p, height, width, {name: count for name, count in (others or {}).items() if count})
+
+
+def checked_size(size: Any) -> Size | None:
+    """Return the height and width that a caller said, or None where nothing was said.
+
+    Raises:
+        ConstraintError: they are no two whole numbers above 0.
+
+    Example:
+        >>> checked_size([34, 34]), checked_size(None)
+        ((34, 34), None)
+    """
+    if size is None:
+        return None
+    both = tuple(size) if isinstance(size, tuple | list) else ()
+    if len(both) != 2 or not all(isinstance(n, int) and not isinstance(n, bool) and n >= 1 for n in both):
+        raise ConstraintError(
+            f"size={short(size)}: height and width of the sensor are needed, two whole numbers above 0",
+            fix="size=(34, 34)",
+        )
+    return both
 
 
 def header_end(data: bytes, mark: bytes) -> int:
