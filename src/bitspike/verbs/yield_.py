@@ -106,14 +106,14 @@ def yield_(
         name, out = str(Path(network)), Path(network) / "yield" if out is None else out
     varying(many.model)  # of a model in memory
     reads = [many.batches, *([] if many.adapting is None else [many.adapting])]
-    for batches in reads:
-        need_loader(batches)
+    for several in reads:
+        need_loader(several)
     adapted = 0 if many.adapting is None else sum(len(x) for x, _ in many.adapting)
     measured = evaluate(many.model, many.batches, seed=many.seed, task=many.task)
     by = "integers" if isinstance(many.lowered, Chips) else "torch"
     settings = {"network": key, "samples": measured.samples, "resolution": resolution, "by": by, "adapted": adapted}
     if isinstance(network, nn.Module) and out is not None:  # the recipe of a run says all of this
-        settings["data"] = " ".join(_digest_of_data(read) for read in (many.batches, many.adapting or ()))
+        settings["data"] = " ".join(_digest_of_data(several) for several in reads)
         settings["setting"] = f"{grid} {precision} {type(many.task).__name__}"
     seeds = tuple(range(seed, seed + chips))
     folder = None if out is None else Path(out)
