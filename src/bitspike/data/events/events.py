@@ -98,18 +98,18 @@ class Events:
 
 def _whole(name: str, values: Any) -> Whole:
     """Return values as int64, none of which is changed by it."""
-    given = np.asarray(values)
-    if given.dtype.kind in "biu" or not given.size:
-        return given.astype(np.int64)
+    numbers = np.asarray(values)
+    if numbers.dtype.kind in "biu" or not numbers.size:
+        return numbers.astype(np.int64)
     wrong = (
-        np.flatnonzero(~(np.abs(given) < 2**63) | (given != np.floor(given)))
-        if given.dtype.kind == "f"
+        np.flatnonzero(~(np.abs(numbers) < 2**63) | (numbers != np.floor(numbers)))
+        if numbers.dtype.kind == "f"
         else np.zeros(1, np.int64)
     )
     if len(wrong):
-        shown = given.reshape(-1)[wrong[0]]
+        shown = numbers.reshape(-1)[wrong[0]]
         raise ConstraintError(
             f"event {wrong[0]:,} has {name} = {shown!s}, which is no whole number",
             fix="np.round(1e6 * t), for times in seconds" if name == "t" else f"{name}.astype(int), if that is meant",
         )
-    return given.astype(np.int64)
+    return numbers.astype(np.int64)
