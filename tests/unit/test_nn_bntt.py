@@ -308,3 +308,15 @@ def test_a_state_of_another_number_of_norms_or_with_shifts_is_refused() -> None:
     del state["2.weight"]
     with pytest.raises(RuntimeError, match="weight"):
         trained().load_state_dict(state)
+
+
+@pytest.mark.parametrize("numbers", [{"momentum": None}, {"momentum": 7.0}, {"eps": 0.0}, {"eps": -1.0}])
+def test_eps_and_momentum_are_checked_where_they_are_given(numbers: dict[str, float]) -> None:
+    with pytest.raises(ConstraintError, match="a momentum from 0 to 1"):
+        BatchNormThroughTime(2, steps=1, **numbers)
+
+
+def test_states_of_norms_that_differ_in_channels_are_named() -> None:
+    state = {f"{t}.{name}": torch.ones(2 + t) for t in range(2) for name in ("weight", "running_mean", "running_var")}
+    with pytest.raises(RuntimeError, match="different numbers of channels"):
+        BatchNormThroughTime(2, steps=2).load_state_dict(state)

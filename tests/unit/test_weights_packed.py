@@ -124,9 +124,11 @@ def test_what_cannot_be_packed_or_read_is_said(tmp_path: Path) -> None:
     with pytest.raises(PackageError, match="belongs to another model"):
         read_packed(nn.Linear(3, 2), tmp_path / FILE)
     state = safetensors.torch.load_file(tmp_path / FILE)
-    safetensors.torch.save_file({**state, "weight.codes": state["weight.codes"][:0]}, tmp_path / FILE)
-    with pytest.raises(PackageError, match="is damaged"):
-        read_packed(nn.Linear(2, 2), tmp_path / FILE)
+    codes, shape = state["weight.codes"], state["weight.shape"]
+    for wrong in ({"weight.codes": codes[:0]}, {"weight.codes": codes.float()}, {"weight.shape": shape.float()}):
+        safetensors.torch.save_file({**state, **wrong}, tmp_path / FILE)
+        with pytest.raises(PackageError, match="is damaged"):
+            read_packed(nn.Linear(2, 2), tmp_path / FILE)
     (tmp_path / FILE).write_bytes(b"no safetensors")
     for read in (failure_of, lambda file: read_packed(nn.Linear(2, 2), file)):
         with pytest.raises(PackageError, match="cannot be read"):

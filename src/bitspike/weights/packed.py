@@ -170,7 +170,7 @@ def unpacked_state(state: Mapping[str, Tensor], *, source: str) -> dict[str, Ten
     rest = {key: value for key, value in state.items() if key.rpartition(".")[0] not in names}
     try:
         return rest | {name: _unpacked({p: state[f"{name}.{p}"] for p in PARTS}) for name in sorted(names)}
-    except (ValueError, IndexError, RuntimeError) as error:
+    except (ValueError, IndexError, RuntimeError, TypeError) as error:
         raise PackageError(f"{source} is damaged: {error}", fix="write_packed writes it again") from error
 
 

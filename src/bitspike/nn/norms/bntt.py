@@ -63,6 +63,12 @@ class BatchNormThroughTime(AffineNorm):
             raise ConstraintError(
                 f"BatchNormThroughTime(grid={grid}): must be a power of two, or None for real numbers", fix="grid=2**-8"
             )
+        if not (isinstance(momentum, int | float) and 0 <= momentum <= 1 and 0 < eps < math.inf):
+            raise ConstraintError(
+                f"BatchNormThroughTime(eps={eps}, momentum={momentum}): needed are an eps above 0 and a momentum from "
+                "0 to 1, the share of each batch in the running statistics",
+                fix="eps=1e-4, momentum=0.1",
+            )
         self.steps, self.eps, self.momentum, self.grid = steps, eps, momentum, grid
         self.weight = nn.Parameter(torch.ones(steps, channels))
         self.register_buffer("running_mean", torch.zeros(steps, channels))
@@ -174,6 +180,8 @@ def _stack_steps(state: dict[str, Any], prefix: str, inside: str, steps: int) ->
         return [f"{prefix}: its batch norms have shifts (bias), which batch norm through time has not"]
     for name in _KEPT:
         rows = [part for part in parts[name] if part is not None]
+        if len({part.shape for part in rows}) > 1:
+            return [f"{prefix}: its batch norms have different numbers of channels"]
         if len(rows) == count:
             state[prefix + name] = torch.stack(rows)
     return []
