@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.case import Case
-from benchmarks.cases import data, events, gpu, growth, inference, neuron, photos, qat, startup, training
+from benchmarks.cases import data, events, gpu, growth, inference, neuron, over_time, photos, qat, startup, training
 
 CASES: dict[str, Case] = {
     case.name: case
@@ -13,6 +13,7 @@ CASES: dict[str, Case] = {
         training.VGG9,
         training.VGG11,
         qat.CASE,
+        over_time.CASE,
         growth.CASE,
         inference.RESNET20,
         inference.VGG11,
