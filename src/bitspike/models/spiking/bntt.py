@@ -14,7 +14,7 @@ from torch import nn
 
 from bitspike.errors import ConstraintError
 from bitspike.models.spiking.blocks import Make, MakeEncoder, MakeNorm, named, norm_before, sides, timed, widened
-from bitspike.models.spiking.vgg import average_pool
+from bitspike.models.spiking.pooled import average_pool, pooled_convolutions
 from bitspike.nn import LIF, BatchNormThroughTime, BernoulliCoder, RateReadout
 from bitspike.ops.surrogate import Triangle
 
@@ -95,18 +95,10 @@ def bntt_vgg(
     halved = len(plan.stages) - plan.mean_at_end
     height, columns = (n // 2**halved for n in sides(f"bntt_vgg of depth {depth}", image_size, multiple=2**halved))
     make_norm = _over_steps(norm, steps)
-    layers: dict[str, nn.Module] = {"encoder": encoder(steps)}
-    channels, number = in_channels, 0
-    for stage, outs in enumerate(plan.stages):
-        for place, out in enumerate(outs):
-            out, number = widened(out, width), number + 1
-            layers[f"layer{number}"] = timed(
-                pool=pool() if stage > 0 and place == 0 else None,
-                conv=nn.Conv2d(channels, out, 3, padding=1, bias=False),
-                norm=norm_before(neuron, make_norm, out),
-            )
-            layers[f"neuron{number}"] = neuron()
-            channels = out
+    layers, channels = pooled_convolutions(
+        plan.stages, in_channels=in_channels, neuron=neuron, norm=make_norm, pool=pool, width=width
+    )
+    number = sum(map(len, plan.stages))
     features, hidden = channels if plan.mean_at_end else channels * height * columns, widened(plan.hidden, width)
     layers[f"layer{number + 1}"] = timed(
         pool=nn.AdaptiveAvgPool2d(1) if plan.mean_at_end else pool(),
@@ -116,7 +108,7 @@ def bntt_vgg(
     )
     layers[f"neuron{number + 1}"] = neuron()
     layers[f"layer{number + 2}"] = timed(linear=nn.Linear(hidden, num_classes, bias=False))
-    net = named(**layers, readout=readout())
+    net = named(encoder=encoder(steps), **layers, readout=readout())
     for module in net.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.xavier_uniform_(module.weight, gain=2.0)

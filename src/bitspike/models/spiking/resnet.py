@@ -16,6 +16,9 @@ from bitspike.models.spiking.residual import residual_network
 from bitspike.models.spiking.stbp import stbp_lif
 from bitspike.nn import RateReadout, Repeat, ThresholdBatchNorm
 
+WIDE = ((128, 3, 1), (256, 3, 2), (512, 2, 2))
+"""Stages of the wide networks: channels, blocks, stride of the first block."""
+
 
 def resnet(
     *,
@@ -110,7 +113,7 @@ def resnet18_cifar(
     """
     return residual_network(
         64,
-        [(128, 3, 1), (256, 3, 2), (512, 2, 2)],
+        WIDE,
         steps=steps,
         num_classes=num_classes,
         in_channels=in_channels,
@@ -197,7 +200,7 @@ def resnet19(
     """
     return residual_network(
         64,
-        [(128, 3, 1), (256, 3, 2), (512, 2, 2)],
+        WIDE,
         steps=steps,
         num_classes=num_classes,
         in_channels=in_channels,

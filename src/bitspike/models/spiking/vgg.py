@@ -20,6 +20,7 @@ from bitspike.models.spiking.blocks import (
     usual_neuron,
     widened,
 )
+from bitspike.models.spiking.pooled import average_pool, pooled_convolutions
 from bitspike.models.spiking.strided import Convolution, strided_network
 from bitspike.nn import LIF, RateReadout, Repeat, ThresholdBatchNorm
 
@@ -31,11 +32,6 @@ CONVOLUTIONS_11 = tuple(
     for channels, stride in ((64, 1), (128, 2), (256, 1), (256, 2), (512, 1), (512, 2), (512, 1), (512, 2))
 )
 """The convolutions of VGG11; every second one strides by 2."""
-
-
-def average_pool() -> nn.AvgPool2d:
-    """Make the pool of these networks: the mean over 2x2."""
-    return nn.AvgPool2d(2)
 
 
 def vgg9(
@@ -66,18 +62,9 @@ def vgg9(
         23900
     """
     height, columns = sides("vgg9", image_size, multiple=2 ** len(STAGES_9))
-    layers: dict[str, nn.Module] = {"encoder": encoder(steps)}
-    channels, number = in_channels, 0
-    for stage, outs in enumerate(STAGES_9):
-        for place, out in enumerate(outs):
-            out, number = widened(out, width), number + 1
-            layers[f"layer{number}"] = timed(
-                pool=pool() if stage > 0 and place == 0 else None,
-                conv=nn.Conv2d(channels, out, 3, padding=1, bias=False),
-                norm=norm_before(neuron, norm, out),
-            )
-            layers[f"neuron{number}"] = neuron()
-            channels = out
+    layers, channels = pooled_convolutions(
+        STAGES_9, in_channels=in_channels, neuron=neuron, norm=norm, pool=pool, width=width
+    )
     features = channels * (height // 8) * (columns // 8)
     hidden = widened(1024, width)
     layers["layer8"] = timed(
@@ -88,7 +75,7 @@ def vgg9(
     )
     layers["neuron8"] = neuron()
     layers["layer9"] = timed(linear=nn.Linear(hidden, num_classes, bias=False))
-    return named(**layers, readout=readout())
+    return named(encoder=encoder(steps), **layers, readout=readout())
 
 
 def vgg11(

@@ -17,13 +17,12 @@ from bitspike.models.spiking.blocks import (
     MakeNorm,
     initialize,
     named,
-    norm_before,
     sides,
     timed,
     widened,
 )
+from bitspike.models.spiking.pooled import average_pool, pooled_convolutions
 from bitspike.models.spiking.stbp import stbp_lif
-from bitspike.models.spiking.vgg import average_pool
 from bitspike.nn import RateReadout, Repeat, ThresholdBatchNorm
 
 CHANNELS = (64, 128, 256, 512, 512)
@@ -72,26 +71,23 @@ def vgg(
             f"vgg(depth={depth}): allowed are {', '.join(map(str, CONVOLUTIONS))}", fix=f"depth={near}"
         )
     height, columns = sides("vgg", image_size, multiple=2 ** len(CHANNELS))
-    layers: dict[str, nn.Module] = {"encoder": encoder(steps)}
-    channels, number = in_channels, 0
-    for stage, count in enumerate(CONVOLUTIONS[depth]):
-        for place in range(count):
-            out, number = widened(CHANNELS[stage], width), number + 1
-            layers[f"layer{number}"] = timed(
-                pool=pool() if stage > 0 and place == 0 else None,
-                conv=nn.Conv2d(channels, out, 3, padding=1, bias=norm is None),
-                norm=norm_before(neuron, norm, out),
-            )
-            layers[f"neuron{number}"] = neuron()
-            channels = out
+    counts = CONVOLUTIONS[depth]
+    layers, channels = pooled_convolutions(
+        [(out,) * count for out, count in zip(CHANNELS, counts, strict=True)],
+        in_channels=in_channels,
+        neuron=neuron,
+        norm=norm,
+        pool=pool,
+        width=width,
+        bias=norm is None,
+    )
     layers["pool"], layers["pool_neuron"] = timed(pool=pool(), flatten=nn.Flatten()), neuron()
     features, hidden = channels * (height // 32) * (columns // 32), widened(HIDDEN, width)
-    for out in (hidden, hidden, num_classes):
-        number += 1
+    for number, out in enumerate((hidden, hidden, num_classes), start=sum(counts) + 1):
         layers[f"layer{number}"] = timed(linear=nn.Linear(features, out, bias=bias))
         layers[f"neuron{number}"] = neuron()
         features = out
-    net = named(**layers, readout=readout())
+    net = named(encoder=encoder(steps), **layers, readout=readout())
     initialize(net, linear=False)
     return net
 
