@@ -110,15 +110,10 @@ def compact(report: Mapping[str, Any], recipe: AnyRecipe) -> dict[str, Any]:
 
 def _networks(stage: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a stage says of its networks: accuracies by neuron, and per layer the share of counts missed."""
-    found = stage["mismatch"]
-    missed = (
-        None
-        if found is None
-        else {
-            "images": found["images"],
-            **{at: {path: layer["share"] for path, layer in found[at].items()} for at in ("before", "after")},
-        }
-    )
+    missed = stage["mismatch"]
+    if missed is not None:
+        shares = {at: {path: layer["share"] for path, layer in missed[at].items()} for at in ("before", "after")}
+        missed = {"images": missed["images"], **shares}
     return {"networks": stage["accuracy"], "missed": missed}
 
 
