@@ -74,6 +74,19 @@ class Grid:
         return bool((self.decode(self.encode(x)).to(x.dtype) == x).all())
 
 
+def bits_of(low: int, high: int) -> int:
+    """Return the bits of two's complement that hold every integer from ``low`` to ``high``.
+
+    Example:
+        >>> bits_of(-8, 7), bits_of(0, 8), bits_of(0, 0)
+        (4, 5, 1)
+    """
+    # b bits hold -2**(b-1) to 2**(b-1) - 1; -n - 1 has as many digits as a negative n needs without its sign.
+    return 1 + max(
+        high.bit_length() if high >= 0 else (-high - 1).bit_length(), (-low - 1).bit_length() if low < 0 else 0
+    )
+
+
 @dataclass(frozen=True)
 class Dyadic:
     """The number ``numerator / 2**shift``, as integer hardware multiplies by it: a product, then a right shift.

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from bitspike.errors import ConstraintError
+from bitspike.ops.grids import bits_of
 from bitspike.weights.codes import WeightCodes
 from bitspike.weights.devices.sram import masked
 from bitspike.weights.schemes import Scheme
@@ -170,7 +171,7 @@ class WeightPath(nn.Module):
         least, most = (int(x) for x in codes.aminmax()) if codes.numel() else (0, 0)
         # Only an unclamped grid can be left; its codes then need the width of what is really there.
         inside = stage.low <= least and most <= stage.high
-        bits = stage.bits if inside else max(most, -least - 1).bit_length() + 1
+        bits = stage.bits if inside else bits_of(least, most)
         low, high = min(least, stage.low), max(most, stage.high)
         result = WeightCodes(codes, scale.double(), bits, stage.levels, low, high, repr(stage), self.axis)
         if chip and isinstance(self.vary, HasChip) and self.vary.on_chip:

@@ -18,6 +18,7 @@ from bitspike.errors import ConstraintError
 from bitspike.integer.bounds.intervals import Bounds, Interval, Range, union
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import FewBitNeuron, Input, Neuron
+from bitspike.ops.grids import bits_of
 
 __all__ = ["Bounds", "Interval", "LayerWidths", "Range", "bits_of", "bounds", "magnitudes", "survey", "widths"]
 
@@ -52,19 +53,6 @@ class LayerWidths:
     def membrane_bits(self) -> int:
         """Bits of the potential."""
         return bits_of(*self.membrane)
-
-
-def bits_of(low: int, high: int) -> int:
-    """Return the bits of two's complement that hold every integer from ``low`` to ``high``.
-
-    Example:
-        >>> bits_of(-8, 7), bits_of(0, 8), bits_of(0, 0)
-        (4, 5, 1)
-    """
-    # b bits hold -2**(b-1) to 2**(b-1) - 1; -n - 1 has as many digits as a negative n needs without its sign.
-    return 1 + max(
-        high.bit_length() if high >= 0 else (-high - 1).bit_length(), (-low - 1).bit_length() if low < 0 else 0
-    )
 
 
 def survey(net: IntegerNetwork) -> dict[str, Bounds]:

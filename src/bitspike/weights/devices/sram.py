@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.errors import ConstraintError, some
+from bitspike.ops.grids import bits_of
 from bitspike.weights.codes import WeightCodes, along
 from bitspike.weights.devices.variation import chip_generator
 from bitspike.weights.schemes import FixedPoint, Midrise, Scheme
@@ -194,7 +195,7 @@ def masked(codes: WeightCodes, mask: Tensor) -> WeightCodes:
     low, high, levels = min(codes.low, 0), max(codes.high, 0), codes.levels
     if levels is not None:
         levels = tuple(sorted({*levels, 0}))
-    needed = max(high, -low - 1).bit_length() + 1 if levels is None else (len(levels) - 1).bit_length()
+    needed = bits_of(low, high) if levels is None else (len(levels) - 1).bit_length()
     return WeightCodes(
         kept, codes.scale, max(codes.bits, needed), levels, low, high, f"{codes.scheme}, pruned", codes.axis
     )
@@ -224,8 +225,7 @@ def summed(first: WeightCodes, second: WeightCodes, shift: int, halve: bool) -> 
     a, b = int(of_first.max()), int(of_second.max())
     low, high = a * first.low + b * second.low, a * first.high + b * second.high
     scheme = f"{first.scheme} + 2**{shift} * {second.scheme}"
-    width = max(high, -low - 1).bit_length() + 1
-    return WeightCodes(codes, unit, width, None, low, high, scheme, first.axis)
+    return WeightCodes(codes, unit, bits_of(low, high), None, low, high, scheme, first.axis)
 
 
 def common_unit(a: float, b: float) -> tuple[int, int, float] | None:
