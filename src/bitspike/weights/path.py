@@ -15,8 +15,7 @@ from torch.nn.utils import parametrize
 
 from bitspike.errors import ConstraintError
 from bitspike.ops.grids import bits_of
-from bitspike.weights.codes import WeightCodes
-from bitspike.weights.devices.sram import masked
+from bitspike.weights.codes import WeightCodes, masked
 from bitspike.weights.schemes import Scheme
 from bitspike.weights.stage import (
     ChannelPlan,
