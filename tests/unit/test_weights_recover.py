@@ -171,6 +171,21 @@ def test_hybrid_pitfall_16_ternary_and_dorefa_train_with_noise_and_sram() -> Non
     assert weight_codes(mixed) is None, "two scales that are floats have no unit in common"
 
 
+def test_codes_of_a_grid_without_bounds_are_as_wide_as_they_are() -> None:
+    """Weights of such an SRAM grow beyond its usual codes; the sum says how far, or no integers could be made of it."""
+    layer = _conv(recover=SRAM(2, quantize=Midrise(2, clamp=False)))
+    with torch.no_grad():
+        _stage(layer).master.mul_(50)
+    total = weight_codes(layer)
+    assert total is not None
+    assert torch.equal(total.decode(), layer.eval().weight)
+    least, most = int(total.codes.min()), int(total.codes.max())
+    assert total.low <= least < -16
+    assert 16 < most <= total.high
+    assert -(2 ** (total.bits - 1)) <= total.low
+    assert total.high < 2 ** (total.bits - 1)
+
+
 def test_a_float_sram_has_no_codes() -> None:
     layer = _conv(recover=SRAM(32))
     assert codes(layer) == {}

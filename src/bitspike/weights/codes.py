@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -54,6 +55,37 @@ def along(scale: Tensor, axis: int, dims: int) -> Tensor:
         torch.Size([1, 8, 1, 1])
     """
     return scale.reshape([-1 if d == axis else 1 for d in range(dims)]) if dims else scale.reshape(())
+
+
+class CodeGrid(Protocol):
+    """What codes lie on: a scheme, or a stage of the quantize slot."""
+
+    @property
+    def bits(self) -> int: ...
+    @property
+    def low(self) -> int: ...
+    @property
+    def high(self) -> int: ...
+    @property
+    def levels(self) -> tuple[int, ...] | None: ...
+
+
+def on_grid(grid: CodeGrid, codes: Tensor, scale: Tensor, axis: int) -> WeightCodes:
+    """Return codes that a grid gave, int64, with their scale, the range they can have, and their width.
+
+    Example:
+        >>> from bitspike.weights import Midrise
+        >>> grid = Midrise(2, clamp=False)
+        >>> codes = on_grid(grid, *grid.encode(torch.tensor([1.75])), axis=0)
+        >>> codes.codes.tolist(), codes.high, codes.bits
+        ([3], 3, 3)
+    """
+    least, most = (int(x) for x in codes.aminmax()) if codes.numel() else (0, 0)
+    # Only an unclamped grid can be left; its codes then need the width of what is really there.
+    inside = grid.low <= least and most <= grid.high
+    bits = grid.bits if inside else bits_of(least, most)
+    low, high = min(least, grid.low), max(most, grid.high)
+    return WeightCodes(codes, scale.double(), bits, grid.levels, low, high, repr(grid), axis)
 
 
 def masked(codes: WeightCodes, mask: Tensor) -> WeightCodes:

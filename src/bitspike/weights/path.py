@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from bitspike.errors import ConstraintError
-from bitspike.ops.grids import bits_of
-from bitspike.weights.codes import WeightCodes, masked
+from bitspike.weights.codes import WeightCodes, masked, on_grid
 from bitspike.weights.schemes import Scheme
 from bitspike.weights.stage import (
     ChannelPlan,
@@ -166,13 +165,7 @@ class WeightPath(nn.Module):
                 f"{where}: the quantize stage {type(stage).__name__} lacks encode(w), so it has no codes",
                 fix="a scheme such as Uniform(bits=4), or a stage with encode, bits, low, high and levels",
             )
-        codes, scale = stage.encode(latent)
-        least, most = (int(x) for x in codes.aminmax()) if codes.numel() else (0, 0)
-        # Only an unclamped grid can be left; its codes then need the width of what is really there.
-        inside = stage.low <= least and most <= stage.high
-        bits = stage.bits if inside else bits_of(least, most)
-        low, high = min(least, stage.low), max(most, stage.high)
-        result = WeightCodes(codes, scale.double(), bits, stage.levels, low, high, repr(stage), self.axis)
+        result = on_grid(stage, *stage.encode(latent), self.axis)
         if chip and isinstance(self.vary, HasChip) and self.vary.on_chip:
             result = self.vary.recode(result)
         mask = self.mask(latent)

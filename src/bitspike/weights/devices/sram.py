@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.errors import ConstraintError, some
-from bitspike.weights.codes import WeightCodes, masked, summed
+from bitspike.weights.codes import WeightCodes, masked, on_grid, summed
 from bitspike.weights.devices.variation import chip_generator
 from bitspike.weights.schemes import FixedPoint, Midrise, Scheme
 from bitspike.weights.schemes.base import check_bits
@@ -159,11 +159,7 @@ class SRAMStage(nn.Module):
         """Return the codes of what lies in the SRAM; None where it is a float."""
         if self.scheme is None:
             return None
-        codes, scale = self.scheme.encode(self.master, self.axis)
-        scheme = self.scheme
-        stored = WeightCodes(
-            codes, scale.double(), scheme.bits, scheme.levels, scheme.low, scheme.high, repr(scheme), self.axis
-        )
+        stored = on_grid(self.scheme, *self.scheme.encode(self.master, self.axis), self.axis)
         return stored if mask is None else masked(stored, mask)
 
     def recode(self, codes: WeightCodes, mask: Tensor | None = None) -> WeightCodes | None:
