@@ -103,6 +103,22 @@ def test_without_saturation_the_bits_are_proven_or_refused_with_those_that_suffi
         assert bs.compare(model, net, [(images(7), torch.zeros(7).long())]).spikes == 1
 
 
+def test_a_first_potential_that_no_code_stands_for_is_refused_without_saturation() -> None:
+    def small(bits: int, *, saturate: bool) -> nn.Sequential:
+        neuron = bs.IF(initial=0.9, membrane=bs.Membrane(bits, step=0.5, saturate=saturate))
+        layers = nn.Sequential(bs.Repeat(2), bs.TimeDistributed(nn.Linear(2, 2, bias=False)), neuron, bs.SumReadout())
+        nn.init.constant_(layers[1][0].weight, 0.25)
+        return layers.eval()
+
+    x = torch.tensor([[0.0, 0.5], [1.0, 0.0]])
+    with pytest.raises(LoweringError, match=r"2: its potential begins with codes from 2 to 2, .* in 2 bits") as e:
+        bs.lower(small(2, saturate=False), x)
+    assert e.value.fix == "bs.Membrane(bits=3, saturate=False) with the same step, or saturate=True"
+    for bits, saturate in ((3, False), (2, True)):
+        model = small(bits, saturate=saturate)
+        assert bs.compare(model, bs.lower(model, x), [(x, torch.zeros(2).long())]).spikes == 1
+
+
 def test_a_resolution_that_does_not_go_with_the_step_is_refused() -> None:
     neuron = bs.LIF(0.5, resolution=0.3, membrane=bs.Membrane(2))
     with pytest.raises(LoweringError, match=r"kept in steps of 0\.5 and leaks in steps of 0\.3") as e:

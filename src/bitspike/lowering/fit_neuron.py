@@ -106,9 +106,9 @@ def fit_neuron(wire: Wire, neuron: Neuron, *, steps: int, precision: Precision, 
             threshold = np.round(exact)
             worst = max(worst, float(np.abs(threshold / exact - 1).max()))
         start, after = whole(initial / step), whole(np.full(1, rule.v_reset) / step)
-        # `exact` is the threshold in the same steps: errors of potentials are shares of it.
         if keeping is not None:
-            start = keeping.kept(start, k)
+            start = keeping.first(start, k)
+        # `exact` is the threshold in the same steps: errors of potentials are shares of it.
         for value in (start, after):
             worst = max(worst, float((np.abs(np.round(value) - value) / exact).max()))
         values: dict[str, Any] = {
@@ -147,7 +147,7 @@ def fit_neuron(wire: Wire, neuron: Neuron, *, steps: int, precision: Precision, 
     }
     if keeping is None:
         return Fitted(NeuronNode, arguments, tuple(notes))
-    notes += keeping.notes(grid.gains, path)
+    notes += keeping.notes(grid.gains)
     return Fitted(FewBitNeuron, arguments | keeping.fields(k), tuple(notes))
 
 

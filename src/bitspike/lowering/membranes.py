@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -14,6 +13,7 @@ from bitspike.integer.bounds.widths import bits_of, survey
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import FewBitNeuron, Integers, Reals
 from bitspike.ops.dynamics import Law
+from bitspike.ops.membrane import MOST, Membrane
 
 _WIDE = 62
 """Bits at which no network that can be run saturates."""
@@ -24,33 +24,49 @@ class Keeping:
     """How a neuron keeps its potential.
 
     Args:
-        bits: of a code.
+        path: of the neuron.
+        membrane: its bits, and whether it saturates.
         step: real value of one code, [1] or [C].
         fraction_bits: of the potential below one code, where a declared resolution says how many; else None.
     """
 
-    bits: int
+    path: str
+    membrane: Membrane
     step: Reals
     fraction_bits: int | None
 
-    def kept(self, potential: Reals, fraction_bits: int) -> Reals:
-        """Return the value that is kept of a potential, both in counts of which a code has 2**fraction_bits."""
-        half = 1 << (self.bits - 1)
-        codes: Reals = np.clip(np.floor(potential / 2.0**fraction_bits + 0.5), -half, half - 1)
-        return codes * 2.0**fraction_bits
+    def first(self, initial: Reals, fraction_bits: int) -> Reals:
+        """Return what is kept of the potential before the first step, both in counts: a code has 2**fraction_bits.
+
+        Raises:
+            LoweringError: no code stands for it, and the potential does not saturate.
+        """
+        codes: Reals = np.floor(initial / 2.0**fraction_bits + 0.5)
+        inside: Reals = np.clip(codes, self.membrane.low, self.membrane.high)
+        if not self.membrane.saturate and (inside != codes).any():
+            low, high, bits = int(codes.min()), int(codes.max()), self.membrane.bits
+            enough = bits_of(low, high)
+            raise LoweringError(
+                f"{self.path}: its potential begins with codes from {low} to {high}, and is kept in {bits} bits "
+                f"without saturation, {self.membrane.low} to {self.membrane.high}",
+                fix=f"bs.Membrane(bits={enough}, saturate=False) with the same step, or saturate=True"
+                if enough <= MOST
+                else "saturate=True, or an initial potential nearer to 0",
+            )
+        return inside * 2.0**fraction_bits
 
     def fields(self, fraction_bits: int) -> dict[str, int]:
         """Return the fields of the node."""
-        return {"kept_bits": self.bits, "kept_shift": fraction_bits}
+        return {"kept_bits": self.membrane.bits, "kept_shift": fraction_bits}
 
-    def notes(self, gains: tuple[Integers, ...], path: str) -> Iterator[str]:
+    def notes(self, gains: tuple[Integers, ...]) -> Iterator[str]:
         """Yield that the potential shares no scale with the weights, where what arrives has to be multiplied."""
         odd = sorted({int(g) for gain in gains for g in np.unique(np.abs(gain)) if int(g) & (int(g) - 1)})
         if odd:
             shown = ", ".join(map(str, odd[:4])) + ", ..." * (len(odd) > 4)
             yield (
-                f"{path}: the code of its potential is no power of two times what a weight is worth: what arrives is "
-                f"multiplied, by {shown}; Dyadic scales and ShiftBatchNorm need no multiplier"
+                f"{self.path}: the code of its potential is no power of two times what a weight is worth: what arrives "
+                f"is multiplied, by {shown}; Dyadic scales and ShiftBatchNorm need no multiplier"
             )
 
 
@@ -63,27 +79,17 @@ def keeping_of(law: Law, path: str) -> Keeping | None:
     if law.membrane is None:
         return None
     step = torch.as_tensor(law.membrane.step, dtype=torch.float64).detach().reshape(-1).cpu().numpy()
-    bits = None
+    fraction_bits = None
     if law.rule.resolution is not None:
         ratio = step / law.rule.resolution
-        bits = int(np.log2(ratio[0]))
-        if (ratio != 2.0**bits).any() or bits < 0:
+        fraction_bits = int(np.log2(ratio[0]))
+        if (ratio != 2.0**fraction_bits).any() or fraction_bits < 0:
             raise LoweringError(
                 f"{path}: its potential is kept in steps of {step[0]:g} and leaks in steps of {law.rule.resolution:g}; "
                 "needed is a step that is a power of two times the resolution, for all channels the same",
-                fix=f"resolution={_below(float(step.min())):g}, or resolution=None",
+                fix=f"resolution={step.min() / 16:g}, or resolution=None",
             )
-    return Keeping(law.membrane.bits, step, bits)
-
-
-def _below(step: float) -> float:
-    """Return a sixteenth of a step: a resolution that goes with it.
-
-    Example:
-        >>> _below(0.5)
-        0.03125
-    """
-    return math.ldexp(step, -4)
+    return Keeping(path, law.membrane, step, fraction_bits)
 
 
 def prove_kept(net: IntegerNetwork, proven: Mapping[str, int]) -> None:
