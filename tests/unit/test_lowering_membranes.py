@@ -172,6 +172,14 @@ def test_two_bits_by_hand() -> None:
     assert bs.simulate(few_bits(bits=3, shift=1), codes).potentials["neuron"][:, 0, 0, 0, 0].tolist() == [3, 7, 9, 5]
 
 
+@pytest.mark.parametrize("bits", [16, 17, 40, 62])
+def test_the_engine_runs_nodes_of_more_bits_than_a_membrane_has(bits: int) -> None:
+    net, codes = few_bits(bits=bits, shift=3), np.full((1, 2, 1, 4, 4), 3)
+    run, defined = Engine(net).run(codes), bs.simulate(net, codes)
+    assert np.array_equal(run.potentials["neuron"], defined.potentials["neuron"])
+    assert np.array_equal(run.spikes["neuron"], defined.spikes["neuron"])
+
+
 def test_widths_chips_and_energy_know_what_is_kept() -> None:
     net = bs.lower(network(NEURONS["lif"](2)), images()[:1], grid=GRID)
     plain = bs.lower(network(bs.LIF(0.5)), images()[:1], grid=GRID)

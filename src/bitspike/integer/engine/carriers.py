@@ -24,7 +24,6 @@ from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import Integers, Node, per_channel
 from bitspike.integer.simulate import Trace, check_run
 from bitspike.ops.dynamics import Rule, fire_and_reset, integrate, signed_fire_and_reset
-from bitspike.ops.membrane import Membrane, kept
 
 _CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -173,7 +172,9 @@ class TorchEngine:
                 # The rule's own hard reset goes to 0; v_reset may differ from channel to channel.
                 v = v + v_reset * s if node.reset == "hard" and bool(node.v_reset.any()) else v
             if isinstance(node, nodes.FewBitNeuron):
-                v = kept(v, Membrane(node.kept_bits, step=2.0**node.kept_shift))
+                # A node may have more bits than a membrane that is trained; the quotient is exact.
+                codes = torch.floor((v + node.half) / 2**node.kept_shift).clamp(*node.codes)
+                v = codes * 2**node.kept_shift
             spikes[t], potentials[t] = s, h
         return spikes, potentials
 
