@@ -12,7 +12,7 @@ from torch import nn
 from bitspike.errors import ConstraintError, LoweringError
 from bitspike.integer.nodes import Convolution, Linear, Reals, Shape, TransposedConvolution, Weight, Weighted
 from bitspike.lowering.wires import finite
-from bitspike.nn.norms.base import AffineNorm, affine
+from bitspike.nn.norms.base import affine, changes_by_step
 from bitspike.weights import weight_codes, weight_without_codes
 
 
@@ -114,7 +114,7 @@ def norm_affine(module: nn.Module, path: str, steps: int) -> tuple[Reals, Reals]
         gain, shift = (values.detach().double().cpu().numpy() for values in affine(module))
     except ConstraintError as error:
         raise LoweringError(f"{path}: {error.message}", fix=error.fix) from error
-    by_step = isinstance(module, AffineNorm) and module.by_step
+    by_step = changes_by_step(module)
     if not gain.ndim == shift.ndim == 1 + by_step or gain.shape != shift.shape:
         wanted = "[T, C], a row for each step" if by_step else "[C], one per channel"
         raise LoweringError(

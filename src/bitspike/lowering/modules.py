@@ -34,7 +34,7 @@ from bitspike.nn import (
     TimeDistributed,
     TimeLast,
 )
-from bitspike.nn.norms.base import NORMS, AffineNorm
+from bitspike.nn.norms.base import NORMS, AffineNorm, changes_by_step
 from bitspike.ops.grids import Grid
 from bitspike.weights.path import path_of
 
@@ -84,7 +84,7 @@ class Modules:
             return self._readout(path, module, wire)
         if isinstance(module, TimeDistributed):
             return self._distributed(path, module, wire)
-        if isinstance(module, _TIMED) or (isinstance(module, AffineNorm) and module.by_step):
+        if isinstance(module, _TIMED) or changes_by_step(module):
             _need_time(path, module, wire)
             return self._timed(path, module, wire)
         # Flatten(2) of [T, N, C, ...] is what Flatten(1) is without the time axis.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.nn.layers import call, plain
-from bitspike.nn.norms.base import NORMS, AffineNorm
+from bitspike.nn.norms.base import NORMS, changes_by_step
 from bitspike.ops.precision import single
 
 
@@ -41,7 +41,7 @@ class TimeDistributed(nn.Sequential):
                 return x
         x = x.flatten(0, 1)
         for layer in layers:
-            if _by_step(layer):  # it has to see which step is which
+            if changes_by_step(layer):  # it has to see which step is which
                 x = layer(x.view(steps, samples, *x.shape[1:])).flatten(0, 1)
             else:
                 x = call(layer, x)
@@ -81,15 +81,11 @@ _PURE = (
 )
 
 
-def _by_step(layer: nn.Module) -> bool:
-    return isinstance(layer, AffineNorm) and layer.by_step
-
-
 def _same_for_equal_inputs(layer: nn.Module) -> bool:
     """Tell whether equal samples surely give equal outputs and leave no trace: no dropout, no batch statistics.
 
     A user's subclass with a forward of its own may draw noise per sample, so it is not trusted.
     """
     kinds = _PURE if layer.training else _PURE + NORMS
-    known = isinstance(layer, kinds) and not _by_step(layer)
+    known = isinstance(layer, kinds) and not changes_by_step(layer)
     return known and type(layer).forward.__module__.startswith(("torch.nn.", "bitspike."))

@@ -25,7 +25,7 @@ from torch.fx.node import map_aggregate
 
 from bitspike.errors import ConstraintError, ConversionError, LoweringError
 from bitspike.nn import CountMaxPool, QuantReLU
-from bitspike.nn.norms.base import NORMS, AffineNorm
+from bitspike.nn.norms.base import NORMS, changes_by_step
 from bitspike.nn.trace import trace
 
 Kind = Literal["constant", "size", "steady", "timed", "after"]
@@ -268,8 +268,7 @@ def _is_linear(
     if node.op == "call_module":
         module = modules[str(node.target)]
         batch = isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None
-        by_step = isinstance(module, AffineNorm) and module.by_step
-        return isinstance(module, _LINEAR) and not batch and not by_step
+        return isinstance(module, _LINEAR) and not batch and not changes_by_step(module)
     name = _name(node)
     if name in _SCALES:
         others = [n.name for n in node.all_input_nodes if n.name not in timed]

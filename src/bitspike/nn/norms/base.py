@@ -118,6 +118,11 @@ def channels_of(norm: nn.Module) -> int:
     return norm.channels if isinstance(norm, AffineNorm) else norm.num_features
 
 
+def changes_by_step(layer: nn.Module) -> bool:
+    """Tell whether a layer is a norm with a gain and a shift of its own for each step, which takes [T, N, C, ...]."""
+    return isinstance(layer, AffineNorm) and layer.by_step
+
+
 def has_kernel(norm: nn.Module) -> bool:
     """Tell whether a norm is one that the fused kernels know, with a forward of its class and not of a subclass."""
     if isinstance(norm, AffineNorm):
