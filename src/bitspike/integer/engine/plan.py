@@ -66,35 +66,30 @@ def choose(fused: Fused, weights: Weights, codes: Whole, steps: int, threads: in
 def fixed(fused: Fused, method: Method) -> Choice:
     """Return a choice that takes one method wherever it applies, and the plainest one elsewhere."""
     choice: Choice = {}
-    for step in fused.steps:
-        if isinstance(step, Fire | Out):
-            layers = layers_of(step)
-            for layer in layers:
-                # With 64 rows the size of the batch rules no method out.
-                allowed = [m for m in _candidates(layer, 64) if m != Method.TABLE or _takes_tables(step, layers)]
-                choice[id(layer)] = method if method in allowed else allowed[0]
-            # Sums by sample and sums by channel cannot be added: all layers of a step take tables, or none.
-            if len({choice[id(layer)] == Method.TABLE for layer in layers}) == 2:
-                choice |= {id(layer): Method.POPCOUNT for layer in layers if choice[id(layer)] == Method.TABLE}
+    for step in _weighted(fused):
+        layers = layers_of(step)
+        for layer in layers:
+            # With 64 rows the size of the batch rules no method out.
+            allowed = [m for m in _candidates(layer, 64) if m != Method.TABLE or _takes_tables(step, layers)]
+            choice[id(layer)] = method if method in allowed else allowed[0]
+        # Sums by sample and sums by channel cannot be added: all layers of a step take tables, or none.
+        if len({choice[id(layer)] == Method.TABLE for layer in layers}) == 2:
+            choice |= {id(layer): Method.POPCOUNT for layer in layers if choice[id(layer)] == Method.TABLE}
     return choice
 
 
 def moved(choice: Choice, old: Fused, new: Fused) -> Choice | None:
     """Return a choice for a network with other codes; None where a method would not be exact for them."""
-    pairs = [
-        (of_old, of_new)
-        for before, after in zip(old.steps, new.steps, strict=True)
-        if isinstance(before, Fire | Out) and isinstance(after, Fire | Out)
-        for of_old, of_new in zip(layers_of(before), layers_of(after), strict=True)
-    ]
-    methods_of = {id(of_new): choice[id(of_old)] for of_old, of_new in pairs}
-    exact = all(methods_of[id(layer)] in methods(layer.codes, binary=layer.signal.binary) for _, layer in pairs)
-    tables = [step for step in new.steps if isinstance(step, Fire | Out) and _reads_tables(step, methods_of)]
-    return methods_of if exact and all(_takes_tables(step, layers_of(step)) for step in tables) else None
+    of_old, of_new = ([layer for step in _weighted(fused) for layer in layers_of(step)] for fused in (old, new))
+    same = {id(after): choice[id(before)] for before, after in zip(of_old, of_new, strict=True)}
+    exact = all(same[id(layer)] in methods(layer.codes, binary=layer.signal.binary) for layer in of_new)
+    tables = [step for step in _weighted(new) if any(same[id(layer)] == Method.TABLE for layer in layers_of(step))]
+    return same if exact and all(_takes_tables(step, layers_of(step)) for step in tables) else None
 
 
-def _reads_tables(step: Fire | Out, choice: Choice) -> bool:
-    return any(choice[id(layer)] == Method.TABLE for layer in layers_of(step))
+def _weighted(fused: Fused) -> list[Fire | Out]:
+    """Return the steps that read layers with weights."""
+    return [step for step in fused.steps if isinstance(step, Fire | Out)]
 
 
 def readers(fused: Fused, choice: Choice) -> dict[str, set[Layout]]:
@@ -122,8 +117,7 @@ def readers(fused: Fused, choice: Choice) -> dict[str, set[Layout]]:
 
 def chosen(fused: Fused, choice: Choice) -> set[tuple[int, Method]]:
     """Return the weights that a choice needs."""
-    steps = [s for s in fused.steps if isinstance(s, Fire | Out)]
-    return {(id(layer), choice[id(layer)]) for step in steps for layer in layers_of(step)}
+    return {(id(layer), choice[id(layer)]) for step in _weighted(fused) for layer in layers_of(step)}
 
 
 def _choose_step(
