@@ -15,10 +15,13 @@ from unit import event_files as files
 
 Columns = tuple[Any, Any, Any, Any]
 """Times, columns, rows, polarities."""
-EXTRA = "reads these files in the tests; it comes with the extra events"
-ALONE = {
-    "tonic": "tonic brings librosa and SciPy, and is not in an extra: pip install tonic",
-    "spikingjelly": "SpikingJelly comes with the extra bench",
+SPIKINGJELLY = "SpikingJelly, whose events and frames are compared with ours, comes with the extra bench"
+ABSENT = {
+    "expelliarmus": "expelliarmus, which reads this format too, comes with the extra events",
+    "evutils": "evutils, which reads this format too, comes with the extra events",
+    "evt3": "evt3, which reads this format too, comes with the extra events",
+    "tonic": "tonic, which reads this format too, is in no extra, as it brings librosa and SciPy: pip install tonic",
+    "spikingjelly": SPIKINGJELLY,
 }
 
 
@@ -97,7 +100,7 @@ def streams(form: str) -> Iterator[list[files.Event]]:
 
 @pytest.mark.parametrize(("form", "reader"), CASES)
 def test_a_public_reader_gives_the_same_events(form: str, reader: str, tmp_path: Path) -> None:
-    package = pytest.importorskip(reader, reason=f"{reader} {ALONE.get(reader, EXTRA)}")
+    package = pytest.importorskip(reader, reason=ABSENT[reader])
     suffix, size, write, _ = FORMATS[form]
     for number, stream in enumerate(streams(form)):
         path = tmp_path / f"{number}{suffix}"
@@ -115,7 +118,7 @@ def test_every_format_has_two_public_readers() -> None:
 
 @pytest.mark.parametrize("frames", [1, 7, 16])
 def test_frames_are_those_of_spikingjelly(frames: int) -> None:
-    utils = pytest.importorskip("spikingjelly.datasets.utils", reason=f"SpikingJelly: {ALONE['spikingjelly']}")
+    utils = pytest.importorskip("spikingjelly.datasets.utils", reason=SPIKINGJELLY)
     t, x, y, p = (np.array(column) for column in zip(*files.some_events(5003, size=DVS128), strict=True))
     from bitspike.data import Events
 
