@@ -23,11 +23,11 @@ from bitspike.runs.sketch import sketch
 SMALL = ["data.limit=60", "model.width=0.125", "training.epochs=1", "training.batch_size=25"]
 
 
-def recordings(count: int = 6, frames: int = 4) -> EventSet:
+def recordings(count: int = 6, steps: int = 4) -> EventSet:
     """Return recordings whose frame t of recording n holds 10 n + t everywhere."""
-    values = (10 * torch.arange(count)[:, None] + torch.arange(frames)).to(torch.uint8)
-    held = values[:, :, None, None, None].expand(-1, -1, 3, 5, 2).contiguous()
-    return EventSet(held, torch.arange(count) % 2, ("a", "b"), "made")
+    values = (10 * torch.arange(count)[:, None] + torch.arange(steps)).to(torch.uint8)
+    frames = values[:, :, None, None, None].expand(-1, -1, 3, 5, 2).contiguous()
+    return EventSet(frames, torch.arange(count) % 2, ("a", "b"), "tiny")
 
 
 def test_counts_become_inputs_on_a_grid_as_wide_as_they_are() -> None:
@@ -61,8 +61,8 @@ def test_every_framing_makes_as_many_frames_as_the_network_has_steps(framing: st
 
 
 def test_all_frames_of_a_recording_are_changed_alike() -> None:
-    made = recordings()
-    batches = Batches(made, 6, pixel_grid=PixelGrid(scale=1.0), augment=(Shift(1), Flip()), shuffle=True)
+    events = recordings()
+    batches = Batches(events, 6, pixel_grid=PixelGrid(scale=1.0), augment=(Shift(1), Flip()), shuffle=True)
     x, y = next(iter(batches))
     for recording, label in zip(x, y, strict=True):
         inside = recording[:, :, 1, 2]
@@ -70,26 +70,26 @@ def test_all_frames_of_a_recording_are_changed_alike() -> None:
         assert int(inside[0, 0]) // 10 % 2 == label
         shown = recording > 0
         assert all(torch.equal(shown[1], frame) for frame in shown[1:])  # the border comes in at the same side
-    plain = Shift(1).apply(made.frames[:, 2], torch.tensor([[0, 2]] * 6), blank=(0,))
-    framed = Compose(Shift(1)).apply(made.frames, torch.tensor([[0, 2]] * 6), blank=(0,))
+    plain = Shift(1).apply(events.frames[:, 2], torch.tensor([[0, 2]] * 6), blank=(0,))
+    framed = Compose(Shift(1)).apply(events.frames, torch.tensor([[0, 2]] * 6), blank=(0,))
     assert torch.equal(framed[:, 2], plain)
 
 
 def test_some_frames_are_drawn_in_order_and_all_equally_often() -> None:
-    made, word = recordings(1, 5), SomeFrames(2, of=5)
+    events, word = recordings(1, 5), SomeFrames(2, of=5)
     every = torch.cartesian_prod(*(torch.arange(n) for n in word.choices))
-    kept = word.apply(made.frames.expand(len(every), -1, -1, -1, -1), every, blank=(0,))[..., 0, 0, 0]
+    kept = word.apply(events.frames.expand(len(every), -1, -1, -1, -1), every, blank=(0,))[..., 0, 0, 0]
     pairs = [tuple(row) for row in kept.tolist()]
     assert {pairs.count(pair) for pair in pairs} == {2}
     assert set(pairs) == {(a, b) for a in range(5) for b in range(a + 1, 5)}
-    assert torch.equal(Drawn(5, of=5).apply(made.frames, torch.zeros(1, 5).long(), blank=(0,)), made.frames)
+    assert torch.equal(Drawn(5, of=5).apply(events.frames, torch.zeros(1, 5).long(), blank=(0,)), events.frames)
     for make in (lambda: SomeFrames(0, of=4), lambda: SomeFrames(5, of=4)):
         with pytest.raises(ConstraintError, match="some of the frames"):
             make()
     with pytest.raises(ConstraintError, match="gets 5 frames"):
-        SomeFrames(2, of=4).apply(made.frames, torch.zeros(1, 2).long(), blank=(0,))
+        SomeFrames(2, of=4).apply(events.frames, torch.zeros(1, 2).long(), blank=(0,))
     with pytest.raises(ConstraintError, match="gets no recordings"):
-        SomeFrames(2, of=4).apply(made.frames[:, 0], torch.zeros(1, 2).long(), blank=(0,))
+        SomeFrames(2, of=4).apply(events.frames[:, 0], torch.zeros(1, 2).long(), blank=(0,))
 
 
 def test_a_recipe_trains_on_some_frames_and_measures_on_all() -> None:
@@ -156,7 +156,7 @@ def test_a_picture_shows_all_frames_at_once() -> None:
     frames = torch.zeros(1, 3, 2, 2, 2, dtype=torch.uint8)
     frames[0, :, 0, 1, 1] = 2  # brighter
     frames[0, 0, 1, 0, 0] = 3  # darker
-    shown = picture(EventSet(frames, torch.tensor([0]), ("a",), "made"))
+    shown = picture(EventSet(frames, torch.tensor([0]), ("a",), "tiny"))
     assert shown.tolist() == [[[0, 0, 0], [255, 0, 0]], [[0, 0, 127], [0, 0, 0]]]
 
 
