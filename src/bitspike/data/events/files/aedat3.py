@@ -54,10 +54,9 @@ def read_aedat3(source: Source) -> Events:
 
 def _packets(source: Source, at: int) -> tuple[np.ndarray, Counter[str]]:
     """Return the polarity events of all packets, int64 [E, 2], data and time, and how many others there are."""
-    parts, others = [np.zeros((0, 2), np.int64)], Counter[str]()
-    for number in range(len(source.data)):
-        if at == len(source.data):
-            break
+    parts, others, number = [np.zeros((0, 2), np.int64)], Counter[str](), -1
+    while at < len(source.data):
+        number += 1
         if at + _PACKET.size > len(source.data):
             raise source.damaged(f"it ends within the header of packet {number:,}, at byte {at:,}")
         kind, _, size, _, overflow, capacity, count, valid = _PACKET.unpack_from(source.data, at)
