@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitspike.data.events.events import Events, Whole
+from bitspike.data.images.places import damaged
 from bitspike.errors import ConstraintError, DataError, short
 
 Size = tuple[int, int]
@@ -38,7 +39,7 @@ class Source:
 
     def damaged(self, why: str) -> DataError:
         """Return the error for a file that cannot be what it says."""
-        return DataError(f"{self.path.absolute()} is damaged: {why}", fix="copy or download the file again")
+        return damaged(self.path, why, fix="copy or download the file again")
 
     def words(self, kind: str, start: int, what: str) -> npt.NDArray[np.unsignedinteger]:
         """Return everything from byte ``start`` on as words of a NumPy type.

@@ -7,6 +7,7 @@ from pathlib import Path
 from bitspike.data.events.info import EventInfo
 from bitspike.data.events.on_disk import OnDisk
 from bitspike.data.events.recordings import Recording, Recordings
+from bitspike.data.images.places import reason
 from bitspike.errors import DataError
 
 _CLASSES = (
@@ -58,7 +59,7 @@ def _lines(path: Path) -> list[str]:
     try:
         lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path.absolute()} cannot be read: {error}", fix="unpack the set again") from None
+        raise DataError(f"{path.absolute()} cannot be read: {reason(error)}", fix="unpack the set again") from None
     if not lines:
         raise DataError(f"{path.absolute()} is empty", fix="unpack the set again")
     return lines
