@@ -48,15 +48,14 @@ def cached_frames(
     Raises:
         DataError: a file is missing or damaged, a count is above 32,767, or the cache cannot be written or read.
     """
-    digest = recordings.digest()
-    key = hashlib.sha256(f"{_VERSION} {digest} {framing!r} {recordings.size}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(f"{_VERSION} {recordings.digest} {framing!r} {recordings.size}".encode()).hexdigest()[:16]
     place = folder / f"{recordings.name}-{key}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         while not (place / _FACTS).is_file():
             with locked(folder) as mine:
                 if mine and not (place / _FACTS).is_file():
-                    _count(recordings, framing, place, {"digest": digest, "framing": repr(framing)}, tell)
+                    _count(recordings, framing, place, {"digest": recordings.digest, "framing": repr(framing)}, tell)
             if not mine:
                 time.sleep(_PAUSE)
         facts = json.loads((place / _FACTS).read_text())

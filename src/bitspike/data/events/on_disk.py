@@ -57,7 +57,7 @@ def framed(recordings: Recordings, request: Request) -> EventSet:
     cache = places.cache() / "events" if request.cache is None else Path(request.cache).expanduser()
     frames, largest = cached_frames(recordings, request.framing, cache, request.tell)
     labels = torch.tensor([entry.label for entry in recordings.entries], dtype=torch.int64)
-    return EventSet(frames, labels, recordings.classes, recordings.name, digest=recordings.digest(), largest=largest)
+    return EventSet(frames, labels, recordings.classes, recordings.name, digest=recordings.digest, largest=largest)
 
 
 def names_in(folder: Path, suffixes: Sequence[str]) -> list[str]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 
 from bitspike.data.events.events import Events
 from bitspike.data.events.files.read import read_events
 from bitspike.data.events.files.source import Size
+from bitspike.data.images.places import reason
 from bitspike.errors import BitspikeError, DataError
 
 
@@ -59,20 +61,16 @@ class Recordings:
     def __len__(self) -> int:
         return len(self.entries)
 
-    @property
-    def files(self) -> tuple[str, ...]:
-        """The files, in the order in which they are read."""
-        return tuple(dict.fromkeys(entry.file for entry in self.entries))
-
+    @cached_property
     def digest(self) -> str:
-        """Return the SHA-256 of the list: of every recording its label, file, part, and the number of its bytes.
+        """The SHA-256 of the list: of every recording its label, file, part, and the number of its bytes.
 
-        Two copies of a set whose splits, order or sizes differ have different ones.
+        Two copies of a set whose splits, order or sizes differ have different ones. It is computed once.
 
         Raises:
             DataError: a file is not there.
         """
-        sizes = {name: _bytes_of(self.folder / name) for name in self.files}
+        sizes = {name: _bytes_of(self.folder / name) for name in dict.fromkeys(entry.file for entry in self.entries)}
         lines = [f"{entry.line} {sizes[entry.file]}\n" for entry in self.entries]
         return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
@@ -113,5 +111,5 @@ def _bytes_of(path: Path) -> int:
         return path.stat().st_size
     except OSError as error:
         raise DataError(
-            f"{path.absolute()}: {error.strerror}; the list of the set names it", fix="download the set again"
+            f"{path.absolute()}: {reason(error)}; the list of the set names it", fix="download the set again"
         ) from None
