@@ -18,7 +18,7 @@ from bitspike.recipe import load
 from bitspike.recipe.words import events as words
 from bitspike.runs.construct.data import build_data
 from bitspike.runs.kinds.train import build_model
-from bitspike.runs.sketch import sketch
+from bitspike.runs.sketch import blank, sketch
 
 SMALL = ["data.limit=60", "model.width=0.125", "training.epochs=1", "training.batch_size=25"]
 
@@ -142,6 +142,8 @@ def test_a_folder_of_recordings_is_sketched_if_its_shape_is_known(tmp_path: Path
     assert "data.size=[480,640]" in str(caught.value.fix)
     net = sketch(load("digits-events", [change + ", size: [8, 12]}", "model.width=0.1"])).net
     assert net.input.shape == (2, 8, 12)
+    (tmp_path / "train" / ".ipynb_checkpoints").mkdir()
+    assert len(blank(load("digits-events", [change + ", size: [8, 12]}"])).classes) == 1  # as many as are read
     (tmp_path / "train" / "up").rmdir()
     with pytest.raises(RecipeError, match="no folders of classes"):
         sketch(load("digits-events", [change + ", size: [8, 12]}"]))

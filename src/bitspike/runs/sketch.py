@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from bitspike.data import Images, ImageSet, describe
+from bitspike.data.images.listing import class_folders
 from bitspike.data.images.places import places
 from bitspike.errors import RecipeError
 from bitspike.recipe import AnyRecipe
@@ -69,7 +70,7 @@ def blank(recipe: AnyRecipe) -> Images:
         height, width = (size, size) if isinstance(size, int) else size
         shape = (height, width, data.channels)
         train = places(data.root)[0] / "train"
-        classes = tuple(sorted(p.name for p in train.iterdir() if p.is_dir())) if train.is_dir() else ()
+        classes = tuple(class_folders(train)) if train.is_dir() else ()
         if not classes and kind_of(recipe).needs_classes:
             raise RecipeError(
                 f"data.root: there are no folders of classes in {train}, so their number is not known",

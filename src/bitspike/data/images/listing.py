@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,13 +85,7 @@ def list_images(root: Path, split: str, *, splits: tuple[str, str] = SPLITS) -> 
     """
     classes = _classes(root, splits[0], splits)
     present = classes if split == splits[0] else _classes(root, split, splits)
-    strange = sorted(set(present) - set(classes))
-    if strange:
-        raise DataError(
-            f"{(root / split).absolute()} has classes that {(root / splits[0]).absolute()} has not: "
-            f"{', '.join(strange)}",
-            fix="give both splits the same class folders",
-        )
+    refuse_strange(root / split, present, root / splits[0], classes)
     there = set(present)
     files = [_files(root, root / split / name, splits) if name in there else [] for name in classes]
     names = b"".join(os.fsencode("\0".join(some)) + b"\0" for some in files if some)
@@ -99,12 +94,49 @@ def list_images(root: Path, split: str, *, splits: tuple[str, str] = SPLITS) -> 
     return Listing(root / split, tuple(classes), torch.from_numpy(labels), names, ends)
 
 
+def class_folders(split: Path) -> list[str]:
+    """Return the names of the class folders of a split, in alphabetical order; those that begin with a dot are none.
+
+    Raises:
+        OSError: the folder of the split is not there, or cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as place:
+        ...     for name in ("dog", "cat", ".ipynb_checkpoints"):
+        ...         (Path(place) / name).mkdir()
+        ...     class_folders(Path(place))
+        ['cat', 'dog']
+    """
+    with os.scandir(split) as entries:
+        return sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
+
+
+def refuse_strange(split: Path, present: Sequence[str], train: Path, classes: Sequence[str]) -> None:
+    """Check that a split has no class that the training split has not.
+
+    Args:
+        split: its folder.
+        present: its classes.
+        train: the folder of the training split.
+        classes: those of the training split.
+
+    Raises:
+        DataError: it has some.
+    """
+    strange = sorted(set(present) - set(classes))
+    if strange:
+        raise DataError(
+            f"{split.absolute()} has classes that {train.absolute()} has not: {', '.join(strange)}",
+            fix="give both splits the same class folders",
+        )
+
+
 def _classes(root: Path, split: str, splits: tuple[str, str]) -> list[str]:
-    """Return the class folders of a split, sorted."""
+    """Return the class folders of a split, of which there is at least one."""
     folder = root / split
     try:
-        with os.scandir(folder) as entries:
-            classes = sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
+        classes = class_folders(folder)
     except OSError as error:
         raise _unreadable(error, folder, root, splits) from None
     if not classes:

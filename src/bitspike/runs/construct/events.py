@@ -6,6 +6,7 @@ import torch
 
 from bitspike.data import EventSet, Images, describe_events, load_events
 from bitspike.data.events.cache import Tell
+from bitspike.data.images.listing import class_folders
 from bitspike.data.images.places import places
 from bitspike.errors import RecipeError
 from bitspike.recipe.words.data import Data
@@ -54,7 +55,7 @@ def blank_recording(data: AnyEvents, steps: int) -> EventSet:
     if isinstance(data, EventFolder):
         size = data.size
         train = places(data.root)[0] / "train"
-        classes = tuple(sorted(p.name for p in train.glob("*") if p.is_dir()))
+        classes = tuple(class_folders(train)) if train.is_dir() else ()
         if size is None or not classes:
             missing = "data.size is null" if size is None else f"there are no folders of classes in {train}"
             raise RecipeError(

@@ -7,7 +7,8 @@ from bitspike.data.events.files.read import SUFFIXES, read_events
 from bitspike.data.events.info import EventInfo, Request
 from bitspike.data.events.on_disk import framed, names_in
 from bitspike.data.events.recordings import Recording, Recordings
-from bitspike.data.images.places import places
+from bitspike.data.images.listing import class_folders, refuse_strange
+from bitspike.data.images.places import places, reason
 from bitspike.errors import DataError
 
 _LAYOUT = "{train,test}/<class>/<file>"
@@ -18,26 +19,23 @@ def _read(info: EventInfo, request: Request) -> EventSet:
     if request.root is None:
         raise DataError(f"the event set {info.name!r} needs root=FOLDER", fix=f"a folder laid out as {_LAYOUT}")
     (root,) = places(request.root)
-    if not (root / "train").is_dir():
+    train, split = root / "train", root / request.split
+    if not train.is_dir():
         raise DataError(f"{root.absolute()} has no folder train", fix=f"lay the recordings out as {_LAYOUT}")
-    classes, present = (
-        sorted(p.name for p in (root / split).glob("*") if p.is_dir() and not p.name.startswith("."))
-        for split in ("train", request.split)
-    )
-    if strange := sorted(set(present) - set(classes)):
-        raise DataError(
-            f"{(root / request.split).absolute()} has classes that {(root / 'train').absolute()} has not: "
-            f"{', '.join(strange)}",
-            fix="give both splits the same class folders",
-        )
+    try:
+        classes = class_folders(train)
+        present = class_folders(split) if split.is_dir() else []
+    except OSError as error:
+        raise DataError(f"{error.filename} cannot be read: {reason(error)}", fix="make it readable") from None
+    refuse_strange(split, present, train, classes)
     entries = [
         Recording(f"{request.split}/{name}/{file}", label)
         for label, name in enumerate(classes)
         if name in present
-        for file in names_in(root / request.split / name, tuple(SUFFIXES))
+        for file in names_in(split / name, tuple(SUFFIXES))
     ]
     if not entries:
-        raise DataError(f"{(root / request.split).absolute()} holds no class folders", fix=f"lay them out as {_LAYOUT}")
+        raise DataError(f"{split.absolute()} holds no class folders", fix=f"lay them out as {_LAYOUT}")
     size = request.size
     if size is None:
         first = read_events(root / entries[0].file)
