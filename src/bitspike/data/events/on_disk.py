@@ -38,12 +38,10 @@ class OnDisk:
 
     def _find(self, info: EventInfo, request: Request) -> Path:
         looked = places.places(request.root)
-        for place in looked:
-            for folder in (place / self.folder, place):
-                if (folder / self.mark).exists():
-                    return folder
-        lines = [f"the recordings of {info.name!r} were not found; looked in"]
-        lines += [f"    {place.absolute()}" + ("" if place.is_dir() else "  (no such folder)") for place in looked]
+        home = places.unpacked(looked, self.folder, self.mark)
+        if home is not None:
+            return home
+        lines = [f"the recordings of {info.name!r} were not found; looked in", *places.as_lines(looked)]
         lines += ["  expected in one of them, or in its folder " + self.folder, f"    {self.layout}"]
         raise DataError(
             "\n".join(lines),

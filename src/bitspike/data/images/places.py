@@ -38,6 +38,23 @@ def _expand(folder: str | Path) -> Path:
     return Path(os.path.expanduser(folder))  # noqa: PTH111  Path.expanduser raises where there is no home
 
 
+def unpacked(looked: Sequence[Path], folder: str, mark: str) -> Path | None:
+    """Return the first folder in which a set lies as its makers pack it: ``folder`` in a place, or that place itself.
+
+    Args:
+        looked: the places, first to last.
+        folder: its usual name.
+        mark: a file or folder in it that no other one has.
+    """
+    candidates = [candidate for place in looked for candidate in (place / folder, place)]
+    return next((candidate for candidate in candidates if (candidate / mark).exists()), None)
+
+
+def as_lines(looked: Sequence[Path]) -> list[str]:
+    """Return the folders that were looked into as lines of a message."""
+    return [f"    {folder.absolute()}" + ("" if folder.is_dir() else "  (no such folder)") for folder in looked]
+
+
 def missing(name: str, looked: Sequence[Path], layouts: Sequence[str], *, download: str) -> DataError:
     """Return the error for a set that is in none of the folders that were looked into.
 
@@ -46,7 +63,7 @@ def missing(name: str, looked: Sequence[Path], layouts: Sequence[str], *, downlo
         download: what ``download=True`` would fetch, with its size.
     """
     lines = [f"the data set {name!r} was not found; looked in"]
-    lines += [f"    {folder.absolute()}" + ("" if folder.is_dir() else "  (no such folder)") for folder in looked]
+    lines += as_lines(looked)
     lines += ["  expected in one of them, either of", *(f"    {layout}" for layout in layouts)]
     return DataError(
         "\n".join(lines),

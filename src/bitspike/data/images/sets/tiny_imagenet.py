@@ -19,7 +19,7 @@ from bitspike.data.images.folders import Form, decoded
 from bitspike.data.images.image_set import ImageSet
 from bitspike.data.images.info import DatasetInfo, Request
 from bitspike.data.images.pixels import PixelGrid
-from bitspike.data.images.places import damaged, places, reason
+from bitspike.data.images.places import as_lines, damaged, places, reason, unpacked
 from bitspike.errors import DataError, some
 
 FOLDER = "tiny-imagenet-200"
@@ -43,10 +43,10 @@ def _read(info: DatasetInfo, request: Request) -> ImageSet:
 
 def _find(info: DatasetInfo, request: Request) -> Path:
     """Return the folder that holds the set: one of the usual places, or the folder in it that the archive makes."""
-    looked = [folder / part for folder in places(request.root) for part in (FOLDER, "")]
-    root = next((folder for folder in looked if (folder / "wnids.txt").is_file()), None)
+    looked = places(request.root)
+    root = unpacked(looked, FOLDER, "wnids.txt")
     if root is None:
-        lines = [f"    {folder.absolute()}" for folder in looked]
+        lines = as_lines([folder / part for folder in looked for part in (FOLDER, "")])
         raise DataError(
             "\n".join([f"the data set {info.name!r} was not found; no wnids.txt in", *lines]),
             fix=f"{_ARCHIVE}, and name the folder that holds it: root=FOLDER",
