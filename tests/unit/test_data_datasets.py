@@ -11,8 +11,8 @@ from PIL import Image
 
 from bitspike.data import DATASETS, describe, load
 from bitspike.data.images import sets
-from bitspike.data.images.datasets import known_sets
 from bitspike.data.images.places import download_place, places
+from bitspike.data.known import known_sets
 from bitspike.errors import ConstraintError, DataError
 
 
@@ -178,7 +178,7 @@ SETS = (
 def test_one_file_is_a_new_set(tmp_path, monkeypatch):
     (tmp_path / "fashion_mnist.py").write_text(NEW_SET)
     monkeypatch.setattr(sets, "__path__", [*sets.__path__, str(tmp_path)])
-    monkeypatch.setattr("bitspike.data.images.datasets.DATASETS", known_sets())
+    monkeypatch.setattr("bitspike.data.images.datasets.DATASETS", known_sets(sets))
     del sys.modules[f"{sets.__name__}.fashion_mnist"]
     images = np.zeros((2, 28, 28), dtype=np.uint8)
     np.savez(tmp_path / "fashion_mnist.npz", train_images=images, train_labels=np.array([9, 0]))

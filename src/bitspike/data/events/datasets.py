@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib
-import pkgutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,16 +11,10 @@ from bitspike.data.events.event_set import EventSet
 from bitspike.data.events.files.source import Size, checked_size
 from bitspike.data.events.framing import Framing
 from bitspike.data.events.info import EventInfo, Request
-from bitspike.errors import ConstraintError, DataError, short
+from bitspike.data.known import known_sets, set_of_name
+from bitspike.errors import ConstraintError, short
 
-
-def known_event_sets() -> dict[str, EventInfo]:
-    """Return every set that a file of ``sets/`` names in ``SETS``, by its name."""
-    files = [importlib.import_module(f"{sets.__name__}.{file.name}") for file in pkgutil.iter_modules(sets.__path__)]
-    return {info.name: info for file in files for info in file.SETS}
-
-
-EVENT_SETS = known_event_sets()
+EVENT_SETS: dict[str, EventInfo] = known_sets(sets)
 
 
 def load_events(
@@ -94,10 +85,4 @@ def describe_events(name: str) -> EventInfo:
         >>> describe_events("nmnist").size
         (34, 34)
     """
-    if name not in EVENT_SETS:
-        near = difflib.get_close_matches(name, EVENT_SETS, n=1)
-        raise DataError(
-            f"there is no event set {name!r}; known are {', '.join(EVENT_SETS)}",
-            fix=f"{near[0]!r}?" if near else "'event_folder' reads your own recordings",
-        )
-    return EVENT_SETS[name]
+    return set_of_name(name, EVENT_SETS, what="event set", otherwise="'event_folder' reads your own recordings")

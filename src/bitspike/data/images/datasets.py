@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib
-import pkgutil
 from pathlib import Path
 
 from bitspike.data.images import sets
 from bitspike.data.images.image_set import ImageSet
 from bitspike.data.images.info import DatasetInfo, Request
-from bitspike.errors import ConstraintError, DataError
+from bitspike.data.known import known_sets, set_of_name
+from bitspike.errors import ConstraintError
 
-
-def known_sets() -> dict[str, DatasetInfo]:
-    """Return every set that a file of ``sets/`` names in ``SETS``, by its name."""
-    files = [importlib.import_module(f"{sets.__name__}.{file.name}") for file in pkgutil.iter_modules(sets.__path__)]
-    return {info.name: info for file in files for info in file.SETS}
-
-
-DATASETS = known_sets()
+DATASETS: dict[str, DatasetInfo] = known_sets(sets)
 
 
 def load(
@@ -85,10 +76,4 @@ def describe(name: str) -> DatasetInfo:
         >>> describe("mnist").shape
         (28, 28, 1)
     """
-    if name not in DATASETS:
-        near = difflib.get_close_matches(name, DATASETS, n=1)
-        raise DataError(
-            f"there is no data set {name!r}; known are {', '.join(DATASETS)}",
-            fix=f"{near[0]!r}?" if near else "'folder' reads your own images",
-        )
-    return DATASETS[name]
+    return set_of_name(name, DATASETS, what="data set", otherwise="'folder' reads your own images")
