@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from bitspike.data.images.crop import Draws
-from bitspike.data.images.image_set import positions, validation_split
+from bitspike.data.images.image_set import check_labels, positions, validation_split
 from bitspike.data.images.images import Wanted
-from bitspike.errors import ConstraintError, DataError
+from bitspike.errors import ConstraintError
 from bitspike.tasks.classify import Classification
 from bitspike.tasks.task import Task
 
@@ -65,22 +65,9 @@ class EventSet:
                 fix="whole numbers with the channels last: frames.permute(0, 1, 3, 4, 2) of [N, T, C, H, W]",
             )
         count = len(self.frames) if self.where is None else len(self.where)
-        if self.labels.dtype != torch.int64 or self.labels.shape != (count,):
-            form = f"{self.labels.dtype} {list(self.labels.shape)}"
-            raise ConstraintError(
-                f"{self.name}: labels are {form}, needed is torch.int64 [{count}]",
-                fix="one class number for each recording: labels.long()",
-            )
+        check_labels(self.name, self.labels, count, self.classes, each="recording")
         if self.most is not None and self.most < 1:
             raise ConstraintError(f"{self.name}: most={self.most}: a count of at least 1 is needed", fix="most=255")
-        if count:
-            low, high = (int(v) for v in self.labels.aminmax())
-            if low < 0 or high >= len(self.classes):
-                raise DataError(
-                    f"{self.name}: labels go from {low} to {high}, "
-                    f"but {len(self.classes)} classes allow 0 to {len(self.classes) - 1}",
-                    fix="number the labels from 0 without gaps, or name every class",
-                )
 
     def __repr__(self) -> str:
         size = " x ".join(map(str, self.shape))

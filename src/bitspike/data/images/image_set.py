@@ -54,20 +54,7 @@ class ImageSet:
                 f"{self.name}: images are {form}, needed is torch.uint8 [N, H, W, C]",
                 fix="pixels from 0 to 255 with the channels last: images.permute(0, 2, 3, 1) of [N, C, H, W]",
             )
-        if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
-            form = f"{self.labels.dtype} {list(self.labels.shape)}"
-            raise ConstraintError(
-                f"{self.name}: labels are {form}, needed is torch.int64 [{len(self.images)}]",
-                fix="one class number for each image: labels.long()",
-            )
-        if len(self.labels):
-            low, high = (int(v) for v in self.labels.aminmax())
-            if low < 0 or high >= len(self.classes):
-                raise DataError(
-                    f"{self.name}: labels go from {low} to {high}, "
-                    f"but {len(self.classes)} classes allow 0 to {len(self.classes) - 1}",
-                    fix="number the labels from 0 without gaps, or name every class",
-                )
+        check_labels(self.name, self.labels, len(self.images), self.classes, each="image")
 
     def __repr__(self) -> str:
         size = " x ".join(map(str, self.shape))
@@ -134,6 +121,27 @@ class ImageSet:
 
 
 AnySet = TypeVar("AnySet", bound=Images)
+
+
+def check_labels(name: str, labels: Tensor, count: int, classes: Sequence[str], *, each: str) -> None:
+    """Check that each of ``count`` samples of a set, an ``each``, has the number of a class.
+
+    Raises:
+        ConstraintError: labels have another shape or dtype.
+        DataError: a label has no class.
+    """
+    if labels.dtype != torch.int64 or labels.shape != (count,):
+        raise ConstraintError(
+            f"{name}: labels are {labels.dtype} {list(labels.shape)}, needed is torch.int64 [{count}]",
+            fix=f"one class number for each {each}: labels.long()",
+        )
+    if count:
+        low, high = (int(v) for v in labels.aminmax())
+        if low < 0 or high >= len(classes):
+            raise DataError(
+                f"{name}: labels go from {low} to {high}, but {len(classes)} classes allow 0 to {len(classes) - 1}",
+                fix="number the labels from 0 without gaps, or name every class",
+            )
 
 
 def positions(image_set: Images, indices: Tensor | Sequence[int]) -> Tensor:
