@@ -6,9 +6,9 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from bitspike.recipe.words.events import CIFAR10DVS, NMNIST, DigitsEvents, DVSGesture, EventFolder
+from bitspike.recipe.words.events import AnyEvents
 from bitspike.recipe.words.own import Own
-from bitspike.recipe.words.pixels import AnyPixels, Flip, Held, Normalization, Pixels, Shift
+from bitspike.recipe.words.pixels import AnyPixels, Flip, Normalization, Pixels, Shift, Split
 from bitspike.recipe.words.value import Pixel, Value
 
 
@@ -24,16 +24,9 @@ class RandomCrop(Value):
 Augmentation = Annotated[Shift | Flip | RandomCrop, Field(discriminator="kind")]
 
 
-class _Data(Value):
-    """Images to learn from.
+class _Data(Split):
+    """Images to learn from; ``root: null`` searches the usual places."""
 
-    ``validation`` images are taken out of the training set, the ``validation_last`` ones or by class in proportion.
-    ``limit`` keeps only so many training and so many test images. ``root: null`` searches the usual places.
-    """
-
-    validation: Held = 0.1
-    validation_last: bool = False
-    limit: PositiveInt | None = None
     pixels: AnyPixels
     augment: tuple[Augmentation, ...] = ()
 
@@ -124,18 +117,6 @@ class OwnImages(Own, _Data):
 
 
 Data = Annotated[
-    Digits
-    | MNIST
-    | CIFAR10
-    | CIFAR100
-    | TinyImageNet
-    | Folder
-    | ImageNet
-    | OwnImages
-    | DigitsEvents
-    | NMNIST
-    | CIFAR10DVS
-    | DVSGesture
-    | EventFolder,
+    Digits | MNIST | CIFAR10 | CIFAR100 | TinyImageNet | Folder | ImageNet | OwnImages | AnyEvents,
     Field(discriminator="kind"),
 ]

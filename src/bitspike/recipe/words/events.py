@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
-from bitspike.recipe.words.pixels import Flip, Held, Pixels, Shift
+from bitspike.recipe.words.pixels import Flip, Pixels, Shift, Split
 from bitspike.recipe.words.value import Value
 
 
@@ -38,16 +38,13 @@ class SomeFrames(Value):
 EventAugmentation = Annotated[Shift | Flip | SomeFrames, Field(discriminator="kind")]
 
 
-class Events(Value):
+class Events(Split):
     """Recordings to learn from, each as ``model.steps`` frames, which count the events of every pixel and polarity.
 
-    ``validation``, ``validation_last`` and ``limit`` are as of images. An input is a count times ``pixels.scale``.
-    ``most`` cuts counts to it; null cuts nothing, and the grid of the input is as wide as the counts are.
+    An input is a count times ``pixels.scale``. ``most`` cuts counts to it; null cuts nothing, and the grid of the input
+    is as wide as the counts are.
     """
 
-    validation: Held = 0.1
-    validation_last: bool = False
-    limit: PositiveInt | None = None
     frames: Framing = ByNumber(kind="by_number")
     most: Annotated[int, Field(ge=1, le=32767)] | None = None
     pixels: Pixels = Pixels(scale=1.0)

@@ -8,8 +8,20 @@ from pydantic import Discriminator, Field, PositiveFloat, PositiveInt, Tag
 
 from bitspike.recipe.words.value import Pixel, Value
 
-Held = Annotated[int, Field(ge=0)] | Annotated[float, Field(gt=0, lt=1)]
-"""Images held out: a whole number, or a fraction."""
+Portion = Annotated[int, Field(ge=0)] | Annotated[float, Field(gt=0, lt=1)]
+"""Some of the samples: a whole number of them, or a fraction."""
+
+
+class Split(Value):
+    """How many samples there are, and how many of the training set are held out.
+
+    ``validation`` samples are taken out of the training set, the ``validation_last`` ones or by class in proportion.
+    ``limit`` keeps only so many training and so many test samples.
+    """
+
+    validation: Portion = 0.1
+    validation_last: bool = False
+    limit: PositiveInt | None = None
 
 
 class Pixels(Value):
