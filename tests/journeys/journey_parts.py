@@ -1,23 +1,87 @@
-"""Words of the command line and images that the journeys' tests share."""
+"""Words of the command line, runs and images that the journeys' tests share."""
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from torch.nn import functional as F
 
+from bitspike.cli import main
 from bitspike.data import ImageSet, load
 
 SMALL = ("model.width=0.25", "data.limit=120", "training.epochs=2", "expect=null")
 """Makes a second's work of the quickstart."""
+WEIGHTS = "model.safetensors"
+"""The file of a run with the weights of its network."""
 
 
 def sets(*changes: str) -> list[str]:
     """Return changes as words of the command line."""
     return [word for change in changes for word in ("--set", change)]
+
+
+def write_recipe(text: str, factory: pytest.TempPathFactory) -> Path:
+    """Write a recipe into a folder of its own."""
+    path = factory.mktemp("recipe") / "stages.yaml"
+    path.write_text(text)
+    return path
+
+
+def finish(recipe: Path, factory: pytest.TempPathFactory) -> Path:
+    """Run a recipe to its end; return the folder of the run."""
+    folder = factory.mktemp("whole") / "run"
+    assert main(["run", str(recipe), "--out", str(folder)]) == 0
+    return folder
+
+
+def read_report(folder: Path) -> dict[str, Any]:
+    """Return the report of a run."""
+    report: dict[str, Any] = json.loads((folder / "report.json").read_text())
+    return report
+
+
+@contextmanager
+def interrupted(where: str, call: int) -> Iterator[None]:
+    """Press Ctrl-C where a function of the package, such as ``train.loop._epoch``, is called for the n-th time."""
+    module, _, name = f"bitspike.{where}".rpartition(".")
+    original, calls = getattr(sys.modules[module], name), 0
+
+    def stop(*args: Any, **more: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == call:
+            raise KeyboardInterrupt
+        return original(*args, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys.modules[module], name, stop)
+        yield
+
+
+def by_two(*words: str | Path, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command of Bitspike by two processes together, in a folder or where the test is."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "bitspike"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.run(
+        [*command, *map(str, words)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=folder,
+        timeout=1200,
+        check=False,
+    )
 
 
 def large_digits(split: str) -> ImageSet:

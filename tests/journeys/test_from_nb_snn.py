@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from journey_parts import lay_out_photos, sets
+from journey_parts import by_two, lay_out_photos, sets
 
 from bitspike.recipe import load, shipped
 from bitspike.recipe.kinds.progressive import ProgressiveRecipe
@@ -51,11 +48,7 @@ def run(line: str, bitspike: Bitspike, *, together: bool = False) -> str:
     if not (launcher and together):
         code, out, err = bitspike(*arguments)
     else:
-        processes = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-        done = subprocess.run(
-            [*processes, "bitspike", *arguments], capture_output=True, text=True, env=environment, check=False
-        )
+        done = by_two(*arguments)
         code, out, err = done.returncode, done.stdout, done.stderr
     # A layer of so narrow a network may be silent on 7 photos, and then the run says so; nothing else may fail.
     failed = [text for text in err.splitlines() if text.startswith("check failed: ")]

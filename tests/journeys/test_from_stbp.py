@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from journey_parts import sets
+from journey_parts import by_two, sets
 
 from bitspike.data import DATASETS
 from bitspike.recipe import load, shipped
@@ -48,11 +45,7 @@ def run(line: str, bitspike: Bitspike, *, together: bool) -> str:
     if arguments[0] == "run":
         arguments += sets(*SMALL, *(SHORT if "stages=[" not in line else SHORT[:2]))
     if launcher and together:
-        processes = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-        done = subprocess.run(
-            [*processes, "bitspike", *arguments], capture_output=True, text=True, env=environment, check=False
-        )
+        done = by_two(*arguments)
         code, out, err = done.returncode, done.stdout, done.stderr
     else:
         code, out, err = bitspike(*arguments)

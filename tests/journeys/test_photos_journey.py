@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from journey_parts import lay_out_photos, sets
+from journey_parts import by_two, lay_out_photos, sets
 from safetensors.torch import load_file
 
 Bitspike = Callable[..., tuple[int, str, str]]
@@ -63,14 +60,6 @@ def changes(root: Path, *more: str) -> list[str]:
     )
 
 
-def by_two(folder: Path, words: list[str]) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "bitspike"]
-    return subprocess.run(
-        [*command, *words], capture_output=True, text=True, timeout=600, env=environment, check=False, cwd=folder
-    )
-
-
 def test_two_processes_that_are_killed_and_resumed_train_as_one_that_is_not(
     root: Path, tmp_path: Path, bitspike: Bitspike, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -80,12 +69,12 @@ def test_two_processes_that_are_killed_and_resumed_train_as_one_that_is_not(
     words = ["run", "digits-convert", "--out", "two", *changes(root, model)]
 
     (tmp_path / "die").touch()
-    killed = by_two(tmp_path, words)
+    killed = by_two(*words, folder=tmp_path)
     assert killed.returncode != 0
     assert (tmp_path / "two" / "checkpoints" / "last").exists(), killed.stderr
     assert not (tmp_path / "two" / "report.json").exists()
     (tmp_path / "die").unlink()
-    resumed = by_two(tmp_path, [*words, "--resume"])
+    resumed = by_two(*words, "--resume", folder=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
 
     code, _, err = bitspike("run", "digits-convert", "--out", "one", *changes(root, model))

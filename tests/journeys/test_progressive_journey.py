@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from journey_parts import sets
+from journey_parts import WEIGHTS, by_two, finish, interrupted, read_report, sets, write_recipe
 from safetensors.torch import load_file, save_file
 
 import bitspike as bs
-from bitspike.cli import main
 
 Bitspike = Callable[..., tuple[int, str, str]]
 RECIPE = """
@@ -48,27 +42,17 @@ stages:
 evaluation: {proof: 20, mismatch: 40}
 """
 STAGES = ("32bit", "4bit", "2bit")
-WEIGHTS = "model.safetensors"
 
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("recipe") / "stages.yaml"
-    path.write_text(RECIPE)
-    return path
+    return write_recipe(RECIPE, tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
 def whole(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a finished run of all stages; it is shared and not changed."""
-    folder = tmp_path_factory.mktemp("whole") / "run"
-    assert main(["run", str(recipe), "--out", str(folder)]) == 0
-    return folder
-
-
-def read(folder: Path) -> dict[str, Any]:
-    report: dict[str, Any] = json.loads((folder / "report.json").read_text())
-    return report
+    return finish(recipe, tmp_path_factory)
 
 
 def same_weights(mine: Path, other: Path) -> bool:
@@ -76,13 +60,13 @@ def same_weights(mine: Path, other: Path) -> bool:
 
 
 def test_every_stage_is_a_run_and_the_report_has_them_side_by_side(whole: Path, bitspike: Bitspike) -> None:
-    report = read(whole)
+    report = read_report(whole)
     rows = report["stages"]
     assert [(row["folder"], row["bits"], row["steps"]) for row in rows] == [
         ("32bit", 32, 15), ("4bit", 4, 15), ("2bit", 2, 3),
     ]  # fmt: skip
     for row in rows:
-        own = read(whole / row["folder"])
+        own = read_report(whole / row["folder"])
         assert row["certificate"]["equal"]
         assert row["signed"]["test"] == own["accuracy"]["test"] == row["by_step"][-1]
         assert len(row["by_step"]) == row["steps"]
@@ -98,7 +82,7 @@ def test_every_stage_is_a_run_and_the_report_has_them_side_by_side(whole: Path, 
     ], "codes are those that were trained, and 8 bits where floats were"  # fmt: skip
     assert rows[1]["tuning"]["layers"][0]["path"] == "relu2"
     assert rows[2]["tuning"] is None
-    assert report["accuracy"] == read(whole / "2bit")["accuracy"], "the run has the network of its last stage"
+    assert report["accuracy"] == read_report(whole / "2bit")["accuracy"], "the run has the network of its last stage"
     assert (whole / WEIGHTS).read_bytes() == (whole / "2bit" / WEIGHTS).read_bytes()
     assert bitspike("verify", whole)[0] == 0
     assert bs.evaluate(whole)["accuracy"] == report["accuracy"]["test"]
@@ -115,13 +99,13 @@ def test_every_stage_is_a_run_and_the_report_has_them_side_by_side(whole: Path, 
 
 
 def test_a_stage_starts_from_the_best_weights_of_its_parent(whole: Path) -> None:
-    starts = {row["folder"]: row["start"] for row in read(whole)["stages"]}
+    starts = {row["folder"]: row["start"] for row in read_report(whole)["stages"]}
     clips = ["relu1.clip", "relu2.clip"]
     assert starts["32bit"] == {"source": "", "bits": 32, "new": [], "dropped": []}
     assert starts["4bit"]["source"] == str(whole / "32bit" / WEIGHTS)
     assert [name for name in starts["4bit"]["new"] if name in clips] == clips
     assert all("clip" in name for name in starts["4bit"]["new"])
-    first, second, *_ = (note for note in read(whole)["notes"] if "starts from" in note)
+    first, second, *_ = (note for note in read_report(whole)["notes"] if "starts from" in note)
     assert first == "the stage of 32 bits starts from random weights"
     assert second.endswith("; new: 2 clips of activations (relu1.clip, relu2.clip), 1 clip of weights (conv2)")
     # The spiking network of four bits was tuned further; the next stage starts from the quantized network before that.
@@ -132,7 +116,7 @@ def test_a_stage_starts_from_the_best_weights_of_its_parent(whole: Path) -> None
 
 
 def test_mismatch_is_compared_before_and_after_the_spiking_network_was_trained(whole: Path) -> None:
-    first, *stages = (row["mismatch"] for row in read(whole)["stages"])
+    first, *stages = (row["mismatch"] for row in read_report(whole)["stages"])
     assert first is None, "a float stage has no levels"
     for found in stages:
         assert found["images"] == 40
@@ -149,27 +133,10 @@ def test_mismatch_is_compared_before_and_after_the_spiking_network_was_trained(w
     ],
 )  # fmt: skip
 def test_interrupted_anywhere_it_goes_on_to_the_same_end(
-    recipe: Path,
-    whole: Path,
-    tmp_path: Path,
-    bitspike: Bitspike,
-    monkeypatch: pytest.MonkeyPatch,
-    where: str,
-    call: int,
+    recipe: Path, whole: Path, tmp_path: Path, bitspike: Bitspike, where: str, call: int
 ) -> None:
     words = ["run", recipe, "--out", tmp_path / "run"]
-    module, _, name = f"bitspike.{where}".rpartition(".")
-    original, calls = getattr(sys.modules[module], name), 0
-
-    def stop(*args: Any, **more: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls == call:
-            raise KeyboardInterrupt
-        return original(*args, **more)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(sys.modules[module], name, stop)
+    with interrupted(where, call):
         code, out, err = bitspike(*words)
     assert (code, out) == (2, "")
     assert "interrupted: " in err
@@ -177,7 +144,9 @@ def test_interrupted_anywhere_it_goes_on_to_the_same_end(
     assert not (tmp_path / "run" / "report.json").exists()
     assert bitspike(*words, "--resume")[0] == 0
     assert same_weights(tmp_path / "run", whole)
-    assert [row["signed"] for row in read(tmp_path / "run")["stages"]] == [r["signed"] for r in read(whole)["stages"]]
+    assert [row["signed"] for row in read_report(tmp_path / "run")["stages"]] == [
+        r["signed"] for r in read_report(whole)["stages"]
+    ]
 
 
 def test_a_stage_alone_is_the_same_stage(recipe: Path, whole: Path, tmp_path: Path, bitspike: Bitspike) -> None:
@@ -259,7 +228,7 @@ def test_the_first_stage_may_start_from_trained_weights(
     assert (tmp_path / "run" / WEIGHTS).read_bytes() == (whole / "4bit" / WEIGHTS).read_bytes()
     words = sets(f"model.weights={whole / '32bit' / WEIGHTS}", "stages.0.epochs=0", "stage=32")
     assert bitspike("run", recipe, *words, "--out", tmp_path / "float")[0] == 0
-    assert read(tmp_path / "float")["accuracy"]["float"] == read(whole / "32bit")["accuracy"]["float"]
+    assert read_report(tmp_path / "float")["accuracy"]["float"] == read_report(whole / "32bit")["accuracy"]["float"]
     code, _, err = bitspike("run", recipe, *sets("stages.0.epochs=0", "stage=32"), "--out", tmp_path / "random")
     assert code == 2
     assert "there would be a network of random weights to convert" in err
@@ -271,23 +240,14 @@ def test_clips_may_start_where_the_images_say(recipe: Path, whole: Path, tmp_pat
     clips = [load_file(tmp_path / "run" / WEIGHTS)[f"relu{n}.clip"] for n in (1, 2)]
     assert all(clip != 6.0 for clip in clips), "6 is where they start without images"
     again = bs.evaluate(tmp_path / "run")
-    assert again["accuracy"] == read(tmp_path / "run")["accuracy"]["test"]
+    assert again["accuracy"] == read_report(tmp_path / "run")["accuracy"]["test"]
 
 
 def test_two_processes_train_the_stages_together(recipe: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "bitspike"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(
-        [*command, "run", str(recipe), "--out", str(tmp_path / "run")],
-        capture_output=True,
-        text=True,
-        env=environment,
-        timeout=1200,
-        check=False,
-    )
+    done = by_two("run", recipe, "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("test accuracy") == 1
-    report = read(tmp_path / "run")
+    report = read_report(tmp_path / "run")
     assert [row["bits"] for row in report["stages"]] == [32, 4, 2]
     for stage in STAGES:
-        assert read(tmp_path / "run" / stage)["environment"]["workers"] == 2
+        assert read_report(tmp_path / "run" / stage)["environment"]["workers"] == 2

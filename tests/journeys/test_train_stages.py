@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from journey_parts import sets
+from journey_parts import WEIGHTS, finish, interrupted, read_report, sets, write_recipe
 from safetensors.torch import load_file, save_file
 
 import bitspike as bs
-from bitspike.cli import main
 
 Bitspike = Callable[..., tuple[int, str, str]]
 RECIPE = """
@@ -39,31 +35,21 @@ stages:
 evaluation: {batch_size: 60, proof: 40}
 """
 STAGES = ("fp32", "w4", "w1")
-WEIGHTS = "model.safetensors"
 
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("recipe") / "stages.yaml"
-    path.write_text(RECIPE)
-    return path
+    return write_recipe(RECIPE, tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
 def whole(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a finished run of all stages; it is shared and not changed."""
-    folder = tmp_path_factory.mktemp("whole") / "run"
-    assert main(["run", str(recipe), "--out", str(folder)]) == 0
-    return folder
-
-
-def read(folder: Path) -> dict[str, Any]:
-    report: dict[str, Any] = json.loads((folder / "report.json").read_text())
-    return report
+    return finish(recipe, tmp_path_factory)
 
 
 def test_every_stage_is_a_run_and_the_report_has_them_side_by_side(whole: Path, bitspike: Bitspike) -> None:
-    report = read(whole)
+    report = read_report(whole)
     rows = report["stages"]
     assert [(row["folder"], row["name"], row["parent"], row["bits"]) for row in rows] == [
         ("fp32", "fp32", None, 32), ("w4", "w4", "fp32", 4), ("w1", "w1", "fp32", 1),
@@ -71,13 +57,13 @@ def test_every_stage_is_a_run_and_the_report_has_them_side_by_side(whole: Path, 
     assert [row["published"] for row in rows] == [0.9, None, 0.5]
     assert [set(row["weight_bits"].values()) for row in rows] == [{16}, {8, 4}, {1, 16}]
     for row in rows:
-        stage = read(whole / row["folder"])
+        stage = read_report(whole / row["folder"])
         assert row["accuracy"]["test"] == stage["accuracy"]["test"]
         assert row["certificate"]["equal"]
         assert row["certificate"]["samples"] == 40
         assert row["certificate"]["spikes_compared"] > 0
         assert bs.evaluate(whole / row["folder"])["accuracy"] == row["accuracy"]["test"]
-    assert report["accuracy"] == read(whole / "w1")["accuracy"]
+    assert report["accuracy"] == read_report(whole / "w1")["accuracy"]
     assert {f"certificate of {name}" for name in STAGES} <= {check["name"] for check in report["checks"]}
     page = (whole / "report.html").read_text()
     assert "Stage by stage" in page
@@ -87,12 +73,12 @@ def test_every_stage_is_a_run_and_the_report_has_them_side_by_side(whole: Path, 
 
 
 def test_a_stage_starts_from_the_weights_of_its_parent(whole: Path) -> None:
-    starts = [row["start"] for row in read(whole)["stages"]]
+    starts = [row["start"] for row in read_report(whole)["stages"]]
     assert starts[0] is None
     assert [start["source"] for start in starts[1:]] == [str(whole / "fp32" / WEIGHTS)] * 2
     assert [start["bits"] for start in starts[1:]] == [32, 32]
     assert [len(start["new"]) for start in starts[1:]] == [2, 0], "a clip for each layer but the first"
-    assert any("starts from" in note for note in read(whole / "w4")["notes"])
+    assert any("starts from" in note for note in read_report(whole / "w4")["notes"])
 
 
 def test_no_epoch_of_a_stage_leaves_the_weights_of_the_parent(recipe: Path, whole: Path, tmp_path: Path) -> None:
@@ -114,27 +100,10 @@ def test_no_epoch_of_a_stage_leaves_the_weights_of_the_parent(recipe: Path, whol
     [("train.loop._epoch", 5), ("runs.kinds.train.with_weights", 2), ("runs.several.write_report", 1)],
 )
 def test_interrupted_anywhere_it_goes_on_to_the_same_end(
-    recipe: Path,
-    whole: Path,
-    tmp_path: Path,
-    bitspike: Bitspike,
-    monkeypatch: pytest.MonkeyPatch,
-    where: str,
-    call: int,
+    recipe: Path, whole: Path, tmp_path: Path, bitspike: Bitspike, where: str, call: int
 ) -> None:
     words = ["run", recipe, "--out", tmp_path / "run"]
-    module, _, name = f"bitspike.{where}".rpartition(".")
-    original, calls = getattr(sys.modules[module], name), 0
-
-    def stop(*args: Any, **more: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls == call:
-            raise KeyboardInterrupt
-        return original(*args, **more)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(sys.modules[module], name, stop)
+    with interrupted(where, call):
         assert bitspike(*words)[0] == 2
     assert bitspike(*words, "--resume")[0] == 0
     for stage in STAGES:
@@ -165,7 +134,7 @@ def test_a_recipe_without_stages_starts_from_another_run(whole: Path, tmp_path: 
         *("training.optimizer.lr=1.0e-4", f"init={whole / 'w4'}"),
     )
     assert bitspike("run", "quickstart", *sets(*small, *words), "--out", tmp_path / "run")[0] == 0
-    report = read(tmp_path / "run")
+    report = read_report(tmp_path / "run")
     assert report["start"]["source"] == str(whole / "w4" / WEIGHTS)
     assert report["start"]["bits"] == 4
     assert len(report["start"]["dropped"]) == 2, "the clips"
