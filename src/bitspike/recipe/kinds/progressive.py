@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
@@ -11,7 +10,16 @@ from bitspike.recipe.any_recipe import AnyRecipe, Expect, best_needs_validation
 from bitspike.recipe.kinds.convert import Measurement
 from bitspike.recipe.words.models import Factory
 from bitspike.recipe.words.published import Published
-from bitspike.recipe.words.stages import FLOAT, Quantization, Stage, StageTraining, Tuning
+from bitspike.recipe.words.stages import (
+    FLOAT,
+    Quantization,
+    Stage,
+    StageTraining,
+    Tuning,
+    need_order,
+    parent_in,
+    stated,
+)
 from bitspike.recipe.words.training import Training
 from bitspike.recipe.words.value import Value
 
@@ -59,20 +67,11 @@ class ProgressiveRecipe(AnyRecipe):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        keys = [stage.key for stage in self.stages]
+        need_order(self.stages)
         for place, stage in enumerate(self.stages):
             if not (1 <= stage.bits <= 8 or stage.bits == FLOAT):
                 raise ValueError(
                     f"stages.{place}.bits is {stage.bits}; allowed are 1 to 8, and {FLOAT} for a float stage"
-                )
-            if stage.key in keys[:place]:
-                what = f"bits is {stage.bits}" if stage.name is None else f"name is {stage.name!r}"
-                raise ValueError(f"stages.{place}.{what}, which an earlier stage has; each has its own, or a name")
-            if stage.parent is not None and stage.parent not in keys[:place]:
-                earlier = ", ".join(map(str, keys[:place])) or "none"
-                raise ValueError(
-                    f"stages.{place}.parent is {stage.parent}; allowed are the names or bits of earlier stages "
-                    f"({earlier}), and null"
                 )
             if stage.bits == FLOAT and place:
                 raise ValueError(f"stages.{place}.bits is {FLOAT}: a float stage comes first, and starts from model")
@@ -81,6 +80,7 @@ class ProgressiveRecipe(AnyRecipe):
                     raise ValueError(f"stages.{place}.{name}_epochs is {section}, and there is no section {name}")
             for name, training in self.trainings_of(stage).items():
                 best_needs_validation(name, training, self.data)
+        keys = [stage.key for stage in self.stages]
         if self.stage is not None and self.stage not in keys:
             raise ValueError(
                 f"stage is {self.stage}; allowed are {', '.join(map(str, keys))}, and null for all of them"
@@ -97,20 +97,18 @@ class ProgressiveRecipe(AnyRecipe):
     @property
     def parent(self) -> Stage | None:
         """The stage that the chosen one starts from; None where it starts from ``model``."""
-        before = {s.key: b for b, s in zip([None, *self.stages], self.stages, strict=False)}
-        named = self.chosen.parent
-        return before[self.chosen.key] if named is None else next(s for s in self.stages if s.key == named)
+        return parent_in(self.stages, self.chosen)
 
     def trainings_of(self, stage: Stage) -> dict[str, Training]:
         """Return the sections of epochs of a stage, with what it says itself."""
         sections: dict[str, Training] = {}
         own = {"lr": stage.lr, "weight_decay": stage.weight_decay}
-        optimizer = self.training.optimizer.model_copy(update=_stated(own))
-        changes = {"optimizer": optimizer, **_stated({"epochs": stage.epochs, "schedule": stage.schedule})}
+        optimizer = self.training.optimizer.model_copy(update=stated(own))
+        changes = {"optimizer": optimizer, **stated({"epochs": stage.epochs, "schedule": stage.schedule})}
         if stage.epochs != 0:
             sections["training"] = self.training.model_copy(update=changes)
         if self.over_time is not None and stage.over_time_epochs != 0 and stage.bits != FLOAT:
-            sections["over_time"] = self.over_time.model_copy(update=_stated({"epochs": stage.over_time_epochs}))
+            sections["over_time"] = self.over_time.model_copy(update=stated({"epochs": stage.over_time_epochs}))
         return sections
 
     @property
@@ -119,7 +117,7 @@ class ProgressiveRecipe(AnyRecipe):
         stage = self.chosen
         if self.tune is None or stage.tune_epochs == 0 or stage.bits == FLOAT:
             return None
-        return self.tune.model_copy(update=_stated({"epochs": stage.tune_epochs}))
+        return self.tune.model_copy(update=stated({"epochs": stage.tune_epochs}))
 
     @property
     def parts(self) -> dict[str, AnyRecipe]:
@@ -167,7 +165,3 @@ class ProgressiveRecipe(AnyRecipe):
     @property
     def device(self) -> Literal["auto", "cpu", "cuda"]:
         return self.evaluation.device
-
-
-def _stated(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if value is not None}

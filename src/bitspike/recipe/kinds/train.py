@@ -13,6 +13,7 @@ from bitspike.recipe.words.models import Model
 from bitspike.recipe.words.neurons import Neuron
 from bitspike.recipe.words.pixels import Normalization
 from bitspike.recipe.words.published import Published
+from bitspike.recipe.words.stages import need_order, parent_in
 from bitspike.recipe.words.train_stages import TaughtTraining, TrainStage, resolved
 from bitspike.recipe.words.value import Value
 from bitspike.recipe.words.weights import Weights
@@ -108,15 +109,7 @@ class TrainRecipe(AnyRecipe):
         stages, names = self.stages or (), [stage.name for stage in self.stages or ()]
         if self.stages == ():
             raise ValueError("stages is empty: name one or more, or null for one training")
-        for place, stage in enumerate(stages):
-            earlier = names[:place]
-            if stage.name in earlier:
-                raise ValueError(f"stages.{place}.name is {stage.name!r}, which an earlier stage has; each has its own")
-            if stage.parent is not None and stage.parent not in earlier:
-                raise ValueError(
-                    f"stages.{place}.parent is {stage.parent!r}; allowed are the names of earlier stages "
-                    f"({', '.join(earlier) or 'none'}), and null"
-                )
+        need_order(stages)
         if self.stage is not None and self.stage not in names:
             known = f"allowed are {', '.join(names)}, and null for all of them" if names else "the recipe has no stages"
             raise ValueError(f"stage is {self.stage!r}; {known}")
@@ -133,12 +126,9 @@ class TrainRecipe(AnyRecipe):
     @property
     def parent(self) -> TrainStage | None:
         """The stage that the chosen one starts from; None where it starts from new weights, or is no stage."""
-        stages = self.stages or ()
-        place = next((n for n, stage in enumerate(stages) if stage.name == self.stage), 0)
-        named = stages[place].parent if stages else None
-        if named is not None:
-            return next(stage for stage in stages if stage.name == named)
-        return stages[place - 1] if place else None
+        if self.stage is None or not self.stages or self.chosen is None:
+            return None
+        return parent_in(self.stages, self.chosen)
 
     def at(self, stage: TrainStage) -> TrainRecipe:
         """Return the recipe of one of its stages."""
@@ -152,9 +142,10 @@ class TrainRecipe(AnyRecipe):
 
     @property
     def chosen(self) -> TrainStage | None:
-        """The stage that is run; of all of them the last, whose network is that of the run."""
-        stages = self.stages or (None,)
-        return next((s for s in stages if s is not None and s.name == self.stage), stages[-1])
+        """The stage that is run; of all of them the last, whose network is that of the run; None without stages."""
+        if not self.stages:
+            return None
+        return next((s for s in self.stages if s.name == self.stage), self.stages[-1])
 
     @property
     def _is_last(self) -> bool:
@@ -186,9 +177,8 @@ class TrainRecipe(AnyRecipe):
 
     @property
     def bits(self) -> int:
-        last = next(reversed(self.parts.values()), None)
-        if last is not None:
-            return last.bits
+        if self.stages and self.stage is None:
+            return self.at(self.stages[-1]).bits
         return 32 if self.weights is None else self.weights.quantize.bits
 
     @property

@@ -1,8 +1,9 @@
-"""The stages of a progressive recipe: what they have in common, and what each says for itself."""
+"""The stages of recipes: what all have in common, and what those of a progressive one say."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import Discriminator, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Tag
 
@@ -59,7 +60,73 @@ class Quantization(Value):
     skip: tuple[str, ...] = ()
 
 
-class Stage(Value):
+class AnyStage(Value):
+    """One stage of a recipe, which starts from the weights of an earlier one, its ``parent``."""
+
+    # Declared by each kind of stage, whose order is that of the keys in files.
+    if TYPE_CHECKING:
+        name: str | None
+        parent: int | str | None
+
+    keys: ClassVar[str] = "names"
+    """What ``key`` may be."""
+
+    @property
+    def key(self) -> int | str:
+        """What chooses the stage."""
+        assert self.name is not None
+        return self.name
+
+    @property
+    def folder(self) -> str:
+        """The name of the folder of its run."""
+        return str(self.key)
+
+    @property
+    def called(self) -> str:
+        """The stage in a sentence."""
+        return f"stage {self.name}"
+
+    @property
+    def called_next(self) -> str:
+        """The stage in a sentence that speaks of another one already."""
+        return self.called
+
+
+S = TypeVar("S", bound=AnyStage)
+
+
+def need_order(stages: Sequence[AnyStage]) -> None:
+    """Raise ValueError unless every stage has a key of its own and the key of an earlier one for parent."""
+    keys = [stage.key for stage in stages]
+    for place, stage in enumerate(stages):
+        earlier = keys[:place]
+        if stage.key in earlier:
+            what, way = ("name", "") if stage.name is not None else ("bits", ", or a name")
+            raise ValueError(
+                f"stages.{place}.{what} is {stage.key!r}, which an earlier stage has; each has its own{way}"
+            )
+        if stage.parent is not None and stage.parent not in earlier:
+            raise ValueError(
+                f"stages.{place}.parent is {stage.parent!r}; allowed are the {stage.keys} of earlier stages "
+                f"({', '.join(map(str, earlier)) or 'none'}), and null"
+            )
+
+
+def parent_in(stages: Sequence[S], stage: S) -> S | None:
+    """Return the stage that another one starts from: its parent, or the one before; None for the first."""
+    if stage.parent is not None:
+        return next(other for other in stages if other.key == stage.parent)
+    place = [other.key for other in stages].index(stage.key)
+    return stages[place - 1] if place else None
+
+
+def stated(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a stage says itself: the values that are not None."""
+    return {key: value for key, value in values.items() if value is not None}
+
+
+class Stage(AnyStage):
     """One number of bits. What a stage does not say is that of the sections; files leave it out.
 
     Stages of the same bits have a ``name``, by which they are chosen. ``parent`` names the one that it starts from, by
@@ -72,6 +139,8 @@ class Stage(Value):
         *("name", "parent", "weights", "epochs", "lr", "weight_decay", "schedule"),
         *("over_time_epochs", "tune_epochs", "expect"),
     )
+
+    keys: ClassVar[str] = "names or bits"
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9._-]*$")] | None = None
     bits: int
@@ -92,13 +161,18 @@ class Stage(Value):
 
     @property
     def folder(self) -> str:
-        """The name of the folder of its run."""
+        """As of every stage; of bits ``2bit``."""
         return f"{self.bits}bit" if self.name is None else self.name
 
     @property
     def called(self) -> str:
-        """The stage in a sentence."""
+        """As of every stage."""
         return f"the stage of {self.bits} bits" if self.name is None else f"the stage {self.name}"
+
+    @property
+    def called_next(self) -> str:
+        """As of every stage."""
+        return f"that of {self.bits} bits" if self.name is None else self.called
 
 
 class Tuning(Value):

@@ -8,25 +8,23 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Discriminator, Field, NonNegativeFloat, PositiveFloat, PositiveInt, Tag
 
 from bitspike.recipe.words.published import Published
-from bitspike.recipe.words.stages import Distillation
+from bitspike.recipe.words.stages import AnyStage, StageTraining, stated
 from bitspike.recipe.words.training import Schedule, Training
-from bitspike.recipe.words.value import Fraction, Value
+from bitspike.recipe.words.value import Fraction
 from bitspike.recipe.words.weights import Weights
 
 
-class TaughtTraining(Training):
+class TaughtTraining(StageTraining):
     """Epochs of a network that may learn from the one it starts from too (``distill``), if that is trained."""
 
     unnamed: ClassVar[tuple[str, ...]] = (*Training.unnamed, "distill")
-
-    distill: Distillation | None = None
 
 
 def _which_weights(value: Any) -> str:
     return "float" if isinstance(value, str) else "scheme"
 
 
-class TrainStage(Value):
+class TrainStage(AnyStage):
     """One training of the network. What a stage does not say is that of the recipe's sections.
 
     Args:
@@ -102,8 +100,4 @@ def _explicit(stage: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, 
         "schedule": training["schedule"],
         **{key: training["optimizer"][key] for key in _RATES if key in training["optimizer"]},
     }
-    return sections | _without_null(stage)
-
-
-def _without_null(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if value is not None}
+    return sections | stated(stage)

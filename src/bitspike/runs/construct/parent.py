@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from bitspike.errors import PackageError, RunError
 from bitspike.recipe import AnyRecipe, load
 from bitspike.recipe.kinds.progressive import ProgressiveRecipe
+from bitspike.recipe.kinds.train import TrainRecipe
 from bitspike.recipe.words.stages import FLOAT
 from bitspike.runs.construct.weights_file import load_strictly, places, read_state
 from bitspike.runs.folder import RECIPE
@@ -120,24 +121,30 @@ def weights_of(place: Path) -> Path:
     return place
 
 
-def parent_folder(place: Path, *, usual: Path, stage: str, before: str, change: str) -> Path:
-    """Return the folder of the run that a stage starts from, if it is there.
+def place_of_parent(recipe: ProgressiveRecipe | TrainRecipe, folder: Path | None) -> Path | None:
+    """Return the folder of a run, or the file of weights, that a recipe starts from: ``init``, or its stage's parent.
+
+    None where the recipe names neither.
 
     Args:
-        place: where it should be.
-        usual: where such a run lies if nobody says otherwise.
-        stage, before: the stage and the one it starts from, in words.
-        change: the ``--set`` that runs the latter.
+        folder: of the run; that of the parent lies next to it.
 
     Raises:
         RunError: it is not there.
     """
+    if recipe.init is not None:
+        return find_init(recipe.init, getattr(recipe.model, "folder", None))
+    stage, before = recipe.chosen, recipe.parent
+    if stage is None or before is None:
+        return None
+    assert folder is not None, "a stage is started in its folder"
+    place, usual = folder.parent / before.folder, Path("runs") / recipe.name / before.folder
     if place.is_dir():
         return place
     another = f"init={usual}" if (usual / MODEL).is_file() else "init=FOLDER_OR_FILE for another run or file of weights"
     raise RunError(
-        f"{stage} starts from {before}, and there is no run of it in {place}",
-        fix=f"bitspike run RECIPE --set {change} --out {place} first, or --set {another}",
+        f"{stage.called} starts from {before.called_next}, and there is no run of it in {place}",
+        fix=f"bitspike run RECIPE --set stage={before.key} --out {place} first, or --set {another}",
     )
 
 

@@ -31,7 +31,7 @@ from bitspike.ops.grids import Grid
 from bitspike.recipe.kinds.progressive import ProgressiveRecipe
 from bitspike.recipe.words.stages import FLOAT, Stage
 from bitspike.runs.construct.factory import build_network, comes_trained
-from bitspike.runs.construct.parent import ANN, Start, compared, find_init, load_parent, parent_folder, weights_of
+from bitspike.runs.construct.parent import ANN, Start, compared, load_parent, place_of_parent, weights_of
 from bitspike.runs.construct.words import build, neuron_of
 from bitspike.runs.converting import Converting, described, origins
 from bitspike.runs.kinds.kind import Sketch, SpikingNetwork
@@ -67,8 +67,8 @@ class Progressive(Converting):
     def start(self, *, weights: bool = True) -> nn.Module:
         if not weights:
             return self.build(weights=False)
-        before, stage = self.recipe.parent, self.recipe.chosen
-        if before is None and self.recipe.init is None:
+        before, stage, place = self.recipe.parent, self.recipe.chosen, place_of_parent(self.recipe, self.folder)
+        if place is None:
             parent, source, bits = build_network(self.recipe), self.recipe.model.weights or "", FLOAT
             trained = self.recipe.model.weights is not None or comes_trained(self.recipe)
             if not trained and not self.recipe.trainings:
@@ -81,7 +81,7 @@ class Progressive(Converting):
             bits = FLOAT if before is None else before.bits
             parent = build_network(self.recipe, weights=False)
             parent = parent if before is None else self._quantized(parent, before)
-            file, trained = self._weights_of_parent(before), True
+            file, trained = weights_of(place), True
             load_parent(parent, file, self.recipe)
             source = str(file)
         network = self._quantized(parent, stage, start=True)
@@ -90,26 +90,6 @@ class Progressive(Converting):
         self.start_of = compared(parent, network, source=source, bits=bits, random=not trained)
         self.notes.append(f"{stage.called} {self.start_of}")
         return network
-
-    def _weights_of_parent(self, before: Stage | None) -> Path:
-        """Return the file from which the stage starts.
-
-        Raises:
-            RunError: there is none.
-        """
-        if self.recipe.init is not None:
-            return weights_of(find_init(self.recipe.init, self.recipe.model.folder))
-        assert before is not None
-        assert self.folder is not None, "a stage is started in its folder"
-        return weights_of(
-            parent_folder(
-                self.folder.parent / before.folder,
-                usual=Path("runs") / self.recipe.name / before.folder,
-                stage=self.recipe.chosen.called,
-                before=before.called.replace("the stage", "that", 1),
-                change=f"stage={before.key}",
-            )
-        )
 
     def _quantized(self, network: nn.Module, stage: Stage, *, start: bool = False) -> nn.Module:
         """Return a network with the bits of a stage; a float stage leaves it. ``start``: it is trained next."""

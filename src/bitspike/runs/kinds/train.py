@@ -24,7 +24,7 @@ from bitspike.recipe.words.layers import Norm
 from bitspike.recipe.words.own import Own
 from bitspike.runs.construct.factory import repaired
 from bitspike.runs.construct.own import own
-from bitspike.runs.construct.parent import Start, find_init, parent_folder, recipe_in, started, weights_of
+from bitspike.runs.construct.parent import Start, place_of_parent, recipe_in, started, weights_of
 from bitspike.runs.construct.weights import with_weights
 from bitspike.runs.construct.weights_file import load_strictly, read_state
 from bitspike.runs.construct.words import build, maker
@@ -53,7 +53,9 @@ class Trained(Kind):
 
     def start(self, *, weights: bool = True) -> nn.Module:
         """Build the network; of a stage, or with ``init``, it has the float weights of the one that it starts from."""
-        place = self._parent() if weights else None
+        # A kind of recipe that trains as this one does may have no stages.
+        staged = weights and isinstance(self.recipe, TrainRecipe)
+        place = place_of_parent(self.recipe, self.folder) if staged else None
         if place is None:
             return self.build(weights=weights)
         network, file = build_float(self.recipe, self.data.train), weights_of(place)
@@ -68,29 +70,6 @@ class Trained(Kind):
         self.start_of = started(state, network, source=str(file), bits=None if parent is None else parent.bits)
         self.notes.append(f"{self.recipe.stage or self.recipe.name} {self.start_of}")
         return network
-
-    def _parent(self) -> Path | None:
-        """Return the folder of a run, or the file, from whose weights the training starts; None for new weights.
-
-        Raises:
-            RunError: there is none.
-        """
-        recipe: AnyRecipe = self.recipe
-        if not isinstance(recipe, TrainRecipe):  # another kind that trains as this one, without stages
-            return None
-        before = recipe.parent
-        if recipe.init is not None:
-            return find_init(recipe.init, getattr(recipe.model, "folder", None))
-        if before is None:
-            return None
-        assert self.folder is not None, "a stage is started in its folder"
-        return parent_folder(
-            self.folder.parent / before.name,
-            usual=Path("runs") / recipe.name / before.name,
-            stage=f"stage {recipe.stage}",
-            before=f"stage {before.name}",
-            change=f"stage={before.name}",
-        )
 
     def _as_trained(self, network: nn.Module, file: Path, parent: AnyRecipe | None) -> nn.Module:
         """Return a copy of the network that a training starts from, with the weight paths that it was trained with."""
