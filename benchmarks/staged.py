@@ -31,10 +31,10 @@ def section(records: Sequence[Record]) -> list[str]:
         "## Trained in stages",
         "",
         f"The same network by `{RECIPE}` (the method of Fast-SNN, Hu et al. 2023, arXiv 2305.19868): each stage trains "
-        "levels on 45,000 images, then the spiking network itself over time, and is converted with T = 2^b - 1; "
-        "4-bit weights, first and last layer 8 bits. Accuracy in per cent on the 1,000 test images, mean ± standard "
-        "deviation over seeds; in brackets the distance of the spiking network from the quantized one, which was not "
-        "trained over time: with few steps that training wins more than spikes lose. The spiking "
+        "levels on 45,000 images, then, where epochs are a sum, the spiking network itself over time, and is converted "
+        "with T = 2^b - 1; 4-bit weights, first and last layer 8 bits. Accuracy in per cent on the 1,000 test images, "
+        "mean ± standard deviation over seeds; in brackets the distance of the spiking network from the quantized one, "
+        "which was not trained over time: with few steps that training wins more than spikes lose. The spiking "
         "networks with SignedIF are the integers, which the certificate compared on all test images; IF is the same "
         "network converted with plain neurons. Counts missed: share of spike counts that are not the level of the "
         "quantized network, mean over the layers, before and after training over time. Published: QCFS (Bu et al., "
