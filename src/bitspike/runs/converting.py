@@ -45,8 +45,8 @@ class Converting(Kind):
         return not spiking.partial
 
     def by_step(self, spiking: SpikingNetwork, test: Batches, tested: Evaluation) -> Sequence[float | None]:
-        if tested.answers is not None:
-            return [*tested.answers.accuracies[:-1], tested.accuracy]
+        if tested.by_step is not None:
+            return tested.by_step
         if not getattr(self.recipe.evaluation, "by_step", True):
             return [*[None] * (self.recipe.steps - 1), tested.accuracy]
         accuracies: list[float | None] = []

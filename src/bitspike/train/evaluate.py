@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -46,6 +46,11 @@ class Evaluation:
     confusion: Tensor
     inputs_clipped: int = 0
     answers: StepAnswers | None = None
+
+    @property
+    def by_step(self) -> list[float] | None:
+        """The metric after 1, 2, ..., T steps, the last one as ``accuracy`` has it; None where there are no answers."""
+        return None if self.answers is None else [*self.answers.accuracies[:-1], self.accuracy]
 
 
 @torch.no_grad()
@@ -120,7 +125,7 @@ def measure(
     after every step.
     """
     loss = task.loss if loss is None else loss
-    device = next((p for p in [*model.parameters(), *model.buffers()]), torch.empty(0)).device
+    device = _device_of(model)
     total = torch.zeros(2, dtype=torch.float64, device=device)  # of the losses, and of the samples
     score = task.score()
     with evaluation(model), seeded(seed, device), full_precision(), counted_inputs(model) as clipped:
@@ -177,11 +182,9 @@ def by_step(
     """
     if (final is None or final.answers is None) and one_run_tells(model, batches):
         told = evaluate(model, batches, seed=seed, task=task, each_step=True)
-        final, answers = final or told, told.answers
-    else:
-        answers = None if final is None else final.answers
-    if answers is not None and final is not None:
-        return [*answers.accuracies[:-1], final.accuracy]
+        final = told if final is None else replace(final, answers=told.answers)
+    if final is not None and final.by_step is not None:
+        return final.by_step
     steps = max((m.steps for m in model.modules() if isinstance(m, Encoder)), default=0)
     scores = []
     for t in range(1, steps + (final is None)):
@@ -199,9 +202,12 @@ def one_run_tells(model: nn.Module, batches: Batches) -> bool:
         DataError: the batches can be read only once, so that the first one would be lost.
     """
     need_loader(batches)
-    device = next((p.device for p in [*model.parameters(), *model.buffers()]), torch.device("cpu"))
     first = next((x for x, _ in pairs(batches) if len(x)), None)
-    return first is None or not reads_ahead(model, first.to(device))
+    return first is None or not reads_ahead(model, first.to(_device_of(model)))
+
+
+def _device_of(model: nn.Module) -> torch.device:
+    return next((t.device for t in (*model.parameters(), *model.buffers())), torch.device("cpu"))
 
 
 @contextmanager

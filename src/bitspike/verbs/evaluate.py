@@ -73,8 +73,8 @@ def evaluate(
 
 def _by_step(job: Job, measured: Evaluation, steps: int | None) -> list[float]:
     """Return the accuracy after every step, of the one run or of a run for each."""
-    if measured.answers is not None:
-        return [*measured.answers.accuracies[:-1], measured.accuracy]
+    if measured.by_step is not None:
+        return measured.by_step
     accuracies = []
     for t in range(1, job.recipe.steps if steps is None else steps):
         with job.at_steps(t) as network:
