@@ -167,6 +167,13 @@ def test_norms_are_measured_again_for_each_chip_and_come_back() -> None:
         bs.yield_(model, batches, adapt=100)
 
 
+def test_event_frames_with_which_norms_are_measured_are_counted_by_their_labels() -> None:
+    """They come as [T, N, ...], so that their length is the number of steps."""
+    model, frames = network(), [(x.expand(3, *x.shape), y) for x, y in data()]
+    model[0] = nn.Identity()
+    assert bs.yield_(model, frames, chips=1, grid=GRID, adapt=frames).adapted == 25
+
+
 def test_chips_of_other_data_or_another_grid_are_not_taken_for_those_that_were_measured(tmp_path: Path) -> None:
     model, batches = network(), data()
     first = bs.yield_(model, batches, chips=1, grid=GRID, out=tmp_path)

@@ -77,6 +77,17 @@ def samples_in(inputs: Any, outputs: Any, labels: Any) -> int:
     return len(outputs) if len(both) == 2 and len(outputs) == len(labels) else len(inputs)
 
 
+def samples_of(inputs: Any, labels: Any) -> int:
+    """Return how many samples a batch holds, as :func:`samples_in` does, before there are outputs.
+
+    Example:
+        >>> import torch
+        >>> samples_of(torch.zeros(8, 32, 2), torch.zeros(32)), samples_of(torch.zeros(4, 2), None)
+        (32, 4)
+    """
+    return samples_in(inputs, labels, labels)
+
+
 def in_words(value: Any) -> str:
     """Say what was passed, with the shapes of its tensors.
 

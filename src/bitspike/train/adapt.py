@@ -12,7 +12,7 @@ from bitspike.nn.norms.base import NORMS
 from bitspike.nn.trace import evaluation
 from bitspike.ops.precision import full_precision
 from bitspike.ops.wrappers import unwrapped
-from bitspike.tasks.batches import pairs
+from bitspike.tasks.batches import pairs, samples_of
 from bitspike.train.evaluate import Batches, seeded
 from bitspike.weights.devices.variation import DeviceStage
 from bitspike.weights.path import paths
@@ -66,9 +66,7 @@ def adapt(model: M, batches: Batches, *, seed: int = 0) -> M:
                 norm.training = True
             for x, y in pairs(batches):
                 x = x.to(device)
-                # Event frames come as [T, N, ...]: labels tell better how many samples there are.
-                count = len(y) if isinstance(y, Tensor) and y.dim() else len(x)
-                if not count:
+                if not (count := samples_of(x, y)):
                     continue
                 samples += count
                 # So that the running mean is that over all samples so far.

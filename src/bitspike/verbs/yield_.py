@@ -22,7 +22,7 @@ from bitspike.lowering.fit_neuron import Precision
 from bitspike.ops.grids import Grid
 from bitspike.runs.job import finished
 from bitspike.runs.many_chips import ManyChips
-from bitspike.tasks.batches import need_loader, pairs
+from bitspike.tasks.batches import need_loader, pairs, samples_of
 from bitspike.tasks.classify import Classification
 from bitspike.tasks.task import Task
 from bitspike.train import Observer, evaluate
@@ -108,7 +108,7 @@ def yield_(
     reads = [many.batches, *([] if many.adapting is None else [many.adapting])]
     for several in reads:
         need_loader(several)
-    adapted = 0 if many.adapting is None else sum(len(x) for x, _ in many.adapting)
+    adapted = 0 if many.adapting is None else sum(samples_of(x, y) for x, y in pairs(many.adapting))
     measured = evaluate(many.model, many.batches, seed=many.seed, task=many.task)
     by = "integers" if isinstance(many.lowered, Chips) else "torch"
     settings = {"network": key, "samples": measured.samples, "resolution": resolution, "by": by, "adapted": adapted}
