@@ -228,6 +228,9 @@ def test_a_stopped_command_goes_on_and_more_chips_are_added(tmp_path: Path) -> N
     assert written["accuracies"] == list(whole.accuracies)
     assert (tmp_path / "y" / "yield.csv").read_text().splitlines()[:2] == ["seed,accuracy", f"0,{again.accuracies[0]}"]
     assert (tmp_path / "y" / "yield.svg").read_text().startswith("<svg")
+    # Whoever copies the path of the figure finds it, whatever the folder is called.
+    odd = bs.yield_(model, batches, chips=1, grid=GRID, out=tmp_path / "50%")
+    assert f"figure             {tmp_path / '50%' / 'yield.svg'}" in str(odd)
     with pytest.raises(RunError, match=r"another setting \(resolution\)"):
         bs.yield_(model, batches, chips=5, grid=GRID, resolution=6, out=tmp_path / "y")
     with torch.no_grad():
@@ -238,18 +241,18 @@ def test_a_stopped_command_goes_on_and_more_chips_are_added(tmp_path: Path) -> N
 
 def test_statistics_are_those_of_the_sample() -> None:
     sample = np.random.default_rng(1).normal(0.9, 0.02, 400).clip(0, 1).tolist()
-    found = statistics(sample, 0.9)
-    assert found.mean.value == pytest.approx(np.mean(sample))
-    assert found.deviation.value == pytest.approx(np.std(sample, ddof=1))
-    assert found.percentile5.value == np.percentile(sample, 5)
-    assert (found.worst, found.best) == (min(sample), max(sample))
+    summary = statistics(sample, 0.9)
+    assert summary.mean.value == pytest.approx(np.mean(sample))
+    assert summary.deviation.value == pytest.approx(np.std(sample, ddof=1))
+    assert summary.percentile5.value == np.percentile(sample, 5)
+    assert (summary.worst, summary.best) == (min(sample), max(sample))
     # The bootstrap's interval of a mean is about 1.96 standard errors wide on each side.
     error = np.std(sample, ddof=1) / 20
-    assert found.mean.low == pytest.approx(found.mean.value - 1.96 * error, abs=0.15 * error)
-    assert found.mean.high == pytest.approx(found.mean.value + 1.96 * error, abs=0.15 * error)
-    assert found.good is not None
-    assert found.good.value == np.mean([x >= 0.9 for x in sample])
-    assert statistics(sample, 0.9) == found, "the same chips give the same interval"
+    assert summary.mean.low == pytest.approx(summary.mean.value - 1.96 * error, abs=0.15 * error)
+    assert summary.mean.high == pytest.approx(summary.mean.value + 1.96 * error, abs=0.15 * error)
+    assert summary.good is not None
+    assert summary.good.value == np.mean([x >= 0.9 for x in sample])
+    assert statistics(sample, 0.9) == summary, "the same chips give the same interval"
     single = statistics([0.5])
     assert (single.mean.low, single.deviation.value, single.good) == (None, 0.0, None)
     assert (wilson(20, 20).high, wilson(0, 20).low) == (1.0, 0.0)

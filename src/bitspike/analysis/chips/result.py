@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bitspike.analysis.chips.picture import yield_curve
-from bitspike.analysis.chips.statistics import Statistics
+from bitspike.analysis.chips.statistics import Statistics, in_percent
 from bitspike.files import write_whole
 
 RESULT, TABLE, FIGURE = "yield.json", "yield.csv", "yield.svg"
@@ -64,18 +64,18 @@ class Yield:
         adapted = f", norms measured again with {self.adapted:,} samples" if self.adapted else ""
         lines = [
             f"{self.network}: {s.chips:,} chips on {self.samples:,} samples, {way}, {read}{adapted}",
-            f"  without variation  {self.ideal:.2%}",
+            f"  without variation  {in_percent(self.ideal)}",
             f"  mean               {s.mean}",
             f"  deviation          {s.deviation}",
             f"  5th percentile     {s.percentile5}",
-            f"  worst, best        {s.worst:.2%}, {s.best:.2%}",
+            f"  worst, best        {in_percent(s.worst)}, {in_percent(s.best)}",
         ]
-        if s.good is not None:
-            lines.append(f"  yield              {s.good} reach {s.required:.2%}")
+        if s.good is not None and s.required is not None:
+            lines.append(f"  yield              {s.good} reach {in_percent(s.required)}")
         if self.folder is not None:
             lines.append(f"  figure             {Path(self.folder) / FIGURE}")
         lines.append("  in brackets the 95 % interval" if s.chips > 1 else "  one chip tells nothing about others")
-        return "\n".join(lines).replace("%", " %").replace("  %", " %")
+        return "\n".join(lines)
 
 
 def write(result: Yield, folder: Path) -> None:

@@ -34,8 +34,10 @@ class Figure:
         return {"value": self.value, "low": self.low, "high": self.high}
 
     def __str__(self) -> str:
-        interval = "" if self.low is None or self.high is None else f" [{self.low:.2%}, {self.high:.2%}]"
-        return f"{self.value:.2%}{interval}".replace("%", " %")
+        interval = (
+            "" if self.low is None or self.high is None else f" [{in_percent(self.low)}, {in_percent(self.high)}]"
+        )
+        return in_percent(self.value) + interval
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,8 @@ def statistics(accuracies: Sequence[float], required: float | None = None, *, se
         seed: of the bootstrap (Efron 1979), which draws as many chips again with replacement, 2,000 times.
 
     Example:
-        >>> found = statistics([0.90, 0.92, 0.94, 0.80], required=0.9)
-        >>> round(found.mean.value, 4), found.worst, str(found.good)
+        >>> summary = statistics([0.90, 0.92, 0.94, 0.80], required=0.9)
+        >>> round(summary.mean.value, 4), summary.worst, str(summary.good)
         (0.89, 0.8, '75.00 % [30.06 %, 95.44 %]')
     """
     sample = np.asarray(accuracies, dtype=np.float64)
@@ -107,6 +109,16 @@ def statistics(accuracies: Sequence[float], required: float | None = None, *, se
         good=None if required is None else wilson(int((sample >= required).sum()), len(sample)),
         required=required,
     )
+
+
+def in_percent(fraction: float) -> str:
+    """Write a fraction with two digits, also where it is none or all: the ends of an interval are read together.
+
+    Example:
+        >>> in_percent(0.1234), in_percent(1.0)
+        ('12.34 %', '100.00 %')
+    """
+    return f"{100 * fraction:.2f} %"
 
 
 def wilson(successes: int, count: int) -> Figure:
