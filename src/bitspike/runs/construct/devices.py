@@ -12,9 +12,9 @@ from bitspike.runs.construct.parent import find_init, weights_of
 from bitspike.runs.construct.weights_file import read_state
 from bitspike.runs.construct.words import build
 from bitspike.weights import attach
+from bitspike.weights.devices.sram import STARTS
 
 M = TypeVar("M", bound=nn.Module)
-STARTS = ("rram", "zero", "xavier")
 
 
 def with_devices(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,8 @@ from bitspike.weights.schemes.base import check_bits
 FLOAT = 32
 """The bits of an SRAM whose weights are not quantized."""
 Start = Literal["rram", "zero", "xavier"]
+STARTS: tuple[Start, ...] = get_args(Start)
+"""Where the SRAM may begin without a state of another network."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class SRAM:
                 f"SRAM(shift={self.shift!r}): a whole number from -16 to 16 is allowed",
                 fix=f"SRAM({self.bits}, shift=0)",
             )
-        if not (isinstance(self.start, Mapping) or self.start in ("rram", "zero", "xavier")):
+        if not (isinstance(self.start, Mapping) or self.start in STARTS):
             raise ConstraintError(
                 f"SRAM(start={self.start!r}): allowed are 'rram', 'zero', 'xavier' and a state by layer",
                 fix=f"SRAM({self.bits}, start='rram')",
