@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from torch import nn
+from torch import Tensor, nn
 
 from bitspike.errors import ConstraintError
 from bitspike.ops.wrappers import unwrapped
@@ -52,21 +52,22 @@ def on_chip(model: nn.Module, seed: int, *, resolution: int | None = None) -> It
 
 def varies(model: nn.Module) -> bool:
     """Tell whether any weight of a model varies."""
-    return any(isinstance(path.vary, HasChip) for _, _, _, path, _ in paths(unwrapped(model)))
+    return bool(_varying(model))
 
 
-def varying(model: nn.Module) -> list[tuple[HasChip, nn.Parameter]]:
+def varying(model: nn.Module) -> list[tuple[HasChip, Tensor]]:
     """Return the stages of a model that can be a chip, each with the master of its weight.
 
     Raises:
         ConstraintError: there is none.
     """
-    stages = [
-        (path.vary, latent) for _, _, _, path, latent in paths(unwrapped(model)) if isinstance(path.vary, HasChip)
-    ]
-    if not stages:
+    if not (stages := _varying(model)):
         raise ConstraintError(
             f"{type(unwrapped(model)).__name__}: no weight varies, so all chips are alike",
             fix="bs.attach(model, vary=bs.Lognormal.for_bits(4)) first",
         )
-    return stages  # type: ignore[return-value]
+    return stages
+
+
+def _varying(model: nn.Module) -> list[tuple[HasChip, Tensor]]:
+    return [(path.vary, latent) for _, _, _, path, latent in paths(unwrapped(model)) if isinstance(path.vary, HasChip)]
