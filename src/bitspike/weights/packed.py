@@ -25,7 +25,7 @@ from bitspike.ops.wrappers import unwrapped
 from bitspike.weights.attach import bias_codes, weight_codes
 from bitspike.weights.codes import WeightCodes, along
 from bitspike.weights.constraints.failure import constraint_failure
-from bitspike.weights.path import path_of
+from bitspike.weights.path import path_of, paths
 
 PARTS = ("codes", "levels", "scale", "shape")
 """What stands for a quantized tensor NAME: ``NAME.codes`` and so on; without ``levels`` codes stand as they are."""
@@ -107,7 +107,7 @@ def read_packed(model: nn.Module, file: Path | str) -> nn.Module:
         ConstraintError: the model has weight paths, whose scales would be read from rounded weights.
     """
     inner = unwrapped(model)
-    if any(path_of(m, t) is not None for m in inner.modules() for t in ("weight", "bias")):
+    if next(paths(inner), None) is not None:
         raise ConstraintError(
             "read_packed: the model has weight paths, and the file holds weights that are rounded already",
             fix="read_packed(bs.detach(model), file), or read it into the model before bs.attach",
@@ -139,28 +139,25 @@ def failure_of(file: Path | str) -> dict[str, Any] | None:
 
 def packed_state(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, WeightCodes]]:
     """Return the state of a model with packed codes in the place of quantized tensors, and these codes, by name."""
-    coded, latents = dict[str, WeightCodes](), list[str]()
+    coded, latents, stored = dict[str, WeightCodes](), list[str](), dict[str, Tensor]()
     for prefix, module in _modules(model):
-        for tensor, codes in (("weight", weight_codes(module)), ("bias", bias_codes(module))):
-            if path_of(module, tensor) is not None:
-                latents.append(f"{prefix}parametrizations.{tensor}.")
-            if codes is not None:
-                coded[f"{prefix}{tensor}"] = codes
-    state = {
-        name: value.detach().to("cpu", copy=True).contiguous()
-        for name, value in model.state_dict().items()
-        if not name.startswith(tuple(latents))
-    }
-    for prefix, module in _modules(model):
-        for tensor in ("weight", "bias"):
+        for tensor, codes_of in (("weight", weight_codes), ("bias", bias_codes)):
             if (path_and_latent := path_of(module, tensor)) is None:
                 continue
             name, (path, latent) = f"{prefix}{tensor}", path_and_latent
-            if name in coded:
-                state |= {f"{name}.{part}": value for part, value in _packed(coded[name], latent.dtype).items()}
+            latents.append(f"{prefix}parametrizations.{tensor}.")
+            if (codes := codes_of(module)) is not None:
+                coded[name] = codes
+                stored |= {f"{name}.{part}": value for part, value in _packed(codes, latent.dtype).items()}
             else:  # a path without codes, such as one that only varies
-                state[name] = path.ideal(latent).detach().to("cpu", copy=True).contiguous()
-    return state, coded
+                stored[name] = _alone(path.ideal(latent))
+    rest = {name: _alone(v) for name, v in model.state_dict().items() if not name.startswith(tuple(latents))}
+    return rest | stored, coded
+
+
+def _alone(value: Tensor) -> Tensor:
+    """Return a copy on the CPU that shares its memory with no other tensor."""
+    return value.detach().to("cpu", copy=True).contiguous()
 
 
 def unpacked_state(state: Mapping[str, Tensor], *, source: str) -> dict[str, Tensor]:

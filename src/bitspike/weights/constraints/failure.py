@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from bitspike.weights.constraints.backprop import ConstrainedWeight
-from bitspike.weights.path import path_of
+from bitspike.weights.path import paths
 
 OFF = 1e-3
 """A weight further from its level than this share of the scale is off it."""
@@ -53,15 +53,14 @@ def constraint_failure(model: nn.Module) -> ConstraintFailure | None:
     """
     score = relative = off = 0.0
     weights, windows = 0, list[int]()
-    for module in model.modules():
-        match path_of(module):
-            case (path, latent) if isinstance(stage := path.quantize, ConstrainedWeight):
-                share = stage.distances(latent).double()
-                score += float((2 * share * stage.step.double() * stage.plan.reach).sum())
-                relative += 2 * float(share.sum())
-                off += float((share > OFF).sum())
-                weights += latent.numel()
-                windows.append(stage.standing.window)
+    for _, _, _, path, latent in paths(model):
+        if isinstance(stage := path.quantize, ConstrainedWeight):
+            share = stage.distances(latent).double()
+            score += float((2 * share * stage.step.double() * stage.plan.reach).sum())
+            relative += 2 * float(share.sum())
+            off += float((share > OFF).sum())
+            weights += latent.numel()
+            windows.append(stage.standing.window)
     if not windows:
         return None
     count = max(weights, 1)
