@@ -9,7 +9,7 @@ from bitspike.analysis.drawing.markup import Html, code, html, join, plot, secti
 from bitspike.analysis.drawing.plots import PALETTE, drawn
 from bitspike.analysis.drawing.words import MISSING, bits, count, known, percent, points, size, span
 from bitspike.analysis.report.facts import Facts, listed, mapping, rows_of
-from bitspike.analysis.report.trainings import both, said, trainings
+from bitspike.analysis.report.trainings import both, certificate, said, trainings
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,7 +41,7 @@ def stages(record: Record, facts: Facts) -> Html | None:
             _difference(row),
             bits(int(width) for width in mapping(row, "weight_bits").values()).removesuffix(" weights"),
             size(mapping(row, "bytes").get("weights_packed")),
-            _certificate(row),
+            certificate(row),
             count(mapping(row, "epochs").get("run")),
             span(mapping(row, "seconds").get("total")),
         )
@@ -140,8 +140,4 @@ def lines(record: Record) -> list[tuple[str, str]]:
 
 def _said(row: Record) -> str:
     figures = [f"{network} {percent(mapping(row, name).get('test'))}" for network, name in _NETWORKS]
-    return ", ".join([*figures, f"certificate {_certificate(row)}"])
-
-
-def _certificate(row: Record) -> str:
-    return "equal" if mapping(row, "certificate").get("equal") is True else "NOT EQUAL"
+    return ", ".join([*figures, f"certificate {certificate(row)}"])

@@ -34,7 +34,7 @@ def trainings(rows: Sequence[Record], metric: str, *more: Html) -> Html:
             percent(row.get("published")),
             _difference(row, rows),
             size(mapping(row, "bytes").get("weights_packed")),
-            "equal" if mapping(row, "certificate").get("equal") is True else "NOT EQUAL",
+            certificate(row),
             count(mapping(row, "epochs").get("run")),
             span(mapping(row, "seconds").get("total")),
         )
@@ -61,6 +61,11 @@ def both(accuracy: Record) -> str:
     return percent(accuracy.get("test")) + ("" if validation is None else f" ({percent(validation)})")
 
 
+def certificate(row: Record) -> str:
+    """Say whether the integers of a stage are proven to be equal."""
+    return "equal" if mapping(row, "certificate").get("equal") is True else "NOT EQUAL"
+
+
 def _difference(row: Record, rows: Sequence[Record]) -> str:
     parent = next((other for other in rows if other.get("name") == row.get("parent")), {})
     mine, its = (known(mapping(stage, "accuracy").get("test")) for stage in (row, parent))
@@ -71,5 +76,4 @@ def said(row: Record) -> str:
     """Say of one stage in a line what came of it."""
     published = known(row.get("published"))
     against = "" if published is None else f" (published {percent(published)})"
-    equal = "equal" if mapping(row, "certificate").get("equal") is True else "NOT EQUAL"
-    return f"test {percent(mapping(row, 'accuracy').get('test'))}{against}, certificate {equal}"
+    return f"test {percent(mapping(row, 'accuracy').get('test'))}{against}, certificate {certificate(row)}"
