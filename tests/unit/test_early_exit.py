@@ -244,8 +244,8 @@ def test_norms_of_more_steps_than_others_are_asked_as_far_as_all_of_them_go() ->
     norms = [bs.BatchNormThroughTime(2, steps=steps) for steps in (2, 4)]
     assert bs.GammaExit(0.1).step(nn.Sequential(*norms)) == 2
     model = nn.Sequential(bs.Repeat(2), norms[0], bs.LIF(0.5), norms[1], bs.SumReadout()).eval()
-    found = bs.early_exit(model, [(torch.eye(2), torch.tensor([0, 1]))])
-    assert {len(values) for values in found.gammas.values()} == {2}
+    exits = bs.early_exit(model, [(torch.eye(2), torch.tensor([0, 1]))])
+    assert {len(values) for values in exits.gammas.values()} == {2}
 
 
 @pytest.mark.parametrize("rules", [bs.FixedExit(1), [0.9], [bs.FixedExit]])

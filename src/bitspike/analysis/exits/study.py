@@ -84,8 +84,8 @@ def early_exit(
 ) -> EarlyExits:
     """Measure what a network answers when it is stopped early, by every rule, from one run of all its steps.
 
-    The first steps of a run are a run of fewer steps, so nothing is computed twice, and what is found is what a network
-    gives that really stops: ``with bs.set_steps(model, 5): ...`` for all samples.
+    The first steps of a run are a run of fewer steps, so nothing is computed twice, and a network that really stops
+    gives the same answers: ``with bs.set_steps(model, 5): ...`` for all samples.
 
     Args:
         model: ends in a read-out of the package, and reads no step ahead.

@@ -24,14 +24,16 @@ def early_exit(record: Record, facts: Facts) -> Html | None:
     if steps < 2 or not rows:
         return None
     curves = {said: _curve(rows, name) for name, said in NAMES.items()}
-    drawn = [plot(svg, "a sample stops after so many steps in the mean")] if (svg := _figure(curves, facts)) else []
+    figures = []
+    if (svg := plots.exits(curves, metric=facts.wording.metric)) is not None:
+        figures.append(plot(svg, "a sample stops after so many steps in the mean"))
     gammas = {
         path: [value for value in map(known, values) if value is not None]
         for path, values in mapping(known_exits, "gammas").items()
         if isinstance(values, list)
     }
     if (svg := plots.over_time(gammas, "mean gain", epsilon=PAPER)) is not None:
-        drawn.append(plot(svg, "the gain of each norm through time, in the mean over its channels, at every step"))
+        figures.append(plot(svg, "the gain of each norm through time, in the mean over its channels, at every step"))
     listed = [_row(row, steps, facts) for row in rows if row.get("rule") != "fixed"]
     head = ["rule", "", "steps in the mean", f"test {facts.wording.metric}", "to all steps", "samples by exit"]
     return section(
@@ -44,7 +46,7 @@ def early_exit(record: Record, facts: Facts) -> Html | None:
                     " its answer (confidence: the softmax of its largest output), or at the step where the mean gain"
                     " of every norm through time lies below epsilon.</p>"
                 ),
-                html('<div class="pair">{d}</div>', d=join(drawn)),
+                html('<div class="pair">{d}</div>', d=join(figures)),
                 table(head, listed, numbers=(2, 3, 4)) if listed else Html(""),
                 Html(
                     "<small>Measured on the test images. Choose a confidence or an epsilon by validation images; a"
@@ -62,10 +64,6 @@ def _numbers(row: Record) -> tuple[float, float] | None:
 
 def _curve(rows: list[Record], name: str) -> list[tuple[float, float]]:
     return sorted(pair for row in rows if row.get("rule") == name and (pair := _numbers(row)) is not None)
-
-
-def _figure(curves: Mapping[str, list[tuple[float, float]]], facts: Facts) -> str | None:
-    return plots.exits(curves, metric=facts.wording.metric)
 
 
 def _row(row: Record, steps: int, facts: Facts) -> tuple[Html | str, ...]:
