@@ -48,14 +48,14 @@ def evaluate(
         told = (by_step or bool(exits)) and job.kind.stops_anywhere(job.spiking) and job.one_run_tells(network)
         measured = job.evaluate(network, each_step=told)
         answers = measured.answers
-        if exits and answers is None:
-            raise ConstraintError(
-                f"{run}: one run of this network does not show what it answers after each step, because its layers "
-                "wait for one another, read steps ahead, or are followed by layers of the host",
-                fix=f"bitspike evaluate {run} --steps T, a run for every T; without a rule of early exit",
-            )
         more: dict[str, Any] = {}
-        if exits and answers is not None:
+        if exits:
+            if answers is None:
+                raise ConstraintError(
+                    f"{run}: one run of this network does not show what it answers after each step, because its "
+                    "layers wait for one another, read steps ahead, or are followed by layers of the host",
+                    fix=f"bitspike evaluate {run} --steps T, a run for every T; without a rule of early exit",
+                )
             more["exits"] = [result.to_dict() for result in study(answers, gammas_of(network), exits).results]
     if by_step:
         more["by_step"] = _by_step(job, measured, steps)
