@@ -11,6 +11,8 @@ from PIL import Image
 import bitspike as bs
 from bitspike.data import describe, load
 from bitspike.errors import DataError
+from bitspike.recipe import load as load_recipe
+from bitspike.runs.sketch import sketch
 
 CLASSES = {"n02": "cat, true cat", "n01": "goldfish, Carassius auratus", "n03": "cat"}
 
@@ -94,6 +96,12 @@ def test_a_damaged_set_is_refused_by_the_name_of_what_is_wrong(said: str, tmp_pa
     of_training = any(word in said for word in ("n01/", "n04"))
     with pytest.raises(DataError, match=said):
         load("tiny_imagenet", "train" if of_training else "test", root=tmp_path)
+
+
+def test_a_network_for_it_is_looked_at_with_all_of_its_classes(tmp_path: Path) -> None:
+    changes = [f"data={{kind: tiny_imagenet, root: {tmp_path}}}", "model={kind: vgg9, steps: 1, width: 0.05}"]
+    (outputs,) = sketch(load_recipe("quickstart", [*changes, "norm={kind: threshold}", "expect=null"])).net.outputs
+    assert outputs.shape == (200,)
 
 
 def test_a_recipe_trains_with_it(tmp_path: Path) -> None:

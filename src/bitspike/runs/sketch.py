@@ -59,7 +59,7 @@ def blank(recipe: AnyRecipe) -> Images:
     if isinstance(data, Events):
         return blank_recording(data, recipe.steps)
     info = describe(data.kind)
-    shape, classes = info.shape, info.classes
+    shape, classes = info.shape, info.classes or tuple(f"class {n}" for n in range(info.class_count or 0))
     if data.kind in ("folder", "imagenet"):
         size = data.size
         if size is None or data.channels is None:

@@ -42,6 +42,7 @@ class DatasetInfo:
         read: reads the split that a request names.
         high_pixel: the largest pixel.
         streamed: whether its images are read from disk when they are needed.
+        class_count: how many classes there are, where the files say no more than their names.
     """
 
     name: str
@@ -53,6 +54,7 @@ class DatasetInfo:
     read: Callable[[DatasetInfo, Request], Images] = field(repr=False)
     high_pixel: int = 255
     streamed: bool = False
+    class_count: int | None = None
 
     @property
     def grid(self) -> Grid | None:

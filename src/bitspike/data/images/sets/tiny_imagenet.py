@@ -129,5 +129,6 @@ SETS = (
         pixel_grid=PixelGrid(scale=2**-6, offset=(122, 114, 101)),
         source="Y. Le and X. Yang, Tiny ImageNet Visual Recognition Challenge, Stanford CS231n, 2015; for research",
         read=_read,
+        class_count=200,
     ),
 )
