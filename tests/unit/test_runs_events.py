@@ -73,6 +73,8 @@ def test_all_frames_of_a_recording_are_changed_alike() -> None:
     plain = Shift(1).apply(events.frames[:, 2], torch.tensor([[0, 2]] * 6), blank=(0,))
     framed = Compose(Shift(1)).apply(events.frames, torch.tensor([[0, 2]] * 6), blank=(0,))
     assert torch.equal(framed[:, 2], plain)
+    filled = Compose(Shift(1, fill=(7, 9))).apply(events.frames, torch.tensor([[0, 2]] * 6), blank=(0,))
+    assert filled[:, :, 0, 0].unique(dim=1).tolist() == [[[7, 9]]] * 6  # as many values as a frame has channels
 
 
 def test_some_frames_are_drawn_in_order_and_all_equally_often() -> None:

@@ -146,7 +146,6 @@ def _applied(step: Augmentation, images: Tensor, chosen: Tensor, blank: tuple[in
     """Apply an augmentation of images to images, or to recordings [N, T, H, W, C]: all frames change alike."""
     if images.dim() == 4 or isinstance(step, SomeFrames):
         return step.apply(images, chosen, blank=blank)
-    samples, frames, height, width, channels = images.shape
-    merged = images.permute(0, 2, 3, 1, 4).reshape(samples, height, width, frames * channels)
-    merged = step.apply(merged, chosen, blank=blank * frames if len(blank) == channels else blank)
-    return merged.view(samples, height, width, frames, channels).permute(0, 3, 1, 2, 4)
+    samples, frames = images.shape[:2]
+    changed = step.apply(images.flatten(0, 1), chosen.repeat_interleave(frames, 0), blank=blank)
+    return changed.unflatten(0, (samples, frames))
