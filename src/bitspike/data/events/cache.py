@@ -72,11 +72,16 @@ def cached_frames(
 def stacked(streams: Iterable[Events], framing: Framing) -> Tensor:
     """Return the frames of events in memory: uint8 [N, T, H, W, 2], or int16 where a count is above 255."""
     frames = np.stack([counts(events, framing) for events in streams])
-    if frames.max(initial=0) > _WIDE:
+    largest = int(frames.max(initial=0))
+    _check_count(largest)
+    return torch.from_numpy(frames.astype(np.uint8 if largest <= _NARROW else np.int16))
+
+
+def _check_count(largest: int, where: str = "") -> None:
+    if largest > _WIDE:
         raise DataError(
-            f"a pixel has {frames.max():,} events in a frame; at most {_WIDE:,} can be kept", fix="more frames"
+            f"{where}a pixel has {largest:,} events in a frame; at most {_WIDE:,} can be kept", fix="more frames"
         )
-    return torch.from_numpy(frames.astype(np.uint8 if frames.max(initial=0) <= _NARROW else np.int16))
 
 
 def _count(recordings: Recordings, framing: Framing, place: Path, facts: dict[str, str], tell: Tell | None) -> None:
@@ -89,13 +94,7 @@ def _count(recordings: Recordings, framing: Framing, place: Path, facts: dict[st
         for number, events in enumerate(recordings.read()):
             counted = counts(events, framing)
             largest = max(largest, int(counted.max(initial=0)))
-            if largest > _WIDE:
-                entry = recordings.entries[number]
-                raise DataError(
-                    f"{recordings.folder / entry.file}: a pixel has {largest:,} events in a frame; at most {_WIDE:,} "
-                    "can be kept",
-                    fix="more frames",
-                )
+            _check_count(largest, f"{recordings.folder / recordings.entries[number].file}: ")
             if largest > _NARROW and frames.dtype == np.uint8:
                 frames = _widened(frames, number, path)
             frames[number] = counted
