@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 Event = tuple[int, int, int, int]
 """Microseconds, column, row, polarity (1 where the pixel became brighter)."""
@@ -149,3 +149,15 @@ def rows_of_events(count: int, *, size: tuple[int, int], seed: int = 0) -> list[
         columns = sorted(draw.sample(range(size[1]), draw.choice([1, 2, 5, 40])))
         events += [(t, x, y, p) for x in columns]
     return events
+
+
+SMALL, DVS128 = (34, 34), (128, 128)
+FORMATS: dict[str, tuple[str, tuple[int, int], Callable[[list[Event]], bytes]]] = {
+    "nmnist": (".bin", SMALL, nmnist),
+    "aedat2": (".aedat", DVS128, aedat2),
+    "aedat3": (".aedat", DVS128, aedat3),
+    "dat": (".dat", (240, 304), dat),
+    "evt2": (".raw", (480, 640), evt2),
+    "evt3": (".raw", (720, 1280), evt3),
+}
+"""Of each format the end of a file's name, the size of the sensor, and what writes events."""

@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
 from pathlib import Path
 
 import event_files as files
 import numpy as np
 import pytest
+from event_files import FORMATS
 
 from bitspike.data.events.events import Events
 from bitspike.data.events.files import evt3 as evt3_reader
 from bitspike.data.events.files.read import read_events
 from bitspike.errors import ConstraintError, DataError
-
-Write = Callable[[list[files.Event]], bytes]
-FORMATS: dict[str, tuple[str, tuple[int, int], Write]] = {
-    "nmnist": (".bin", (34, 34), files.nmnist),
-    "aedat2": (".aedat", (128, 128), files.aedat2),
-    "aedat3": (".aedat", (128, 128), files.aedat3),
-    "dat": (".dat", (240, 304), files.dat),
-    "evt2": (".raw", (480, 640), files.evt2),
-    "evt3": (".raw", (720, 1280), files.evt3),
-}
 
 
 def listed(events: Events) -> list[files.Event]:
