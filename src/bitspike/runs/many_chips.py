@@ -67,6 +67,16 @@ class ManyChips:
             return error.message.splitlines()[0]
         return chips if len(chips.net.outputs) == 1 else "it has more than one read-out"
 
+    @property
+    def by(self) -> str:
+        """What the chips run by: ``integers`` or ``torch``."""
+        return "integers" if isinstance(self.lowered, Chips) else "torch"
+
+    @property
+    def reason(self) -> str:
+        """Why they do not run by integers; empty where they do."""
+        return "" if isinstance(self.lowered, Chips) else self.lowered
+
     def accuracies(self, seeds: Sequence[int]) -> Iterator[tuple[int, float]]:
         """Yield the accuracy of the chip of every seed."""
         if isinstance(self.lowered, Chips):

@@ -17,9 +17,9 @@ from bitspike.analysis.chips.result import Yield, write
 from bitspike.analysis.chips.statistics import statistics
 from bitspike.errors import ConstraintError, DataError, RunError, short
 from bitspike.files import locked, write_whole
-from bitspike.lowering.chips import Chips
 from bitspike.lowering.fit_neuron import Precision
 from bitspike.ops.grids import Grid
+from bitspike.recipe import AnyRecipe
 from bitspike.runs.job import finished
 from bitspike.runs.many_chips import ManyChips
 from bitspike.tasks.batches import need_loader, pairs, samples_of
@@ -97,9 +97,15 @@ def yield_(
         if batches is None:
             raise DataError("bs.yield_(model): a model in memory needs data", fix="bs.yield_(model, loader)")
         many = ManyChips(
-            network, batches, task or Classification(), resolution, grid=grid, precision=precision, integers=integers,
+            network,
+            batches,
+            task or Classification(),
+            resolution,
+            grid=grid,
+            precision=precision,
+            integers=integers,
             adapting=_in_memory(adapt),
-        )  # fmt: skip
+        )
         name, key = type(network).__name__, _digest_of(network) if out is not None else ""
     else:
         many, key = _of_run(network, set, samples, resolution, integers, adapt)
@@ -110,8 +116,8 @@ def yield_(
         need_loader(several)
     adapted = 0 if many.adapting is None else sum(samples_of(x, y) for x, y in pairs(many.adapting))
     measured = evaluate(many.model, many.batches, seed=many.seed, task=many.task)
-    by = "integers" if isinstance(many.lowered, Chips) else "torch"
-    settings = {"network": key, "samples": measured.samples, "resolution": resolution, "by": by, "adapted": adapted}
+    settings = {"network": key, "samples": measured.samples, "resolution": resolution, "by": many.by}
+    settings["adapted"] = adapted
     if isinstance(network, nn.Module) and out is not None:  # the recipe of a run says all of this
         settings["data"] = " ".join(_digest_of_data(several) for several in reads)
         settings["setting"] = f"{grid} {precision} {type(many.task).__name__}"
@@ -119,19 +125,20 @@ def yield_(
     folder = None if out is None else Path(out)
     with _kept(folder, settings) as known:
         _measure(many, [s for s in seeds if s not in known], known, folder, observer or Observer())
+        accuracies = tuple(known[s] for s in seeds)
         result = Yield(
-            name,
-            many.task.wording.metric,
-            measured.samples,
-            measured.accuracy,
-            seeds,
-            tuple(known[s] for s in seeds),
-            resolution,
-            by,
-            "" if isinstance(many.lowered, Chips) else many.lowered,
-            adapted,
-            statistics([known[s] for s in seeds], required),
-            None if folder is None else str(folder),
+            network=name,
+            metric=many.task.wording.metric,
+            samples=measured.samples,
+            ideal=measured.accuracy,
+            seeds=seeds,
+            accuracies=accuracies,
+            resolution=resolution,
+            by=many.by,
+            reason=many.reason,
+            adapted=adapted,
+            statistics=statistics(accuracies, required),
+            folder=None if folder is None else str(folder),
         )
         if folder is not None:
             write(result, folder)
@@ -175,33 +182,30 @@ def _of_run(
     adapting = job.data.calibration_batches(most=adapt) if isinstance(adapt, int) else adapt
     spiking.network.to("cpu")
     if not varies(spiking.network):
-        stages = getattr(job.recipe, "stages", None) or ()
-        place = next(
-            (
-                f"stages.{n}."
-                for n, s in enumerate(stages)
-                if getattr(s, "name", "") == getattr(job.recipe, "stage", None)
-            ),
-            "",
-        )
         raise ConstraintError(
             f"{run}: no weight varies, so all chips are alike",
-            fix=f"--set '{place}weights.vary={{kind: rram, bits: 4}}', for weights of 4 bits",
+            fix=f"--set '{_section(job.recipe)}weights.vary={{kind: rram, bits: 4}}', for weights of 4 bits",
         )
     many = ManyChips(
         spiking.network,
         job.data.test_batches(samples),
         job.task,
         resolution,
-        job.recipe.seed,
-        spiking.grid,
-        spiking.precision,
-        integers and not spiking.partial,
-        adapting,
+        seed=job.recipe.seed,
+        grid=spiking.grid,
+        precision=spiking.precision,
+        integers=integers and not spiking.partial,
+        adapting=adapting,
     )
     weights = digests.of_file(job.folder / "model.safetensors")
     recipe = digests.of_values(job.recipe.model_dump(mode="json"))
     return many, f"{weights} {recipe}"
+
+
+def _section(recipe: AnyRecipe) -> str:
+    """Return where the stage that a recipe is run at says what is its own, such as ``stages.1.``; empty without one."""
+    stages, chosen = getattr(recipe, "stages", None) or (), getattr(recipe, "stage", None)
+    return next((f"stages.{n}." for n, stage in enumerate(stages) if stage.name == chosen), "")
 
 
 def _digest_of(model: nn.Module) -> str:
