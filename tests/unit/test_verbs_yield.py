@@ -273,6 +273,18 @@ def test_bad_values_are_refused(arguments: dict[str, Any], said: str) -> None:
         bs.yield_(network(), data(), **arguments)
 
 
+def test_the_chips_of_a_converted_run_are_measured_in_memory_as_its_error_says() -> None:
+    """A recipe that converts has no word for variation, so that no ``--set`` would help."""
+    with pytest.raises(ConstraintError, match=r"fix: bs\.attach\(network, vary=bs\.Lognormal\.for_bits\(4\)\)"):
+        bs.yield_(Path(__file__).parents[1] / "golden" / "runs" / "convert")
+    x = torch.rand(20, 16)
+    model = nn.Sequential(nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 3))
+    labels = model(x).argmax(1)
+    network = bs.convert(model, x[:1], calibrate=[(x, labels)], steps=4)
+    bs.attach(network, vary=bs.Lognormal.for_bits(4))
+    assert bs.yield_(network, [(x, labels)], chips=2).by == "integers"
+
+
 def test_networks_without_variation_or_data_are_refused() -> None:
     with pytest.raises(ConstraintError, match="no weight varies"):
         bs.yield_(nn.Linear(2, 2), [(torch.zeros(1, 2), torch.zeros(1).long())])

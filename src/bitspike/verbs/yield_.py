@@ -20,6 +20,7 @@ from bitspike.files import locked, write_whole
 from bitspike.lowering.fit_neuron import Precision
 from bitspike.ops.grids import Grid
 from bitspike.recipe import AnyRecipe
+from bitspike.recipe.kinds.train import TrainRecipe
 from bitspike.runs.job import finished
 from bitspike.runs.many_chips import ManyChips
 from bitspike.tasks.batches import need_loader, pairs, samples_of
@@ -182,10 +183,7 @@ def _of_run(
     adapting = job.data.calibration_batches(most=adapt) if isinstance(adapt, int) else adapt
     spiking.network.to("cpu")
     if not varies(spiking.network):
-        raise ConstraintError(
-            f"{run}: no weight varies, so all chips are alike",
-            fix=f"--set '{_section(job.recipe)}weights.vary={{kind: rram, bits: 4}}', for weights of 4 bits",
-        )
+        raise ConstraintError(f"{run}: no weight varies, so all chips are alike", fix=_way_to_vary(job.recipe))
     many = ManyChips(
         spiking.network,
         job.data.test_batches(samples),
@@ -202,10 +200,14 @@ def _of_run(
     return many, f"{weights} {recipe}"
 
 
-def _section(recipe: AnyRecipe) -> str:
-    """Return where the stage that a recipe is run at says what is its own, such as ``stages.1.``; empty without one."""
-    stages, chosen = getattr(recipe, "stages", None) or (), getattr(recipe, "stage", None)
-    return next((f"stages.{n}." for n, stage in enumerate(stages) if stage.name == chosen), "")
+def _way_to_vary(recipe: AnyRecipe) -> str:
+    """Say how the weights of a run can vary: by its recipe, or in memory where its kind has no word for that."""
+    if not isinstance(recipe, TrainRecipe):
+        return "bs.attach(network, vary=bs.Lognormal.for_bits(4)), then bs.yield_(network, batches) of it in memory"
+    stages, stage = recipe.stages or (), recipe.chosen
+    own = stage is not None and stage.weights is not None  # otherwise its weights are those of the section
+    place = f"stages.{stages.index(stage)}." if own else ""
+    return f"--set '{place}weights.vary={{kind: rram, bits: 4}}', for weights of 4 bits"
 
 
 def _digest_of(model: nn.Module) -> str:
