@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
+
 from torch import fx, nn
 
 from bitspike.nn.trace import trace
@@ -27,23 +29,27 @@ def ends(model: nn.Module) -> tuple[list[str], list[str]]:
     """
     modules, graph = dict(model.named_modules()), trace(model)
     layers = {node: _layers(str(node.target), modules) if node.op == "call_module" else [] for node in graph.nodes}
-    nodes = list(graph.nodes)
-    before: set[fx.Node] = set()
-    after: set[fx.Node] = set()
-    first, last = [], []
+    first = _reached(graph.nodes, layers, lambda node: node.all_input_nodes)
+    last = _reached(reversed(graph.nodes), layers, lambda node: node.users)
+    return list(dict.fromkeys(inside[0] for inside in first)), list(dict.fromkeys(inside[-1] for inside in last[::-1]))
+
+
+def _reached(
+    nodes: Iterable[fx.Node], layers: Mapping[fx.Node, list[str]], nearer: Callable[[fx.Node], Iterable[fx.Node]]
+) -> list[list[str]]:
+    """Return what of ``layers`` is reached from one end of the network with no layer on the way.
+
+    ``nodes`` begin at that end, and ``nearer`` says which of them lie next to one on its side.
+    """
+    reached: list[list[str]] = []
+    farther: set[fx.Node] = set()
     for node in nodes:
-        reads = any(source in before for source in node.all_input_nodes)
-        if layers[node] and not reads:
-            first.append(layers[node][0])
-        if layers[node] or reads:
-            before.add(node)
-    for node in reversed(nodes):
-        read = any(user in after for user in node.users)
-        if layers[node] and not read:
-            last.append(layers[node][-1])
-        if layers[node] or read:
-            after.add(node)
-    return list(dict.fromkeys(first)), list(dict.fromkeys(reversed(last)))
+        hidden = any(other in farther for other in nearer(node))
+        if layers[node] and not hidden:
+            reached.append(layers[node])
+        if layers[node] or hidden:
+            farther.add(node)
+    return reached
 
 
 def _layers(path: str, modules: dict[str, nn.Module]) -> list[str]:
