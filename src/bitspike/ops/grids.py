@@ -103,6 +103,17 @@ class Dyadic:
         return math.ldexp(self.numerator, -self.shift)
 
 
+def is_power_of_two(value: float) -> bool:
+    """Tell whether a number is 2**k, k of either sign; products and quotients with it are exact.
+
+    Example:
+        >>> [is_power_of_two(value) for value in (4, 2**-8, 0.3, 0.0, -2.0, float("nan"), float("inf"))]
+        [True, True, False, False, False, False, False]
+    """
+    # frexp: value = fraction * 2**exponent with fraction in [1/2, 1).
+    return math.frexp(value)[0] == 0.5
+
+
 def dyadic(value: float, *, bits: int = 8) -> Dyadic:
     """Return the nearest ``m / 2**k`` whose numerator has at most ``bits`` bits, in lowest terms.
 

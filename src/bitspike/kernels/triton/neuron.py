@@ -20,6 +20,7 @@ from bitspike.kernels.triton.norm import norm_fits
 from bitspike.kernels.triton.support import attempt, available
 from bitspike.kernels.triton.trial import passed, plain_gradients
 from bitspike.ops.dynamics import Rule
+from bitspike.ops.grids import is_power_of_two
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -94,7 +95,7 @@ def _near(x: Tensor, other: Tensor) -> bool:
 
 def _resolved(resolution: float | None) -> bool:
     """Tell whether dividing by the resolution is exact: torch divides on CUDA by multiplying with the inverse."""
-    return resolution is None or (abs(math.log2(resolution)) <= 100 and math.frexp(resolution)[0] == 0.5)
+    return resolution is None or (abs(math.log2(resolution)) <= 100 and is_power_of_two(resolution))
 
 
 def _spread(x: Tensor, value: float | Tensor) -> float | Tensor | None:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from bitspike.errors import ConstraintError
 from bitspike.nn.norms.base import AffineNorm
+from bitspike.ops.grids import is_power_of_two
 from bitspike.ops.rounding import round_through
 
 
@@ -59,7 +60,7 @@ class BatchNormThroughTime(AffineNorm):
                 f"BatchNormThroughTime({channels}, steps={steps!r}): a whole number of at least 1 is needed",
                 fix="the steps of the network: BatchNormThroughTime(channels, steps=20)",
             )
-        if grid is not None and (not grid > 0 or math.frexp(grid)[0] != 0.5):
+        if grid is not None and not is_power_of_two(grid):
             raise ConstraintError(
                 f"BatchNormThroughTime(grid={grid}): must be a power of two, or None for real numbers", fix="grid=2**-8"
             )
@@ -139,8 +140,8 @@ class BatchNormThroughTime(AffineNorm):
         return gain.detach(), shift.detach()
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *more: Any) -> None:
+        *_, errors = more
         for inside in ("", "bn_list."):
-            *_, errors = more
             errors.extend(_stack_steps(state_dict, prefix, inside, self.steps))
         super()._load_from_state_dict(state_dict, prefix, *more)
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from bitspike.errors import ConstraintError
 from bitspike.nn.norms.base import AffineNorm
+from bitspike.ops.grids import is_power_of_two
 from bitspike.ops.rounding import round_through
 
 
@@ -42,7 +43,7 @@ class ShiftBatchNorm(AffineNorm):
         self, channels: int, *, gain: float = 1.0, grid: float = 2**-8, eps: float = 1e-5, momentum: float = 0.1
     ) -> None:
         super().__init__(channels)
-        if not grid > 0 or torch.frexp(torch.tensor(grid, dtype=torch.float64)).mantissa != 0.5:
+        if not is_power_of_two(grid):
             raise ConstraintError(
                 f"ShiftBatchNorm(grid={grid}): must be a power of two, such as 2**-8", fix="grid=2**-8"
             )
