@@ -19,12 +19,16 @@ class Potentials:
     Args:
         draft: the program.
         node: the neuron.
-        lanes: how many of them share a byte.
     """
 
     draft: Draft
     node: Neuron
-    lanes: int
+
+    @property
+    def lanes(self) -> int:
+        """How many of them share a byte: of codes of 2 bits four, of 3 and 4 bits two."""
+        bits = self.node.kept_bits if isinstance(self.node, FewBitNeuron) else 8
+        return 4 if bits == 2 else 2 if bits <= 4 else 1
 
     @property
     def array(self) -> str:
@@ -101,11 +105,9 @@ class Potentials:
 
 
 def potentials(draft: Draft, node: Neuron) -> Potentials:
-    """Add the potentials of a neuron to a program's state. Codes of 2 bits share a byte by four, of 3 and 4 by two."""
+    """Add the potentials of a neuron to a program's state."""
     low, high = draft.bounds[node.id].state
-    size = math.prod(node.shape)
-    kept_bits = node.kept_bits if isinstance(node, FewBitNeuron) else 8
-    kept = Potentials(draft, node, 4 if kept_bits == 2 else 2 if kept_bits <= 4 else 1)
+    size, kept = math.prod(node.shape), Potentials(draft, node)
     lanes = f", {kept.lanes} in a byte" if kept.lanes > 1 else ""
     note = f"potential of {plain(node.path)}, {low} to {high}{lanes}"
     draft.members.append(Member(kept.stored, kept.array.removeprefix("s->"), -(-size // kept.lanes), note))

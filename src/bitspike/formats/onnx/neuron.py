@@ -61,7 +61,7 @@ def _kept(tape: Tape, node: Neuron, left: str) -> str:
     """Return the potential that the next step reads of what is left after the reset."""
     if not isinstance(node, FewBitNeuron):
         return left
-    low, high = (code for code in node.codes)
+    low, high = node.codes
     raised = tape.add("Add", left, tape.constant(node.half)) if node.half else left
     code = tape.shifted(raised, node.kept_shift)
     if high <= tape.limits[1]:
