@@ -59,11 +59,10 @@ def _other_grids(own: State, state: State, prefix: str) -> str:
     texts = [key for key in own if key.endswith(_STATE) and key in state]
     foreign = [f"{key}: {_described(state[key])}" for key in texts if not _is_text(state[key])]
     if foreign:
-        return (
-            "the state was not saved by a quantized network, whose grids stand there as text in uint8:\n\t  "
-            + "\n\t  ".join(
-                [*foreign, "fix: leave those keys out and load with strict=False; the network then keeps its own grids"]
-            )
+        return _listed(
+            "the state was not saved by a quantized network, whose grids stand there as text in uint8",
+            foreign,
+            fix="leave those keys out and load with strict=False; the network then keeps its own grids",
         )
     mine, theirs = ({k: v for key in texts for k, v in _lines(key, s[key], prefix).items()} for s in (own, state))
     places: dict[tuple[str, str], list[str]] = {}
@@ -74,10 +73,17 @@ def _other_grids(own: State, state: State, prefix: str) -> str:
     if not places:
         return ""
     rows = [f"{some(at, most=3)}: the state has {theirs}, the network {mine}" for (theirs, mine), at in places.items()]
-    return "the state is that of a network with other grids:\n\t  " + "\n\t  ".join(
-        [*rows, "fix: load it into bs.quantize(model, example, bits=...) with the bits of the state; bs.quantize(that "
-         "network, example, bits=...) takes its weights and clips to other bits"]
-    )  # fmt: skip
+    return _listed(
+        "the state is that of a network with other grids",
+        rows,
+        fix="load it into bs.quantize(model, example, bits=...) with the bits of the state; bs.quantize(that network, "
+        "example, bits=...) takes its weights and clips to other bits",
+    )
+
+
+def _listed(problem: str, rows: list[str], *, fix: str) -> str:
+    """Return an error as ``load_state_dict`` lists it, a line for each place."""
+    return "\n\t  ".join([f"{problem}:", *rows, f"fix: {fix}"])
 
 
 def _is_text(value: object) -> bool:
@@ -109,10 +115,12 @@ def _other_tensors(own: State, state: State, *, strict: bool) -> str:
     said += [f"not in this network: {some(extra, most=3)}"] if extra and strict else []
     if not said:
         return ""
-    return "the state is not that of this quantized network:\n\t  " + "\n\t  ".join(
-        [*said, "fix: the whole state of a network of the same layers; that of a float network goes into that network, "
-         "and bs.quantize(that network, example, bits=...) makes its clips"]
-    )  # fmt: skip
+    return _listed(
+        "the state is not that of this quantized network",
+        said,
+        fix="the whole state of a network of the same layers; that of a float network goes into that network, and "
+        "bs.quantize(that network, example, bits=...) makes its clips",
+    )
 
 
 def _lines(key: str, text: Tensor, prefix: str) -> dict[str, str]:
