@@ -50,11 +50,11 @@ def after_every_step(model: nn.Module, x: Tensor) -> list[Any]:
         [[[0.5]], [[1.0]], [[1.5]]]
     """
     network = unwrapped(model)
-    seen: list[tuple[int, int]] = []
+    sizes: list[tuple[int, int]] = []
 
     def expand(module: nn.Module, inputs: tuple[Tensor, ...], _output: Tensor) -> Tensor:
         x_TN = inputs[0]
-        seen.append((x_TN.shape[0], x_TN.shape[1]))
+        sizes.append((x_TN.shape[0], x_TN.shape[1]))
         return torch.cat([module.forward(x_TN[:t]) for t in range(1, x_TN.shape[0] + 1)])
 
     with ExitStack() as hooks:
@@ -63,16 +63,16 @@ def after_every_step(model: nn.Module, x: Tensor) -> list[Any]:
                 hooks.callback(module.register_forward_hook(expand).remove)
         outputs = network(x)
     name = type(network).__name__
-    if not seen:
+    if not sizes:
         raise ConstraintError(
             f"{name} calls no read-out, so nothing tells what it answers after each step", fix=_READOUT
         )
-    if len(set(seen)) > 1:
+    if len(set(sizes)) > 1:
         raise ConstraintError(
-            f"the read-outs of {name} see {' and '.join(f'{t} steps of {n} samples' for t, n in sorted(set(seen)))}",
+            f"the read-outs of {name} see {' and '.join(f'{t} steps of {n} samples' for t, n in sorted(set(sizes)))}",
             fix="one number of steps for all, or one read-out",
         )
-    (steps, samples) = seen[0]
+    steps, samples = sizes[0]
     leaves, form = tree_flatten(outputs)
     if wrong := [leaf for leaf in leaves if not isinstance(leaf, Tensor) or leaf.shape[:1] != (steps * samples,)]:
         shape = list(wrong[0].shape) if isinstance(wrong[0], Tensor) else type(wrong[0]).__name__

@@ -172,9 +172,7 @@ class Neuron(Gained):
     def _follow(self, i_low: Numbers, i_high: Numbers, steps: int, membrane: Seen, state: Seen, work: Seen) -> None:
         """Follow the interval of the potential through all steps and show what happens on the way."""
         m, k = self.leak.numerator, self.leak.shift
-        low: Numbers = self.initial
-        high: Numbers = self.initial
-        low, high = self._carried_bounds(low, high, state, work)
+        low, high = self._carried_bounds(self.initial, self.initial, state, work)
         for t in range(steps):
             a, b = i_low[min(t, len(i_low) - 1)], i_high[min(t, len(i_high) - 1)]
             theta = self.threshold[min(t, len(self.threshold) - 1)]
@@ -189,10 +187,9 @@ class Neuron(Gained):
                 h_low, h_high = ((low + a) * m) >> k, ((high + b) * m) >> k
             work.add(h_low, h_high)
             h_low, h_high = self._limited(h_low, h_high)
-            low, high = self._reset(h_low, h_high, theta)
-            membrane.add(h_low, h_high, low, high)
-            low, high = self._carried_bounds(low, high, state, work)
-            membrane.add(low, high)
+            left = self._reset(h_low, h_high, theta)
+            low, high = self._carried_bounds(*left, state, work)
+            membrane.add(h_low, h_high, *left, low, high)
 
     def _carried_bounds(self, low: Numbers, high: Numbers, state: Seen, work: Seen) -> tuple[Numbers, Numbers]:
         """Return the interval of what the next step reads, and show what lies in memory until then."""
