@@ -103,6 +103,39 @@ def test_without_saturation_the_bits_are_proven_or_refused_with_those_that_suffi
         assert bs.compare(model, net, [(images(7), torch.zeros(7).long())]).spikes == 1
 
 
+@pytest.mark.parametrize("threshold", [1.0, torch.tensor([0.5, 1.0, 2.0, 1.0])], ids=["one", "by channel"])
+def test_the_membrane_that_a_refusal_offers_is_lowered(threshold: float | Tensor) -> None:
+    neuron = bs.LIF(0.5, threshold, membrane=bs.Membrane(2, saturate=False))
+    with pytest.raises(LoweringError, match="its potential may need") as e:
+        bs.lower(network(neuron), images()[:1], grid=GRID)
+    offered = eval(e.value.fix.removesuffix(", or saturate=True"), {"bs": bs, "torch": torch})  # noqa: S307
+    net = bs.lower(network(bs.LIF(0.5, threshold, membrane=offered)), images()[:1], grid=GRID)
+    assert bs.verify(net, images()).equal
+
+
+def test_every_neuron_that_needs_more_bits_gets_its_own() -> None:
+    def chain(*bits: int) -> nn.Sequential:
+        sizes = zip((1.0, 0.5), bits, strict=True)
+        few = [bs.IF(t, membrane=bs.Membrane(b, step=t / 2, saturate=False)) for t, b in sizes]
+        layers = [bs.TimeDistributed(nn.Linear(2, 2, bias=False)) for _ in few]
+        model = nn.Sequential(bs.Repeat(3), layers[0], few[0], layers[1], few[1], bs.SumReadout()).eval()
+        for layer in layers:
+            nn.init.constant_(layer[0].weight, -1.0)
+        bs.attach(model, quantize=bs.Uniform(4, scale=bs.Dyadic()))
+        return model
+
+    x, spikes = torch.ones(1, 2), bs.Grid(1.0, 0, 1)
+    with pytest.raises(LoweringError) as e:
+        bs.lower(chain(2, 2), x, grid=spikes)
+    assert e.value.fix == (
+        "bs.Membrane(bits=5, step=0.5, saturate=False) at 2; bs.Membrane(bits=6, step=0.25, saturate=False) at 4, "
+        "or saturate=True"
+    )
+    bs.lower(chain(5, 6), x, grid=spikes)
+    with pytest.raises(LoweringError, match=r"saturate=True, or a coarser step: codes have at most 16 bits"):
+        bs.lower(network(bs.LIF(0.5, membrane=bs.Membrane(2, step=2.0**-20, saturate=False))), images()[:1], grid=GRID)
+
+
 def test_a_first_potential_that_no_code_stands_for_is_refused_without_saturation() -> None:
     def small(bits: int, *, saturate: bool) -> nn.Sequential:
         neuron = bs.IF(initial=0.9, membrane=bs.Membrane(bits, step=0.5, saturate=saturate))
@@ -113,7 +146,7 @@ def test_a_first_potential_that_no_code_stands_for_is_refused_without_saturation
     x = torch.tensor([[0.0, 0.5], [1.0, 0.0]])
     with pytest.raises(LoweringError, match=r"2: its potential begins with codes from 2 to 2, .* in 2 bits") as e:
         bs.lower(small(2, saturate=False), x)
-    assert e.value.fix == "bs.Membrane(bits=3, saturate=False) with the same step, or saturate=True"
+    assert e.value.fix == "bs.Membrane(bits=3, step=0.5, saturate=False), or saturate=True"
     for bits, saturate in ((3, False), (2, True)):
         model = small(bits, saturate=saturate)
         assert bs.compare(model, bs.lower(model, x), [(x, torch.zeros(2).long())]).spikes == 1

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from bitspike.errors import LoweringError
+from bitspike.errors import LoweringError, some
 from bitspike.integer.bounds.widths import bits_of, survey
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import FewBitNeuron, Integers, Reals
@@ -45,13 +45,10 @@ class Keeping:
         inside: Reals = np.clip(codes, self.membrane.low, self.membrane.high)
         if not self.membrane.saturate and (inside != codes).any():
             low, high, bits = int(codes.min()), int(codes.max()), self.membrane.bits
-            enough = bits_of(low, high)
             raise LoweringError(
                 f"{self.path}: its potential begins with codes from {low} to {high}, and is kept in {bits} bits "
                 f"without saturation, {self.membrane.low} to {self.membrane.high}",
-                fix=f"bs.Membrane(bits={enough}, saturate=False) with the same step, or saturate=True"
-                if enough <= MOST
-                else "saturate=True, or an initial potential nearer to 0",
+                fix=_wider({self.path: (bits_of(low, high), self.step)}),
             )
         return inside * 2.0**fraction_bits
 
@@ -111,13 +108,31 @@ def prove_kept(net: IntegerNetwork, proven: Mapping[str, int]) -> None:
     )
     known = survey(free)
     needed = {id: bits_of(*known[id].state) for id in proven}
-    if wide := [id for id, bits in needed.items() if bits > proven[id]]:
+    if wide := [net[id] for id, bits in needed.items() if bits > proven[id]]:
         lines = [
-            f"{net[id].path}: its potential may need {needed[id]} bits (codes from {known[id].state[0]} to "
-            f"{known[id].state[1]}), and is kept in {proven[id]} without saturation"
-            for id in wide
+            f"{n.path}: its potential may need {needed[n.id]} bits (codes from {known[n.id].state[0]} to "
+            f"{known[n.id].state[1]}), and is kept in {proven[n.id]} without saturation"
+            for n in wide
         ]
-        raise LoweringError(
-            "\n".join(lines),
-            fix=f"bs.Membrane(bits={max(needed[id] for id in wide)}, saturate=False), or saturate=True",
-        )
+        steps = {n.path: n.unit * 2.0**n.kept_shift for n in wide if isinstance(n, FewBitNeuron)}
+        raise LoweringError("\n".join(lines), fix=_wider({n.path: (needed[n.id], steps[n.path]) for n in wide}))
+
+
+def _wider(needed: Mapping[str, tuple[int, Reals]]) -> str:
+    """Say with which membranes neurons would be lowered, by path: the bits that suffice, of codes of the same worth.
+
+    The step has to be named: one that follows from the threshold becomes finer with more bits, and needs still more.
+
+    Example:
+        >>> _wider({"2": (6, np.array([0.5]))})
+        'bs.Membrane(bits=6, step=0.5, saturate=False), or saturate=True'
+    """
+    if max(bits for bits, _ in needed.values()) > MOST:
+        return f"saturate=True, or a coarser step: codes have at most {MOST} bits"
+    places: dict[str, list[str]] = {}
+    for path, (bits, step) in needed.items():
+        worth = repr(step.item()) if step.size == 1 else f"torch.tensor({step.tolist()})"
+        places.setdefault(f"bs.Membrane(bits={bits}, step={worth}, saturate=False)", []).append(path)
+    single = len(places) == 1
+    ways = [membrane if single else f"{membrane} at {some(paths)}" for membrane, paths in places.items()]
+    return f"{'; '.join(ways)}, or saturate=True"
