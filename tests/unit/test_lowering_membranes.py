@@ -86,6 +86,17 @@ def test_a_membrane_that_shares_no_scale_says_so_and_is_proven_all_the_same() ->
     assert bs.verify(net, images()).equal
 
 
+def test_codes_that_are_much_coarser_than_what_arrives_keep_the_tolerance() -> None:
+    layer = bs.TimeDistributed(nn.Linear(2, 2, bias=False))
+    nn.init.constant_(layer[0].weight, 0.6)  # without a scheme: one count is worth 0.6 / (2**15 - 1) / 255
+    model = nn.Sequential(bs.Repeat(3), layer, bs.IF(membrane=bs.Membrane(2)), bs.SumReadout()).eval()
+    net = bs.lower(model, torch.ones(1, 2))
+    assert isinstance(net.neurons[0], FewBitNeuron)
+    rounded = [float(note.split("within ")[1].split()[0]) for note in net.notes if "rounded within" in note]
+    assert max(rounded, default=0.0) <= 2**-12
+    assert bs.verify(net, torch.rand(5, 2)).equal
+
+
 def test_without_saturation_the_bits_are_proven_or_refused_with_those_that_suffice() -> None:
     neuron = bs.LIF(0.5, membrane=bs.Membrane(2, step=0.5, saturate=False))
     with pytest.raises(LoweringError, match=r"2: its potential may need .*kept in 2 without saturation") as e:

@@ -29,7 +29,8 @@ class Precision:
         tolerance: the largest relative error of a threshold, gain or bias that is accepted when no choice is exact.
         fraction_bits: bits of the potential below one count of the synaptic sum; None takes the fewest that are
             exact, or that keep the tolerance.
-        max_fraction_bits: the most that are tried.
+        max_fraction_bits: the most that are tried. Of a potential that is kept in codes much coarser than what arrives,
+            more are tried where so few do not keep the tolerance.
         leak_bits: width of the leak's numerator.
         float_bits: width of the codes of a weight that no scheme quantises.
     """
@@ -92,7 +93,7 @@ def fit_neuron(wire: Wire, neuron: Neuron, *, steps: int, precision: Precision, 
     if dead:
         notes.append(_switched_off(path, dead, wire))
     keeping = keeping_of(law, path)
-    unit, fixed = _unit(law, keeping, wire, theta, np.abs(initial))
+    unit, fixed, most = _unit(law, keeping, precision, wire, theta, np.abs(initial))
     unit, theta = np.broadcast_arrays(unit, theta)
 
     def at(k: int) -> tuple[OnGrid, dict[str, Any], float]:
@@ -131,7 +132,7 @@ def fit_neuron(wire: Wire, neuron: Neuron, *, steps: int, precision: Precision, 
             values |= {"signed": True, "retract": integers(np.ceil(whole(law.retract / step)))}
         return grid, values, worst
 
-    k, (grid, values, worst) = _fewest(at, precision, fixed=fixed)
+    k, (grid, values, worst) = _fewest(at, precision, fixed=fixed, most=most)
     if worst > 0:
         notes.append(f"{path}: rounded within {worst:.2g} of the threshold, with {k} fraction bits")
     arguments = {
@@ -151,16 +152,19 @@ def fit_neuron(wire: Wire, neuron: Neuron, *, steps: int, precision: Precision, 
     return Fitted(FewBitNeuron, arguments | keeping.fields(k), tuple(notes))
 
 
-def _unit(law: Law, keeping: Keeping | None, wire: Wire, theta: Reals, initial: Reals) -> tuple[Reals, int | None]:
-    """Return the real value of 2**k counts, [1] or [C], and k where it is declared.
+def _unit(
+    law: Law, keeping: Keeping | None, precision: Precision, wire: Wire, theta: Reals, initial: Reals
+) -> tuple[Reals, int | None, int]:
+    """Return the real value of 2**k counts, [1] or [C], k where it is declared, and the largest k to be tried.
 
     A declared resolution is the grid that training rounded on: it is one count.
     """
+    if keeping is None and law.rule.resolution is not None:
+        return np.full(1, law.rule.resolution), 0, 0
+    natural, most = natural_unit(wire, theta, initial), precision.max_fraction_bits
     if keeping is not None:
-        return keeping.step, keeping.fraction_bits
-    if law.rule.resolution is not None:
-        return np.full(1, law.rule.resolution), 0
-    return natural_unit(wire, theta, initial), None
+        return keeping.step, keeping.fraction_bits, keeping.most_fraction_bits(most, natural)
+    return natural, None, most
 
 
 def _lost(leak: Dyadic, products: int, entering: Sequence[Integers]) -> float:
@@ -216,7 +220,7 @@ def fit_readout(
         grid = put_on_grid(wire, unit, k, reference=unit)
         return grid, None, grid.worst
 
-    k, (grid, _, worst) = _fewest(at, precision, fixed=None)
+    k, (grid, _, worst) = _fewest(at, precision, fixed=None, most=precision.max_fraction_bits)
     single = wire.summands[0].scale if len(wire.summands) == 1 else np.zeros(1)
     if rates and worst > 0 and (single > 0).all() and not wire.offset.any() and not wire.by_step:
         # Counts of one source need no common unit: each channel's count has its own real value.
@@ -227,14 +231,19 @@ def fit_readout(
     return grid.gains, grid.bias, unit / 2.0**k, tuple(notes)
 
 
-def _fewest(at: Any, precision: Precision, *, fixed: int | None) -> tuple[int, Any]:
-    """Return the fewest fraction bits that are exact; else the fewest that keep the tolerance; else the best."""
+def _fewest(at: Any, precision: Precision, *, fixed: int | None, most: int) -> tuple[int, Any]:
+    """Return the fewest fraction bits that are exact; else the fewest that keep the tolerance; else the best.
+
+    More than the precision's are tried, up to ``most``, where fewer do not keep the tolerance.
+    """
     if fixed is not None or precision.fraction_bits is not None:
         k = fixed if fixed is not None else precision.fraction_bits
         assert k is not None
         return k, at(k)
     tried = [at(0)]
-    while tried[-1][2] > 0 and len(tried) <= precision.max_fraction_bits:
+    while tried[-1][2] > 0 and len(tried) <= most:
+        if len(tried) > precision.max_fraction_bits and any(fit[2] <= precision.tolerance for fit in tried):
+            break
         try:
             tried.append(at(len(tried)))
         except ConstraintError:  # numbers of more than 53 bits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -17,6 +18,8 @@ from bitspike.ops.membrane import MOST, Membrane
 
 _WIDE = 62
 """Bits at which no network that can be run saturates."""
+_LONGEST_SHIFT = 40
+"""Bits that a code of a node may lie above a count of its potential."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +54,11 @@ class Keeping:
                 fix=_wider({self.path: (bits_of(low, high), self.step)}),
             )
         return inside * 2.0**fraction_bits
+
+    def most_fraction_bits(self, most: int, unit: Reals) -> int:
+        """Return how many bits below a code have to be tried so that ``most`` lie below a unit of what arrives."""
+        above = max(0, math.ceil(float(np.log2((self.step / unit).max()))))
+        return max(most, min(most + above, _LONGEST_SHIFT))
 
     def fields(self, fraction_bits: int) -> dict[str, int]:
         """Return the fields of the node."""
