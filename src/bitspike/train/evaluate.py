@@ -181,8 +181,8 @@ def by_step(
         [1.0, 1.0]
     """
     if (final is None or final.answers is None) and one_run_tells(model, batches):
-        told = evaluate(model, batches, seed=seed, task=task, each_step=True)
-        final = told if final is None else replace(final, answers=told.answers)
+        one_run = evaluate(model, batches, seed=seed, task=task, each_step=True)
+        final = one_run if final is None else replace(final, answers=one_run.answers)
     if final is not None and final.by_step is not None:
         return final.by_step
     steps = max((m.steps for m in model.modules() if isinstance(m, Encoder)), default=0)
