@@ -148,4 +148,4 @@ def _applied(step: Augmentation, images: Tensor, chosen: Tensor, blank: tuple[in
         return step.apply(images, chosen, blank=blank)
     samples, frames = images.shape[:2]
     changed = step.apply(images.flatten(0, 1), chosen.repeat_interleave(frames, 0), blank=blank)
-    return changed.unflatten(0, (samples, frames))
+    return changed.reshape(samples, frames, *changed.shape[1:])
