@@ -52,7 +52,10 @@ CODES: dict[str, Code] = {
     "W208": Code("input counts, or input rates that do not tell how large counts may be", _CONVERT),
     "W209": Code("no correction, because there are too few samples or the network is too large", _CONVERT),
     "W210": Code("a linear layer that breaks a rule which the chip states for convolutions only", _CHECK),
-    "W211": Code("weights that were codes and are rounded again, as a norm comes before them", _CONVERT),
+    "W211": Code(
+        "weights that were codes and are rounded again, as a norm comes before them or a chip has them as real numbers",
+        _CONVERT,
+    ),
     "N301": Code("a linear layer that only feeds the read-out, which the host computes", _CHECK),
     "N302": Code("weights in half precision, which are read in float32", _CONVERT),
     "N303": Code("a wrapper around the network, which is left out", _CONVERT),
@@ -60,6 +63,7 @@ CODES: dict[str, Code] = {
     "N305": Code("neurons that fire or stay silent by their bias alone at the start of a run", _CHECK),
     "N306": Code("weights that are codes of a scheme already and keep them", _CONVERT),
     "N307": Code("neurons without learned clips next to others that have them; theirs are calibrated", _CONVERT),
+    "N308": Code("variation of memory devices, which the converted weights do not have", _CONVERT),
 }
 """What each code means. Rules of a chip's own profile may use other numbers after E and W."""
 

@@ -38,7 +38,7 @@ from bitspike.conversion.result import Conversion
 from bitspike.conversion.settings import Corrections, Procedure, Settings
 from bitspike.graph.capture.agree import agree
 from bitspike.graph.capture.from_module import capture
-from bitspike.graph.capture.guests import notes_on
+from bitspike.graph.capture.guests import notes_on, notes_on_variation
 from bitspike.graph.flow import neurons, ties
 from bitspike.graph.ir import WEIGHTED, Graph
 from bitspike.nn.trace import evaluation
@@ -298,7 +298,7 @@ def finish(prepared: Prepared, example: Tensor | tuple[Tensor, ...], *, data: An
             calibrate=prepared.lambdas(),
             data=data,
             known=prepared.entering,
-            notes=prepared.brought,
+            notes=prepared.brought + notes_on_variation(prepared),
         )
     finally:
         prepared.train(was_training)

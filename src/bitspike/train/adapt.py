@@ -14,8 +14,7 @@ from bitspike.ops.precision import full_precision
 from bitspike.ops.wrappers import unwrapped
 from bitspike.tasks.batches import pairs, samples_of
 from bitspike.train.evaluate import Batches, seeded
-from bitspike.weights.devices.variation import DeviceStage
-from bitspike.weights.path import paths
+from bitspike.weights.chips import drawn_anew
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -53,7 +52,7 @@ def adapt(model: M, batches: Batches, *, seed: int = 0) -> M:
             f"adapt: no norm of {type(inner).__name__} keeps running statistics, so there is nothing to measure",
             fix="leave adapt out; batch norms with track_running_stats=True have them",
         )
-    if any(isinstance(p.vary, DeviceStage) and p.vary.draws_anew for _, _, _, p, _ in paths(inner)):
+    if drawn_anew(inner):
         raise ConstraintError(
             "adapt: weights are drawn anew at every call in evaluation, so the norms would fit none of them",
             fix="with bs.on_chip(model, seed): bs.adapt(model, batches)",

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+import torch
 from torch import Tensor, nn
 
 from bitspike.errors import ConstraintError
 from bitspike.ops.wrappers import unwrapped
-from bitspike.weights.devices.variation import check_resolution
+from bitspike.weights.devices.variation import DeviceStage, check_resolution
 from bitspike.weights.path import paths
 from bitspike.weights.stage import HasChip
 
@@ -67,6 +68,39 @@ def varying(model: nn.Module) -> list[tuple[HasChip, Tensor]]:
             fix="bs.attach(model, vary=bs.Lognormal.for_bits(4)) first",
         )
     return stages
+
+
+def drawn_anew(model: nn.Module) -> list[str]:
+    """Return the layers whose weights are drawn anew at every call in evaluation, so that none are the network's own.
+
+    Example:
+        >>> from bitspike.weights import Lognormal, attach
+        >>> layers = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+        >>> drawn_anew(attach(layers, vary=Lognormal(0.3, active_in_eval=True), skip="0"))
+        ['1']
+    """
+    return [
+        name
+        for name, _, _, path, _ in paths(unwrapped(model))
+        if isinstance(path.vary, DeviceStage) and path.vary.draws_anew
+    ]
+
+
+@torch.no_grad()
+def left_out(model: nn.Module) -> list[str]:
+    """Return the layers with devices that do not vary in the mode in which a model is: who reads its weights misses it.
+
+    Example:
+        >>> from bitspike.weights import Lognormal, attach
+        >>> layers = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+        >>> left_out(attach(layers, vary=Lognormal(0.3), skip="0").eval())
+        ['1']
+    """
+    return [
+        name
+        for name, _, _, path, latent in paths(unwrapped(model))
+        if path.vary is not None and torch.equal(path(latent), path.ideal(latent))
+    ]
 
 
 def _varying(model: nn.Module) -> list[tuple[HasChip, Tensor]]:

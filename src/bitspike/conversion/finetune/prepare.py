@@ -26,15 +26,17 @@ from bitspike.conversion.region.choose import region
 from bitspike.conversion.region.cut import core_of
 from bitspike.conversion.region.rules import raise_if, violations
 from bitspike.conversion.settings import Settings
-from bitspike.errors import ConstraintError
+from bitspike.errors import ConstraintError, some
 from bitspike.graph.capture.from_module import capture
 from bitspike.graph.capture.guests import notes_on, take_modes
 from bitspike.graph.flow import neurons, ties
 from bitspike.graph.ir import WEIGHTED, Graph, Op
 from bitspike.graph.rebuild import rebuild
 from bitspike.nn.clip_floor_shift import ClipFloorShift
+from bitspike.nn.trace import evaluation
 from bitspike.ops.wrappers import unwrapped
 from bitspike.patterns import Patterns
+from bitspike.weights.chips import left_out
 from bitspike.weights.scales import ScaleRule
 
 
@@ -79,7 +81,7 @@ def prepare(
         the module to train, in the mode of ``model``.
 
     Raises:
-        ConversionError: the model cannot be captured, or something in the region cannot spike.
+        ConversionError: the model cannot be captured, its weights vary, or something in the region cannot spike.
         ConstraintError: a choice outside what is allowed.
 
     Source: activation after Bu et al., ICLR 2022, arXiv 2303.04347.
@@ -92,6 +94,12 @@ def prepare(
             "rounded, while it trains",
             fix="per_channel=False for the clips; the weight steps may be per channel",
         )
+    with evaluation(model):
+        if varying := left_out(model):
+            raise ConstraintError(
+                f"prepare: the weights of {some(varying, most=3)} vary, and no prepared network keeps that",
+                fix="bs.detach(model) first, and bs.attach(prepared.network, vary=...) after it",
+            )
     settings.refuse_idle_patterns(op.path for op in graph if op.kind in WEIGHTED)
     chosen = region(graph, include, exclude)
     raise_if(violations(graph, chosen))

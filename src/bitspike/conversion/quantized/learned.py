@@ -105,6 +105,7 @@ def notes_on_codes(kept: Collection[str], lost: Collection[str]) -> tuple[str, .
         which = some(list(lost), most=3)
         notes.append(
             f"W211: the weights of {which} are rounded again to the bits of the conversion: a norm or constant before "
-            "them, or after the groups of a transposed convolution, makes their codes worth different values"
+            "them, or after the groups of a transposed convolution, makes their codes worth different values, or they "
+            "are those of a chip without resolution=, whose cells hold real numbers"
         )
     return tuple(notes)

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from bitspike.errors import ConversionError
+from bitspike.errors import ConversionError, some
 from bitspike.graph.capture.canonical import canonical
 from bitspike.graph.capture.exported import exported
 from bitspike.graph.capture.guests import halves, widen
@@ -25,6 +25,7 @@ from bitspike.graph.ir import Graph
 from bitspike.ops.precision import single
 from bitspike.ops.wrappers import unwrapped
 from bitspike.patterns import Patterns, matching
+from bitspike.weights.chips import drawn_anew
 
 
 def capture(
@@ -126,7 +127,7 @@ def _casts_explained(model: nn.Module) -> Iterator[None]:
 
 
 def _sound(model: nn.Module) -> None:
-    """Refuse a model whose layers cannot be read, or whose weights are not finite."""
+    """Refuse a model whose layers cannot be read, or whose weights are not finite or new at every call."""
     if isinstance(model, torch.jit.ScriptModule):
         name = getattr(model, "original_name", type(model).__name__)
         raise ConversionError(
@@ -140,6 +141,12 @@ def _sound(model: nn.Module) -> None:
         raise ConversionError(
             f"{strange[0][0]} is a {strange[0][1].__name__} of torchao: quantized, and read by no layer here",
             fix="real numbers: layer.weight = nn.Parameter(layer.weight.dequantize()), of every such layer",
+        )
+    if drawn := drawn_anew(model):
+        raise ConversionError(
+            f"the weights of {some(drawn, most=3)} are drawn anew at every call in evaluation, so that no network has "
+            "them",
+            fix="with bs.on_chip(model, seed): ... for one chip of it; or attach(vary=...) without active_in_eval",
         )
     numbers = [*model.named_parameters(), *(b for b in model.named_buffers() if ".running_" in f".{b[0]}")]
     if broken := [name for name, t in numbers if t.is_floating_point() and not bool(t.detach().isfinite().all())]:

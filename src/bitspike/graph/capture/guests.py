@@ -9,13 +9,16 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from bitspike.errors import some
 from bitspike.graph.capture.quantized import torch_quantized
+from bitspike.nn.trace import evaluation
 from bitspike.ops.precision import HALVES, single
 from bitspike.ops.wrappers import unwrapped, wrappers
+from bitspike.weights.chips import left_out
 
 
 def notes_on(model: nn.Module) -> tuple[str, ...]:
-    """Return the notes on a network as it came: N302 its precision, N303 what is around it, N304 quantization.
+    """Return the notes on a network as it came: N302 precision, N303 wrappers, N304 quantization, N308 variation.
 
     Example:
         >>> notes_on(nn.Linear(2, 2).bfloat16())
@@ -36,7 +39,25 @@ def notes_on(model: nn.Module) -> tuple[str, ...]:
             f"N304: layers that torch quantizes ({', '.join(kinds_of_torch)}) were read as float layers with their own "
             "weights; what torch noted on activations is left out"
         )
-    return tuple(notes)
+    return (*notes, *notes_on_variation(model))
+
+
+def notes_on_variation(model: nn.Module) -> tuple[str, ...]:
+    """Return the note N308 where weights vary in training alone.
+
+    Example:
+        >>> from bitspike.weights import Lognormal, attach
+        >>> notes_on_variation(attach(nn.Sequential(nn.Linear(2, 2)), vary=Lognormal(0.3)))[0][:52]
+        'N308: the variation of memory devices at 0 was left '
+    """
+    with evaluation(model):
+        layers = left_out(model)
+    if not layers:
+        return ()
+    return (
+        f"N308: the variation of memory devices at {some(layers, most=3)} was left out, as in evaluation: "
+        "bs.attach(network, vary=...) gives it to the result, and bs.convert within bs.on_chip converts one chip",
+    )
 
 
 def halves(model: nn.Module) -> tuple[torch.dtype, ...]:
