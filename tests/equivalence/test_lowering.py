@@ -11,9 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.errors import LoweringError
-from bitspike.integer.engine import TorchEngine
+from bitspike.integer.codes import encode
+from bitspike.integer.engine import Engine, Method, TorchEngine
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import Convolution, Neuron
+from bitspike.integer.simulate import simulate
 from bitspike.integer.verify import verify
 from bitspike.lowering.agreement import compare
 from bitspike.lowering.fit_neuron import Precision
@@ -426,6 +428,25 @@ def test_the_largest_of_a_window_commutes_with_a_norm_of_any_sign() -> None:
     )  # fmt: skip
     settle(model, x)
     assert agreement(model, lower(model, x[:1], grid=PIXELS), x) >= 0.999
+
+
+@pytest.mark.parametrize("before", ["norm", "neuron"])
+def test_a_padded_maximum_sees_no_place_outside_the_image(before: str) -> None:
+    x = images(6)
+    first = TD(nn.Conv2d(2, 4, 3, padding=1, bias=False), ShiftBatchNorm(4))
+    layers = (
+        [first, TD(nn.MaxPool2d(3, 2, 1)), LIF()] if before == "norm" else [first, LIF(), TD(nn.MaxPool2d(3, 2, 1))]
+    )
+    model = nn.Sequential(Repeat(4), *layers, TD(nn.Flatten(), nn.Linear(36, 5, bias=False)), RateReadout())
+    settle(attach(model, quantize=THREE_BITS), x)
+    with torch.no_grad():
+        model[1][1].bias.sub_(0.5)  # sums of both signs: outside is less than all of them, not 0
+    net = lower(model, x[:1], grid=PIXELS)
+    assert_same(model, net, x)
+    codes, readout = encode(net, x), net.outputs[0].id
+    wanted = simulate(net, codes).outputs[readout]
+    for method in Method:
+        assert np.array_equal(Engine(net, method=method).predict(codes)[readout], wanted), method
 
 
 # ---- shapes, calls, encoders ----------------------------------------------------------------------------------------

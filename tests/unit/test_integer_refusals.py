@@ -68,11 +68,10 @@ CASES: dict[str, tuple[Callable[[], nn.Module], str]] = {
     ),
     "divisor": (lambda: around(nn.AvgPool2d(2, divisor_override=3)), r"1\.0: divisor_override .*\n  fix"),
     "dilated max": (lambda: around(nn.MaxPool2d(2, dilation=2)), r"1\.0: a dilated max pool .*\n  fix: dilation=1"),
-    "padded max": (lambda: around(nn.MaxPool2d(2, padding=1)), r"1\.0: a padded max pool .*\n  fix: padding=0"),
     "adaptive": (lambda: around(nn.AdaptiveAvgPool2d(4)), r"1\.0: \[6, 6\] is no multiple .* \[4, 4\]"),
     "padded average of a bias": (
         lambda: around(nn.Conv2d(2, 2, 3), nn.AvgPool2d(2, padding=1)),
-        r"1\.1: a padded pool after a batch norm or bias",
+        r"1\.1: a padded pool of sums after a batch norm or bias",
     ),
     "flatten the batch": (lambda: around(nn.Flatten(0)), r"1\.0: Flatten\(0, -1\) mixes samples or leaves axes"),
     "linear of an image": (

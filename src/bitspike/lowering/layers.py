@@ -177,8 +177,6 @@ def pool(module: nn.Module, shape: Shape, path: str) -> Window | None:
         raise LoweringError(f"{path}: divisor_override is not supported", fix="divisor_override=None")
     if largest and any(d != 1 for d in _many(pooling.dilation, dims)):
         raise LoweringError(f"{path}: a dilated max pool is not supported", fix="dilation=1")
-    if largest and any(padding):
-        raise LoweringError(f"{path}: a padded max pool is not supported", fix="padding=0")
     return Window(kernel, stride, padding, largest)
 
 

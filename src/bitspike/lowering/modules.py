@@ -239,9 +239,10 @@ class Modules:
         return self._pool(path, self.builder.rising(path, wire) if window.largest else wire, window)
 
     def _pool(self, path: str, wire: Wire, window: Window, *, divided: bool = True) -> Wire:
-        if any(window.padding) and wire.offset.any():
+        # A padded place counts nothing in a maximum, and 0 in a sum.
+        if any(window.padding) and wire.offset.any() and not window.largest:
             raise LoweringError(
-                f"{path}: a padded pool after a batch norm or bias: padded places would lack the offset",
+                f"{path}: a padded pool of sums after a batch norm or bias: padded places would lack the offset",
                 fix="padding=0, or the pool before the norm",
             )
         # A sum is the average times the number of values: the division goes into what one integer is worth.
