@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from bitspike.errors import LoweringError
+from bitspike.integer.bounds.intervals import Interval
 from bitspike.integer.nodes import Add, Node, Readout, Reals, Shape, TransposedConvolution, Weight, Weighted
 from bitspike.integer.nodes import Neuron as NeuronNode
 from bitspike.lowering.wires import Summand, Wire, put_on_grid, smallest_scale
@@ -52,6 +53,19 @@ class Builder:
     def wire(self, node: Node, scale: Reals, *, timed: bool) -> Wire:
         """Keep a node and return the wire that leaves it."""
         return Wire((Summand(self.add(node), np.asarray(scale)),), np.zeros(1), node.shape, timed)
+
+    def is_binary(self, wire: Wire) -> bool:
+        """Tell whether no input can make the integers of a wire anything but 0 and 1, each worth as much."""
+        if not wire.plain or wire.summands[0].scale.flat[0] != 1:
+            return False
+        low, high = self._interval(wire.summands[0].node).span
+        return low >= 0 and high <= 1
+
+    def _interval(self, id: str) -> Interval:
+        (node,) = [node for node in self.nodes if node.id == id]
+        # What a neuron sends does not depend on what it reads.
+        sources = () if isinstance(node, NeuronNode) else node.sources
+        return node.interval([self._interval(source) for source in sources], self.steps)
 
     def each(
         self,

@@ -27,7 +27,7 @@ from bitspike.lowering.fit_neuron import Precision
 from bitspike.lowering.membranes import prove_kept
 from bitspike.lowering.modules import Modules
 from bitspike.lowering.wires import Summand, Wire
-from bitspike.nn import QuantReLU
+from bitspike.nn import QuantReLU, SpikeElementWise
 from bitspike.nn.trace import evaluation, trace
 from bitspike.ops.grids import Grid
 from bitspike.ops.wrappers import bare, wrappers
@@ -140,10 +140,14 @@ class _Lowering:
         if node.op == "output":
             return self._leave(args[0])
         if node.op == "call_module":
-            if len(args) != 1 or kwargs:
-                raise LoweringError(f"{node.target}: is called with more than one tensor", fix="module(x)")
+            module = self.modules[str(node.target)]
+            joins = isinstance(module, SpikeElementWise)
+            if kwargs or len(args) != 1 + joins:
+                said, way = ("named tensors", "join(a, s)") if joins else ("more than one tensor", "module(x)")
+                raise LoweringError(f"{node.target}: is called with {said}", fix=way)
             try:
-                return self.module(str(node.target), self.modules[str(node.target)], args[0])
+                run = self.module.joined if joins else self.module
+                return run(str(node.target), module, *args)
             except ConstraintError as error:
                 raise LoweringError(f"{node.target}: {error.message}", fix=error.fix) from error
         if node.op == "get_attr":

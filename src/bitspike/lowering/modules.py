@@ -16,6 +16,7 @@ from bitspike.integer import nodes
 from bitspike.integer.nodes import Reals
 from bitspike.lowering.arrangements import MODULES, arrangement, carried
 from bitspike.lowering.builder import Builder
+from bitspike.lowering.element_wise import joined
 from bitspike.lowering.fit_neuron import Precision, fit_neuron, fit_readout
 from bitspike.lowering.layers import Window, norm_affine, pool, weighted
 from bitspike.lowering.wires import Summand, Wire, finite
@@ -29,6 +30,7 @@ from bitspike.nn import (
     OverTime,
     RateReadout,
     Repeat,
+    SpikeElementWise,
     SumPool,
     SumReadout,
     TimeDistributed,
@@ -97,6 +99,12 @@ class Modules:
                 "bs.Repeat(steps=T) makes it of [N, ...], or the input brings it as [T, N, ...]",
             )
         return self._layer(path, module, wire)
+
+    def joined(self, path: str, module: SpikeElementWise, branch: Any, shortcut: Any) -> Wire:
+        """Return what leaves a join of a branch and its shortcut: one node, whoever reads it."""
+        wire, neuron = joined(path, module, branch, shortcut, self.builder.is_binary)
+        _need_time(path, module, wire)
+        return self.builder.plain(path, wire) if neuron is None else self._neuron(path, neuron, wire)
 
     def _time_last(self, path: str, module: TimeLast, wire: Wire) -> Any:
         """Take layers that stand in code with time last: to a wire it is the same whichever axis time is."""

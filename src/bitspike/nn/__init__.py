@@ -4,6 +4,7 @@ from bitspike.nn.activation import QuantReLU
 from bitspike.nn.arrange import Pad, Permute, Reshape, Slice, Upsample
 from bitspike.nn.chain import Chain, checkpoint_layers, fire, fuse
 from bitspike.nn.counts import Burst, Codes, CountMaxPool, Gain, SumPool
+from bitspike.nn.element_wise import SpikeElementWise
 from bitspike.nn.encoders import BernoulliCoder, Encoder, RateCoder, Repeat, set_steps
 from bitspike.nn.frames import Frames
 from bitspike.nn.neurons.base import Neuron
@@ -44,6 +45,7 @@ __all__ = [
     "ShiftBatchNorm",
     "SignedIF",
     "Slice",
+    "SpikeElementWise",
     "SumPool",
     "SumReadout",
     "ThresholdBatchNorm",

@@ -11,12 +11,13 @@ from bitspike.errors import LoweringError
 from bitspike.nn import Encoder, Neuron, OverTime, QuantReLU, RateReadout, SumReadout, TimeDistributed, TimeLast
 from bitspike.nn.arrange import Pad, Permute, Reshape, Slice, Upsample
 from bitspike.nn.counts import Burst, Codes, CountMaxPool, Gain, SumPool
+from bitspike.nn.element_wise import SpikeElementWise
 from bitspike.nn.loops import time_in_forward
 from bitspike.nn.norms.base import AffineNorm
 
 LEAVES = (
     Encoder, Neuron, QuantReLU, TimeDistributed, TimeLast, RateReadout, SumReadout, AffineNorm, OverTime,
-    Pad, Permute, Reshape, Slice, Upsample, Burst, Codes, CountMaxPool, Gain, SumPool,
+    Pad, Permute, Reshape, Slice, Upsample, Burst, Codes, CountMaxPool, Gain, SpikeElementWise, SumPool,
 )  # fmt: skip
 
 
@@ -54,17 +55,24 @@ def evaluation(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def listening(model: nn.Module, hear: Callable[[str, Tensor], None]) -> Iterator[None]:
-    """Call ``hear(path, spikes [T, N, ...])`` after every call of a neuron of a model, for the length of a block."""
+    """Call ``hear(path, spikes [T, N, ...])`` after every call of what fires in a model, for the length of a block.
+
+    Neurons fire, and so does a :class:`~bitspike.nn.SpikeElementWise` whose integers are those of a neuron.
+    """
 
     def hook(path: str) -> Callable[[nn.Module, object, Tensor], None]:
         return lambda _module, _inputs, spikes: hear(path, spikes)
 
-    handles = [m.register_forward_hook(hook(path)) for path, m in model.named_modules() if isinstance(m, Neuron)]
+    handles = [m.register_forward_hook(hook(path)) for path, m in model.named_modules() if _fires(m)]
     try:
         yield
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _fires(module: nn.Module) -> bool:
+    return isinstance(module, Neuron) or (isinstance(module, SpikeElementWise) and module.fires)
 
 
 def trace(model: nn.Module) -> fx.Graph:
