@@ -31,10 +31,15 @@ SMALL: dict[str, dict[str, object]] = {
     "resnet18": {"image_size": 16, "width": 1 / 32},
     "resnet18_cifar": {"image_size": 16, "width": 1 / 32},
     "resnet19": {"image_size": 8, "width": 1 / 20},
+    "sew_net": {"image_size": 16, "stages": ((8, 1), (12, 1)), "encoder": Repeat},  # its own takes frames
+    "sew_resnet": {"image_size": 64, "width": 1 / 16},
     "vgg": {"image_size": 32, "width": 1 / 16, "depth": 11},
     "vgg9": {"image_size": 16, "width": 1 / 16},
     "vgg11": {"image_size": 16, "width": 1 / 32},
 }
+
+KINDS_OF_OTHERS = {"bntt_lif", "resnet20", "sew_7b_net", "sew_if", "sew_wide_7b_net", "stbp_lif", "vgg19"}
+"""What makes a neuron, or a model of the table with other arguments."""
 
 
 class Leaves(fx.Tracer):
@@ -74,7 +79,7 @@ def images(kind) -> Callable[[int], Tensor]:
 
 
 def test_every_model_has_a_word_and_a_small_relative():
-    assert set(MODELS) == set(models.__all__) - {"bntt_lif", "stbp_lif", "resnet20", "vgg19"} == set(SMALL)
+    assert set(MODELS) == set(models.__all__) - KINDS_OF_OTHERS == set(SMALL)
     assert all(MODELS[name] is getattr(models, name) for name in MODELS)
 
 

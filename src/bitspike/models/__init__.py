@@ -8,6 +8,8 @@ from bitspike.models.spiking.alexnet import alexnet_cifar
 from bitspike.models.spiking.bntt import bntt_lif, bntt_vgg
 from bitspike.models.spiking.digits import digits_net
 from bitspike.models.spiking.resnet import resnet, resnet18, resnet18_cifar, resnet19, resnet20
+from bitspike.models.spiking.sew import sew_7b_net, sew_net, sew_wide_7b_net
+from bitspike.models.spiking.sew_resnet import sew_if, sew_resnet
 from bitspike.models.spiking.stbp import cifar_net, mnist_net, stbp_lif
 from bitspike.models.spiking.vgg import vgg9, vgg11
 from bitspike.models.spiking.vgg_deep import vgg, vgg19
@@ -24,6 +26,11 @@ __all__ = [
     "resnet18_cifar",
     "resnet19",
     "resnet20",
+    "sew_7b_net",
+    "sew_if",
+    "sew_net",
+    "sew_resnet",
+    "sew_wide_7b_net",
     "stbp_lif",
     "vgg",
     "vgg9",

@@ -10,6 +10,9 @@ from bitspike.recipe.words.layers import Encoder, RateReadout, Readout, Repeat
 from bitspike.recipe.words.own import Own
 from bitspike.recipe.words.value import Value
 
+Connect = Literal["add", "and", "iand"]
+"""How a spike-element-wise block joins its branch and its shortcut."""
+
 
 class Repair(Value):
     """A change of one layer that makes it fit a chip, made to the new network; ``bitspike fit`` writes these.
@@ -113,6 +116,25 @@ class VGG(_Model):
     bias: bool = True
 
 
+class SEWNet(_Model):
+    """``stages`` are channels and blocks; ``[[32, 7]]`` is the 7B-Net, ``[[64, 4], [128, 3]]`` the Wide-7B-Net."""
+
+    makes: ClassVar[str] = "bitspike.models:sew_net"
+    kind: Literal["sew_net"]
+    stages: tuple[tuple[PositiveInt, PositiveInt], ...] = ((32, 7),)
+    connect: Connect = "add"
+    kernel: PositiveInt = 3
+    zero_init: bool = False
+
+
+class SEWResNet(_Model):
+    makes: ClassVar[str] = "bitspike.models:sew_resnet"
+    kind: Literal["sew_resnet"]
+    depth: Literal[18, 34] = 18
+    connect: Connect = "add"
+    zero_init: bool = False
+
+
 class OwnNet(Own, _Model):
     """A spiking network of the user's own, called with what the models of the package are called with."""
 
@@ -133,6 +155,8 @@ Model = Annotated[
     | ResNet18
     | ResNet18Cifar
     | ResNet19
+    | SEWNet
+    | SEWResNet
     | OwnNet,
     Field(discriminator="kind"),
 ]
