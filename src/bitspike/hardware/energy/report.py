@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from bitspike.hardware.text import columns, pj
 
 EXCLUDED = (
     "routing of spikes between cores, and the addresses that they carry",
@@ -256,7 +258,7 @@ class EnergyReport:
         other = f"the quantized network without spikes (same weights, {self.quantized.activation_bits}-bit activations)"
         factor = max(ours, theirs) / max(min(ours, theirs), 1e-12)
         if self.wins:
-            return f"The spiking network wins: {_pj(ours)} against {_pj(theirs)} of {other}, {factor:.3g} times less."
+            return f"The spiking network wins: {pj(ours)} against {pj(theirs)} of {other}, {factor:.3g} times less."
         level = self.break_even_rate
         hope = (
             f"it would win below a firing ratio of {level:.3g}, and has {self.rate:.3g}"
@@ -264,7 +266,7 @@ class EnergyReport:
             else "no firing ratio would change that: what does not depend on spikes costs more already"
         )
         return (
-            f"The spiking network loses: {_pj(ours)} against {_pj(theirs)} of {other}, {factor:.3g} times more; {hope}."
+            f"The spiking network loses: {pj(ours)} against {pj(theirs)} of {other}, {factor:.3g} times more; {hope}."
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -321,50 +323,30 @@ class EnergyReport:
         rows += [
             (
                 x.path, x.kind, f"{x.weight_bits}-bit", f"{x.rate:.3f}", f"{x.operations:,.0f}",
-                f"{x.approximate:,.0f}", f"{x.ratio:.3f}", _pj(x.energy_pj),
+                f"{x.approximate:,.0f}", f"{x.ratio:.3f}", pj(x.energy_pj),
             )
             for x in self.layers
         ]  # fmt: skip
-        yield from _table(rows)
+        yield from columns(rows)
         rows = [("neurons", "", "potential", "rate", "updates", "biases", "resets", "energy")]
         rows += [
             (
                 x.path, "", f"{x.potential_bits}-bit", f"{x.rate:.3f}", f"{x.updates:,.0f}",
-                f"{x.bias_additions:,.0f}", f"{x.resets:,.0f}", _pj(x.energy_pj),
+                f"{x.bias_additions:,.0f}", f"{x.resets:,.0f}", pj(x.energy_pj),
             )
             for x in self.neurons
         ]  # fmt: skip
-        yield from _table(rows)
-        yield f"synapses {_pj(self.synaptic_pj)}, neurons {_pj(self.neuron_pj)}" + (
-            f", memory {_pj(self.memory_pj)}" if self.memory else "; memory accesses are not billed"
+        yield from columns(rows)
+        yield f"synapses {pj(self.synaptic_pj)}, neurons {pj(self.neuron_pj)}" + (
+            f", memory {pj(self.memory_pj)}" if self.memory else "; memory accesses are not billed"
         )
-        yield f"in all {_pj(self.energy_pj)}, with additions as wide as the widest sums {_pj(self.high_pj)}"
+        yield f"in all {pj(self.energy_pj)}, with additions as wide as the widest sums {pj(self.high_pj)}"
         if self.macs_repeated > self.macs:
-            yield f"with the first layer computed at every step instead of once {_pj(self.repeated_pj)}"
+            yield f"with the first layer computed at every step instead of once {pj(self.repeated_pj)}"
         ann = self.quantized
-        yield f"quantized network without spikes {_pj(ann.energy_pj)} to {_pj(ann.high_pj)}, {ann.macs:,} MACs"
+        yield f"quantized network without spikes {pj(ann.energy_pj)} to {pj(ann.high_pj)}, {ann.macs:,} MACs"
         for format in ("float32", "int8"):
             ours, theirs = self.papers_pj(format)
-            yield f"as papers count, {format}: {_pj(ours)} (MACs and SOPs only), without spikes {_pj(theirs)}"
+            yield f"as papers count, {format}: {pj(ours)} (MACs and SOPs only), without spikes {pj(theirs)}"
         yield "not counted:"
         yield from (f"  {text}" for text in EXCLUDED)
-
-
-def _table(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = [c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
-        yield "  " + "  ".join(cells).rstrip()
-
-
-def _pj(value: float) -> str:
-    """Write an energy with a fitting unit.
-
-    Example:
-        >>> _pj(0.5), _pj(1234.0), _pj(2.5e7)
-        ('0.5 pJ', '1.23 nJ', '25 uJ')
-    """
-    for factor, unit in ((1e9, "mJ"), (1e6, "uJ"), (1e3, "nJ")):
-        if value >= factor:
-            return f"{value / factor:.3g} {unit}"
-    return f"{value:.3g} pJ"
