@@ -7,25 +7,21 @@ from pathlib import Path
 from typing import overload
 
 import numpy as np
-import numpy.typing as npt
-import torch
 
 from bitspike.errors import ConstraintError, PackageError
-from bitspike.hardware.energy.activity import HasSpikes, Numbers, counts
+from bitspike.hardware.energy.activity import HasSpikes, Numbers
 from bitspike.hardware.energy.operations import MemoryModel
 from bitspike.hardware.energy.operations import energy as bill
 from bitspike.hardware.energy.report import EnergyReport
 from bitspike.hardware.energy.technology import Technology
-from bitspike.integer.codes import counted_codes
-from bitspike.integer.engine import TorchEngine
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.saved.folder import read_tensors
 from bitspike.integer.saved.manifest import VECTORS
 from bitspike.integer.simulate import Trace
-from bitspike.ops.entering import Clipped
 from bitspike.runs.folder import RECIPE
 from bitspike.runs.job import Job, finished
 from bitspike.runs.saved import read_network, saved
+from bitspike.runs.spikes import mean_counts
 
 
 @overload
@@ -127,17 +123,8 @@ def _of_test_images(
     job: Job, net: IntegerNetwork, samples: int, *, table: str | Path | Technology, memory: MemoryModel | None
 ) -> EnergyReport:
     """Bill the integers of a finished run by the spikes of at most ``samples`` test images, the first ones."""
-    batches = job.data.test_batches(samples)
-    engine, total, clipped = TorchEngine(net), dict[str, npt.NDArray[np.float64]](), Clipped()
-    for number, (x, y) in enumerate(batches):
-        codes = counted_codes(net, x, clipped, generator=torch.Generator().manual_seed(job.recipe.seed + number))
-        for id, mean in counts(net, engine.run(codes), codes=codes).items():
-            total[id] = total.get(id, np.zeros(())) + mean * len(y)
-    clipped.warn()
-    ran = len(batches.image_set)
-    data = f"{job.data.test.name}, test split"
-    means = {id: value / ran for id, value in total.items()}
-    return bill(net, means, table=table, memory=memory, samples=ran, data=data)
+    means, ran = mean_counts(net, (x for x, _ in job.data.test_batches(samples)), seed=job.recipe.seed)
+    return bill(net, means, table=table, memory=memory, samples=ran, data=f"{job.data.test.name}, test split")
 
 
 def _of_golden_vectors(folder: Path, *, table: str | Path | Technology, memory: MemoryModel | None) -> EnergyReport:
