@@ -89,6 +89,7 @@ if TYPE_CHECKING:
     from bitspike.train.adapt import adapt as adapt
     from bitspike.verbs.analyze import analyze as analyze
     from bitspike.verbs.check import check as check
+    from bitspike.verbs.cost import cost as cost
     from bitspike.verbs.doctor import doctor as doctor
     from bitspike.verbs.energy import energy as energy
     from bitspike.verbs.evaluate import evaluate as evaluate
@@ -223,6 +224,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "bitspike.train.adapt": ("adapt",),
     "bitspike.verbs.analyze": ("analyze",),
     "bitspike.verbs.check": ("check",),
+    "bitspike.verbs.cost": ("cost",),
     "bitspike.verbs.energy": ("energy",),
     "bitspike.verbs.evaluate": ("evaluate",),
     "bitspike.verbs.export": ("export",),

@@ -1,4 +1,4 @@
-"""The verbs that bring a network to a chip: check, fit, mix, export, energy, analyze."""
+"""The verbs that bring a network to a chip: check, fit, mix, export, energy, cost, analyze, yield."""
 
 from __future__ import annotations
 
@@ -144,6 +144,27 @@ def energy(
 
         report = bill(network, table=table, memory=MemoryModel() if memory else None, samples=samples, set=set or ())
         answer(report, str(report), as_json=as_json)
+
+
+@app.command()
+def cost(
+    run: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
+    samples: Annotated[
+        int, typer.Option("--samples", metavar="N", help="Test images whose spikes read the weights.")
+    ] = 100,
+    devices: Annotated[str, typer.Option("--devices", metavar="NAME|FILE", help="Figures of the cells.")] = "rram-1t1r",
+    table: Annotated[
+        str, typer.Option("--table", metavar="NAME|FILE", help="Energies of SRAM and of operations.")
+    ] = "horowitz-45nm",
+    set: Sets = None,
+    as_json: Json = False,
+) -> None:
+    """Say what the weights cost where they lie: cells, bits of SRAM, their area, and the energy of reading them."""
+    with guarded():
+        from bitspike.verbs.cost import cost as bill
+
+        result = bill(run, samples=samples, devices=devices, table=table, set=set or ())
+        answer(result, str(result), as_json=as_json)
 
 
 @app.command()
