@@ -15,10 +15,11 @@ from bitspike.errors import ConstraintError
 from bitspike.integer.limits import check_node, check_steps
 from bitspike.integer.nodes import Input, Neuron, Node, Readout, Shape, Weighted
 from bitspike.ops.grids import Grid
+from bitspike.tables import Shown, Table, times
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class IntegerNetwork:
+class IntegerNetwork(Shown):
     """A spiking network in integers only.
 
     Args:
@@ -71,23 +72,24 @@ class IntegerNetwork:
                 "an integer network needs at least one Input and one Readout", fix="add the one that is missing"
             )
 
-    def __repr__(self) -> str:
-        """Return a line for every node: id, class, shape, what it reads, and the bits of its weights."""
+    def table(self) -> Table:
+        """Return a row for every node: what it is, shape, weights and their bits, neurons, and what it reads."""
         size = f"{self.weight_count():,} weights in {self.weight_bytes():,} bytes"
+        columns = ("node", "layer", "kind", "shape", "weights", "bits", "neurons", "reads")
         rows = [
             (
                 node.id,
+                "" if node.path == node.id else node.path,
                 type(node).__name__,
-                " x ".join(map(str, node.shape)),
-                f"{node.weight.bits}-bit weights" if isinstance(node, Weighted) else "",
-                f"reads {', '.join(node.sources)}" if node.sources else "",
+                times(node.shape),
+                f"{node.weight.codes.size:,}" if isinstance(node, Weighted) else "",
+                str(node.weight.bits) if isinstance(node, Weighted) else "",
+                f"{math.prod(node.shape):,}" if isinstance(node, Neuron) else "",
+                ", ".join(node.sources),
             )
             for node in self.nodes
         ]
-        wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ("  ".join(f"{cell:<{w}}" for cell, w in zip(row, wide, strict=True)).rstrip() for row in rows)
-        head = f"IntegerNetwork: T = {self.steps}, {len(self.nodes)} nodes, {size}"
-        return "\n  ".join([head, *lines])
+        return Table(f"IntegerNetwork: T = {self.steps}, {len(self.nodes)} nodes, {size}", columns, rows)
 
     @property
     def input(self) -> Input:

@@ -7,6 +7,7 @@ they are exact.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,10 +17,11 @@ from bitspike.errors import ConstraintError
 from bitspike.integer.arithmetic import Integers, Whole
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import Input, Neuron, Readout
+from bitspike.tables import Shown, Table, times
 
 
-@dataclass(frozen=True, eq=False)
-class Trace:
+@dataclass(frozen=True, eq=False, repr=False)
+class Trace(Shown):
     """What one run did.
 
     Args:
@@ -31,6 +33,31 @@ class Trace:
     spikes: dict[str, npt.NDArray[np.int8]]
     potentials: dict[str, Integers]
     outputs: dict[str, Integers]
+
+    def table(self) -> Table:
+        """Return a row for every neuron and read-out: shape, spikes per step, and the range of its integers."""
+        ids = dict.fromkeys((*self.spikes, *self.potentials, *self.outputs))
+        rows = [
+            (id, *_firing(self.spikes.get(id)), _range(self.potentials.get(id, self.outputs.get(id)))) for id in ids
+        ]
+        whole = next(iter(self.spikes.values()), None)
+        said = "" if whole is None else f": T = {whole.shape[0]}, {whole.shape[1]:,} samples"
+        columns = ("node", "shape", "neurons", "rate", "rate of -1", "potentials or outputs")
+        return Table(f"Trace{said}", columns, rows)
+
+
+def _firing(spikes: npt.NDArray[np.int8] | None) -> tuple[str, str, str, str]:
+    """Return shape, number of neurons, and the rates of spikes above and below 0."""
+    if spikes is None:
+        return "", "", "", ""
+    shape = spikes.shape[2:]
+    below = (spikes < 0).any()
+    rates = [f"{np.mean(sent):.3g}" if spikes.size else "" for sent in (spikes > 0, spikes < 0)]
+    return times(shape), f"{math.prod(shape):,}", rates[0], rates[1] if below else ""
+
+
+def _range(values: Integers | None) -> str:
+    return "" if values is None or not values.size else f"{int(values.min())} to {int(values.max())}"
 
 
 def simulate(net: IntegerNetwork, codes: Integers, *, steps: int | None = None) -> Trace:

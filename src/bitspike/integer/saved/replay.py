@@ -28,6 +28,7 @@ from bitspike.integer.saved.manifest import (
 )
 from bitspike.integer.simulate import Trace, simulate
 from bitspike.integer.values import codes_of, decode
+from bitspike.tables import Shown, Table
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,8 @@ class Difference:
         return f"{where}: {self.quantity} is {self.found}, expected {self.expected}"
 
 
-@dataclass(frozen=True)
-class Certificate:
+@dataclass(frozen=True, repr=False)
+class Certificate(Shown):
     """What was compared and whether all of it is equal.
 
     Args:
@@ -101,6 +102,19 @@ class Certificate:
             return self
         other = Difference(MANIFEST, 0, (), "digest", wanted, str(self.digest))
         return replace(self, equal=False, first_difference=other)
+
+    def table(self) -> Table:
+        """Return a row for everything that was compared, and what differs first."""
+        counts = {
+            "samples": self.samples,
+            "spikes": self.spikes_compared,
+            "membranes": self.membranes_compared,
+            "input values clipped to their grid": self.inputs_clipped,
+        }
+        rows = [(f"{value:,}", name) for name, value in counts.items()]
+        below = [f"first difference: {self.first_difference}"] if self.first_difference is not None else []
+        below += [f"digest {self.digest}"] if self.digest else []
+        return Table(f"Certificate: {'100% equal' if self.equal else 'NOT equal'}", ("compared", ""), rows, below)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
