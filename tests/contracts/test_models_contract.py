@@ -25,6 +25,7 @@ SMALL: dict[str, dict[str, object]] = {
     "alexnet_cifar": {"image_size": 16, "width": 1 / 32},
     "bntt_vgg": {"image_size": 16, "width": 1 / 16, "depth": 5, "encoder": Repeat},  # its own draws at random
     "cifar_net": {"image_size": 16, "width": 1 / 40},
+    "conv7_net": {"image_size": 16, "width": 1 / 40},
     "digits_net": {"image_size": 16, "width": 1 / 3},
     "mnist_net": {"image_size": 16, "width": 1 / 3},
     "resnet": {"image_size": 16, "width": 1 / 4, "depth": 8},

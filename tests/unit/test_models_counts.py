@@ -15,6 +15,7 @@ from bitspike.errors import ConstraintError
 from bitspike.models import (
     alexnet_cifar,
     cifar_net,
+    conv7_net,
     digits_net,
     mnist_net,
     resnet,
@@ -61,6 +62,17 @@ def test_cifar_net():
     assert len(kinds(net, Neuron)) == 10
     assert len(kinds(net, nn.AvgPool2d)) == 2
     assert cifar_net(num_classes=100, width=1 / 32)(torch.zeros(1, 3, 32, 32)).shape == (1, 100)
+
+
+def test_conv7_net():
+    net = conv7_net()
+    between = [256 * 128, 256 * 256, 512 * 256, 512 * 512, 1024 * 512, 2048 * 1024]
+    assert weights(net) == [3 * 128 * 9, *(9 * n for n in between), 32768 * 1024, 1024 * 512, 512 * 10]
+    assert parameters(net) == sum(weights(net)) + 128 + 256 + 256 + 512 + 512 + 1024 + 2048 + 1024 + 512 + 10
+    assert round(sum(weights(net)) / 1e6, 1) == 62.1
+    assert len(kinds(net, Neuron)) == 10
+    assert [conv.stride[0] for conv in kinds(net, nn.Conv2d)] == [1, 2, 1, 2, 1, 1, 2]
+    assert {(n.threshold, n.decay, n.rule.reset, n.rule.fire) for n in kinds(net, LIF)} == {(0.5, 0.25, "hard", "gt")}
 
 
 def test_resnet19():
@@ -157,7 +169,13 @@ def test_factories_are_called_for_every_place():
 
 @pytest.mark.parametrize(
     ("make", "features"),
-    [(digits_net, 6 * 3 * 4), (mnist_net, 5 * 4 * 6), (cifar_net, 64 * 4 * 6), (vgg9, 32 * 2 * 3)],
+    [
+        (digits_net, 6 * 3 * 4),
+        (mnist_net, 5 * 4 * 6),
+        (cifar_net, 64 * 4 * 6),
+        (conv7_net, 256 * 2 * 3),
+        (vgg9, 32 * 2 * 3),
+    ],
 )
 def test_images_need_not_be_square(make, features):
     size = {digits_net: (6, 8)}.get(make, (16, 24))

@@ -10,7 +10,7 @@ from bitspike.models.spiking.digits import digits_net
 from bitspike.models.spiking.resnet import resnet, resnet18, resnet18_cifar, resnet19, resnet20
 from bitspike.models.spiking.sew import sew_7b_net, sew_net, sew_wide_7b_net
 from bitspike.models.spiking.sew_resnet import sew_if, sew_resnet
-from bitspike.models.spiking.stbp import cifar_net, mnist_net, stbp_lif
+from bitspike.models.spiking.stbp import cifar_net, conv7_net, mnist_net, stbp_lif
 from bitspike.models.spiking.vgg import vgg9, vgg11
 from bitspike.models.spiking.vgg_deep import vgg, vgg19
 
@@ -19,6 +19,7 @@ __all__ = [
     "bntt_lif",
     "bntt_vgg",
     "cifar_net",
+    "conv7_net",
     "digits_net",
     "mnist_net",
     "resnet",

@@ -1,19 +1,23 @@
-"""The two plain networks of the STBP line of work.
+"""The plain networks of the STBP line of work.
 
-Source: the repository STBP-train-and-compression (MNISTNet, CifarNet), after Wu et al., AAAI 2019, arXiv 1809.05793.
+Sources: the repository STBP-train-and-compression (MNISTNet, CifarNet), after Wu et al., AAAI 2019, arXiv 1809.05793;
+the repository CBP-QSNN (seven convolutions), Yoo and Jeong, IEEE JETCAS 13(4), 2023.
 """
 
 from __future__ import annotations
 
+from functools import partial
+
 from torch import nn
 
 from bitspike.models.spiking.blocks import Make, MakeEncoder, MakeNorm, named, norm_before, sides, timed, widened
+from bitspike.models.spiking.strided import Convolution, strided_network
 from bitspike.nn import LIF, RateReadout, Repeat, ThresholdBatchNorm
 from bitspike.ops.surrogate import Rectangle
 
 
-def stbp_lif() -> LIF:
-    """Make the neuron of these networks: decay 0.25, threshold 0.4, hard reset, fires strictly above the threshold.
+def stbp_lif(threshold: float = 0.4) -> LIF:
+    """Make the neuron of these networks: decay 0.25, hard reset, fires strictly above the threshold.
 
     The surrogate is 1 within 0.5 of the threshold, and gradients pass through the reset.
 
@@ -22,7 +26,13 @@ def stbp_lif() -> LIF:
         >>> stbp_lif()(torch.tensor([[0.3], [0.3], [0.4]])).flatten().tolist()
         [0.0, 0.0, 1.0]
     """
-    return LIF(decay=0.25, threshold=0.4, surrogate=Rectangle(width=1.0), reset="hard", fire="gt")
+    return LIF(decay=0.25, threshold=threshold, surrogate=Rectangle(width=1.0), reset="hard", fire="gt")
+
+
+SEVEN = tuple(
+    Convolution(n, stride) for n, stride in ((128, 1), (256, 2), (256, 1), (512, 2), (512, 1), (1024, 1), (2048, 2))
+)
+"""The convolutions of :func:`conv7_net`; those of stride 2 stand where other networks pool."""
 
 
 def mnist_net(
@@ -119,3 +129,46 @@ def cifar_net(
         layers[f"neuron{number}"] = neuron()
         features = out
     return named(**layers, readout=readout())
+
+
+def conv7_net(
+    *,
+    steps: int = 8,
+    num_classes: int = 10,
+    in_channels: int = 3,
+    image_size: int | tuple[int, int] = 32,
+    neuron: Make = partial(stbp_lif, 0.5),
+    norm: MakeNorm | None = None,
+    readout: Make = RateReadout,
+    encoder: MakeEncoder = Repeat,
+    bias: bool = True,
+    width: float = 1.0,
+) -> nn.Module:
+    """Build 3x3 convolutions 128, 256, 256, 512, 512, 1024, 2048, then linear 1024, 512, K, a neuron after each.
+
+    The second, fourth and seventh convolution stride by 2, and nothing is pooled; there is, as published, no norm. The
+    output is the firing rate.
+
+    Args, with those of :mod:`bitspike.models.spiking`:
+        image_size: multiples of 8.
+        bias: give all layers a bias.
+
+    Example:
+        >>> sum(p.numel() for p in conv7_net(width=1 / 32).parameters())
+        61114
+    """
+    return strided_network(
+        SEVEN,
+        (1024, 512),
+        steps=steps,
+        num_classes=num_classes,
+        in_channels=in_channels,
+        sides=sides("conv7_net", image_size, multiple=8),
+        neuron=neuron,
+        norm=norm,
+        readout=readout,
+        encoder=encoder,
+        width=width,
+        bias=bias,
+        last_fires=True,
+    )

@@ -12,7 +12,7 @@ from bitspike.nn import RateReadout, Repeat
 
 
 class Convolution(NamedTuple):
-    """A convolution without a bias: its output channels, and its geometry in pixels."""
+    """A convolution: its output channels, and its geometry in pixels."""
 
     channels: int
     stride: int = 1
@@ -42,6 +42,8 @@ def strided_network(
     width: float,
     readout: Make = RateReadout,
     encoder: MakeEncoder = Repeat,
+    bias: bool = False,
+    last_fires: bool = False,
 ) -> nn.Module:
     """Build convolutions, hidden linear layers and a last one, with a norm and a neuron after every layer but the last.
 
@@ -52,6 +54,8 @@ def strided_network(
         convolutions: from the image on; ``width`` multiplies their channels.
         hidden: features of the hidden linear layers, before ``width``.
         sides: height and width of the images.
+        bias: give every layer a bias.
+        last_fires: put a neuron after the last layer too, whose spikes are read out then.
 
     The other arguments are those of :mod:`bitspike.models.spiking`.
 
@@ -69,7 +73,7 @@ def strided_network(
         out = widened(conv.channels, width)
         layers[f"layer{number}"] = stack(
             steps,
-            conv=nn.Conv2d(channels, out, conv.kernel, conv.stride, conv.padding, bias=False),
+            conv=nn.Conv2d(channels, out, conv.kernel, conv.stride, conv.padding, bias=bias),
             norm=norm_before(neuron, norm, out),
         )
         layers[f"neuron{number}"] = neuron()
@@ -80,11 +84,13 @@ def strided_network(
         layers[f"layer{number}"] = stack(
             steps,
             flatten=flatten if number == len(convolutions) + 1 else None,
-            linear=nn.Linear(features, out, bias=False),
+            linear=nn.Linear(features, out, bias=bias),
             norm=norm_before(neuron, norm, out, flat=True),
         )
         layers[f"neuron{number}"] = neuron()
         features = out
     last = nn.Linear(features, num_classes)
     layers[f"layer{number + 1}"] = stack(steps, flatten=None if hidden else flatten, linear=last)
+    if last_fires:
+        layers[f"neuron{number + 1}"] = neuron()
     return named(**layers, readout=None if steps is None else readout())

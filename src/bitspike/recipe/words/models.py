@@ -62,6 +62,12 @@ class CifarNet(_Model):
     bias: bool = True
 
 
+class Conv7Net(_Model):
+    makes: ClassVar[str] = "bitspike.models:conv7_net"
+    kind: Literal["conv7_net"]
+    bias: bool = True
+
+
 class VGG9(_Model):
     makes: ClassVar[str] = "bitspike.models:vgg9"
     kind: Literal["vgg9"]
@@ -146,6 +152,7 @@ Model = Annotated[
     DigitsNet
     | MNISTNet
     | CifarNet
+    | Conv7Net
     | VGG9
     | VGG11
     | VGG
