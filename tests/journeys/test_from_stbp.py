@@ -21,7 +21,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "from" / "stbp.md").read_text(encod
 LINES = [line for block in re.findall(r"```bash\n(.*?)```", PAGE, re.S) for line in block.splitlines() if line]
 COMMANDS = [line for line in LINES if not line.startswith("#")]
 SMALL = (
-    *("data.limit=20", "training.batch_size=10", "training.epochs=1", "model.width=0.02", "model.steps=1"),
+    *("data.limit=20", "training.batch_size=10", "model.width=0.02", "model.steps=1"),
     "evaluation.proof=4",
 )
 SHORT = tuple(f"stages.{n}.{key}" for n in range(3) for key in ("epochs=1", "schedule={kind: constant}"))

@@ -94,3 +94,57 @@ def test_a_recipe_without_stages_says_nothing_of_them() -> None:
 )  # fmt: skip
 def test_what_does_not_fit_is_refused_on_load(changes: list[str], said: str) -> None:
     assert said in message(*changes)
+
+
+@pytest.mark.parametrize(
+    ("change", "said", "way"),
+    [
+        ("training.epochs=1", "stage w4 says its own epochs", "stages.1.epochs=1"),
+        ("training.optimizer.lr=1", "stage w4 says its own lr", "stages.1.lr=1"),
+        ("weights.quantize.bits=3", "stage w4 says its own weights", "stages.1.weights.quantize.bits=3"),
+        ("weights=null", "stage w4 says its own weights", "stages.1.weights=float"),
+    ],
+)
+def test_a_change_that_the_chosen_stage_does_not_read_is_refused_with_the_one_that_it_reads(
+    change: str, said: str, way: str
+) -> None:
+    text = message(STAGES, "stage=w4", change)
+    assert f"--set {change}: {said}, which is read instead" in text
+    assert f"fix: --set {way}" in text
+    changed = recipe(STAGES, way, "stage=w4")
+    assert changed != recipe(STAGES, "stage=w4")
+    assert recipe(STAGES, change) != recipe(STAGES)  # another stage reads it
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "training.epochs=2",
+        "training.optimizer.lr=0.01",
+        "weights.quantize.bits=4",
+        "weights.quantize={kind: uniform, bits: 4}",
+        "weights={quantize: {kind: uniform, bits: 4}, first: float}",
+        "training.batch_size=8",
+    ],
+)
+def test_a_change_to_what_the_stage_says_already_is_no_fault(change: str) -> None:
+    assert recipe(STAGES, "stage=w4", change)
+
+
+def test_a_change_that_no_stage_reads_is_refused_in_the_file_of_a_finished_stage_too(tmp_path: Path) -> None:
+    part = parts(recipe(STAGES))[2]
+    (tmp_path / "recipe.yaml").write_text(dump(part))
+    rram = "weights.vary={kind: rram, bits: 4}"
+    with pytest.raises(RecipeError, match=r"stage w2 says its own weights") as caught:
+        load(tmp_path / "recipe.yaml", [rram])
+    assert caught.value.fix == f"--set 'stages.2.{rram}'"
+    changed = load(tmp_path / "recipe.yaml", [f"stages.2.{rram}"])
+    assert isinstance(changed, TrainRecipe)
+    assert changed.weights is not None
+    assert changed.weights.vary is not None
+    only = "stages=[{name: a, weights: float}, {name: b, weights: {quantize: {kind: dorefa, bits: 4}}}]"
+    whole = "stages.0.weights={quantize: {kind: uniform, bits: 4}}"
+    assert f"fix: --set '{whole}' first: these weights are float" in message(only, "stage=a", "weights.quantize.bits=3")
+    assert recipe(only, whole, "stage=a").bits == 4
+    assert "every stage says its own weights" in message(only, "weights.quantize.bits=3")
+    assert "fix: --set stages.1.weights.quantize.bits=3" in message(only, "weights.quantize.bits=3")

@@ -16,6 +16,7 @@ from bitspike.recipe.any_recipe import AnyRecipe
 from bitspike.recipe.kinds import USUAL, kinds
 from bitspike.recipe.problems import problems
 from bitspike.recipe.text import KeyPath, Text, parse, parse_value
+from bitspike.recipe.unread import refuse_unread
 
 
 def shipped() -> dict[str, str]:
@@ -33,7 +34,7 @@ def load(recipe: str | Path | AnyRecipe, set: Iterable[str] = ()) -> AnyRecipe:
 
     Raises:
         RecipeError: there is no such recipe, or something in it is wrong. The message lists every problem with its
-            line, what was found and what is allowed.
+            line, what was found and what is allowed. Or no stage reads what is changed.
 
     Example:
         >>> load("quickstart", ["training.epochs=1"]).trainings["training"].epochs
@@ -42,7 +43,8 @@ def load(recipe: str | Path | AnyRecipe, set: Iterable[str] = ()) -> AnyRecipe:
     text, source, folder = _read(recipe)
     changed: dict[KeyPath, str] = {}
     values = text.values
-    for change in set:
+    changes = tuple(set)
+    for change in changes:
         values, key_path = _change(values, change)
         changed[key_path] = f"--set {change}"
     kind, known = values.get("kind", USUAL), kinds()
@@ -53,9 +55,12 @@ def load(recipe: str | Path | AnyRecipe, set: Iterable[str] = ()) -> AnyRecipe:
             fix=f"write one of these kinds; without the key a recipe is of kind {USUAL}",
         )
     try:
-        return known[kind].model_validate(values if folder is None else known[kind].lying_in(folder, values))
+        checked = known[kind].model_validate(values if folder is None else known[kind].lying_in(folder, values))
     except ValidationError as error:
         wrong = problems(error, values, known[kind])
+    else:
+        refuse_unread(checked, changes)
+        return checked
     places = [(problem.key_path or _named_first(problem.text, text, changed), problem.text) for problem in wrong]
     places.sort(key=lambda place: text.line(place[0]))
     lines = [f"  {_origin(key_path, text, changed)}: {said}" for key_path, said in places]

@@ -13,6 +13,7 @@ from torch import nn
 
 from bitspike.data import Batches
 from bitspike.recipe import AnyRecipe, load
+from bitspike.recipe.unread import refuse_unread
 from bitspike.recipe.words.training import Training
 from bitspike.runs.construct.data import Data, build_data
 from bitspike.runs.construct.words import build
@@ -127,4 +128,7 @@ def finished(folder: Path, set: Iterable[str] = ()) -> tuple[Job, dict[str, Any]
         RunError: there is no finished run. RecipeError: a change is wrong.
     """
     recipe, report = opened(folder)
-    return Job(load(recipe, set), folder), report
+    changes = tuple(set)
+    changed = load(recipe, changes)
+    refuse_unread(changed, changes, last=True)
+    return Job(changed, folder), report

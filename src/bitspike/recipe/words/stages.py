@@ -70,6 +70,13 @@ class AnyStage(Value):
 
     keys: ClassVar[str] = "names"
     """What ``key`` may be."""
+    instead_of: ClassVar[Mapping[str, str]] = {
+        "training.epochs": "epochs",
+        "training.schedule": "schedule",
+        "training.optimizer.lr": "lr",
+        "training.optimizer.weight_decay": "weight_decay",
+    }
+    """By the key of a section, what a stage may say instead of it."""
 
     @property
     def key(self) -> int | str:
@@ -141,6 +148,12 @@ class Stage(AnyStage):
     )
 
     keys: ClassVar[str] = "names or bits"
+    instead_of: ClassVar[Mapping[str, str]] = {
+        "quantize.weights": "weights",
+        **AnyStage.instead_of,
+        "over_time.epochs": "over_time_epochs",
+        "tune.epochs": "tune_epochs",
+    }
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9._-]*$")] | None = None
     bits: int

@@ -41,6 +41,7 @@ class TrainStage(AnyStage):
         *("parent", "weights", "epochs", "lr", "weight_decay", "schedule"),
         *("expect", "published"),
     )
+    instead_of: ClassVar[Mapping[str, str]] = {"weights": "weights", **AnyStage.instead_of}
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
     parent: str | None = None
