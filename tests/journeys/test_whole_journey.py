@@ -98,6 +98,12 @@ def test_evaluate_finds_the_reported_accuracy_again(finished_run: Path, bitspike
     assert json.loads(out)["accuracy"] == report["accuracy"]["by_step"][1]
     code, out, _ = bitspike("evaluate", finished_run, "--steps", "1")
     assert f"test accuracy {report['accuracy']['by_step'][0]:.2%} at T = 1 (120 images)" in out
+    code, _, err = bitspike("evaluate", finished_run, "--steps", "5")
+    assert code == 2
+    assert "steps=5, and its network runs for T = 4 steps" in err
+    assert f"fix: bitspike evaluate {finished_run} --steps 4, or --set model.steps=5 for a network of more" in err
+    code, out, _ = bitspike("evaluate", finished_run, "--set", "model.steps=5")
+    assert "at T = 5" in out
 
 
 def test_evaluate_measures_every_step_and_early_exit(finished_run: Path, bitspike: Bitspike) -> None:

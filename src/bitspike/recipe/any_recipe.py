@@ -54,6 +54,8 @@ class AnyRecipe(Value):
     kind: ClassVar[str]
     takes_events: ClassVar[bool] = False
     """Whether recordings of events can be its data."""
+    steps_key: ClassVar[str] = ""
+    """The key that says T; empty where T follows from something else."""
     if TYPE_CHECKING:
         evaluation: Evaluation
 

@@ -27,7 +27,7 @@ def evaluate(
 
     Args:
         run: the run folder.
-        steps: time steps to run; None is the T of the recipe.
+        steps: the run is stopped after so many time steps, at most the T of the recipe; None is T.
         set: changes to the recipe, such as ``data.root=FOLDER``.
         by_step: also measure the accuracy after 1, 2, ..., T steps.
         exits: rules by which the network is stopped early, such as ``bs.ConfidenceExit(0.9)``.
@@ -40,10 +40,17 @@ def evaluate(
 
     Raises:
         RunError: there is no finished run. DataError: the images are missing.
-        ConstraintError: ``steps`` is below 1, or a rule asks for what the network has not: norms through time, a step
-            beyond T, or answers after every step where its layers wait for one another.
+        ConstraintError: ``steps`` is below 1 or beyond T, or a rule asks for what the network has not: norms through
+            time, a step beyond T, or answers after every step where its layers wait for one another.
     """
     job, report = finished(Path(run), set)
+    if isinstance(steps, int) and steps > job.recipe.steps:
+        way = f"bitspike evaluate {run} --steps {job.recipe.steps}"
+        more_steps = f", or --set {job.recipe.steps_key}={steps} for a network of more steps"
+        raise ConstraintError(
+            f"{run}: steps={steps}, and its network runs for T = {job.recipe.steps} steps",
+            fix=way + (more_steps if job.recipe.steps_key else ""),
+        )
     with job.at_steps(steps) as network:
         told = (by_step or bool(exits)) and job.kind.stops_anywhere(job.spiking) and job.one_run_tells(network)
         measured = job.evaluate(network, each_step=told)

@@ -57,6 +57,7 @@ class ConvertRecipe(AnyRecipe):
     """A network of the user's own, made spiking: its origin, the choices of the conversion, the figure to reach."""
 
     makes: ClassVar[str] = "bitspike.runs.kinds.convert:Converted"
+    steps_key: ClassVar[str] = "convert.steps"
     kind: Literal["convert"]  # type: ignore[misc]  # a key here; the usual kind has none
     model: Factory
     convert: Conversion = Conversion()

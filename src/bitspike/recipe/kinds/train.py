@@ -50,6 +50,7 @@ class TrainRecipe(AnyRecipe):
     kind: ClassVar[str] = "train"
     """A recipe that says no kind is of this one."""
     takes_events: ClassVar[bool] = True
+    steps_key: ClassVar[str] = "model.steps"
     unnamed: ClassVar[tuple[str, ...]] = ("stage", "init", "stages")
 
     stage: str | None = None
