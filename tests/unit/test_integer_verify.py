@@ -19,7 +19,8 @@ from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import Input, Linear, Neuron, Readout, Weight
 from bitspike.integer.saved.folder import save, tensor_bytes
 from bitspike.integer.saved.manifest import MANIFEST, VECTORS, WEIGHTS
-from bitspike.integer.simulate import Trace
+from bitspike.integer.saved.replay import spikes_in
+from bitspike.integer.simulate import Trace, simulate
 from bitspike.integer.values import decode
 from bitspike.integer.verify import prove_codes, verify
 from bitspike.ops.grids import Grid
@@ -114,7 +115,7 @@ def test_a_certificate_is_plain_values(tmp_path: Path) -> None:
     assert json.loads(json.dumps(good.to_dict())) == {
         "equal": True, "samples": 6, "spikes_compared": 384, "membranes_compared": 384, "first_difference": None,
         "inputs_clipped": 0,
-        "digest": json.loads((folder / MANIFEST).read_text())["digest"], "digest_stated": True,
+        "digest": json.loads((folder / MANIFEST).read_text())["digest"], "digest_stated": True, "spikes_fired": 142,
     }  # fmt: skip
     good.raise_if_failed()
     flip(folder, WEIGHTS, "neuron.theta", (0,), 7)
@@ -129,8 +130,23 @@ def test_images_and_batches_are_counted_to_the_last_ragged_one() -> None:
     parts = verify(net, [(images[:4], torch.zeros(4)), (images[4:], torch.zeros(3))])
     assert whole == parts
     assert (whole.equal, whole.samples, whole.spikes_compared) == (True, 7, 7 * 64)
+    fired = simulate(net, encode(net, images)).spikes
+    assert whole.spikes_fired == sum(int((spikes != 0).sum()) for spikes in fired.values()) > 0
     with pytest.raises(DataError, match="nothing to prove"):
         verify(net, images[:0])
+
+
+def test_a_network_that_is_silent_is_equal_and_its_certificate_says_that_nothing_fired() -> None:
+    silent = verify(one_convolution(), torch.zeros(2, 1, 4, 4))
+    assert (silent.equal, silent.spikes_fired) == (True, 0)
+    assert str(silent) == "certificate: 100% equal (128 spikes, none of them fired, and 128 membranes of 2 samples)"
+    earlier = replace(silent, spikes_fired=None)
+    assert str(earlier) == "certificate: 100% equal (128 spikes and 128 membranes of 2 samples)"
+
+
+def test_minus_spikes_are_counted_as_spikes() -> None:
+    plus = np.array([[[1, 0, -1]]])
+    assert spikes_in(Trace({"a": plus, "b": np.zeros((1, 1, 2), np.int8)}, {}, {})) == 2
 
 
 def test_as_many_samples_are_run_at_once_as_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -302,6 +302,9 @@ def test_summary_is_compact_and_plain() -> None:
     assert len(text.splitlines()) <= 9
     assert text.splitlines()[0] == "quickstart: 2-bit weights and 4 time steps"
     assert "100 % equal: 567,360 spikes and 567,360 membranes of 360 images" in text
+    counted = record()
+    counted["certificate"]["spikes_fired"] = 60_000
+    assert "100 % equal: 567,360 spikes, 60,000 of them fired, and 567,360 membranes" in summary(counted)
 
 
 def test_weights_trained_as_floats_are_called_so_whatever_their_codes() -> None:

@@ -24,7 +24,7 @@ from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import Integers
 from bitspike.integer.saved.folder import load, save
 from bitspike.integer.saved.manifest import digest_of, read_manifest, states_digest
-from bitspike.integer.saved.replay import Certificate, Difference, first_difference, replay
+from bitspike.integer.saved.replay import Certificate, Difference, first_difference, replay, spikes_in
 from bitspike.integer.simulate import Trace, simulate
 from bitspike.ops.entering import Clipped
 
@@ -61,7 +61,7 @@ def prove_codes(net: IntegerNetwork, folder: Path, batches: Iterable[Integers], 
     """
     reference = load(folder)
     runs = [e.run for e in _engines(net)] if engine else [TorchEngine(net).run]
-    samples = spikes = membranes = 0
+    samples = spikes = membranes = fired = 0
     first: Difference | None = None
     for codes in batches:
         defined = simulate(reference, codes)
@@ -73,6 +73,7 @@ def prove_codes(net: IntegerNetwork, folder: Path, batches: Iterable[Integers], 
         samples += codes.shape[1]
         spikes += sum(s.size for s in defined.spikes.values())
         membranes += sum(h.size for h in defined.potentials.values())
+        fired += spikes_in(defined)
     if samples == 0:
         raise DataError(
             "there is nothing to prove: the images hold no sample; an iterator may have been read to its end before",
@@ -80,7 +81,9 @@ def prove_codes(net: IntegerNetwork, folder: Path, batches: Iterable[Integers], 
         )
     manifest = read_manifest(folder)
     digest, stated = digest_of(manifest), states_digest(manifest)
-    return Certificate(first is None, samples, spikes, membranes, first, digest=digest, digest_stated=stated)
+    return Certificate(
+        first is None, samples, spikes, membranes, first, digest=digest, digest_stated=stated, spikes_fired=fired
+    )
 
 
 def _engines(net: IntegerNetwork) -> list[Engine]:

@@ -50,7 +50,7 @@ def verify(
     Example:
         >>> from bitspike.integer.examples import one_convolution
         >>> print(verify(one_convolution()))
-        certificate: 100% equal (384 spikes and 384 membranes of 6 samples)
+        certificate: 100% equal (384 spikes, 142 of them fired, and 384 membranes of 6 samples)
     """
     subject = network if isinstance(network, IntegerNetwork) else saved(network)
     return prove(subject, images, batch_size=batch_size, folder=folder, engine=engine).expecting(expect)

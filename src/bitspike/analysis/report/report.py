@@ -117,8 +117,9 @@ def _compared(test: float | None, other: float) -> str:
 def _certificate(proof: Mapping[str, Any]) -> list[str]:
     if not proof:
         return ["none: the network was not verified"]
+    fired = f", {count(proof['spikes_fired'])} of them fired," if known(proof.get("spikes_fired")) is not None else ""
     compared = (
-        f"{count(proof.get('spikes_compared'))} spikes and {count(proof.get('membranes_compared'))} membranes"
+        f"{count(proof.get('spikes_compared'))} spikes{fired} and {count(proof.get('membranes_compared'))} membranes"
         f" of {count(proof.get('samples'))} images"
     )
     if proof.get("equal") is True:

@@ -106,10 +106,12 @@ def certificate(record: Record) -> Html:
             ),
         )
     spikes, membranes = count(proof.get("spikes_compared")), count(proof.get("membranes_compared"))
+    fired = proof.get("spikes_fired")  # not counted by earlier versions
     compared = html(
-        '<b class="n">{s}</b> spikes and <b class="n">{m}</b> membrane potentials of <b class="n">{n}</b> images were'
-        " compared.",
+        '<b class="n">{s}</b> spikes{fired} and <b class="n">{m}</b> membrane potentials of <b class="n">{n}</b> images'
+        " were compared.",
         s=spikes,
+        fired="" if known(fired) is None else html(', <b class="n">{f}</b> of them fired,', f=count(fired)),
         m=membranes,
         n=count(proof.get("samples")),
     )

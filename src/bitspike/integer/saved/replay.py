@@ -66,6 +66,8 @@ class Certificate(Shown):
         equal: True if nothing differs.
         samples: inputs that were run.
         spikes_compared, membranes_compared: values that were compared.
+        spikes_fired: how many of the compared values were spikes, 1 or -1, and not silence; None in certificates of
+            earlier versions.
         first_difference: None if there is none.
         inputs_clipped: input values that lay beyond the grid of the input and were clipped to it.
         digest: of the package that was proved: SHA-256 of its manifest, which holds those of both tensor files.
@@ -81,6 +83,7 @@ class Certificate(Shown):
     inputs_clipped: int = 0
     digest: str | None = None
     digest_stated: bool = True
+    spikes_fired: int | None = None
 
     def expecting(self, digest: str | None) -> Certificate:
         """Return the certificate of a package that is known by its digest: not equal if this is another one.
@@ -129,14 +132,29 @@ class Certificate(Shown):
             )
 
     def __str__(self) -> str:
+        fired = "" if self.spikes_fired is None else f", {self.spikes_fired:,} of them fired,"
+        if not self.spikes_fired and fired:
+            fired = ", none of them fired,"
         compared = (
-            f"{self.spikes_compared:,} spikes and {self.membranes_compared:,} membranes of {self.samples:,} samples"
+            f"{self.spikes_compared:,} spikes{fired} and {self.membranes_compared:,} membranes of "
+            f"{self.samples:,} samples"
         )
         if self.inputs_clipped:
             compared += f"; {self.inputs_clipped:,} input values clipped to their grid"
         if self.equal:
             return f"certificate: 100% equal ({compared})"
         return f"certificate: NOT equal\n  first difference: {self.first_difference}\n  compared: {compared}"
+
+
+def spikes_in(trace: Trace) -> int:
+    """Return how many values of a run are spikes, of either sign.
+
+    Example:
+        >>> from bitspike.integer.examples import one_convolution
+        >>> spikes_in(simulate(one_convolution(), np.zeros((1, 1, 1, 4, 4), np.int64)))
+        0
+    """
+    return sum(int(np.count_nonzero(spikes)) for spikes in trace.spikes.values())
 
 
 Array = npt.NDArray[Any]
@@ -172,6 +190,7 @@ def replay(folder: Path, run: Run = simulate) -> Certificate:
         equal=first is None,
         samples=codes.shape[1],
         spikes_compared=sum(s.size for s in expected.spikes.values()),
+        spikes_fired=spikes_in(expected),
         membranes_compared=sum(h.size for h in expected.potentials.values()),
         first_difference=first,
         digest=digest_of(manifest),
