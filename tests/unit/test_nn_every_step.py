@@ -107,6 +107,16 @@ def test_a_layer_that_reads_later_steps_is_found_wherever_it_stands() -> None:
     )
 
 
+def test_nan_is_no_step_that_is_read_ahead() -> None:
+    class Broken(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.cat([x, x * torch.nan], 2)
+
+    x = torch.rand(4, 2, 3)
+    assert not reads_ahead(nn.Sequential(IF(), Broken(), RateReadout()), x)
+    assert reads_ahead(nn.Sequential(IF(), Broken(), Attention(), RateReadout()), x)
+
+
 def test_asking_leaves_no_trace() -> None:
     model = network(RateReadout(), BernoulliCoder(4, generator=torch.Generator().manual_seed(3))).train()
     before, own = torch.get_rng_state(), model[0].generator.get_state()

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bitspike.errors import DataError
+from bitspike.errors import ConstraintError, DataError
 from bitspike.nn import IF, BernoulliCoder, RateReadout, Repeat, set_steps
 from bitspike.tasks.losses import CrossEntropy
 from bitspike.train import Evaluation, by_step, evaluate
@@ -129,3 +129,18 @@ def test_batches_of_different_numbers_of_steps_have_no_accuracy_after_each() -> 
     batches = [(torch.rand(t, 2, 3), torch.tensor([0, 1])) for t in (4, 5)]
     with pytest.raises(DataError, match=r"5 steps and those before it 4"):
         evaluate(model, batches, each_step=True)
+
+
+def test_outputs_that_are_nan_are_no_answers() -> None:
+    x, y = torch.eye(4), torch.arange(4)
+    broken = x.clone()
+    broken[1, 3] = torch.nan
+    with pytest.raises(ConstraintError, match=r"the outputs of 1 of 4 samples hold NaN[\s\S]*fix: finite inputs"):
+        evaluate(nn.Identity(), [(broken, y)])
+    model = nn.Sequential(Repeat(2), IF(), RateReadout(), nn.Linear(4, 4))
+    with torch.no_grad():
+        model[-1].weight.fill_(torch.nan)
+    with pytest.raises(ConstraintError, match=r"4 of 4 samples hold NaN"):
+        by_step(model, [(x, y)])
+    assert [name for name, p in model.state_dict().items() if p.isnan().any()] == ["3.weight"]
+    assert evaluate(nn.Identity(), [(x.masked_fill(x == 0, -torch.inf), y)]).accuracy == 1

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
-from bitspike.errors import DataError
+from bitspike.errors import ConstraintError, DataError
 from bitspike.nn import Encoder, set_steps
 from bitspike.nn.entering import counted_inputs
 from bitspike.nn.every_step import after_every_step, reads_ahead
@@ -82,7 +82,8 @@ def evaluate(
     Raises:
         DataError: there is no sample, or outputs and labels are not of the task.
         ConstraintError: of a converted network, inputs that are none of its own, such as bytes for a network of images
-            in [0, 1]; :mod:`bitspike.ops.entering` has the rules. With ``each_step``, a network without a read-out.
+            in [0, 1]; :mod:`bitspike.ops.entering` has the rules. Outputs that are NaN. With ``each_step``, a network
+            without a read-out.
 
     Example:
         >>> x, y = torch.eye(2), torch.tensor([0, 0])
@@ -127,7 +128,7 @@ def measure(
     loss = task.loss if loss is None else loss
     device = _device_of(model)
     total = torch.zeros(2, dtype=torch.float64, device=device)  # of the losses, and of the samples
-    score = task.score()
+    score, unknown = task.score(), torch.zeros((), dtype=torch.int64, device=device)
     with evaluation(model), seeded(seed, device), full_precision(), counted_inputs(model) as clipped:
         for x, y in pairs(batches):
             x, y = x.to(device), tree_map(lambda t: t.to(device) if isinstance(t, Tensor) else t, y)
@@ -135,6 +136,7 @@ def measure(
             out = outputs[-1]
             if strict:
                 task.need(out, y)
+                unknown += _without_number(outputs)
             if by_step is not None and samples_in(x, out, y):
                 by_step.add(outputs, y)
             mean, n = mean_loss(loss, out, y).double(), samples_in(x, out, y)
@@ -152,8 +154,23 @@ def measure(
             "there is nothing to evaluate: the set holds no sample",
             fix="pass the loader itself, not iter(loader), which may have been read to its end before",
         )
+    if broken := int(unknown):
+        raise ConstraintError(
+            f"the outputs of {broken:,} of {samples:,} samples hold NaN, so that they answer nothing",
+            fix="finite inputs, and the weights of a training that did not diverge; "
+            "[name for name, p in model.state_dict().items() if p.isnan().any()] names those that are NaN",
+        )
     clipped.warn()
     return Measured(score.value, float(total[0]) / samples, samples, score.detail, int(clips))
+
+
+def _without_number(outputs: Sequence[Any]) -> Tensor:
+    """Return how many samples have a NaN among their outputs, a scalar; the outputs of a step are any tensors."""
+    leaves = [leaf for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor) and leaf.dim() and len(leaf)]
+    broken = [leaf.isnan().reshape(len(leaf), -1).any(1) for leaf in leaves if leaf.is_floating_point()]
+    rows = max((len(rows) for rows in broken), default=0)
+    together = torch.stack([b for b in broken if len(b) == rows]).any(0) if rows else torch.zeros(0)
+    return together.sum()
 
 
 def by_step(
