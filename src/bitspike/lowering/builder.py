@@ -25,6 +25,8 @@ class Builder:
         self.notes: list[str] = []
         self.proven: dict[str, int] = {}
         """Bits of potentials, by node, that no input may leave."""
+        self.exact: list[str] = []
+        """Ids of neurons whose numbers were not rounded."""
         self._calls: Counter[str] = Counter()
 
     def id(self, path: str) -> str:

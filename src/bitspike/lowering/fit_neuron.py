@@ -50,11 +50,12 @@ class Precision:
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """The integers of a neuron as arguments of its kind of node, and what was rounded."""
+    """The integers of a neuron as arguments of its kind of node, and what was rounded; ``exact`` if nothing was."""
 
     kind: type[NeuronNode]
     arguments: dict[str, Any]
     notes: tuple[str, ...]
+    exact: bool
 
 
 def leak_of(law: Law, precision: Precision) -> tuple[float, Dyadic]:
@@ -146,10 +147,11 @@ def fit_neuron(wire: Wire, neuron: Neuron, *, steps: int, precision: Precision, 
         "reset": rule.reset,
         "fire": rule.fire,
     }
+    exact = worst == 0 and float(leak) == decay
     if keeping is None:
-        return Fitted(NeuronNode, arguments, tuple(notes))
+        return Fitted(NeuronNode, arguments, tuple(notes), exact)
     notes += keeping.notes(grid.gains)
-    return Fitted(FewBitNeuron, arguments | keeping.fields(k), tuple(notes))
+    return Fitted(FewBitNeuron, arguments | keeping.fields(k), tuple(notes), exact)
 
 
 def _unit(

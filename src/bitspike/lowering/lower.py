@@ -26,6 +26,7 @@ from bitspike.lowering.entries import Entries
 from bitspike.lowering.fit_neuron import Precision
 from bitspike.lowering.membranes import prove_kept
 from bitspike.lowering.modules import Modules
+from bitspike.lowering.single_precision import rounded_in_float
 from bitspike.lowering.wires import Summand, Wire
 from bitspike.nn import QuantReLU, SpikeElementWise
 from bitspike.nn.trace import evaluation, trace
@@ -57,8 +58,8 @@ def lower(
         precision: tolerances and widths; see :class:`Precision`.
 
     Returns:
-        the integer network. Its ``notes`` say everything that had to be rounded; none means that the integers do
-        exactly what the network does in evaluation.
+        the integer network. Its ``notes`` say everything that had to be rounded, and where float32 may round what
+        integers hold; none means that the integers do exactly what the network does in evaluation.
 
     Raises:
         LoweringError: the model holds something that the integer form cannot express; the message names it.
@@ -132,7 +133,8 @@ class _Lowering:
         source = {"model": type(self.model).__name__, "torch": torch.__version__}
         net = IntegerNetwork(self.steps, self.builder.finished(), tuple(self.builder.notes), source)
         prove_kept(net, self.builder.proven)
-        return net
+        rounded = tuple(rounded_in_float(net, self.builder.exact))
+        return replace(net, notes=net.notes + rounded)
 
     def _visit(self, node: fx.Node, wires: dict[fx.Node, Any]) -> Any:
         args = fx.node.map_arg(node.args, lambda n: wires[n])

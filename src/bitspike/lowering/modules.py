@@ -292,6 +292,8 @@ class Modules:
         fitted = fit_neuron(wire, module, steps=self.builder.steps, precision=self.precision, path=path)
         self.builder.notes.extend(fitted.notes)
         node = fitted.kind(**self.builder.head(path, wire), **fitted.arguments)
+        if fitted.exact:
+            self.builder.exact.append(node.id)
         if module.membrane is not None and not module.membrane.saturate:
             self.builder.proven[node.id] = module.membrane.bits
         return self.builder.wire(node, np.ones(1), timed=True)
