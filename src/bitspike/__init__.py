@@ -72,7 +72,9 @@ if TYPE_CHECKING:
     from bitspike.nn import Repeat as Repeat
     from bitspike.nn import ShiftBatchNorm as ShiftBatchNorm
     from bitspike.nn import SignedIF as SignedIF
+    from bitspike.nn import SpikeTimeLIF as SpikeTimeLIF
     from bitspike.nn import SumReadout as SumReadout
+    from bitspike.nn import Synapse as Synapse
     from bitspike.nn import ThresholdBatchNorm as ThresholdBatchNorm
     from bitspike.nn import TimeDistributed as TimeDistributed
     from bitspike.nn import checkpoint_layers as checkpoint_layers
@@ -159,7 +161,9 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "Repeat",
         "ShiftBatchNorm",
         "SignedIF",
+        "SpikeTimeLIF",
         "SumReadout",
+        "Synapse",
         "ThresholdBatchNorm",
         "TimeDistributed",
         "checkpoint_layers",

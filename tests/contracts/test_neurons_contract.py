@@ -15,7 +15,7 @@ from torch import Tensor
 import bitspike
 from bitspike.errors import BitspikeError, ConstraintError
 from bitspike.nn import Neuron, Repeat
-from bitspike.ops.dynamics import SignedState, State, rest, step
+from bitspike.ops.dynamics import RecentState, SignedState, State, rest, step
 from bitspike.ops.membrane import Membrane
 from bitspike.recipe.words.neurons import Neuron as Word
 from bitspike.recipe.words.value import words_of
@@ -39,7 +39,7 @@ def currents(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 def parts(state: State) -> tuple[Tensor, ...]:
-    return tuple(state) if isinstance(state, SignedState) else (state,)
+    return tuple(state) if isinstance(state, SignedState | RecentState) else (state,)
 
 
 def same(a: State, b: State) -> bool:
@@ -47,7 +47,7 @@ def same(a: State, b: State) -> bool:
 
 
 def test_the_collected_neurons_are_the_public_ones() -> None:
-    assert {cls.__name__ for cls in NEURONS} == {"IF", "LIF", "PLIF", "SignedIF"}
+    assert {cls.__name__ for cls in NEURONS} == {"IF", "LIF", "PLIF", "SignedIF", "SpikeTimeLIF"}
     assert all(getattr(bitspike, cls.__name__) is cls for cls in NEURONS)
 
 
@@ -184,7 +184,8 @@ def test_a_gradient_reaches_every_step(cls: type[Neuron]) -> None:
 
 @every_neuron
 def test_a_gradient_passes_from_call_to_call_in_a_stream(cls: type[Neuron]) -> None:
-    neuron, x = cls(detach_reset=False), currents(5).requires_grad_()
+    choice = {"detach_reset": False} if "detach_reset" in inspect.signature(cls).parameters else {}
+    neuron, x = cls(**choice), currents(5).requires_grad_()
     (whole,) = torch.autograd.grad(neuron(x).cumsum(0).sum(), x)
     first, state = neuron.scan(x[:2])
     second, _ = neuron.scan(x[2:], state)

@@ -14,10 +14,11 @@ from bitspike.nn.counts import Burst, Codes, CountMaxPool, Gain, SumPool
 from bitspike.nn.element_wise import SpikeElementWise
 from bitspike.nn.loops import time_in_forward
 from bitspike.nn.norms.base import AffineNorm
+from bitspike.nn.synapse import Synapse
 
 LEAVES = (
     Encoder, Neuron, QuantReLU, TimeDistributed, TimeLast, RateReadout, SumReadout, AffineNorm, OverTime,
-    Pad, Permute, Reshape, Slice, Upsample, Burst, Codes, CountMaxPool, Gain, SpikeElementWise, SumPool,
+    Pad, Permute, Reshape, Slice, Upsample, Burst, Codes, CountMaxPool, Gain, SpikeElementWise, SumPool, Synapse,
 )  # fmt: skip
 
 

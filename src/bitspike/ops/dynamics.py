@@ -88,8 +88,16 @@ class SignedState(NamedTuple):
     emitted: Tensor
 
 
-State = Tensor | SignedState
-"""Between two steps: the potential [N, ...], of a signed neuron with the spikes that are out."""
+class RecentState(NamedTuple):
+    """State of a neuron whose gradient asks how recently it fired: the potential, and its spikes, decaying."""
+
+    potential: Tensor
+    recent: Tensor
+
+
+State = Tensor | SignedState | RecentState
+"""Between two steps: the potential [N, ...], of a signed neuron with the spikes that are out, of one that learns by
+spike times with its recent spikes."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +163,7 @@ def step(law: Law, state: State, x: Tensor, threshold: float | Tensor) -> tuple[
     return s, kept(after, law.membrane), h
 
 
-def _step(law: Law, state: State, x: Tensor, threshold: float | Tensor) -> tuple[Tensor, State, Tensor]:
+def _step(law: Law, state: State, x: Tensor, threshold: float | Tensor) -> tuple[Tensor, Tensor | SignedState, Tensor]:
     """Advance a neuron by one step, up to its reset."""
     if law.retract is not None:
         assert isinstance(state, SignedState)

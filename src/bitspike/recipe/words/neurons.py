@@ -106,9 +106,26 @@ class SignedIF(_Neuron):
     retract: NonNegativeFloat = 1e-3
 
 
+class SpikeTimeLIF(Value):
+    """Learns by spike times (TSSL-BP); the surrogate is for neurons that have not fired lately."""
+
+    makes: ClassVar[str] = "bitspike.nn:SpikeTimeLIF"
+    unnamed: ClassVar[tuple[str, ...]] = ("membrane",)
+    kind: Literal["spike_time_lif"]
+    decay: Fraction = 0.8
+    threshold: PositiveFloat = 1.0
+    synapse_decay: Annotated[float, Field(ge=0, lt=1)] = 2 / 3
+    steepest: PositiveFloat = 8.0
+    surrogate: Surrogate = Sigmoid(kind="sigmoid", alpha=5.0)
+    reach: PositiveFloat = 1.6
+    fire: Literal["ge", "gt"] = "gt"
+    initial: float = 0.0
+    membrane: Membrane | None = None
+
+
 class OwnNeuron(Own):
     makes: ClassVar[str] = "bitspike.nn:Neuron"
     section: ClassVar[str] = "neuron"
 
 
-Neuron = Annotated[IF | LIF | PLIF | SignedIF | OwnNeuron, Field(discriminator="kind")]
+Neuron = Annotated[IF | LIF | PLIF | SignedIF | SpikeTimeLIF | OwnNeuron, Field(discriminator="kind")]
