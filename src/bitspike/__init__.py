@@ -242,7 +242,9 @@ _HOMES: dict[str, tuple[str, ...]] = {
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
-_ROOMS = ("data", "models", "nn", "train", "weights")
+_ROOMS = {name: f"bitspike.{name}" for name in ("data", "models", "nn", "train", "weights")} | {
+    "plot": "bitspike.analysis.plot"
+}
 """Folders whose names are spoken of as ``bs.data.Batches``; like the names above, they are loaded on first use."""
 
 __all__ = ["__version__", *sorted(_HOME)]  # noqa: PLE0604 (all of them are names)
@@ -250,7 +252,7 @@ __all__ = ["__version__", *sorted(_HOME)]  # noqa: PLE0604 (all of them are name
 
 def __getattr__(name: str) -> Any:
     if name in _ROOMS:
-        return importlib.import_module(f"bitspike.{name}")
+        return importlib.import_module(_ROOMS[name])
     if name not in _HOME:
         raise AttributeError(f"module 'bitspike' has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOME[name]), name)

@@ -32,7 +32,7 @@ def matching(
         error: class of the error.
 
     Raises:
-        BitspikeError: a pattern matches nothing.
+        BitspikeError: a pattern matches nothing, or is no text.
 
     Example:
         >>> matching("layer1.*", ["conv1", "layer1.0", "layer1.1"], argument="include")
@@ -45,12 +45,36 @@ def matching(
     """
     of = names if isinstance(names, Mapping) else {name: (name,) for name in names}
     chosen: set[str] = set()
-    for pattern in [patterns] if isinstance(patterns, str) else patterns:
+    for pattern in listed(patterns, argument=argument, error=error):
         hits = {thing for thing, own in of.items() if any(fnmatchcase(name, pattern) for name in own)}
         if not hits:
             raise _no_match(pattern, list(dict.fromkeys(n for own in of.values() for n in own)), argument, noun, error)
         chosen |= hits
     return tuple(thing for thing in of if thing in chosen)
+
+
+def listed(patterns: Patterns, *, argument: str, error: type[BitspikeError] = ConstraintError) -> list[str]:
+    """Return one pattern or several as a list.
+
+    Raises:
+        BitspikeError: they are no text.
+
+    Example:
+        >>> listed("conv*", argument="layers"), listed(("a", "b"), argument="layers")
+        (['conv*'], ['a', 'b'])
+        >>> listed(0, argument="layers")
+        Traceback (most recent call last):
+        ...
+        bitspike.errors.ConstraintError: layers=0: needed is a name or pattern as text, or a list of them
+          fix: '0' instead of 0
+    """
+    several = [patterns] if isinstance(patterns, str) else patterns
+    if isinstance(several, Iterable) and all(isinstance(pattern, str) for pattern in several):
+        return list(several)
+    raise error(
+        f"{argument}={patterns!r}: needed is a name or pattern as text, or a list of them",
+        fix=f"{str(patterns) if isinstance(patterns, int) else '*'!r} instead of {patterns!r}",
+    )
 
 
 def last_match(patterns: Mapping[str, T], name: str) -> T | None:

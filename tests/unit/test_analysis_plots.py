@@ -10,6 +10,7 @@ import pytest
 from run_record import metrics
 
 from bitspike.analysis.drawing import plots
+from bitspike.analysis.drawing.palette import PALETTE
 
 
 def test_the_same_numbers_give_the_same_bytes() -> None:
@@ -22,7 +23,7 @@ def test_figures_are_xml_with_text_and_the_colors_of_the_page(svg: str) -> None:
     root = ElementTree.fromstring(svg)
     texts = ["".join(element.itertext()).strip() for element in root.iter() if element.tag.endswith("text")]
     assert "accuracy in %" in " ".join(texts)
-    for name, color in plots.PALETTE.items():
+    for name, color in PALETTE.items():
         assert svg.count(color) == svg.count(f"var(--{name}, {color})")
     assert "DejaVu" not in svg
 

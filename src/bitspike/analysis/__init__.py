@@ -1,1 +1,1 @@
-"""What a run did, made visible: ``report`` is its page, ``ledger`` splits conversion errors, ``drawing`` draws both."""
+"""What a run did, made visible: ``report`` is its page, ``ledger`` splits errors, ``plot`` draws networks for users."""

@@ -64,7 +64,7 @@ def listening(model: nn.Module, hear: Callable[[str, Tensor], None]) -> Iterator
     def hook(path: str) -> Callable[[nn.Module, object, Tensor], None]:
         return lambda _module, _inputs, spikes: hear(path, spikes)
 
-    handles = [m.register_forward_hook(hook(path)) for path, m in model.named_modules() if _fires(m)]
+    handles = [m.register_forward_hook(hook(path)) for path, m in model.named_modules() if fires(m)]
     try:
         yield
     finally:
@@ -72,7 +72,8 @@ def listening(model: nn.Module, hear: Callable[[str, Tensor], None]) -> Iterator
             handle.remove()
 
 
-def _fires(module: nn.Module) -> bool:
+def fires(module: nn.Module) -> bool:
+    """Tell whether a module sends spikes of neurons."""
     return isinstance(module, Neuron) or (isinstance(module, SpikeElementWise) and module.fires)
 
 

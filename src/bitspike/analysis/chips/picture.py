@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from bitspike.analysis.drawing.plots import PALETTE, drawn
+from bitspike.analysis.drawing.palette import PALETTE
+from bitspike.analysis.drawing.plots import drawn
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

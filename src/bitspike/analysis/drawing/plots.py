@@ -12,15 +12,13 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from bitspike.analysis.drawing.axes import draw_by_step, draw_curves, lines_of
 from bitspike.analysis.drawing.markup import escape
+from bitspike.analysis.drawing.palette import PALETTE
 from bitspike.analysis.drawing.words import known
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-# CSS variable -> color on light paper. Blue and vermilion stay apart for every common form of color blindness
-# (Okabe and Ito, "Color Universal Design", 2008); lines differ in dash as well.
-PALETTE = {"ink": "#1c2127", "soft": "#5a6472", "line": "#dfe2e7", "accent": "#0069a6", "second": "#c44f00"}
 
 _SIZE = (4.6, 2.75)  # inches; 72 units each, so 11 pt text is still readable at the width of a phone
 _STYLE: dict[Any, Any] = {
@@ -56,28 +54,10 @@ def curves(metrics: Sequence[Mapping[str, Any]], quantity: str) -> str | None:
     Returns:
         An ``<svg>`` element, or None where no record has the quantity.
     """
-    scale = 1.0 if quantity == "loss" else 100.0
-    lines: list[tuple[str, list[float], list[float]]] = []
-    for part in ("train", "validation"):
-        points = [(known(row.get("epoch")), known(row.get(f"{part}_{quantity}"))) for row in metrics]
-        pairs = [(x, scale * y) for x, y in points if x is not None and y is not None]
-        if pairs:
-            lines.append((part, [x for x, _ in pairs], [y for _, y in pairs]))
-    if not lines:
+    if not (lines := lines_of(metrics, quantity)):
         return None
-
-    def draw(axes: Axes) -> None:
-        looks = {"train": (PALETTE["second"], "--"), "validation": (PALETTE["accent"], "-")}
-        names = {"train": "training", "validation": "validation"}
-        for part, x, y in lines:
-            color, dash = looks[part]
-            marker = "o" if len(x) <= 12 else ""
-            axes.plot(x, y, color=color, linestyle=dash, marker=marker, markersize=4, label=names[part])
-        axes.set_xlabel("epoch")
-        axes.set_ylabel(quantity if quantity == "loss" else f"{quantity} in %")
-        axes.legend(loc="best", labelcolor=PALETTE["ink"])
-
-    return drawn(draw, f"{quantity} over {len(metrics)} epochs", key=f"curves {quantity}")
+    label = f"{quantity} over {len(metrics)} epochs"
+    return drawn(lambda axes: draw_curves(axes, lines, quantity), label, key=f"curves {quantity}")
 
 
 def by_step(values: Sequence[float | None], published: float | None = None, *, metric: str = "accuracy") -> str | None:
@@ -93,21 +73,8 @@ def by_step(values: Sequence[float | None], published: float | None = None, *, m
     if len(points) < 2:
         return None
 
-    def draw(axes: Axes) -> None:
-        few = len(points) <= 12
-        axes.plot(*zip(*points, strict=True), color=PALETTE["accent"], marker="o" if few else "", markersize=5)
-        if published is not None:
-            axes.axhline(100 * published, color=PALETTE["second"], linestyle="--", linewidth=1.5, label="published")
-            axes.legend(loc="lower right", labelcolor=PALETTE["ink"])
-        if few:
-            axes.set_xticks([t for t, _ in points])
-        axes.margins(y=0.12)
-        last = points[-1]
-        axes.annotate(f"{last[1]:.2f}", last, xytext=(0, 7), textcoords="offset points", ha="center")
-        axes.set_xlabel("time steps")
-        axes.set_ylabel(f"test {metric} in %")
-
-    return drawn(draw, f"test {metric} after 1 to {len(values)} time steps", key="by step")
+    label = f"test {metric} after 1 to {len(values)} time steps"
+    return drawn(lambda axes: draw_by_step(axes, points, published, metric=metric), label, key="by step")
 
 
 def exits(

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bitspike.analysis.drawing import marks
-from bitspike.analysis.drawing.plots import PALETTE, drawn
+from bitspike.analysis.drawing.palette import PALETTE
+from bitspike.analysis.drawing.plots import drawn
 from bitspike.analysis.ledger.parts import Account, Gap
 from bitspike.analysis.ledger.pictures import BINS, REACH, Histogram
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bitspike.analysis.drawing.markup import Html, code, html, join, plot, section, table
-from bitspike.analysis.drawing.plots import PALETTE, drawn
+from bitspike.analysis.drawing.palette import PALETTE
+from bitspike.analysis.drawing.plots import drawn
 from bitspike.analysis.drawing.words import MISSING, bits, count, known, percent, points, size, span
 from bitspike.analysis.report.facts import Facts, listed, mapping, rows_of
 from bitspike.analysis.report.trainings import both, certificate, said, trainings
