@@ -98,6 +98,7 @@ if TYPE_CHECKING:
     from bitspike.verbs.export import export as export
     from bitspike.verbs.fit import fit as fit
     from bitspike.verbs.mix import mix as mix
+    from bitspike.verbs.pareto import pareto as pareto
     from bitspike.verbs.recipes import recipes as recipes
     from bitspike.verbs.run import run as run
     from bitspike.verbs.verify import verify as verify
@@ -234,6 +235,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "bitspike.verbs.export": ("export",),
     "bitspike.verbs.fit": ("fit",),
     "bitspike.verbs.mix": ("mix",),
+    "bitspike.verbs.pareto": ("pareto",),
     "bitspike.verbs.recipes": ("recipes",),
     "bitspike.verbs.run": ("run",),
     "bitspike.verbs.verify": ("verify",),

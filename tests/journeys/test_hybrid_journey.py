@@ -80,29 +80,100 @@ def test_bitspike_yield_measures_goes_on_and_refuses(chip_run: Path, bitspike: B
         assert wanted in said
 
 
-def test_the_journey_in_stages_names_parents_and_its_last_network_is_that_of_all(tmp_path: Path) -> None:
-    changes = ["model.width=0.25", "data.limit=100", "training.epochs=1"]
-    report = bs.run("digits-hybrid-memory", set=changes, out=tmp_path / "run")
+@pytest.fixture(scope="module")
+def staged_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a small run in four stages: baseline, varied, recovered, pruned."""
+    folder = tmp_path_factory.mktemp("staged") / "run"
+    changes = ["model.width=0.25", "data.limit=100", "training.epochs=1", "stages.3.weights.prune.threshold=0.4"]
+    bs.run("digits-hybrid-memory", set=changes, out=folder)
+    return folder
+
+
+def test_the_journey_in_stages_names_parents_and_its_last_network_is_that_of_all(staged_run: Path) -> None:
     parents = {}
     for name in ("baseline", "varied", "recovered", "pruned"):
-        part = json.loads((tmp_path / "run" / name / "report.json").read_text())
+        part = json.loads((staged_run / name / "report.json").read_text())
         assert part["certificate"]["equal"]
         assert part["agreement"]["spikes"] == 1.0
         parents[name] = part["stage"]["parent"]
     assert parents == {"baseline": None, "varied": "baseline", "recovered": "varied", "pruned": "varied"}
-    assert bs.evaluate(tmp_path / "run")["accuracy"] == report["accuracy"]["test"]
-    assert bs.yield_(tmp_path / "run", chips=2, samples=20).by == "integers"
+    report = json.loads((staged_run / "report.json").read_text())
+    assert bs.evaluate(staged_run)["accuracy"] == report["accuracy"]["test"]
+    assert bs.yield_(staged_run, chips=2, samples=20).by == "integers"
     rram = {
-        name: load_file(tmp_path / "run" / name / "model.safetensors")["layer2.conv.parametrizations.weight.original"]
+        name: load_file(staged_run / name / "model.safetensors")["layer2.conv.parametrizations.weight.original"]
         for name in parents
     }
     assert not torch.equal(rram["baseline"], rram["varied"])
     assert torch.equal(rram["varied"], rram["recovered"]), "what varies is frozen"
     assert torch.equal(rram["varied"], rram["pruned"])
     with pytest.raises(ConstraintError, match=r"fix: --set 'stages.0.weights.vary=\{kind: rram, bits: 4\}'"):
-        bs.yield_(tmp_path / "run" / "baseline")
+        bs.yield_(staged_run / "baseline")
     vary = ["stages.0.weights.vary={kind: rram, bits: 4}"]
-    assert bs.yield_(tmp_path / "run" / "baseline", chips=2, samples=20, set=vary).by == "integers"
+    assert bs.yield_(staged_run / "baseline", chips=2, samples=20, set=vary).by == "integers"
+
+
+def test_cells_and_bits_of_the_journey_follow_from_its_stages(staged_run: Path, bitspike: Bitspike) -> None:
+    costs = {name: bs.cost(staged_run / name, samples=20) for name in ("baseline", "varied", "recovered", "pruned")}
+    weights = costs["baseline"].weights
+    assert {name: cost.cells for name, cost in costs.items()} == {
+        "baseline": 0,
+        **dict.fromkeys(("varied", "recovered", "pruned"), 2 * weights),
+    }
+    assert {name: cost.device_size for name, cost in costs.items()}["varied"] == 4 * weights
+    assert [costs[name].sram_size for name in ("baseline", "varied", "recovered")] == [4 * weights, 0, 2 * weights]
+    pruned, recovered = costs["pruned"], costs["recovered"]
+    assert pruned.layers[0].sram_size == recovered.layers[0].sram_size, "the first layer is not pruned"
+    assert all(layer.sram_bits == 3 for layer in pruned.layers[1:]), "four levels and a zero"
+    code, text, _ = bitspike("cost", staged_run / "pruned", "--samples", "20", "--json")
+    assert code == 0
+    assert json.loads(text) == json.loads(json.dumps(pruned.to_dict()))
+    assert json.loads(text)["data"] == "digits, test split"
+    assert bs.cost(staged_run, samples=20) == pruned, "the whole run stands for its last stage"
+    varied = bs.cost(staged_run / "baseline", samples=20, set=["stages.0.weights.vary={kind: rram, bits: 4}"])
+    assert (varied.cells, varied.sram_size) == (2 * weights, 0)
+
+
+def test_bitspike_pareto_measures_runs_once_and_says_who_is_beaten(
+    staged_run: Path, bitspike: Bitspike, tmp_path: Path
+) -> None:
+    runs = [staged_run / name for name in ("baseline", "varied", "recovered")]
+    words = ["--chips", "3", "--samples", "40", "--out", tmp_path / "front"]
+    code, text, said = bitspike("pareto", *runs, *words)
+    assert code == 0, said
+    assert said.count("3 of 3 chips") == 2
+    assert str(tmp_path / "front" / "pareto.svg") in text
+    code, text, said = bitspike("pareto", *runs, *words, "--by", "bits", "--json")
+    assert "of 3 chips" not in said, "they are measured already"
+    result = json.loads(text)
+    points = {Path(point["network"]).name: point for point in result["points"]}
+    varied = bs.yield_(staged_run / "varied", chips=3, samples=40)
+    assert points["varied"]["accuracy"] == varied.statistics.mean.value
+    assert points["varied"]["ideal"] == varied.ideal
+    assert points["varied"]["energy_pj"] == bs.cost(staged_run / "varied", samples=40).to_dict()["energy"]["total"]
+    assert (points["baseline"]["chips"], points["baseline"]["low"]) == (0, None)
+    assert result["samples"] == 40
+    assert len(result["front"]) >= 1
+    code, _, said = bitspike("pareto", *runs, "--chips", "3", "--samples", "41", "--out", tmp_path / "other")
+    assert code == 2
+    assert "another setting (samples)" in said
+    assert f"remove {staged_run / 'varied' / 'yield'}" in said
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_run_that_does_not_vary_stands_with_its_own_accuracy(staged_run: Path) -> None:
+    (point,) = bs.pareto([staged_run / "baseline"]).points
+    report = json.loads((staged_run / "baseline" / "report.json").read_text())
+    assert point.accuracy == point.ideal == report["accuracy"]["test"]
+    (fewer,) = bs.pareto([staged_run / "baseline"], samples=30).points
+    assert fewer.accuracy * 30 == pytest.approx(round(fewer.accuracy * 30))
+
+
+def test_runs_on_other_data_are_not_compared(staged_run: Path, tmp_path: Path) -> None:
+    other = tmp_path / "run"
+    bs.run("quickstart", set=[*SMALL, "data.limit=30", "training.epochs=1"], out=other)
+    with pytest.raises(ConstraintError, match=r"on 30 samples of digits: their accuracies cannot be compared"):
+        bs.pareto([staged_run / "baseline", other])
 
 
 def test_a_run_without_variation_is_told_how_to_vary(run_folder: Path, bitspike: Bitspike) -> None:

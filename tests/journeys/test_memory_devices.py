@@ -43,6 +43,9 @@ def test_the_commands_of_the_page_run_in_their_order(
     assert files == {"chips.jsonl", "yield.json", "yield.csv", "yield.svg"}
     assert json.loads(Path("runs/adapted/yield.json").read_text())["by"] == "torch"
     assert (Path("c") / "network.c").is_file()
+    for folder, runs in (("pareto", 4), ("runs/by-area", 2)):
+        assert {path.name for path in Path(folder).iterdir()} == {"pareto.json", "pareto.csv", "pareto.svg"}
+        assert len(json.loads((Path(folder) / "pareto.json").read_text())["points"]) == runs
 
 
 def test_the_table_names_every_kind_of_variation_of_a_recipe() -> None:

@@ -39,6 +39,7 @@ VERBS = (
     "cost",
     "analyze",
     "yield",
+    "pareto",
 )
 
 
@@ -54,7 +55,7 @@ def test_help_lists_every_verb_and_imports_no_torch() -> None:
 
 def test_each_verb_has_help(capsys: pytest.CaptureFixture[str]) -> None:
     options = {"run": "--resume", "evaluate": "--steps", "check": "--chip", "fit": "--out", "export": "--format"}
-    options |= {"mix": "--bits", "yield": "--chips"}
+    options |= {"mix": "--bits", "yield": "--chips", "pareto": "--by"}
     options |= dict.fromkeys(("verify", "recipes", "energy", "cost", "analyze", "doctor"), "--json")
     assert set(options) == set(VERBS)
     for verb, option in options.items():

@@ -1,4 +1,4 @@
-"""The verbs that bring a network to a chip: check, fit, mix, export, energy, cost, analyze, yield."""
+"""The verbs that bring a network to a chip: check, fit, mix, export, energy, cost, analyze, yield, pareto."""
 
 from __future__ import annotations
 
@@ -222,6 +222,43 @@ def yield_(
                 adapt=adapt,
                 out=out,
                 set=set or (),
+                observer=watching,
+            )
+        answer(result, str(result), as_json=as_json)
+
+
+@app.command()
+def pareto(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="The folders of finished runs on the same data.")
+    ],
+    by: Annotated[str, typer.Option("--by", metavar="energy|area|bits", help="The cost that is compared.")] = "energy",
+    chips: Annotated[int, typer.Option("--chips", metavar="N", help="How many chips of each run are measured.")] = 20,
+    samples: Annotated[
+        int | None, typer.Option("--samples", metavar="N", help="Run the first N test images; default all.")
+    ] = None,
+    devices: Annotated[str, typer.Option("--devices", metavar="NAME|FILE", help="Figures of the cells.")] = "rram-1t1r",
+    table: Annotated[
+        str, typer.Option("--table", metavar="NAME|FILE", help="Energies of SRAM and of operations.")
+    ] = "horowitz-45nm",
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where figure and table go.")] = Path("pareto"),
+    as_json: Json = False,
+) -> None:
+    """Compare runs by what their weights cost in memory and what their chips reach: a figure, a CSV, and the front."""
+    with guarded():
+        from bitspike.cli.progress import shown
+        from bitspike.verbs.pareto import pareto as compare
+
+        cost: Any = by  # the verb itself says what is allowed
+        with shown(sys.stderr) as watching:
+            result = compare(
+                runs,
+                by=cost,
+                chips=chips,
+                samples=samples,
+                devices=devices,
+                table=table,
+                out=out,
                 observer=watching,
             )
         answer(result, str(result), as_json=as_json)
