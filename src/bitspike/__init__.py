@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from bitspike.analysis.exits.rules import FixedExit as FixedExit
     from bitspike.analysis.exits.rules import GammaExit as GammaExit
     from bitspike.analysis.exits.study import early_exit as early_exit
+    from bitspike.analysis.summary import summary as summary
     from bitspike.conversion.calibrate.thresholds import MaxThreshold as MaxThreshold
     from bitspike.conversion.calibrate.thresholds import MSEThreshold as MSEThreshold
     from bitspike.conversion.calibrate.thresholds import PercentileThreshold as PercentileThreshold
@@ -224,6 +225,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "bitspike.integer.saved.replay": ("Certificate",),
     "bitspike.analysis.exits.rules": ("ConfidenceExit", "FixedExit", "GammaExit"),
     "bitspike.analysis.exits.study": ("early_exit",),
+    "bitspike.analysis.summary": ("summary",),
     "bitspike.lowering.agreement": ("Agreement", "compare"),
     "bitspike.integer.bounds.widths": ("widths",),
     "bitspike.train.adapt": ("adapt",),

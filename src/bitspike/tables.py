@@ -10,11 +10,11 @@ _ROWS = 40
 """How many rows are shown; of more, those in the middle are left out and counted."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Table:
     """Rows of words and numbers under one heading.
 
-    Columns without a single cell are not shown. A column of numbers is flush right.
+    Columns without a single cell are not shown. Of the columns after the first those of numbers are flush right.
 
     Args:
         title: one line; empty for none.
@@ -49,6 +49,12 @@ class Table:
             lines.append(f"  {'  '.join(cells)}".rstrip())
         return "\n".join([*([self.title] if self.title else []), *lines, *(f"  {line}" for line in self.below)])
 
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        return self.html()
+
     def html(self) -> str:
         """Return the table as HTML, with every cell escaped: what ``_repr_html_`` of a shown object gives."""
         head, *rows = self._cells()
@@ -72,9 +78,9 @@ class Table:
 
     @staticmethod
     def _numbers(rows: Sequence[Sequence[str]]) -> frozenset[int]:
-        """Return the columns whose every cell is a number or empty."""
+        """Return the columns after the first, which has names, whose every cell is a number or empty."""
         columns = enumerate(zip(*rows, strict=True))
-        return frozenset(n for n, cells in columns if all(_is_number(cell) for cell in cells))
+        return frozenset(n for n, cells in columns if n and all(_is_number(cell) for cell in cells))
 
     @staticmethod
     def _short(rows: list[list[str]]) -> list[list[str]]:

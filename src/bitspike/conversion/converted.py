@@ -21,11 +21,13 @@ from torch import Tensor, fx, nn
 
 from bitspike.conversion.construct.records import Shifts
 from bitspike.errors import ConstraintError
+from bitspike.graph.shown import ShownNetwork, layers_table
 from bitspike.nn import Encoder, Gain, Neuron
 from bitspike.nn.counts import Codes
 from bitspike.ops.grids import Grid
 from bitspike.ops.precision import single
 from bitspike.ops.wrappers import strip_prefixes
+from bitspike.tables import Table
 from bitspike.weights.path import Quantize, WeightPath
 from bitspike.weights.schemes import FixedPoint
 
@@ -42,7 +44,7 @@ _FLOAT = (
 )
 
 
-class Converted(fx.GraphModule):
+class Converted(ShownNetwork, fx.GraphModule):
     """A converted network; ``conversion`` is its record, ``spiking`` the part that spikes.
 
     Inputs of half precision are taken as the same numbers in single precision, and so are events that are integers or
@@ -57,6 +59,11 @@ class Converted(fx.GraphModule):
         events = self.conversion.settings.coding == "events"
         read = _counted if events else single
         return super().__call__(*map(read, inputs), **{name: read(x) for name, x in named.items()})
+
+    def _shown(self) -> Table:
+        record = self.__dict__.get("conversion")
+        below = () if record is None else record.table().below
+        return layers_table(self, f"{type(self).__name__}, converted", below)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Converted:
         memo[id(self.conversion)] = self.conversion  # frozen: the copy has the same

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
@@ -17,19 +18,20 @@ from bitspike.conversion.converted import Converted, with_record
 from bitspike.conversion.fold.kept import Kept
 from bitspike.conversion.region.cut import core_of, covers, is_moved_input, replaced
 from bitspike.conversion.settings import Settings
-from bitspike.errors import ConstraintError
+from bitspike.errors import ConstraintError, some
 from bitspike.graph.ir import Graph, Op
 from bitspike.graph.rebuild import evaluate, rebuild, values
 from bitspike.ops.entering import Clipped, put
 from bitspike.ops.grids import Grid
 from bitspike.ops.precision import single
 from bitspike.ops.wrappers import unwrapped
+from bitspike.tables import Shown, Table, times
 
 Values = Tensor | npt.NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Conversion:
+class Conversion(Shown):
     """Everything that a spiking network was made from, and what each of its layers became.
 
     Args:
@@ -60,17 +62,38 @@ class Conversion:
     correction: Mapping[str, Any] = field(default_factory=dict)
     kept: Mapping[str, Kept] = field(default_factory=dict)
 
-    def __repr__(self) -> str:
+    def table(self) -> Table:
+        """Return a row for every neuron and read-out: the layers that it reads, what a spike is worth, its threshold.
+
+        Thresholds are in counts of the potential; of layers with one per channel the smallest and the largest are
+        shown. Below stand the choices, what was corrected, and notes.
+        """
         s, calibration, done = self.settings, self.calibration, self.correction
         read = f", of {calibration['samples']} samples" if "samples" in calibration else ""
-        rows = {
+        said = {
             "network": f"{self.graph.model}, T = {s.steps}, {s.neuron.__name__}, {s.schedule}",
             "threshold": f"{calibration.get('statistic', 'given')}{read}",
             "corrected": corrected(done) + (f" ({done['why']})" if "why" in done else ""),
             "others": done.get("others", ""),
             "notes": "; ".join(self.notes),
         }
-        return "Conversion(" + "".join(f"\n  {name}: {said}" for name, said in rows.items() if said) + "\n)"
+        shapes = {op.id: op.shape for op in self.graph}
+        rows = []
+        for id, layer in self.layers.items():
+            shape = shapes.get(id, ())
+            rows.append(
+                (
+                    layer.path or id,
+                    layer.kind,
+                    times(shape),
+                    "" if layer.kind == "readout" or not shape else f"{math.prod(shape):,}",
+                    some(layer.weights),
+                    "" if layer.kind == "readout" else _ends(layer.value, ".3g"),
+                    "" if layer.kind == "readout" else _ends(layer.threshold, ".0f"),
+                )
+            )
+        columns = ("layer", "becomes", "shape", "neurons", "reads", "a spike is worth", "threshold")
+        return Table("Conversion", columns, rows, [f"{name}: {text}" for name, text in said.items() if text])
 
     @property
     def core(self) -> Graph:
@@ -189,6 +212,12 @@ class Conversion:
         outer = built.network if whole else rebuild(replaced(self.graph, self.region, built.network))
         network = Converted(outer, outer.graph, class_name=type(outer).__name__)
         return with_record(network, record, network if whole else built.network).eval()
+
+
+def _ends(values: Tensor, style: str) -> str:
+    """Write a value, or the smallest and the largest of several."""
+    low, high = (format(float(end), style) for end in values.double().aminmax())
+    return low if low == high else f"{low} to {high}"
 
 
 def _words(op: Op, grid: Grid | None) -> str:

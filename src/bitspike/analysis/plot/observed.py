@@ -143,7 +143,7 @@ def _of_model(model: nn.Module, inputs: Any, keep: Keep[T], layers: Patterns, po
             if any(fnmatchcase(path, pattern) for pattern in modules):
                 hooks.callback(neuron.register_forward_pre_hook(enter(path), with_kwargs=True).remove)
         hooks.enter_context(listening(model, hear))
-        model(*_on_device(model, inputs))
+        model(*entering(model, inputs))
     by_name = dict(zip(_counted(path for path, _ in kept), (value for _, value in kept), strict=True))
     return {name: by_name[name] for name in matching(layers, list(by_name or neurons), argument="layers")}
 
@@ -159,7 +159,8 @@ def _potentials(neuron: Neuron | None, entered: list[Tensor] | None) -> tuple[Ar
     return np.atleast_3d(torch.stack(potentials).numpy()), thresholds.numpy()
 
 
-def _on_device(model: nn.Module, inputs: Any) -> list[Tensor]:
+def entering(model: nn.Module, inputs: Any) -> list[Tensor]:
+    """Return the inputs of a model, one tensor or several, where its parameters are."""
     parts = list(inputs) if isinstance(inputs, list | tuple) else [inputs]
     for part in parts:
         if not isinstance(part, Tensor):

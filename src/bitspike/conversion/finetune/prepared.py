@@ -14,6 +14,7 @@ from bitspike.conversion.finetune.shared_step import SharedStep
 from bitspike.conversion.settings import Settings
 from bitspike.errors import ConstraintError
 from bitspike.graph.ir import Graph
+from bitspike.graph.shown import ShownNetwork
 from bitspike.nn.clip_floor_shift import ClipFloorShift
 from bitspike.ops.precision import single
 from bitspike.ops.wrappers import strip_prefixes, unwrapped
@@ -23,7 +24,7 @@ from bitspike.weights.path import path_of
 from bitspike.weights.scales import ScaleRule
 
 
-class Prepared(nn.Module):
+class Prepared(ShownNetwork, nn.Module):
     """A network that is ready to be fine-tuned: takes what the original takes, returns what it returned.
 
     :func:`~bitspike.conversion.finetune.prepare.prepare` makes it, a plain module with a plain state_dict; convert it

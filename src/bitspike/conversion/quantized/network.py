@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, fx
 
 from bitspike.errors import some
+from bitspike.graph.shown import ShownNetwork
 from bitspike.nn.activation import QuantReLU
 from bitspike.ops.wrappers import strip_prefixes
 from bitspike.weights.path import plain_name
@@ -16,7 +17,7 @@ _STATE, _PATHS = "_extra_state", ".parametrizations."
 State = dict[str, Any]
 
 
-class Quantized(fx.GraphModule):
+class Quantized(ShownNetwork, fx.GraphModule):
     """A quantized network, as ``bs.quantize`` returns it.
 
     Its state_dict has the bits of every activation and the grid of every learned weight clip; the state of a network

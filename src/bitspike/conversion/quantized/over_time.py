@@ -21,6 +21,7 @@ from bitspike.conversion.quantized.flow import Flow, flow_of
 from bitspike.conversion.quantized.run import Run, part_of
 from bitspike.conversion.timed import by_step, need_counting, spikes_worth
 from bitspike.errors import ConstraintError
+from bitspike.graph.shown import ShownNetwork
 from bitspike.nn import Neuron, QuantReLU, SignedIF
 from bitspike.nn.activation import FLOOR, clip_in_use
 from bitspike.ops.surrogate import ArcTan, Surrogate
@@ -59,7 +60,7 @@ class QuantNeuron(nn.Module):
         return spikes_worth(x, clip, self.neuron, self.steps, steady=steady)
 
 
-class SpikingTwin(nn.Module):
+class SpikingTwin(ShownNetwork, nn.Module):
     """A quantized network that is run step by step; :func:`spiking_twin` makes it.
 
     It takes what the quantized network takes and returns the mean of its outputs over T steps. Its ``state_dict`` has

@@ -112,9 +112,9 @@ class Certificate(Shown):
             "samples": self.samples,
             "spikes": self.spikes_compared,
             "membranes": self.membranes_compared,
-            "input values clipped to their grid": self.inputs_clipped,
+            "inputs clipped": self.inputs_clipped,
         }
-        rows = [(f"{value:,}", name) for name, value in counts.items()]
+        rows = [(name, f"{value:,}") for name, value in counts.items()]
         below = [f"first difference: {self.first_difference}"] if self.first_difference is not None else []
         below += [f"digest {self.digest}"] if self.digest else []
         return Table(f"Certificate: {'100% equal' if self.equal else 'NOT equal'}", ("compared", ""), rows, below)
