@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from bitspike.cli.progress import Bar, Lines, shown
 from bitspike.errors import PackageError
-from bitspike.nn import IF, LIF, BernoulliCoder, RateReadout, Repeat, TimeDistributed
+from bitspike.nn import IF, LIF, BernoulliCoder, Frames, RateReadout, Repeat, TimeDistributed
 from bitspike.train import SGD, EpochRecord, History, Observer, fit
 from bitspike.train.checkpoint_checks import records_of
 
@@ -152,6 +152,16 @@ def test_watching_changes_no_weight_no_loss_and_no_random_number(monkeypatch: py
     assert first[0] == second[0]
     assert all(torch.equal(a, b) for a, b in zip(first[1], second[1], strict=True))
     assert torch.equal(first[2], second[2])
+
+
+def test_a_network_that_trains_on_some_frames_is_watched_over_those() -> None:
+    model = network(1.0, 1000.0, encoder=Frames(4))
+    x = X.view(12, 1, 6).expand(12, 3, 6)
+    notes = Notes()
+    history = fit(model, [(x, Y)], epochs=1, seed=0, device="cpu", observer=notes)
+    assert history.epochs[0].never_fire == ("4",)
+    assert model[0].steps == 4
+    assert "4 never fires: its potential reaches" in notes.notes[0]
 
 
 def test_networks_without_neurons_and_neurons_that_are_not_called_are_no_trouble() -> None:

@@ -17,6 +17,7 @@ from bitspike.errors import some
 from bitspike.nn.aside import aside
 from bitspike.nn.declared import still_holds
 from bitspike.nn.firing import Recorder
+from bitspike.nn.frames import as_in_training
 from bitspike.nn.neurons.base import Neuron
 from bitspike.ops.wrappers import unwrapped
 from bitspike.train.observe import EpochRecord, Observer
@@ -48,7 +49,7 @@ class Watch:
         network = unwrapped(model)
         if not any(isinstance(module, Neuron) for module in network.modules()):
             return None
-        with aside(network), Recorder(network) as recorder:
+        with aside(network), as_in_training(network, x), Recorder(network) as recorder:
             network(x)
         if not recorder.heard:
             return None
@@ -140,7 +141,7 @@ def _potential(neuron: Neuron, state: State, model: nn.Module, x: Any) -> float 
         if inputs[0].shape[1]:
             neuron.scan(inputs[0], observe=keep)
 
-    with aside(model), ExitStack() as hooks:
+    with aside(model), as_in_training(model, x), ExitStack() as hooks:
         hooks.callback(neuron.register_forward_pre_hook(hear).remove)
         model(x)
     return None if not ratios else max(ratios) if state == "never" else min(ratios)
