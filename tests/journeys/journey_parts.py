@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -134,4 +135,41 @@ def lay_out_tiny_imagenet(root: Path, train: int, val: int) -> Path:
     lines = [f"val_{number}.JPEG\t{list(colors)[number % 2]}\t0\t0\t9\t9\n" for number in range(val)]
     (folder / "val" / "val_annotations.txt").write_text("".join(lines))
     (folder / "wnids.txt").write_text("".join(f"{name}\n" for name in colors))
+    return root
+
+
+def _events(generator: np.random.Generator, label: int, count: int) -> tuple[np.ndarray, ...]:
+    """Return columns, rows and polarities of events on a sensor of 128x128, in a patch that belongs to a class."""
+    top, left = 32 * (label // 4), 32 * (label % 4)
+    x, y = left + generator.integers(0, 32, count), top + generator.integers(0, 32, count)
+    return x, y, generator.integers(0, 2, count)
+
+
+def lay_out_gestures(root: Path, train: int, test: int, *, each: int = 600) -> Path:
+    """Write recordings in the files of DVS128 Gesture: one of AEDAT 3.1 a split, and the times of its gestures."""
+    generator, folder = np.random.default_rng(0), root / "DvsGesture"
+    folder.mkdir(parents=True)
+    for split, count in (("train", train), ("test", test)):
+        (folder / f"trials_to_{split}.txt").write_text(f"user_{split}.aedat\n")
+        columns = [_events(generator, number % 11, each) for number in range(count)]
+        x, y, p = (np.concatenate(parts) for parts in zip(*columns, strict=True))
+        words = np.stack([x << 17 | y << 2 | p << 1 | 1, np.arange(len(x))], axis=1).astype("<u4")
+        head = struct.pack("<hhiiiiii", 1, 1, 8, 4, 0, len(x), len(x), len(x))
+        (folder / f"user_{split}.aedat").write_bytes(b"#!AER-DAT3.1\r\n#!END-HEADER\r\n" + head + words.tobytes())
+        rows = [f"{number % 11 + 1},{number * each},{(number + 1) * each}" for number in range(count)]
+        head_of_rows = "class,startTime_usec,endTime_usec"
+        (folder / f"user_{split}_labels.csv").write_text("\n".join([head_of_rows, *rows]) + "\n")
+    return root
+
+
+def lay_out_cifar10_dvs(root: Path, count: int, *, each: int = 600) -> Path:
+    """Write so many recordings of each class in the files of CIFAR10-DVS, AEDAT 2.0; the last tenth are for tests."""
+    generator = np.random.default_rng(0)
+    names = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+    for label, name in enumerate(names):
+        (root / name).mkdir(parents=True)
+        for number in range(count):
+            x, y, p = _events(generator, label, each)
+            pairs = np.stack([y << 8 | x << 1 | p, np.arange(each)], axis=1).astype(">u4")
+            (root / name / f"cifar10_{name}_{number}.aedat").write_bytes(b"#!AER-DAT2.0\r\n" + pairs.tobytes())
     return root

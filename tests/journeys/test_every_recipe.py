@@ -7,11 +7,20 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from journey_parts import SMALL, by_two, lay_out_photos, lay_out_tiny_imagenet, sets
+from journey_parts import (
+    SMALL,
+    by_two,
+    lay_out_cifar10_dvs,
+    lay_out_gestures,
+    lay_out_photos,
+    lay_out_tiny_imagenet,
+    sets,
+)
 
 import bitspike as bs
 from bitspike.conversion.correct import walk
 from bitspike.recipe import AnyRecipe, ConvertRecipe, ProgressiveRecipe, TrainRecipe, load, shipped
+from bitspike.recipe.words.events import Events
 from bitspike.runs.construct.factory import build_network
 from bitspike.train.checkpoint import write_weights
 
@@ -50,13 +59,18 @@ def shrunk(name: str, recipe: AnyRecipe) -> list[str]:
             changes.append(f"stages={json.dumps(stages)}")
     else:
         assert isinstance(recipe, TrainRecipe)
-        deep = bool(recipe.parts) and recipe.model.kind != "mnist_net"
+        small = recipe.model.kind == "mnist_net" or recipe.data.kind == "digits_events"
+        deep = bool(recipe.parts) and not small
         width = 0.06 if deep else 0.125 if recipe.model.kind == "vgg9" else 0.25
         changes += ["training.epochs=1", f"model.width={width}", *["model.steps=1"] * deep]
         if recipe.parts:
             first, *_, last = recipe.model_dump(mode="json")["stages"]
             stages = [stage | ONE_EPOCH | {"parent": None} for stage in (first, last)]
             changes += [f"stages={json.dumps(stages)}", "evaluation.proof=null"]
+        if isinstance(recipe.data, Events) and recipe.parts:  # on one of two frames, where the recipe takes some
+            some = {"some_frames": {"frames": 1, "of": 2}}
+            words = [word.model_dump() | some.get(word.kind, {}) for word in recipe.data.augment]
+            changes += ["model.steps=2", f"data.augment={json.dumps(words)}", *["model.width=0.02"] * deep]
     return changes
 
 
@@ -78,6 +92,12 @@ def test_a_shipped_recipe_runs(
         changes += [f"data.root={tmp_path / 'photos'}", "data.size=64", "data.resize=72"]
     if recipe.data.kind == "tiny_imagenet":
         changes.append(f"data.root={lay_out_tiny_imagenet(tmp_path / 'photos', 60, 100)}")
+    if recipe.data.kind == "dvs_gesture":
+        lay_out_gestures(tmp_path / "events", 100, 100)
+    if recipe.data.kind == "cifar10_dvs":
+        lay_out_cifar10_dvs(tmp_path / "events", 100)
+    if recipe.data.kind in ("dvs_gesture", "cifar10_dvs"):
+        changes += [f"data.root={tmp_path / 'events'}", f"data.cache={tmp_path / 'cache'}"]
     if recipe.data.kind == "cifar100":  # the same images in its place
         changes.append("data.kind=cifar10")
     if recipe.data.kind in ("mnist", "cifar10", "cifar100"):
