@@ -134,6 +134,22 @@ def test_cells_and_bits_of_the_journey_follow_from_its_stages(staged_run: Path, 
     assert (varied.cells, varied.sram_size) == (2 * weights, 0)
 
 
+def test_the_report_of_a_run_in_cells_says_what_they_cost(staged_run: Path) -> None:
+    recovered, whole = (
+        json.loads((place / "report.json").read_text()) for place in (staged_run / "recovered", staged_run)
+    )
+    assert recovered["memory"] == bs.cost(staged_run / "recovered").to_dict()
+    assert "memory" not in json.loads((staged_run / "baseline" / "report.json").read_text()), "nothing lies in cells"
+    by_name = {row["name"]: row.get("memory") for row in whole["stages"]}
+    assert by_name["recovered"]["energy"] == recovered["memory"]["energy"]["total"]
+    assert by_name["baseline"] is None
+    page = (staged_run / "recovered" / "report.html").read_text()
+    assert "Weights in memory" in page
+    assert f"{recovered['memory']['cells']:,} cells" in page
+    assert "Weights in memory" not in (staged_run / "baseline" / "report.html").read_text()
+    assert f"{by_name['pruned']['sram_size']:,}" in (staged_run / "report.html").read_text()
+
+
 def test_bitspike_pareto_measures_runs_once_and_says_who_is_beaten(
     staged_run: Path, bitspike: Bitspike, tmp_path: Path
 ) -> None:

@@ -27,8 +27,10 @@ from bitspike.nn.firing import Recorder, raster
 from bitspike.recipe.words.value import Value
 from bitspike.runs.construct.data import Data
 from bitspike.runs.job import Job
+from bitspike.runs.memories import cost_of
 from bitspike.runs.record import checks_of, environment, epochs_of, seconds_of
 from bitspike.train import Evaluation, History
+from bitspike.weights.chips import varies
 
 GOLDEN = 2
 """Test images among the golden vectors, next to the six synthetic inputs."""
@@ -103,6 +105,8 @@ def measure(job: Job, history: History | None, folder: Path) -> tuple[dict[str, 
         "environment": environment(history, job.device),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+    if varies(network):
+        report["memory"] = cost_of(job, net).to_dict()
     report |= kind.report_entries(spiking, net, job.test, folder, clock)
     report["seconds"] = seconds_of(clock, history)
     report["checks"] = checks_of(report)

@@ -25,11 +25,14 @@ from bitspike.weights.devices.sram import FLOAT, SRAMStage
 from bitspike.weights.path import WeightPath, path_of
 from bitspike.weights.stage import Encoder, HasCells
 
+SPIKES = 100
+"""Test images by whose spikes reading the weights is billed."""
+
 
 def cost_of(
     job: Job,
     net: IntegerNetwork,
-    samples: int,
+    samples: int = SPIKES,
     *,
     devices: str | Path | Devices = "rram-1t1r",
     table: str | Path | Technology = "horowitz-45nm",

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from bitspike.analysis.report.memory import summed
 from bitspike.analysis.report.report import write_report
 from bitspike.files import write_whole
 from bitspike.recipe import AnyRecipe, recipe_of
@@ -98,6 +99,7 @@ def row(name: str, report: Mapping[str, Any]) -> dict[str, Any]:
         "by_step": accuracy["by_step"],
         "weight_bits": report["bits"],
         "bytes": report["bytes"],
+        **({"memory": summed(report["memory"])} if "memory" in report else {}),
         "certificate": {key: report["certificate"][key] for key in ("equal", "samples", "spikes_compared")},
         "epochs": report["epochs"],
         "seconds": report["seconds"],

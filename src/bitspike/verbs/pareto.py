@@ -14,14 +14,11 @@ from bitspike.hardware.memory.devices import Devices
 from bitspike.hardware.memory.devices import load as load_devices
 from bitspike.runs.folder import opened
 from bitspike.runs.job import Job, finished
-from bitspike.runs.memories import cost_of
+from bitspike.runs.memories import SPIKES, cost_of
 from bitspike.runs.saved import read_network
 from bitspike.train import Observer, evaluate
 from bitspike.verbs.yield_ import yield_
 from bitspike.weights.chips import varies
-
-SPIKES = 100
-"""Test images by whose spikes reading the weights is billed."""
 
 
 def pareto(

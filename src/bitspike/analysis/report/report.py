@@ -9,7 +9,7 @@ from typing import Any
 from bitspike.analysis.drawing.markup import join
 from bitspike.analysis.drawing.page import page
 from bitspike.analysis.drawing.words import against, count, known, percent, points, size, span
-from bitspike.analysis.report import exhibits, exits, stages, verdict
+from bitspike.analysis.report import exhibits, exits, memory, stages, verdict
 from bitspike.analysis.report.facts import ReportDetail, facts, idle, listed, mapping
 from bitspike.errors import RunError
 from bitspike.files import write_whole
@@ -40,6 +40,7 @@ def render(report: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]], deta
         exhibits.weights(report, shown),
         *(exhibits.answers(exhibit) for exhibit in shown.exhibits),
         exhibits.sizes(report),
+        memory.memory(report),
         verdict.again(report),
     )
     return page(f"{run.name} · bitspike", join(part for part in parts if part is not None))
@@ -104,6 +105,7 @@ def summary(report: Mapping[str, Any]) -> str:
     stored = mapping(report, "bytes")
     if known(stored.get("weights_packed")) is not None:
         lines.append(("weights", f"{size(stored['weights_packed'])}, as float32 {size(stored.get('weights_float32'))}"))
+    lines += memory.line(report)
     total = mapping(report, "seconds").get("total")
     if known(total) is not None:
         lines.append(("time", span(total)))

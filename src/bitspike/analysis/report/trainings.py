@@ -8,6 +8,7 @@ from typing import Any
 from bitspike.analysis.drawing.markup import Html, html, join, section, table
 from bitspike.analysis.drawing.words import MISSING, bits, count, known, percent, points, size, span
 from bitspike.analysis.report.facts import mapping
+from bitspike.analysis.report.memory import of_stages
 
 Record = Mapping[str, Any]
 
@@ -45,7 +46,9 @@ def trainings(rows: Sequence[Record], metric: str, *more: Html) -> Html:
         " images.</small>",
         metric=metric.capitalize(),
     )
-    return section("Stage by stage", join([table(head, body, numbers=(2, 4, 5, 6, 7, 9, 10)), note, *more]))
+    whole = table(head, body, numbers=(2, 4, 5, 6, 7, 9, 10))
+    memory = of_stages(rows, metric)
+    return section("Stage by stage", join([whole, note, *([] if memory is None else [memory]), *more]))
 
 
 def weights(row: Record) -> str:
