@@ -144,3 +144,4 @@ def test_outputs_that_are_nan_are_no_answers() -> None:
         by_step(model, [(x, y)])
     assert [name for name, p in model.state_dict().items() if p.isnan().any()] == ["3.weight"]
     assert evaluate(nn.Identity(), [(x.masked_fill(x == 0, -torch.inf), y)]).accuracy == 1
+    assert evaluate(nn.Identity(), [(x[:0], y[:0]), (x, y)]).samples == 4

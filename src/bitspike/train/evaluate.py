@@ -169,7 +169,7 @@ def _without_number(outputs: Sequence[Any]) -> Tensor:
     leaves = [leaf for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor) and leaf.dim() and len(leaf)]
     broken = [leaf.isnan().reshape(len(leaf), -1).any(1) for leaf in leaves if leaf.is_floating_point()]
     rows = max((len(rows) for rows in broken), default=0)
-    together = torch.stack([b for b in broken if len(b) == rows]).any(0) if rows else torch.zeros(0)
+    together = torch.stack([b for b in broken if len(b) == rows]).any(0) if rows else torch.zeros(0, dtype=torch.bool)
     return together.sum()
 
 
