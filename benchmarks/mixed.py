@@ -1,9 +1,10 @@
-"""Bits per layer against the same bits everywhere, at equal bytes and equal training, on the same images.
+"""Bits per layer against the same bits everywhere, at equal training, on the same images.
 
     python -m benchmarks.mixed run --weights resnet20-12fca82f.th --root DATA --out DIR    both networks, a JSON line
+    python -m benchmarks.mixed run --bits 2.75 ...                    a mixture of fewer bytes than the uniform network
     python -m benchmarks.mixed table                                  writes the table into docs/mixed-precision.md
 
-What lies below ``--out`` already is not made again. What a line compares is paired: every image is answered by both
+Without ``--bits`` both networks have equal bytes. What lies below ``--out`` already is not made again. What a line compares is paired: every image is answered by both
 networks, and the standard error is that of the differences.
 """
 
@@ -12,9 +13,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 from benchmarks import machine
@@ -50,24 +52,37 @@ def changes(epochs: int, seed: int) -> tuple[str, ...]:
 
 
 def measured(
-    weights: Path, root: Path, out: Path, *, epochs: int, seed: int, more: Sequence[str] = ()
+    weights: Path,
+    root: Path,
+    out: Path,
+    *,
+    epochs: int,
+    seed: int,
+    bits: float | None = None,
+    more: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Make what is missing of the search and the two networks, and return the line; ``more`` are further changes."""
+    """Make what is missing of the search and the two networks, and return the line; ``more`` are further changes.
+
+    The mixture has ``bits`` a weight in the mean over the layers whose bits are chosen; None is the bytes of the
+    uniform network.
+    """
     import bitspike as bs
     from bitspike.recipe import load
     from bitspike.runs.sketch import sketch
 
     words = [f"model.weights={weights.resolve()}", f"data.root={root.resolve()}", *changes(epochs, seed), *more]
     uniform = load(RECIPE, words)
-    recipe, found = out / "mixed.yaml", out / "mixture.json"
+    name = "mixed" if bits is None else f"mixed-{bits:g}"
+    recipe, found = out / f"{name}.yaml", out / f"{name}.json"
     if not found.is_file():
         recipe.unlink(missing_ok=True)
-        mixture = bs.mix(uniform, bytes=sketch(uniform).net.weight_bytes(), out=recipe)
+        equal = sketch(uniform).net.weight_bytes() if bits is None else None
+        mixture = bs.mix(uniform, bytes=equal, bits=bits, out=recipe)
         found.write_text(json.dumps(mixture.to_dict()), encoding="utf-8")
-    networks = {"uniform": tuned(uniform, out / "uniform"), "mixed": tuned(load(recipe), out / "mixed")}
+    networks = {"uniform": tuned(uniform, out / "uniform"), "mixed": tuned(load(recipe), out / name)}
     place = machine.describe()
     return {
-        **line(networks, json.loads(found.read_text(encoding="utf-8")), epochs=epochs, seed=seed),
+        **line(networks, json.loads(found.read_text(encoding="utf-8")), epochs=epochs, seed=seed, budget=bits),
         **{name: place[name] for name in ("hardware", "threads", "versions", "commit")},
     }
 
@@ -131,7 +146,9 @@ def answered(job: Any) -> dict[str, Any]:
     }
 
 
-def line(networks: Mapping[str, Line], mixture: Line, *, epochs: int, seed: int) -> dict[str, Any]:
+def line(
+    networks: Mapping[str, Line], mixture: Line, *, epochs: int, seed: int, budget: float | None
+) -> dict[str, Any]:
     """Return what is kept of the search and of the answers of the two networks."""
     kinds, sets = ("finetuned", "spiking"), ("test", "held_out")
     mixed, uniform = networks["mixed"], networks["uniform"]
@@ -140,6 +157,7 @@ def line(networks: Mapping[str, Line], mixture: Line, *, epochs: int, seed: int)
         "network": NETWORK,
         "epochs": epochs,
         "seed": seed,
+        "budget": budget,
         "steps": STEPS,
         **{
             name: {
@@ -176,11 +194,16 @@ def paired(a: Sequence[int], b: Sequence[int]) -> dict[str, float]:
 
 
 def latest(path: Path = LINES) -> list[dict[str, Any]]:
-    """Return the kept lines, the last one of each number of epochs and seed, in their order."""
+    """Return the kept lines, the last one of each number of epochs, budget and seed, in their order."""
     if not path.is_file():
         return []
     lines = [json.loads(text) for text in path.read_text(encoding="utf-8").splitlines()]
-    return sorted({(x["epochs"], x["seed"]): x for x in lines}.values(), key=lambda x: (x["epochs"], x["seed"]))
+    return [x for _, x in sorted({(*_setting(x), x["seed"]): x for x in lines}.items())]
+
+
+def _setting(line: Line) -> tuple[int, float]:
+    """Return the epochs and the bits in the mean that a line was asked for; those of equal bytes come last."""
+    return line["epochs"], line["budget"] or float(UNIFORM)
 
 
 def document(text: str, lines: Sequence[Line]) -> str:
@@ -194,19 +217,10 @@ def document(text: str, lines: Sequence[Line]) -> str:
 
 def table(lines: Sequence[Line]) -> list[str]:
     """Return what the lines say."""
-    first, rows = lines[0], list[str]()
+    first, settings = lines[0], dict[tuple[int, float], list[Line]]()
     for x in lines:
-        for name, label in (
-            ("uniform", f"{UNIFORM} bits everywhere"),
-            ("mixed", f"{x['search']['mean_bits']:.2f} bits"),
-        ):
-            cells = [label, str(x["epochs"]), str(x["seed"]), f"{x[name]['bytes']:,}"]
-            for images in ("test", "held_out"):
-                cells += [_cell(x, name, kind, images) for kind in ("finetuned", "spiking")]
-            rows.append(f"| {' | '.join([*cells, 'equal' if x[name]['certificate'] else 'NOT EQUAL'])} |")
+        settings.setdefault(_setting(x), []).append(x)
     tests, held = (first["paired"]["spiking"][name]["images"] for name in ("test", "held_out"))
-    shares = ", ".join(f"{x['search']['share']:.1%} ({x['epochs']} epochs)" for x in lines)
-    bits = ", ".join(f"`{path}` {b}" for path, b in first["mixed"]["bits"].items())
     again = "python -m benchmarks.mixed run --weights resnet20-12fca82f.th --root DATA --out runs/mixed"
     return [
         f"{first['network']}, T = {first['steps']}, signed neurons, first and last layer 8 bits, weights fine-tuned "
@@ -219,17 +233,47 @@ def table(lines: Sequence[Line]) -> list[str]:
         "| weights | epochs | seed | bytes | test, levels | test, spikes | held out, levels | held out, spikes "
         "| proof |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
-        *rows,
+        *(row for x in lines for row in _rows(x)),
         "",
-        f"Bits that were chosen: {bits}. The search took {shares} of the passes of the training. "
+        *(sentence for several in settings.values() for sentence in (_summary(several), "")),
         f"{first['hardware']}, {first['threads']} thread; bitspike {first['versions']['bitspike']}, torch "
         f"{first['versions']['torch']}; commits {', '.join(sorted({x['commit'] for x in lines}))}. Made again by",
         "",
         "```",
-        *(f"{again}-{x['epochs']} --epochs {x['epochs']} --seed {x['seed']}" for x in lines),
+        *(
+            f"{again}-{x['epochs']}-{x['seed']} --epochs {x['epochs']} --seed {x['seed']}"
+            + (f" --bits {x['budget']:g}" if x["budget"] else "")
+            for x in lines
+        ),
         "python -m benchmarks.mixed table",
         "```",
     ]
+
+
+def _rows(x: Line) -> Iterator[str]:
+    """Yield the two rows of a line of the records."""
+    labels = {"uniform": f"{UNIFORM} bits everywhere", "mixed": f"{x['search']['mean_bits']:.2f} bits"}
+    for name, label in labels.items():
+        cells = [label, str(x["epochs"]), str(x["seed"]), f"{x[name]['bytes']:,}"]
+        for images in ("test", "held_out"):
+            cells += [_cell(x, name, kind, images) for kind in ("finetuned", "spiking")]
+        yield f"| {' | '.join([*cells, 'equal' if x[name]['certificate'] else 'NOT EQUAL'])} |"
+
+
+def _summary(lines: Sequence[Line]) -> str:
+    """Return what the seeds of one budget have in common, and the bits that were chosen for the first of them."""
+    gains = [100 * x["paired"]["spiking"]["test"]["difference"] for x in lines]
+    spread = f" ± {stdev(gains):.1f}" if len(gains) > 1 else ""
+    seeds = f"mean and standard deviation of {len(gains)} seeds" if len(gains) > 1 else "one seed"
+    x = lines[0]
+    bits = ", ".join(f"`{path}` {b}" for path, b in x["mixed"]["bits"].items())
+    shares = ", ".join(f"{x['search']['share']:.1%}" for x in lines)
+    return (
+        f"**{x['search']['mean_bits']:.2f} bits, {x['mixed']['bytes'] / x['uniform']['bytes']:.0%} of the bytes, "
+        f"{x['epochs']} epoch{'s' * (x['epochs'] != 1)}:** {fmean(gains):+.1f}{spread} points of the test images as "
+        f"spikes ({seeds}). Bits that were chosen (seed {x['seed']}): {bits}. The search took {shares} of the passes of the "
+        "training."
+    )
 
 
 def _cell(x: Line, name: str, kind: str, images: str) -> str:
@@ -249,6 +293,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("runs"), help="the folder of the runs")
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--bits", type=float, help="of a weight of the mixture, in the mean; default: equal bytes")
     args = parser.parse_args(words)
     if args.what == "table":
         DOCUMENT.write_text(document(DOCUMENT.read_text(encoding="utf-8"), latest()), encoding="utf-8")
@@ -256,7 +301,7 @@ def main(words: list[str] | None = None) -> int:
     if args.weights is None or args.root is None:
         parser.error("run needs --weights and --root")
     args.out.mkdir(parents=True, exist_ok=True)
-    found = measured(args.weights, args.root, args.out, epochs=args.epochs, seed=args.seed)
+    found = measured(args.weights, args.root, args.out, epochs=args.epochs, seed=args.seed, bits=args.bits)
     with LINES.open("a", encoding="utf-8") as file:
         file.write(json.dumps(found, ensure_ascii=False) + "\n")
     return 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,14 +17,18 @@ SMALL = ("data.limit=60", "data.validation=20", "convert.samples=20", "evaluatio
 
 
 @pytest.fixture(scope="module")
-def line(tmp_path_factory: pytest.TempPathFactory, cifar10_root: Path) -> dict[str, object]:
+def made(tmp_path_factory: pytest.TempPathFactory, cifar10_root: Path) -> Callable[..., dict[str, object]]:
     folder = tmp_path_factory.mktemp("mixed")
     torch.manual_seed(0)
     weights = folder / "weights.pt"
     torch.save({"state_dict": {f"module.{k}": v for k, v in resnet_cifar(depth=8).state_dict().items()}}, weights)
     more = (*SMALL, "model.arguments={depth: 8}", "evaluation.proof=4")
-    first = mixed.measured(weights, cifar10_root, folder, epochs=1, seed=0, more=more)
-    again = mixed.measured(weights, cifar10_root, folder, epochs=1, seed=0, more=more)  # nothing is made twice
+    return partial(mixed.measured, weights, cifar10_root, folder, epochs=1, seed=0, more=more)
+
+
+@pytest.fixture(scope="module")
+def line(made: Callable[..., dict[str, object]]) -> dict[str, object]:
+    first, again = made(), made()  # nothing is made twice
     assert {k: v for k, v in again.items() if k != "run"} == {k: v for k, v in first.items() if k != "run"}
     return first
 
@@ -38,6 +44,18 @@ def test_both_networks_are_compared_at_equal_bytes_on_the_same_images(line: dict
         gain = mixture["spiking"][images] - uniform["spiking"][images]  # type: ignore[index]
         assert found["difference"] == pytest.approx(gain)
     assert json.loads(json.dumps(line)) == line
+
+
+def test_a_mixture_of_fewer_bits_has_fewer_bytes(
+    made: Callable[..., dict[str, object]], line: dict[str, object]
+) -> None:
+    fewer = made(bits=2.5)
+    assert fewer["uniform"] == line["uniform"]  # the same network, trained once
+    assert fewer["mixed"]["bytes"] < line["uniform"]["bytes"]  # type: ignore[index]
+    assert fewer["search"]["mean_bits"] <= 2.5  # type: ignore[index]
+    text = mixed.document(f"{mixed.BEGIN}\n{mixed.END}\n", [fewer, line])
+    assert "--bits 2.5" in text
+    assert text.count("(one seed)") == 2
 
 
 def test_the_table_says_what_the_line_holds(line: dict[str, object]) -> None:
