@@ -4,8 +4,8 @@
     python -m benchmarks.mixed run --bits 2.75 ...                    a mixture of fewer bytes than the uniform network
     python -m benchmarks.mixed table                                  writes the table into docs/mixed-precision.md
 
-Without ``--bits`` both networks have equal bytes. What lies below ``--out`` already is not made again. What a line compares is paired: every image is answered by both
-networks, and the standard error is that of the differences.
+Without ``--bits`` both networks have equal bytes. What lies below ``--out`` already is not made again. What a line
+compares is paired: every image is answered by both networks, and the standard error is that of the differences.
 """
 
 from __future__ import annotations
@@ -271,8 +271,8 @@ def _summary(lines: Sequence[Line]) -> str:
     return (
         f"**{x['search']['mean_bits']:.2f} bits, {x['mixed']['bytes'] / x['uniform']['bytes']:.0%} of the bytes, "
         f"{x['epochs']} epoch{'s' * (x['epochs'] != 1)}:** {fmean(gains):+.1f}{spread} points of the test images as "
-        f"spikes ({seeds}). Bits that were chosen (seed {x['seed']}): {bits}. The search took {shares} of the passes of the "
-        "training."
+        f"spikes ({seeds}). Bits that were chosen (seed {x['seed']}): {bits}. The search took {shares} of the "
+        "passes of the training."
     )
 
 

@@ -246,7 +246,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
-_ROOMS = {name: f"bitspike.{name}" for name in ("data", "models", "nn", "train", "weights")} | {
+_ROOMS = {name: f"bitspike.{name}" for name in ("data", "models", "nn", "train", "weights", "zoo")} | {
     "plot": "bitspike.analysis.plot"
 }
 """Folders whose names are spoken of as ``bs.data.Batches``; like the names above, they are loaded on first use."""

@@ -1,0 +1,161 @@
+"""Where the networks of the zoo lie, and how they are taken down: whole, or not at all."""
+
+from __future__ import annotations
+
+import difflib
+import io
+import json
+import tempfile
+import tomllib
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from bitspike import digests
+from bitspike.analysis.report.report import write_report
+from bitspike.errors import ConstraintError, PackageError, RunError
+from bitspike.files import way_out, whole_folder
+from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.saved.folder import load as read
+from bitspike.integer.saved.folder import save
+from bitspike.runs.folder import RECIPE, REPORT
+from bitspike.runs.sketch import kind_without_images
+from bitspike.train.checkpoint import read_weights, restore
+from bitspike.zoo.entry import Entry
+
+MODEL, NETWORK = "model.safetensors", "network"
+FILES = (RECIPE, REPORT, MODEL, f"{NETWORK}/manifest.json", f"{NETWORK}/weights.safetensors")
+"""What a network of the zoo consists of. Golden vectors are made again when it is unpacked: the same, to the byte."""
+LIST = "networks.toml"
+_HOUSE = resources.files("bitspike.zoo") / "networks"
+
+
+def names() -> list[str]:
+    """Return the names of all networks, in alphabetical order.
+
+    Example:
+        >>> "quickstart" in names()
+        True
+    """
+    return sorted(_shelf())
+
+
+def about(name: str) -> Entry:
+    """Return what is known of a network: the report of its run, and the licence.
+
+    Raises:
+        ConstraintError: there is no network of this name. PackageError: its file is damaged.
+
+    Example:
+        >>> about("quickstart").steps
+        4
+    """
+    return _entry(name, _opened(name))
+
+
+def load(name: str) -> IntegerNetwork:
+    """Return the integers of a network.
+
+    Raises:
+        ConstraintError: there is no network of this name. PackageError: its file is damaged.
+
+    Example:
+        >>> load("quickstart").steps
+        4
+    """
+    with _laid_out(name) as folder:
+        return _integers(folder)
+
+
+def module(name: str) -> nn.Module:
+    """Return the trained network of torch, in evaluation mode: of a conversion the one that was converted.
+
+    No images are read. Its weights are floats that their schemes turn into codes, so it can be trained on.
+
+    Raises:
+        ConstraintError: there is no network of this name. PackageError: its file is damaged.
+
+    Example:
+        >>> type(module("quickstart")).__name__
+        'Chain'
+    """
+    with _laid_out(name) as folder:
+        model = kind_without_images(about(name).recipe).start(weights=False)
+        restore(model, read_weights(folder / MODEL), source=f"{name} of the zoo")
+    return model.eval()
+
+
+def unpack(name: str, folder: str | Path) -> Path:
+    """Lay a network out as the folder of a finished run: ``evaluate``, ``export`` and all other verbs work on it.
+
+    Args:
+        name: of the network.
+        folder: is made; it must not exist.
+
+    Returns:
+        the folder.
+
+    Raises:
+        ConstraintError: there is no network of this name. RunError: the folder exists, or cannot be written.
+        PackageError: the file of the network is damaged.
+    """
+    folder = Path(folder)
+    if folder.exists():
+        raise RunError(f"{folder} exists, and nothing is overwritten", fix="another folder, which does not exist yet")
+    with _laid_out(name) as place:
+        net = _integers(place)
+        try:
+            with whole_folder(folder) as fresh:
+                for file in (RECIPE, REPORT, MODEL):
+                    (fresh / file).write_bytes((place / file).read_bytes())
+                save(net, fresh / NETWORK)
+                write_report(fresh, json.loads((place / REPORT).read_bytes()), [])
+        except OSError as error:
+            raise RunError(f"{folder} cannot be written: {error.strerror}", fix=way_out(error)) from error
+    return folder
+
+
+def _integers(folder: Path) -> IntegerNetwork:
+    """Read the integers; the digest of their file was compared already, and golden vectors are not there."""
+    return read(folder / NETWORK, check=False)
+
+
+@contextmanager
+def _laid_out(name: str) -> Iterator[Path]:
+    """Give a folder with the files of a network for a block."""
+    archive = _opened(name)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        (folder / NETWORK).mkdir()
+        for file in FILES:
+            (folder / file).write_bytes(archive.read(file))
+        yield folder
+
+
+def _entry(name: str, archive: zipfile.ZipFile) -> Entry:
+    row = _shelf()[name]
+    return Entry(name, row["about"], row["licence"], json.loads(archive.read(REPORT)))
+
+
+def _shelf() -> dict[str, dict[str, Any]]:
+    return tomllib.loads((_HOUSE / LIST).read_text(encoding="utf-8"))
+
+
+def _opened(name: str) -> zipfile.ZipFile:
+    shelf = _shelf()
+    if name not in shelf:
+        near = difflib.get_close_matches(str(name), shelf, n=1) or sorted(shelf)[:1]
+        raise ConstraintError(f"the zoo has no network {name!r}", fix=f"{near[0]!r}; bs.zoo.names() lists all")
+    file = _HOUSE / f"{name}.zip"
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise PackageError(f"{file} cannot be read: {error.strerror}", fix="install bitspike again") from error
+    if digests.of_bytes(data) != shelf[name]["sha256"]:
+        raise PackageError(f"{file} is not what the package came with", fix="install bitspike again")
+    return zipfile.ZipFile(io.BytesIO(data))
