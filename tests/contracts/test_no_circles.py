@@ -14,6 +14,7 @@ LATE = {
     "bitspike.cli": "the version is read when it is asked for",
     "bitspike.cli.runs": "what a verb needs takes torch, which --help does without",
     "bitspike.cli.to_chip": "what a verb needs takes torch, which --help does without",
+    "bitspike.cli.zoo": "what a verb needs takes torch, which --help does without",
     "bitspike.verbs.doctor": "a torch that cannot be imported is what it reports, not its own end",
 }
 """Modules that may import the package inside functions, and why."""
