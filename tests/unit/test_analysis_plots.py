@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from xml.etree import ElementTree
@@ -77,3 +78,17 @@ def test_curves_of_early_exit_and_gains_over_time_are_drawn_where_there_is_somet
     assert "epsilon 0.1" in svg
     assert plots.over_time({}, "mean gain") is None
     assert plots.over_time({"norm": [1.0]}, "mean gain") is None
+
+
+def test_what_is_written_in_a_figure_keeps_all_its_digits() -> None:
+    """Coordinates are cut to a hundredth of a point; the label 0.075 of an axis is not, nor a name."""
+    svg = plots.curves([{"epoch": n, "train_loss": 0.07 + n / 1000} for n in range(10)], "loss")
+    assert svg is not None
+    assert ">0.0725<" in svg or ">0.072<" in svg, "a tick of the axis"
+    named = plots.over_time({"layer0.1234": [0.1, 0.2]}, "gain above 0.0625")
+    assert named is not None
+    assert "layer0.1234" in named
+    assert 'aria-label="gain above 0.0625 of' in named
+    drawn = [word for tag in named.split("<")[2:] for word in tag.partition(">")[0].split()]
+    assert any("." in word for word in drawn)
+    assert not any(re.search(r"\d\.\d{3}", word) for word in drawn)

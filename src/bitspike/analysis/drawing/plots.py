@@ -161,6 +161,8 @@ def drawn(draw: Callable[[Axes], None], label: str, *, key: str, size: tuple[flo
 def _tidy(svg: str, label: str) -> str:
     """Make a matplotlib file an element of a page: no prolog, no page-wide ids, colors and font of the page."""
     svg = svg[svg.index("<svg") :].strip()
+    # A hundredth of a point is below every screen; what is written between tags is for people, and stays.
+    svg = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\d+\.\d\d)\d+", r"\1", tag[0]), svg)
     box = re.search(r'viewBox="[^"]*"', svg)
     assert box is not None
     svg = re.sub(
@@ -174,7 +176,6 @@ def _tidy(svg: str, label: str) -> str:
     svg = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", svg)
     svg = re.sub(r"font-family: [^;\"]*;? ?", "", svg)
     svg = re.sub(r"xlink:href", "href", svg)
-    svg = re.sub(r"(\d+\.\d\d)\d+", r"\1", svg)  # a hundredth of a point is below every screen
     for name, color in PALETTE.items():
         svg = svg.replace(color, f"var(--{name}, {color})")
     return re.sub(r"\n\s*", "\n", svg)
