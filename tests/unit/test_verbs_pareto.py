@@ -6,6 +6,7 @@ import csv
 import itertools
 import json
 import random
+import re
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -103,6 +104,11 @@ def test_table_figure_and_record_hold_every_point(tmp_path: Path) -> None:
 @pytest.mark.parametrize("by", COSTS)
 def test_a_single_point_is_drawn(by: str) -> None:
     assert "alone" in picture(result(point("alone", 0, 0.5), by=by))
+
+
+def test_costs_below_one_have_their_places_on_the_axis() -> None:
+    figure = picture(result(point("a", 200, 0.5), point("b", 800, 0.9)))
+    assert re.search(r">0\.\d+<", figure), "0.2 to 0.8 nJ"
 
 
 def test_names_are_as_short_as_they_can_be() -> None:

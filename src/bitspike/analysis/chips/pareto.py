@@ -147,7 +147,7 @@ def picture(result: Pareto) -> str:
 
     def draw(axes: Axes) -> None:
         x, y = [unit * point.cost(result.by) for point in best], [100 * point.accuracy for point in best]
-        axes.step(x, y, where="post", color=PALETTE["accent"], linewidth=1.5, label="front")
+        axes.step(x, y, where="post", color=PALETTE["soft"], linestyle=":", linewidth=1.5, label="front")
         for point, name in zip(result.points, names, strict=True):
             place = unit * point.cost(result.by), 100 * point.accuracy
             color = PALETTE["accent" if point in best else "second"]
@@ -156,9 +156,10 @@ def picture(result: Pareto) -> str:
             axes.plot(*place, color=color, marker="o" if point in best else "s", markersize=6, linestyle="")
             axes.annotate(name, place, xytext=(6, 5), textcoords="offset points")
         axes.margins(x=0.25, y=0.15)
+        axes.locator_params(axis="x", integer=False)
         axes.set_xlabel(label)
         axes.set_ylabel(f"test {result.metric} in %")
-        axes.legend(loc="lower right", labelcolor=PALETTE["ink"])
+        axes.legend(loc="best", labelcolor=PALETTE["ink"])
 
     text = f"test {result.metric} of {len(result.points)} networks against {label}"
     return drawn(draw, text, key=f"pareto {result.by}", size=(6.2, 3.6))
