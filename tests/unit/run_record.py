@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bitspike.analysis.report.facts import ReportDetail
+from bitspike.analysis.report.facts import ImageShown, ReportDetail, Trajectory
 from bitspike.tasks.classify import Classification
 from bitspike.tasks.report import Exhibit
 
@@ -112,6 +112,9 @@ def metrics(epochs: int = 20) -> list[dict[str, Any]]:
     ]
 
 
+SPIKES = np.array([-1, 0, 1], np.int8)
+
+
 def confusion(matrix: NDArray[np.int64], names: Sequence[str] = ()) -> tuple[Exhibit, ...]:
     """Return what a report shows of a confusion of classes; without names they are called by their numbers."""
     return Classification().exhibits(torch.from_numpy(matrix), names)
@@ -131,10 +134,16 @@ def detail(layers: dict[str, int] | None = None, *, steps: int = 4, classes: int
     low = -(codes // 2)
     bell = np.exp(-(((np.arange(codes) + low) / (codes / 4)) ** 2))
     return ReportDetail(
-        raster={name: rng.random((steps, width)) < 0.2 for name, width in found.items()},
-        raster_image=(255 * ring).astype(np.uint8),
-        raster_label="0",
-        raster_prediction="0",
+        images=[
+            ImageShown(
+                pixels=(255 * ring).astype(np.uint8),
+                label=label,
+                prediction="0",
+                spikes={name: rng.choice(SPIKES, (steps, width), p=(0.05, 0.75, 0.2)) for name, width in found.items()},
+                potentials={name: Trajectory(rng.normal(size=steps), np.ones(steps), SPIKES[:1]) for name in found},
+            )
+            for label in ("0", "1")
+        ],
         code_histograms={
             name: {low + i: int(n) for i, n in enumerate(rng.multinomial(2304, bell / bell.sum()))}
             for name in ("1.0", "3.0", "5.1")

@@ -14,9 +14,24 @@ from bitspike.analysis.drawing import marks
 
 
 def test_a_raster_has_one_mark_per_spike() -> None:
-    fired = np.random.default_rng(0).random((5, 40)) < 0.3
-    found = {(int(t), int(n)) for n, t in re.findall(r"M(\d+) (\d+)\.5h", marks.raster(fired, "fc"))}
-    assert found == {(int(t), int(n)) for t, n in np.argwhere(fired)}
+    spikes = np.random.default_rng(0).choice(np.array([-1, 0, 1], np.int8), (5, 40))
+    above, below = marks.raster(spikes, "fc").split('class="below"')
+    for svg, sign in ((above, 1), (below, -1)):
+        found = {(int(t), int(n)) for n, t in re.findall(r"M(\d+) (\d+)\.5h", svg)}
+        assert found == {(int(t), int(n)) for t, n in np.argwhere(spikes == sign)}
+    assert "below" not in marks.raster(np.abs(spikes), "fc")
+
+
+def test_a_membrane_has_its_potential_its_threshold_and_a_mark_for_every_spike() -> None:
+    potential, spikes = np.array([0.0, 2.0, -2.0, 1.0]), np.array([0, 1, -1, 1])
+    root = ElementTree.fromstring(marks.membrane(potential, np.full(4, 1.0), spikes, "fc<"))
+    paths = {path.get("class"): path.get("d") or "" for path in root.iter("path")}
+    assert re.findall(r"([\d.]+)H", paths["line"]) == ["20.0", "4.0", "36.0", "12.0"]
+    assert paths["bar"] == "M0 12.0H4"  # one mark for what does not change
+    assert re.findall(r"M(\d)\.5 0v", paths["up"]) == ["1", "3"]
+    assert re.findall(r"M(\d)\.5 37v", paths["down"]) == ["2"]
+    for steady in (np.zeros(4), np.ones(1)):  # no height, and one step alone
+        ElementTree.fromstring(marks.membrane(steady, 0 * steady, 0 * steady, "fc"))
 
 
 def test_thinning_keeps_small_rasters_whole() -> None:

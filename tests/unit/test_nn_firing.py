@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from bitspike.errors import ConstraintError
 from bitspike.nn import IF, LIF, RateReadout, Repeat, SignedIF, TimeDistributed
-from bitspike.nn.firing import LayerActivity, Recorder, raster
+from bitspike.nn.firing import LayerActivity, Recorder
 from bitspike.nn.trace import evaluation
 
 
@@ -90,7 +89,6 @@ def test_a_model_keeps_no_trace_of_having_been_watched() -> None:
     model = network().train()
     model[1].eval()
     measure(model, [torch.rand(2, 1, 8, 8)])
-    raster(model, torch.rand(1, 8, 8))
     assert all(not module._forward_hooks for module in model.modules())
     assert [module.training for module in model] == [True, False, True, True, True, True]
 
@@ -116,23 +114,6 @@ def test_a_lone_neuron_module_has_a_name() -> None:
     assert list(measure(IF(threshold=1.0), [torch.ones(2, 1, 3)])) == ["neuron"]
 
 
-def test_raster_shows_evenly_chosen_neurons() -> None:
-    model = nn.Sequential(IF(threshold=1.0))
-    everything = nn.Sequential(Repeat(3), model, TimeDistributed(nn.Flatten()))
-    image = torch.zeros(1, 20, 30)
-    image.view(-1)[::2] = 1.0
-    fired = raster(everything, image)["1.0"]
-    assert fired.shape == (3, 256)
-    assert fired.dtype == np.bool_
-    chosen = np.arange(256) * 600 // 256
-    assert np.array_equal(fired[0], chosen % 2 == 0)
-    assert raster(everything, image, neurons=1000)["1.0"].shape == (3, 600)
-
-
 def test_wrong_use_names_the_way_out() -> None:
     with pytest.raises(ConstraintError, match="no spiking neurons"):
         measure(nn.Linear(2, 2), [torch.ones(1, 2)])
-    with pytest.raises(ConstraintError, match="one image, got a batch of 3"):
-        raster(network(), torch.ones(3, 1, 8, 8))
-    with pytest.raises(ConstraintError, match="neurons=0"):
-        raster(network(), torch.ones(1, 8, 8), neurons=0)

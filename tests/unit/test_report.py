@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from run_record import confusion, detail, metrics, record
 
-from bitspike.analysis.report.facts import ReportDetail
+from bitspike.analysis.report.facts import ImageShown, ReportDetail, Trajectory
 from bitspike.analysis.report.report import render, summary, write_report
 from bitspike.errors import RunError
 from bitspike.recipe import load
@@ -75,7 +75,7 @@ def test_a_full_report_has_every_section_and_needs_nothing_else() -> None:
         "Against the training graph",
         "Learning, and accuracy against time",
         "Early exit",
-        "One image, spike by spike",
+        "2 images, spike by spike",
         "Firing rates",
         "Weight codes",
         "What is taken for what",
@@ -164,7 +164,13 @@ def test_gaps_inside_the_parts_are_bridged() -> None:
         "expect": {"test_accuracy": 0.9},
         "paper": {"title": "t", "url": "javascript:x"},
     }
-    outline = Outline(render(holes, [{"epoch": 1, "train_loss": None}], replace(detail(), raster_image=None)))
+    outline = Outline(
+        render(
+            holes,
+            [{"epoch": 1, "train_loss": None}],
+            replace(detail(), images=[replace(detail().images[0], pixels=None)]),
+        )
+    )
     assert not any("javascript" in address for address in outline.addresses)
     assert "expected        at least 90.00 %" in summary(holes)
 
@@ -235,6 +241,22 @@ def _hostile(value: Any) -> Any:
     return f"{value}\"><script>&'{{x}}" if isinstance(value, str) else value
 
 
+def test_several_images_have_a_strip_and_a_potential_for_each_layer() -> None:
+    shown = detail()
+    page = render(record(), metrics(), shown)
+    layers = sum(len(image.spikes) for image in shown.images)
+    assert page.count('<svg class="raster"') == page.count('<svg class="membrane"') == layers
+    assert "Another test image, “1”" in page
+    assert "The network sees “0”; it is “1”." in page
+    assert "The network sees “0”, and that is right." in page
+    assert "thinner and in the second color" in page
+    alone = replace(shown, images=[replace(shown.images[0], potentials={})])
+    page = render(record(), metrics(), alone)
+    assert "One image, spike by spike" in page
+    assert '<svg class="membrane"' not in page
+    assert "potential of one neuron" not in page
+
+
 def test_everything_is_escaped() -> None:
     evil = "<script>alert(1)</script>\"'{x}"
     bad = _hostile(record())
@@ -245,8 +267,7 @@ def test_everything_is_escaped() -> None:
     shown = detail({evil: 10})
     shown = replace(
         shown,
-        raster_label=evil,
-        raster_prediction=evil,
+        images=[replace(image, label=evil, prediction=evil) for image in shown.images],
         code_histograms={evil: {0: 1}},
         exhibits=confusion(np.full((10, 10), 1), [evil] * 10),
     )
@@ -258,13 +279,15 @@ def test_everything_is_escaped() -> None:
 def test_a_network_of_forty_layers_and_a_hundred_classes_stays_small() -> None:
     layers = {f"block{i // 4}.{i % 4}.neuron": 256 for i in range(40)}
     big = record() | {"activity": {name: {"rate": 0.5, "silent": 0, "saturated": 0} for name in layers}}
-    noisy = {name: np.random.default_rng(0).random((64, 256)) < 0.5 for name in layers}
+    rng = np.random.default_rng(0)
+    noisy = {name: rng.integers(-1, 2, (64, 256), dtype=np.int8) for name in layers}
+    paths = {name: Trajectory(rng.normal(size=64), np.ones(64), noisy[name][:, 0]) for name in layers}
+    photo = rng.integers(0, 256, (224, 224, 3), dtype=np.uint8)
     shown = replace(
         detail(classes=100),
-        raster=noisy,
+        images=[ImageShown(photo, "a", "b", noisy, paths)] * 3,
         code_histograms={name: dict.fromkeys(range(-3000, 3000), 3) for name in layers},
         exhibits=confusion(np.random.default_rng(0).integers(0, 9, (100, 100))),
-        raster_image=np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8),
     )
     page = render(big, metrics(300), shown)
     assert len(page.encode()) < 1_500_000

@@ -1,4 +1,4 @@
-"""How much every layer of neurons fires: rates by step, silent and saturated shares, and the spikes of one image.
+"""How much every layer of neurons fires: rates by step, silent shares and saturated ones.
 
 A :class:`Recorder` listens to the spikes of a model for the length of a ``with`` block and leaves no trace on it.
 Legend: T time, N batch, F neurons of a layer (all axes after N, flattened).
@@ -11,15 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from bitspike.errors import ConstraintError, DataError
 from bitspike.nn.neurons.base import Neuron
-from bitspike.nn.trace import evaluation, listening
+from bitspike.nn.trace import listening
 
 Spikes = Callable[[str, Tensor], None]
 
@@ -156,40 +154,3 @@ class Recorder:
             for name, shapes in self._tallies.items()
             for index, tally in enumerate(t for t in shapes.values() if len(t.total_T))
         }
-
-
-def raster(model: nn.Module, image: Tensor, *, neurons: int = 256) -> dict[str, NDArray[np.bool_]]:
-    """Return the spikes that one image causes, layer by layer.
-
-    Args:
-        image: [C, H, W] or [1, C, H, W], as the model takes it.
-        neurons: at most so many neurons per layer, chosen at even distances.
-
-    Returns:
-        layer name -> [T, neurons], True where a neuron fired (with either sign).
-
-    Raises:
-        ConstraintError: several images, fewer than one neuron, or a model without spiking neurons.
-    """
-    if neurons < 1:
-        raise ConstraintError(f"neurons={neurons}: at least 1 must be shown", fix="neurons=256")
-    batch = image.unsqueeze(0) if image.dim() == 3 else image
-    if batch.shape[0] != 1:
-        raise ConstraintError(
-            f"a raster shows one image, got a batch of {batch.shape[0]}", fix="raster(model, images[0])"
-        )
-    rows: dict[str, list[NDArray[np.bool_]]] = {}
-
-    def hear(name: str, spikes: Tensor) -> None:
-        fired_TF = (spikes != 0).reshape(spikes.shape[0], -1)
-        count = min(neurons, fired_TF.shape[1])
-        chosen = torch.arange(count, device=spikes.device) * fired_TF.shape[1] // count
-        rows.setdefault(name, []).append(fired_TF[:, chosen].cpu().numpy())
-
-    with torch.no_grad(), listen(model, hear), evaluation(model):
-        model(batch.to(next((parameter.device for parameter in model.parameters()), None)))
-    return {
-        name if index == 0 else f"{name}#{index + 1}": fired
-        for name, calls in rows.items()
-        for index, fired in enumerate(calls)
-    }

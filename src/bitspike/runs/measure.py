@@ -13,7 +13,6 @@ from torch import nn
 from bitspike.analysis.exits.rules import gammas_of
 from bitspike.analysis.exits.study import study
 from bitspike.analysis.report.facts import ReportDetail
-from bitspike.data.images.picture import picture
 from bitspike.integer.bounds.widths import widths
 from bitspike.integer.codes import encode
 from bitspike.integer.network import IntegerNetwork
@@ -22,16 +21,18 @@ from bitspike.integer.saved.vectors import golden
 from bitspike.integer.verify import verify
 from bitspike.lowering.agreement import compare
 from bitspike.lowering.lower import lower
-from bitspike.nn import Neuron
-from bitspike.nn.firing import Recorder, raster
+from bitspike.nn.firing import Recorder
 from bitspike.recipe.words.value import Value
 from bitspike.runs.construct.data import Data
 from bitspike.runs.job import Job
 from bitspike.runs.memories import cost_of
+from bitspike.runs.pictures import images_shown
 from bitspike.runs.record import checks_of, environment, epochs_of, seconds_of
 from bitspike.train import Evaluation, History
 from bitspike.weights.chips import varies
 
+SHOWN = 3
+"""Test images whose spikes the report shows."""
 GOLDEN = 2
 """Test images among the golden vectors, next to the six synthetic inputs."""
 
@@ -110,7 +111,7 @@ def measure(job: Job, history: History | None, folder: Path) -> tuple[dict[str, 
     report |= kind.report_entries(spiking, net, job.test, folder, clock)
     report["seconds"] = seconds_of(clock, history)
     report["checks"] = checks_of(report)
-    return report, _detail(data, network, net, tested, example)
+    return report, _detail(data, network, net, tested, images[:SHOWN])
 
 
 def _plain(value: Value | None) -> dict[str, Any] | None:
@@ -118,21 +119,13 @@ def _plain(value: Value | None) -> dict[str, Any] | None:
 
 
 def _detail(
-    data: Data, model: nn.Module, net: IntegerNetwork, tested: Evaluation, example: torch.Tensor
+    data: Data, model: nn.Module, net: IntegerNetwork, tested: Evaluation, images: torch.Tensor
 ) -> ReportDetail:
-    """Collect the pictures: one test image with its spikes, code histograms, and what the task shows."""
-    task, names = data.test.task, data.test.classes
-    with torch.no_grad():
-        outputs = model.eval()(example)
-    answers, truth = task.answers(outputs), task.truth(outputs, data.test.labels[:1])
+    """Collect the pictures: test images with their spikes, code histograms, and what the task shows."""
     histograms = {n.path: np.unique(n.weight.codes, return_counts=True) for n in net.weighted}
-    spikes = raster(model, example) if any(isinstance(m, Neuron) for m in model.modules()) else {}
     return ReportDetail(
-        raster=spikes,
-        raster_image=picture(data.test),
-        raster_label=task.named(truth, names)[0],
-        raster_prediction=task.named(answers, names)[0],
+        images=images_shown(model, data.test, images),
         code_histograms={p: dict(zip(c.tolist(), n.tolist(), strict=True)) for p, (c, n) in histograms.items()},
-        exhibits=task.exhibits(tested.confusion, names),
+        exhibits=data.test.task.exhibits(tested.confusion, data.test.classes),
         samples=tested.samples,
     )

@@ -10,51 +10,88 @@ import base64
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bitspike.analysis.drawing.markup import Html, html
+from bitspike.analysis.drawing.markup import Html, html, join
 from bitspike.analysis.drawing.words import percent
 
 MOST_CLASSES = 100
 _SHADES = 12
-_SPIKES = 40_000  # some ten bytes each
+SPIKES = 40_000  # some ten bytes each
 
 
-def raster(fired: NDArray[np.bool_], label: str) -> Html:
-    """Draw the spikes of one layer: a row per time step (first on top), a column per neuron.
+def raster(spikes: NDArray[Any], label: str) -> Html:
+    """Draw the spikes of one layer: a row per time step (first on top), a column per neuron; those of -1 are thinner.
 
     Args:
-        fired: [T, neurons].
+        spikes: [T, neurons]; -1, 0 or 1.
 
     Example:
-        >>> "M1 0.5h.8" in raster(np.array([[False, True]]), "fc")
+        >>> "M1 0.5h.8" in raster(np.array([[0, 1]]), "fc")
         True
     """
-    steps, neurons = fired.shape
-    path = "".join(f"M{n} {t}.5h.8" for t, n in np.argwhere(fired).tolist())
+    steps, neurons = spikes.shape
+    above, below = (
+        "".join(f"M{n} {t}.5h.8" for t, n in np.argwhere(sent).tolist()) for sent in (spikes > 0, spikes < 0)
+    )
     return html(
         '<svg class="raster" viewBox="0 0 {n} {t}" preserveAspectRatio="none" role="img" aria-label="{label}"'
-        ' style="height:{height}px;max-width:{width}px"><path d="{path}"/></svg>',
+        ' style="height:{height}px;max-width:{width}px"><path d="{above}"/>{below}</svg>',
         n=max(neurons, 1),
         t=max(steps, 1),
         label=f"spikes of {label}",
         width=16 * max(neurons, 1),
         height=min(max(9 * steps, 18), 120),
-        path=path,
+        above=above,
+        below=html('<path class="below" d="{d}"/>', d=below) if below else "",
     )
 
 
-def thinned(rasters: Mapping[str, NDArray[np.bool_]], most: int = _SPIKES) -> dict[str, NDArray[np.bool_]]:
+def membrane(potential: NDArray[Any], threshold: NDArray[Any], spikes: NDArray[Any], label: str) -> Html:
+    """Draw the potential of one neuron over the time steps, its threshold, and its spikes: +1 above, -1 below.
+
+    Args:
+        potential, threshold, spikes: [T].
+
+    Example:
+        >>> svg = membrane(np.array([0.5, 1.0]), np.ones(2), np.array([0, 1]), "fc")
+        >>> 'class="up" d="M1.5 0v3"' in svg, "down" in svg
+        (True, False)
+    """
+    low, high = (float(end(np.concatenate([potential, threshold, [0.0]]))) for end in (np.min, np.max))
+
+    def line(values: NDArray[Any]) -> str:
+        heights = 4 + 32 * (high - values) / ((high - low) or 1.0)
+        steady = [*(heights[1:] == heights[:-1]), False]  # one mark for steps of one height
+        ends = [(y, t + 1) for t, (y, on) in enumerate(zip(heights.tolist(), steady, strict=True)) if not on]
+        return "M0 " + "V".join(f"{y:.1f}H{t}" for y, t in ends)
+
+    up, down = (
+        "".join(f"M{t}.5 {y}v3" for (t,) in np.argwhere(spikes == sign).tolist()) for sign, y in ((1, 0), (-1, 37))
+    )
+    paths = {"bar": line(threshold), "line": line(potential), "up": up, "down": down}
+    drawn = [html('<path class="{kind}" d="{d}"/>', kind=kind, d=d) for kind, d in paths.items() if d]
+    return html(
+        '<svg class="membrane" viewBox="0 0 {n} 40" preserveAspectRatio="none" role="img" aria-label="{label}">'
+        "<title>{label}</title>{paths}</svg>",
+        n=max(len(potential), 1),
+        label=f"potential of one neuron of {label}",
+        paths=join(drawn, ""),
+    )
+
+
+def thinned(rasters: Mapping[str, NDArray[Any]], most: int = SPIKES) -> dict[str, NDArray[Any]]:
     """Leave out neurons of every layer, at even distances, until about ``most`` spikes remain in all.
 
     Example:
-        >>> thinned({"fc": np.ones((2, 6), dtype=bool)}, most=4)["fc"].shape
+        >>> thinned({"fc": np.ones((2, 6), np.int8)}, most=4)["fc"].shape
         (2, 2)
     """
-    every = max(1, -(-sum(int(fired.sum()) for fired in rasters.values()) // most))
-    return {name: fired[:, ::every] for name, fired in rasters.items()}
+    every = max(1, -(-sum(int((spikes != 0).sum()) for spikes in rasters.values()) // most))
+    return {name: spikes[:, ::every] for name, spikes in rasters.items()}
 
 
 def steps(rates: Sequence[float | None], name: str) -> Html:
@@ -171,13 +208,15 @@ def confusion(matrix: NDArray[np.int64], classes: Sequence[str]) -> Html:
     )
 
 
-def picture(pixels: NDArray[np.uint8], label: str) -> Html:
+def picture(pixels: NDArray[np.uint8], label: str, *, most: int = 256) -> Html:
     """Put an image into the page as it is, pixel by pixel.
 
     Args:
-        pixels: [H, W], [H, W, 1] or [H, W, 3]; larger sides than 256 are thinned.
+        pixels: [H, W], [H, W, 1] or [H, W, 3].
+        label: what it is, for those who do not see it.
+        most: larger sides are thinned.
     """
-    thin = max(1, -(-max(pixels.shape[:2]) // 256))
+    thin = max(1, -(-max(pixels.shape[:2]) // most))
     data = base64.b64encode(png(pixels[::thin, ::thin])).decode("ascii")
     return html('<img class="pixels" alt="{label}" src="data:image/png;base64,{data}">', label=label, data=data)
 

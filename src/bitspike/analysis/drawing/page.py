@@ -102,6 +102,14 @@ td.r { white-space: nowrap; }
 }
 .raster { background: var(--page); border-radius: 4px; }
 .raster path { stroke: var(--accent); stroke-width: .8; fill: none; }
+.raster .below { stroke: var(--second); stroke-width: .4; }
+.traces { display: flex; gap: .6rem; align-items: center; }
+.traces .raster { flex: 3 1 0; min-width: 0; }
+.membrane { flex: 1 1 0; min-width: 4rem; max-width: 14rem; height: 40px; }
+.membrane path { fill: none; stroke: var(--soft); stroke-width: 1.5; vector-effect: non-scaling-stroke; }
+.membrane .bar { stroke: var(--ink); stroke-width: 1; stroke-dasharray: 4 3; }
+.membrane .up { stroke: var(--accent); stroke-width: 2; }
+.membrane .down { stroke: var(--second); stroke-width: 2; }
 .steps { height: 20px; border-bottom: 1px solid var(--line); vertical-align: bottom; }
 .steps path { fill: var(--accent); }
 .bars rect { fill: var(--accent); }

@@ -200,6 +200,17 @@ def sample_of(values: Array, sample: int) -> Array:
     return values[:, sample].reshape(len(values), -1)
 
 
+def liveliest(spikes: Array) -> int:
+    """Return which neuron of [T, F] starts and stops firing most often, of several the one with most spikes.
+
+    Example:
+        >>> liveliest(np.array([[1, 0, 0], [1, 1, 0], [1, 0, 0]]))
+        1
+    """
+    changes = (np.diff(spikes, axis=0) != 0).sum(0)
+    return int((changes * (len(spikes) + 1) + np.abs(spikes).sum(0)).argmax())
+
+
 def is_place(value: object, size: int) -> bool:
     """Tell whether a value is a whole number from 0 to ``size - 1``.
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from bitspike.analysis.drawing.palette import PALETTE
 from bitspike.analysis.plot.canvas import axes_for, legend_above, time_axis
-from bitspike.analysis.plot.observed import Layer, is_place, observed, sample_of
+from bitspike.analysis.plot.observed import Layer, is_place, liveliest, observed, sample_of
 from bitspike.errors import ConstraintError
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.simulate import Trace
@@ -91,8 +91,7 @@ def membrane(
 def _place(neuron: int | Sequence[int] | None, spikes: NDArray[Any], shape: tuple[int, ...], name: str) -> int:
     """Return where a neuron stands in the row of all of its layer."""
     if neuron is None:
-        changes = (np.diff(spikes, axis=0) != 0).sum(0)
-        return int((changes * (len(spikes) + 1) + np.abs(spikes).sum(0)).argmax())
+        return liveliest(spikes)
     index, sizes = (tuple(neuron), shape) if isinstance(neuron, Sequence) else ((neuron,), (spikes.shape[1],))
     if len(index) != len(sizes) or not all(is_place(n, size) for n, size in zip(index, sizes, strict=True)):
         last = tuple(size - 1 for size in shape)

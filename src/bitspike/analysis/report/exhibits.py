@@ -1,4 +1,4 @@
-"""The figures and tables of a run: learning, spikes, rates, weights, errors, sizes.
+"""The figures and tables of a run: learning, rates, weights, errors, sizes.
 
 One function per section of a report; None where there is nothing to show.
 """
@@ -46,49 +46,6 @@ def _by_step(values: Sequence[float | None], metric: str) -> Html:
     every = -(-len(values) // 12)
     shown = [(t, percent(value)) for t, value in enumerate(values, 1) if t % every == 0 or t == len(values)]
     return html("<div>{t}</div>", t=table(["time steps", f"test {metric}"], shown, numbers=(1,)))
-
-
-def raster(detail: ReportDetail) -> Html | None:
-    """Show one test image and the spikes that it causes."""
-    if not detail.raster:
-        return None
-    said = ""
-    if detail.raster_prediction:
-        right = detail.raster_prediction == detail.raster_label
-        said = f"The network sees “{detail.raster_prediction}”"
-        said += ", and that is right." if right else f"; it is “{detail.raster_label}”." if detail.raster_label else "."
-    image = (
-        marks.picture(detail.raster_image, f"test image, {detail.raster_label}")
-        if detail.raster_image is not None
-        else Html("")
-    )
-    rasters = marks.thinned(detail.raster)
-    steps = max(len(fired) for fired in rasters.values())
-    strips = [
-        html(
-            '<div class="strip"><p><code>{name}</code><span class="soft n">{n} neurons, {rate}</span></p>{svg}</div>',
-            name=name,
-            n=count(fired.shape[1]),
-            rate=percent(float(fired.mean()) if fired.size else None, 1),
-            svg=marks.raster(fired, name),
-        )
-        for name, fired in rasters.items()
-    ]
-    more = html("<details><summary>{n} more layers</summary>{s}</details>", n=len(strips) - 12, s=join(strips[12:]))
-
-    return section(
-        "One image, spike by spike",
-        html(
-            '<div class="shown">{image}<p>{said}</p></div><p class="soft">Every layer is a strip: a column per neuron,'
-            " a row per time step, from the first (top) to the last ({steps}). Of large layers only some neurons are"
-            " shown, at even distances.</p>{strips}{more}",
-            image=image,
-            said=said,
-            steps=steps,
-            strips=join(strips[:12]),
-            more=more if len(strips) > 12 else Html(""),
-        ),
-    )
 
 
 def activity(record: Record) -> Html | None:

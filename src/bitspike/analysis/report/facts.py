@@ -152,23 +152,51 @@ def facts(record: Mapping[str, Any]) -> Facts:
 
 
 @dataclass(frozen=True, eq=False)
+class Trajectory:
+    """One neuron over the T steps of one image.
+
+    Args:
+        potential: [T], before the reset.
+        threshold: [T].
+        spikes: [T]; -1, 0 or 1.
+    """
+
+    potential: NDArray[Any]
+    threshold: NDArray[Any]
+    spikes: NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class ImageShown:
+    """One test image and what it causes.
+
+    Args:
+        pixels: [H, W] or [H, W, C].
+        label: the right answer for it, in words.
+        prediction: the answer of the network, in words.
+        spikes: layer -> [T, neurons] of -1, 0 and 1, in the order of the network.
+        potentials: layer -> one neuron of it; layers whose potentials are not known are missing.
+    """
+
+    pixels: NDArray[np.uint8] | None = None
+    label: str = ""
+    prediction: str = ""
+    spikes: Mapping[str, NDArray[np.int8]] = field(default_factory=dict)
+    potentials: Mapping[str, Trajectory] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
 class ReportDetail:
     """Pictures of one run that ``report.json`` is too small to keep, handed over in memory; every part may be missing.
 
     Args:
-        raster: layer -> [T, neurons] spikes of one test image, in the order of the network.
-        raster_image: [H, W] or [H, W, C] pixels of that image.
-        raster_label: the right answer for it, in words.
-        raster_prediction: the answer of the network, in words.
+        images: some test images, with the spikes that they cause.
         code_histograms: layer -> weight code -> how often it occurs.
         exhibits: what the task shows of the answers over the test images.
         samples: how many test images there are; None if not known.
     """
 
-    raster: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
-    raster_image: NDArray[np.uint8] | None = None
-    raster_label: str = ""
-    raster_prediction: str = ""
+    images: Sequence[ImageShown] = ()
     code_histograms: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
     exhibits: Sequence[Exhibit] = ()
     samples: int | None = None

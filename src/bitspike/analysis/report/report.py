@@ -9,7 +9,7 @@ from typing import Any
 from bitspike.analysis.drawing.markup import join
 from bitspike.analysis.drawing.page import page
 from bitspike.analysis.drawing.words import against, count, known, percent, points, size, span
-from bitspike.analysis.report import exhibits, exits, memory, stages, verdict
+from bitspike.analysis.report import exhibits, exits, memory, spikes, stages, verdict
 from bitspike.analysis.report.facts import ReportDetail, facts, idle, listed, mapping
 from bitspike.errors import RunError
 from bitspike.files import write_whole
@@ -35,7 +35,7 @@ def render(report: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]], deta
         stages.stages(report, run),
         exhibits.training(metrics, run),
         exits.early_exit(report, run),
-        exhibits.raster(shown),
+        spikes.spikes(shown),
         exhibits.activity(report),
         exhibits.weights(report, shown),
         *(exhibits.answers(exhibit) for exhibit in shown.exhibits),

@@ -1,0 +1,66 @@
+"""The pictures of a report: some test images with the spikes and potentials that they cause."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from bitspike.analysis.plot.observed import Layer, liveliest, observed, sample_of
+from bitspike.analysis.report.facts import ImageShown, Trajectory
+from bitspike.data.images.images import Images
+from bitspike.data.images.picture import picture
+from bitspike.nn import Neuron
+
+NEURONS = 256
+"""At most so many neurons of a layer, at even distances."""
+Seen = list[tuple[NDArray[np.int8], Trajectory | None]]
+
+
+def images_shown(model: nn.Module, images: Images, entering: Tensor) -> tuple[ImageShown, ...]:
+    """Return the first images of a set with what a spiking network answers and does.
+
+    Args:
+        model: the network; one without neurons has answers alone.
+        images: the set.
+        entering: its first images as the network takes them, [N, ...]; so many are shown.
+    """
+    task, names = images.task, images.classes
+    with torch.no_grad():
+        outputs = model.eval()(entering)
+    answers = task.named(task.answers(outputs), names)
+    truth = task.named(task.truth(outputs, images.labels[: len(entering)]), names)
+    spiking = any(isinstance(module, Neuron) for module in model.modules())
+    layers = observed(model, entering, _seen, potentials=True) if spiking else {}
+    return tuple(
+        ImageShown(
+            pixels=picture(images.subset([n])),
+            label=truth[n],
+            prediction=answers[n],
+            spikes={name: seen[n][0] for name, seen in layers.items()},
+            potentials={name: path for name, seen in layers.items() if (path := seen[n][1]) is not None},
+        )
+        for n in range(len(entering))
+    )
+
+
+def _seen(layer: Layer) -> Seen:
+    """Return of every sample the spikes of some neurons, [T, n], and the potential of one."""
+    return [(_some(sample_of(layer.spikes, n)), _trajectory(layer, n)) for n in range(layer.spikes.shape[1])]
+
+
+def _some(spikes: NDArray[Any]) -> NDArray[np.int8]:
+    count = min(NEURONS, spikes.shape[1])
+    return spikes[:, np.arange(count) * spikes.shape[1] // max(count, 1)].astype(np.int8)
+
+
+def _trajectory(layer: Layer, sample: int) -> Trajectory | None:
+    if layer.potentials is None or layer.thresholds is None:
+        return None
+    spikes = sample_of(layer.spikes, sample)
+    place = liveliest(spikes)
+    threshold = sample_of(np.broadcast_to(layer.thresholds, layer.spikes.shape), sample)
+    return Trajectory(sample_of(layer.potentials, sample)[:, place], threshold[:, place], spikes[:, place])
