@@ -56,7 +56,6 @@ if TYPE_CHECKING:
     from bitspike.integer.simulate import simulate as simulate
     from bitspike.integer.values import decode as decode
     from bitspike.lowering.agreement import Agreement as Agreement
-    from bitspike.lowering.agreement import compare as compare
     from bitspike.lowering.fit_neuron import Precision as Precision
     from bitspike.lowering.lower import lower as lower
     from bitspike.nn import IF as IF
@@ -92,6 +91,7 @@ if TYPE_CHECKING:
     from bitspike.train.adapt import adapt as adapt
     from bitspike.verbs.analyze import analyze as analyze
     from bitspike.verbs.check import check as check
+    from bitspike.verbs.compare import compare as compare
     from bitspike.verbs.cost import cost as cost
     from bitspike.verbs.doctor import doctor as doctor
     from bitspike.verbs.energy import energy as energy
@@ -226,12 +226,13 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "bitspike.analysis.exits.rules": ("ConfidenceExit", "FixedExit", "GammaExit"),
     "bitspike.analysis.exits.study": ("early_exit",),
     "bitspike.analysis.summary": ("summary",),
-    "bitspike.lowering.agreement": ("Agreement", "compare"),
+    "bitspike.lowering.agreement": ("Agreement",),
     "bitspike.integer.bounds.widths": ("widths",),
     "bitspike.train.adapt": ("adapt",),
     "bitspike.verbs.analyze": ("analyze",),
     "bitspike.verbs.check": ("check",),
     "bitspike.verbs.cost": ("cost",),
+    "bitspike.verbs.compare": ("compare",),
     "bitspike.verbs.energy": ("energy",),
     "bitspike.verbs.evaluate": ("evaluate",),
     "bitspike.verbs.export": ("export",),

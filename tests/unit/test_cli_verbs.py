@@ -29,6 +29,7 @@ VERBS = (
     "run",
     "recipes",
     "evaluate",
+    "compare",
     "verify",
     "doctor",
     "check",
@@ -57,6 +58,8 @@ def test_help_lists_every_verb_and_imports_no_torch() -> None:
 def test_each_verb_has_help(capsys: pytest.CaptureFixture[str]) -> None:
     options = {"run": "--resume", "evaluate": "--steps", "check": "--chip", "fit": "--out", "export": "--format"}
     options |= {"mix": "--bits", "yield": "--chips", "pareto": "--by", "zoo": "--out"}
+    options |= {"mix": "--bits", "yield": "--chips", "pareto": "--by"}
+    options |= {"compare": "--format"}
     options |= dict.fromkeys(("verify", "recipes", "energy", "cost", "analyze", "doctor"), "--json")
     assert set(options) == set(VERBS)
     for verb, option in options.items():

@@ -1,8 +1,9 @@
-"""The verbs of runs: run, recipes, evaluate, verify, doctor."""
+"""The verbs of runs: run, recipes, evaluate, compare, verify, doctor."""
 
 from __future__ import annotations
 
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -99,6 +100,35 @@ def _early(result: dict[str, Any]) -> list[str]:
             f"mean ({stops})"
         )
     return lines
+
+
+class Layout(StrEnum):
+    """How a comparison is printed."""
+
+    text = "text"
+    csv = "csv"
+    markdown = "markdown"
+    latex = "latex"
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="The folders of finished runs.")],
+    format: Annotated[Layout, typer.Option("--format", help="How the table is printed.")] = Layout.text,
+    samples: Annotated[
+        int | None,
+        typer.Option("--samples", metavar="N", help="Count the energy by so many test images, not by golden vectors."),
+    ] = None,
+    set: Sets = None,
+    as_json: Json = False,
+) -> None:
+    """Put finished runs next to each other, the seeds of one experiment in one row: a table, CSV, Markdown or LaTeX."""
+    with guarded():
+        from bitspike.verbs.compare import compare_runs
+
+        result = compare_runs(*runs, samples=samples, set=set or ())
+        text = str(result) if format is Layout.text else getattr(result, format.value)()
+        answer(result, text.rstrip("\n"), as_json=as_json)
 
 
 @app.command()

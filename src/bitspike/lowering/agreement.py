@@ -123,7 +123,7 @@ def compare(
     seed: int = 0,
     task: Task = Classification(),
 ) -> Agreement:
-    """Run a float network and its integers side by side.
+    """Run a float network and its integers side by side; ``bs.compare("runs/a", "runs/b")`` compares finished runs.
 
     Args:
         model: what was lowered; it is run in evaluation mode and single precision. Of a network that was converted in

@@ -16,6 +16,7 @@ from bitspike.digests import read_json
 from bitspike.errors import BitspikeError, PackageError, RunError
 from bitspike.files import is_left_over, locked, previous, remove_partial, write_whole
 from bitspike.recipe import AnyRecipe, dump, load
+from bitspike.recipe.changes import leaves
 
 RECIPE, REPORT = "recipe.yaml", "report.json"
 
@@ -166,7 +167,7 @@ def _names_in(folder: Path) -> set[str]:
 
 def same_recipe(folder: Path, recipe: AnyRecipe) -> None:
     """Raise RunError where the run in a folder is of another recipe; the message names every difference."""
-    older, newer = (_leaves(r.model_dump(mode="json")) for r in (load(folder / RECIPE), recipe))
+    older, newer = (leaves(r.model_dump(mode="json")) for r in (load(folder / RECIPE), recipe))
     changed = [k for k in {**older, **newer} if older.get(k, "absent") != newer.get(k, "absent")]
     if changed:
         lines = [f"  {key}: {older.get(key, 'absent')!r} there, {newer.get(key, 'absent')!r} now" for key in changed]
@@ -174,12 +175,6 @@ def same_recipe(folder: Path, recipe: AnyRecipe) -> None:
             "\n".join([f"{folder} was begun with another recipe", *lines]),
             fix="give the same recipe and --set values, or --out ANOTHER_FOLDER",
         )
-
-
-def _leaves(value: Any, at: str = "") -> dict[str, Any]:
-    if isinstance(value, dict) and value:
-        return {k: v for key, part in value.items() for k, v in _leaves(part, f"{at}.{key}" if at else key).items()}
-    return {at: value}
 
 
 def _is_place_error(error: OSError) -> bool:

@@ -1,0 +1,195 @@
+"""From finished runs to the rows of a comparison: runs of one experiment that differ by their seed are one row."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from bitspike.analysis.drawing.words import known
+from bitspike.analysis.report.facts import facts, mapping
+from bitspike.recipe import AnyRecipe
+from bitspike.recipe.changes import experiment
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Measured:
+    """One finished run, as far as it is compared.
+
+    Args:
+        folder: of the run.
+        recipe: of the run.
+        report: its ``report.json``.
+        energy_pj: of one inference, in pJ; None where it is not known.
+    """
+
+    folder: str
+    recipe: AnyRecipe
+    report: Mapping[str, Any]
+    energy_pj: float | None = None
+
+    @cached_property
+    def experiment(self) -> dict[str, Any]:
+        """What the recipe says, but for its seed and its places."""
+        return experiment(self.recipe)
+
+    @property
+    def score(self) -> float | None:
+        """The metric of the task on the test set, 0 to 1."""
+        return facts(self.report).test
+
+    @property
+    def proven(self) -> bool:
+        """Whether the integers were proven equal."""
+        return mapping(self.report, "certificate").get("equal") is True
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Row:
+    """The runs of one experiment, one a seed, in a few values.
+
+    Args:
+        runs: in the order in which they were given.
+        changes: what this experiment says otherwise than another one of the same name, by dotted keys.
+    """
+
+    runs: tuple[Measured, ...]
+    changes: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The name of the recipe."""
+        return self.runs[0].recipe.name
+
+    @property
+    def label(self) -> str:
+        """The name of the recipe, and what tells it from another one of that name."""
+        return ", ".join([self.name, *(f"{key}={_plain(value)}" for key, value in self.changes.items())])
+
+    @property
+    def data(self) -> str:
+        """The kind of the data."""
+        return self.runs[0].recipe.data.kind
+
+    @property
+    def samples(self) -> tuple[int, ...]:
+        """How many test images the integers of each run were proven on."""
+        return tuple(int(known(mapping(run.report, "certificate").get("samples")) or 0) for run in self.runs)
+
+    @property
+    def metric(self) -> str:
+        """What the score is called."""
+        return facts(self.runs[0].report).wording.metric
+
+    @property
+    def weights(self) -> str:
+        """How wide the weights are, in words."""
+        return facts(self.runs[0].report).weights.removesuffix(" weights")
+
+    @property
+    def bits(self) -> tuple[int, ...]:
+        """The different widths of the weights, from few bits to many."""
+        return tuple(sorted({int(b) for run in self.runs for b in mapping(run.report, "bits").values()}))
+
+    @property
+    def steps(self) -> int:
+        """T."""
+        return self.runs[0].recipe.steps
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seed of every run."""
+        return tuple(run.recipe.seed for run in self.runs)
+
+    @property
+    def mean(self) -> float | None:
+        """The mean score of the runs, 0 to 1."""
+        return _mean([run.score for run in self.runs])
+
+    @property
+    def deviation(self) -> float | None:
+        """The sample standard deviation of the score over the seeds; None of one run."""
+        scores = [run.score for run in self.runs]
+        return statistics.stdev(s for s in scores if s is not None) if len(scores) > 1 and None not in scores else None
+
+    @property
+    def published(self) -> float | None:
+        """The published score of this very experiment, 0 to 1."""
+        return facts(self.runs[0].report).published
+
+    @property
+    def weight_bytes(self) -> float | None:
+        """What the weight codes take, packed."""
+        return _mean([known(mapping(run.report, "bytes").get("weights_packed")) for run in self.runs])
+
+    @property
+    def energy_pj(self) -> float | None:
+        """The mean energy of one inference, in pJ."""
+        return _mean([run.energy_pj for run in self.runs])
+
+    @property
+    def proven(self) -> bool:
+        """Whether the integers of every run were proven equal."""
+        return all(run.proven for run in self.runs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {
+            "recipe": self.name,
+            "changes": dict(self.changes),
+            "data": self.data,
+            "bits": list(self.bits),
+            "steps": self.steps,
+            "seeds": list(self.seeds),
+            self.metric: {
+                "mean": self.mean,
+                "deviation": self.deviation,
+                "by_seed": [run.score for run in self.runs],
+            },
+            "published": self.published,
+            "weight_bytes": self.weight_bytes,
+            "energy_pj": self.energy_pj,
+            "certificate": self.proven,
+            "runs": [run.folder for run in self.runs],
+        }
+
+
+def rows_of(runs: Sequence[Measured]) -> tuple[Row, ...]:
+    """Return the rows of some runs, each where its first run stands.
+
+    A run that repeats experiment and seed of another one has a row of its own, told by its folder: it is no other seed.
+    """
+    groups: list[list[Measured]] = []
+    for run in runs:
+        mine = (g for g in groups if _key(g[0]) == _key(run) and run.recipe.seed not in {r.recipe.seed for r in g})
+        group = next(mine, None)
+        if group is None:
+            groups.append([run])
+        else:
+            group.append(run)
+    return tuple(Row(runs=tuple(group), changes=_changes(group[0], [g[0] for g in groups])) for group in groups)
+
+
+def _key(run: Measured) -> tuple[str, dict[str, Any]]:
+    return run.recipe.name, run.experiment
+
+
+def _changes(run: Measured, all_runs: Sequence[Measured]) -> dict[str, Any]:
+    """Return the values of a run that others of the same name have not."""
+    others = [other for other in all_runs if other is not run and other.recipe.name == run.recipe.name]
+    keys = dict.fromkeys(key for r in (run, *others) for key in r.experiment)
+    told = {k: run.experiment.get(k) for k in keys if any(o.experiment.get(k) != run.experiment.get(k) for o in others)}
+    same = any(other.experiment == run.experiment for other in others)
+    return {**told, **({"run": run.folder} if same else {})}
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """Return the mean; None where a value is missing."""
+    there = [value for value in values if value is not None]
+    return statistics.fmean(there) if there and len(there) == len(values) else None
+
+
+def _plain(value: object) -> str:
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

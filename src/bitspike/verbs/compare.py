@@ -1,0 +1,95 @@
+"""The two comparisons: finished runs next to each other, as the verb does, and a float network with its integers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import wraps
+from pathlib import Path
+from typing import Any, overload
+
+from torch import nn
+
+from bitspike.analysis.comparison.comparison import Comparison
+from bitspike.analysis.comparison.rows import Measured, rows_of
+from bitspike.errors import ConstraintError, some
+from bitspike.integer.network import IntegerNetwork
+from bitspike.lowering.agreement import Agreement
+from bitspike.lowering.agreement import compare as agreement
+from bitspike.runs.folder import opened
+from bitspike.tasks.classify import Classification
+from bitspike.tasks.task import Task
+from bitspike.verbs.energy import energy
+
+TABLE = "horowitz-45nm"
+
+
+def compare_runs(*runs: str | Path, samples: int | None = None, set: Iterable[str] = ()) -> Comparison:
+    """Put finished runs next to each other: accuracy, bits, bytes, energy, time steps, seeds with their spread.
+
+    Runs of one recipe that differ by their seed alone are one row, with mean and standard deviation; where they are
+    stored and on what device they ran is no difference. A run in stages has a row for each of them. Other runs of the
+    same recipe are told by what they say otherwise.
+
+    Args:
+        runs: folders of finished runs.
+        samples: test images of each run that the energy is counted by; None takes the few among its golden vectors.
+        set: changes to every recipe for these images, such as ``data.root=FOLDER``.
+
+    Returns:
+        the rows; ``print`` shows them, ``.markdown()``, ``.latex()`` and ``.csv()`` are for papers.
+
+    Raises:
+        RunError: a folder holds no finished run. ConstraintError: there is none at all, or their metrics differ.
+    """
+    if not runs:
+        raise ConstraintError("no runs are given to compare", fix="bs.compare('runs/a', 'runs/b'), finished ones")
+    folders = dict.fromkeys(place for run in runs for place in _places(Path(run)))
+    changes, reasons = tuple(set), dict[str, str]()
+    measured = [_measured(folder, samples, changes, reasons) for folder in folders]
+    rows = rows_of(measured)
+    metrics = sorted({row.metric for row in rows})
+    if len(metrics) > 1:
+        raise ConstraintError(
+            f"these runs have different metrics: {', '.join(metrics)}", fix="compare the runs of one metric at a time"
+        )
+    counted = f"{samples:,} test images of each run" if samples else "the test images among the golden vectors"
+    missing = [f"none of {some(list(reasons))}: {next(iter(reasons.values()))}"] if reasons else []
+    return Comparison(rows, energy_by="; ".join([f"by the table {TABLE} and the spikes of {counted}", *missing]))
+
+
+def _places(folder: Path) -> Iterator[Path]:
+    """Yield the folders of a finished run: its own, or those of its stages."""
+    recipe, _ = opened(folder)
+    yield from (folder / name for name in recipe.parts) if recipe.parts else (folder,)
+
+
+def _measured(folder: Path, samples: int | None, changes: Iterable[str], reasons: dict[str, str]) -> Measured:
+    recipe, report = opened(folder)
+    try:
+        spent = energy(folder, table=TABLE, samples=samples, set=changes).energy_pj
+    except ConstraintError as error:
+        if samples is not None:
+            raise
+        spent, reasons[str(folder)] = None, error.message
+    return Measured(folder=str(folder), recipe=recipe, report=report, energy_pj=spent)
+
+
+@overload
+def compare(
+    model: nn.Module,
+    net: IntegerNetwork,
+    batches: Iterable[tuple[Any, Any]],
+    *,
+    seed: int = 0,
+    task: Task = Classification(),
+) -> Agreement: ...
+
+
+@overload
+def compare(*runs: str | Path, samples: int | None = None, set: Iterable[str] = ()) -> Comparison: ...
+
+
+@wraps(agreement, assigned=("__doc__",))
+def compare(*args: Any, **options: Any) -> Any:  # noqa: D103 (it has the text of networks, which tells of both)
+    folders = all(isinstance(arg, str | Path) for arg in args) and "model" not in options
+    return (compare_runs if folders else agreement)(*args, **options)
