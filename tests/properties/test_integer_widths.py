@@ -404,3 +404,17 @@ def test_channels_keep_their_own_range_through_concatenation_and_slices() -> Non
     net = IntegerNetwork(2, (entry, scaled, both, part, first, plain(1, source="first"), readout("neuron", (1,))))
     neuron_widths = widths(net)[0]
     assert neuron_widths.membrane == (0, 11 + 10)
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([np.int8, np.int64]), st.booleans())
+def test_bounds_of_a_sum_are_those_of_its_products(seed: int, kind: type, alike: bool) -> None:
+    """Each code meets the end of its channel that makes the product largest, or smallest; channels may be alike."""
+    draw = np.random.default_rng(seed)
+    groups, outs, ins, taps, steps = (int(n) for n in draw.integers(1, 4, 5))
+    codes = draw.integers(-128, 128, (groups, outs, ins, taps)).astype(kind)
+    channels = (steps, 1) if alike else (steps, groups * ins)
+    low, high = (np.broadcast_to(draw.integers(0, 9, channels), (steps, groups * ins)) for _ in range(2))
+    known = intervals.weighted(Interval(-low, high), codes)
+    ends = np.stack([bound.reshape(steps, groups, 1, ins, 1) * codes.astype(np.int64) for bound in (-low, high)])
+    for wanted, bound in ((ends.min(0), known.low), (ends.max(0), known.high)):
+        assert np.array_equal(wanted.sum((3, 4)).reshape(steps, -1), bound)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 import bitspike as bs
 from bitspike.analysis.chips.statistics import statistics, wilson
 from bitspike.errors import ConstraintError, DataError, LoweringError, RunError
+from bitspike.kernels.engine.structs import library
 from bitspike.lowering.chips import Chips
 from bitspike.train import Observer
 
@@ -75,6 +76,24 @@ def test_a_chip_of_many_is_the_chip_that_is_lowered_alone() -> None:
         codes = bs.encode(engine.net, x)
         wanted = bs.simulate(chips.network(seed), codes).outputs
         assert all((engine.predict(codes)[id] == value).all() for id, value in wanted.items())
+
+
+@pytest.mark.parametrize("memory", [{}, {"recover": bs.SRAM(2)}, {"vary": bs.Lognormal(2.0), "prune": bs.GroupLasso()}])
+@pytest.mark.parametrize("resolution", [5, 7, 9])
+def test_every_engine_of_many_chips_gives_the_integers_of_its_chip(memory: dict[str, Any], resolution: int) -> None:
+    """Codes that fit a byte are handed over as bytes and others, as sums with SRAM, are not; both are exact."""
+    model, x = network(**memory).eval(), data()[0][0]
+    chips = Chips.of(model, x[:1], grid=GRID, resolution=resolution)
+    codes, kinds = bs.encode(chips.net, x), set()
+    for seeds in (range(3), range(2, 5)):  # the second call goes on with the methods of the first one
+        for seed, engine in chips.engines(iter(seeds)):
+            wanted = bs.simulate(chips.network(seed), codes).outputs
+            assert all((engine.predict(codes)[id] == value).all() for id, value in wanted.items())
+            kinds |= {str(node.weight.codes.dtype) for node in engine.net.weighted}
+    assert chips.network(0).weighted[0].weight.codes.dtype == np.int64
+    if "recover" not in memory:
+        assert ("int8" in kinds) == engine.native
+        assert engine.native == (resolution < 9 and library() is not None)
 
 
 def _negative() -> nn.Module:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
@@ -12,14 +13,15 @@ from torch import Tensor, nn
 from bitspike.errors import LoweringError
 from bitspike.integer.engine import Engine
 from bitspike.integer.network import IntegerNetwork
-from bitspike.integer.nodes import FewBitNeuron, Integers, Weighted
+from bitspike.integer.nodes import FewBitNeuron, Integers, Node, Weighted
 from bitspike.lowering.fit_neuron import Precision
 from bitspike.lowering.lower import lower
 from bitspike.nn.neurons.base import Neuron
 from bitspike.ops.grids import Grid
 from bitspike.ops.wrappers import unwrapped
 from bitspike.weights import on_chip, weight_codes
-from bitspike.weights.path import path_of
+from bitspike.weights.codes import WeightCodes
+from bitspike.weights.path import WeightPath, path_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +35,7 @@ class Chips:
         signs: by the id of a layer, 1 or -1 for every output channel: lowering negates the codes of channels whose
             norm has a negative gain. None where one chip does not tell what another is; each is then lowered anew.
         lowered: lowers the chip that the network is.
+        before: the engine of the last chip, whose methods the next one takes over; empty at first.
     """
 
     model: nn.Module
@@ -40,6 +43,7 @@ class Chips:
     resolution: int
     signs: Mapping[str, Integers] | None
     lowered: Callable[[], IntegerNetwork] = field(repr=False)
+    before: list[Engine] = field(default_factory=list, init=False, repr=False)
 
     @classmethod
     def of(
@@ -82,25 +86,51 @@ class Chips:
             >>> len({chips.network(seed).weighted[0].weight.codes.tobytes() for seed in range(5)})
             5
         """
-        modules = _modules(self.model)
+        return self._network(seed, np.dtype(np.int64))
+
+    def engines(self, seeds: Iterator[int]) -> Iterator[tuple[int, Engine]]:
+        """Yield an engine for every seed; the methods that the first one chose serve all others where they can."""
+        for seed in seeds:
+            # Codes that the native engine multiplies are bytes, and all that is done with them is done faster.
+            narrow = bool(self.before) and self.before[-1].native
+            engine = Engine(self._network(seed, np.dtype(np.int8 if narrow else np.int64)))
+            for other in self.before:
+                engine.take_plans(other)
+            self.before[:] = [engine]
+            yield seed, engine
+
+    def _network(self, seed: int, narrow: np.dtype[Any]) -> IntegerNetwork:
+        """Return the integers of a chip, the codes of its cells in a smaller type where they all fit it."""
         with on_chip(self.model, seed, resolution=self.resolution):
             if self.signs is None:
                 return self.lowered()
             nodes = [
-                _on_chip(node, modules[node.path], self.signs.get(node.id)) if isinstance(node, Weighted) else node
+                _on_chip(node, self._varying[node.id], self.signs[node.id], narrow) if node.id in self.signs else node
                 for node in self.net.nodes
             ]
         return replace(self.net, nodes=tuple(nodes))
 
-    def engines(self, seeds: Iterator[int]) -> Iterator[tuple[int, Engine]]:
-        """Yield an engine for every seed; the methods that the first one chose serve all others where they can."""
-        first: Engine | None = None
-        for seed in seeds:
-            engine = Engine(self.network(seed))
-            if first is not None:
-                engine.take_plans(first)
-            first = engine
-            yield seed, engine
+    @cached_property
+    def _varying(self) -> dict[str, _Varying]:
+        """The weight paths of the layers that vary, by the id of their node, with what no chip changes."""
+        modules, layers = _modules(self.model), {}
+        for node in self.net.weighted:
+            if self.signs is not None and node.id in self.signs:
+                attached = path_of(modules[node.path])
+                assert attached is not None, "it has a sign"
+                ideal = attached[0].ideal_codes(attached[1], node.path)
+                assert ideal is not None, "Chips.of has asked"
+                layers[node.id] = _Varying(*attached, ideal)
+        return layers
+
+
+@dataclass(frozen=True, eq=False)
+class _Varying:
+    """A layer that varies: the path of its weight, its master, and its codes without variation."""
+
+    path: WeightPath
+    latent: Tensor
+    ideal: WeightCodes
 
 
 def _modules(model: nn.Module) -> dict[str, nn.Module]:
@@ -134,8 +164,14 @@ def _cells(module: nn.Module) -> Integers:
     return codes.codes.cpu().numpy()
 
 
-def _on_chip(node: Weighted, module: nn.Module, sign: Integers | None) -> Weighted:
-    if sign is None:
-        return node
-    codes = _cells(module)
-    return replace(node, weight=replace(node.weight, codes=codes * sign.reshape(-1, *[1] * (codes.ndim - 1))))
+def _on_chip(node: Node, layer: _Varying, sign: Integers, narrow: np.dtype[Any]) -> Node:
+    assert isinstance(node, Weighted)
+    chip = layer.path.recoded(layer.ideal, layer.latent, node.path, chip=True)
+    assert chip is not None, "Chips.of has asked"
+    codes = chip.codes.cpu().numpy()
+    limits = np.iinfo(narrow)
+    if codes.size and limits.min < codes.min() and codes.max() <= limits.max:  # so that a sign may change
+        codes, sign = codes.astype(narrow, copy=False), sign.astype(narrow)
+    if (sign < 0).any():
+        codes = codes * sign.reshape(-1, *[1] * (codes.ndim - 1))
+    return replace(node, weight=replace(node.weight, codes=codes))

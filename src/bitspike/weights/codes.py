@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -41,6 +42,11 @@ class WeightCodes:
     high: int
     scheme: str
     axis: int = 0
+
+    @cached_property
+    def weight(self) -> Tensor:
+        """The weight in float32, computed once."""
+        return self.decode()
 
     def decode(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """Return the weight, ``codes * scale``, rounded once to ``dtype``."""

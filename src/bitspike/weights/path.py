@@ -157,6 +157,12 @@ class WeightPath(nn.Module):
 
         Device variation is left out; with ``chip`` the levels of a chip are the codes, where they are on a grid.
         """
+        ideal = self.ideal_codes(latent, where)
+        return None if ideal is None else self.recoded(ideal, latent, where, chip=chip)
+
+    @torch.no_grad()
+    def ideal_codes(self, latent: Tensor, where: str) -> WeightCodes | None:
+        """Return the integers of the quantized weight alone; None with an empty quantize slot."""
         stage = self.quantize
         if stage is None:
             return None
@@ -165,7 +171,12 @@ class WeightPath(nn.Module):
                 f"{where}: the quantize stage {type(stage).__name__} lacks encode(w), so it has no codes",
                 fix="a scheme such as Uniform(bits=4), or a stage with encode, bits, low, high and levels",
             )
-        result = on_grid(stage, *stage.encode(latent), self.axis)
+        return on_grid(stage, *stage.encode(latent), self.axis)
+
+    @torch.no_grad()
+    def recoded(self, ideal: WeightCodes, latent: Tensor, where: str, *, chip: bool) -> WeightCodes | None:
+        """Return the integers that the slots after the first one make of those of the quantized weight."""
+        result = ideal
         if chip and isinstance(self.vary, HasChip) and self.vary.on_chip:
             result = self.vary.recode(result)
         mask = self.mask(latent)

@@ -7,6 +7,7 @@ exact: int64, or Python's integers where int64 may overflow. Derivation: docs/wi
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,6 +127,8 @@ def weighted(x: Interval, codes: Numbers) -> Interval:
     """
     most = max(map(abs, ends(codes))) * codes.size if codes.size else 0
     (codes,) = roomy(most, codes)
+    if codes.dtype != object and codes.size and _alike(x):
+        return _of_rows(x, codes.reshape(-1, math.prod(codes.shape[2:])))
     # Taps of one sign add up per input channel: [groups, C_out/groups, C_in/groups].
     axes = tuple(range(3, codes.ndim))
     up, down = np.maximum(codes, 0).sum(axes), np.minimum(codes, 0).sum(axes)
@@ -133,6 +136,18 @@ def weighted(x: Interval, codes: Numbers) -> Interval:
     up, down, *ends_of_x = roomy(reach, up, down, x.low, x.high)
     low, high = (b.reshape(len(b), len(up), up.shape[2]) for b in ends_of_x)
     return Interval(_products(low, up) + _products(high, down), _products(high, up) + _products(low, down))
+
+
+def _alike(x: Interval) -> bool:
+    """Tell whether all channels of a step have the same bounds."""
+    return bool((x.low == x.low[:, :1]).all() and (x.high == x.high[:, :1]).all())
+
+
+def _of_rows(x: Interval, codes: Numbers) -> Interval:
+    """Return the bounds of sums of products with codes [C_out, all that meet in it], of channels that are alike."""
+    up, down = np.maximum(codes, 0).sum(1), np.minimum(codes, 0).sum(1)
+    up, down, low, high = roomy(int((up - down).max()) * x.size, up, down, x.low[:, :1], x.high[:, :1])
+    return Interval(low * up + high * down, high * up + low * down)
 
 
 def _products(bound: Numbers, taps: Numbers) -> Numbers:

@@ -173,8 +173,8 @@ def lognormal(w: Tensor, n: Tensor) -> Tensor:
     """
     if not w.numel():
         return w
-    magnitude = w.abs()
-    return w.sign() * torch.minimum(magnitude * n.exp(), magnitude.amax())
+    largest = w.abs().amax()
+    return (w * n.exp()).clamp(-largest, largest)
 
 
 def _check_sigma(owner: str, name: str, sigma: float) -> None:

@@ -180,20 +180,25 @@ class DeviceStage(nn.Module):
     def _cells(self, w: Tensor) -> Tensor:
         if self.noise is None:
             return self.plan.vary(w, self.plan.draw(w, self.generator))
-        varied = self.plan.vary(w, self.noise.to(w.dtype))
         if self.resolution is None:
-            return varied
+            return self.plan.vary(w, self.noise.to(w.dtype))
+        whole, step = self._read(w)
+        return whole.mul_(step)
+
+    def _read(self, w: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the cells of a chip are read as: whole numbers, as floats, and the step that they count."""
+        assert self.noise is not None
+        assert self.resolution is not None
         step = grid_step(w, self.resolution)
-        return (varied / step).round_().mul_(step)
+        return (self.plan.vary(w, self.noise.to(w.dtype)) / step).round_(), step
 
     @torch.no_grad()
     def recode(self, codes: WeightCodes) -> WeightCodes:
         """Return the codes of this chip's cells; the weights of a chip are whole multiples of its grid."""
         assert self.on_chip
         assert self.resolution is not None
-        w = codes.decode()
-        step, top = grid_step(w, self.resolution), 2 ** (self.resolution - 1)
-        cells = (self._cells(w) / step).to(torch.int64)
+        (whole, step), top = self._read(codes.weight), 2 ** (self.resolution - 1)
+        cells = whole.to(torch.int64)
         scheme = f"{codes.scheme} on a chip, read with {self.resolution} bits"
         return WeightCodes(cells, step.double(), self.resolution + 1, None, -top, top, scheme, codes.axis)
 
