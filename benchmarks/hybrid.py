@@ -191,9 +191,10 @@ def tables(lines: Sequence[Line]) -> list[str]:
     return [
         f"Digits of the package, {images} test images, T = {first['steps']}, {first['epochs']} epochs a stage, seed "
         f"{first['seed']}. Mean test accuracy of {first['chips']} chips in per cent, ± their standard deviation. The "
-        "first column is the network without variation; `untrained` has it only on its chips; `aware` was trained with "
-        f"it; then SRAM of 1, 2 and 4 bits, and {PRUNED} bits pruned, with the share of SRAM weights that pruning leaves "
-        "out. `given back` is the best of the SRAM columns: the share of what variation costs the untrained network.",
+        "first column is the network without variation; `untrained` has it only on its chips; `aware` was trained "
+        f"with it; then SRAM of 1, 2 and 4 bits, and {PRUNED} bits pruned, with the share of SRAM weights that pruning "
+        "leaves out. `given back` is the best of the SRAM columns: the share of what variation costs the untrained "
+        "network.",
         "",
         f"| bits | scale | clean | untrained | aware | {' | '.join(f'SRAM {n}' for n in SRAM)} | pruned | left out "
         "| given back |",

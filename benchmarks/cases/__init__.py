@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 from benchmarks.case import Case
-from benchmarks.cases import data, events, gpu, growth, inference, neuron, over_time, photos, qat, startup, training
+from benchmarks.cases import (
+    chips,
+    data,
+    events,
+    gpu,
+    growth,
+    inference,
+    neuron,
+    over_time,
+    photos,
+    qat,
+    startup,
+    training,
+)
 
 CASES: dict[str, Case] = {
     case.name: case
@@ -18,6 +31,7 @@ CASES: dict[str, Case] = {
         inference.RESNET20,
         inference.VGG11,
         inference.LATENCY,
+        chips.CHIPS,
         data.CASE,
         photos.CASE,
         events.CASE,
