@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,8 @@ from bitspike.integer.bounds.widths import survey
 from bitspike.integer.nodes import Add, MaxPool
 from bitspike.integer.simulate import Trace
 from bitspike.kernels.engine.structs import Method
-from bitspike.nn import LIF, RateReadout, Repeat, ShiftBatchNorm, SignedIF, SpikeElementWise, TimeDistributed
+from bitspike.models.spiking.sew import sew_block
+from bitspike.nn import IF, LIF, RateReadout, Repeat, ShiftBatchNorm, SignedIF, SpikeElementWise, TimeDistributed
 from bitspike.nn.firing import Recorder
 from bitspike.weights import Dyadic, MeanAbs, Ternary
 
@@ -112,6 +114,53 @@ def test_integers_above_one_pass_through_layers_and_pools() -> None:
     assert (known[first].wire.span, known[second].wire.span) == ((0, 2), (0, 3))
     (pooled,) = [node.id for node in net.nodes if node.sources == (first,) and isinstance(node, MaxPool)]
     assert known[pooled].wire.span == (0, 2)
+
+
+def random_network(random: np.random.Generator) -> tuple[nn.Module, Tensor]:
+    """Draw blocks of any join, neuron, pool and shortcut, over 1 to 5 steps; joins of 0 and 1 where they have to be."""
+    neurons = (
+        LIF,
+        lambda: LIF(0.25, fire="gt", reset="hard"),
+        lambda: IF(0.75, reset="hard"),
+        lambda: IF(initial=0.5),
+        lambda: LIF(0.5, leak="after", resolution=2**-6),
+    )
+    torch.manual_seed(int(random.integers(1000)))
+    make = neurons[int(random.integers(len(neurons)))]
+    norm = partial(ShiftBatchNorm, grid=2**-4)
+    channels = int(random.integers(1, 5))
+    conv = TimeDistributed(nn.Conv2d(1, channels, 3, padding=1, bias=False), norm(channels))
+    layers, binary, side = [Repeat(int(random.integers(1, 6))), conv, make()], True, 8
+    for _ in range(int(random.integers(1, 4))):
+        connect = str(random.choice(FUNCTIONS if binary else ("add",)))
+        out, stride = (channels, 1) if random.random() < 0.6 else (int(random.integers(1, 5)), 2)
+        changes = stride > 1 and side >= 4
+        out, stride, side = (out, 2, side // 2) if changes else (channels, 1, side)
+        layers.append(sew_block(channels, out, neuron=make, norm=norm, connect=connect, stride=stride))
+        # What comes through a shortcut with a neuron, and through the branch, is 0 or 1; a sum of both is not.
+        binary, channels = binary and connect != "add", out
+        if side >= 4 and random.random() < 0.5:
+            side //= 2
+            layers.append(TimeDistributed(nn.MaxPool2d(2) if random.random() < 0.5 else nn.MaxPool2d(3, 2, 1)))
+        if not binary and random.random() < 0.3:  # a neuron makes spikes of sums again
+            layers, binary = [*layers, make()], True
+    head = TimeDistributed(nn.Flatten(), nn.Linear(channels * side**2, 3, bias=False))
+    model = bs.attach(nn.Sequential(*layers, head, RateReadout()), quantize=Ternary(scale=Dyadic(MeanAbs())))
+    x = images(3)
+    return settled(model, x), x
+
+
+@pytest.mark.parametrize("block", range(4))
+def test_random_networks_of_joined_spikes_agree_in_every_spike(block: int) -> None:
+    for seed in range(block * 15, block * 15 + 15):
+        model, x = random_network(np.random.default_rng(seed))
+        precision = bs.Precision(max_fraction_bits=30)
+        net = bs.lower(model, x[:1], grid=PIXELS, precision=precision)
+        assert bs.compare(model, net, [(x, torch.zeros(3).long())]).spikes == 1.0, (seed, net.notes)
+        assert bs.verify(net, x).equal, seed
+        codes, readout = bs.encode(net, x), net.outputs[0].id
+        wanted = bs.simulate(net, codes).outputs[readout]
+        assert np.array_equal(bs.Engine(net).predict(codes)[readout], wanted), seed
 
 
 @pytest.mark.parametrize("method", list(Method))
