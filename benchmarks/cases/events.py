@@ -48,7 +48,7 @@ def groups(tiny: bool) -> list[Group]:
                 Variant(name=OURS, images=count, dtype="", build=lambda: lambda: read_events(evt3)),
                 Variant(name=LOOP, images=count, dtype="", build=lambda: lambda: evt3_loop(evt3)),
             ],
-            targets=[Target(variant=OURS, against=LOOP, bound=None)],
+            targets=[Target(variant=OURS, against=LOOP, bound=5)],
             agree=lambda: _agree(evt3, evt3_loop),
         ),
         Group(

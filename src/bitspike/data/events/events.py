@@ -60,7 +60,7 @@ class Events:
                 fix="Events.of(t, x=x, y=y, p=p, ...)",
             )
         for name, most in (("x", self.width), ("y", self.height), ("p", 2)):
-            wrong = np.flatnonzero((parts[name] < 0) | (parts[name] >= most))
+            wrong = np.flatnonzero(parts[name].view(np.uint64) >= most)  # what is below 0 is large there
             if len(wrong):
                 raise ConstraintError(
                     f"event {wrong[0]:,} has {name} = {parts[name][wrong[0]]}; allowed are 0 to {most - 1}",

@@ -7,8 +7,9 @@ import struct
 from collections import Counter
 
 import numpy as np
+import numpy.typing as npt
 
-from bitspike.data.events.events import Events
+from bitspike.data.events.events import Events, Whole
 from bitspike.data.events.files.source import OTHER_READER, Size, Source
 from bitspike.errors import DataError
 
@@ -45,16 +46,18 @@ def read_aedat3(source: Source) -> Events:
         )
     named = re.search(r"(?m)^#Source [^:]*: *(\S+)", header)
     size = source.need_size(_SENSORS.get(named[1].upper()) if named else None)
-    words, others = _packets(source, end + len(_END))
-    valid = (words[:, 0] & 1).astype(bool)
-    others["invalid events"] += int((~valid).sum())
-    data, t = words[valid].T
-    return source.events(t, data >> 17, data >> 2 & 0x7FFF, data >> 1 & 1, size, others)
+    words, t, others = _packets(source, end + len(_END))
+    valid = (words & 1).astype(bool)
+    if count := len(words) - int(np.count_nonzero(valid)):
+        others["invalid events"] += count
+        words, t = words[valid], t[valid]
+    x, y, p = ((words >> low & most).astype(np.int64) for low, most in ((17, 0x7FFF), (2, 0x7FFF), (1, 1)))
+    return source.events(t, x, y, p, size, others)
 
 
-def _packets(source: Source, at: int) -> tuple[np.ndarray, Counter[str]]:
-    """Return the polarity events of all packets, int64 [E, 2], data and time, and how many others there are."""
-    parts, others, number = [np.zeros((0, 2), np.int64)], Counter[str](), -1
+def _packets(source: Source, at: int) -> tuple[npt.NDArray[np.uint32], Whole, Counter[str]]:
+    """Return data, uint32 [E], and times, int64 [E], of the polarity events of all packets, and how many others are."""
+    parts, overflows, others, number = [np.zeros((0, 2), "<u4")], [0], Counter[str](), -1
     while at < len(source.data):
         number += 1
         if at + _PACKET.size > len(source.data):
@@ -74,7 +77,8 @@ def _packets(source: Source, at: int) -> tuple[np.ndarray, Counter[str]]:
         if kind != _POLARITY:
             others[_KINDS.get(kind, f"events of kind {kind}")] += count
             continue
-        words = np.frombuffer(source.data, "<u4", 2 * count, start).reshape(-1, 2).astype(np.int64)
-        words[:, 1] += overflow << 31
-        parts.append(words)
-    return np.concatenate(parts), others
+        parts.append(np.frombuffer(source.data, "<u4", 2 * count, start).reshape(-1, 2))
+        overflows.append(overflow)
+    data, t = np.concatenate(parts).T
+    since = np.repeat(np.array(overflows, np.int64) << 31, [len(part) for part in parts])
+    return np.ascontiguousarray(data), t + since, others

@@ -2,16 +2,16 @@
 
 Format: https://docs.prophesee.ai/stable/data/encoding_formats/evt3.html
 
-A word changes a part of what is known, the row, the column or the time, or tells of pixels. Words are read many at
-once: for each of them the last word before it that told the row, and so on, is found by running maxima. A file is read
-in parts; what is known at the end of one is put before the next, in words.
+A word changes a part of what is known, the row, the column or the time, or tells of pixels. A table says how many of
+these a word tells. What a word says of the row holds until the next such word: it is repeated as often as there are
+changes between the two; likewise the time. A file is read in parts; what is known at the end of one is put before the
+next, in words.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,98 +19,130 @@ import numpy.typing as npt
 from bitspike.data.events.events import Events, Whole
 from bitspike.data.events.files.source import Size, Source
 
+Words = npt.NDArray[np.uint16]
+Bytes = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.bool_]
 _ROW, _SINGLE, _BASE, _VECTOR12, _VECTOR8, _LOW, _HIGH = 0x0, 0x2, 0x3, 0x4, 0x5, 0x6, 0x8
 _OTHERS = {
     0x7: "words of other kinds", 0xA: "triggers", 0xD: "samples of a gyroscope", 0xE: "words of other kinds",
     0xF: "words of other kinds",
 }  # fmt: skip
 _EARLY = "events before the first time and row"
-PART = 1 << 15
+PART = 1 << 16
 """Words that are read at once."""
 
 
-class _Changes(NamedTuple):
-    """Changes of pixels, each int64 [E]."""
+def _changes() -> Bytes:
+    """Return how many changes of pixels every possible word tells: one, or one for each bit of a vector."""
+    counts = np.zeros((16, 1 << 12), np.uint8)
+    ones = np.unpackbits(np.arange(1 << 12, dtype="<u2").view(np.uint8)).reshape(-1, 16).sum(1)
+    counts[_SINGLE] = 1
+    counts[_VECTOR12] = ones
+    counts[_VECTOR8] = ones[np.arange(1 << 12) & 0xFF]
+    return counts.reshape(-1)
 
-    t: Whole
-    x: Whole
-    y: Whole
-    p: Whole
+
+_CHANGES = _changes()
+_BITS = np.zeros(16, np.uint16)
+_BITS[_VECTOR12], _BITS[_VECTOR8] = 0xFFF, 0xFF
+_STEP = np.zeros(16, np.int64)
+_STEP[_VECTOR12], _STEP[_VECTOR8] = 12, 8
+"""Bits of a vector, and the columns by which it moves the next one on."""
+_KNOWN = np.zeros(16, bool)
+_KNOWN[[_ROW, _SINGLE, _BASE, _VECTOR12, _VECTOR8, _LOW, _HIGH, *_OTHERS]] = True
 
 
 @dataclass
 class _Reader:
     """What is known between two parts: ``words`` that say it, and how often the time has wrapped around."""
 
-    words: npt.NDArray[np.uint16] = field(default_factory=lambda: np.zeros(0, np.uint16))
+    words: Words = field(default_factory=lambda: np.zeros(0, np.uint16))
     base: int = 0
     """The next column of vectors; beyond 11 bits no word could say it."""
     loops: int = 0
     others: Counter[str] = field(default_factory=Counter)
 
-    def read(self, new: npt.NDArray[np.uint16]) -> _Changes:
-        """Return the changes of the next words."""
-        before = len(self.words)
-        words = np.concatenate([self.words, new])
-        kind, value = (words >> 12).astype(np.uint16), (words & 0xFFF).astype(np.int64)
-        # What each word knows: the position of the last word of a kind, itself included; -1 where there was none.
-        row, base, high = (_last(kind == k) for k in (_ROW, _BASE, _HIGH))
-        time, low = self._times(kind, value)
-        # Columns of vectors: the base, and 8 or 12 for every vector since.
-        steps = np.where(kind == _VECTOR12, 12, 0) + np.where(kind == _VECTOR8, 8, 0)
-        gone = np.cumsum(steps) - steps
-        start = value[base] & 0x7FF
-        start[base < before] = self.base if before else 0
-        column = start + gone - np.where(base < 0, 0, gone[base])
-        # Changes of each word: one, or one for each bit of a vector.
-        single, vector = kind == _SINGLE, steps > 0
-        at = np.flatnonzero(vector)
-        bits = (value[at, None] >> np.arange(12) & 1).astype(bool)
-        bits[kind[at] == _VECTOR8, 8:] = False
-        which, offset = np.nonzero(bits)
-        counts = single.astype(np.int64)
-        counts[at] = bits.sum(1)
-        word = np.repeat(np.arange(len(words)), counts)
-        x, p = value[word] & 0x7FF, value[word] >> 11
-        of_vector = vector[word]
-        x[of_vector] = column[at[which]] + offset
-        p[of_vector] = value[base[at[which]]] >> 11
-        known = (row[word] >= 0) & (high[word] >= 0) & (~of_vector | (base[word] >= 0))
-        self.others[_EARLY] += int((~known).sum())
-        for other, name in _OTHERS.items():
-            self.others[name] += int((kind == other).sum())
-        word = word[known]
-        changes = _Changes(time[word], x[known], value[row[word]] & 0x7FF, p[known])
-        self._keep(words, [row[-1], high[-1], low[-1], base[-1]])
-        self.base = int(column[-1] + steps[-1]) if base[-1] >= 0 else 0
-        return changes
+    def read(self, new: Words, out: Whole) -> int:
+        """Write the changes of the next words into ``out``, int64 [4, E]: times, columns, rows, polarities.
 
-    def _times(self, kind: npt.NDArray[np.uint16], value: Whole) -> tuple[Whole, Whole]:
-        """Return for each word its time, and the position of the word that told the lower 12 bits, or -1.
+        Returns:
+            how many there are; ``out`` has room for all of which the words tell.
+        """
+        words, before = np.concatenate([self.words, new]), len(self.words)
+        kind = (words >> 12).astype(np.uint8)
+        for other, name in _OTHERS.items():
+            self.others[name] += int(np.count_nonzero(kind == other))
+        rows = np.flatnonzero(kind == _ROW)
+        clock = np.flatnonzero((kind == _LOW) | (kind == _HIGH))
+        spans = np.flatnonzero((kind >= _BASE) & (kind <= _VECTOR8))
+        highs, bases = clock[kind[clock] == _HIGH], spans[kind[spans] == _BASE]
+        counts = _CHANGES[words]
+        self._leave_out_early(counts, rows, highs, spans, bases)
+
+        done = np.cumsum(counts, dtype=np.int64)
+        total = int(done[-1])
+        t, x, y, p = out[:, :total]
+        times, low = self._times(kind[clock] == _HIGH, (words[clock] & 0xFFF).astype(np.int64))
+        t[:] = np.repeat(times, np.diff(done[clock], append=total))
+        y[:] = np.repeat(words[rows] & 0x7FF, np.diff(done[rows], append=total))
+        column, polarity = (words & 0x7FF).astype(np.int64), words >> 11 & 1
+        if len(bases):
+            first = self.base if bases[0] < before else int(column[bases[0]])
+            column[spans], base = self._columns(kind[spans], column[spans], first)
+            polarity[spans] = polarity[bases][base]
+        x[:], p[:] = np.repeat(column, counts), np.repeat(polarity, counts)
+        bits = words[spans] & _BITS[kind[spans]]
+        bits[counts[spans] == 0] = 0
+        x[np.repeat(kind != _SINGLE, counts)] += _offsets(bits)
+        told = [rows[-1:], highs[-1:], clock[low], bases[-1:]]  # in an order that says the same
+        self.words = words[np.concatenate(told)]
+        return total
+
+    def _leave_out_early(self, counts: Bytes, rows: Whole, highs: Whole, spans: Whole, bases: Whole) -> None:
+        """Take the changes out of the counts that come before the first row, time or base."""
+        row, high, base = (int(at[0]) if len(at) else len(counts) for at in (rows, highs, bases))
+        lost = spans[spans < base]
+        for early in (slice(max(row, high)), lost):
+            self.others[_EARLY] += int(counts[early].sum())
+            counts[early] = 0
+
+    def _times(self, is_high: Mask, value: Whole) -> tuple[Whole, Whole]:
+        """Return the time after each word about it, and the position of the last lower half that holds.
 
         Where the upper 12 bits change, the lower ones are 0 until the next word tells them.
-        """
-        at = np.flatnonzero(kind == _HIGH)
-        fell = np.zeros(len(at), np.int64)
-        fell[1:] = np.diff(value[at]) <= -(1 << 11)
-        changed = np.ones(len(at), bool)
-        changed[1:] = np.diff(value[at]) != 0
-        loops = self.loops + np.cumsum(fell)
-        if len(at):
-            self.loops = int(loops[-1])
-        marks = np.zeros(len(kind), bool)
-        marks[at[changed]] = True
-        low = _last(kind == _LOW)
-        low = np.where(low > _last(marks), low, -1)
-        number = np.cumsum(kind == _HIGH) - 1
-        upper = np.zeros(len(kind), np.int64)
-        seen = number >= 0
-        upper[seen] = (loops << 12 | value[at])[number[seen]] if len(at) else 0
-        return upper << 12 | np.where(low < 0, 0, value[low]), low
 
-    def _keep(self, words: npt.NDArray[np.uint16], positions: list[np.int64]) -> None:
-        """Remember the last row, time and base as the words that told them, in an order that says the same."""
-        self.words = np.array([words[at] for at in positions if at >= 0], np.uint16)
+        Returns:
+            int64 [words], and a position among them, int64 [1], or [0] where there is none.
+        """
+        high = value[is_high]
+        steps = np.diff(high, prepend=-1)  # the first one is a change
+        steps[:1] = 1
+        loops = self.loops + np.cumsum(steps <= -(1 << 11))
+        self.loops = int(loops[-1]) if len(high) else self.loops
+        holds = ~is_high
+        holds[is_high] = steps != 0
+        last = np.maximum.accumulate(np.where(holds, np.arange(len(value)), 0))
+        upper = np.concatenate([[0], loops << 12 | high])[np.cumsum(is_high)]
+        return upper << 12 | np.where(is_high, 0, value)[last], last[-1:][~is_high[last[-1:]]]
+
+    def _columns(self, kind: Bytes, column: Whole, first: int) -> tuple[Whole, Whole]:
+        """Return the columns at which bases and vectors begin: that of the base, moved on by every vector since.
+
+        Args:
+            kind: of each, uint8 [words], with a base among them.
+            column: of each base its own, int64 [words].
+            first: the column of the first base.
+
+        Returns:
+            the columns, int64 [words], and of each word the number of its base; before the first one that is 0, too.
+        """
+        is_base = kind == _BASE
+        gone = np.cumsum(_STEP[kind]) - _STEP[kind]
+        starts = np.concatenate([[first], column[is_base][1:]]) - gone[is_base]
+        base = np.maximum(np.cumsum(is_base) - 1, 0)
+        columns = starts[base] + gone
+        self.base = int(columns[-1] + _STEP[kind[-1]])
+        return columns, base
 
 
 def read_evt3(source: Source, start: int, size: Size) -> Events:
@@ -124,22 +156,28 @@ def read_evt3(source: Source, start: int, size: Size) -> Events:
         DataError: the last word is not whole, a word is of an unknown kind, or an event lies outside the sensor.
     """
     words = source.words("<u2", start, "a word").astype(np.uint16, copy=False)
-    known = np.zeros(16, bool)
-    known[[_ROW, _SINGLE, _BASE, _VECTOR12, _VECTOR8, _LOW, _HIGH, *_OTHERS]] = True
-    reader, parts = _Reader(), [_Changes(*np.zeros((4, 0), np.int64))]
-    for at in range(0, len(words), PART):
+    reader, ends = _Reader(), range(0, len(words), PART)
+    counts = [int(_CHANGES[words[at : at + PART]].sum()) for at in ends]
+    out, done = np.empty((4, sum(counts)), np.int64), 0
+    for at in ends:
         part = words[at : at + PART]
-        strange = np.flatnonzero(~known[part >> 12])
+        strange = np.flatnonzero(~_KNOWN[part >> 12])
         if len(strange):
             byte = start + 2 * int(at + strange[0])
             raise source.damaged(
                 f"the word at byte {byte:,} is of kind {part[strange[0]] >> 12:#x}, which EVT 3.0 has not"
             )
-        parts.append(reader.read(part))
-    t, x, y, p = (np.concatenate(values) for values in zip(*parts, strict=True))
+        done += reader.read(part, out[:, done:])
+    t, x, y, p = out[:, :done]
     return source.events(t, x, y, p, size, reader.others)
 
 
-def _last(mask: npt.NDArray[np.bool_]) -> Whole:
-    """Return for every position the last one up to it where the mask is true; -1 where there is none."""
-    return np.maximum.accumulate(np.where(mask, np.arange(len(mask)), -1))
+def _offsets(bits: Words) -> Whole:
+    """Return the numbers of the bits that are set, of one word after the other.
+
+    Example:
+        >>> _offsets(np.array([0b101, 0, 0b1000], np.uint16)).tolist()
+        [0, 2, 3]
+    """
+    spread = np.unpackbits(bits.astype("<u2").view(np.uint8), bitorder="little")
+    return np.flatnonzero(spread) & 15
