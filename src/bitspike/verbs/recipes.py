@@ -12,7 +12,7 @@ def recipes() -> list[dict[str, Any]]:
 
     Example:
         >>> [r["name"] for r in recipes() if r["data"] == "digits" and r["bits"] == 2]
-        ['cbp-comparison-digits', 'digits-progressive', 'quickstart']
+        ['cbp-calibration-digits', 'cbp-comparison-digits', 'digits-progressive', 'quickstart']
     """
     return [
         {
