@@ -151,5 +151,5 @@ def test_stages_of_the_same_bits_have_names_and_start_from_whom_they_name() -> N
         assert part.parent is (None if name == "32bit" else part.stages[0])
     # Equal budgets: the same epochs for all that train.
     epochs = {name: part.trainings["training"].epochs for name, part in recipe.parts.items() if part.trainings}
-    assert set(epochs.values()) == {10, 14}
-    assert [name for name in epochs if epochs[name] == 14] == ["ternary", "qat", "dorefa", "cbp"]
+    assert set(epochs) == {"32bit", "ternary", "qat", "dorefa", "cbp"}
+    assert len(set(epochs.values())) == 1
