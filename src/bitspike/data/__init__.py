@@ -7,6 +7,7 @@ from bitspike.data.events.events import Events
 from bitspike.data.events.files.read import read_events
 from bitspike.data.events.framing import ByNumber, ByTime, counts, voxels
 from bitspike.data.images.augment import Augmentation, Compose, Flip, Shift
+from bitspike.data.images.auto_augment import AutoAugment, Cutout
 from bitspike.data.images.batches import Batches
 from bitspike.data.images.crop import RandomCrop
 from bitspike.data.images.datasets import DATASETS, describe, load
@@ -20,10 +21,12 @@ __all__ = [
     "DATASETS",
     "EVENT_SETS",
     "Augmentation",
+    "AutoAugment",
     "Batches",
     "ByNumber",
     "ByTime",
     "Compose",
+    "Cutout",
     "DatasetInfo",
     "EventSet",
     "Events",

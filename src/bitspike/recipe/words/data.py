@@ -21,7 +21,20 @@ class RandomCrop(Value):
     aspect: tuple[PositiveFloat, PositiveFloat] = (0.8, 1.25)
 
 
-Augmentation = Annotated[Shift | Flip | RandomCrop, Field(discriminator="kind")]
+class AutoAugment(Value):
+    """The policies of CIFAR-10."""
+
+    makes: ClassVar[str] = "bitspike.data:AutoAugment"
+    kind: Literal["auto_augment"]
+
+
+class Cutout(Value):
+    makes: ClassVar[str] = "bitspike.data:Cutout"
+    kind: Literal["cutout"]
+    pixels: PositiveInt
+
+
+Augmentation = Annotated[Shift | Flip | RandomCrop | AutoAugment | Cutout, Field(discriminator="kind")]
 
 
 class _Data(Split):
