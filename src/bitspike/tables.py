@@ -6,6 +6,8 @@ import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+_WORDS = ("layer", "reads")
+"""Columns of names."""
 _ROWS = 40
 """How many rows are shown; of more, those in the middle are left out and counted."""
 
@@ -14,7 +16,8 @@ _ROWS = 40
 class Table:
     """Rows of words and numbers under one heading.
 
-    Columns without a single cell are not shown. Of the columns after the first those of numbers are flush right.
+    Columns without a single cell are not shown. Of the columns after the first those of numbers are flush right;
+    names of layers are words, also where they are all numbers.
 
     Args:
         title: one line; empty for none.
@@ -37,7 +40,7 @@ class Table:
 
     def __str__(self) -> str:
         head, *rows = self._cells()
-        right = self._numbers(rows)
+        right = self._numbers([head, *rows])
         shown = [head, *self._short(rows)] if rows else []
         wide = [max(map(len, column)) for column in zip(*shown, strict=True)]
         lines = []
@@ -58,7 +61,7 @@ class Table:
     def html(self) -> str:
         """Return the table as HTML, with every cell escaped: what ``_repr_html_`` of a shown object gives."""
         head, *rows = self._cells()
-        right = self._numbers(rows)
+        right = self._numbers([head, *rows])
 
         def line(cells: Sequence[str], tag: str) -> str:
             side = ("right" if n in right else "left" for n in range(len(cells)))
@@ -79,8 +82,8 @@ class Table:
     @staticmethod
     def _numbers(rows: Sequence[Sequence[str]]) -> frozenset[int]:
         """Return the columns after the first, which has names, whose every cell is a number or empty."""
-        columns = enumerate(zip(*rows, strict=True))
-        return frozenset(n for n, cells in columns if n and all(_is_number(cell) for cell in cells))
+        columns = list(enumerate(zip(*rows, strict=True)))[1:]
+        return frozenset(n for n, (name, *cells) in columns if name not in _WORDS and all(map(_is_number, cells)))
 
     @staticmethod
     def _short(rows: list[list[str]]) -> list[list[str]]:

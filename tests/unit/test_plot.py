@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -347,3 +348,10 @@ def test_a_curve_of_nothing_is_refused(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text("{", "utf-8")
     with pytest.raises(RunError, match=r"metrics\.jsonl cannot be read"):
         bs.plot.curve(tmp_path)
+
+
+def test_the_figures_that_the_page_shows_are_those_that_its_code_saves() -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    page = (docs / "tutorials" / "see-what-a-network-does.md").read_text("utf-8")
+    shown, saved = (set(re.findall(rule, page)) for rule in (r"\.\./figures/(see-[\w-]+\.svg)", r'savefig\("(.+?)"\)'))
+    assert shown == saved == {path.name for path in (docs / "figures").glob("see-*")}

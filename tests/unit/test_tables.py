@@ -45,6 +45,13 @@ def test_a_table_without_rows_is_its_title_and_what_stands_below() -> None:
     assert Table("nothing", ("a",), [], ["a note"]).html() == "<p><strong>nothing</strong></p><p>a note</p>"
 
 
+def test_names_of_layers_are_words_also_where_they_are_numbers() -> None:
+    assert str(Table("", ("node", "layer", "bits"), [("a", "1.0", "8"), ("b", "12", "16")])).splitlines()[1:] == [
+        "  a     1.0       8",
+        "  b     12       16",
+    ]
+
+
 def test_html_is_escaped_everywhere() -> None:
     shown = Table("<t>", ("<c>",), [("<r>",)], ("<b>",)).html()
     for letter in "tcrb":

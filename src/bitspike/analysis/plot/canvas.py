@@ -33,11 +33,16 @@ def axes_for(ax: Any, size: tuple[float, float] = (6.4, 3.6)) -> Axes:
 
 def time_axis(axes: Axes, steps: int) -> None:
     """Let the x axis count the time steps from 1."""
+    axes.set_xlim(0.5, steps + 0.5)
+    whole_numbers(axes)
+    axes.set_xlabel("time step")
+
+
+def whole_numbers(axes: Axes) -> None:
+    """Let the ticks of the x axis be whole numbers."""
     from matplotlib.ticker import MaxNLocator
 
-    axes.set_xlim(0.5, steps + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True, min_n_ticks=1))
-    axes.set_xlabel("time step")
 
 
 def legend_above(axes: Axes, handles: Sequence[Any]) -> None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from bitspike.analysis.drawing.palette import PALETTE
-from bitspike.analysis.plot.canvas import axes_for
+from bitspike.analysis.plot.canvas import axes_for, whole_numbers
 from bitspike.errors import ConstraintError
 from bitspike.integer.network import IntegerNetwork
 from bitspike.patterns import Patterns, matching
@@ -64,12 +64,10 @@ def codes(what: nn.Module | IntegerNetwork, *, layers: Patterns = "*", ax: Axes 
     axes.set_yticks([row + 0.4 for row in rows], names)
     axes.tick_params(axis="y", length=0)
     if len(shown) == 1:
-        from matplotlib.ticker import MaxNLocator
-
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=11, integer=True, min_n_ticks=1))
+        whole_numbers(axes)
         axes.set_xlabel("weight code")
     else:
-        axes.set_xlim(-0.02, 1.02)
+        axes.set_xlim(0, 1)
         axes.set_xticks([0, 1], ["smallest code", "largest code"])
     return axes
 
@@ -77,11 +75,11 @@ def codes(what: nn.Module | IntegerNetwork, *, layers: Patterns = "*", ax: Axes 
 def _bars(axes: Axes, each: _Codes, row: int, *, alone: bool) -> None:
     """Draw the codes of one layer upwards from a row, at most 0.8 of a row high."""
     values, counts = np.unique(each.codes, return_counts=True)
-    span = max(each.high - each.low, 1)
-    places = values.astype(np.float64) if alone else (values - each.low) / span
+    wide = each.high - each.low + 1
+    places = values.astype(np.float64) if alone else (values - each.low + 0.5) / wide
     heights = 0.8 * counts / max(counts.max(initial=1), 1)
     colors = [PALETTE["second" if code < 0 else "accent" if code > 0 else "soft"] for code in values.tolist()]
-    axes.bar(places, heights, width=0.85 if alone else 0.85 / (span + 1), bottom=row, color=colors)
+    axes.bar(places, heights, width=0.85 if alone else 0.85 / wide, bottom=row, color=colors)
     axes.axhline(row, color=PALETTE["line"], linewidth=0.8)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bitspike.analysis.drawing.axes import draw_by_step, draw_curves, lines_of
-from bitspike.analysis.plot.canvas import axes_for
+from bitspike.analysis.plot.canvas import axes_for, whole_numbers
 from bitspike.errors import ConstraintError, RunError
 from bitspike.train.evaluate import Evaluation
 from bitspike.train.observe import History
@@ -64,6 +64,7 @@ def curve(
         )
     axes = axes_for(ax)
     draw_curves(axes, lines_of(records, chosen), chosen)
+    whole_numbers(axes)
     return axes
 
 
