@@ -117,6 +117,8 @@ def test_energies_are_those_of_a_loop_over_spikes(sram: int) -> None:
     assert last.energy is not None
     assert last.energy.device == pytest.approx(spiked * 4 * cells.pulse_pj(1.0))
     assert first.energy is not None
+    assert [layer.column_bits for layer in cost.layers] == [1 + 4, 1 + 7, 1 + 7], "9 rows, 128 of 288, 72"
+    assert "are those of exact sums" not in str(cost), "8 bits are enough"
     # Pixels of 5 bits are the same at every step: multiplied once, bit by bit; padding counts as in every MAC.
     assert first.energy.device == pytest.approx(32 * 36 * 9 * 5 * cells.pulse_pj(1.0))
     assert first.energy.conversion == pytest.approx(32 * 36 * 5 * 2.58)
@@ -128,6 +130,12 @@ def test_energies_are_those_of_a_loop_over_spikes(sram: int) -> None:
 def trace_of(model: nn.Module, x: torch.Tensor) -> dict[str, np.ndarray]:
     net = bs.lower(model, x[:1], grid=GRID)
     return dict(bs.simulate(net, bs.encode(net, x)).spikes)
+
+
+def test_sums_wider_than_a_converter_are_said() -> None:
+    cost = bs.cost(network(quantize=bs.Midrise(4), vary=bs.Lognormal(0.1)), images(), grid=GRID)
+    assert "a column may add up to 11 bits and converters give 8" in str(cost)
+    assert (cost.to_dict()["column_bits"], cost.to_dict()["conversion_bits"]) == (11, 8)
 
 
 def test_larger_weights_conduct_more() -> None:

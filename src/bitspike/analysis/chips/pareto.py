@@ -148,13 +148,15 @@ def picture(result: Pareto) -> str:
     def draw(axes: Axes) -> None:
         x, y = [unit * point.cost(result.by) for point in best], [100 * point.accuracy for point in best]
         axes.step(x, y, where="post", color=PALETTE["soft"], linestyle=":", linewidth=1.5, label="front")
-        for point, name in zip(result.points, names, strict=True):
+        order = sorted(zip(result.points, names, strict=True), key=lambda pair: pair[0].cost(result.by))
+        for number, (point, name) in enumerate(order):
             place = unit * point.cost(result.by), 100 * point.accuracy
             color = PALETTE["accent" if point in best else "second"]
             if point.low is not None and point.high is not None:
                 axes.plot([place[0]] * 2, [100 * point.low, 100 * point.high], color=color, linewidth=1.5)
             axes.plot(*place, color=color, marker="o" if point in best else "s", markersize=6, linestyle="")
-            axes.annotate(name, place, xytext=(6, 5), textcoords="offset points")
+            above = number % 2 == 0  # neighbors have their names on different sides
+            axes.annotate(name, place, xytext=(6, 5 if above else -14), textcoords="offset points")
         axes.margins(x=0.25, y=0.15)
         axes.locator_params(axis="x", integer=False)
         axes.set_xlabel(label)

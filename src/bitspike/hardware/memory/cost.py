@@ -81,14 +81,18 @@ def cost(
     """
     cells, technology = load_devices(devices), load_table(table)
     spent: dict[str, ReadEnergy] = {}
+    columns: dict[str, int] = {}
     layers = {layer.path: layer for layer in stored.values()}
     if net is not None and means is not None:
         lines = {(line.path, line.call): line for line in energy(net, means, table=technology).layers}
         for node in net.weighted:
             layer = stored.get(node.path) or _outside(node)
             layers.setdefault(layer.path, layer)
-            before = spent.get(layer.path, ReadEnergy())
-            spent[layer.path] = before + _read(node, lines[node.path, node.call], net.steps, layer, cells, technology)
+            line, before = lines[node.path, node.call], spent.get(layer.path, ReadEnergy())
+            spent[layer.path] = before + _read(node, line, net.steps, layer, cells, technology)
+            if layer.device_bits:
+                rows = max(1, min(cells.rows, _window(node, line)))
+                columns[layer.path] = layer.device_bits + math.ceil(math.log2(rows))
     return MemoryCost(
         devices=cells.name,
         process=cells.process,
@@ -96,6 +100,7 @@ def cost(
         sources=(*cells.sources, *technology.sources),
         cell_f2=cells.cell_f2,
         sram_f2=cells.sram_f2,
+        conversion_bits=cells.conversion_bits,
         samples=samples,
         data=data,
         layers=tuple(
@@ -106,6 +111,7 @@ def cost(
                 cells=layer.cells,
                 sram_bits=layer.sram_bits,
                 sram_size=layer.sram_size,
+                column_bits=columns.get(layer.path, 0),
                 energy=None if net is None or means is None else spent.get(layer.path, ReadEnergy()),
             )
             for layer in layers.values()
@@ -134,9 +140,8 @@ def _read(
     sums = math.prod(node.shape) * (line.operations / max(1, line.macs) if coded else steps)
     device = conversion = sram = addition = 0.0
     if layer.device_bits:
-        window = line.macs // max(1, math.prod(node.shape))
         device = line.operations * pulses * cells.pulse_pj(layer.magnitude)
-        conversion = sums * pulses * math.ceil(window / cells.rows) * cells.conversion_pj
+        conversion = sums * pulses * math.ceil(_window(node, line) / cells.rows) * cells.conversion_pj
     if layer.sram_size:
         reads, bits = line.operations * layer.sram_weights / max(1, layer.weights), layer.sram_bits
         product = technology.multiply(bits, line.input_bits) if coded else 0.0
@@ -145,3 +150,8 @@ def _read(
         if layer.device_bits:  # the sum of the cells joins that of the SRAM
             addition += sums * technology.add(line.sum_bits)
     return ReadEnergy(device=device, conversion=conversion, sram=sram, addition=addition)
+
+
+def _window(node: Weighted, line: LayerEnergy) -> int:
+    """Return how many weights meet in one output: the rows of its column."""
+    return line.macs // max(1, math.prod(node.shape))

@@ -11,7 +11,7 @@ from bitspike.hardware.text import columns, pj
 EXCLUDED = (
     "programming the cells, and refreshing or repairing them",
     "drivers of rows, decoders, wires, clock and leakage; of an array only cells and converters are counted",
-    "the rounding of converters: sums are taken to be exact",
+    "the rounding of converters that have fewer bits than a sum: sums are taken to be exact",
     "neurons, norms, biases and potentials, which bs.energy counts",
 )
 """What no number of the report holds."""
@@ -61,6 +61,7 @@ class LayerMemory:
         cells: that hold them.
         sram_bits: of a weight in SRAM, 0 where none lie there.
         sram_size: bits of SRAM in all.
+        column_bits: that the sum of one column of cells may need; 0 where none are read.
         energy: of reading them; None where no spikes were given.
     """
 
@@ -70,6 +71,7 @@ class LayerMemory:
     cells: int
     sram_bits: int
     sram_size: int
+    column_bits: int
     energy: ReadEnergy | None
 
     @property
@@ -87,6 +89,7 @@ class MemoryCost:
         table: that of SRAM and additions.
         sources: of both.
         cell_f2, sram_f2: area of a cell and of a bit of SRAM, squares of the feature size.
+        conversion_bits: of a converter's result.
         samples, data: what the spikes are the mean of.
         layers: the lines.
     """
@@ -97,6 +100,7 @@ class MemoryCost:
     sources: tuple[str, ...]
     cell_f2: float
     sram_f2: float
+    conversion_bits: int
     samples: int | None
     data: str
     layers: tuple[LayerMemory, ...]
@@ -127,6 +131,11 @@ class MemoryCost:
         return self.cells * self.cell_f2 + self.sram_size * self.sram_f2
 
     @property
+    def column_bits(self) -> int:
+        """Bits that the sum of a column of cells may need, of all layers the most; 0 where no cells are read."""
+        return max((layer.column_bits for layer in self.layers), default=0)
+
+    @property
     def energy(self) -> ReadEnergy | None:
         """Energy of reading all weights for one sample; None where no spikes were given."""
         total = ReadEnergy()
@@ -150,6 +159,8 @@ class MemoryCost:
             "device_size": self.device_size,
             "sram_size": self.sram_size,
             "area_f2": self.area_f2,
+            "conversion_bits": self.conversion_bits,
+            "column_bits": self.column_bits,
             "unit": "pJ per sample",
             "energy": _energy(self.energy),
             "layers": [asdict(x) | {"device_size": x.device_size, "energy": _energy(x.energy)} for x in self.layers],
@@ -179,6 +190,11 @@ class MemoryCost:
             else f"reading them takes {pj(total.total)} per sample: cells {pj(total.device)}, converters "
             f"{pj(total.conversion)}, SRAM {pj(total.sram)}, digital sums {pj(total.addition)}"
         )
+        if self.column_bits > self.conversion_bits:
+            yield (
+                f"a column may add up to {self.column_bits} bits and converters give {self.conversion_bits}: "
+                "accuracies are those of exact sums"
+            )
         yield "not counted:"
         yield from (f"  {text}" for text in EXCLUDED)
 
