@@ -201,7 +201,7 @@ def comparison(name: str, lines: Sequence[Line]) -> list[str]:
     head = ["way", "epochs", "seeds", "test", "validation", "bytes", "proof"]
     floats = [x for x in own if x["stage"] not in METHODS]
     rows = [_way(METHODS[stage], by_stage[stage]) for stage in order]
-    rows += [_way(f"floats, T = {floats[0]['steps']}", floats)] if floats else []
+    rows += [_way(f"floats, 8-bit codes, T = {floats[0]['steps']}", floats)] if floats else []
     return [
         f"### Ways to ternary weights, T = {by_stage[order[0]][0]['steps']} (`{name}`)",
         "",
@@ -210,7 +210,19 @@ def comparison(name: str, lines: Sequence[Line]) -> list[str]:
         *rows,
         "",
         *([winner(by_stage[order[0]], by_stage[order[1]], order[0], order[1]), ""] if len(order) > 1 else []),
+        *([nearness(by_stage["cbp"]), ""] if any(x["constraints"] for x in by_stage["cbp"]) else []),
     ]
+
+
+def nearness(runs: Sequence[Line]) -> str:
+    """Say how near the weights of constrained backpropagation are to their levels, in the worst of the runs."""
+    at = [x["constraints"] for x in runs if x["constraints"] is not None]
+    moved = max(abs(c["levels"] - c["latent"]) for c in at)
+    return (
+        f"The weights of constrained backpropagation end with a CFS of {max(c['relative'] for c in at):.1e} times the "
+        f"scale, {100 * max(c['off'] for c in at):.2f} % of them off their level; projection moves the accuracy by "
+        f"{100 * moved:.2f} points."
+    )
 
 
 def _way(title: str, runs: Sequence[Line]) -> str:
@@ -241,6 +253,8 @@ def winner(first: Sequence[Line], second: Sequence[Line], name: str, other: str)
     title = METHODS[name][:1].upper() + METHODS[name][1:]
     error = stdev(ahead) / len(ahead) ** 0.5 if len(ahead) > 1 else float("inf")
     sure = "" if abs(mean(ahead)) > 2 * error else ": these seeds do not tell the two apart"
+    if not any(ahead):
+        return f"{title} and {METHODS[other]} reach the same with every seed."
     by = f"{mean(ahead):.2f}" + (f" ± {error:.2f}" if len(ahead) > 1 else "")
     return f"{title} has the best mean, {by} points (standard error over the seeds) before {METHODS[other]}{sure}."
 
