@@ -249,6 +249,18 @@ def test_two_shapes_are_refused_by_the_join_and_by_its_name(connect: str) -> Non
         bs.lower(narrow, images(1), grid=PIXELS)
 
 
+def test_a_join_that_is_called_by_names_is_refused_with_the_call_that_works() -> None:
+    class Named(Joined):
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.encoder(x)
+            return self.readout(self.join(a=self.neuron1(self.a(x)), s=self.neuron2(self.b(x))))
+
+    layer = TimeDistributed(nn.Conv2d(1, 2, 3, bias=False))
+    with pytest.raises(LoweringError, match=r"join: is called with named tensors\n  fix: join\(a, s\)"):
+        bs.lower(Named("add", layer), images(1), grid=PIXELS)
+    bs.lower(Joined("add", layer), images(1), grid=PIXELS)
+
+
 def test_an_unknown_function_is_refused() -> None:
     with pytest.raises(ConstraintError, match="allowed are 'add', 'and' and 'iand'"):
         SpikeElementWise("or")

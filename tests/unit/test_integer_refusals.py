@@ -173,7 +173,7 @@ FUNCTIONS: dict[str, tuple[Callable[[nn.Module, Tensor], Tensor], str]] = {
     "cat of rows": (lambda m, x: torch.cat([x, x], 3), r"cat: joins .* along axis 3; channels, axis 2, can be joined"),
     "mean over time": (lambda m, x: x.mean(0), "the integer form has no 'mean'"),
     "view": (lambda m, x: x.view(2, 1, -1), "the integer form has no 'view'"),
-    "product": (lambda m, x: x * x, "the integer form has no 'mul'"),
+    "product": (lambda m, x: x * x, r"the integer form has no 'mul'\n  fix: bs\.nn\.SpikeElementWise"),
     "difference": (lambda m, x: x - x, "the integer form has no 'sub'"),
     "a constant": (lambda m, x: x + 1.0, "the integer form has no 'add'"),
     "alpha": (lambda m, x: torch.add(x, x, alpha=2), "the integer form has no 'add'"),

@@ -197,9 +197,10 @@ class _Lowering:
             axis = args[1] if len(args) > 1 else kwargs.get("dim", 0)
             return self._concat(node.name, list(args[0]), axis)
         name = target if isinstance(target, str) else getattr(target, "__name__", str(target))
+        products = "bs.nn.SpikeElementWise('and') or ('iand') for a product of spikes; bs.nn.Gain for one with a number"
+        usual = "a module of torch.nn inside bs.TimeDistributed, or + for a residual sum"
         raise LoweringError(
-            f"{node.name}: the integer form has no {name!r}",
-            fix="a module of torch.nn inside bs.TimeDistributed, or + for a residual sum",
+            f"{node.name}: the integer form has no {name!r}", fix=products if name in ("mul", "imul") else usual
         )
 
     def _concat(self, path: str, wires: list[Wire], axis: int) -> Wire:
