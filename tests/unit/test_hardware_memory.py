@@ -81,6 +81,27 @@ def test_groups_without_any_weight_are_not_stored_and_a_map_says_which() -> None
     assert pruned.sram_size == 3 * 16 * 9 * (groups - 3) + groups
 
 
+@pytest.mark.parametrize("share", [0.1, 0.7])
+def test_scattered_zeros_are_left_out_with_a_map_of_weights(share: float) -> None:
+    memory = {"quantize": bs.Midrise(4), "vary": bs.Lognormal(0.3), "recover": bs.SRAM(2)}
+    model = network(**memory, prune=bs.GroupLasso(threshold=0.5))
+    master = model[3][0].parametrizations.weight[0].recover.master
+    with torch.no_grad():
+        master.fill_(1.0)
+        master.view(-1)[torch.randperm(2304)[: int(share * 2304)]] = 0
+        master[0, :16] = 0  # one of 16 groups, which would save 3 * 144 bits and take 16
+    kept = int((master != 0).sum())
+    _, pruned, _ = bs.cost(model).layers
+    assert (pruned.sram_bits, pruned.sram_size) == (2, 2304 + 2 * kept), "2 bits need no code for zero then"
+    x = images()
+    energy = bs.cost(model, x, grid=GRID).layers[1].energy
+    assert energy is not None
+    spikes = spikes_by_hand(model, x)[0]
+    windows = F.unfold(torch.from_numpy(spikes).float().flatten(0, 1), 3, padding=1, stride=2)
+    reached = float(windows.sum()) * 8 / len(x)
+    assert energy.sram == pytest.approx(reached * (1 + 2 * kept / 2304) * 10 / 64)
+
+
 def spikes_by_hand(model: nn.Module, x: torch.Tensor) -> list[np.ndarray]:
     """Return the spikes of every layer of neurons, [T, N, ...]."""
     net = bs.lower(model, x[:1], grid=GRID)
@@ -247,3 +268,17 @@ def test_devices_of_ones_own(tmp_path: Path) -> None:
     assert mine.energy.device == shipped.energy.device
     own: Devices = load(file)
     assert bs.cost(model, devices=own).area_f2 == mine.area_f2
+
+
+def test_a_grid_with_a_zero_stores_few_zeros_as_they_are() -> None:
+    model = nn.Sequential(bs.attach(nn.Linear(64, 8, bias=False), quantize=bs.Uniform(4)))
+    with torch.no_grad():
+        model[0].weight = torch.where(torch.arange(64) < 3, 0.0, 1.0).repeat(8, 1)
+    bs.attach(model, prune=bs.GroupLasso(threshold=0.5, first=True))
+    assert bs.cost(model).sram_size == 4 * 512
+    with torch.no_grad():
+        model[0].parametrizations.weight.original[:, :40] = 0
+    assert bs.cost(model).sram_size == 4 * 8 * 32 + 8 * 4, "two of four groups are left out"
+    with torch.no_grad():
+        model[0].parametrizations.weight.original[:, ::2] = 0
+    assert bs.cost(model).sram_size == 4 * 8 * 12 + 512, "a bit for each weight, and those that stay"

@@ -96,8 +96,7 @@ def _stored(name: str, module: nn.Module, width: int) -> Stored:
     if path.vary is None and not isinstance(path.recover, HasCells):
         codes = path.codes(latent, name or "weight")
         bits = width if codes is None else codes.bits
-        weights, groups = _kept(path, mask, size)
-        return Stored(path=name, weights=size, sram_bits=bits, sram_weights=weights, map_bits=groups)
+        return _smallest(Stored(path=name, weights=size), path, mask, bits, bits)
     grid = path.quantize
     if grid is None or not isinstance(grid, Encoder):
         raise ConstraintError(
@@ -120,15 +119,35 @@ def _stored(name: str, module: nn.Module, width: int) -> Stored:
             f"{name or 'the layer'}: its recover stage {type(own).__name__} does not say how many bits it stores",
             fix="bs.SRAM(bits=2), or a subclass of bitspike.weights.devices.sram.SRAMStage",
         )
-    codes, (weights, groups) = own.codes(mask), _kept(path, mask, size)
-    bits = FLOAT if codes is None else codes.bits
-    return replace(stored, sram_bits=bits, sram_weights=weights, map_bits=groups)
+    plain, pruned = own.codes(), own.codes(mask)
+    return _smallest(
+        stored, path, mask, FLOAT if plain is None else plain.bits, FLOAT if pruned is None else pruned.bits
+    )
 
 
-def _kept(path: WeightPath, mask: Tensor | None, size: int) -> tuple[int, int]:
-    """Return how many weights are stored once groups without any are left out, and the bits that say which are."""
-    if mask is None or not isinstance(path.prune, LassoStage) or not size:
-        return size, 0
-    kept, sizes = path.prune.grouped(mask.double()), path.prune.grouped(torch.ones_like(mask, dtype=torch.double))
-    stored = kept.amax(2) > 0
-    return int(sizes.sum(2)[stored].sum()), stored.numel()
+def _smallest(layer: Stored, path: WeightPath, mask: Tensor | None, bits: int, with_zero: int) -> Stored:
+    """Put weights into SRAM in the way that takes the fewest bits.
+
+    All of them; those of groups in which one stays, with a map of groups; or those that stay, with a map of weights,
+    which then need no code for zero.
+
+    Args:
+        layer: whose weights they are.
+        path: says what a group is.
+        mask: which of the weights stay; None where none is pruned.
+        bits: of a weight.
+        with_zero: of a weight where a zero has a code too.
+    """
+    size = layer.weights
+    if mask is None or not size:
+        return replace(layer, sram_bits=bits, sram_weights=size)
+    ways = [
+        replace(layer, sram_bits=with_zero, sram_weights=size),
+        replace(layer, sram_bits=bits, sram_weights=int(mask.sum()), map_bits=size),
+    ]
+    if isinstance(path.prune, LassoStage):
+        stays, sizes = (path.prune.grouped(x.double()) for x in (mask, torch.ones_like(mask)))
+        kept = stays.amax(2) > 0
+        stored = int(sizes.sum(2)[kept].sum())
+        ways.append(replace(layer, sram_bits=with_zero, sram_weights=stored, map_bits=kept.numel()))
+    return min(ways, key=lambda way: way.sram_size)

@@ -52,7 +52,7 @@ class Stored:
 
     @property
     def sram_size(self) -> int:
-        """Bits of SRAM, with the map of groups."""
+        """Bits of SRAM, with the map."""
         return self.sram_bits * self.sram_weights + self.map_bits
 
 
@@ -132,7 +132,7 @@ def _read(
 
     A spike is one pulse on the pair of cells of every weight that it reaches; a code of b bits is b pulses, one after
     the other. The currents of an array's column are one sum, which is converted at every step. In SRAM every weight
-    that is reached is read and added.
+    that is reached is read, with its part of the map, and added if it is stored.
     """
     coded = line.kind == "mac"
     pulses = line.input_bits if coded else 1
@@ -143,10 +143,11 @@ def _read(
         device = line.operations * pulses * cells.pulse_pj(layer.magnitude)
         conversion = sums * pulses * math.ceil(_window(node, line) / cells.rows) * cells.conversion_pj
     if layer.sram_size:
-        reads, bits = line.operations * layer.sram_weights / max(1, layer.weights), layer.sram_bits
+        added, bits = line.operations * layer.sram_weights / max(1, layer.weights), layer.sram_bits
         product = technology.multiply(bits, line.input_bits) if coded else 0.0
-        sram = reads * bits * technology.memory_for(layer.sram_size).bit_pj
-        addition = reads * (product + technology.add(bits + line.input_bits if coded else bits))
+        read = line.operations * layer.sram_size / max(1, layer.weights)
+        sram = read * technology.memory_for(layer.sram_size).bit_pj
+        addition = added * (product + technology.add(bits + line.input_bits if coded else bits))
         if layer.device_bits:  # the sum of the cells joins that of the SRAM
             addition += sums * technology.add(line.sum_bits)
     return ReadEnergy(device=device, conversion=conversion, sram=sram, addition=addition)

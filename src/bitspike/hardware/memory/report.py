@@ -20,7 +20,8 @@ ASSUMPTIONS = (
     "a weight is one pair of cells whatever its bits, as the models of variation draw one number for each weight",
     "every weight of a layer is read equally often, so cells conduct as they do in the mean of the layer",
     "a code of several bits enters cells bit after bit, and every bit is a pulse",
-    "a group of pruned weights is not stored; a map of one bit a group says which are",
+    "pruned weights lie in SRAM in the way that takes the fewest bits: as zeros, or not at all, with a map of one bit "
+    "for each weight or group that says which are stored",
     "weights that lie in no cells lie in SRAM",
 )
 
