@@ -184,7 +184,7 @@ def tables(lines: Sequence[Line]) -> list[str]:
     main = [x for x in lines if x["bits"] == MAIN]
     first = grid[0]
     images = first["rows"][0]["untrained"]["images"]
-    proven = [row[key]["certificate"] for x in lines for row in x["rows"] for key in _COLUMNS]
+    proven = [row[key]["certificate"] for x in lines for row in x["rows"] for key in _trained(row["scale"])]
     minutes = sum(row[key]["seconds"] for x in lines for row in x["rows"] for key in _trained(row["scale"])) / 60
     places = sorted({f"{x['hardware']}, {x['threads']} thread{'s' * (x['threads'] != 1)}" for x in lines})
     versions = sorted({f"bitspike {x['versions']['bitspike']}, torch {x['versions']['torch']}" for x in lines})
@@ -206,7 +206,7 @@ def tables(lines: Sequence[Line]) -> list[str]:
         _verdict(grid) + (f" Not measured yet: cells of {', '.join(missing)} bits." if missing else ""),
         "",
         *_of_seeds(main),
-        f"All {len(proven)} certificates say equal. " if all(proven) else "NOT all certificates say equal. ",
+        f"The integers of {'all' if all(proven) else 'NOT all'} {len(proven)} networks are proven by certificates.",
         f"The trainings took {minutes:.0f} minutes next to other work; {'; '.join([*places, *versions])}; commits "
         f"{', '.join(sorted({x['commit'] for x in lines}))}. Made again by",
         "",
@@ -221,8 +221,8 @@ _COLUMNS = ("untrained", "aware", *map(str, SRAM), "pruned")
 
 
 def _trained(scale: int) -> tuple[str, ...]:
-    """Return the columns of which each is a training of its own; without variation the aware one is the untrained."""
-    return _COLUMNS if scale == 0 else _COLUMNS[1:]
+    """Return the columns of which each is a training of its own, counted at the first scale that it is shown at."""
+    return tuple(key for key in _COLUMNS if key != ("aware" if scale == 0 else "untrained"))
 
 
 def _percent(fraction: float) -> str:
