@@ -101,7 +101,9 @@ if TYPE_CHECKING:
     from bitspike.verbs.mix import mix as mix
     from bitspike.verbs.pareto import pareto as pareto
     from bitspike.verbs.recipes import recipes as recipes
+    from bitspike.verbs.resume import resume as resume
     from bitspike.verbs.run import run as run
+    from bitspike.verbs.run_seeds import run_seeds as run_seeds
     from bitspike.verbs.verify import verify as verify
     from bitspike.verbs.yield_ import yield_ as yield_
     from bitspike.weights import SRAM as SRAM
@@ -240,7 +242,9 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "bitspike.verbs.mix": ("mix",),
     "bitspike.verbs.pareto": ("pareto",),
     "bitspike.verbs.recipes": ("recipes",),
+    "bitspike.verbs.resume": ("resume",),
     "bitspike.verbs.run": ("run",),
+    "bitspike.verbs.run_seeds": ("run_seeds",),
     "bitspike.verbs.verify": ("verify",),
     "bitspike.verbs.yield_": ("yield_",),
     "bitspike.verbs.doctor": ("doctor",),

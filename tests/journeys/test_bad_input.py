@@ -82,7 +82,27 @@ def test_an_unfinished_run_is_not_overwritten_either(run_folder: Path, refused: 
     (run_folder / "report.json").unlink()
     err = refused("run", "quickstart", "--out", run_folder, *sets(*SMALL))
     assert "holds a run that is not finished: 2 of 2 epochs are done" in err
-    assert f"--out {run_folder} --resume" in err
+    assert f"go on with it: bitspike resume {run_folder}\n" in err
+
+
+def test_only_an_unfinished_run_is_resumed(run_folder: Path, tmp_path: Path, refused: Refused) -> None:
+    assert f"the run in {run_folder} is finished" in refused("resume", run_folder)
+    assert "there is no folder" in refused("resume", tmp_path / "nowhere")
+    assert "this is no run of bitspike" in refused("resume", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--seeds", "0,a"), "--seeds 0,a: needed are whole numbers"),
+        (("--seeds", "0,-1"), "seeds are [0, -1]; needed are whole numbers from 0, each of them once"),
+        (("--seeds", "1,1"), "seeds are [1, 1]"),
+        (("--seeds", "0,1", "--set", "seed=3"), "--set seed=3: the seeds say it too, [0, 1]"),
+    ],
+)
+def test_seeds_that_are_none(tmp_path: Path, refused: Refused, words: tuple[str, ...], said: str) -> None:
+    assert said in refused("run", "quickstart", "--out", tmp_path / "q", *words)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_run_goes_on_with_its_own_recipe_only(run_folder: Path, refused: Refused) -> None:

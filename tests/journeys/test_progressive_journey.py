@@ -140,7 +140,7 @@ def test_interrupted_anywhere_it_goes_on_to_the_same_end(
         code, out, err = bitspike(*words)
     assert (code, out) == (2, "")
     assert "interrupted: " in err
-    assert f"--out {tmp_path / 'run'} --resume" in err
+    assert f"go on with: bitspike resume {tmp_path / 'run'}\n" in err
     assert not (tmp_path / "run" / "report.json").exists()
     assert bitspike(*words, "--resume")[0] == 0
     assert same_weights(tmp_path / "run", whole)

@@ -105,7 +105,8 @@ def test_interrupted_anywhere_it_goes_on_to_the_same_end(
     words = ["run", recipe, "--out", tmp_path / "run"]
     with interrupted(where, call):
         assert bitspike(*words)[0] == 2
-    assert bitspike(*words, "--resume")[0] == 0
+    assert bitspike("resume", tmp_path / "run")[0] == 0
+    assert read_report(tmp_path / "run")["command"] == f"bitspike run {recipe} --out {tmp_path / 'run'}"
     for stage in STAGES:
         assert (tmp_path / "run" / stage / WEIGHTS).read_bytes() == (whole / stage / WEIGHTS).read_bytes()
 

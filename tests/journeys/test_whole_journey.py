@@ -22,6 +22,7 @@ def test_the_folder_holds_what_was_promised(finished_run: Path) -> None:
     names = {str(p.relative_to(finished_run)) for p in finished_run.rglob("*") if p.is_file()}
     assert names == {
         "recipe.yaml",
+        "origin.json",
         "metrics.jsonl",
         "checkpoints/last/model.safetensors",
         "checkpoints/last/optimizer.pt",
@@ -43,6 +44,7 @@ def test_the_report_holds_what_was_promised(finished_run: Path) -> None:
     assert set(report) >= {
         *("recipe", "accuracy", "published", "certificate", "agreement", "bits", "bytes", "seconds"),
         *("seed", "environment", "widths", "activity", "finished", "schema", "expected", "checks", "command"),
+        *("commit", "again"),
     }
     assert report["recipe"] == load("quickstart", SMALL).model_dump(mode="json")
     accuracy = report["accuracy"]
@@ -166,7 +168,7 @@ def test_results_go_to_stdout_and_progress_to_stderr(tmp_path: Path, bitspike: B
     assert "test accuracy" in out
     assert "100 % equal" in out
     assert "epoch 2  loss" in err
-    assert "epoch" not in out
+    assert "epoch 2" not in out
 
 
 @pytest.mark.parametrize("bits", [1, 3, 4, 8])

@@ -27,6 +27,7 @@ EPOCH = EpochRecord(
 
 VERBS = (
     "run",
+    "resume",
     "recipes",
     "evaluate",
     "compare",
@@ -56,11 +57,20 @@ def test_help_lists_every_verb_and_imports_no_torch() -> None:
 
 
 def test_each_verb_has_help(capsys: pytest.CaptureFixture[str]) -> None:
-    options = {"run": "--resume", "evaluate": "--steps", "check": "--chip", "fit": "--out", "export": "--format"}
-    options |= {"mix": "--bits", "yield": "--chips", "pareto": "--by", "zoo": "--out"}
-    options |= {"mix": "--bits", "yield": "--chips", "pareto": "--by"}
-    options |= {"compare": "--format"}
-    options |= dict.fromkeys(("verify", "recipes", "energy", "cost", "analyze", "doctor"), "--json")
+    options = {
+        "run": "--seeds",
+        "resume": "RUN",
+        "evaluate": "--steps",
+        "compare": "--format",
+        "check": "--chip",
+        "fit": "--out",
+        "mix": "--bits",
+        "export": "--format",
+        "yield": "--chips",
+        "pareto": "--by",
+        "zoo": "--out",
+        **dict.fromkeys(("verify", "recipes", "energy", "cost", "analyze", "doctor"), "--json"),
+    }
     assert set(options) == set(VERBS)
     for verb, option in options.items():
         assert main([verb, "--help"]) == 0

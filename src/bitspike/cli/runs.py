@@ -1,17 +1,20 @@
-"""The verbs of runs: run, recipes, evaluate, compare, verify, doctor."""
+"""The verbs of runs: run, resume, recipes, evaluate, compare, verify, doctor."""
 
 from __future__ import annotations
 
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bitspike.cli.app import Json, Sets, answer, app
 from bitspike.cli.guard import guarded
-from bitspike.errors import CheckFailed
+from bitspike.errors import CheckFailed, ConstraintError
+
+if TYPE_CHECKING:
+    from bitspike.analysis.comparison.comparison import Comparison
 
 
 @app.command()
@@ -20,28 +23,84 @@ def run(
     set: Sets = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Run folder; default runs/NAME.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished run.")] = False,
+    seeds: Annotated[
+        str | None,
+        typer.Option("--seeds", metavar="S,...", help="Run it once for each seed, and compare; folders DIR-seedS."),
+    ] = None,
 ) -> None:
     """Make a recipe's whole journey: train, lower to integers, prove, report."""
     with guarded():
         from bitspike.cli.progress import shown
 
         with shown(sys.stderr) as watching:
-            from bitspike.analysis.report.report import summary
             from bitspike.recipe import recipe_of
             from bitspike.train.allocator import keep_memory
             from bitspike.verbs.run import folder_of
             from bitspike.verbs.run import run as journey
+            from bitspike.verbs.run_seeds import run_seeds
 
             keep_memory()
-            report = journey(recipe, set=set or (), out=out, resume=resume, observer=watching)
-        if not report:
-            return
-        folder = folder_of(recipe_of(report["recipe"]), out)
-        typer.echo(summary(report))
-        typer.echo(f"  {'report':<15} {folder / 'report.html'}")
-        failed = [check["message"] for check in report["checks"] if not check["passed"]]
-        if failed:
-            raise CheckFailed("; ".join(failed), fix=f"the whole report is written: {folder / 'report.html'}")
+            options: dict[str, Any] = {"set": set or (), "out": out, "resume": resume, "observer": watching}
+            if seeds is None:
+                report = journey(recipe, **options)
+            else:
+                compared = run_seeds(recipe, _numbers(seeds), **options)
+        if seeds is not None:
+            _tell_seeds(compared)
+        elif report:
+            _tell(report, folder_of(recipe_of(report["recipe"]), out))
+
+
+@app.command()
+def resume(run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of an unfinished run.")]) -> None:
+    """Go on with an unfinished run: its folder says all that is needed."""
+    with guarded():
+        from bitspike.cli.progress import shown
+
+        with shown(sys.stderr) as watching:
+            from bitspike.train.allocator import keep_memory
+            from bitspike.verbs.resume import resume as go_on
+
+            keep_memory()
+            report = go_on(run, observer=watching)
+        if report:
+            _tell(report, run)
+
+
+def _tell(report: dict[str, Any], folder: Path) -> None:
+    """Print the result of a run, and fail where a promise was not kept."""
+    from bitspike.analysis.report.report import summary
+
+    typer.echo(summary(report))
+    typer.echo(f"  {'report':<15} {folder / 'report.html'}")
+    failed = [check["message"] for check in report["checks"] if not check["passed"]]
+    if failed:
+        raise CheckFailed("; ".join(failed), fix=f"the whole report is written: {folder / 'report.html'}")
+
+
+def _tell_seeds(compared: Comparison) -> None:
+    """Print the runs of several seeds next to each other, and fail where a promise was not kept."""
+    if not compared.rows:
+        return
+    runs = [run for row in compared.rows for run in row.runs]
+    typer.echo(compared)
+    typer.echo("\n".join(f"  seed {run.recipe.seed:<10} {Path(run.folder) / 'report.html'}" for run in runs))
+    failed = [
+        f"seed {run.recipe.seed}: {check['message']}"
+        for run in runs
+        for check in run.report["checks"]
+        if not check["passed"]
+    ]
+    if failed:
+        raise CheckFailed("; ".join(failed), fix="the whole report of every run is written")
+
+
+def _numbers(text: str) -> list[int]:
+    """Read seeds as they are typed, ``0,1,2``."""
+    try:
+        return [int(word) for word in text.split(",")]
+    except ValueError:
+        raise ConstraintError(f"--seeds {text}: needed are whole numbers", fix="--seeds 0,1,2") from None
 
 
 @app.command()

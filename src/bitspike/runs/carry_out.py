@@ -15,21 +15,30 @@ from bitspike.runs.folder import RECIPE, REPORT, begun
 from bitspike.runs.interruptions import explained
 from bitspike.runs.job import Job
 from bitspike.runs.measure import measure
+from bitspike.runs.origin import again, origin
 from bitspike.train import History, Observers, fit
 from bitspike.train.checkpoint import MODEL, state_of, write_weights
 from bitspike.train.launch import leave, rank, world_size
 from bitspike.train.tensorboard import TensorBoard
 
 
-def carry_out(job: Job, folder: Path, *, resume: bool, again: str, last: bool = True) -> dict[str, Any]:
+def carry_out(
+    job: Job, folder: Path, *, resume: bool, command: str, last: bool = True, whole: Path | None = None
+) -> dict[str, Any]:
     """Run a recipe into a folder and return its report; under ``torchrun`` all processes but the first return ``{}``.
 
-    ``again`` is the command that began the run, for messages and the report; ``last`` says that the processes train
-    nothing together afterwards.
+    Args:
+        job: the recipe and what is made of it.
+        folder: of the run.
+        resume: go on with an unfinished run.
+        command: that began the run, for messages and the report.
+        last: the processes train nothing together afterwards.
+        whole: the folder of the run that this one is a part of.
     """
     first = rank() == 0
     nothing = first and resume and not (folder / RECIPE).exists()  # before the block writes it
-    with explained(folder, again), taken(folder, job.recipe, resume=resume, again=again):
+    mine = taken(folder, job.recipe, resume=resume, command=command)
+    with explained(folder, command, whole=whole), mine:
         if nothing:
             job.clock.observer.note(f"nothing was saved in {folder} yet: the run starts from the beginning")
         with job.clock.stage("data"):
@@ -50,7 +59,7 @@ def carry_out(job: Job, folder: Path, *, resume: bool, again: str, last: bool = 
         # With this file all training is done.
         write_weights(folder / MODEL, state_of(model))
         report, detail = measure(job, history, folder)
-        report["command"] = again
+        report |= stated(job.recipe, folder, command)
         with job.clock.stage("report"):
             write_report(folder, report, [] if history is None else history.rows(), detail)
         # The last file of a run: with it the run is finished.
@@ -58,9 +67,14 @@ def carry_out(job: Job, folder: Path, *, resume: bool, again: str, last: bool = 
     return report
 
 
-def taken(folder: Path, recipe: AnyRecipe, *, resume: bool, again: str) -> AbstractContextManager[None]:
+def stated(recipe: AnyRecipe, folder: Path, command: str) -> dict[str, Any]:
+    """Return what a report says about how its run began, and how to run it again."""
+    return {**origin(folder, command), "again": again(recipe, folder)}
+
+
+def taken(folder: Path, recipe: AnyRecipe, *, resume: bool, command: str) -> AbstractContextManager[None]:
     """Return the context in which the first process keeps a run folder to itself; the others write nothing."""
-    return begun(folder, recipe, resume=resume, again=f"{again} --resume") if rank() == 0 else nullcontext()
+    return begun(folder, recipe, resume=resume, command=command) if rank() == 0 else nullcontext()
 
 
 def _trained(job: Job, folder: Path, *, resume: bool) -> History | None:

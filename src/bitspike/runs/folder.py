@@ -6,7 +6,6 @@ first is a run, a folder with both is a finished run.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,12 +16,13 @@ from bitspike.errors import BitspikeError, PackageError, RunError
 from bitspike.files import is_left_over, locked, previous, remove_partial, write_whole
 from bitspike.recipe import AnyRecipe, dump, load
 from bitspike.recipe.changes import leaves
+from bitspike.runs.origin import ORIGIN, go_on, write_origin
 
 RECIPE, REPORT = "recipe.yaml", "report.json"
 
 
 @contextmanager
-def begun(folder: Path, recipe: AnyRecipe, *, resume: bool, again: str) -> Iterator[None]:
+def begun(folder: Path, recipe: AnyRecipe, *, resume: bool, command: str) -> Iterator[None]:
     """Keep a run folder to this process for a block: a new and empty one, or one left by the same recipe unfinished.
 
     If the block fails nothing half-written is left, and no folder where nothing was done.
@@ -31,14 +31,14 @@ def begun(folder: Path, recipe: AnyRecipe, *, resume: bool, again: str) -> Itera
         folder: of the run; made if it is not there.
         recipe: of the run.
         resume: whether to go on with an unfinished run.
-        again: the command that would go on, for messages.
+        command: that begins the run; it is kept.
 
     Raises:
         RunError: the folder is finished, unfinished without ``resume``, of another recipe, not a run's, in use by
             another process, or cannot be written. It is then as it was.
     """
     names = _names_in(folder)
-    _refuse_taken(folder, names, recipe, resume=resume, again=again)
+    refuse_taken(folder, recipe, resume=resume)
     with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with locked(folder) as mine:
@@ -52,11 +52,13 @@ def begun(folder: Path, recipe: AnyRecipe, *, resume: bool, again: str) -> Itera
                 remove_partial(folder)
                 if RECIPE not in names:
                     write_whole(folder / RECIPE, dump(recipe))
+                    write_origin(folder, command)
             yield
         except BaseException as error:
             remove_partial(folder)
-            if isinstance(error, BitspikeError) and _names_in(folder) == {RECIPE}:  # nothing was done yet
-                (folder / RECIPE).unlink()
+            if isinstance(error, BitspikeError) and {RECIPE} <= _names_in(folder) <= {RECIPE, ORIGIN}:
+                for name in (RECIPE, ORIGIN):  # nothing was done yet
+                    (folder / name).unlink(missing_ok=True)
                 folder.rmdir()
             raise
 
@@ -73,7 +75,9 @@ def _writing(folder: Path) -> Iterator[None]:
         raise
 
 
-def _refuse_taken(folder: Path, names: Collection[str], recipe: AnyRecipe, *, resume: bool, again: str) -> None:
+def refuse_taken(folder: Path, recipe: AnyRecipe, *, resume: bool) -> None:
+    """Raise RunError where a run of a recipe cannot begin in a folder, or with ``resume`` go on there."""
+    names = _names_in(folder)
     if REPORT in names:
         raise RunError(
             f"{folder} holds a finished run, and nothing is overwritten",
@@ -82,7 +86,7 @@ def _refuse_taken(folder: Path, names: Collection[str], recipe: AnyRecipe, *, re
     if RECIPE in names and not resume:
         raise RunError(
             f"{folder} holds a run that is not finished: {progress(folder)}",
-            fix=f"go on with it: {again}\n       or start anew elsewhere: --out ANOTHER_FOLDER",
+            fix=f"go on with it: {go_on(folder)}\n       or start anew elsewhere: --out ANOTHER_FOLDER",
         )
     if RECIPE in names:
         same_recipe(folder, recipe)
@@ -119,14 +123,23 @@ def _epochs(checkpoints: Path) -> str | None:
     return None
 
 
-def go_on(folder: Path) -> str:
-    """Return the command that goes on with an unfinished run.
+def unfinished(folder: Path) -> AnyRecipe:
+    """Return the recipe of an unfinished run.
 
-    Example:
-        >>> go_on(Path("runs/mine"))
-        'bitspike run runs/mine/recipe.yaml --resume --out runs/mine'
+    Raises:
+        RunError: there is no such folder, it is no run, or the run is finished.
     """
-    return shlex.join(["bitspike", "run", str(folder / RECIPE), "--resume", "--out", str(folder)])
+    names = _names_in(folder)
+    _need_run(folder, names)
+    if REPORT in names:
+        raise RunError(f"the run in {folder} is finished", fix=f"see it again: bitspike evaluate {folder}")
+    return load(folder / RECIPE)
+
+
+def _need_run(folder: Path, names: Collection[str]) -> None:
+    if RECIPE not in names:
+        what = "there is no folder" if not folder.exists() else "this is no run of bitspike:"
+        raise RunError(f"{what} {folder}", fix="the folder of a run, such as runs/quickstart; 'bitspike run' makes one")
 
 
 def opened(folder: Path) -> tuple[AnyRecipe, dict[str, Any]]:
@@ -137,9 +150,7 @@ def opened(folder: Path) -> tuple[AnyRecipe, dict[str, Any]]:
         PackageError: a file in it is damaged.
     """
     names = _names_in(folder)
-    if RECIPE not in names:
-        what = "there is no folder" if not folder.exists() else "this is no run of bitspike:"
-        raise RunError(f"{what} {folder}", fix="the folder of a run, such as runs/quickstart; 'bitspike run' makes one")
+    _need_run(folder, names)
     if REPORT not in names:
         raise RunError(f"the run in {folder} is not finished: {progress(folder)}", fix=go_on(folder))
     recipe = load(folder / RECIPE)
@@ -150,7 +161,7 @@ def opened(folder: Path) -> tuple[AnyRecipe, dict[str, Any]]:
     except (OSError, ValueError) as error:
         raise PackageError(
             f"{folder / REPORT} cannot be read: {error}",
-            fix=f"move {folder / REPORT} away and run with --resume: it is written anew",
+            fix=f"move {folder / REPORT} away, then {go_on(folder)}: it is written anew",
         ) from error
     return recipe, report
 

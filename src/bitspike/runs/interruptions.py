@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bitspike.errors import BitspikeError, RunError
 from bitspike.runs.folder import RECIPE, progress
+from bitspike.runs.origin import go_on
 
 _FULL = (errno.ENOSPC, errno.EDQUOT), ("No space left", "os error 28")
 _TOO_LARGE = (errno.EFBIG,), ("File too large", "os error 27")
@@ -17,12 +18,16 @@ _TOO_LARGE = (errno.EFBIG,), ("File too large", "os error 27")
 
 
 @contextmanager
-def explained(folder: Path, again: str) -> Iterator[None]:
-    """Turn a full disk, a file size limit or an interruption into one :class:`RunError`; ``again`` began the run."""
+def explained(folder: Path, command: str, *, whole: Path | None = None) -> Iterator[None]:
+    """Turn a full disk, a file size limit or an interruption into one :class:`RunError`.
+
+    ``command`` began the run; ``whole`` is the folder of all of it, where this one is of a part.
+    """
     try:
         yield
     except (KeyboardInterrupt, Exception) as error:
-        way = f"go on with: {again} --resume" if (folder / RECIPE).exists() else f"start again: {again}"
+        back = whole or folder
+        way = f"go on with: {go_on(back)}" if (back / RECIPE).exists() else f"start again: {command}"
         if isinstance(error, KeyboardInterrupt):
             raise RunError(f"interrupted: {progress(folder)}, saved in {folder}", fix=way) from None
         if _comes_from(error, *_FULL):

@@ -9,7 +9,8 @@ from torch import nn
 from bitspike.errors import ConstraintError, RunError
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.saved.folder import load as read
-from bitspike.runs.folder import RECIPE, go_on, progress
+from bitspike.runs.folder import RECIPE, progress
+from bitspike.runs.origin import go_on
 
 
 def saved(network: str | Path) -> Path:

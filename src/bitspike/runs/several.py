@@ -14,7 +14,7 @@ from bitspike.analysis.report.memory import summed
 from bitspike.analysis.report.report import write_report
 from bitspike.files import write_whole
 from bitspike.recipe import AnyRecipe, recipe_of
-from bitspike.runs.carry_out import carry_out, taken
+from bitspike.runs.carry_out import carry_out, stated, taken
 from bitspike.runs.construct.parent import ANN
 from bitspike.runs.folder import RECIPE, REPORT, opened, same_recipe
 from bitspike.runs.interruptions import explained
@@ -28,13 +28,15 @@ SECONDS = 1.0
 """How often a process looks whether the first one has finished a part."""
 
 
-def carry_out_parts(recipe: AnyRecipe, folder: Path, *, observer: Observer, resume: bool, again: str) -> dict[str, Any]:
+def carry_out_parts(
+    recipe: AnyRecipe, folder: Path, *, observer: Observer, resume: bool, command: str, last: bool = True
+) -> dict[str, Any]:
     """Run the parts of a recipe one after the other, as :func:`bitspike.runs.carry_out.carry_out` runs one.
 
-    A part that is finished is not run again.
+    A part that is finished is not run again. ``last`` says that the processes train nothing together afterwards.
     """
     names, first = list(recipe.parts), rank() == 0
-    with explained(folder, again), taken(folder, recipe, resume=resume, again=again):
+    with explained(folder, command), taken(folder, recipe, resume=resume, command=command):
         for name, part in recipe.parts.items():
             place = folder / name
             if (place / REPORT).exists():
@@ -42,24 +44,25 @@ def carry_out_parts(recipe: AnyRecipe, folder: Path, *, observer: Observer, resu
                 continue
             if first:
                 observer.note(f"{name}: {names.index(name) + 1} of {len(names)}")
-            started, last = (place / RECIPE).exists(), name == names[-1]
+            started, ends = (place / RECIPE).exists(), last and name == names[-1]
             job = Job(part, clock=Clock(observer))
-            carry_out(job, place, resume=resume and started, again=again, last=last)
-            if not last:
-                _wait_for(place / REPORT)
-        leave()
+            carry_out(job, place, resume=resume and started, command=command, last=ends, whole=folder)
+            if not ends:
+                wait_for(place / REPORT)
+        if last:
+            leave()
         if not first:
             return {}
-        return _gather(recipe, folder, again)
+        return _gather(recipe, folder, command)
 
 
-def _wait_for(file: Path) -> None:
-    """Wait until the first process has measured a part; torchrun ends this one if that fails."""
+def wait_for(file: Path) -> None:
+    """Wait until the first process has written a report; torchrun ends this one if that fails."""
     while not file.exists():
         time.sleep(SECONDS)
 
 
-def _gather(recipe: AnyRecipe, folder: Path, again: str) -> dict[str, Any]:
+def _gather(recipe: AnyRecipe, folder: Path, command: str) -> dict[str, Any]:
     """Put the network and the figures of the parts into the folder of the whole run."""
     reports = {name: opened(folder / name)[1] for name in recipe.parts}
     last, report = folder / list(reports)[-1], dict(list(reports.values())[-1])
@@ -70,7 +73,7 @@ def _gather(recipe: AnyRecipe, folder: Path, again: str) -> dict[str, Any]:
     rows = [row(name, part) for name, part in reports.items()]
     report |= {
         "recipe": recipe.model_dump(mode="json"),
-        "command": again,
+        **stated(recipe, folder, command),
         "stages": rows,
         "notes": [note for part in reports.values() for note in part["notes"]],
         "seconds": {**{name: part["seconds"]["total"] for name, part in reports.items()}},

@@ -34,6 +34,20 @@ def world_size() -> int:
     return _from_torchrun("WORLD_SIZE", 1)
 
 
+def launcher() -> list[str]:
+    """Return the words by which this process was started, or processes like it under ``torchrun``.
+
+    Example:
+        >>> launcher()
+        ['bitspike']
+    """
+    world, local = world_size(), _from_torchrun("LOCAL_WORLD_SIZE", 1)
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return ["bitspike"]
+    nodes = [f"--nnodes={world // local}"] if world > local else []
+    return ["torchrun", *nodes, f"--nproc-per-node={local}", "-m", "bitspike"]
+
+
 def leave() -> None:
     """Leave the processes that train together; nothing common is possible afterwards."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():

@@ -13,7 +13,7 @@ from bitspike.runs.job import Job
 from bitspike.runs.several import carry_out_parts
 from bitspike.runs.stages import Clock
 from bitspike.train import Observer, Observers
-from bitspike.train.launch import rank
+from bitspike.train.launch import launcher, rank
 
 
 def run(
@@ -49,10 +49,18 @@ def run(
     chosen = load(recipe, changes)
     folder = folder_of(chosen, out)
     watching = Observers(observer) if rank() == 0 else Observer()
-    again = _command(recipe, changes, out, chosen)
-    if chosen.parts:
-        return carry_out_parts(chosen, folder, observer=watching, resume=resume, again=again)
-    return carry_out(Job(chosen, clock=Clock(watching)), folder, resume=resume, again=again)
+    command = command_of(recipe, changes, out)
+    return carried_out(chosen, folder, watching, resume=resume, command=command)
+
+
+def carried_out(
+    recipe: AnyRecipe, folder: Path, observer: Observer, *, resume: bool, command: str, last: bool = True
+) -> dict[str, Any]:
+    """Run a recipe that is loaded, or all of its parts; ``last`` says that the processes train nothing afterwards."""
+    if recipe.parts:
+        return carry_out_parts(recipe, folder, observer=observer, resume=resume, command=command, last=last)
+    job = Job(recipe, clock=Clock(observer))
+    return carry_out(job, folder, resume=resume, command=command, last=last)
 
 
 def folder_of(recipe: AnyRecipe, out: str | Path | None = None) -> Path:
@@ -65,8 +73,8 @@ def folder_of(recipe: AnyRecipe, out: str | Path | None = None) -> Path:
     return Path("runs") / recipe.place if out is None else Path(out)
 
 
-def _command(recipe: str | Path | AnyRecipe, changes: Iterable[str], out: str | Path | None, chosen: AnyRecipe) -> str:
+def command_of(recipe: str | Path | AnyRecipe, changes: Iterable[str], out: str | Path | None) -> str:
     """Return the command line that begins this run."""
-    name = chosen.name if isinstance(recipe, AnyRecipe) else str(recipe)
+    name = recipe.name if isinstance(recipe, AnyRecipe) else str(recipe)
     sets = [part for change in changes for part in ("--set", change)]
-    return shlex.join(["bitspike", "run", name, *sets, *([] if out is None else ["--out", str(out)])])
+    return shlex.join([*launcher(), "run", name, *sets, *([] if out is None else ["--out", str(out)])])

@@ -224,19 +224,22 @@ def ledger(record: Record) -> Html | None:
 
 def again(record: Record) -> Html:
     """Say how to run it again, on what it ran, and with which values."""
-    command = str(record.get("command") or "bitspike run recipe.yaml")
+    command = record.get("command")
+    repeat = str(record.get("again") or "bitspike run recipe.yaml --out ../again")
     recipe = json.loads(json.dumps(record.get("recipe"), default=str))  # plain values only, whatever came in
     text = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
     rows = [(name, str(value)) for name, value in mapping(record, "environment").items()]
+    rows += [("commit", str(record["commit"]))] if record.get("commit") else []
     times = [(name, span(value)) for name, value in mapping(record, "seconds").items() if known(value) is not None]
     return section(
         "Run it again",
         join(
             [
+                html("<p>This run was begun by:</p><pre>{command}</pre>", command=command) if command else Html(""),
                 html(
-                    "<p>In the folder of this report:</p><pre>{command}{verify}</pre>"
+                    "<p>To repeat it, in the folder of this report:</p><pre>{repeat}{verify}</pre>"
                     '<p class="soft">The recipe next to this file holds every value and the seed of this run.</p>',
-                    command=command,
+                    repeat=repeat,
                     verify="\nbitspike verify network" if mapping(record, "certificate") else "",
                 ),
                 Html('<div class="pair">'),
