@@ -81,15 +81,19 @@ def test_a_report_says_how_to_repeat_the_run_wherever_its_folder_lies(
     (tmp_path / "here").mkdir()
     (tmp_path / "here" / "images").symlink_to(mnist_root)
     monkeypatch.chdir(tmp_path / "here")
-    mnist = ("data={kind: mnist, root: images, limit: 40}", "model.width=0.125", "training.epochs=1", "expect=null")
+    mnist = ("data={kind: mnist, root: images, limit: 40}", "model.width=0.125", "training.epochs=1")
     assert without_silence(*bitspike("run", "quickstart", "--out", "q", *sets(*mnist))[::2])
-    command = shlex.split(read_report(tmp_path / "here" / "q")["again"])
+    report = read_report(tmp_path / "here" / "q")
+    assert report["recipe"]["expect"] is not None
+    assert report["expected"] is None, "what was promised for the digits is nothing for MNIST"
+    command = shlex.split(report["again"])
     shutil.move(tmp_path / "here" / "q", tmp_path / "there")
     monkeypatch.chdir(tmp_path / "there")
     assert without_silence(*bitspike(*command[1:])[::2])
     assert (tmp_path / "q-again" / WEIGHTS).read_bytes() == (tmp_path / "there" / WEIGHTS).read_bytes()
     page = (tmp_path / "there" / "report.html").read_text()
     assert "bitspike run quickstart --set" in page
+    assert "This run changes the recipe: <code>data.kind=mnist</code>" in page
     assert "bitspike run recipe.yaml --out ../q-again" in page
 
 

@@ -53,7 +53,7 @@ def test_an_average_of_weights_is_named_where_there_is_one(tmp_path: Path) -> No
     path.write_text(dump(recipe))
     assert "average: {decay: 0.9}" in path.read_text()
     assert load(path) == recipe
-    assert "average" not in dump(load(path, ["training.average=null"])), "as files were before there was the word"
+    assert "average" not in dump(load("quickstart", ["training.average=null"])), "as files were before it"
     assert "training.average.decay: found 1, needed is a value less than 1" in message(
         "quickstart", "training.average.decay=1"
     )

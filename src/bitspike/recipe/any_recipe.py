@@ -40,11 +40,14 @@ class Expect(Value):
 class AnyRecipe(Value):
     """Name and question, the paper and its figure, the promise, seed and data; a kind of recipe adds its sections.
 
+    ``changed`` holds what ``--set`` changed in the file, by dotted keys; files that people write leave it out.
+
     ``makes`` names the class in :mod:`bitspike.runs.kinds` that runs recipes of the kind, and ``kind`` the kind.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
     question: str
+    changed: dict[str, Any] | None = None
     paper: Paper | None = None
     published: Published | None = None
     expect: Expect | None = None
@@ -52,6 +55,9 @@ class AnyRecipe(Value):
     data: Data
     # Declared last: the order of the keys in files is that of these lines, then that of the kind.
     kind: ClassVar[str]
+    unnamed: ClassVar[tuple[str, ...]] = ("changed",)
+    noted: ClassVar[tuple[str, ...]] = ("changed",)
+    """Keys that no person writes."""
     takes_events: ClassVar[bool] = False
     """Whether recordings of events can be its data."""
     steps_key: ClassVar[str] = ""
@@ -105,6 +111,11 @@ class AnyRecipe(Value):
     def place(self) -> str:
         """The folder of its run, in the folder of all runs."""
         return self.name
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether its data are of another kind than those that its figures are about."""
+        return "data.kind" in (self.changed or {})
 
     @property
     def promised(self) -> Expect | None:

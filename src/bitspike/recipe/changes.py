@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from bitspike.recipe.any_recipe import AnyRecipe
+from bitspike.recipe.text import KeyPath
 
-WORDS = ("name", "question", "paper", "published", "expect")
+WORDS = ("name", "question", "changed", "paper", "published", "expect")
 """Keys that speak about an experiment and are no part of it."""
 
 PLACES = frozenset(
@@ -41,6 +42,37 @@ def experiment(recipe: AnyRecipe) -> dict[str, Any]:
         >>> experiment(load("quickstart")) == experiment(load("quickstart", ["seed=1", "data.root=elsewhere"]))
         True
     """
-    values = leaves(recipe.model_dump(mode="json"))
-    apart = (*WORDS, "seed")
-    return {key: value for key, value in values.items() if key not in PLACES and key.partition(".")[0] not in apart}
+    return _decisive(leaves(recipe.model_dump(mode="json")), "seed")
+
+
+def changes(before: Mapping[str, Any], after: Mapping[str, Any], at: Iterable[KeyPath]) -> dict[str, Any] | None:
+    """Return what was changed at some places, by dotted keys: of what decides the result, and is another value now.
+
+    The seed and the stage that is run are no changes of an experiment. None where nothing was changed.
+
+    Example:
+        >>> changes({"seed": 0, "norm": {"gain": 1}}, {"seed": 1, "norm": {"gain": 2}}, [("seed",), ("norm", "gain")])
+        {'norm.gain': 2}
+    """
+    told: dict[str, Any] = {}
+    for key_path in at:
+        new = leaves(_at(after, key_path), ".".join(map(str, key_path)))
+        told |= {key: value for key, value in new.items() if _at(before, key.split(".")) != value}
+    return _decisive(told, "seed", "stage", "init") or None
+
+
+def _decisive(values: Mapping[str, Any], *apart: str) -> dict[str, Any]:
+    words = (*WORDS, *apart)
+    return {key: value for key, value in values.items() if key not in PLACES and key.partition(".")[0] not in words}
+
+
+def _at(values: Any, key_path: Iterable[str | int]) -> Any:
+    """Return the value of a key; None where there is none."""
+    for part in key_path:
+        if isinstance(values, Mapping):
+            values = values.get(part)
+        elif isinstance(values, list) and str(part).isdecimal() and int(part) < len(values):
+            values = values[int(part)]
+        else:
+            return None
+    return values

@@ -25,7 +25,12 @@ def values_under(recipe: AnyRecipe, name: str, remark: str) -> dict[str, Any]:
     """
     question = recipe.question.split(remark.partition(":")[0])[0]
     name = re.sub(r"[^a-z0-9._-]", "-", name.lower())
-    return recipe.model_dump(mode="json") | {"name": name, "question": f"{question}{remark}", "expect": None}
+    return recipe.model_dump(mode="json") | {
+        "name": name,
+        "question": f"{question}{remark}",
+        "changed": None,
+        "expect": None,
+    }
 
 
 def free(out: str | Path | None, name: str) -> Path:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from bitspike.errors import RecipeError
 from bitspike.recipe.any_recipe import AnyRecipe
+from bitspike.recipe.changes import changes as differing
 from bitspike.recipe.kinds import USUAL, kinds
 from bitspike.recipe.problems import problems
 from bitspike.recipe.text import KeyPath, Text, parse, parse_value
@@ -47,6 +48,10 @@ def load(recipe: str | Path | AnyRecipe, set: Iterable[str] = ()) -> AnyRecipe:
     for change in changes:
         values, key_path = _change(values, change)
         changed[key_path] = f"--set {change}"
+    told, before = differing(text.values, values, changed), values.get("changed")
+    if told is not None and (before is None or isinstance(before, Mapping)):
+        kept = {key: value for key, value in (before or {}).items() if not _meets(key, told)}
+        values = {**values, "changed": {**kept, **told}}
     kind, known = values.get("kind", USUAL), kinds()
     if not isinstance(kind, str) or kind not in known:
         where = _origin(("kind",), text, changed)
@@ -69,6 +74,11 @@ def load(recipe: str | Path | AnyRecipe, set: Iterable[str] = ()) -> AnyRecipe:
         "\n".join([f"{source} has {count}", *lines]),
         fix=f"correct {them}; 'bitspike recipes' lists recipes that are right",
     )
+
+
+def _meets(key: str, others: Iterable[str]) -> bool:
+    """Tell whether a dotted key lies above, below or at one of the others."""
+    return any(f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.") for other in others)
 
 
 def recipe_of(values: Mapping[str, Any]) -> AnyRecipe:

@@ -47,7 +47,7 @@ def _joined(key_path: KeyPath, texts: list[str]) -> str:
 def _sentence(finding: Any, key_path: KeyPath, options: Sequence[type[BaseModel]], values: Any) -> str:
     kind, context = finding["type"], finding.get("ctx", {})
     if kind == "extra_forbidden":
-        allowed = list(dict.fromkeys(name for option in options for name in option.model_fields))
+        allowed = list(dict.fromkeys(name for option in options for name in _keys(option)))
         return f"unknown key; allowed are {', '.join(allowed)}{_hint(key_path[-1], allowed)}"
     if kind == "missing":
         return "is missing"
@@ -66,6 +66,11 @@ def _sentence(finding: Any, key_path: KeyPath, options: Sequence[type[BaseModel]
         return str(context["error"])
     needed = finding["msg"].removeprefix("Input should be ")
     return f"found {short(value)}{_NEEDED}{'a value ' if needed.startswith(('greater', 'less')) else ''}{needed}"
+
+
+def _keys(option: type[BaseModel]) -> list[str]:
+    """Return the keys that a person may write."""
+    return [name for name in option.model_fields if name not in getattr(option, "noted", ())]
 
 
 def _hint(word: object, allowed: Sequence[str]) -> str:

@@ -179,7 +179,9 @@ def _names_in(folder: Path) -> set[str]:
 def same_recipe(folder: Path, recipe: AnyRecipe) -> None:
     """Raise RunError where the run in a folder is of another recipe; the message names every difference."""
     older, newer = (leaves(r.model_dump(mode="json")) for r in (load(folder / RECIPE), recipe))
-    changed = [k for k in {**older, **newer} if older.get(k, "absent") != newer.get(k, "absent")]
+    differing = [k for k in {**older, **newer} if older.get(k, "absent") != newer.get(k, "absent")]
+    # Which of the values came from the file, and which from --set, is no difference.
+    changed = [key for key in differing if key.partition(".")[0] != "changed"]
     if changed:
         lines = [f"  {key}: {older.get(key, 'absent')!r} there, {newer.get(key, 'absent')!r} now" for key in changed]
         raise RunError(

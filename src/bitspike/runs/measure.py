@@ -78,8 +78,9 @@ def measure(job: Job, history: History | None, folder: Path) -> tuple[dict[str, 
             "lowered": agreement.lowered_accuracy if whole else None,
             **baselines,
         },
-        "published": _plain(job.recipe.compared),
-        "expected": _plain(job.recipe.promised),
+        # Figures for other data say nothing about these.
+        "published": None if job.recipe.elsewhere else _plain(job.recipe.compared),
+        "expected": None if job.recipe.elsewhere else _plain(job.recipe.promised),
         "certificate": certificate.to_dict(),
         "agreement": {
             "spikes": agreement.spikes,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from bitspike.analysis.drawing.words import known
+from bitspike.analysis.drawing.words import known, plain
 from bitspike.analysis.report.facts import facts, mapping
 from bitspike.recipe import AnyRecipe
 from bitspike.recipe.changes import experiment
@@ -66,7 +66,7 @@ class Row:
     @property
     def label(self) -> str:
         """The name of the recipe, and what tells it from another one of that name."""
-        return ", ".join([self.name, *(f"{key}={_plain(value)}" for key, value in self.changes.items())])
+        return ", ".join([self.name, *(f"{key}={plain(value)}" for key, value in self.changes.items())])
 
     @property
     def data(self) -> str:
@@ -189,7 +189,3 @@ def _mean(values: Sequence[float | None]) -> float | None:
     """Return the mean; None where a value is missing."""
     there = [value for value in values if value is not None]
     return statistics.fmean(there) if there and len(there) == len(values) else None
-
-
-def _plain(value: object) -> str:
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -82,6 +82,16 @@ def count(number: object) -> str:
     return MISSING if value is None else f"{value:,.0f}"
 
 
+def plain(value: object) -> str:
+    """Write a value of a recipe as ``--set`` takes it.
+
+    Example:
+        >>> plain(None), plain(True), plain(0.5), plain([1, 2])
+        ('null', 'true', '0.5', '[1, 2]')
+    """
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def size(number: object) -> str:
     """Write a number of bytes in binary units.
 

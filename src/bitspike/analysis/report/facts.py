@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bitspike.analysis.drawing.words import bits, known
+from bitspike.analysis.drawing.words import bits, known, plain
 from bitspike.errors import some
 from bitspike.tasks.report import Exhibit, Wording, wording_of
 
@@ -68,6 +68,7 @@ class Facts:
     Args:
         name: name of the recipe.
         question: what the recipe asks, in one sentence; may be empty.
+        changed: what this run says otherwise than its recipe, as ``--set`` does.
         wording: how to speak of the task; its metric is what is called accuracy below.
         test: test accuracy of the trained network as a fraction.
         lowered: test accuracy of the integer network as a fraction.
@@ -96,6 +97,7 @@ class Facts:
     before: float | None = None
     finetuned: float | None = None
     trained_as: str = "fine-tuned"
+    changed: tuple[str, ...] = ()
 
     @property
     def setting(self) -> str:
@@ -148,6 +150,7 @@ def facts(record: Mapping[str, Any]) -> Facts:
         before=known(accuracy.get("float")),
         finetuned=known(accuracy.get("finetuned")),
         trained_as="quantized" if mapping(record, "stage") else "fine-tuned",
+        changed=tuple(f"{key}={plain(value)}" for key, value in mapping(recipe, "changed").items()),
     )
 
 

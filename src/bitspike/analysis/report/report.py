@@ -78,7 +78,8 @@ def summary(report: Mapping[str, Any]) -> str:
     """
     run = facts(report)
     metric = run.wording.metric
-    lines = [(f"test {metric}", percent(run.test))]
+    lines = [("changed", change) for change in run.changed]
+    lines.append((f"test {metric}", percent(run.test)))
     if run.before is not None:
         lines.append(("float network", f"{percent(run.before)}{_compared(run.test, run.before)}"))
     if run.finetuned is not None:

@@ -25,12 +25,21 @@ def header(record: Record, facts: Facts) -> Html:
     said = [str(record["finished"])[:19].replace("T", " ")] if record.get("finished") else []
     said += [f"seed {seed}"] if seed is not None else []
     return html(
-        '<header><p class="kicker">{line}</p><h1>{name}</h1>{question}{paper}</header>',
+        '<header><p class="kicker">{line}</p><h1>{name}</h1>{question}{changed}{paper}</header>',
         line=" · ".join(["bitspike run report", *said]),
         name=facts.name,
         question=html('<p class="question">{q}</p>', q=facts.question) if facts.question else Html(""),
+        changed=_changed(facts),
         paper=_paper(mapping(mapping(record, "recipe"), "paper")),
     )
+
+
+def _changed(facts: Facts) -> Html:
+    """Say what this run does otherwise than the recipe whose name and question it bears."""
+    if not facts.changed:
+        return Html("")
+    changes = join((code(change) for change in facts.changed), ", ")
+    return html('<p class="question">This run changes the recipe: {c}</p>', c=changes)
 
 
 def _paper(paper: Record) -> Html:
@@ -62,7 +71,8 @@ def answer(record: Record, facts: Facts, detail: ReportDetail) -> Html:
     if facts.finetuned is not None:
         tiles.append(_tile(facts.trained_as.capitalize(), percent(facts.finetuned), "before the conversion"))
     if facts.published is not None:
-        tiles.append(_tile("Published", percent(facts.published), facts.source or "source not stated"))
+        unlike = ", for the recipe without these changes" if facts.changed else ""
+        tiles.append(_tile("Published", percent(facts.published), f"{facts.source or 'source not stated'}{unlike}"))
     if facts.expected is not None:
         reached = "" if facts.test is None else "reached" if facts.test >= facts.expected else "not reached"
         tiles.append(_tile("Expected at least", percent(facts.expected), reached))

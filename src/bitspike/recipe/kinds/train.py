@@ -51,7 +51,7 @@ class TrainRecipe(AnyRecipe):
     """A recipe that says no kind is of this one."""
     takes_events: ClassVar[bool] = True
     steps_key: ClassVar[str] = "model.steps"
-    unnamed: ClassVar[tuple[str, ...]] = ("stage", "init", "stages")
+    unnamed: ClassVar[tuple[str, ...]] = (*AnyRecipe.unnamed, "stage", "init", "stages")
 
     stage: str | None = None
     init: str | None = None
