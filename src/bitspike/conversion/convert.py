@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from bitspike.arguments import checked
 from bitspike.conversion.calibrate.entering import Rates, Seen, entering, refuse_real_layers_before
 from bitspike.conversion.calibrate.feed import feed
 from bitspike.conversion.calibrate.find import Calibration
@@ -51,6 +52,7 @@ _FINISHING = ("include", "exclude", "input_grid", "input_bits", "samples", "corr
 
 
 @torch.inference_mode(False)  # corrections take gradients, and the result may be trained
+@checked
 def convert(
     model: nn.Module,
     example: Tensor | tuple[Tensor, ...],

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from bitspike.arguments import checked
 from bitspike.conversion.calibrate.thresholds import MSEThreshold, Rules
 from bitspike.errors import ConstraintError
 from bitspike.nn import IF, Neuron
@@ -37,6 +38,7 @@ PIPELINES: dict[str, tuple[Kind, ...]] = {"light": ("bias",), "advanced": ("weig
 """Source: Li et al., ICML 2021 (arXiv 2106.06984), section 4; thresholds of least squared error belong to both."""
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """Which network a conversion makes: options that are stored with it.
@@ -152,6 +154,7 @@ class Settings:
         return values | {"neuron": self.neuron.__name__, "scale": repr(self.scale), "bits": bits}
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Procedure:
     """What a conversion takes in and how it measures; the arguments of ``bs.convert`` say what each word means."""

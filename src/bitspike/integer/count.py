@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.integer.arithmetic import Whole, sum_over_time
 from bitspike.integer.network import IntegerNetwork
@@ -29,6 +30,7 @@ from bitspike.integer.schedule import timings
 from bitspike.integer.simulate import check_run
 
 
+@checked
 def count(net: IntegerNetwork, codes: Integers, *, steps: int | None = None) -> dict[str, Integers]:
     """Return what every neuron would send if its whole charge were there from the start.
 

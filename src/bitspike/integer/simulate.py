@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.integer.arithmetic import Integers, Whole
 from bitspike.integer.network import IntegerNetwork
@@ -60,6 +61,7 @@ def _range(values: Integers | None) -> str:
     return "" if values is None or not values.size else f"{int(values.min())} to {int(values.max())}"
 
 
+@checked
 def simulate(net: IntegerNetwork, codes: Integers, *, steps: int | None = None) -> Trace:
     """Run a network on integer input codes.
 

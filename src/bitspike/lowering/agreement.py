@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from bitspike.arguments import checked
 from bitspike.conversion.result import Conversion, spiking_part
 from bitspike.errors import DataError
 from bitspike.integer.arithmetic import Integers
@@ -101,7 +102,7 @@ class Tally:
                 "before",
                 fix="pass the loader itself, not iter(loader)",
             )
-        self.clipped.warn(stacklevel=3)
+        self.clipped.warn(stacklevel=4)
         agreed = self.answers.result()
         return Agreement(
             spikes=self.equal.total() / max(1, self.total.total()),
@@ -115,6 +116,7 @@ class Tally:
 
 
 @torch.no_grad()
+@checked
 def compare(
     model: nn.Module,
     net: IntegerNetwork,

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError, LoweringError
 from bitspike.integer.nodes import FewBitNeuron, Integers, Reals
 from bitspike.integer.nodes import Neuron as NeuronNode
@@ -21,6 +22,7 @@ from bitspike.ops.dynamics import Law
 from bitspike.ops.grids import Dyadic, dyadic
 
 
+@checked
 @dataclass(frozen=True)
 class Precision:
     """How fine the integers are.

@@ -6,9 +6,11 @@ from collections import OrderedDict
 
 from torch import nn
 
+from bitspike.arguments import checked
 from bitspike.models.spiking.blocks import widened
 
 
+@checked
 def digits_ann(*, num_classes: int = 10, in_channels: int = 1, width: float = 1.0) -> nn.Module:
     """Build conv 16 - ReLU - pool - conv 32 - ReLU - pool - linear, with batch norms, for images of 8x8.
 

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from bitspike.arguments import checked
 from bitspike.models.spiking.blocks import initialize, sides
 from bitspike.models.spiking.strided import Convolution, strided_network
 
@@ -33,6 +34,7 @@ HIDDEN = (4096, 4096)
 """Widths of the linear layers before the last."""
 
 
+@checked
 def alexnet_imagenet(
     *, num_classes: int = 1000, in_channels: int = 3, image_size: int | tuple[int, int] = 224, width: float = 1.0
 ) -> nn.Module:
@@ -61,6 +63,7 @@ def alexnet_imagenet(
     return _network(ALEXNET, sizes, num_classes, in_channels, width)
 
 
+@checked
 def vgg16_imagenet(
     *, num_classes: int = 1000, in_channels: int = 3, image_size: int | tuple[int, int] = 224, width: float = 1.0
 ) -> nn.Module:

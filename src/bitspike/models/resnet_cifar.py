@@ -10,6 +10,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 
 
@@ -85,6 +86,7 @@ def _stage(blocks: int, inputs: int, outputs: int, stride: int) -> nn.Sequential
     return nn.Sequential(first, *(Block(outputs, outputs, 1) for _ in range(blocks - 1)))
 
 
+@checked
 def resnet_cifar(*, depth: int = 20, num_classes: int = 10, in_channels: int = 3, width: int = 16) -> CifarResNet:
     """Build the ResNet of 6n + 2 layers, with initial weights.
 

@@ -6,12 +6,14 @@ from collections import OrderedDict
 
 from torch import nn
 
+from bitspike.arguments import checked
 from bitspike.models.spiking.blocks import initialize, sides, widened
 
 LAYERS = ((64, 1), (128, 2), (256, 2), (256, 1), (512, 2), (512, 1), (512, 2), (512, 1))
 """Channels and stride of the convolutions: configuration A, the first layer after each pool strides in its place."""
 
 
+@checked
 def vgg11_ann(
     *, num_classes: int = 10, in_channels: int = 3, image_size: int | tuple[int, int] = 32, width: float = 1.0
 ) -> nn.Module:
@@ -62,6 +64,7 @@ VGG16 = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512)
 """Channels of the convolutions before each average pool: configuration D."""
 
 
+@checked
 def vgg16_ann(
     *,
     num_classes: int = 10,

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.kernels.activation import fused_quant_relu
 from bitspike.nn.layers import plain
@@ -24,6 +25,7 @@ def clip_in_use(clip: Tensor, floor: float) -> Tensor:
     return clip if cheap and clip.detach().item() >= floor else at_least(clip, floor)
 
 
+@checked
 class QuantReLU(nn.Module):
     """ReLU clipped at a learned value and rounded to ``2**bits`` levels, with a straight-through gradient.
 

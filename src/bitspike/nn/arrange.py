@@ -5,7 +5,10 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bitspike.arguments import checked
 
+
+@checked
 class Reshape(nn.Module):
     """Give every sample another shape: [T, N, ...] to [T, N, *shape].
 
@@ -26,6 +29,7 @@ class Reshape(nn.Module):
         return f"{self.shape}"
 
 
+@checked
 class Permute(nn.Module):
     """Put the axes of every sample in another order; axis i of the result is axis ``axes[i]``, channels being axis 0.
 
@@ -46,6 +50,7 @@ class Permute(nn.Module):
         return f"{self.axes}"
 
 
+@checked
 class Slice(nn.Module):
     """Keep channels ``start`` to ``stop`` (not included).
 
@@ -66,6 +71,7 @@ class Slice(nn.Module):
         return f"{self.start}, {self.stop}"
 
 
+@checked
 class Pad(nn.Module):
     """Put zeros around every sample, ``before`` and ``after`` along each axis after the channels.
 
@@ -87,6 +93,7 @@ class Pad(nn.Module):
         return f"{self.before}, {self.after}"
 
 
+@checked
 class Upsample(nn.Module):
     """Repeat every value ``factors`` times along each axis after the channels (nearest neighbour).
 

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.ops.entering import need_numbers
 from bitspike.ops.grids import Grid
@@ -78,6 +79,7 @@ class CountMaxPool(_Window):
         return grown.to(x.dtype)
 
 
+@checked
 class Gain(nn.Module):
     """Multiply by a constant, one number or one per channel: how strongly a skip connection arrives.
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.ops.coding import bernoulli, even_rate
 
@@ -17,6 +18,7 @@ def _check_steps(steps: int, owner: str) -> None:
         raise ConstraintError(f"{owner}(steps={steps!r}): a whole number of at least 1 is needed", fix="steps=4")
 
 
+@checked
 class Encoder(nn.Module):
     """The base of what turns [N, ...] into [T, N, ...]; ``steps`` is T and may be changed at any time."""
 
@@ -41,6 +43,7 @@ class Repeat(Encoder):
         return x.expand(self.steps, *x.shape)
 
 
+@checked
 class BernoulliCoder(Encoder):
     """Draw signed spikes at random, with a rate of ``min(|x| / divisor, 1)``: [N, ...] to [T, N, ...].
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.ops.precision import single
 
 
+@checked
 class Synapse(nn.Module):
     """Turn spikes into post-synaptic currents: ``a[t] = decay * a[t-1] + gain * x[t]``, a[-1] = 0.
 

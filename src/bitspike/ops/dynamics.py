@@ -27,6 +27,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.ops.grids import Fire, Leak, Reset
 from bitspike.ops.membrane import Membrane, kept
@@ -34,6 +35,7 @@ from bitspike.ops.rounding import floor_through
 from bitspike.ops.surrogate import ArcTan, Surrogate, check_fire, spike
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Rule:
     """Every choice that is not a number learned or calibrated: comparison, reset, order of the leak, gradient.

@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ Leak = Literal["before", "after"]
 """Whether the potential leaks before or after the input is added."""
 
 
+@checked
 @dataclass(frozen=True)
 class Grid:
     """The integer grid of a tensor: real value = scale * code, with codes from ``low`` to ``high``.
@@ -87,6 +89,7 @@ def bits_of(low: int, high: int) -> int:
     )
 
 
+@checked
 @dataclass(frozen=True)
 class Dyadic:
     """The number ``numerator / 2**shift``, as integer hardware multiplies by it: a product, then a right shift.

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.ops.rounding import pass_where, straight_through
 
@@ -29,6 +30,7 @@ FEWEST, MOST = 2, 16
 """Bits of a potential that is kept as a code."""
 
 
+@checked
 @dataclass(frozen=True)
 class Membrane:
     """How a neuron keeps its potential between two steps: as a code of few bits.

@@ -16,6 +16,7 @@ from typing import Any, cast, get_args
 import torch
 from torch import Tensor
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.ops.grids import Fire
 
@@ -51,6 +52,7 @@ class _Known(Surrogate):
                 raise ConstraintError(f"{name}({field}={value}): must be finite and above 0", fix=f"{field}=1.0")
 
 
+@checked
 @dataclass(frozen=True)
 class Rectangle(_Known):
     """A window of constant height: ``1/width`` where ``|x| < width/2``, else 0.
@@ -68,6 +70,7 @@ class Rectangle(_Known):
         return x.abs().lt_(self.width / 2) / self.width
 
 
+@checked
 @dataclass(frozen=True)
 class Triangle(_Known):
     """A tent: ``height * max(0, 1 - |x| / width)``; the height is ``1/width`` unless given.
@@ -87,6 +90,7 @@ class Triangle(_Known):
         return (1 - x.abs() / self.width).clamp_(min=0) * height
 
 
+@checked
 @dataclass(frozen=True)
 class ArcTan(_Known):
     """The derivative of an arc tangent: ``(alpha/2) / (1 + (pi * alpha * x / 2)**2)``.
@@ -104,6 +108,7 @@ class ArcTan(_Known):
         return (self.alpha / 2) / (1 + (math.pi / 2 * self.alpha * x).square())
 
 
+@checked
 @dataclass(frozen=True)
 class Sigmoid(_Known):
     """The derivative of a sigmoid: ``alpha * s * (1 - s)`` with ``s = sigmoid(alpha * x)``.
@@ -122,6 +127,7 @@ class Sigmoid(_Known):
         return self.alpha * s * (1 - s)
 
 
+@checked
 @dataclass(frozen=True)
 class PiecewiseExponential(_Known):
     """A double-sided exponential: ``(alpha/2) * exp(-alpha * |x|)``.

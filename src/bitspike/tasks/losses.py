@@ -12,10 +12,12 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.tasks.classes import need_classes
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class CrossEntropy:
     """Cross-entropy of ``softmax(scale * outputs)``.

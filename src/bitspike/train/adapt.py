@@ -7,6 +7,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError, DataError
 from bitspike.nn.norms.base import NORMS
 from bitspike.nn.trace import evaluation
@@ -20,6 +21,7 @@ M = TypeVar("M", bound=nn.Module)
 
 
 @torch.no_grad()
+@checked
 def adapt(model: M, batches: Batches, *, seed: int = 0) -> M:
     """Measure the running statistics of a model's norms anew on a few batches, in place, and return the model.
 

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.train.checkpoint import restore, state_of
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class EMA:
     """After every step ``average = decay * average + (1 - decay) * weights``; the first step copies them.

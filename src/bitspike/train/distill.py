@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.nn.trace import evaluation
 from bitspike.ops.wrappers import unwrapped
@@ -23,6 +24,7 @@ Objective = Callable[[Any, Any, Any], Tensor]
 """What is minimized: of inputs, outputs and labels of a batch, the mean over its samples."""
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Distillation:
     """How much of the loss is the teacher's: ``(1 - weight) * task + weight * T^2 * KL(teacher || student)``.

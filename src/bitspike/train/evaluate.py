@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError, DataError
 from bitspike.nn import Encoder, set_steps
 from bitspike.nn.entering import counted_inputs
@@ -54,6 +55,7 @@ class Evaluation:
 
 
 @torch.no_grad()
+@checked
 def evaluate(
     model: nn.Module,
     batches: Batches,
@@ -173,6 +175,7 @@ def _without_number(outputs: Sequence[Any]) -> Tensor:
     return together.sum()
 
 
+@checked
 def by_step(
     model: nn.Module,
     batches: Batches,

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError, DataError
 from bitspike.ops.wrappers import unwrapped
 from bitspike.tasks.batches import pairs, samples_in
@@ -30,6 +31,7 @@ from bitspike.train.watch import Watch
 from bitspike.weights import after_epoch, after_step, constraint_failure, learning_rate_factor, penalties
 
 
+@checked
 def fit(
     model: nn.Module,
     train_loader: Batches,

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.nn.norms.base import NORMS
 from bitspike.ops.decay import groups
@@ -58,6 +59,7 @@ def _need(owner: object, condition: bool, text: str, way: str) -> None:
         raise ConstraintError(f"{owner}: {text}", fix=way)
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class SGD:
     """Stochastic gradient descent with momentum; see ``torch.optim.SGD`` for the update.
@@ -98,6 +100,7 @@ class SGD:
         )
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class AdamW:
     """Adam with decoupled weight decay (Loshchilov and Hutter, ICLR 2019, arXiv 1711.05101).
@@ -146,6 +149,7 @@ class _Limited:
         _need(self, self.limit > 0, "limit must be above 0", "limit=1.0")
 
 
+@checked
 @dataclass(frozen=True)
 class ClipNorm(_Limited):
     """Scale all gradients down together where their joint Euclidean norm is above ``limit``."""
@@ -155,6 +159,7 @@ class ClipNorm(_Limited):
         torch.nn.utils.clip_grad_norm_(parameters, self.limit)
 
 
+@checked
 @dataclass(frozen=True)
 class ClipValue(_Limited):
     """Limit every element of every gradient to [-limit, limit]."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 
 
@@ -37,6 +38,7 @@ class Schedule:
         raise NotImplementedError
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Constant(Schedule):
     """Leave the learning rate as it is.
@@ -50,6 +52,7 @@ class Constant(Schedule):
         return 1.0
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Cosine(Schedule):
     """Fall from 1 to ``floor`` along half a cosine, from the end of the warm-up to the last epoch.
@@ -77,6 +80,7 @@ class Cosine(Schedule):
         return self.floor + (1 - self.floor) * (0.5 + 0.5 * math.cos(math.pi * way))
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Steps(Schedule):
     """Multiply the rate by ``gain`` at each milestone.

@@ -71,7 +71,7 @@ class Watch:
 
     def _say(self, text: str) -> None:
         if self._observer is None:
-            warnings.warn(text, stacklevel=4)  # where fit was called
+            warnings.warn(text, stacklevel=5)  # where fit was called
         else:
             self._observer.note(text)
 

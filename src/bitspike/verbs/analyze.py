@@ -11,6 +11,7 @@ from torch import nn
 from bitspike.analysis.ledger.analyze import Batches
 from bitspike.analysis.ledger.analyze import analyze as account
 from bitspike.analysis.ledger.ledger import Ledger
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError, DataError, RunError
 from bitspike.integer.network import IntegerNetwork
 from bitspike.runs.job import finished
@@ -44,6 +45,7 @@ def analyze(
 ) -> Ledger: ...
 
 
+@checked
 def analyze(
     network: nn.Module | str | Path,
     batches: Batches | None = None,

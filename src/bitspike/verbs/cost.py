@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.hardware.energy.technology import Technology
 from bitspike.hardware.memory.cost import cost as bill
@@ -21,6 +22,7 @@ from bitspike.runs.saved import read_network
 from bitspike.runs.spikes import mean_counts
 
 
+@checked
 def cost(
     network: nn.Module | str | Path,
     images: Tensor | None = None,

@@ -8,6 +8,7 @@ from typing import overload
 
 import numpy as np
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError, PackageError
 from bitspike.hardware.energy.activity import HasSpikes, Numbers
 from bitspike.hardware.energy.operations import MemoryModel
@@ -48,6 +49,7 @@ def energy(
 ) -> EnergyReport: ...
 
 
+@checked
 def energy(
     network: IntegerNetwork | str | Path,
     activity: Mapping[str, Numbers] | HasSpikes | None = None,

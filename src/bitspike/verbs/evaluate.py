@@ -8,11 +8,13 @@ from typing import Any
 
 from bitspike.analysis.exits.rules import ExitRule, gammas_of
 from bitspike.analysis.exits.study import study
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.runs.job import Job, finished
 from bitspike.train import Evaluation
 
 
+@checked
 def evaluate(
     run: str | Path,
     *,

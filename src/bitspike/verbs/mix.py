@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bitspike.arguments import checked
 from bitspike.conversion.mixed.choose import Choice, choose
 from bitspike.conversion.mixed.sensitivity import Sensitivity, passes_for, sensitivity
 from bitspike.conversion.mixed.variants import Variants
@@ -128,6 +129,7 @@ class Mixture:
         return f"{price:,.0f} {self.unit}"
 
 
+@checked
 def mix(
     recipe: str | Path | AnyRecipe,
     *,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from bitspike.arguments import checked
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.saved.replay import Certificate
 from bitspike.integer.verify import Batch
@@ -14,6 +15,7 @@ from bitspike.integer.verify import verify as prove
 from bitspike.runs.saved import saved
 
 
+@checked
 def verify(
     network: IntegerNetwork | str | Path,
     images: Tensor | Iterable[Batch] | None = None,

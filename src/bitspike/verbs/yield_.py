@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_map
 from bitspike import digests
 from bitspike.analysis.chips.result import Yield, write
 from bitspike.analysis.chips.statistics import statistics
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError, DataError, RunError, short
 from bitspike.files import locked, write_whole
 from bitspike.lowering.fit_neuron import Precision
@@ -36,6 +37,7 @@ CHIPS = "chips.jsonl"
 """The file of the chips that are measured: a line of settings, and a line for each."""
 
 
+@checked
 def yield_(
     network: nn.Module | str | Path,
     batches: Batches | None = None,
@@ -93,6 +95,11 @@ def yield_(
         >>> chips.accuracies, chips.by
         ((1.0, 1.0, 1.0), 'torch')
     """
+    if not isinstance(network, nn.Module | str | Path):
+        raise ConstraintError(
+            f"bs.yield_({type(network).__name__}): a network of torch, whose weights vary, or a run is needed",
+            fix="bs.yield_(model, loader), the model that was lowered",
+        )
     _check(chips, seed, required, samples, resolution)
     if isinstance(network, nn.Module):
         if batches is None:

@@ -215,9 +215,9 @@ class WeightPath(nn.Module):
             if isinstance(stage, HasAfterEpoch):
                 stage.after_epoch(latent)
             if isinstance(stage, FollowsObjective):
-                if objective is None or not math.isfinite(objective):
+                if not isinstance(objective, int | float) or not math.isfinite(objective):
                     raise ConstraintError(
-                        f"after_epoch(objective={objective}): {slot}={stage!r} decides by the sum of what was "
+                        f"after_epoch(objective={objective!r}): {slot}={stage!r} decides by the sum of what was "
                         "minimized in the epoch, a finite number",
                         fix="after_epoch(model, objective=S), S the sum over batches of loss + bs.penalties(model)",
                     )

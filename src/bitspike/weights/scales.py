@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 
 EMPTY_STEP = 2.0**-24
@@ -66,6 +67,7 @@ class _Multiple(ScaleRule):
             raise ConstraintError(problem, fix=f"{rule}(factor=1.0)")
 
 
+@checked
 @dataclass(frozen=True)
 class Max(_Multiple):
     """Reach the largest magnitude: ``factor * max|w|``.
@@ -81,6 +83,7 @@ class Max(_Multiple):
         return torch.maximum(w.amax(dims, keepdim=True), -w.amin(dims, keepdim=True)) * self.factor
 
 
+@checked
 @dataclass(frozen=True)
 class MeanAbs(_Multiple):
     """Reach a multiple of the mean magnitude: ``factor * mean|w|``.
@@ -97,6 +100,7 @@ class MeanAbs(_Multiple):
         return total / kept.sum(dims, keepdim=True).clamp(min=1) * self.factor
 
 
+@checked
 @dataclass(frozen=True)
 class Percentile(ScaleRule):
     """Reach the ``p``-th percentile of the magnitudes, by nearest rank; larger weights are clipped.
@@ -126,6 +130,7 @@ class Percentile(ScaleRule):
         return groups.topk(top, dim=1).values[:, -1].reshape(shape)
 
 
+@checked
 @dataclass(frozen=True)
 class MSE(ScaleRule):
     """Take the step with the least squared error, by a grid search over shares of ``max|w|``.
@@ -172,6 +177,7 @@ class MSE(ScaleRule):
         return best
 
 
+@checked
 @dataclass(frozen=True)
 class Constant(ScaleRule):
     """Reach a declared magnitude, whatever the weights are; larger weights are clipped.
@@ -240,6 +246,7 @@ def nearest_power_of_two(x: Tensor) -> Tensor:
     return torch.where(mantissa >= math.sqrt(0.5), power, power / 2)
 
 
+@checked
 @dataclass(frozen=True)
 class Coded(ScaleRule):
     """Find the step of weights that are codes times a step already; for all others take the step of a rule.

@@ -14,6 +14,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.nn import BatchNormThroughTime, Encoder
 from bitspike.ops.wrappers import unwrapped
@@ -43,6 +44,7 @@ class ExitRule(ABC):
         """
 
 
+@checked
 @dataclass(frozen=True)
 class FixedExit(ExitRule):
     """Stop after ``step`` steps, whatever the sample.
@@ -78,6 +80,7 @@ class FixedExit(ExitRule):
         return torch.full((answers.samples,), self.step, dtype=torch.int64)
 
 
+@checked
 @dataclass(frozen=True)
 class ConfidenceExit(ExitRule):
     """Stop a sample when the network is sure: the softmax of its largest output reaches ``confidence``.
@@ -127,6 +130,7 @@ class ConfidenceExit(ExitRule):
         return stops.int().argmax(0) + 1
 
 
+@checked
 @dataclass(frozen=True)
 class GammaExit(ExitRule):
     """Stop where the gains of all norms through time have faded: the rule of the BNTT paper, one step for all samples.

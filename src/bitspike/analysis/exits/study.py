@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from bitspike.analysis.exits.rules import ConfidenceExit, ExitRule, FixedExit, GammaExit, Gammas, gammas_of
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError, short
 from bitspike.tasks.classify import Classification
 from bitspike.tasks.task import Task
@@ -74,6 +75,7 @@ class EarlyExits:
         return "\n".join(lines)
 
 
+@checked
 def early_exit(
     model: nn.Module,
     batches: Batches,

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from bitspike.analysis.ledger.ledger import Ledger
 from bitspike.analysis.ledger.study import Study
+from bitspike.arguments import checked
 from bitspike.conversion.calibrate.feed import feed
 from bitspike.conversion.result import Conversion
 from bitspike.errors import ConstraintError, DataError
@@ -23,6 +24,7 @@ Batches = Iterable[Any] | Tensor
 
 
 @torch.no_grad()
+@checked
 def analyze(
     network: nn.Module,
     batches: Batches,

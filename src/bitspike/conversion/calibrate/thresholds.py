@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from torch import Tensor
 
+from bitspike.arguments import checked
 from bitspike.conversion.calibrate.statistics import (
     Population,
     Sample,
@@ -68,6 +69,7 @@ class MaxThreshold(ThresholdRule):
         return sample.maximum.clamp(min=0)
 
 
+@checked
 @dataclass(frozen=True)
 class PercentileThreshold(ThresholdRule):
     """Take a percentile of the activations; what lies above is clipped.
@@ -103,6 +105,7 @@ class PercentileThreshold(ThresholdRule):
         return order_statistic(sample.values, self.percentile, population=self.population).clamp(min=0)
 
 
+@checked
 @dataclass(frozen=True)
 class MSEThreshold(ThresholdRule):
     """Take the threshold with the least squared error between activations and their values after T steps.

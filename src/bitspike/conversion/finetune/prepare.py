@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
+from bitspike.arguments import checked
 from bitspike.conversion.calibrate.entering import look
 from bitspike.conversion.calibrate.feed import Batches, feed
 from bitspike.conversion.calibrate.find import calibrate as find_lambdas
@@ -41,6 +42,7 @@ from bitspike.weights.scales import ScaleRule
 
 
 @torch.inference_mode(False)  # what is prepared is trained
+@checked
 def prepare(
     model: nn.Module,
     example: Tensor | tuple[Tensor, ...],

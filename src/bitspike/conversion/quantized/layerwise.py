@@ -25,6 +25,7 @@ from typing import cast
 import torch
 from torch import nn
 
+from bitspike.arguments import checked
 from bitspike.conversion.quantized.batches import Batches, device_of, labelled
 from bitspike.conversion.quantized.flow import Flow, flow_of
 from bitspike.conversion.quantized.layer import Hear, Judge, Layer
@@ -48,6 +49,7 @@ Observe = Callable[[TunedEpoch], None]
 
 @torch.inference_mode(False)
 @torch.enable_grad()
+@checked
 def tune_layers(
     network: nn.Module,
     batches: Batches,

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 
 
+@checked
 @dataclass(frozen=True)
 class SomeFrames:
     """Keep ``frames`` of ``of`` frames, in their order; which ones is drawn for every recording, all equally likely.

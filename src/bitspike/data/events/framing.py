@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from bitspike.arguments import checked
 from bitspike.data.events.events import Events, Whole
 from bitspike.errors import ConstraintError
 
@@ -25,6 +26,7 @@ class Framing(Protocol):
         """Return int64 [E], each from 0 to T - 1, or T where an event is in no frame."""
 
 
+@checked
 @dataclass(frozen=True)
 class ByNumber:
     """Frames of equally many events, in the order of the file.
@@ -53,6 +55,7 @@ class ByNumber:
         return np.minimum(np.arange(len(events)) // each, self.frames - 1)
 
 
+@checked
 @dataclass(frozen=True)
 class ByTime:
     """Frames of equal duration, from the earliest event to the latest.

@@ -13,6 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from bitspike.arguments import checked
 from bitspike.data.events.augment import SomeFrames
 from bitspike.errors import ConstraintError
 
@@ -45,6 +46,7 @@ def choose(augmentation: Augmentation, count: int, generator: torch.Generator) -
     return torch.stack(columns, dim=1) if columns else torch.zeros((count, 0), dtype=torch.int64)
 
 
+@checked
 @dataclass(frozen=True)
 class Shift:
     """Move every image by up to ``pixels`` in each direction; for 32x32 images and 4, crop with padding.

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bitspike.arguments import checked
 from bitspike.data.images.augment import Augmentation, Compose, choose
 from bitspike.data.images.crop import Draws, RandomCrop
 from bitspike.data.images.images import Images, Wanted
@@ -17,6 +18,7 @@ from bitspike.errors import ConstraintError
 from bitspike.ops import pixels_first
 
 
+@checked
 class Batches:
     """Go through a set once per iteration, in batches of (inputs, labels).
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 
 _TRIES = 100
@@ -31,6 +32,7 @@ class Window(NamedTuple):
     corner: tuple[int, int] = (0, 0)
 
 
+@checked
 @dataclass(frozen=True)
 class RandomCrop:
     """Cut a random box out of a photo and resize it, while the photo is read: for sets that are read from disk.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bitspike.arguments import checked
 from bitspike.data.images import sets
 from bitspike.data.images.image_set import ImageSet
 from bitspike.data.images.info import DatasetInfo, Request
@@ -13,6 +14,7 @@ from bitspike.errors import ConstraintError
 DATASETS: dict[str, DatasetInfo] = known_sets(sets)
 
 
+@checked
 def load(
     name: str,
     split: str = "train",

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from bitspike.arguments import checked
 from bitspike.data.images.crop import Draws
 from bitspike.data.images.image_set import positions, validation_split
 from bitspike.data.images.images import Wanted
@@ -134,6 +135,7 @@ class StreamedSet:
         return [Photo(self.listing, f, p, draws) for f, p in zip(files, batch.places.tolist(), strict=True)]
 
 
+@checked
 def open_photos(
     root: str | Path,
     split: str = "train",

@@ -18,6 +18,7 @@ from typing import Any, get_args
 
 import numpy as np
 
+from bitspike.arguments import checked
 from bitspike.errors import BitspikeError, ConstraintError, ExportError
 from bitspike.formats.nir.digest import KEY, digest_of
 from bitspike.formats.nir.entries import Entry
@@ -93,6 +94,7 @@ def write_nir(
     return path
 
 
+@checked
 def read_nir(
     path: str | os.PathLike[str],
     *,

@@ -15,6 +15,7 @@ from collections import OrderedDict
 import numpy as np
 import torch
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.integer.arithmetic import Whole
 from bitspike.integer.engine.carriers import TorchEngine
@@ -32,6 +33,7 @@ _WORKSPACES = 4
 _Ready = tuple[Workspace, ctypes.Array[OpStruct]]
 
 
+@checked
 class Engine:
     """Run an integer network on batches, fast and exactly.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from bitspike.arguments import checked
 from bitspike.models.spiking.blocks import Make, MakeEncoder, MakeNorm, sides, usual_neuron
 from bitspike.models.spiking.strided import Convolution, strided_network
 from bitspike.nn import RateReadout, Repeat
@@ -14,6 +15,7 @@ from bitspike.nn import RateReadout, Repeat
 CONVOLUTIONS = (Convolution(96), Convolution(256, 2), Convolution(384, 2), Convolution(384), Convolution(256, 2))
 
 
+@checked
 def alexnet_cifar(
     *,
     steps: int | None = 4,

@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import nn
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.models.spiking.blocks import Make, MakeEncoder, MakeNorm, named, norm_before, sides, timed, widened
 from bitspike.models.spiking.pooled import average_pool, pooled_convolutions
@@ -38,6 +39,7 @@ PLANS = {
 """By depth."""
 
 
+@checked
 def bntt_lif(decay: float = 0.95) -> LIF:
     """Make the neuron of these networks: threshold 1, soft reset outside the gradient, fires strictly above.
 
@@ -56,6 +58,7 @@ def bernoulli_of_two(steps: int) -> BernoulliCoder:
     return BernoulliCoder(steps, divisor=2.0)
 
 
+@checked
 def bntt_vgg(
     *,
     depth: int = 9,

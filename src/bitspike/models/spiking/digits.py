@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from torch import nn
 
+from bitspike.arguments import checked
 from bitspike.models.spiking.blocks import Make, MakeEncoder, MakeNorm, named, norm_before, sides, timed, widened
 from bitspike.nn import LIF, RateReadout, Repeat, ShiftBatchNorm
 
 
+@checked
 def digits_net(
     *,
     steps: int = 4,

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.models.spiking.blocks import Make, MakeEncoder, MakeNorm, sides, usual_neuron
 from bitspike.models.spiking.residual import residual_network
@@ -20,6 +21,7 @@ WIDE = ((128, 3, 1), (256, 3, 2), (512, 2, 2))
 """Stages of the wide networks: channels, blocks, stride of the first block."""
 
 
+@checked
 def resnet(
     *,
     depth: int = 20,
@@ -82,6 +84,7 @@ def resnet20(**arguments: Any) -> nn.Module:
     return resnet(depth=20, **arguments)
 
 
+@checked
 def resnet18_cifar(
     *,
     steps: int | None = 4,
@@ -126,6 +129,7 @@ def resnet18_cifar(
     )
 
 
+@checked
 def resnet18(
     *,
     steps: int | None = 4,
@@ -169,6 +173,7 @@ def resnet18(
     )
 
 
+@checked
 def resnet19(
     *,
     steps: int = 2,

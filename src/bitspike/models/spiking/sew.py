@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.models.spiking.blocks import Make, MakeEncoder, MakeNorm, named, norm_before, sides, timed, widened
 from bitspike.nn import PLIF, Frames, Neuron, RateReadout, SpikeElementWise, TimeDistributed, fire
@@ -134,6 +135,7 @@ def _least_current(neuron: nn.Module) -> Tensor:
     return least if law.rule.fire == "ge" and share == 1 else least * (1 + 2**-10)
 
 
+@checked
 def sew_net(
     *,
     steps: int = 16,

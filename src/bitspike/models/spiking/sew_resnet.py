@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.models.spiking.blocks import (
     Make,
@@ -38,6 +39,7 @@ def sew_if() -> IF:
     return IF(reset="hard", detach_reset=True)
 
 
+@checked
 def sew_resnet(
     *,
     depth: int = 18,

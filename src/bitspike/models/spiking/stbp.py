@@ -10,12 +10,14 @@ from functools import partial
 
 from torch import nn
 
+from bitspike.arguments import checked
 from bitspike.models.spiking.blocks import Make, MakeEncoder, MakeNorm, named, norm_before, sides, timed, widened
 from bitspike.models.spiking.strided import Convolution, strided_network
 from bitspike.nn import LIF, RateReadout, Repeat, ThresholdBatchNorm
 from bitspike.ops.surrogate import Rectangle
 
 
+@checked
 def stbp_lif(threshold: float = 0.4) -> LIF:
     """Make the neuron of these networks: decay 0.25, hard reset, fires strictly above the threshold.
 
@@ -35,6 +37,7 @@ SEVEN = tuple(
 """The convolutions of :func:`conv7_net`; those of stride 2 stand where other networks pool."""
 
 
+@checked
 def mnist_net(
     *,
     steps: int = 2,
@@ -84,6 +87,7 @@ def mnist_net(
     )
 
 
+@checked
 def cifar_net(
     *,
     steps: int = 2,
@@ -131,6 +135,7 @@ def cifar_net(
     return named(**layers, readout=readout())
 
 
+@checked
 def conv7_net(
     *,
     steps: int = 8,

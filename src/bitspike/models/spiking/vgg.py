@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from bitspike.arguments import checked
 from bitspike.models.spiking.blocks import (
     Make,
     MakeEncoder,
@@ -34,6 +35,7 @@ CONVOLUTIONS_11 = tuple(
 """The convolutions of VGG11; every second one strides by 2."""
 
 
+@checked
 def vgg9(
     *,
     steps: int = 4,
@@ -78,6 +80,7 @@ def vgg9(
     return named(encoder=encoder(steps), **layers, readout=readout())
 
 
+@checked
 def vgg11(
     *,
     steps: int | None = 4,

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.models.spiking.blocks import (
     Make,
@@ -32,6 +33,7 @@ CONVOLUTIONS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 1
 HIDDEN = 512
 
 
+@checked
 def vgg(
     *,
     depth: int = 19,

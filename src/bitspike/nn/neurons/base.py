@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.kernels import fused_neuron
 from bitspike.nn.declared import still_holds
@@ -29,6 +30,7 @@ _EQUATIONS = ("_rest", "_step", "scan")
 """The methods that compute a neuron's equation; a class that changes one of them is no longer described by its law."""
 
 
+@checked
 class Neuron(nn.Module):
     """The base of all neurons; use :class:`IF`, :class:`LIF`, :class:`PLIF` or :class:`SignedIF`.
 

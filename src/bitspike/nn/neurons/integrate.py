@@ -6,6 +6,7 @@ import math
 
 from torch import Tensor
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.nn.neurons.base import Neuron
 from bitspike.ops.dynamics import Law
@@ -14,6 +15,7 @@ from bitspike.ops.membrane import Membrane
 from bitspike.ops.surrogate import ArcTan, Surrogate
 
 
+@checked
 class IF(Neuron):
     """Integrate-and-fire: ``h[t] = v[t-1] + x[t]``, a spike where h reaches the threshold, then reset.
 
@@ -49,6 +51,7 @@ class IF(Neuron):
         )
 
 
+@checked
 class SignedIF(Neuron):
     """Integrate-and-fire that may take back a spike: outputs in {-1, 0, 1}, never more back than were sent.
 

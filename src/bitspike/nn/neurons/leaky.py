@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.nn.neurons.base import Neuron
 from bitspike.ops.dynamics import Law
@@ -15,6 +16,7 @@ from bitspike.ops.membrane import Membrane
 from bitspike.ops.surrogate import ArcTan, Surrogate
 
 
+@checked
 class LIF(Neuron):
     """Leaky integrate-and-fire: ``h[t] = decay * v[t-1] + x[t]``, a spike where h reaches the threshold, then reset.
 
@@ -85,6 +87,7 @@ class LIF(Neuron):
         return f"decay={self.decay:g}, {super().extra_repr()}"
 
 
+@checked
 class PLIF(Neuron):
     """LIF whose leak is learned, one for the layer: ``decay = 1 - sigmoid(w)``.
 

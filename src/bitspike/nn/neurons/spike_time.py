@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.nn.neurons.base import Neuron, Observer
 from bitspike.ops import spike_times
@@ -16,6 +17,7 @@ from bitspike.ops.spike_times import SpikeTimes
 from bitspike.ops.surrogate import Sigmoid, Surrogate
 
 
+@checked
 class SpikeTimeLIF(Neuron):
     """LIF with a hard reset to 0, trained by TSSL-BP: its gradient says how currents move spikes in time.
 

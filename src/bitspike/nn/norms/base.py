@@ -9,6 +9,7 @@ from typing import ClassVar, Self
 
 from torch import Tensor, nn
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.kernels.norm import Norm
 from bitspike.nn.declared import still_holds
@@ -16,6 +17,7 @@ from bitspike.nn.declared import still_holds
 _BATCH_NORM = nn.modules.batchnorm._BatchNorm
 
 
+@checked
 class AffineNorm(nn.Module):
     """The base of norms that in evaluation are affine by channel: ``y = gain * x + shift``, elementwise.
 

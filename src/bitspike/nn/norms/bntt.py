@@ -10,12 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.nn.norms.base import AffineNorm
 from bitspike.ops.grids import is_power_of_two
 from bitspike.ops.rounding import round_through
 
 
+@checked
 class BatchNormThroughTime(AffineNorm):
     """T batch norms, one for every time step, each with statistics and a gain of its own (BNTT).
 

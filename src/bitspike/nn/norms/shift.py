@@ -5,12 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.nn.norms.base import AffineNorm
 from bitspike.ops.grids import is_power_of_two
 from bitspike.ops.rounding import round_through
 
 
+@checked
 class ShiftBatchNorm(AffineNorm):
     """Batch norm on a declared grid: its gain is a power of two, its shift a multiple of ``grid``.
 

@@ -8,11 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.kernels.norm import Norm
 from bitspike.nn.norms.base import AffineNorm
 
 
+@checked
 class ThresholdBatchNorm(AffineNorm):
     """Batch norm whose output has the standard deviation ``alpha * threshold`` (tdBN).
 

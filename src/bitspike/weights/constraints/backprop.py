@@ -9,6 +9,7 @@ from dataclasses import KW_ONLY, dataclass, field
 import torch
 from torch import Tensor, nn
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.ops.rounding import straight_through
 from bitspike.weights.constraints.multipliers import raise_multiplier
@@ -20,6 +21,7 @@ from bitspike.weights.schemes.base import exact_step, need_finite, wide
 LARGEST_LEVEL = 2**14
 
 
+@checked
 @dataclass(frozen=True)
 class Constrained:
     """Train weights onto levels: a penalty with a multiplier per weight, in a free window that closes.

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.weights.devices.variation import Variation
 
 
+@checked
 @dataclass(frozen=True, repr=False, init=False)
 class Combined(Variation):
     """Apply several models of variation in turn, for example what programming does, then defects, then time.

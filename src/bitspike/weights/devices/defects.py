@@ -7,10 +7,12 @@ from dataclasses import KW_ONLY, dataclass
 import torch
 from torch import Tensor
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.weights.devices.variation import Variation
 
 
+@checked
 @dataclass(frozen=True, repr=False)
 class StuckAt(Variation):
     """Hold each weight in a pair of cells, one for each sign, and let some of the cells be stuck.

@@ -8,10 +8,12 @@ from dataclasses import KW_ONLY, dataclass
 import torch
 from torch import Tensor
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.weights.devices.variation import Variation
 
 
+@checked
 @dataclass(frozen=True, repr=False)
 class Drift(Variation):
     """Let each weight fall with a power of time, every cell with an exponent of its own.
@@ -67,6 +69,7 @@ class Drift(Variation):
         return drifted(w, self.nu + self.spread * draws[0], self.seconds / self.reference)
 
 
+@checked
 @dataclass(frozen=True, repr=False)
 class PCMDrift(Variation):
     """Let each weight fall with a power of time whose exponent depends on its conductance, as phase-change cells do.

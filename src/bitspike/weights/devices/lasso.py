@@ -8,9 +8,11 @@ from dataclasses import KW_ONLY, dataclass
 import torch
 from torch import Tensor, nn
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 
 
+@checked
 @dataclass(frozen=True)
 class GroupLasso:
     """Prune weights that train, by a group lasso with a cap and by a threshold; for the slot ``prune``.

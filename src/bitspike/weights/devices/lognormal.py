@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.weights.devices.variation import Variation
 
@@ -25,6 +26,7 @@ SIGMAS_OF_LEVELS = {
 levels and changes others twice; here every level has one entry: 5/15 to 9/15 are its middle, 11/15 to 15/15 its top."""
 
 
+@checked
 @dataclass(frozen=True, repr=False)
 class Lognormal(Variation):
     """Vary each weight by a log-normal factor, clipped at the largest magnitude of the layer.
@@ -58,6 +60,7 @@ class Lognormal(Variation):
         super().__post_init__()
 
     @classmethod
+    @checked
     def for_bits(
         cls,
         bits: int,
@@ -91,6 +94,7 @@ class Lognormal(Variation):
         return lognormal(w, draws[0] * self.sigma)
 
 
+@checked
 @dataclass(frozen=True, repr=False)
 class LevelLognormal(Variation):
     """Vary each weight as :class:`Lognormal` does, by a sigma that belongs to its level.
@@ -124,6 +128,7 @@ class LevelLognormal(Variation):
         super().__post_init__()
 
     @classmethod
+    @checked
     def for_bits(
         cls,
         bits: int,

@@ -10,6 +10,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError, some
 from bitspike.weights.codes import WeightCodes, masked, on_grid, summed
 from bitspike.weights.devices.variation import chip_generator
@@ -23,6 +24,7 @@ STARTS: tuple[Start, ...] = get_args(Start)
 """Where the SRAM may begin without a state of another network."""
 
 
+@checked
 @dataclass(frozen=True)
 class SRAM:
     """Add exact weights of a few bits to those of a memory that varies, which is frozen; for the slot ``recover``.

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bitspike.arguments import checked
 from bitspike.ops.rounding import pass_where, straight_through
 from bitspike.weights.scales import NEGLIGIBLE, Max
 from bitspike.weights.schemes.base import Scheme, binary, check_bits
 
 
+@checked
 @dataclass(frozen=True)
 class DoReFa(Scheme):
     """Quantize ``tanh(w) / max|tanh(w)|`` to ``2**bits`` levels from -1 to 1; zero is not among them.

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError, short
 from bitspike.weights.schemes.base import Scheme, check_bits, sign_codes
 
 
+@checked
 @dataclass(frozen=True)
 class FixedPoint(Scheme):
     """Round to multiples of a constant step: ``code = clip(round(w / step), low, high)``.

@@ -10,6 +10,7 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.ops.activation import at_least
 from bitspike.weights.scales import NEGLIGIBLE
@@ -20,6 +21,7 @@ FLOOR = 2.0**-10
 """The smallest clip that is used; see :class:`LearnedClip`."""
 
 
+@checked
 @dataclass(frozen=True)
 class LearnedClip:
     """Normalize a weight over the whole tensor and quantize it within a clip that each layer learns.

@@ -6,9 +6,11 @@ from dataclasses import KW_ONLY, dataclass
 
 from torch import Tensor
 
+from bitspike.arguments import checked
 from bitspike.weights.schemes.base import Scheme, check_bits
 
 
+@checked
 @dataclass(frozen=True)
 class Midrise(Scheme):
     """Quantize to the ``2**bits`` levels ``+-k / 2**(bits-1)``, k = 1 ... 2**(bits-1); zero is not among them.

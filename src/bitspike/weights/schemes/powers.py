@@ -10,6 +10,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.ops.rounding import pass_where, straight_through
 from bitspike.weights.scales import Max, ScaleRule
@@ -96,6 +97,7 @@ class _Table(Scheme):
         return exact_step(step, self.high)
 
 
+@checked
 @dataclass(frozen=True)
 class PowerOfTwo(_Table):
     """Quantize to zero and signed powers of two times a step: every product with a weight is a shift.
@@ -136,6 +138,7 @@ class PowerOfTwo(_Table):
         return step  # a power of two times any step is exact
 
 
+@checked
 @dataclass(frozen=True)
 class APoT(_Table):
     """Quantize to sums of powers of two, dense around zero: 3, 7, 15 and 31 levels at 2, 3, 4 and 5 bits.

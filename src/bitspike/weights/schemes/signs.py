@@ -6,6 +6,7 @@ from dataclasses import KW_ONLY, dataclass, field
 
 from torch import Tensor
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.ops.rounding import pass_where, straight_through
 from bitspike.weights.scales import Dyadic, Max, MeanAbs, ScaleRule
@@ -61,6 +62,7 @@ class Binary(_Signs):
         return sign_codes(w), self.scale.step(w, self.shared_dims(w, axis), 1, sign_codes)
 
 
+@checked
 @dataclass(frozen=True)
 class Ternary(_Signs):
     """Quantize to -a, 0 and +a: weights below a threshold become zero, ``a`` is the mean magnitude of those kept.

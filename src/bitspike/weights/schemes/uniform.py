@@ -7,11 +7,13 @@ from dataclasses import KW_ONLY, dataclass, field
 import torch
 from torch import Tensor
 
+from bitspike.arguments import checked
 from bitspike.ops.rounding import pass_where, straight_through
 from bitspike.weights.scales import Max, ScaleRule
 from bitspike.weights.schemes.base import Scheme, binary, check_bits, exact_step, inside
 
 
+@checked
 @dataclass(frozen=True)
 class Uniform(Scheme):
     """Quantize to ``2**bits - 1`` equally spaced levels, symmetric around zero.

@@ -55,7 +55,7 @@ def network_of(
     if conventions is not None:
         notes = (f"{where} was not written by bs.write_nir; assumed: {assumed(conventions, said=said)}",)
         if fire is None or reset is None:
-            warnings.warn(notes[0], UserWarning, stacklevel=3)
+            warnings.warn(notes[0], UserWarning, stacklevel=4)
     reader = GraphReader(graph, conventions)
     try:
         for name in _order(graph):

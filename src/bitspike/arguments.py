@@ -1,0 +1,184 @@
+"""Arguments that should be numbers and are something else: refused by name, before anything is computed with them.
+
+``@checked`` reads what is allowed from the annotations that are there anyway. Ranges, and what numbers mean together,
+stay with the class or function; it finds numbers then.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+import sys
+import types
+import typing
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+
+from bitspike.errors import BitspikeError, ConstraintError, short
+
+T = TypeVar("T", bound=Callable[..., Any])
+
+_MANY = (list, tuple, Sequence)
+_WORDS: dict[Any, tuple[str, str]] = {
+    int: ("a whole number", "whole numbers"),
+    float: ("a number", "numbers"),
+    bool: ("True or False", "True and False"),
+    str: ("a text", "texts"),
+    type(None): ("None", "None"),
+}
+
+
+def checked(target: T) -> T:
+    """Let a class or function refuse arguments that are no numbers where its annotations say ``int`` or ``float``.
+
+    Booleans, texts and NaN are no numbers; what NumPy or a tensor of one element gives is one. Annotations are read at
+    the first call, and parameters of other kinds are left alone.
+
+    Example:
+        >>> @checked
+        ... def leak(decay: float, steps: int = 1) -> float:
+        ...     return decay**steps
+        >>> leak(0.5, 2)
+        0.25
+        >>> leak("0.5")
+        Traceback (most recent call last):
+        bitspike.errors.ConstraintError: leak(decay='0.5'): a number is needed
+          fix: decay=0.5
+    """
+    if isinstance(target, type):
+        target.__init__ = _checking(target.__init__, target)  # type: ignore[misc]
+        return target
+    return _checking(target, None)
+
+
+def _checking(function: T, owner: type | None) -> T:
+    """Return the function with a look at its arguments before every call."""
+
+    @functools.cache
+    def wanted() -> tuple[tuple[str, ...], dict[str, tuple[Any, Any]]]:
+        return _numbers_of(function, owner)
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        order, hints = wanted()
+        arguments = [*zip(order, args, strict=False), *kwargs.items()]
+        wrong = [(name, v) for name, v in arguments if name in hints and not fits(v, hints[name][0])]
+        if wrong:
+            if owner is not None:
+                _say_more(function, args, kwargs)
+            who = function.__qualname__.split(".<locals>.")[-1] if owner is None else type(args[0]).__name__
+            lines = [f"{who}({n}={short(v)}): {_needed(hints[n][0])} is needed" for n, v in wrong]
+            ways = [f"{n}={_instead(v, *hints[n])}" for n, v in wrong]
+            raise ConstraintError("\n".join(lines), fix=", ".join(ways))
+        return function(*args, **kwargs)
+
+    return typing.cast(T, call)
+
+
+def _say_more(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Let a class refuse its arguments itself, where it does: it names the range that is allowed, too."""
+    try:
+        function(*args, **kwargs)
+    except BitspikeError:
+        raise
+    except Exception:  # noqa: BLE001  # whatever an argument of the wrong kind leads to
+        return
+
+
+def _numbers_of(function: Callable[..., Any], owner: type | None) -> tuple[tuple[str, ...], dict[str, tuple[Any, Any]]]:
+    """Return the names of positional arguments in order, and hint and default of every argument with numbers."""
+    parameters = inspect.signature(function).parameters.values()
+    order = tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
+    hints = {p.name: _hint(p.annotation, p.name, function, owner) for p in parameters if p.kind is not p.VAR_KEYWORD}
+    return order, {p.name: (hints[p.name], p.default) for p in parameters if _has_numbers(hints.get(p.name))}
+
+
+def _hint(annotation: Any, name: str, function: Any, owner: type | None) -> Any:
+    """Return an annotation as an object; None where it speaks of names that only type checkers see."""
+    if not isinstance(annotation, str):
+        return annotation
+    # A field that was inherited is annotated in the words of its own module.
+    homes = [c for c in (owner.__mro__ if owner else ()) if name in vars(c).get("__annotations__", {})]
+    names = vars(sys.modules[homes[0].__module__]) if homes else function.__globals__
+    try:
+        return eval(annotation, dict(names))  # noqa: S307  # our own source
+    except NameError:
+        return None
+
+
+def _has_numbers(hint: Any) -> bool:
+    if get_origin(hint) is Literal:
+        return False  # a choice, not a number
+    return hint in (int, float) or any(_has_numbers(part) for part in get_args(hint))
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Tell whether a value is of a kind that an annotation names.
+
+    Example:
+        >>> [fits(v, int | None) for v in (3, None, 3.0, True, "3")]
+        [True, True, False, False, False]
+        >>> fits((0.5, 1), tuple[float, ...]), fits(0.5, tuple[float, ...]), fits(math.nan, float)
+        (True, False, False)
+    """
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return any(fits(value, part) for part in parts)
+    if origin is Literal:
+        return value in parts
+    if hint is int:
+        return hasattr(value, "__index__") and not isinstance(value, bool) and not hasattr(value, "requires_grad")
+    if hint is float:
+        return hasattr(value, "__float__") and not isinstance(value, bool) and not _is_nan(value)
+    if isinstance(value, str):
+        return hint is str
+    if origin is tuple or origin in _MANY:
+        if not isinstance(value, Sequence):
+            return False
+        kinds = parts if origin is tuple and Ellipsis not in parts else parts[:1] * len(value)
+        return len(kinds) == len(value) and all(map(fits, value, kinds))
+    if origin is not None and isinstance(origin, type):
+        return isinstance(value, origin)
+    if getattr(hint, "__name__", "") == "Tensor":  # or what is made one of: torch is not imported here
+        return hasattr(value, "__array__") or (isinstance(value, Sequence) and all(fits(item, float) for item in value))
+    if isinstance(hint, type) and not getattr(hint, "_is_protocol", False):
+        return isinstance(value, hint)
+    return not isinstance(value, int | float)  # a protocol, a function
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)
+
+
+def _needed(hint: Any) -> str:
+    """Return what an annotation asks for in words."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        words = [_needed(part) for part in parts]
+        return " or ".join([", ".join(words[:-1]), words[-1]])
+    if origin is tuple or origin in _MANY:
+        many = _WORDS.get(parts[0], ("", "values"))[1]
+        return f"a list of {len(parts)} {many}" if origin is tuple and Ellipsis not in parts else f"a list of {many}"
+    if origin is Literal:
+        return " or ".join(map(repr, parts))
+    if hint in _WORDS:
+        return _WORDS[hint][0]
+    name = getattr(origin or hint, "__name__", str(hint))
+    return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
+
+
+def _instead(value: Any, hint: Any, default: Any) -> str:
+    """Return a value that can stand in the place of one that does not fit."""
+    for kind in (int, float):
+        try:
+            number = kind(value)
+        except (TypeError, ValueError, OverflowError):
+            continue
+        if number == (float(value) if isinstance(value, str) else value):
+            ways = [way for way in (number, (number,)) if fits(way, hint)]
+            if ways:
+                return repr(ways[0])
+    if default is not inspect.Parameter.empty and fits(default, hint):
+        return repr(default)
+    return _needed(hint)
