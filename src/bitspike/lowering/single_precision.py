@@ -14,7 +14,7 @@ WHOLE = 2**24
 
 
 def rounded_in_float(net: IntegerNetwork, exact: Collection[str]) -> Iterator[str]:
-    """Yield a note for every neuron whose numbers the worst inputs would take beyond what single precision holds.
+    """Yield a note for every leaky neuron whose numbers the worst inputs take beyond what single precision holds.
 
     A leak of m / 2**k is a product with m, which is rounded there, and an exact division.
 
@@ -28,11 +28,13 @@ def rounded_in_float(net: IntegerNetwork, exact: Collection[str]) -> Iterator[st
     """
     known = survey(net) if exact else {}
     for node in net.nodes:
-        if isinstance(node, Neuron) and node.id in exact and (largest := _largest(known[node.id].work)) > WHOLE:
-            leak = f" and the products of its leak by {node.leak.numerator}" if node.leak.shift else ""
+        if not isinstance(node, Neuron) or node.id not in exact or not node.leak.shift:
+            continue
+        if (largest := _largest(known[node.id].work)) > WHOLE:
             yield (
-                f"{node.path}: its potential{leak} may reach {largest:.3g} counts, and float32 holds whole numbers up "
-                "to 2**24: beyond, the network rounds and its integers do not"
+                f"{node.path}: its potential and the products of its leak by {node.leak.numerator} may reach "
+                f"{largest:.3g} counts, and float32 holds whole numbers up to 2**24: beyond, the network rounds and "
+                "its integers do not"
             )
 
 
