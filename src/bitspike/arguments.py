@@ -47,12 +47,20 @@ def checked(target: T) -> T:
           fix: decay=0.5
     """
     if isinstance(target, type):
-        target.__init__ = _checking(target.__init__, target)  # type: ignore[misc]
+        target.__init__ = _checking(target.__init__, target, own_first=True)  # type: ignore[misc]
         return target
-    return _checking(target, None)
+    return _checking(target, None, own_first=False)
 
 
-def _checking(function: T, owner: type | None) -> T:
+def checked_last(function: T) -> T:
+    """Do what :func:`checked` does after the function had its say, which looks at its arguments before anything else.
+
+    What it says itself names the range that is allowed, too, as classes do.
+    """
+    return _checking(function, None, own_first=True)
+
+
+def _checking(function: T, owner: type | None, *, own_first: bool) -> T:
     """Return the function with a look at its arguments before every call."""
 
     @functools.cache
@@ -65,7 +73,7 @@ def _checking(function: T, owner: type | None) -> T:
         arguments = [*zip(order, args, strict=False), *kwargs.items()]
         wrong = [(name, v) for name, v in arguments if name in hints and not fits(v, hints[name][0])]
         if wrong:
-            if owner is not None:
+            if own_first:
                 _say_more(function, args, kwargs)
             who = function.__qualname__.split(".<locals>.")[-1] if owner is None else type(args[0]).__name__
             lines = [f"{who}({n}={short(v)}): {_needed(hints[n][0])} is needed" for n, v in wrong]
@@ -77,7 +85,7 @@ def _checking(function: T, owner: type | None) -> T:
 
 
 def _say_more(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Let a class refuse its arguments itself, where it does: it names the range that is allowed, too."""
+    """Let a class or function refuse its arguments itself, where it does."""
     try:
         function(*args, **kwargs)
     except BitspikeError:

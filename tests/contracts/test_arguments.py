@@ -19,9 +19,10 @@ from bitspike.errors import ConstraintError
 from bitspike.recipe.words.value import Value
 
 X = torch.zeros(2, 4)
+MODEL = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
 LOADER = [(X, torch.zeros(2, dtype=torch.long))]
-RESULTS = ["Agreement", "Certificate", "IntegerNetwork"]
-"""Public names that users read and do not build."""
+RESULTS = ["Agreement", "Certificate", "Dyadic", "IntegerNetwork"]
+"""Public names that users read and do not build, and what nodes of integers check with its place."""
 GIVEN: dict[str, Any] = {
     "bits": 4,
     "steps": 2,
@@ -62,8 +63,8 @@ GIVEN: dict[str, Any] = {
     "parts": (bs.Lognormal(0.1),),
     "strength": 0.1,
     "area": (0.5, 1.0),
-    "model": nn.Linear(4, 2),
-    "network": nn.Linear(4, 2),
+    "model": MODEL,
+    "network": MODEL,
     "net": None,
     "example": X,
     "calibrate": X,

@@ -89,7 +89,6 @@ def bits_of(low: int, high: int) -> int:
     )
 
 
-@checked
 @dataclass(frozen=True)
 class Dyadic:
     """The number ``numerator / 2**shift``, as integer hardware multiplies by it: a product, then a right shift.

@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor, fx, nn
 
-from bitspike.arguments import checked
+from bitspike.arguments import checked_last
 from bitspike.conversion.calibrate.feed import Batches
 from bitspike.conversion.finetune.sums import on_operations
 from bitspike.conversion.finetune.weight_grids import ends_of
@@ -46,7 +46,7 @@ from bitspike.weights.schemes.learned import ClippedWeight
 
 
 @torch.inference_mode(False)  # what is quantized is trained
-@checked
+@checked_last
 def quantize(
     model: nn.Module,
     example: Tensor | tuple[Tensor, ...],
