@@ -229,8 +229,15 @@ def test_what_cannot_be_counted_is_refused_with_a_way_out(tmp_path: Path) -> Non
     for wrong in (0, True, 2.5):
         with pytest.raises(ConstraintError, match="samples is"):
             bs.cost(tmp_path, samples=wrong)
-    with pytest.raises(ConstraintError, match=r"neither a shipped devices nor a file; shipped are rram-1t1r"):
+    with pytest.raises(ConstraintError, match=r"neither a shipped table of devices nor a file; shipped are rram-1t1r"):
         bs.cost(network(), devices="flash")
+    for wrong_kind in (3, None):
+        with pytest.raises(ConstraintError, match="shipped are rram-1t1r"):
+            bs.cost(network(), devices=wrong_kind)
+        with pytest.raises(ConstraintError, match="shipped are horowitz-45nm"):
+            bs.cost(network(), table=wrong_kind)
+    with pytest.raises(ConstraintError, match="no shape yet"):
+        bs.cost(nn.LazyLinear(3))
 
 
 @pytest.mark.parametrize(

@@ -18,17 +18,19 @@ def names_in(folder: Path) -> list[str]:
     return sorted(path.stem for path in folder.glob("*.toml"))
 
 
-def find(name: str | Path, folder: Path, what: str) -> Path:
+def find(name: str | Path, folder: Path, what: str, *, noun: str = "") -> Path:
     """Return the path of a file that ships, by its name, or of one's own.
+
+    ``what`` is the argument that names it; messages call the file ``noun``, usually the same word.
 
     Raises:
         ConstraintError: there is neither.
     """
     if str(name) in (names := names_in(folder)):
         return folder / f"{name}.toml"
-    if not Path(name).is_file():
+    if not isinstance(name, str | Path) or not Path(name).is_file():
         raise ConstraintError(
-            f"{what} {str(name)!r}: neither a shipped {what} nor a file; shipped are {', '.join(names)}",
+            f"{what} {str(name)!r}: neither a shipped {noun or what} nor a file; shipped are {', '.join(names)}",
             fix=f"{what}={names[-1]!r}, or the path of a .toml file",
         )
     return Path(name)

@@ -87,8 +87,13 @@ def memories(model: nn.Module, net: IntegerNetwork | None = None) -> dict[str, S
 
 def _stored(name: str, module: nn.Module, width: int) -> Stored:
     """Return where one layer lies; ``width`` is that of weights without codes."""
-    attached = path_of(module)
-    size = cast(nn.Linear, module).weight.numel()
+    attached, weight = path_of(module), cast(nn.Linear, module).weight
+    if isinstance(weight, nn.UninitializedParameter):
+        raise ConstraintError(
+            f"{name or 'the layer'}: its weight has no shape yet",
+            fix="run the lazy model once first: model(images[:1])",
+        )
+    size = weight.numel()
     if attached is None:
         return Stored(path=name, weights=size, sram_bits=width, sram_weights=size)
     path, latent = attached

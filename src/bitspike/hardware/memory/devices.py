@@ -108,7 +108,7 @@ def load(devices: str | Path | Devices) -> Devices:
     """
     if isinstance(devices, Devices):
         return devices
-    path = find(devices, TABLES, "devices")
+    path = find(devices, TABLES, "devices", noun="table of devices")
     values = read_toml(path, "devices")
     if values.get("format") != FORMAT:
         raise ConstraintError(
