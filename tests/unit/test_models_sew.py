@@ -143,7 +143,13 @@ def test_a_photo_goes_through_a_sew_resnet(depth: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"stages": ()}, {"stages": ((0, 1),)}, {"stages": ((8, 0),)}, {"kernel": 2}, {"connect": "or"}]
+    "wrong",
+    [
+        *({"stages": stages} for stages in ((), ((0, 1),), ((8, 0),), (8, 1), "81", 8, ((8, 1, 2),), ((8.0, 1),))),
+        *({"kernel": kernel} for kernel in (2, "3", -1, 3.0)),
+        {"connect": "or"},
+    ],
+    ids=str,
 )
 def test_a_network_that_is_none_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ConstraintError):

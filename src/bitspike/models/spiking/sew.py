@@ -169,13 +169,13 @@ def sew_net(
         >>> [name for name, _ in net.named_children()][:7]
         ['encoder', 'layer1', 'neuron1', 'block1', 'pool1', 'block2', 'pool2']
     """
-    if not stages or any(channels < 1 or blocks < 1 for channels, blocks in stages):
+    if not (isinstance(stages, Sequence) and stages and all(map(_is_stage, stages))):
         raise ConstraintError(
-            f"sew_net(stages={list(stages)}): needed is one stage or more, each of channels and blocks, at least 1",
+            f"sew_net(stages={stages!r}): needed is one stage or more, each of channels and blocks, at least 1",
             fix="stages=[(32, 7)], the 7B-Net",
         )
-    if kernel < 1 or kernel % 2 == 0:
-        raise ConstraintError(f"sew_net(kernel={kernel}): an odd number is needed", fix="kernel=3")
+    if not (isinstance(kernel, int) and kernel >= 1 and kernel % 2):
+        raise ConstraintError(f"sew_net(kernel={kernel!r}): an odd whole number is needed", fix="kernel=3")
     pools = sum(blocks for _, blocks in stages)
     height, columns = sides("sew_net", image_size, multiple=2**pools)
     layers: dict[str, nn.Module] = {"encoder": encoder(steps)}
@@ -192,6 +192,10 @@ def sew_net(
         channels = out
     features = channels * (height >> pools) * (columns >> pools)
     return named(**layers, head=timed(flatten=nn.Flatten(), linear=nn.Linear(features, num_classes)), readout=readout())
+
+
+def _is_stage(stage: object) -> bool:
+    return isinstance(stage, Sequence) and len(stage) == 2 and all(isinstance(n, int) and n >= 1 for n in stage)
 
 
 def sew_7b_net(**arguments: Any) -> nn.Module:
