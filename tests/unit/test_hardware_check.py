@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hardware_networks import ONE, Builder, one_layer
 
+import bitspike as bs
 from bitspike.errors import CheckFailed, ConstraintError
 from bitspike.hardware.chips.check import check
 from bitspike.hardware.chips.chip import Chip, Rule, load
@@ -422,3 +423,46 @@ def test_the_readout_may_read_spikes_and_layers() -> None:
     wide = IntegerNetwork(net.steps, (*net.nodes, both))
     assert check(wide, V1).passed
     assert isinstance(wide["linear"], Linear)
+
+
+STRICT = Chip(name="strict", theta_bits=3, bias_bits=3, potential_bits=4, k_max=0, right_shift=0, multipliers=False)
+
+
+def test_what_training_decides_is_not_judged_before_it_and_listed() -> None:
+    net = one_layer(8, 3, 2)
+    wide = replace(net, nodes=tuple(
+        replace(node, threshold=node.threshold * 4096, bias=node.bias + 999, fraction_bits=3) if node in net.neurons
+        else node for node in net.nodes
+    ))  # fmt: skip
+    trained, initial = check(wide, STRICT), check(wide, STRICT, trained=False)
+    broken = {v.rule for v in trained.errors}
+    assert {"thresholds have at most 3 bits", "biases have at most 3 bits", "potentials have at most 4 bits"} <= broken
+    assert initial.passed
+    assert not trained.undecided
+    assert broken <= set(initial.undecided)
+    assert not initial.widths
+    said = str(initial).splitlines()
+    assert said[0] == "chip 'strict': 1 layer fits, as far as it is decided before training"
+    assert said[1] == "  not decided before training, so check the run again"
+    assert "    potentials have at most 4 bits" in said
+    assert initial.to_dict()["undecided"] == list(initial.undecided)
+
+
+def test_what_shapes_decide_is_judged_before_training() -> None:
+    report = check(one_layer(64, 3, 4, out=64), replace(load(V1), potential_bits=2), trained=False)
+    assert [v.code for v in report.errors] == ["E102"]
+    assert "not decided before training" in str(report)
+    assert "potentials have at most 2 bits" in report.undecided
+
+
+def test_a_chip_without_such_rules_is_decided_before_training() -> None:
+    report = check(one_layer(8, 3, 2), Chip(name="roomy"), trained=False)
+    assert (report.undecided, str(report)) == ((), "chip 'roomy': 1 layer fits")
+
+
+def test_a_recipe_is_checked_as_not_trained(tmp_path: Path) -> None:
+    path = tmp_path / "narrow.toml"
+    path.write_text('format = 1\nname = "narrow"\npotential_bits = 2\n')
+    report = bs.check("quickstart", chip=path)
+    assert report.passed
+    assert report.undecided == ("potentials have at most 2 bits",)

@@ -19,7 +19,8 @@ def check(what: IntegerNetwork | str | Path | AnyRecipe, chip: str | Path | Chip
 
     Nothing is run: weights, shapes and worst cases decide. All violations are collected; ``raise_if_failed`` on the
     report raises once with all of them. A recipe's network is built with initial weights: neither weights nor images
-    are read.
+    are read, and rules whose numbers training decides, such as widths of potentials, thresholds and biases, are not
+    judged but listed (``report.undecided``).
 
     Args:
         what: an integer network; the folder of a saved one, or of a run; or a recipe: its name, its path, or itself. A
@@ -41,4 +42,4 @@ def check(what: IntegerNetwork | str | Path | AnyRecipe, chip: str | Path | Chip
     refuse_module(what)
     if isinstance(what, str | Path) and Path(what).is_dir():
         return examine(read_network(what), chip)
-    return examine(sketch(load(what, set)).net, chip)
+    return examine(sketch(load(what, set)).net, chip, trained=False)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from bitspike.hardware.chips.branches import Branch, Bundle, Reader, title
-from bitspike.hardware.chips.check_neuron import listed, neuron_violations, neuron_widths
+from bitspike.hardware.chips.check_neuron import listed, neuron_violations, neuron_widths, undecided
 from bitspike.hardware.chips.chip import Chip, Rule, load
 from bitspike.hardware.chips.fixes import cost_of, fixes, heaviest, widths_below
 from bitspike.hardware.chips.report import Cost, Report, number, say
@@ -39,20 +39,26 @@ _INSTEAD = {
 }
 
 
-def check(net: IntegerNetwork, chip: str | Path | Chip) -> Report:
+def check(net: IntegerNetwork, chip: str | Path | Chip, *, trained: bool = True) -> Report:
     """Check a network against the rules of a chip; ``bs.check`` explains the arguments.
+
+    Args:
+        net: the network.
+        chip: the chip.
+        trained: False of a network with initial weights: rules whose numbers training decides are not judged, but
+            listed in the report.
 
     Raises:
         ConstraintError: the chip is unknown or its file is wrong, or a sum of the network may leave 63 bits.
     """
-    return _Check(net, load(chip)).report()
+    return _Check(net, load(chip), trained).report()
 
 
 class _Check:
     """One pass over one network."""
 
-    def __init__(self, net: IntegerNetwork, chip: Chip) -> None:
-        self.net, self.chip = net, chip
+    def __init__(self, net: IntegerNetwork, chip: Chip, trained: bool) -> None:
+        self.net, self.chip, self.trained = net, chip, trained
         self.reader = Reader(net, merge=chip.wire_bits == 1)
         self.bounds = bounds(net)
         self.host = _on_host(net, self.reader)
@@ -76,7 +82,8 @@ class _Check:
                 violations.extend(self._fan_in(node))
             if isinstance(node, Neuron):
                 gains = self._layer_gains(node)
-                violations.extend(neuron_violations(node, self.bounds[node.id], self.chip, gains=gains))
+                ranges = self.bounds[node.id]
+                violations.extend(neuron_violations(node, ranges, self.chip, gains=gains, trained=self.trained))
             violations.extend(self._layer(node))
         violations.extend(self._network())
         wrong = {v.node for v in violations if v.severity == "error"}
@@ -87,7 +94,8 @@ class _Check:
             failed=sum(1 for ids in layers if ids & wrong),
             violations=tuple(dict.fromkeys(violations)),
             costs=tuple(self.neuron_costs),
-            widths=tuple(neuron_widths(node, self.bounds[node.id]) for node in self.net.neurons),
+            widths=tuple(neuron_widths(n, self.bounds[n.id]) for n in self.net.neurons) if self.trained else (),
+            undecided=() if self.trained else undecided(self.chip),
         )
 
     # ---- wires and operations --------------------------------------------------------------------------------------

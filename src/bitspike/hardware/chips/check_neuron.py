@@ -13,10 +13,18 @@ from bitspike.integer.nodes import FewBitNeuron, Integers, Neuron
 from bitspike.violations import Violation
 
 
-def neuron_violations(node: Neuron, ranges: Bounds, chip: Chip, *, gains: list[Integers]) -> Iterator[Violation]:
-    """Yield everything about a neuron that does not fit a chip, by its worst ranges and the gains of its layers."""
-    yield from _widths(node, neuron_widths(node, ranges), chip)
+def neuron_violations(
+    node: Neuron, ranges: Bounds, chip: Chip, *, gains: list[Integers], trained: bool = True
+) -> Iterator[Violation]:
+    """Yield everything about a neuron that does not fit a chip, by its worst ranges and the gains of its layers.
+
+    Of a network that is not trained yet, what :func:`undecided` lists is left out.
+    """
+    if trained:
+        yield from _widths(node, neuron_widths(node, ranges), chip)
     yield from _features(node, chip, gains)
+    if not trained:
+        return
     alone = np.abs(node.bias.mean(0)) > node.threshold.min(0)
     if alone.any():
         text = f"{np.broadcast_to(alone, (node.shape[0],)).mean():.0%} of the channels"
@@ -32,6 +40,30 @@ def neuron_widths(node: Neuron, ranges: Bounds) -> NeuronWidths:
         bias_bits=bits_of(int(node.bias.min()), int(node.bias.max())) if node.bias.any() else 0,
         potential=ranges.membrane,
         potential_bits=bits_of(*ranges.membrane),
+    )
+
+
+def undecided(chip: Chip) -> tuple[str, ...]:
+    """Return the rules of a chip that initial weights cannot decide: their numbers follow from what is trained.
+
+    Example:
+        >>> undecided(Chip(name="tiny", potential_bits=12, multipliers=False))
+        ('potentials have at most 12 bits', 'gains are powers of two')
+    """
+    limits = (
+        ("thresholds have", chip.theta_bits), ("biases have", chip.bias_bits), ("potentials have", chip.potential_bits),
+    )  # fmt: skip
+    shifts = (("fraction bits", chip.k_max), ("right shift", chip.right_shift))
+    rules = (
+        (chip.bias == "none", "there are no biases"),
+        (chip.bias == "axon", "biases take cells of weights"),
+        (not chip.theta_per_channel, "a layer has one threshold"),
+        (not chip.multipliers, "gains are powers of two"),
+    )
+    return (
+        *(f"{what} at most {bits} bits" for what, bits in limits if bits is not None),
+        *(f"{what}: at most {most}" for what, most in shifts if most is not None),
+        *(rule for asked, rule in rules if asked),
     )
 
 

@@ -81,7 +81,8 @@ class Report:
         failed: how many of them have an error, in the neuron or in what it reads.
         violations: errors, warnings and notes, in the order of data flow.
         costs: what every neuron costs under every rule that counts neurons, whether it fits or not.
-        widths: what every layer of neurons needs.
+        widths: what every layer of neurons needs; of a network that is not trained yet, nothing.
+        undecided: rules that were not judged, because training decides their numbers.
     """
 
     chip: str
@@ -90,6 +91,7 @@ class Report:
     violations: tuple[Violation, ...] = ()
     costs: tuple[Cost, ...] = ()
     widths: tuple[NeuronWidths, ...] = ()
+    undecided: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -122,7 +124,7 @@ class Report:
         return self
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
+        """Return plain values for JSON; ``undecided`` is there where something is."""
         return {
             "chip": self.chip,
             "passed": self.passed,
@@ -131,7 +133,7 @@ class Report:
             "violations": [_plain(v) for v in self.violations],
             "costs": [asdict(cost) for cost in self.costs],
             "widths": [asdict(width) | {"potential": list(width.potential)} for width in self.widths],
-        }
+        } | ({"undecided": list(self.undecided)} if self.undecided else {})
 
     def __str__(self) -> str:
         return "\n".join(self._lines())
@@ -139,7 +141,8 @@ class Report:
     def _lines(self) -> Iterator[str]:
         of = f"{self.layers} layer{'s' * (self.layers != 1)}"
         if self.passed:
-            yield f"chip {self.chip!r}: {of} fit{'s' * (self.layers == 1)}"
+            so_far = ", as far as it is decided before training" if self.undecided else ""
+            yield f"chip {self.chip!r}: {of} fit{'s' * (self.layers == 1)}{so_far}"
         elif not self.failed:
             yield f"chip {self.chip!r}: the network does not fit"
         else:
@@ -155,6 +158,9 @@ class Report:
                     yield f"    {v.code} {v.where:<{width}}  {v.found}"
                     if v.fixes:
                         yield f"    {'':<{len(v.code) + width + 1}}  fix: {', or '.join(v.fixes)}"
+        if self.undecided:
+            yield "  not decided before training, so check the run again"
+            yield from (f"    {rule}" for rule in self.undecided)
 
 
 def _plain(violation: Violation) -> dict[str, Any]:
