@@ -18,7 +18,7 @@ from bitspike.formats.nir.write import write_nir
 from bitspike.formats.onnx.write import HELD as ONNX_HELD
 from bitspike.formats.onnx.write import PROBLEMS, write_onnx
 from bitspike.integer.examples import few_bits, one_convolution
-from bitspike.integer.nodes import KINDS, Add, Burst, Convolution, FewBitNeuron, MaxPool, Neuron, Node, Readout
+from bitspike.integer.nodes import KINDS, Add, Burst, Convolution, FewBitNeuron, MaxPool, Neuron, Node, Readout, Synapse
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "export.md"
 BLOCK = re.compile(r"(<!-- support: [^\n]* -->\n)(.*?)(<!-- /support -->)", re.DOTALL)
@@ -28,6 +28,7 @@ COUNTED: dict[type[Node], str] = {
     MaxPool: "only of what is constant in time",
     Add: "gains constant in time",
     Neuron: "soft reset, no leak, sign, shift, floor or width; gains and threshold constant in time, above 0",
+    Synapse: "none of them",
     FewBitNeuron: "none of them",
     Readout: "gains constant in time",
 }

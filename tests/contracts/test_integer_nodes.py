@@ -31,6 +31,7 @@ from bitspike.integer.nodes import (
     Reshape,
     Slice,
     SumPool,
+    Synapse,
     Transpose,
     TransposedConvolution,
     Upsample,
@@ -68,7 +69,10 @@ def everything() -> IntegerNetwork:
         CountMaxPool(
             id="counts", path="counts", sources=("in_0",), shape=(2, 3, 3), kernel=(2, 2), stride=(2, 2), padding=(1, 1)
         ),
-        Burst(id="burst", path="burst", sources=("counts",), shape=(2, 3, 3)),
+        Synapse(
+            id="synapse", path="synapse", sources=("counts",), shape=(2, 3, 3), leak=Dyadic(3, 2), left_shift=1
+        ),
+        Burst(id="burst", path="burst", sources=("synapse",), shape=(2, 3, 3)),
         Pad(id="cut", path="cut", sources=("burst",), shape=(2, 2, 2), before=(-1, 0), after=(0, -1)),
         Concat(id="both", path="both", sources=("cut", "add"), shape=(4, 2, 2)),
         Slice(id="part", path="part", sources=("both",), shape=(2, 2, 2), start=1, stop=3),
@@ -109,7 +113,7 @@ def codes_of(net: IntegerNetwork, samples: int = 3) -> np.ndarray:
 
 
 def test_the_contract_covers_every_kind_of_node() -> None:
-    assert len(KINDS) == 18
+    assert len(KINDS) == 19
     assert {type(n) for n in everything().nodes} == set(KINDS.values())
 
 

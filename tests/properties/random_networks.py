@@ -30,6 +30,7 @@ from bitspike.integer.nodes import (
     Shape,
     Slice,
     SumPool,
+    Synapse,
     Transpose,
     TransposedConvolution,
     Upsample,
@@ -42,8 +43,8 @@ Random = np.random.Generator
 
 TRAINED = ("convolution", "sum", "largest", "add", "neuron", "neuron")
 """What networks of spiking layers are made of."""
-CONVERTED = ("transposed", "counts", "burst", "concat", "slice", "upsample", "pad", "transpose")
-"""What converted networks hold besides."""
+CONVERTED = ("transposed", "counts", "burst", "concat", "slice", "upsample", "pad", "transpose", "synapse")
+"""What other networks hold besides: converted ones, and those with synapses that decay."""
 
 
 def weight(random: Random, shape: Shape, *, largest: int = 7) -> Weight:
@@ -139,7 +140,7 @@ def random_network(
     )  # fmt: skip
     fire = counting_neuron if counting else partial(neuron, few=few)
     varied = 1 if counting else steps
-    kinds = tuple(k for k in kinds if k != "largest") if counting else kinds
+    kinds = tuple(k for k in kinds if k not in ("largest", "synapse")) if counting else kinds
     nodes: list[Node] = [entry]
     for i in range(int(random.integers(2, 9 if kinds != TRAINED else 7))):
         kind = str(random.choice(kinds))
@@ -252,11 +253,14 @@ POOLS = {"sum": SumPool, "largest": MaxPool, "counts": CountMaxPool}
 
 
 def arranged(random: Random, kind: str, id: str, nodes: list[Node], source: Node) -> Node | None:
-    """Return a burst or a node that moves integers, or None for every other kind."""
+    """Return a burst, a synapse or a node that moves integers, or None for every other kind."""
     shape, inside = source.shape, source.shape[1:]
     dims, base = len(inside), {"id": id, "path": id, "sources": (source.id,)}
     if kind == "burst":
         return Burst(**base, shape=shape)
+    if kind == "synapse":
+        leak = Dyadic(int(random.integers(0, 17)), 4)
+        return Synapse(**base, shape=shape, leak=leak, left_shift=int(random.integers(0, 4)))
     if kind == "concat":
         beside = [n for n in nodes if n.shape[1:] == inside][-3:]
         sources = tuple(n.id for n in beside)

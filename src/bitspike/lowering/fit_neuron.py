@@ -129,13 +129,13 @@ def fit_neuron(wire: Wire, neuron: Neuron, *, steps: int, precision: Precision, 
                 # What leaks is a multiple of 2**k, rounded anew at every step; with leak "after" the charge leaks too.
                 products, lasting = min(products, 1), integers(np.full(1, 2.0**k))
                 entering = entering if rule.leak == "after" else []
-            worst = max(worst, _lost(leak, products, [*entering, lasting]) * float((1 / exact).max()))
+            worst = max(worst, lost(leak, products, [*entering, lasting]) * float((1 / exact).max()))
         if law.retract is not None:
             # For a whole h, h <= -retract is h <= -ceil(retract).
             values |= {"signed": True, "retract": integers(np.ceil(whole(law.retract / step)))}
         return grid, values, worst
 
-    k, (grid, values, worst) = _fewest(at, precision, fixed=fixed, most=most)
+    k, (grid, values, worst) = fewest(at, precision, fixed=fixed, most=most)
     if worst > 0:
         notes.append(f"{path}: rounded within {worst:.2g} of the threshold, with {k} fraction bits")
     arguments = {
@@ -171,7 +171,7 @@ def _unit(
     return natural, None, most
 
 
-def _lost(leak: Dyadic, products: int, entering: Sequence[Integers]) -> float:
+def lost(leak: Dyadic, products: int, entering: Sequence[Integers]) -> float:
     """Return how many counts a potential may lose to a leak that runs out of bits, 0 if none.
 
     A declared resolution rounds in training as the integers do. Otherwise a leak that runs out of bits loses less than
@@ -224,7 +224,7 @@ def fit_readout(
         grid = put_on_grid(wire, unit, k, reference=unit)
         return grid, None, grid.worst
 
-    k, (grid, _, worst) = _fewest(at, precision, fixed=None, most=precision.max_fraction_bits)
+    k, (grid, _, worst) = fewest(at, precision, fixed=None, most=precision.max_fraction_bits)
     single = wire.summands[0].scale if len(wire.summands) == 1 else np.zeros(1)
     if rates and worst > 0 and (single > 0).all() and not wire.offset.any() and not wire.by_step:
         # Counts of one source need no common unit: each channel's count has its own real value.
@@ -235,7 +235,7 @@ def fit_readout(
     return grid.gains, grid.bias, unit / 2.0**k, tuple(notes)
 
 
-def _fewest(at: Any, precision: Precision, *, fixed: int | None, most: int) -> tuple[int, Any]:
+def fewest(at: Any, precision: Precision, *, fixed: int | None, most: int) -> tuple[int, Any]:
     """Return the fewest fraction bits that are exact; else the fewest that keep the tolerance; else the best.
 
     More than the precision's are tried, up to ``most``, where fewer do not keep the tolerance.

@@ -19,6 +19,7 @@ from bitspike.lowering.builder import Builder
 from bitspike.lowering.element_wise import joined
 from bitspike.lowering.fit_neuron import Precision, fit_neuron, fit_readout
 from bitspike.lowering.layers import Window, norm_affine, pool, weighted
+from bitspike.lowering.synapses import synapse
 from bitspike.lowering.wires import Summand, Wire, finite
 from bitspike.nn import (
     Burst,
@@ -31,8 +32,10 @@ from bitspike.nn import (
     RateReadout,
     Repeat,
     SpikeElementWise,
+    SteadyDropout,
     SumPool,
     SumReadout,
+    Synapse,
     TimeDistributed,
     TimeLast,
 )
@@ -40,8 +43,8 @@ from bitspike.nn.norms.base import NORMS, AffineNorm, changes_by_step
 from bitspike.ops.grids import Grid
 from bitspike.weights.path import path_of
 
-_IGNORED = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.Identity)
-_TIMED = (Gain, Burst, SumPool, CountMaxPool, OverTime, *MODULES)
+_IGNORED = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.Identity, SteadyDropout)
+_TIMED = (Gain, Burst, Synapse, SumPool, CountMaxPool, OverTime, *MODULES)
 
 
 class Modules:
@@ -128,6 +131,8 @@ class Modules:
             return wire.affine(gain, shift)
         if isinstance(module, Burst):
             return replace(self.builder.each(nodes.Burst, path, wire), burst=True)
+        if isinstance(module, Synapse):
+            return synapse(self.builder, self.precision, path, module, wire)
         if isinstance(module, SumPool | CountMaxPool):
             return self._window(path, module, wire)
         return self._arranged(path, module, wire)

@@ -1,4 +1,4 @@
-"""The nodes that sum with gains as C functions: neurons, read-outs, additions."""
+"""The nodes that sum as C functions: neurons, read-outs, additions, and synapses, which sum over time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bitspike.formats.c.potentials import potentials, shifted
 from bitspike.formats.c.text import integer, plain
 from bitspike.formats.c.types import work_bits
 from bitspike.integer.bounds.widths import Range
-from bitspike.integer.nodes import Add, Neuron, Readout
+from bitspike.integer.nodes import Add, Dyadic, Neuron, Readout, Synapse
 
 
 def neuron(draft: Draft, node: Neuron) -> list[str]:
@@ -66,15 +66,35 @@ def _span(bounds: Range) -> str:
 
 
 def _leaked(draft: Draft, node: Neuron, bits: int, v: str) -> str:
-    m, k = node.leak.numerator, node.leak.shift
-
-    def leak(value: str) -> str:
-        product = f"{value} * {integer(m)}" if m != 1 else value
-        return shifted(draft, bits, product, k) if k else product
-
-    if (m, k) == (1, 0):
+    if (node.leak.numerator, node.leak.shift) == (1, 0):
         return f"{v} + i"
-    return f"{leak(v)} + i" if node.leak_order == "before" else leak(f"({v} + i)")
+    if node.leak_order == "before":
+        return f"{_product(draft, node.leak, bits, v)} + i"
+    return _product(draft, node.leak, bits, f"({v} + i)")
+
+
+def _product(draft: Draft, leak: Dyadic, bits: int, value: str) -> str:
+    """Return a value times m / 2**k, rounded down."""
+    product = f"{value} * {integer(leak.numerator)}" if leak.numerator != 1 else value
+    return shifted(draft, bits, product, leak.shift) if leak.shift else product
+
+
+def synapse(draft: Draft, node: Synapse) -> list[str]:
+    """Write a synapse: its current is part of the state."""
+    bounds, symbol = draft.bounds[node.id], draft.symbol(node)
+    bits, kept = work_bits(bounds), f"current_{symbol}"
+    work = f"int{bits}_t"
+    note = f"current of {plain(node.path)}, {_span(bounds.state)}"
+    stored = draft.member(bounds.state, kept, math.prod(node.shape), note)
+    draft.resets.append(f"memset(s->{kept}, 0, sizeof s->{kept});")
+    arriving = f"x0[k] * {integer(1 << node.left_shift)}" if node.left_shift else "x0[k]"
+    lines = [
+        f"const {work} before = s->{kept}[k];",
+        f"const {work} y = {_product(draft, node.leak, bits, 'before')} + ({work}){arriving};",
+        f"s->{kept}[k] = ({stored})y;",
+        f"out[k] = ({draft.type(node.id)})y;",
+    ]
+    return function(draft, node, f"synapse_{symbol}", by_channel(node, [], lines), out=draft.wire(node.id))
 
 
 def readout(draft: Draft, node: Readout) -> list[str]:

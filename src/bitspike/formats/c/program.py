@@ -10,7 +10,7 @@ from bitspike.formats.c.header import header
 from bitspike.formats.c.layers import LAYERS, burst, layer
 from bitspike.formats.c.layout import Action, lay_out
 from bitspike.formats.c.memory import CMemory, memory_of
-from bitspike.formats.c.neurons import add, neuron, readout
+from bitspike.formats.c.neurons import add, neuron, readout, synapse
 from bitspike.formats.c.source import source
 from bitspike.formats.c.types import bounds_of, type_bits
 from bitspike.formats.c.weights import Packed, pack
@@ -22,7 +22,7 @@ from bitspike.integer.nodes import Integers, Node, Weighted
 
 KNOWN = (
     *LAYERS, nodes.Add, nodes.Burst, nodes.FewBitNeuron, nodes.Input, nodes.Neuron, nodes.Readout, nodes.Reshape,
-    nodes.Slice,
+    nodes.Slice, nodes.Synapse,
 )  # fmt: skip
 """What a program can hold; a reshape or slice is only another view of its source's memory."""
 
@@ -92,6 +92,8 @@ def _run(draft: Draft, node: Node) -> list[str]:
             return readout(draft, node)
         case nodes.Add():
             return add(draft, node)
+        case nodes.Synapse():
+            return synapse(draft, node)
     return layer(draft, node)
 
 

@@ -31,6 +31,7 @@ REFUSED: Mapping[type[Node], str] = {
     nodes.MaxPool: "NIR has no maximum",
     nodes.CountMaxPool: "NIR has no maximum and no counter",
     nodes.Burst: "NIR has no memory but the neuron's",
+    nodes.Synapse: "NIR's leaky integrator has no integers, and its leak rounds nothing down",
     nodes.Upsample: "NIR has no upsampling",
     nodes.Transpose: "NIR cannot exchange axes",
 }

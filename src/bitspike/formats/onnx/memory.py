@@ -11,8 +11,8 @@ import numpy as np
 from bitspike.formats.onnx.graph import OnnxGraph
 from bitspike.formats.onnx.layers import cut, windows
 from bitspike.formats.onnx.neuron import Parameter
-from bitspike.formats.onnx.tape import Tape
-from bitspike.integer.nodes import Burst, CountMaxPool, Node, Shape, per_channel
+from bitspike.formats.onnx.tape import Body, Op, Tape
+from bitspike.integer.nodes import Burst, CountMaxPool, Node, Shape, Synapse, per_channel
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,36 @@ def _burst_sequence(tape: Tape, node: Burst, x: str, length: int, _shape: Shape,
     return tape.add("Mul", total, tape.constant(per_channel(first, len(node.shape))))
 
 
+def _synapse_step(graph: OnnxGraph, node: Synapse, x: str, shape: Shape, _steps: int, _parameter: Parameter) -> str:
+    """What is left of the current before, and what arrives."""
+    before = graph.hold(f"{node.id}.current", shape)
+    after = _synapse(graph.tape, node, x, before)
+    graph.keep(before, after, shape)
+    return after
+
+
+def _synapse_sequence(tape: Tape, node: Synapse, x: str, length: int, shape: Shape, steps: int) -> str:
+    x = all_steps(tape, x, length, steps, len(node.shape))
+    rest = tape.add("Mul", tape.add("Gather", x, tape.shape([0]), axis=0), tape.constant(0))
+    rest = tape.reshaped(rest, [-1, *shape])
+    body, (before, arriving) = Tape(tape.numbers, prefix=f"/{node.id}/"), (f"/{node.id}/{n}" for n in ("y", "x"))
+    after = _synapse(body, node, arriving, before)
+    left = tuple(body.add("Identity", after, name=f"/{node.id}/end{k}") for k in range(2))
+    outputs = (f"/{node.id}/last", f"/{node.id}/currents")
+    attributes = {"body": Body(body, (before, arriving), left), "num_scan_inputs": 1}
+    tape.ops.append(Op("Scan", (rest, x), outputs, attributes))
+    return outputs[-1]
+
+
+def _synapse(tape: Tape, node: Synapse, x: str, before: str) -> str:
+    kept = tape.shifted(tape.times(before, node.leak.numerator), node.leak.shift)
+    return tape.add("Add", kept, tape.times(x, 1 << node.left_shift))
+
+
+def _never(_tape: Tape, node: Synapse, _x: str, _shape: Shape) -> str:
+    raise AssertionError(f"{node.id}: Synapse.uncounted says that its sum does not follow from sums")
+
+
 FORMS: Mapping[type[Node], Form] = {
     CountMaxPool: Form(
         "counts as a state, Slice and Max",
@@ -88,6 +118,7 @@ FORMS: Mapping[type[Node], Form] = {
         _count_max_sequence,
         lambda tape, node, x, shape: windows(tape, node, x, shape, tape.largest, fill=0),
     ),
+    Synapse: Form("its equation; the current as a state", _synapse_step, _synapse_sequence, _never),
     Burst: Form("ReduceSum over time", _burst_step, _burst_sequence, lambda tape, node, x, shape: x),
 }
 """How each kind of node is written that neither stands in ``layers.HELD`` nor is an input, sum, neuron or read-out."""

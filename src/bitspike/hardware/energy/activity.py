@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from bitspike.errors import ConstraintError, DataError
 from bitspike.integer.network import IntegerNetwork
-from bitspike.integer.nodes import Add, Input, Move, Neuron, Node, Reals, Weighted
+from bitspike.integer.nodes import Add, Input, Move, Neuron, Node, Reals, Synapse, Weighted
 
 Numbers = npt.NDArray[Any]
 
@@ -67,7 +67,11 @@ def counts(net: IntegerNetwork, trace: HasSpikes, *, codes: Numbers | None = Non
         elif isinstance(node, Input) and codes is not None and is_spiking(node):
             full = np.asarray(codes)
             full = np.broadcast_to(full, (steps, *full.shape[1:])) if len(full) == 1 else full
-        elif node.id in pooled and not isinstance(node, Input | Weighted) and all(s in wires for s in node.sources):
+        elif (
+            node.id in pooled
+            and not isinstance(node, Input | Synapse | Weighted)
+            and all(s in wires for s in node.sources)
+        ):
             full = _passed(node, [wires[s] for s in node.sources])
         if full is None:
             continue
@@ -78,7 +82,7 @@ def counts(net: IntegerNetwork, trace: HasSpikes, *, codes: Numbers | None = Non
             )
         if node.id in pooled:
             wires[node.id] = full
-        if isinstance(node, Input) or not node.linear:
+        if isinstance(node, Input) or not (node.linear or isinstance(node, Synapse)):
             means[node.id] = np.abs(full).sum(0, dtype=np.int64).mean(0)
     return means
 
@@ -87,7 +91,7 @@ def _before_maxima(net: IntegerNetwork) -> set[str]:
     """Return the ids of max pools, whose counts do not follow from means, and of what lies between neurons and them."""
     nodes = {node.id: node for node in net.nodes}
     ids: set[str] = set()
-    waiting = [node.id for node in net.nodes if not node.linear and not isinstance(node, Neuron)]
+    waiting = [node.id for node in net.nodes if not node.linear and not isinstance(node, Neuron | Synapse)]
     while waiting:
         id = waiting.pop()
         if id not in ids:
@@ -148,7 +152,7 @@ class Wires:
                         fix=f"activity[{id!r}], or energy(net, trace, codes=codes)",
                     )
                 return None
-            case Weighted():
+            case Weighted() | Synapse():
                 return None
             case Neuron():
                 raise self._missing(node)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from bitspike.hardware.energy.report import Ann, EnergyReport, LayerEnergy, Neur
 from bitspike.hardware.energy.technology import Technology, load
 from bitspike.integer.bounds.widths import Bounds, bits_of, bounds
 from bitspike.integer.network import IntegerNetwork
-from bitspike.integer.nodes import FewBitNeuron, Neuron, Node, SumPool, Weighted
+from bitspike.integer.nodes import FewBitNeuron, Neuron, Node, SumPool, Synapse, Weighted
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,22 @@ class _Bill:
         for node in self.net.nodes:
             if node.sources and node.operations(self.shapes[node.sources[0]]):
                 yield self._reached(node)
+            if isinstance(node, Synapse):
+                yield self._decayed(node)
             if isinstance(node, Neuron):
                 yield from self._skips(node)
+
+    def _decayed(self, node: Synapse) -> LayerEnergy:
+        """Return what a synapse does at every step: the product of its leak, and one addition."""
+        size, bits = math.prod(node.shape), bits_of(*self.bounds[node.id].state)
+        factor, updates = node.leak.numerator, float(math.prod(node.shape) * self.net.steps)
+        leak = self.technology.multiply(bits, factor.bit_length()) if factor > 1 else 0.0
+        unit = self.technology.add(bits) + leak
+        line = self._line(
+            node, "synapse", operations=updates, repeated=updates, macs=size, places=float(size), spikes=0.0, rate=1.0,
+            bits=factor.bit_length(), input_bits=bits, sums=bits, unit=unit, unit_high=unit,
+        )  # fmt: skip
+        return replace(line, memory_pj=self._membrane(size * self.net.steps, bits, size))
 
     def _reached(self, node: Node) -> LayerEnergy:
         source = self.shapes[node.sources[0]]

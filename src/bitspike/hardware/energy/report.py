@@ -26,6 +26,10 @@ ASSUMPTIONS = (
 )
 
 
+_EVERY_STEP = ("mac", "synapse")
+"""Kinds of operations that happen whether something fires or not."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class LayerEnergy:
     """Synaptic operations of one layer, per sample.
@@ -33,7 +37,7 @@ class LayerEnergy:
     Args:
         path, call: of the module.
         kind: ``mac`` reads codes of several bits, ``sop`` spikes; ``pool`` gathers a window; ``skip`` is spikes that
-            enter a neuron with a gain.
+            enter a neuron with a gain; ``synapse`` is the leak of currents and what is added to them.
         weight_bits, input_bits, sum_bits: widths of a weight, of what it meets, of the sum in the worst case.
         spikes: that arrive.
         rate: spikes per place and step that arrive; 1 for codes.
@@ -172,7 +176,7 @@ class EnergyReport:
     @property
     def sops(self) -> float:
         """Synaptic operations: additions that a spike causes."""
-        return sum(line.operations for line in self.layers if line.kind != "mac")
+        return sum(line.operations for line in self.layers if line.kind not in _EVERY_STEP)
 
     @property
     def macs(self) -> float:
@@ -245,7 +249,7 @@ class EnergyReport:
     @property
     def break_even_rate(self) -> float:
         """The firing ratio at which both need the same if all spikes grew or shrank alike; below 0 there is none."""
-        moving = sum(x.energy_pj + x.memory_pj for x in self.layers if x.kind != "mac")
+        moving = sum(x.energy_pj + x.memory_pj for x in self.layers if x.kind not in _EVERY_STEP)
         moving += sum(x.resets * x.reset_pj for x in self.neurons)
         if not moving:
             return float("inf") if self.wins else -1.0
@@ -289,7 +293,7 @@ class EnergyReport:
             "memory_accesses": self.memory_pj,
             "operations": {
                 "sops": self.sops,
-                "sops_approximate": sum(x.approximate for x in self.layers if x.kind != "mac"),
+                "sops_approximate": sum(x.approximate for x in self.layers if x.kind not in _EVERY_STEP),
                 "macs": self.macs,
                 "macs_repeated": self.macs_repeated,
                 "dense_macs": self.dense_macs,

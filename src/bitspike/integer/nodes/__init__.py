@@ -8,6 +8,7 @@ from bitspike.integer.nodes.moves import Concat, Move, Pad, Reshape, Slice, Tran
 from bitspike.integer.nodes.neuron import Neuron
 from bitspike.integer.nodes.pools import CountMaxPool, MaxPool, Pool, SumPool
 from bitspike.integer.nodes.sums import Add, Burst
+from bitspike.integer.nodes.synapse import Synapse
 from bitspike.integer.nodes.weighted import Convolution, Linear, TransposedConvolution, Weight, Weighted
 from bitspike.ops.grids import Dyadic, Fire, Grid, Reset
 
@@ -15,7 +16,7 @@ KINDS: dict[str, type[Node]] = {
     kind.__name__: kind
     for kind in (
         Input, Convolution, TransposedConvolution, Linear, SumPool, MaxPool, CountMaxPool, Add, Concat, Slice, Upsample,
-        Pad, Transpose, Reshape, Burst, Neuron, FewBitNeuron, Readout,
+        Pad, Transpose, Reshape, Burst, Synapse, Neuron, FewBitNeuron, Readout,
     )
 }  # fmt: skip
 """Every kind of node by its name, which is also its name in a saved package."""
