@@ -11,7 +11,8 @@ from torch import Tensor, fx, nn
 
 from bitspike import models
 from bitspike.errors import ConstraintError
-from bitspike.nn import IF, Encoder, Neuron, RateReadout, Repeat, SumReadout, TimeDistributed, set_steps
+from bitspike.nn import IF, Neuron, RateReadout, Repeat, SumReadout, set_steps
+from bitspike.nn.trace import LEAVES
 from bitspike.recipe.words.models import Model
 from bitspike.recipe.words.own import Own
 from bitspike.recipe.words.value import words_of
@@ -34,6 +35,7 @@ SMALL: dict[str, dict[str, object]] = {
     "resnet19": {"image_size": 8, "width": 1 / 20},
     "sew_net": {"image_size": 16, "stages": ((8, 1), (12, 1)), "encoder": Repeat},  # its own takes frames
     "sew_resnet": {"image_size": 64, "width": 1 / 16},
+    "tssl_alexnet": {"image_size": 16, "width": 1 / 32, "dropout": 0.0},
     "vgg": {"image_size": 32, "width": 1 / 16, "depth": 11},
     "vgg9": {"image_size": 16, "width": 1 / 16},
     "vgg11": {"image_size": 16, "width": 1 / 32},
@@ -47,8 +49,7 @@ class Leaves(fx.Tracer):
     """Trace a model with everything that knows of time as a leaf."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        kinds = (Neuron, Encoder, TimeDistributed, RateReadout, SumReadout)
-        return isinstance(m, kinds) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, LEAVES) or super().is_leaf_module(m, module_qualified_name)
 
 
 @pytest.fixture(params=sorted(MODELS))
@@ -125,7 +126,7 @@ def test_rates_of_a_spiking_last_layer_are_multiples_of_one_step(small, images):
 
 
 def test_the_readout_can_be_exchanged(small, images):
-    mean, total = small(steps=4), small(steps=4, readout=SumReadout)
+    mean, total = (small(steps=4, readout=kind) for kind in (RateReadout, SumReadout))
     torch.testing.assert_close(total(images(2)), mean(images(2)) * 4)
 
 

@@ -24,13 +24,27 @@ from bitspike.models import (
     resnet19,
     resnet20,
     stbp_lif,
+    tssl_alexnet,
     vgg,
     vgg9,
     vgg11,
     vgg19,
 )
 from bitspike.models.imagenet import alexnet_imagenet, vgg16_imagenet
-from bitspike.nn import IF, LIF, Neuron, QuantReLU, RateCoder, ShiftBatchNorm, SignedIF, ThresholdBatchNorm
+from bitspike.nn import (
+    IF,
+    LIF,
+    Neuron,
+    QuantReLU,
+    RateCoder,
+    ShiftBatchNorm,
+    SignedIF,
+    SpikeTimeLIF,
+    SteadyDropout,
+    SumPool,
+    Synapse,
+    ThresholdBatchNorm,
+)
 
 
 def weights(model: nn.Module) -> list[int]:
@@ -73,6 +87,23 @@ def test_conv7_net():
     assert len(kinds(net, Neuron)) == 10
     assert [conv.stride[0] for conv in kinds(net, nn.Conv2d)] == [1, 2, 1, 2, 1, 1, 2]
     assert {(n.threshold, n.decay, n.rule.reset, n.rule.fire) for n in kinds(net, LIF)} == {(0.5, 0.25, "hard", "gt")}
+
+
+def test_tssl_alexnet():
+    net = tssl_alexnet()
+    between = [9 * 96 * 256, 9 * 256 * 384, 9 * 384 * 384, 9 * 384 * 256, 16384 * 1024, 1024 * 1024]
+    assert weights(net) == [9 * 3 * 96, *between, 1024 * 10]
+    assert (parameters(net), sum(between)) == (21_156_384, 21_143_552)
+    assert len(kinds(net, SpikeTimeLIF)) == 8
+    assert len(kinds(net, Synapse)) == 9
+    assert [d.p for d in kinds(net, SteadyDropout)] == [0.2] * 7
+    neuron = kinds(net, SpikeTimeLIF)[0]
+    assert (neuron.decay, neuron.threshold, neuron.rule.fire) == (0.8, 1.0, "gt")
+    assert {synapse.decay for synapse in kinds(net, Synapse)} == {2 / 3}
+    assert [name for name, m in net.named_modules() if isinstance(m, SumPool)] == ["pool2", "pool3"]
+    assert kinds(net, nn.Conv2d)[1].weight.abs().max() > 4 / (96 * 9) ** 0.5  # five times torch's bound
+    slow = tssl_alexnet(width=1 / 32, neuron=lambda: SpikeTimeLIF(synapse_decay=0.5))
+    assert {synapse.decay for synapse in kinds(slow, Synapse)} == {0.5}
 
 
 def test_resnet19():

@@ -11,6 +11,7 @@ from bitspike.models.spiking.resnet import resnet, resnet18, resnet18_cifar, res
 from bitspike.models.spiking.sew import sew_7b_net, sew_net, sew_wide_7b_net
 from bitspike.models.spiking.sew_resnet import sew_if, sew_resnet
 from bitspike.models.spiking.stbp import cifar_net, conv7_net, mnist_net, stbp_lif
+from bitspike.models.spiking.tssl import tssl_alexnet
 from bitspike.models.spiking.vgg import vgg9, vgg11
 from bitspike.models.spiking.vgg_deep import vgg, vgg19
 
@@ -33,6 +34,7 @@ __all__ = [
     "sew_resnet",
     "sew_wide_7b_net",
     "stbp_lif",
+    "tssl_alexnet",
     "vgg",
     "vgg9",
     "vgg11",

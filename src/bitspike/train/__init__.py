@@ -1,6 +1,7 @@
 """Train a network: the loop, its settings (optimizers, schedules, losses), and its records and checkpoints."""
 
 from bitspike.tasks.losses import CrossEntropy, MeanSquare
+from bitspike.tasks.spike_trains import SpikeTrains
 from bitspike.train.average import EMA
 from bitspike.train.distill import Distillation
 from bitspike.train.evaluate import Evaluation, by_step, evaluate
@@ -26,6 +27,7 @@ __all__ = [
     "MeanSquare",
     "Observer",
     "Observers",
+    "SpikeTrains",
     "Steps",
     "by_step",
     "evaluate",

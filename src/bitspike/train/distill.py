@@ -16,9 +16,9 @@ from bitspike.errors import ConstraintError
 from bitspike.nn.trace import evaluation
 from bitspike.ops.wrappers import unwrapped
 from bitspike.tasks.batches import in_words
-from bitspike.tasks.losses import mean_loss
 from bitspike.tasks.task import Loss
 from bitspike.train.launch import Workers
+from bitspike.train.over_time import of_outputs
 
 Objective = Callable[[Any, Any, Any], Tensor]
 """What is minimized: of inputs, outputs and labels of a batch, the mean over its samples."""
@@ -80,7 +80,8 @@ def objective(
             raise ConstraintError(
                 f"fit(distill={distill}): there is no teacher", fix="fit(teacher=NETWORK, distill=...)"
             )
-        yield lambda _inputs, outputs, labels: mean_loss(loss, outputs, labels)
+        with of_outputs(loss, model) as stated:
+            yield lambda _inputs, outputs, labels: stated(outputs, labels)
         return
     share, teacher = distill or Distillation(), unwrapped(teacher)
     if shared := {id(p) for p in teacher.parameters()} & {id(p) for p in model.parameters()}:
@@ -93,9 +94,9 @@ def objective(
         with torch.no_grad(), workers.mixed_precision():
             taught = teacher(inputs)
         _need_alike(outputs, taught)
-        return (1 - share.weight) * mean_loss(loss, outputs, labels) + share.weight * share.divergence(outputs, taught)
+        return (1 - share.weight) * stated(outputs, labels) + share.weight * share.divergence(outputs, taught)
 
-    with evaluation(teacher), workers.placed(teacher):
+    with evaluation(teacher), workers.placed(teacher), of_outputs(loss, model) as stated:
         yield mixed
 
 

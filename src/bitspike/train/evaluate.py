@@ -20,9 +20,9 @@ from bitspike.nn.trace import evaluation
 from bitspike.ops.precision import full_precision
 from bitspike.tasks.batches import need_loader, pairs, samples_in
 from bitspike.tasks.classify import Classification
-from bitspike.tasks.losses import mean_loss
 from bitspike.tasks.task import AddUp, Loss, Task
 from bitspike.train.answers import AnswersByStep, StepAnswers
+from bitspike.train.over_time import of_outputs
 
 Batches = Iterable[tuple[Tensor, Any]]
 
@@ -131,7 +131,13 @@ def measure(
     device = _device_of(model)
     total = torch.zeros(2, dtype=torch.float64, device=device)  # of the losses, and of the samples
     score, unknown = task.score(), torch.zeros((), dtype=torch.int64, device=device)
-    with evaluation(model), seeded(seed, device), full_precision(), counted_inputs(model) as clipped:
+    with (
+        evaluation(model),
+        seeded(seed, device),
+        full_precision(),
+        counted_inputs(model) as clipped,
+        of_outputs(loss, model) as stated,
+    ):
         for x, y in pairs(batches):
             x, y = x.to(device), tree_map(lambda t: t.to(device) if isinstance(t, Tensor) else t, y)
             outputs = [model(x)] if by_step is None else after_every_step(model, x)
@@ -141,7 +147,7 @@ def measure(
                 unknown += _without_number(outputs)
             if by_step is not None and samples_in(x, out, y):
                 by_step.add(outputs, y)
-            mean, n = mean_loss(loss, out, y).double(), samples_in(x, out, y)
+            mean, n = stated(out, y).double(), samples_in(x, out, y)
             # Of no sample the mean is NaN, which would spoil the sum.
             total += torch.stack([mean * n, mean.new_tensor(n)]) if n else 0.0
             score.add(out, y)

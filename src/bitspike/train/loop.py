@@ -75,8 +75,9 @@ def fit(
             not about classes, by loss; without them the last is kept.
         optimizer, schedule, clip_gradient: values that say what is built.
         loss: any callable of outputs and labels, as model and loader give them, that returns a mean; None is that of
-            the task, cross-entropy. Accuracy is counted where outputs are [N, classes] and labels are classes or shares
-            of them, and is None otherwise.
+            the task, cross-entropy; one that says ``over_time = True``, as :class:`bitspike.train.SpikeTrains` does, is
+            given what the network's read-out reads at every step, [T, N, ...], for the outputs. Accuracy is counted
+            where outputs are [N, classes] and labels are classes or shares of them, and is None otherwise.
         precision: ``bf16`` computes convolutions and products in bfloat16 (masters, norms, membranes stay single),
             with channels last in memory; ``auto`` takes it where the machine gains from it. Evaluation is always in
             single precision.

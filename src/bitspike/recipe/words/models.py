@@ -68,6 +68,14 @@ class Conv7Net(_Model):
     bias: bool = True
 
 
+class TSSLAlexNet(_Model):
+    """``dropout`` is the share of the currents that is left out at all steps."""
+
+    makes: ClassVar[str] = "bitspike.models:tssl_alexnet"
+    kind: Literal["tssl_alexnet"]
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+
+
 class VGG9(_Model):
     makes: ClassVar[str] = "bitspike.models:vgg9"
     kind: Literal["vgg9"]
@@ -153,6 +161,7 @@ Model = Annotated[
     | MNISTNet
     | CifarNet
     | Conv7Net
+    | TSSLAlexNet
     | VGG9
     | VGG11
     | VGG

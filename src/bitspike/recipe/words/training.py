@@ -70,7 +70,17 @@ class MeanSquare(Value):
     kind: Literal["mean_square"]
 
 
-Loss = Annotated[CrossEntropy | MeanSquare, Field(discriminator="kind")]
+class SpikeTrains(Value):
+    """The kernel loss of TSSL-BP, on the currents of the last synapse at every step."""
+
+    makes: ClassVar[str] = "bitspike.tasks.spike_trains:SpikeTrains"
+    kind: Literal["spike_trains"]
+    synapse_decay: Annotated[float, Field(ge=0, lt=1)] = 2 / 3
+    passes: PositiveInt = 2
+    scale: PositiveFloat = 1.0
+
+
+Loss = Annotated[CrossEntropy | MeanSquare | SpikeTrains, Field(discriminator="kind")]
 
 
 class ClipNorm(Value):
