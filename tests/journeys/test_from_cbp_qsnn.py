@@ -46,8 +46,33 @@ def test_every_command_of_the_calibration_backbone_has_one_of_bitspike_under_it(
         assert (training.optimizer.lr, training.optimizer.weight_decay, training.batch_size) == (1e-2, 1e-4, 128)
 
 
+def test_every_command_of_tssl_bp_and_stbp_has_one_of_bitspike_under_it() -> None:
+    theirs = [(line, ours) for line, ours in itertools.pairwise(LINES) if re.search("-config|--thresh", line)]
+    assert len(theirs) == 6
+    for line, ours in theirs:
+        quant, data = re.search("bin|ter", line)[0], re.search(r"CIFAR\d+", line)[0].lower()
+        words = shlex.split(ours)
+        recipe = load(words[2])
+        assert isinstance(recipe, TrainRecipe)
+        assert recipe.name == f"cbp-{'tssl' if '-config' in line else 'stbp'}-{data}-{quant}"
+        floats, last = recipe.stages
+        assert (floats.weights, last.name, last.weights.quantize.levels) == ("float", quant, LEVELS[quant])
+        assert last.weights.quantize.patience == 20
+        if found := re.search(r"--decay (\S+) --thresh (\S+) --lens (\S+) --T (\d+)", line):
+            neuron = recipe.neuron
+            numbers = neuron.decay, neuron.threshold, neuron.surrogate.width / 2, recipe.steps
+            assert [f"{number:g}" for number in numbers] == list(found.groups())
+
+
 def test_the_page_names_recipes_that_exist() -> None:
     assert set(re.findall(r"`((?:cbp|calibration)-[\w-]+\w)`", PAGE)) <= set(shipped())
+
+
+def test_the_network_of_spike_times_on_the_page_is_lowered_without_a_note() -> None:
+    (code,) = [code for code in re.findall(r"```python\n(.*?)```", PAGE, re.S) if "SpikeTimeLIF" in code]
+    names: dict[str, Any] = {"torch": torch, "nn": nn, "bs": bs}
+    exec(compile(code, "cbp-qsnn.md", "exec"), names)  # noqa: S102
+    assert names["integers"].notes == ()
 
 
 def test_the_code_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
