@@ -212,3 +212,14 @@ def test_a_law_that_forgets_the_membrane_is_refused() -> None:
 def test_a_step_that_no_neuron_could_use_is_refused_where_it_is_given(step: Any) -> None:
     with pytest.raises(ConstraintError, match=r"a tensor \[C\]"):
         Membrane(2, step=step)
+
+
+def test_membranes_with_a_step_per_channel_can_be_compared_and_hashed() -> None:
+    steps = torch.tensor([0.5, 0.25])
+    one, same, other = (Membrane(4, step=s) for s in (steps, steps.clone(), steps * 2))
+    assert one == same
+    assert hash(one) == hash(same)
+    assert one != other
+    assert Membrane(4, step=torch.tensor(0.5)) == Membrane(4, step=0.5) != Membrane(4, step=steps)
+    assert Membrane(4) != Membrane(4, saturate=False)
+    assert Membrane(4) != "Membrane"

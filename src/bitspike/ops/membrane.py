@@ -68,6 +68,19 @@ class Membrane:
                 fix="step=0.5, or step=None for threshold / 2**(bits - 1)",
             )
 
+    def __eq__(self, other: object) -> bool:
+        """Tell whether two are alike; steps per channel, whose comparison is no one truth, element by element."""
+        if not isinstance(other, Membrane):
+            return NotImplemented
+        return self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def _key(self) -> tuple[object, ...]:
+        step = tuple(self.step.tolist()) if isinstance(self.step, Tensor) and self.step.dim() else self.step
+        return self.bits, step.item() if isinstance(step, Tensor) else step, self.saturate
+
     @property
     def low(self) -> int:
         """The smallest code."""
