@@ -135,6 +135,22 @@ def test_what_cannot_be_packed_or_read_is_said(tmp_path: Path) -> None:
             read(tmp_path / FILE)
 
 
+def test_weights_without_codes_are_named_with_what_they_lack(tmp_path: Path) -> None:
+    class Rounds:
+        def __call__(self, w: torch.Tensor) -> torch.Tensor:
+            return w.round()
+
+    model = bs.attach(nn.Sequential(nn.Linear(4, 3), nn.ReLU()), quantize=Rounds())
+    with pytest.raises(ConstraintError, match=r"write_packed: 0\.weight: the quantize stage Rounds lacks encode"):
+        write_packed(model, tmp_path / "w")
+    sums = bs.attach(nn.Sequential(nn.Linear(4, 3), nn.ReLU()), quantize=bs.Uniform(4), recover=bs.SRAM(2))
+    with pytest.raises(ConstraintError, match=r"the weights of 0 are sums[\s\S]*bs\.SRAM\(bits\) next to bs\.Midrise"):
+        write_packed(sums, tmp_path / "w")
+    assert not list(tmp_path.iterdir())
+    met = bs.attach(nn.Sequential(nn.Linear(4, 3), nn.ReLU()), quantize=bs.Midrise(4), recover=bs.SRAM(2))
+    assert write_packed(met, tmp_path / "w").quantized == 12
+
+
 def test_a_compiled_or_wrapped_network_is_packed_under_its_own_names(tmp_path: Path) -> None:
     model = attach(small(), quantize=bs.Ternary())
     write_packed(nn.DataParallel(model), tmp_path / FILE)

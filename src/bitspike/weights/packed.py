@@ -19,7 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from bitspike.errors import ConstraintError, PackageError
+from bitspike.errors import ConstraintError, PackageError, some
 from bitspike.files import write_whole
 from bitspike.ops.wrappers import unwrapped
 from bitspike.weights.attach import bias_codes, weight_codes
@@ -80,6 +80,13 @@ def write_packed(model: nn.Module, file: Path | str) -> PackedSize:
     """
     model = unwrapped(model)
     state, coded = packed_state(model)
+    if not coded and (summed := [name for name, _, _, path, _ in paths(model) if path.quantize is not None]):
+        raise ConstraintError(
+            f"write_packed: the weights of {some(summed, most=3)} are sums of quantized ones and others that have no "
+            "unit in common, so that no codes stand for them",
+            fix="a recover stage whose scale is that of the codes, such as bs.SRAM(bits) next to bs.Midrise(bits); or "
+            "torch.save(model.state_dict(), file)",
+        )
     if not coded:
         raise ConstraintError(
             f"write_packed: no weight of {type(model).__name__} is quantized, so none takes fewer bits",
@@ -146,7 +153,12 @@ def packed_state(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, WeightC
                 continue
             name, (path, latent) = f"{prefix}{tensor}", path_and_latent
             latents.append(f"{prefix}parametrizations.{tensor}.")
-            if (codes := codes_of(module)) is not None:
+            try:
+                codes = codes_of(module)
+            except ConstraintError as error:
+                said = error.message.replace(f"{type(module).__name__}.{tensor}", name, 1)
+                raise ConstraintError(f"write_packed: {said}", fix=error.fix) from None
+            if codes is not None:
                 coded[name] = codes
                 stored |= {f"{name}.{part}": value for part, value in _packed(codes, latent.dtype).items()}
             else:  # a path without codes, such as one that only varies
