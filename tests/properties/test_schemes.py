@@ -35,7 +35,7 @@ def tensors(draw: st.DrawFn, largest: float = 4.0) -> Tensor:
 @quick
 @given(tensors(), st.integers(2, 16))
 def test_uniform_is_within_half_a_step_of_every_weight(w: Tensor, bits: int) -> None:
-    scheme = Uniform(bits)
+    scheme = Uniform(bits, scale=Max())
     found, scale = scheme.encode(w)
     assert found.abs().max() <= scheme.high
     error = (scheme.decode(found, scale).double() - w.double()).abs().max()
@@ -45,7 +45,7 @@ def test_uniform_is_within_half_a_step_of_every_weight(w: Tensor, bits: int) -> 
 @quick
 @given(tensors(), st.integers(2, 11))
 def test_uniform_decodes_without_rounding_and_is_idempotent(w: Tensor, bits: int) -> None:
-    scheme = Uniform(bits)
+    scheme = Uniform(bits, scale=Max())
     found, scale = scheme.encode(w)
     once = scheme.quantize(w)
     assert torch.equal(once.double(), found.double() * scale.double())
@@ -54,7 +54,25 @@ def test_uniform_decodes_without_rounding_and_is_idempotent(w: Tensor, bits: int
 
 
 @quick
-@given(tensors(), st.sampled_from([Uniform(4), Uniform(1), PowerOfTwo(4), APoT(5), Ternary(), Binary(), DoReFa(4)]))
+@given(tensors(), st.sampled_from([2, 3]))
+def test_the_usual_scale_of_few_bits_reaches_no_further_than_the_weights_and_decodes_exactly(
+    w: Tensor, bits: int
+) -> None:
+    scheme = Uniform(bits)
+    found, scale = scheme.encode(w)
+    assert bool((scale <= Uniform(bits, scale=Max()).encode(w)[1]).all())
+    assert found.abs().max() <= scheme.high
+    assert torch.equal(scheme.quantize(w).double(), found.double() * scale.double())
+    assert torch.equal(scheme.encode(-w)[0], -found)
+
+
+@quick
+@given(
+    tensors(),
+    st.sampled_from(
+        [Uniform(4), Uniform(1), Uniform(2), Uniform(3), PowerOfTwo(4), APoT(5), Ternary(), Binary(), DoReFa(4)]
+    ),
+)
 def test_a_factor_of_two_changes_the_scale_only(w: Tensor, scheme: Scheme) -> None:
     if isinstance(scheme, DoReFa):  # its tanh sees the size of a weight
         return
@@ -106,7 +124,7 @@ def test_dorefa_codes_are_odd_and_reach_both_ends_of_their_range(w: Tensor, bits
 @given(tensors(), st.sampled_from([Uniform, Ternary, Binary]), st.integers(2, 8))
 def test_dyadic_scales_are_powers_of_two_near_the_rule(w: Tensor, kind: type[Scheme], bits: int) -> None:
     if kind is Uniform:
-        plain, rounded = Uniform(bits), Uniform(bits, scale=Dyadic(Max()))
+        plain, rounded = Uniform(bits, scale=Max()), Uniform(bits, scale=Dyadic(Max()))
     else:
         plain, rounded = kind(), kind(scale=Dyadic(MeanAbs()))  # type: ignore[call-arg]
     (_, free), (_, scale) = plain.encode(w), rounded.encode(w)

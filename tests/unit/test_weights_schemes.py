@@ -44,7 +44,7 @@ def test_qat_check_06_uniform_quantizer(bits: int) -> None:
     and a layer without a scheme keeps its weight bit for bit.
     """
     w = torch.randn(64, 32, 3, 3)
-    scheme = Uniform(bits)
+    scheme = Uniform(bits, scale=Max())
     q = scheme.quantize(w)
     step = scheme.encode(w)[1].item()
     assert len(q.unique()) <= 2**bits - 1
@@ -54,6 +54,26 @@ def test_qat_check_06_uniform_quantizer(bits: int) -> None:
     # A float32 product may be off by half a unit in its last place: it matters at 16 bits only.
     assert (q.double() - w.double()).abs().max() <= step / 2 + w.abs().max().item() * 2**-23
     assert torch.equal(scheme.quantize(q), q)
+
+
+@pytest.mark.parametrize("bits", [2, 3])
+def test_without_a_scale_few_bits_leave_most_weights_something_else_than_zero(bits: int) -> None:
+    """With the largest weight as outermost level most normally distributed weights are 0, and the error is large."""
+    w = torch.randn(64, 32, 3, 3, generator=torch.Generator().manual_seed(0))
+
+    def error(scheme: Uniform) -> float:
+        return float((scheme.quantize(w) - w).square().mean())
+
+    usual, widest = Uniform(bits), Uniform(bits, scale=Max())
+    shares = [float((scheme.encode(w)[0] == 0).double().mean()) for scheme in (usual, widest)]
+    assert shares[0] < 0.5 < shares[1]
+    best = min(error(Uniform(bits, scale=MeanAbs(factor))) for factor in torch.linspace(0.5, 4, 71).tolist())
+    assert error(usual) < 1.02 * best
+    assert error(usual) < error(widest) / 2
+
+
+def test_without_a_scale_other_widths_reach_to_the_largest_weight() -> None:
+    assert all(Uniform(bits) == Uniform(bits, scale=Max()) for bits in (1, 4, 8, 16))
 
 
 def test_qat_check_06_32_bits_is_the_float_weight() -> None:

@@ -100,6 +100,48 @@ class MeanAbs(_Multiple):
         return total / kept.sum(dims, keepdim=True).clamp(min=1) * self.factor
 
 
+_NORMAL = {1: 1.53, 3: 2.45, 7: 3.1}
+"""By the largest code, the multiple of the mean magnitude of normally distributed weights with the least error."""
+
+
+def normal_factor(high: int) -> float | None:
+    """Return how far a grid best reaches for normally distributed weights, in mean magnitudes; None with many levels.
+
+    With 3, 7 and 15 levels the step of least squared error is 1.22, 0.65 and 0.35 standard deviations (after Max 1960,
+    doi 10.1109/TIT.1960.1057548), as multiples of the mean magnitude, 0.80 standard deviations, times the largest code.
+
+    Example:
+        >>> normal_factor(1), normal_factor(127)
+        (1.53, None)
+    """
+    return _NORMAL.get(high)
+
+
+@dataclass(frozen=True)
+class Normal(ScaleRule):
+    """Reach so far that the squared error of normally distributed weights is least, and never beyond the largest one.
+
+    With three or seven levels the largest magnitude is too far: most weights would be 0. From 16 levels on it is taken.
+
+    Example:
+        >>> w = torch.tensor([0.1, -0.1, 0.2, -0.2, 0.9])  # with three levels Max() leaves one weight that is not 0
+        >>> (w / Normal().step(w, (0,), 1, torch.round)).round().clamp(-1, 1).tolist()
+        [0.0, -0.0, 0.0, -0.0, 1.0]
+        >>> Normal().step(w, (0,), 127, torch.round).item() == Max().step(w, (0,), 127, torch.round).item()
+        True
+    """
+
+    def reach(self, w: Tensor, dims: tuple[int, ...], kept: Tensor | None = None) -> Tensor:
+        return Max().reach(w, dims, kept)
+
+    def step(
+        self, w: Tensor, dims: tuple[int, ...], high: int, project: Projection, kept: Tensor | None = None
+    ) -> Tensor:
+        widest = Max().step(w, dims, high, project, kept)
+        factor = normal_factor(high)
+        return widest if factor is None else torch.minimum(MeanAbs(factor).step(w, dims, high, project, kept), widest)
+
+
 @checked
 @dataclass(frozen=True)
 class Percentile(ScaleRule):

@@ -26,7 +26,7 @@ from bitspike.ops.rounding import straight_through
 from bitspike.weights import attach
 from bitspike.weights.codes import along
 from bitspike.weights.path import path_of
-from bitspike.weights.scales import EMPTY_STEP, NEGLIGIBLE, Max, MeanAbs, Projection, ScaleRule
+from bitspike.weights.scales import EMPTY_STEP, NEGLIGIBLE, Max, MeanAbs, Projection, ScaleRule, normal_factor
 from bitspike.weights.schemes.base import exact_step, need_finite, sign_codes, wide
 
 
@@ -60,11 +60,9 @@ def default_scale(bits: int) -> ScaleRule:
     """Return the rule for the steps of a layer that is fine-tuned.
 
     From 5 bits on the largest weight is the outermost level. With fewer bits most weights would then be 0, so the
-    levels are laid where the squared error of normally distributed weights is least: with 3, 7 and 15 levels the
-    best step is 1.22, 0.65 and 0.35 standard deviations (after Max 1960, doi 10.1109/TIT.1960.1057548), as multiples
-    of the mean magnitude, 0.80 standard deviations, times the largest code.
+    levels are laid where :func:`bitspike.weights.scales.normal_factor` says.
     """
-    factor = {2: 1.53, 3: 2.45, 4: 3.1}.get(bits)
+    factor = normal_factor(2 ** (bits - 1) - 1)
     return Max() if factor is None else Within(MeanAbs(factor))
 
 
