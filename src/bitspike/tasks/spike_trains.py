@@ -17,11 +17,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.ops.precision import single
 from bitspike.tasks.classes import need_classes
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class SpikeTrains:
     """The kernel loss of TSSL-BP; it is given what the read-out reads, [T, N, classes], and the labels.

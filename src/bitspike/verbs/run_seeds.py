@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bitspike.analysis.comparison.comparison import Comparison
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.recipe import AnyRecipe, load
 from bitspike.runs.folder import REPORT, refuse_taken, same_recipe
@@ -16,6 +17,7 @@ from bitspike.verbs.compare import compare_runs
 from bitspike.verbs.run import carried_out, command_of, folder_of
 
 
+@checked
 def run_seeds(
     recipe: str | Path | AnyRecipe,
     seeds: Sequence[int],

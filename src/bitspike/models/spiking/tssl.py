@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from bitspike.arguments import checked
 from bitspike.models.spiking.blocks import Make, MakeEncoder, MakeNorm, named, norm_before, sides, timed, widened
 from bitspike.nn import Gain, Repeat, SpikeTimeLIF, SteadyDropout, SumPool, SumReadout, Synapse
 
@@ -17,6 +18,7 @@ _POOLED = (2, 3)
 """The convolutions with a pool after them."""
 
 
+@checked
 def tssl_alexnet(
     *,
     steps: int = 5,
