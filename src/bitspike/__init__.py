@@ -99,6 +99,7 @@ if TYPE_CHECKING:
     from bitspike.verbs.export import export as export
     from bitspike.verbs.fit import fit as fit
     from bitspike.verbs.mix import mix as mix
+    from bitspike.verbs.new import new as new
     from bitspike.verbs.pareto import pareto as pareto
     from bitspike.verbs.recipes import recipes as recipes
     from bitspike.verbs.resume import resume as resume
@@ -241,6 +242,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "bitspike.verbs.fit": ("fit",),
     "bitspike.verbs.mix": ("mix",),
     "bitspike.verbs.pareto": ("pareto",),
+    "bitspike.verbs.new": ("new",),
     "bitspike.verbs.recipes": ("recipes",),
     "bitspike.verbs.resume": ("resume",),
     "bitspike.verbs.run": ("run",),

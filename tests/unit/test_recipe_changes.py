@@ -10,8 +10,9 @@ from run_record import record
 from bitspike.analysis.report.report import render, summary
 from bitspike.errors import RecipeError
 from bitspike.recipe import dump, load
-from bitspike.recipe.changes import PLACES, experiment, leaves
+from bitspike.recipe.changes import PLACES, experiment
 from bitspike.recipe.kinds import kinds
+from bitspike.recipe.text import leaves
 
 
 def test_a_recipe_says_what_was_changed_in_it(tmp_path: Path) -> None:

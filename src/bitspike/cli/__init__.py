@@ -12,11 +12,11 @@ from typing import Annotated
 
 import typer
 
-from bitspike.cli import runs, to_chip, zoo
+from bitspike.cli import recipes, runs, to_chip, zoo
 from bitspike.cli.app import app
 from bitspike.cli.guard import plain_warnings, stop_at_termination
 
-__all__ = ["app", "main", "runs", "to_chip", "zoo"]
+__all__ = ["app", "main", "recipes", "runs", "to_chip", "zoo"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

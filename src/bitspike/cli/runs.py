@@ -1,4 +1,4 @@
-"""The verbs of runs: run, resume, recipes, evaluate, compare, verify, doctor."""
+"""The verbs of runs: run, resume, evaluate, compare, verify, doctor."""
 
 from __future__ import annotations
 
@@ -104,16 +104,6 @@ def _numbers(text: str) -> list[int]:
 
 
 @app.command()
-def recipes(as_json: Json = False) -> None:
-    """List the shipped recipes, their papers and expected figures."""
-    with guarded():
-        from bitspike.verbs.recipes import recipes as listing
-
-        rows = listing()
-        answer(rows, "\n".join(map(_recipe_lines, rows)), as_json=as_json)
-
-
-@app.command()
 def evaluate(
     run: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
     steps: Annotated[int | None, typer.Option("--steps", metavar="T", help="Run only so many time steps.")] = None,
@@ -216,18 +206,6 @@ def doctor(as_json: Json = False) -> None:
 
         machine = examine()
         answer(machine, "\n".join(_lines(machine)), as_json=as_json, passed=not machine["problems"])
-
-
-def _recipe_lines(row: dict[str, Any]) -> str:
-    weights = "float weights" if row["bits"] == 32 else f"{row['bits']}-bit weights"
-    lines = [f"{row['name']}: {row['model']} on {row['data']}, {weights}, T = {row['steps']}", f"  {row['question']}"]
-    if row["published"] is not None:
-        lines.append(f"  published  {row['published']['value']:.2%}  ({row['published']['source']})")
-    if row["expected"] is not None:
-        lines.append(f"  expected   {row['expected']:.2%} or more")
-    if row["paper"] is not None:
-        lines.append(f"  paper      {row['paper']['authors']}: {row['paper']['title']}. {row['paper']['venue']}")
-    return "\n".join(lines)
 
 
 def _lines(value: Any, indent: str = "") -> list[str]:

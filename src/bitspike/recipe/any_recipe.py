@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,9 @@ from bitspike.recipe.words.events import Events
 from bitspike.recipe.words.published import Published
 from bitspike.recipe.words.training import Training
 from bitspike.recipe.words.value import Fraction, Value
+
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+"""What a recipe may be called."""
 
 
 class Evaluation(Value):
@@ -45,7 +49,7 @@ class AnyRecipe(Value):
     ``makes`` names the class in :mod:`bitspike.runs.kinds` that runs recipes of the kind, and ``kind`` the kind.
     """
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+    name: Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
     question: str
     changed: dict[str, Any] | None = None
     paper: Paper | None = None

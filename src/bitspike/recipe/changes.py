@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from bitspike.recipe.any_recipe import AnyRecipe
-from bitspike.recipe.text import KeyPath
+from bitspike.recipe.text import KeyPath, leaves
 
 WORDS = ("name", "question", "changed", "paper", "published", "expect")
 """Keys that speak about an experiment and are no part of it."""
@@ -19,19 +19,6 @@ PLACES = frozenset(
     ]
 )
 """Keys that say where files lie and where a run computes: the same experiment on another machine has others."""
-
-
-def leaves(values: Any, at: str = "") -> dict[str, Any]:
-    """Return nested values by their dotted keys; a list is one value.
-
-    Example:
-        >>> leaves({"training": {"epochs": 3, "betas": [0.9, 0.999]}, "norm": None})
-        {'training.epochs': 3, 'training.betas': [0.9, 0.999], 'norm': None}
-    """
-    if isinstance(values, Mapping) and values:
-        parts = ((f"{at}.{key}" if at else str(key), part) for key, part in values.items())
-        return {key: value for name, part in parts for key, value in leaves(part, name).items()}
-    return {at: values}
 
 
 def experiment(recipe: AnyRecipe) -> dict[str, Any]:
@@ -58,7 +45,7 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any], at: Iterable[Ke
     for key_path in at:
         new = leaves(_at(after, key_path), ".".join(map(str, key_path)))
         told |= {key: value for key, value in new.items() if _at(before, key.split(".")) != value}
-    return _decisive(told, "seed", "stage", "init") or None
+    return _decisive(told, "kind", "seed", "stage", "init") or None
 
 
 def _decisive(values: Mapping[str, Any], *apart: str) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from bitspike.errors import RecipeError
 from bitspike.recipe.any_recipe import AnyRecipe
 from bitspike.recipe.changes import changes as differing
 from bitspike.recipe.kinds import USUAL, kinds
-from bitspike.recipe.problems import problems
-from bitspike.recipe.text import KeyPath, Text, parse, parse_value
+from bitspike.recipe.problems import Problem, problems
+from bitspike.recipe.text import KeyPath, Text, dump, parse, parse_value
 from bitspike.recipe.unread import refuse_unread
 
 
@@ -48,10 +48,6 @@ def load(recipe: str | Path | AnyRecipe, set: Iterable[str] = ()) -> AnyRecipe:
     for change in changes:
         values, key_path = _change(values, change)
         changed[key_path] = f"--set {change}"
-    told, before = differing(text.values, values, changed), values.get("changed")
-    if told is not None and (before is None or isinstance(before, Mapping)):
-        kept = {key: value for key, value in (before or {}).items() if not _meets(key, told)}
-        values = {**values, "changed": {**kept, **told}}
     kind, known = values.get("kind", USUAL), kinds()
     if not isinstance(kind, str) or kind not in known:
         where = _origin(("kind",), text, changed)
@@ -59,8 +55,9 @@ def load(recipe: str | Path | AnyRecipe, set: Iterable[str] = ()) -> AnyRecipe:
             f"{source}, {where}: kind: found {kind!r}; allowed are {', '.join(known)}",
             fix=f"write one of these kinds; without the key a recipe is of kind {USUAL}",
         )
+    placed = values if folder is None else known[kind].lying_in(folder, values)
     try:
-        checked = known[kind].model_validate(values if folder is None else known[kind].lying_in(folder, values))
+        checked = known[kind].model_validate(_noted(placed, differing(text.values, values, changed)))
     except ValidationError as error:
         wrong = problems(error, values, known[kind])
     else:
@@ -70,15 +67,34 @@ def load(recipe: str | Path | AnyRecipe, set: Iterable[str] = ()) -> AnyRecipe:
     places.sort(key=lambda place: text.line(place[0]))
     lines = [f"  {_origin(key_path, text, changed)}: {said}" for key_path, said in places]
     count, them = ("1 problem", "it") if len(lines) == 1 else (f"{len(lines)} problems", "every one of them")
+    ways = [_instead(problem, changed) for problem in wrong]
+    way = " ".join(ways) if all(ways) else f"correct {them}"
     raise RecipeError(
-        "\n".join([f"{source} has {count}", *lines]),
-        fix=f"correct {them}; 'bitspike recipes' lists recipes that are right",
+        "\n".join([f"{source} has {count}", *lines]), fix=f"{way}; 'bitspike recipes' lists recipes that are right"
     )
 
 
-def _meets(key: str, others: Iterable[str]) -> bool:
-    """Tell whether a dotted key lies above, below or at one of the others."""
-    return any(f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.") for other in others)
+def _instead(problem: Problem, changed: Mapping[KeyPath, str]) -> str:
+    """Return the change that was meant by one whose key there is not; empty where it cannot be told."""
+    place = len(problem.key_path)
+    below = [(key_path[place:], change) for key_path, change in changed.items() if key_path[:place] == problem.key_path]
+    if not problem.meant or len(below) != 1:
+        return ""
+    (rest, change) = below[0]
+    return f"--set {'.'.join([problem.meant, *map(str, rest)])}={change.partition('=')[2]}"
+
+
+def _noted(values: Mapping[str, Any], told: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Note in a recipe what was changed in it, besides what was changed before."""
+    before = values.get("changed")
+    if told is None or (before is not None and not isinstance(before, Mapping)):
+        return values
+
+    def meets(key: str) -> bool:
+        return any(f"{key}.".startswith(f"{new}.") or f"{new}.".startswith(f"{key}.") for new in told)
+
+    kept = {key: value for key, value in (before or {}).items() if not meets(key)}
+    return {**values, "changed": {**kept, **told}}
 
 
 def recipe_of(values: Mapping[str, Any]) -> AnyRecipe:
@@ -114,6 +130,24 @@ def _named_first(said: str, text: Text, changed: Mapping[KeyPath, str]) -> KeyPa
     """Return the key that a sentence about the whole recipe begins with, ``stages.1.bits is 9``; empty if with none."""
     key_path = tuple(int(part) if part.isdecimal() else part for part in said.partition(" ")[0].split("."))
     return key_path if key_path in text.lines or key_path in changed else ()
+
+
+def text_of(recipe: str | Path, set: Iterable[str] = ()) -> str:
+    """Return the text of a recipe that is right, as it is written; with changes, all of its values.
+
+    Raises:
+        RecipeError: as :func:`load`.
+
+    Example:
+        >>> print(text_of("quickstart").splitlines()[2])
+        name: quickstart
+    """
+    changes = tuple(set)
+    checked = load(recipe, changes)
+    if changes:
+        return dump(checked)
+    known = shipped()
+    return known[recipe] if isinstance(recipe, str) and recipe in known else Path(recipe).read_text(encoding="utf-8")
 
 
 def _read(recipe: str | Path | AnyRecipe) -> tuple[Text, str, Path | None]:

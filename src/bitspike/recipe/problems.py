@@ -11,7 +11,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from bitspike.errors import short
-from bitspike.recipe.text import KeyPath
+from bitspike.recipe.text import KeyPath, leaves
 from bitspike.recipe.words.own import OWN
 
 _NEEDED = ", needed is "
@@ -19,22 +19,32 @@ _NEEDED = ", needed is "
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong: where, and a sentence about it."""
+    """One thing that is wrong: where, a sentence about it, and the key that was meant, if it can be told."""
 
     key_path: KeyPath
     text: str
+    meant: str = ""
 
 
 def problems(error: ValidationError, values: Any, root: type[BaseModel]) -> list[Problem]:
     """Turn pydantic's findings into sentences, one for each value, in the order of the schema ``root``."""
     said: dict[KeyPath, list[str]] = {}
+    meant: dict[KeyPath, str] = {}
     for finding in error.errors(include_url=False):
         key_path, options = _locate(finding["loc"], values, root)
         text = _sentence(finding, key_path, options, values)
+        if finding["type"] == "extra_forbidden" and (key := _meant(key_path, options, values)):
+            meant[key_path] = key
+            above, _, name = key.rpartition(".")
+            here = above == ".".join(map(str, key_path[:-1]))
+            text += f"; did you mean {(name if here else key)!r}?"
         if finding["type"] == "union_tag_invalid":
             key_path = (*key_path, "kind")
         said.setdefault(key_path, []).append(text)
-    return [Problem(key_path, _joined(key_path, list(dict.fromkeys(texts)))) for key_path, texts in said.items()]
+    return [
+        Problem(key_path, _joined(key_path, list(dict.fromkeys(texts))), meant.get(key_path, ""))
+        for key_path, texts in said.items()
+    ]
 
 
 def _joined(key_path: KeyPath, texts: list[str]) -> str:
@@ -48,7 +58,7 @@ def _sentence(finding: Any, key_path: KeyPath, options: Sequence[type[BaseModel]
     kind, context = finding["type"], finding.get("ctx", {})
     if kind == "extra_forbidden":
         allowed = list(dict.fromkeys(name for option in options for name in _keys(option)))
-        return f"unknown key; allowed are {', '.join(allowed)}{_hint(key_path[-1], allowed)}"
+        return f"unknown key; allowed are {', '.join(allowed)}"
     if kind == "missing":
         return "is missing"
     if kind == "union_tag_invalid":
@@ -66,6 +76,29 @@ def _sentence(finding: Any, key_path: KeyPath, options: Sequence[type[BaseModel]
         return str(context["error"])
     needed = finding["msg"].removeprefix("Input should be ")
     return f"found {short(value)}{_NEEDED}{'a value ' if needed.startswith(('greater', 'less')) else ''}{needed}"
+
+
+_OTHER_WORDS = {
+    **dict.fromkeys(("beta", "tau_mem", "alpha_mem"), "decay"),
+    **dict.fromkeys(("v_th", "v_threshold", "vth", "spike_threshold"), "threshold"),
+    **dict.fromkeys(("timesteps", "time_steps", "num_steps", "T", "t"), "steps"),
+    **dict.fromkeys(("learning_rate",), "lr"),
+    **dict.fromkeys(("batch", "batchsize"), "batch_size"),
+    **dict.fromkeys(("weight_bits", "num_bits", "weight_bit_width", "bit"), "bits"),
+    **dict.fromkeys(("surrogate_function", "spike_grad"), "surrogate"),
+}
+"""By the word of another tool for it, the key of a recipe."""
+
+
+def _meant(key_path: KeyPath, options: Sequence[type[BaseModel]], values: Any) -> str:
+    """Return the dotted key that an unknown one may stand for: one there, or one that the recipe has elsewhere."""
+    *above, name = map(str, key_path)
+    allowed = [key for option in options for key in _keys(option)]
+    own = [_OTHER_WORDS[name]] if _OTHER_WORDS.get(name) in allowed else difflib.get_close_matches(name, allowed, n=1)
+    if own:
+        return ".".join([*above, own[0]])
+    elsewhere = [key for key in leaves(values) if "." in key and key != ".".join(map(str, key_path))]
+    return next((key for key in elsewhere if key.rpartition(".")[2] in (name, _OTHER_WORDS.get(name))), "")
 
 
 def _keys(option: type[BaseModel]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -141,6 +142,19 @@ def _inside(node: yaml.Node) -> list[yaml.Node]:
     if isinstance(node, yaml.MappingNode):
         return [part for pair in node.value for part in pair]
     return node.value if isinstance(node, yaml.SequenceNode) else []
+
+
+def leaves(values: Any, at: str = "") -> dict[str, Any]:
+    """Return nested values by their dotted keys; a list is one value.
+
+    Example:
+        >>> leaves({"training": {"epochs": 3, "betas": [0.9, 0.999]}, "norm": None})
+        {'training.epochs': 3, 'training.betas': [0.9, 0.999], 'norm': None}
+    """
+    if isinstance(values, Mapping) and values:
+        parts = ((f"{at}.{key}" if at else str(key), part) for key, part in values.items())
+        return {key: value for name, part in parts for key, value in leaves(part, name).items()}
+    return {at: values}
 
 
 def dump(values: Any) -> str:

@@ -15,7 +15,7 @@ from bitspike.digests import read_json
 from bitspike.errors import BitspikeError, PackageError, RunError
 from bitspike.files import is_left_over, locked, previous, remove_partial, write_whole
 from bitspike.recipe import AnyRecipe, dump, load
-from bitspike.recipe.changes import leaves
+from bitspike.recipe.text import leaves
 from bitspike.runs.origin import ORIGIN, go_on, write_origin
 
 RECIPE, REPORT = "recipe.yaml", "report.json"

@@ -13,7 +13,7 @@ import bitspike
 from bitspike.digests import read_json
 from bitspike.files import write_whole
 from bitspike.recipe import AnyRecipe
-from bitspike.recipe.changes import leaves
+from bitspike.recipe.text import leaves
 from bitspike.train.launch import launcher
 
 ORIGIN = "origin.json"

@@ -1,0 +1,25 @@
+"""A recipe of one's own, to begin with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bitspike.files import write_whole
+from bitspike.recipe.derived import free
+from bitspike.recipe.new import small
+
+
+def new(name: str, *, out: str | Path | None = None) -> Path:
+    """Write a small recipe that runs as it is, with a comment at every choice, and return its path.
+
+    Args:
+        name: of the recipe.
+        out: where it goes; None is ``NAME.yaml`` in the working directory.
+
+    Raises:
+        RecipeError: recipes cannot have this name. RunError: there is a file already.
+    """
+    text, path = small(name), free(out, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, text)
+    return path
