@@ -103,7 +103,8 @@ def compact(report: Mapping[str, Any], recipe: AnyRecipe) -> dict[str, Any]:
         "steps": recipe.steps,
         "epochs": _epochs(recipe),
         **{key: report[key] for key in keys},
-        "commit": _commit(),
+        # That of the code that ran; reports of earlier versions do not know it.
+        "commit": report.get("commit") or _commit(),
         "finished": report["finished"],
     }
 

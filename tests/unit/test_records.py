@@ -79,6 +79,12 @@ def test_the_table_shows_mean_and_spread_beside_the_published_figure(records: Mo
     assert "Example, 2 threads, fp32, torch 2.6" in records.table(records.read())
 
 
+def test_the_commit_of_a_record_is_that_of_the_run(records: ModuleType, tmp_path: Path) -> None:
+    recipe = load("mnist-stbp-w4")
+    assert records.compact({**report(recipe, 0.99), "commit": "abc1234+"}, recipe)["commit"] == "abc1234+"
+    assert records.compact(report(recipe, 0.99), recipe)["commit"] == records._commit(), "of a report without one"
+
+
 def test_almost_all_spikes_are_not_all(records: ModuleType, tmp_path: Path) -> None:
     path = keep(records, tmp_path / "run", load("mnist-stbp-fp32"), 0.99)
     kept = json.loads(path.read_text())
