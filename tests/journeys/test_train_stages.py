@@ -95,6 +95,14 @@ def test_no_epoch_of_a_stage_leaves_the_weights_of_the_parent(recipe: Path, whol
         assert (before[f"{name}.weight"] == after[f"{name}.parametrizations.weight.original"]).all()
 
 
+def test_a_run_in_stages_is_compared_stage_by_stage(whole: Path) -> None:
+    compared = bs.compare(whole)
+    assert [dict(row.changes) for row in compared.rows] == [{"stage": stage} for stage in STAGES]
+    for row, stage in zip(compared.rows, STAGES, strict=True):
+        assert row.mean == read_report(whole / stage)["accuracy"]["test"]
+        assert f"stage={stage}" in str(compared)
+
+
 @pytest.mark.parametrize(
     ("where", "call"),
     [("train.loop._epoch", 5), ("runs.kinds.train.with_weights", 2), ("runs.several.write_report", 1)],

@@ -179,8 +179,12 @@ def _key(run: Measured) -> tuple[str, dict[str, Any]]:
 def _changes(run: Measured, all_runs: Sequence[Measured]) -> dict[str, Any]:
     """Return the values of a run that others of the same name have not."""
     others = [other for other in all_runs if other is not run and other.recipe.name == run.recipe.name]
-    keys = dict.fromkeys(key for r in (run, *others) for key in r.experiment)
-    told = {k: run.experiment.get(k) for k in keys if any(o.experiment.get(k) != run.experiment.get(k) for o in others)}
+    # Stages of one recipe differ in all that each says itself: their names tell them apart.
+    alike = [other for other in others if other.experiment.get("stage") == run.experiment.get("stage")]
+    keys = dict.fromkeys(key for r in (run, *alike) for key in r.experiment)
+    told = {k: run.experiment.get(k) for k in keys if any(o.experiment.get(k) != run.experiment.get(k) for o in alike)}
+    if len(alike) < len(others):
+        told = {"stage": run.experiment.get("stage"), **told}
     same = any(other.experiment == run.experiment for other in others)
     return {**told, **({"run": run.folder} if same else {})}
 
