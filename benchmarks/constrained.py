@@ -145,6 +145,17 @@ def latest(path: Path = LINES) -> list[dict[str, Any]]:
     return list({(x["recipe"], x["stage"], x["seed"]): x for x in lines}.values())
 
 
+def current(lines: Sequence[Line]) -> list[Line]:
+    """Return the lines whose recipe still asks for the same experiment."""
+    shipped_now = set(shipped())
+    return [
+        x
+        for x in lines
+        if x["recipe"] in shipped_now
+        and x["experiment"] == digest(load(x["recipe"], [f"stage={x['stage']}"] if x["stage"] else []))
+    ]
+
+
 def document(text: str, lines: Sequence[Line]) -> str:
     """Return a document with the tables of the lines between its markers."""
     parts = [*networks(lines), *(row for name in COMPARISONS for row in comparison(name, lines))]
@@ -311,7 +322,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="where data and weights are")
     args = parser.parse_args(words)
     if args.what == "table":
-        DOCUMENT.write_text(document(DOCUMENT.read_text(encoding="utf-8"), latest()), encoding="utf-8")
+        DOCUMENT.write_text(document(DOCUMENT.read_text(encoding="utf-8"), current(latest())), encoding="utf-8")
         return 0
     if args.what == "keep":
         for folder in args.names:

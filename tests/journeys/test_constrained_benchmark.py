@@ -94,6 +94,11 @@ def test_the_last_line_of_a_stage_and_seed_counts(tmp_path: Path) -> None:
     assert [x["accuracy"]["test"] for x in constrained.latest(path)] == [0.7, 0.6]
 
 
+def test_lines_of_a_recipe_that_changed_since_are_left_out() -> None:
+    kept = constrained.latest()[0]
+    assert constrained.current([kept, kept | {"experiment": "0" * 16}, kept | {"recipe": "gone"}]) == [kept]
+
+
 def test_the_document_is_that_of_the_records() -> None:
     text = constrained.DOCUMENT.read_text(encoding="utf-8")
-    assert constrained.document(text, constrained.latest()) == text
+    assert constrained.document(text, constrained.current(constrained.latest())) == text
