@@ -76,10 +76,11 @@ def _need_place(folder: Path, recipe: AnyRecipe, *, resume: bool) -> None:
 
 
 def _need_seeds(seeds: Sequence[int], changes: Iterable[str]) -> None:
-    wrong = [seed for seed in seeds if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0]
-    if wrong or not seeds or len({*seeds}) < len(seeds):
+    listed = isinstance(seeds, Sequence) and not isinstance(seeds, str)
+    wrong = listed and [seed for seed in seeds if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0]
+    if not listed or wrong or not seeds or len({*seeds}) < len(seeds):
         raise ConstraintError(
-            f"seeds are {list(seeds)}; needed are whole numbers from 0, each of them once",
+            f"seeds are {list(seeds) if listed else seeds!r}; needed are whole numbers from 0, each of them once",
             fix="seeds=(0, 1, 2) (--seeds 0,1,2)",
         )
     if (own := [change for change in changes if change.partition("=")[0].strip() == "seed"]) != []:
