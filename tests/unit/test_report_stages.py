@@ -54,6 +54,11 @@ def test_the_page_has_every_stage_next_to_the_others() -> None:
     assert render(record() | {"stages": wrong}, metrics()).count("NOT EQUAL") == 1
 
 
+def test_fifteen_stages_leave_their_curves_a_place() -> None:
+    many = [stage(2, 3, 0.9, name=f"sram4-scale{n}") for n in range(15)]
+    assert "sram4-scale14" in render(record() | {"stages": many}, metrics())  # matplotlib warned that axes collapsed
+
+
 def test_a_run_without_stages_says_nothing_of_them() -> None:
     for none in ({}, {"stages": []}, {"stages": None}, {"stages": "spoilt"}):
         assert "Stage by stage" not in render(record() | none, metrics())

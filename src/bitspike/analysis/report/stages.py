@@ -19,6 +19,9 @@ Record = Mapping[str, Any]
 _NETWORKS = (("network", "ann"), ("spiking", "signed"), ("unsigned", "unsigned"))
 """In words, the networks of a stage whose accuracy is compared."""
 
+_A_COLUMN = 6
+"""Stages in one column of the legend; more of them would leave the curves no place."""
+
 
 def stages(record: Record, facts: Facts) -> Html | None:
     """Compare the stages of a run; None where it has none."""
@@ -98,7 +101,7 @@ def _curves(rows: Sequence[Record], metric: str) -> str | None:
             axes.plot(*zip(*pairs, strict=True), color=color, linestyle=dash, marker="o", markersize=4, label=name)
         axes.set_xlabel("time steps")
         axes.set_ylabel(f"test {metric} in %")
-        axes.legend(loc="lower right", labelcolor=PALETTE["ink"])
+        axes.legend(loc="lower right", labelcolor=PALETTE["ink"], ncols=1 + (len(lines) - 1) // _A_COLUMN)
 
     return drawn(draw, f"test {metric} of every stage after so many time steps", key="stages")
 
