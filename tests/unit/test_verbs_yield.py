@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -302,6 +303,17 @@ def test_the_chips_of_a_converted_run_are_measured_in_memory_as_its_error_says()
     network = bs.convert(model, x[:1], calibrate=[(x, labels)], steps=4)
     bs.attach(network, vary=bs.Lognormal.for_bits(4))
     assert bs.yield_(network, [(x, labels)], chips=2).by == "integers"
+
+
+def test_chips_of_a_run_stay_its_own_whatever_its_recipe_notes(tmp_path: Path) -> None:
+    run = Path(shutil.copytree(Path(__file__).parents[1] / "golden" / "runs" / "train", tmp_path / "run"))
+    vary = ["weights.vary={kind: rram, bits: 2}"]
+    first = bs.yield_(run, chips=2, samples=20, set=vary, out=tmp_path / "chips")
+    recipe = run / "recipe.yaml"
+    recipe.write_text(recipe.read_text() + "changed: {seed: 0}\n")  # a key that this version brought, for one
+    assert bs.yield_(run, chips=2, samples=20, set=vary, out=tmp_path / "chips").accuracies == first.accuracies
+    with pytest.raises(RunError, match=r"another setting \(network\)"):
+        bs.yield_(run, chips=2, samples=20, set=[*vary, "seed=7"], out=tmp_path / "chips")
 
 
 def test_networks_without_variation_or_data_are_refused() -> None:

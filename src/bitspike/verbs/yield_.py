@@ -203,7 +203,9 @@ def _of_run(
         adapting=adapting,
     )
     weights = digests.of_file(job.folder / "model.safetensors")
-    recipe = digests.of_values(job.recipe.model_dump(mode="json"))
+    # Values that are the default say nothing: a key that a later version brings must not part a run from its chips.
+    asked = job.recipe.model_dump(mode="json", exclude_defaults=True, exclude={*job.recipe.noted})
+    recipe = digests.of_values(asked)
     return many, f"{weights} {recipe}"
 
 
