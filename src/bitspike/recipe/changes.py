@@ -26,7 +26,7 @@ def experiment(recipe: AnyRecipe) -> dict[str, Any]:
 
     Example:
         >>> from bitspike.recipe.load import load
-        >>> experiment(load("quickstart")) == experiment(load("quickstart", ["seed=1", "data.root=elsewhere"]))
+        >>> experiment(load("quickstart")) == experiment(load("quickstart", ["seed=1", "training.device=cuda"]))
         True
     """
     return _decisive(leaves(recipe.model_dump(mode="json")), "seed")

@@ -11,8 +11,8 @@ def recipes() -> list[dict[str, Any]]:
     """List the shipped recipes: name, kind, question, paper, published and expected figures, steps, bits.
 
     Example:
-        >>> [r["name"] for r in recipes() if r["data"] == "digits" and r["bits"] == 2]
-        ['cbp-calibration-digits', 'cbp-comparison-digits', 'digits-progressive', 'quickstart']
+        >>> [r["name"] for r in recipes() if r["data"] == "digits" and r["kind"] == "convert"]
+        ['digits-convert']
     """
     return [
         {
