@@ -162,6 +162,10 @@ def test_a_synapse_is_the_sum_of_what_is_left_of_every_spike() -> None:
         (lambda: Synapse(1.5), r"decay=1.5(.|\n)*2 / 3 for tau = 3"),
         (lambda: Synapse(1.0), r"gain=0.0\): a spike adds a finite amount above 0(.|\n)*gain=1.0"),
         (lambda: Synapse()(torch.zeros(0, 3)), r"needed is \[T, N, ...\]"),
+        (lambda: Synapse()(torch.ones(3, 2, dtype=torch.long)), r"got torch.int64: floating(.|\n)*x.float\(\)"),
+        (lambda: Synapse()(torch.ones(3, 2, dtype=torch.bool)), r"got torch.bool: floating(.|\n)*x.float\(\)"),
+        (lambda: SteadyDropout("0.5"), r"p='0.5'\): a number is needed"),
+        (lambda: SteadyDropout(None), r"p=None\): a number is needed"),
         (lambda: SteadyDropout(1.0), r"p=1.0\): a probability in \[0, 1\)"),
     ],
 )

@@ -6,9 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 
 
+@checked
 class SteadyDropout(nn.Module):
     """Leave out each value with probability p at all steps of a sample, and divide the others by ``1 - p``.
 

@@ -23,7 +23,7 @@ class Synapse(nn.Module):
     Shape: [T, N, ...] to the same. Half-precision inputs are added up in single precision.
 
     Raises:
-        ConstraintError: a value outside what is allowed.
+        ConstraintError: a value outside what is allowed; an input that is not floating, or has no steps.
 
     Example:
         >>> Synapse(decay=0.5)(torch.tensor([[1.0], [0.0], [1.0]])).flatten().tolist()
@@ -45,6 +45,8 @@ class Synapse(nn.Module):
         self.decay, self.gain = float(decay), float(gain)
 
     def forward(self, x: Tensor) -> Tensor:
+        if not x.is_floating_point():
+            raise ConstraintError(f"Synapse got {x.dtype}: floating values are needed", fix="x.float()")
         if x.dim() < 2 or x.shape[0] == 0:
             raise ConstraintError(
                 f"Synapse got {list(x.shape)}: needed is [T, N, ...] with at least one step",
