@@ -48,3 +48,47 @@ def test_a_network_that_was_rounded_has_no_second_note() -> None:
     notes = noted(network(None, weight=30_000.0, decay=0.9))
     assert not any("2**24" in note for note in notes)
     assert notes
+
+
+def filtered(steps: int, threshold: float) -> nn.Module:
+    """Return a neuron without a leak that reads one current of a synapse, and the current itself."""
+    layer = nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        layer.weight.fill_(127.0)
+    model = nn.Sequential(
+        bs.Repeat(steps), bs.Synapse(0.5), bs.TimeDistributed(layer), bs.IF(threshold=threshold), bs.SumReadout()
+    )
+    return bs.attach(model, quantize=bs.FixedPoint(1.0, bits=8)).eval()
+
+
+def test_currents_have_so_many_bits_that_a_sum_of_them_rounds_without_a_leak() -> None:
+    x, steps = torch.full((1, 1), 15.0), 15
+    potential = 127 * 15 * sum(1 - 0.5 ** (t + 1) for t in range(steps))
+    threshold = torch.tensor(potential).item()  # in float32, which is a little above
+    assert threshold > potential
+    model = filtered(steps, threshold)
+    net = bs.lower(model, x, grid=bs.Grid(1.0, 0, 16))
+    assert (model(x).item(), bs.simulate(net, bs.encode(net, x)).outputs[net.outputs[0].id].item()) == (1.0, 0)
+    (note,) = net.notes
+    assert note.startswith("3: its potential may reach")
+    assert "2**24" in note
+    assert not bs.lower(filtered(5, threshold), x, grid=bs.Grid(1.0, 0, 16)).notes
+
+
+def test_a_current_beyond_single_precision_is_noted() -> None:
+    layer = nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        layer.weight.fill_(30_001.0)
+
+    def notes(steps: int) -> tuple[str, ...]:
+        synapse = bs.Synapse(0.5, gain=1.0)
+        model = nn.Sequential(bs.Repeat(steps), bs.TimeDistributed(layer), synapse, bs.IF(1.0), bs.SumReadout())
+        return bs.lower(bs.attach(model, quantize=bs.FixedPoint(1.0, bits=16)).eval(), x, grid=bs.Grid(1.0, 0, 1)).notes
+
+    x = torch.ones(1, 1)
+    assert [note.split(":")[1].split(" may")[0] for note in notes(12)] == [
+        " its current and the products of its leak by 1",
+        " its potential",
+    ]
+    bs.detach(layer)
+    assert not notes(4)

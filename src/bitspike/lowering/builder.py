@@ -26,7 +26,7 @@ class Builder:
         self.proven: dict[str, int] = {}
         """Bits of potentials, by node, that no input may leave."""
         self.exact: list[str] = []
-        """Ids of neurons whose numbers were not rounded."""
+        """Ids of neurons and synapses whose numbers were not rounded."""
         self._calls: Counter[str] = Counter()
 
     def id(self, path: str) -> str:

@@ -7,35 +7,51 @@ from collections.abc import Collection, Iterator
 from bitspike.integer.bounds.intervals import Range
 from bitspike.integer.bounds.widths import survey
 from bitspike.integer.network import IntegerNetwork
-from bitspike.integer.nodes import Neuron
+from bitspike.integer.nodes import Neuron, Synapse
 
 WHOLE = 2**24
 """Single precision holds every whole number up to here."""
 
 
 def rounded_in_float(net: IntegerNetwork, exact: Collection[str]) -> Iterator[str]:
-    """Yield a note for every leaky neuron whose numbers the worst inputs take beyond what single precision holds.
+    """Yield a note for every neuron and synapse whose numbers the worst inputs take beyond what single precision holds.
 
-    A leak of m / 2**k is a product with m, which is rounded there, and an exact division.
+    A leak of m / 2**k is a product with m, which is rounded there, and an exact division. Of what does not leak there
+    is a note where it reads currents of synapses, whose fraction has many bits: other sums come near to the bound in
+    theory only, where all inputs and weights are as large as they can be.
 
     Args:
-        exact: ids of the neurons whose numbers lowering did not round; of the others a note says so already.
+        exact: ids of what lowering did not round; of the others a note says so already.
 
     Example:
         >>> from bitspike.integer.examples import one_convolution
         >>> list(rounded_in_float(one_convolution(), ["neuron"]))
         []
     """
-    known = survey(net) if exact else {}
+    known, fractions = survey(net) if exact else {}, _reads_currents(net)
     for node in net.nodes:
-        if not isinstance(node, Neuron) or node.id not in exact or not node.leak.shift:
+        if not isinstance(node, Neuron | Synapse) or node.id not in exact:
+            continue
+        if not node.leak.shift and node.id not in fractions:
             continue
         if (largest := _largest(known[node.id].work)) > WHOLE:
+            what = "its potential" if isinstance(node, Neuron) else "its current"
+            leak = f" and the products of its leak by {node.leak.numerator}" if node.leak.shift else ""
             yield (
-                f"{node.path}: its potential and the products of its leak by {node.leak.numerator} may reach "
-                f"{largest:.3g} counts, and float32 holds whole numbers up to 2**24: beyond, the network rounds and "
-                "its integers do not"
+                f"{node.path}: {what}{leak} may reach {largest:.3g} counts, and float32 holds whole numbers up to "
+                "2**24: beyond, the network rounds and its integers do not"
             )
+
+
+def _reads_currents(net: IntegerNetwork) -> set[str]:
+    """Return the ids of all nodes that read a synapse, with no neuron between."""
+    currents, readers = set[str](), set[str]()
+    for node in net.nodes:
+        if any(source in currents for source in node.sources):
+            readers.add(node.id)
+        if isinstance(node, Synapse) or (node.id in readers and not isinstance(node, Neuron)):
+            currents.add(node.id)
+    return readers
 
 
 def _largest(span: Range) -> int:

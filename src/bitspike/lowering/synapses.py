@@ -36,4 +36,6 @@ def synapse(builder: Builder, precision: Precision, path: str, module: Synapse, 
         builder.notes.append(f"{path}: rounded within {worst:.2g} of the current of one spike, with {k} fraction bits")
     scale = np.abs(summand.scale[:1]) * module.gain / 2.0**k
     node = nodes.Synapse(**builder.head(path, wire), scale=scale, leak=leak, left_shift=k)
+    if worst == 0 and float(leak) == module.decay:
+        builder.exact.append(node.id)
     return builder.wire(node, scale, timed=True)
