@@ -367,3 +367,11 @@ def test_clips_of_other_bits_are_calibrated_anew_on_activations_without_levels()
     assert clips(two) == clips(bs.quantize(model, X, bits=2, calibrate=images, **choices))
     assert all(a < b for a, b in zip(clips(two), clips(four), strict=True))
     assert clips(bs.quantize(four, X, bits=2, **choices)) == clips(four)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 3, 8])
+def test_layers_at_the_ends_reach_to_their_largest_weight_as_runs_of_before_decode_them(bits: int) -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    quantized = bs.quantize(model, torch.rand(2, 1, 2, 2), bits=4, first_bits=bits, last_bits=bits)
+    schemes = [quantized.get_submodule(path).parametrizations.weight[0].quantize.scheme for path in ("1", "3")]
+    assert schemes == [bs.Uniform(bits, scale=bs.Max())] * 2

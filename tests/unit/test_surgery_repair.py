@@ -13,7 +13,8 @@ from bitspike.hardware.chips.plan_repairs import Repair, plan
 from bitspike.models import vgg11
 from bitspike.surgery.apply import apply
 from bitspike.surgery.channels import can_follow, latent, links, select
-from bitspike.weights import Binary, Ternary, Uniform
+from bitspike.weights import Binary, Dyadic, Max, Ternary, Uniform
+from bitspike.weights.scales import ScaleRule
 
 V1 = "fanin1024-v1"
 
@@ -94,6 +95,14 @@ def test_a_scheme_of_one_width_becomes_uniform(scheme: object) -> None:
     found = bs.codes(apply(model, [planned("0", "bits", bits=2)]))["0"]
     assert found.bits == 2
     assert (found.scale.numel() > 1) == scheme.per_channel  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("scale", [None, Max(factor=0.5), Dyadic()])
+def test_fewer_bits_choose_the_default_scale_of_their_own_and_keep_one_that_is_named(scale: ScaleRule | None) -> None:
+    model = bs.attach(nn.Sequential(nn.Linear(4, 3)), quantize=Uniform(8, scale=scale))
+    for bits in (2, 8):
+        model = apply(model, [Repair(path="0", kind="bits", bits=bits)])
+        assert model[0].parametrizations.weight[0].quantize.scheme == Uniform(bits, scale=scale)
 
 
 def test_a_layer_without_a_scheme_gets_one() -> None:

@@ -109,8 +109,15 @@ def _set_bits(model: nn.Module, path: str, layer: nn.Module, bits: int) -> None:
     scheme: Scheme = Uniform(bits=bits, per_channel=stage.scheme.per_channel)
     if any(f.name == "bits" and f.init for f in dataclasses.fields(stage.scheme)):  # type: ignore[arg-type]
         with contextlib.suppress(ConstraintError):  # the scheme may not exist at this width
-            scheme = dataclasses.replace(stage.scheme, bits=bits)  # type: ignore[type-var]
+            scheme = dataclasses.replace(stage.scheme, bits=bits, **_default_scale(stage.scheme))  # type: ignore[type-var]
     weight[0].fill("quantize", scheme, path, weight[1].detach())
+
+
+def _default_scale(scheme: Scheme) -> dict[str, None]:
+    """Return the scale that another width chooses itself, where this width chose its own; else nothing."""
+    if isinstance(scheme, Uniform) and scheme.scale == Uniform(scheme.bits).scale:
+        return {"scale": None}
+    return {}
 
 
 def _prune(model: nn.Module, path: str, keep: Sequence[int]) -> None:

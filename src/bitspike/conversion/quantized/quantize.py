@@ -84,8 +84,8 @@ def quantize(
         weights: of the layers between the first and the last: ``None`` for ``LearnedClip(bits)``, ``"float"``, any
             scheme, or a mapping from patterns over layers to schemes, of which the last match holds. A pattern other
             than ``"*"`` wins over ``first_bits`` and ``last_bits``.
-        first_bits: of the layers that read the input, on a symmetric uniform grid, 1 to 16; 32 leaves them float, None
-            treats them as all others.
+        first_bits: of the layers that read the input, on a symmetric uniform grid that reaches to the largest weight,
+            1 to 16; 32 leaves them float, None treats them as all others.
         last_bits: of the layers whose result leaves the network, in the same way.
         clip: where the clip of a relu starts, at least 2**-10; a ReLU6 starts at 6 at most.
         calibrate: batches of training data, with or without labels. With them every clip starts where the squared error

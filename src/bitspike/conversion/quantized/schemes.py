@@ -8,6 +8,7 @@ from typing import Literal
 from bitspike.errors import ConstraintError
 from bitspike.graph.ir import Op
 from bitspike.patterns import last_match, matching
+from bitspike.weights.scales import Max
 from bitspike.weights.schemes import LearnedClip, Scheme, Uniform
 from bitspike.weights.stage import Stage, StagePlan
 
@@ -74,7 +75,8 @@ def _uniform(argument: str, bits: int) -> Schemes | None:
             f"quantize({argument}={bits!r}): 1 to 16 are allowed, 32 for float weights, None for those of all layers",
             fix=f"{argument}=8",
         )
-    return Uniform(bits)
+    # A named rule: recipes say these bits, and their runs decode with it.
+    return Uniform(bits, scale=Max())
 
 
 def _checked(scheme: object) -> Schemes | None:
