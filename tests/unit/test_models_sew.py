@@ -22,6 +22,11 @@ NEURONS: dict[str, Callable[[], Neuron]] = {
     "plif": PLIF,
     "slow plif": lambda: PLIF(tau=5.0, threshold=0.7),
     "strict": lambda: LIF(0.25, fire="gt"),
+    "leaks after": lambda: LIF(0.5, leak="after"),
+    "floor": lambda: LIF(0.75, leak="after", resolution=2**-4, threshold=0.3),
+    "begins low": lambda: LIF(initial=-3.0),
+    "resets low": lambda: LIF(0.5, reset="hard", v_reset=-1.0),
+    "low in channels": lambda: IF(torch.linspace(0.1, 9.0, 6), initial=torch.linspace(-2.0, 1.0, 6)),
 }
 
 
@@ -71,6 +76,11 @@ def test_every_block_may_begin_as_the_identity(connect: str, neuron: str) -> Non
     net.layer2.norm.weight.grad = None
     net(s.requires_grad_()).square().sum().backward()
     assert net.layer2.norm.weight.grad.abs().sum() > 0, "it learns from there"
+
+
+def test_a_neuron_that_no_current_reaches_cannot_begin_with_spikes() -> None:
+    with pytest.raises(ConstraintError, match=r"nothing of the input(.|\n)*zero_init=False"):
+        block("and", neuron=lambda: LIF(1.0, decay_input=True), zero_init=True)
 
 
 def test_and_of_the_paper_begins_with_a_bias_of_one() -> None:

@@ -126,13 +126,29 @@ def start_as_identity(block: SEWBlock) -> None:
 
 
 def _least_current(neuron: nn.Module) -> Tensor:
-    """Return the current that makes a neuron fire at every step, from rest on."""
+    """Return the current that makes a neuron fire at every step, from rest on.
+
+    It fires at least where it does from the lowest potential that it can have then: the first, or that after a reset.
+
+    Raises:
+        ConstraintError: no current does.
+    """
     assert isinstance(neuron, Neuron)
-    law = neuron.law()
-    share = 1 - torch.as_tensor(law.decay) if law.rule.decay_input and law.decay is not None else torch.ones(())
-    least = torch.as_tensor(law.threshold) / share
-    # A product with the share may round to less than the threshold, which "gt" does not reach anyway.
-    return least if law.rule.fire == "ge" and share == 1 else least * (1 + 2**-10)
+    law, rule = neuron.law(), neuron.rule
+    decay = torch.ones(()) if law.decay is None else torch.as_tensor(law.decay)
+    share = (1 - decay if rule.decay_input and law.decay is not None else torch.ones(())) * (
+        decay if rule.leak == "after" else 1
+    )
+    if not share > 0:
+        raise ConstraintError(
+            f"zero_init: nothing of the input of {neuron!r} reaches its potential, so no bias makes it fire",
+            fix="another decay, or zero_init=False",
+        )
+    lowest = torch.as_tensor(law.initial).clamp(max=min(0.0, rule.v_reset))
+    least = (torch.as_tensor(law.threshold) + (rule.resolution or 0.0) - decay * lowest) / share
+    # A product may round to less than the threshold, which "gt" does not reach anyway.
+    exact = rule.fire == "ge" and share == 1 and not lowest.any()
+    return least if exact else least * (1 + 2**-10)
 
 
 @checked
