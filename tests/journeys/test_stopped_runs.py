@@ -216,6 +216,25 @@ def test_killed_before_its_first_file_it_starts_and_says_so(
     assert (tmp_path / "run" / weights).read_bytes() == (finished_run / weights).read_bytes()
 
 
+def test_a_run_that_cannot_go_on_yet_stays_as_it_is(
+    tmp_path: Path, bitspike: Bitspike, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["run", "mnist-stbp-w4", "--out", tmp_path / "run", *sets(f"data.root={tmp_path / 'unmounted'}")]
+
+    def stop(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("bitspike.runs.job.build_data", stop)
+        assert bitspike(*words)[0] == 2
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    assert sorted(before) == ["origin.json", "recipe.yaml"]
+    for again in (["resume", tmp_path / "run"], [*words, "--resume"]):
+        code, _, err = bitspike(*again)
+        assert (code, "was not found" in err) == (2, True)
+        assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
+
+
 def test_a_damaged_checkpoint_is_one_message(
     tmp_path: Path, bitspike: Bitspike, monkeypatch: pytest.MonkeyPatch
 ) -> None:

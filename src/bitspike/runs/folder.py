@@ -25,7 +25,7 @@ RECIPE, REPORT = "recipe.yaml", "report.json"
 def begun(folder: Path, recipe: AnyRecipe, *, resume: bool, command: str) -> Iterator[None]:
     """Keep a run folder to this process for a block: a new and empty one, or one left by the same recipe unfinished.
 
-    If the block fails nothing half-written is left, and no folder where nothing was done.
+    If the block fails nothing half-written is left, and no folder where nothing was done; a run that was there stays.
 
     Args:
         folder: of the run; made if it is not there.
@@ -56,7 +56,8 @@ def begun(folder: Path, recipe: AnyRecipe, *, resume: bool, command: str) -> Ite
             yield
         except BaseException as error:
             remove_partial(folder)
-            if isinstance(error, BitspikeError) and {RECIPE} <= _names_in(folder) <= {RECIPE, ORIGIN}:
+            new = RECIPE not in names and isinstance(error, BitspikeError)
+            if new and {RECIPE} <= _names_in(folder) <= {RECIPE, ORIGIN}:
                 for name in (RECIPE, ORIGIN):  # nothing was done yet
                     (folder / name).unlink(missing_ok=True)
                 folder.rmdir()
