@@ -44,6 +44,8 @@ def way_out(error: BaseException) -> str:
         return "lift the limit on the size of files (ulimit -f unlimited)"
     if number in (errno.EACCES, errno.EPERM, errno.EROFS):
         return "a folder that you may write to"
+    if number in (errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG):
+        return "a folder that is there or can be made"
     return "a folder with room for it"
 
 

@@ -73,6 +73,25 @@ def test_nothing_is_overwritten_and_names_are_names(tmp_path: Path, capsys: pyte
     assert "fix: 'quickstart'?" in capsys.readouterr().err
 
 
+def test_a_new_recipe_names_its_own_file(tmp_path: Path) -> None:
+    text = bs.new("mine", out=tmp_path / "my first.yaml").read_text()
+    assert text.count("bitspike run 'my first.yaml'") == 3
+    assert "bitspike run mine.yaml" not in text
+
+
+@pytest.mark.parametrize("verb", [("new", "mine"), ("fit", "quickstart", "--chip", "fanin1024-v1")])
+def test_a_recipe_that_cannot_be_written_is_one_message(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], verb: tuple[str, ...]
+) -> None:
+    (tmp_path / "file").write_text("")
+    out = tmp_path / "file" / "mine.yaml"
+    assert main([*verb, "--out", str(out)]) == 2
+    said = capsys.readouterr().err
+    assert f"error: {out} cannot be written: " in said
+    assert "fix: a folder that is there or can be made" in said
+    assert "Traceback" not in said
+
+
 @pytest.mark.parametrize(
     ("change", "meant"),
     [

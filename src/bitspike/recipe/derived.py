@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bitspike.errors import RunError
-from bitspike.files import write_whole
+from bitspike.files import way_out, write_whole
 from bitspike.recipe.any_recipe import AnyRecipe
 from bitspike.recipe.text import dump
 
@@ -45,7 +45,14 @@ def free(out: str | Path | None, name: str) -> Path:
     return path
 
 
-def write(path: Path, recipe: AnyRecipe) -> None:
-    """Write a recipe to a file, and the folders that it needs."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, dump(recipe))
+def write(path: Path, recipe: AnyRecipe | str) -> None:
+    """Write a recipe, or its text, to a file, and the folders that it needs.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, recipe if isinstance(recipe, str) else dump(recipe))
+    except OSError as error:
+        raise RunError(f"{path} cannot be written: {error.strerror}", fix=way_out(error)) from error

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
+
 from bitspike.errors import RecipeError
 from bitspike.recipe.any_recipe import NAME
 
 TEXT = """\
 # A spiking network for the handwritten digits that come with bitspike; it trains in about a minute.
 #
-#   bitspike run {name}.yaml                            trains, lowers to integers, proves them, reports
-#   bitspike run {name}.yaml --set training.epochs=2    with another value, for this once
-#   bitspike run {name}.yaml --seeds 0,1,2              three times, and the spread
+#   bitspike run {file}                            trains, lowers to integers, proves them, reports
+#   bitspike run {file} --set training.epochs=2    with another value, for this once
+#   bitspike run {file} --seeds 0,1,2              three times, and the spread
 #
 # Keys that are left out have their defaults; 'bitspike recipes' lists recipes of papers, and
 # 'bitspike recipes show NAME' prints one, to copy from.
@@ -47,8 +49,8 @@ training:
 """
 
 
-def small(name: str) -> str:
-    """Return the text of a small recipe under a name.
+def small(name: str, file: str | None = None) -> str:
+    """Return the text of a small recipe under a name, for a file of that name; None is ``NAME.yaml``.
 
     Raises:
         RecipeError: recipes cannot have this name.
@@ -63,4 +65,4 @@ def small(name: str) -> str:
             f"a recipe cannot be called {name!r}; allowed are small letters, digits, '.', '-' and '_', not first",
             fix="bitspike new my-network",
         )
-    return TEXT.format(name=name)
+    return TEXT.format(name=name, file=shlex.quote(file or f"{name}.yaml"))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bitspike.files import write_whole
-from bitspike.recipe.derived import free
+from bitspike.recipe.derived import free, write
 from bitspike.recipe.new import small
 
 
@@ -17,9 +16,8 @@ def new(name: str, *, out: str | Path | None = None) -> Path:
         out: where it goes; None is ``NAME.yaml`` in the working directory.
 
     Raises:
-        RecipeError: recipes cannot have this name. RunError: there is a file already.
+        RecipeError: recipes cannot have this name. RunError: there is a file already, or it cannot be written.
     """
-    text, path = small(name), free(out, name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, text)
+    path = free(out, name)
+    write(path, small(name, path.name))
     return path
