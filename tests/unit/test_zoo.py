@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -123,6 +125,20 @@ def test_a_damaged_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     file.unlink()
     with pytest.raises(PackageError, match="cannot be read"):
         zoo.about("quickstart")
+
+
+def test_a_full_folder_for_temporary_files_is_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        for use in (zoo.load, zoo.module, lambda name: zoo.unpack(name, tmp_path / "run")):
+            with pytest.raises(RunError, match=r"(?s)laid out in .*No space left.*fix: a folder with room.*TMPDIR="):
+                use("quickstart")
+    assert list(tmp_path.iterdir()) == []
+    assert zoo.load("quickstart").steps == 4
 
 
 def test_a_network_that_is_put_in_comes_out_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

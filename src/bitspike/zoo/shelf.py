@@ -9,7 +9,7 @@ import tempfile
 import tomllib
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,7 @@ def load(name: str) -> IntegerNetwork:
 
     Raises:
         ConstraintError: there is no network of this name. PackageError: its file is damaged.
+        RunError: the folder for temporary files is full, or cannot be written.
 
     Example:
         >>> load("quickstart").steps
@@ -79,6 +80,7 @@ def module(name: str) -> nn.Module:
 
     Raises:
         ConstraintError: there is no network of this name. PackageError: its file is damaged.
+        RunError: the folder for temporary files is full, or cannot be written.
 
     Example:
         >>> type(module("quickstart")).__name__
@@ -129,11 +131,18 @@ def _integers(folder: Path) -> IntegerNetwork:
 def _laid_out(name: str) -> Iterator[Path]:
     """Give a folder with the files of a network for a block."""
     archive = _opened(name)
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        (folder / NETWORK).mkdir()
-        for file in FILES:
-            (folder / file).write_bytes(archive.read(file))
+    with ExitStack() as until:
+        try:
+            folder = Path(until.enter_context(tempfile.TemporaryDirectory()))
+            (folder / NETWORK).mkdir()
+            for file in FILES:
+                (folder / file).write_bytes(archive.read(file))
+        except OSError as error:
+            place = tempfile.gettempdir()
+            raise RunError(
+                f"{name} of the zoo cannot be laid out in {place}: {error.strerror}",
+                fix=f"{way_out(error)}; TMPDIR=FOLDER names another one",
+            ) from error
         yield folder
 
 
