@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
+from torch import nn
 
 import bitspike as bs
 from bitspike.cli import main
@@ -154,3 +156,32 @@ def test_bad_input_is_told_with_the_way_out(run: Any, tmp_path: Path, capsys: py
     assert "latex" in capsys.readouterr().err
     with pytest.raises(bs.ConstraintError, match="no runs are given"):
         bs.compare()
+
+
+def test_networks_in_the_wrong_places_are_told_with_the_way_out(run: Any) -> None:
+    x, labels = torch.rand(4, 1, 4, 4), torch.tensor([0, 1, 2, 0])
+    plain = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 3))
+    spiking = bs.convert(plain, x[:1], calibrate=x, steps=4)
+    net = bs.lower(spiking, x[:1])
+    batches = [(x, labels)]
+    assert bs.compare(spiking, net, batches).spikes == 1.0
+    with pytest.raises(bs.ConstraintError, match=r"(?s)float network calls neurons '2' 0 times.*fix: .*bs.convert"):
+        bs.compare(plain, net, batches)
+    with pytest.raises(bs.ConstraintError, match=r"net is of type \w+, needed is an integer network(?s:.*)bs.lower"):
+        bs.compare(plain, spiking, batches)  # type: ignore[call-overload]
+    with pytest.raises(
+        bs.ConstraintError, match="model is of type IntegerNetwork, needed is the network that was lowered"
+    ):
+        bs.compare(net, spiking, batches)  # type: ignore[call-overload]
+    with pytest.raises(bs.ConstraintError, match="folders of runs, or a network, its integers and batches"):
+        bs.compare(run("a"), net)  # type: ignore[call-overload]
+    for few in ((spiking,), (spiking, net)):
+        with pytest.raises(bs.ConstraintError, match="a network, its integers and batches"):
+            bs.compare(*few)  # type: ignore[call-overload]
+    other = bs.convert(
+        nn.Sequential(nn.Flatten(), nn.Linear(16, 9), nn.ReLU(), nn.Linear(9, 3)), x[:1], calibrate=x, steps=4
+    )
+    with pytest.raises(bs.ConstraintError, match="another network than the one"):
+        bs.compare(other, net, batches)
+    with bs.set_steps(spiking, 3), pytest.raises(bs.ConstraintError, match="another network than the one"):
+        bs.compare(spiking, net, batches)

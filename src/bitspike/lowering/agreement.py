@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from bitspike.arguments import checked
 from bitspike.conversion.result import Conversion, spiking_part
-from bitspike.errors import DataError
+from bitspike.errors import ConstraintError, DataError
 from bitspike.integer.arithmetic import Integers
 from bitspike.integer.codes import counted_codes
 from bitspike.integer.engine import TorchEngine
@@ -84,9 +84,18 @@ class Tally:
         """Count the spikes of one batch: what :func:`recorded` kept of the float network, and the integers by node.
 
         The integers may be those of a part of the samples.
+
+        Raises:
+            ConstraintError: the float network has no such neurons, or others: it is not the one that was lowered.
         """
         for node in net.neurons:
-            a, b = floats[node.path][node.call][:, part], integers[node.id]
+            a, b = _calls(floats, node.path, node.call)[:, part], integers[node.id]
+            if a.shape != b.shape:
+                raise ConstraintError(
+                    f"the neurons of {node.path!r} send {list(a.shape)} in the float network and {list(b.shape)} as "
+                    "integers: this is another network than the one that was lowered",
+                    fix=_LOWERED,
+                )
             self.equal[node.path] += int((a == b).sum())
             self.total[node.path] += b.size
 
@@ -115,6 +124,21 @@ class Tally:
         )
 
 
+_LOWERED = "bs.compare(model, bs.lower(model, example), batches), with one and the same model"
+
+
+def _calls(floats: Mapping[str, Sequence[Int8s]], path: str, call: int) -> Int8s:
+    """Return what the neurons of a path sent when they were called for the nth time."""
+    sent = floats.get(path, ())
+    if call >= len(sent):
+        raise ConstraintError(
+            f"the float network calls neurons {path!r} {len(sent)} times, its integers at least {call + 1}: it is not "
+            "the spiking network that was lowered",
+            fix=f"{_LOWERED}; an ordinary network becomes a spiking one by bs.convert",
+        )
+    return sent[call]
+
+
 @torch.no_grad()
 @checked
 def compare(
@@ -137,9 +161,11 @@ def compare(
         task: says when two networks give the same answer, and which answers are right.
 
     Raises:
-        ConstraintError: the network has more than one read-out, or inputs are none of its own, as of ``bs.encode``.
+        ConstraintError: the network has more than one read-out, inputs are none of its own, as of ``bs.encode``, or
+            one of the two is no network, or not that of the other.
         DataError: there is no sample, a batch is no pair, or labels are no classes.
     """
+    _need_networks(model, net)
     host = _host(model)
     if host is None:
         task.need_outputs(len(net.outputs))
@@ -174,6 +200,15 @@ def compare(
         for coder, generator in zip(coders, generators, strict=True):
             coder.generator = generator
     return tally.result()
+
+
+def _need_networks(model: object, net: object) -> None:
+    if not isinstance(model, nn.Module):
+        raise ConstraintError(
+            f"model is of type {type(model).__name__}, needed is the network that was lowered", fix=_LOWERED
+        )
+    if not isinstance(net, IntegerNetwork):
+        raise ConstraintError(f"net is of type {type(net).__name__}, needed is an integer network", fix=_LOWERED)
 
 
 def _host(model: nn.Module) -> Conversion | None:

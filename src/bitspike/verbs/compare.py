@@ -22,6 +22,9 @@ from bitspike.verbs.energy import energy
 
 TABLE = "horowitz-45nm"
 
+_OF_NETWORKS = {"model", "net", "batches"}
+"""The arguments of the comparison of a float network with its integers; all three are needed."""
+
 
 def compare_runs(*runs: str | Path, samples: int | None = None, set: Iterable[str] = ()) -> Comparison:
     """Put finished runs next to each other: accuracy, bits, bytes, energy, time steps, seeds with their spread.
@@ -91,5 +94,14 @@ def compare(*runs: str | Path, samples: int | None = None, set: Iterable[str] = 
 
 @wraps(agreement, assigned=("__doc__",))
 def compare(*args: Any, **options: Any) -> Any:  # noqa: D103 (it has the text of networks, which tells of both)
-    folders = all(isinstance(arg, str | Path) for arg in args) and "model" not in options
-    return (compare_runs if folders else agreement)(*args, **options)
+    folders = [isinstance(arg, str | Path) for arg in args]
+    if all(folders) and options.keys().isdisjoint(_OF_NETWORKS):
+        return compare_runs(*args, **options)
+    if any(folders) or len(args) + len(options.keys() & _OF_NETWORKS) != len(_OF_NETWORKS):
+        arguments = ", ".join([*(type(arg).__name__ for arg in args), *options])
+        raise ConstraintError(
+            f"compare({arguments}): needed are folders of runs, or a network, its integers and batches of inputs and "
+            "labels",
+            fix="bs.compare('runs/a', 'runs/b'), or bs.compare(model, bs.lower(model, example), batches)",
+        )
+    return agreement(*args, **options)
