@@ -47,8 +47,9 @@ class Settings:
         steps: T.
         neuron: ``IF``, or ``SignedIF``, which takes back spikes that came too early.
         bits: of a weight code, 1 to 16; a mapping from patterns over module paths to bits, the last match holds.
-        first_bits, last_bits: of the first weighted layer and of the read-outs; None is ``bits``. A pattern of ``bits``
-            that is not ``*`` wins over both.
+        first_bits: of the first weighted layers, which read the input; None is ``bits``. A pattern of ``bits`` that is
+            not ``*`` wins over it.
+        last_bits: of the layers whose result leaves the network, in the same way.
         per_channel: one weight step per output channel instead of one per layer.
         scale: reads the step from the weights.
         coding: how the input enters.
