@@ -134,7 +134,7 @@ class Pareto:
             f"  {'*' if point in best else ' '} {point.network:<{wide}}  {point}"
             for point in sorted(self.points, key=lambda point: point.cost(self.by))
         ]
-        lines.append("  * no other one costs no more and reaches as much")
+        lines.append("  * on the front: every other one costs more or reaches less")
         if self.folder is not None:
             lines.append(f"  figure {Path(self.folder) / FIGURE}, table {Path(self.folder) / TABLE}")
         return "\n".join(lines)
