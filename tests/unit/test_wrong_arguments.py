@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -51,3 +53,12 @@ def test_the_ways_out_are_ways() -> None:
     bs.over_time(prepared)
     bs.finish(prepared, torch.rand(1, 4))
     assert bs.lower(direct(), torch.rand(8, 4)[:1]).nodes
+
+
+@pytest.mark.parametrize("caller", ["simulate", "encode", "Engine", "save", "write_c", "write_nir", "write_onnx"])
+@pytest.mark.parametrize("what", [nn.Sequential(bs.Repeat(steps=2), bs.IF()), "network/", None], ids=type)
+def test_what_is_no_integer_network_is_told_with_the_way_to_one(caller: str, what: object, tmp_path: Path) -> None:
+    second = {"simulate": np.zeros((1, 1, 2), int), "encode": torch.zeros(1, 2)}.get(caller, tmp_path / "out")
+    with pytest.raises(bs.ConstraintError, match=rf"{caller}\({type(what).__name__}\)(?s:.*)fix: bs.lower.*bs.load"):
+        getattr(bs, caller)(what, *(() if caller == "Engine" else (second,)))
+    assert not (tmp_path / "out").exists()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bitspike.errors import ConstraintError
-from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.network import IntegerNetwork, need_integers
 from bitspike.integer.nodes import Input, Integers
 from bitspike.ops.coding import bernoulli, even_rate
 from bitspike.ops.entering import Clipped, ends, put
@@ -40,6 +40,7 @@ def encode(net: IntegerNetwork, images: Tensor, *, generator: torch.Generator | 
         >>> encode(one_convolution(), torch.full((1, 1, 4, 4), 3.0))[0, 0, 0, 0].tolist()
         [3, 3, 3, 3]
     """
+    need_integers(net, "encode")
     clipped = Clipped()
     codes = counted_codes(net, images, clipped, generator=generator)
     clipped.warn()

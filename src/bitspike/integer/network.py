@@ -172,3 +172,19 @@ def _check(node: Node, inputs: list[Shape], steps: int) -> None:
             f"{type(node).__name__} {node.id!r} of shape {list(node.shape)}: {'; '.join(problems)}",
             fix="shapes and parameters as the docstring of its class states them",
         )
+
+
+def need_integers(net: object, caller: str) -> None:
+    """Refuse what is no integer network, such as the model that has not been lowered yet.
+
+    Example:
+        >>> need_integers("network/", "simulate")
+        Traceback (most recent call last):
+        bitspike.errors.ConstraintError: simulate(str): an integer network is needed
+          fix: bs.lower(model, images[:1]) of a spiking model, or bs.load(folder) of a saved network
+    """
+    if not isinstance(net, IntegerNetwork):
+        raise ConstraintError(
+            f"{caller}({type(net).__name__}): an integer network is needed",
+            fix="bs.lower(model, images[:1]) of a spiking model, or bs.load(folder) of a saved network",
+        )

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.integer.arithmetic import Integers, Whole
-from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.network import IntegerNetwork, need_integers
 from bitspike.integer.nodes import Input, Neuron, Readout
 from bitspike.tables import Shown, Table, times
 
@@ -76,6 +76,7 @@ def simulate(net: IntegerNetwork, codes: Integers, *, steps: int | None = None) 
     Raises:
         ConstraintError: the codes have another shape or leave the input's grid, or there are not so many steps.
     """
+    need_integers(net, "simulate")
     source, steps = net.input, check_run(net, codes, steps)
     spikes: dict[str, npt.NDArray[np.int8]] = {}
     potentials: dict[str, Integers] = {}

@@ -16,7 +16,7 @@ from bitspike.formats.c.bench import Vectors, bench_text, makefile_text, readme_
 from bitspike.formats.c.memory import CMemory
 from bitspike.formats.c.program import program
 from bitspike.formats.c.text import MARK
-from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.network import IntegerNetwork, need_integers
 
 _HEADERS = (
     "assert", "complex", "ctype", "errno", "fenv", "float", "inttypes", "iso646", "limits", "locale", "math", "setjmp",
@@ -53,6 +53,7 @@ def write_c(
         ...     sorted(p.name for p in write_c(one_convolution(), folder + "/c").iterdir())
         ['Makefile', 'README.md', 'network.c', 'network.h']
     """
+    need_integers(net, "write_c")
     name = _checked("network" if name is None else name)
     text = program(net, name)
     bench = vectors is not None

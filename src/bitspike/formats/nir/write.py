@@ -28,7 +28,7 @@ from bitspike.formats.nir.readers import READERS, Reader
 from bitspike.formats.nir.reading.hdf5_guard import AGAIN, refuse_damage, sealed
 from bitspike.formats.nir.reading.network import network_of
 from bitspike.formats.refuse import optional, refuse, write_whole
-from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.network import IntegerNetwork, need_integers
 from bitspike.integer.nodes import Fire, Reset
 
 __all__ = ["Reader", "Units", "read_nir", "write_nir"]
@@ -64,6 +64,7 @@ def write_nir(
         ExportError: NIR cannot hold a node, or the reader runs it otherwise (all are named), the package nir is
             missing, or the file cannot be written.
     """
+    need_integers(net, "write_nir")
     if units not in get_args(Units):
         raise ConstraintError(f"units={units!r}: allowed are {', '.join(get_args(Units))}", fix='units="integer"')
     if reader is not None and reader not in get_args(Reader):

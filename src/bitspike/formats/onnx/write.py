@@ -27,7 +27,7 @@ from bitspike.formats.onnx.numbers import numbers_of, ranges
 from bitspike.formats.onnx.tape import model_of
 from bitspike.formats.refuse import optional, refuse, write_whole
 from bitspike.integer import nodes
-from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.network import IntegerNetwork, need_integers
 from bitspike.integer.nodes import Node
 
 Mode = Literal["step", "count", "sequence", "qonnx", "qonnx-readouts"]
@@ -85,6 +85,7 @@ def write_onnx(net: IntegerNetwork, path: str | os.PathLike[str], *, mode: Mode 
         ExportError: a node cannot be written in this mode (all are named), a number needs more than 63 bits, a package
             is missing, or the file cannot be written.
     """
+    need_integers(net, "write_onnx")
     if mode not in get_args(Mode):
         raise ConstraintError(f"mode={mode!r}: allowed are {', '.join(get_args(Mode))}", fix='mode="step"')
     onnx = optional("onnx", extra="onnx")

@@ -22,7 +22,7 @@ from bitspike.integer.engine.carriers import TorchEngine
 from bitspike.integer.engine.fuse import Fused, Unfit, fuse
 from bitspike.integer.engine.native import Weights, Workspace, run
 from bitspike.integer.engine.plan import Plan, Timing, choose, chosen, fixed, moved, readers
-from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.network import IntegerNetwork, need_integers
 from bitspike.integer.nodes import Integers
 from bitspike.integer.simulate import Trace, check_run
 from bitspike.kernels.engine.structs import Method, OpStruct, library
@@ -59,6 +59,7 @@ class Engine:
     def __init__(
         self, net: IntegerNetwork, *, threads: int | None = None, method: Method | None = None, chunk: int = 128
     ) -> None:
+        need_integers(net, "Engine")
         if method not in (None, *Method):
             allowed = ", ".join(f"Method.{m.name}" for m in Method)
             raise ConstraintError(f"Engine(method={method!r}): allowed are None and {allowed}", fix="method=None")

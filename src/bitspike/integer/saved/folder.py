@@ -23,7 +23,7 @@ from safetensors.numpy import save as _in_memory_order  # noqa: TID251  # tensor
 from bitspike import digests
 from bitspike.errors import BitspikeError, PackageError
 from bitspike.files import way_out, whole_folder
-from bitspike.integer.network import IntegerNetwork
+from bitspike.integer.network import IntegerNetwork, need_integers
 from bitspike.integer.saved.entries import AGAIN, Arrays, damaged, node_of, tensors_of
 from bitspike.integer.saved.manifest import (
     MANIFEST,
@@ -55,6 +55,7 @@ def save(net: IntegerNetwork, folder: str | os.PathLike[str], *, vectors: Arrays
     Raises:
         PackageError: the folder exists and holds something that is not a package, or it cannot be written.
     """
+    need_integers(net, "save")
     folder = Path(folder).absolute()
     _refuse_foreign(folder)
     try:
