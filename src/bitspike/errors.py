@@ -5,6 +5,7 @@ The command line turns ``CheckFailed`` into exit code 1 and every other one into
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -72,6 +73,16 @@ def short(value: Any) -> str:
     """
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def command(verb: str, *words: object) -> str:
+    """Return a command line for messages, as a shell takes it: folders may have spaces.
+
+    Example:
+        >>> command("resume", "runs/my net")
+        "bitspike resume 'runs/my net'"
+    """
+    return shlex.join(["bitspike", verb, *map(str, words)])
 
 
 def some(names: Sequence[str], most: int = 8) -> str:

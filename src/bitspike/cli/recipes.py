@@ -9,6 +9,7 @@ import typer
 
 from bitspike.cli.app import Json, Sets, answer, app
 from bitspike.cli.guard import guarded
+from bitspike.errors import command
 
 listing = typer.Typer(invoke_without_command=True)
 app.add_typer(listing, name="recipes")
@@ -52,7 +53,7 @@ def new(
         from bitspike.verbs.new import new as write
 
         path = write(name, out=out)
-        answer({"path": str(path)}, f"written: {path}; now: bitspike run {path}", as_json=as_json)
+        answer({"path": str(path)}, f"written: {path}; now: {command('run', path)}", as_json=as_json)
 
 
 def _recipe_lines(row: dict[str, Any]) -> str:

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from bitspike.digests import read_json
-from bitspike.errors import BitspikeError, PackageError, RunError
+from bitspike.errors import BitspikeError, PackageError, RunError, command
 from bitspike.files import is_left_over, locked, previous, remove_partial, write_whole
 from bitspike.recipe import AnyRecipe, dump, load
 from bitspike.recipe.text import leaves
 from bitspike.runs.origin import ORIGIN, go_on, write_origin
 
 RECIPE, REPORT = "recipe.yaml", "report.json"
+_ELSEWHERE = "--out ANOTHER_FOLDER"
+_WAY = "the folder of a run, such as runs/quickstart; 'bitspike run' makes one"
 
 
 @contextmanager
@@ -37,7 +39,7 @@ def begun(folder: Path, recipe: AnyRecipe, *, resume: bool, command: str) -> Ite
         RunError: the folder is finished, unfinished without ``resume``, of another recipe, not a run's, in use by
             another process, or cannot be written. It is then as it was.
     """
-    names = _names_in(folder)
+    names = _names_in(folder, _ELSEWHERE)
     refuse_taken(folder, recipe, resume=resume)
     with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -78,11 +80,11 @@ def _writing(folder: Path) -> Iterator[None]:
 
 def refuse_taken(folder: Path, recipe: AnyRecipe, *, resume: bool) -> None:
     """Raise RunError where a run of a recipe cannot begin in a folder, or with ``resume`` go on there."""
-    names = _names_in(folder)
+    names = _names_in(folder, _ELSEWHERE)
     if REPORT in names:
         raise RunError(
             f"{folder} holds a finished run, and nothing is overwritten",
-            fix="--out ANOTHER_FOLDER" + ("" if resume else f", or see it again: bitspike evaluate {folder}"),
+            fix="--out ANOTHER_FOLDER" + ("" if resume else f", or see it again: {command('evaluate', folder)}"),
         )
     if RECIPE in names and not resume:
         raise RunError(
@@ -133,14 +135,14 @@ def unfinished(folder: Path) -> AnyRecipe:
     names = _names_in(folder)
     _need_run(folder, names)
     if REPORT in names:
-        raise RunError(f"the run in {folder} is finished", fix=f"see it again: bitspike evaluate {folder}")
+        raise RunError(f"the run in {folder} is finished", fix=f"see it again: {command('evaluate', folder)}")
     return load(folder / RECIPE)
 
 
 def _need_run(folder: Path, names: Collection[str]) -> None:
     if RECIPE not in names:
         what = "there is no folder" if not folder.exists() else "this is no run of bitspike:"
-        raise RunError(f"{what} {folder}", fix="the folder of a run, such as runs/quickstart; 'bitspike run' makes one")
+        raise RunError(f"{what} {folder}", fix=_WAY)
 
 
 def opened(folder: Path) -> tuple[AnyRecipe, dict[str, Any]]:
@@ -167,10 +169,10 @@ def opened(folder: Path) -> tuple[AnyRecipe, dict[str, Any]]:
     return recipe, report
 
 
-def _names_in(folder: Path) -> set[str]:
+def _names_in(folder: Path, way: str = _WAY) -> set[str]:
     """Return the names of the files in a folder: half-written ones do not count; none where it cannot be listed."""
     if folder.exists() and not folder.is_dir():
-        raise RunError(f"{folder} is a file; a run needs a folder", fix="--out ANOTHER_FOLDER")
+        raise RunError(f"{folder} is a file; a run needs a folder", fix=way)
     try:
         return {path.name for path in folder.iterdir() if not is_left_over(path)}
     except OSError:

@@ -12,7 +12,7 @@ from bitspike.analysis.ledger.analyze import Batches
 from bitspike.analysis.ledger.analyze import analyze as account
 from bitspike.analysis.ledger.ledger import Ledger
 from bitspike.arguments import checked
-from bitspike.errors import ConstraintError, DataError, RunError
+from bitspike.errors import ConstraintError, DataError, RunError, command
 from bitspike.integer.network import IntegerNetwork
 from bitspike.runs.job import finished
 from bitspike.tasks.classify import Classification
@@ -120,7 +120,7 @@ def analyze(
     if "conversion" not in report:
         raise RunError(
             f"the run in {network} trained a spiking network; there is no float network to compare it with",
-            fix=f"bitspike evaluate {network}, and report.html for what its neurons do",
+            fix=f"{command('evaluate', network)}, and report.html for what its neurons do",
         )
     return account(
         job.spiking.network,

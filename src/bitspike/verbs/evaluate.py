@@ -9,7 +9,7 @@ from typing import Any
 from bitspike.analysis.exits.rules import ExitRule, gammas_of
 from bitspike.analysis.exits.study import study
 from bitspike.arguments import checked
-from bitspike.errors import ConstraintError
+from bitspike.errors import ConstraintError, command
 from bitspike.runs.job import Job, finished
 from bitspike.train import Evaluation
 
@@ -47,7 +47,7 @@ def evaluate(
     """
     job, report = finished(Path(run), set)
     if isinstance(steps, int) and steps > job.recipe.steps:
-        way = f"bitspike evaluate {run} --steps {job.recipe.steps}"
+        way = command("evaluate", run, "--steps", job.recipe.steps)
         more_steps = f", or --set {job.recipe.steps_key}={steps} for a network of more steps"
         raise ConstraintError(
             f"{run}: steps={steps}, and its network runs for T = {job.recipe.steps} steps",
@@ -63,7 +63,7 @@ def evaluate(
                 raise ConstraintError(
                     f"{run}: one run of this network does not show what it answers after each step, because its "
                     "layers wait for one another, read steps ahead, or are followed by layers of the host",
-                    fix=f"bitspike evaluate {run} --steps T, a run for every T; without a rule of early exit",
+                    fix=f"{command('evaluate', run, '--steps', 'T')}, a run for every T; without a rule of early exit",
                 )
             more["exits"] = [result.to_dict() for result in study(answers, gammas_of(network), exits).results]
     if by_step:

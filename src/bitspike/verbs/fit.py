@@ -10,7 +10,7 @@ from typing import Any, Literal, overload
 
 from torch import nn
 
-from bitspike.errors import ConstraintError
+from bitspike.errors import ConstraintError, command
 from bitspike.hardware.chips.check import check
 from bitspike.hardware.chips.chip import Chip
 from bitspike.hardware.chips.chip import load as load_chip
@@ -94,7 +94,7 @@ class Fitting:
             lines.append(f"  proof     {self.certificate}".replace("\n", "\n            "))
         lines += [f"  to do     {text}" for text in self.needed]
         if self.path is not None:
-            lines.append(f"  recipe    {self.path}; now: bitspike run {self.path}{self.hint}")
+            lines.append(f"  recipe    {self.path}; now: {command('run', self.path)}{self.hint}")
         return "\n".join(lines)
 
 

@@ -12,7 +12,7 @@ from bitspike.arguments import checked
 from bitspike.conversion.mixed.choose import Choice, choose
 from bitspike.conversion.mixed.sensitivity import Sensitivity, passes_for, sensitivity
 from bitspike.conversion.mixed.variants import Variants
-from bitspike.errors import ConstraintError
+from bitspike.errors import ConstraintError, command
 from bitspike.recipe import AnyRecipe, load, recipe_of
 from bitspike.recipe.derived import free, values_under, write
 from bitspike.runs import mixing
@@ -122,7 +122,7 @@ class Mixture:
         share = "no training" if self.share is None else f"{self.share:.1%} of the training it serves"
         runs = f"{self.passes // self.images:,} networks on {self.images} images"
         lines.append(f"  search      {runs}: {self.passes:,} passes, {self.seconds:.0f} s; {share}")
-        lines.append(f"  recipe      {self.path}; now: bitspike run {self.path}")
+        lines.append(f"  recipe      {self.path}; now: {command('run', self.path)}")
         return "\n".join(lines)
 
     def _amount(self, price: float) -> str:

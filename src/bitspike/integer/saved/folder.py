@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import save as _in_memory_order  # noqa: TID251  # tensor_bytes puts arrays into C order
 
 from bitspike import digests
-from bitspike.errors import BitspikeError, PackageError
+from bitspike.errors import BitspikeError, PackageError, command
 from bitspike.files import way_out, whole_folder
 from bitspike.integer.network import IntegerNetwork, need_integers
 from bitspike.integer.saved.entries import AGAIN, Arrays, damaged, node_of, tensors_of
@@ -123,7 +123,7 @@ def load(folder: str | os.PathLike[str], *, check: bool = True) -> IntegerNetwor
     if check and (changed := changed_tensors(manifest, tensors)):
         raise PackageError(
             f"{folder / WEIGHTS}: {', '.join(changed)} is not what was saved (its digest differs)",
-            fix=f"bitspike verify {folder} shows where, or save the network again",
+            fix=f"{command('verify', folder)} shows where, or save the network again",
         )
     try:
         net = _network(manifest, tensors, check=check)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,7 +145,7 @@ def place_of_parent(recipe: ProgressiveRecipe | TrainRecipe, folder: Path | None
     another = f"init={usual}" if (usual / MODEL).is_file() else "init=FOLDER_OR_FILE for another run or file of weights"
     raise RunError(
         f"{stage.called} starts from {before.called_next}, and there is no run of it in {place}",
-        fix=f"bitspike run RECIPE --set stage={before.key} --out {place} first, or --set {another}",
+        fix=f"bitspike run RECIPE --set stage={before.key} --out {shlex.quote(str(place))} first, or --set {another}",
     )
 
 
