@@ -31,6 +31,10 @@ WRONG: dict[str, Callable[[], object]] = {
     "threads=0": lambda: bs.Engine(one_convolution(threshold=8), threads=0),
     "chunk=0": lambda: bs.Engine(one_convolution(threshold=8), chunk=0),
     "tolerance=-1": lambda: bs.Precision(tolerance=-1),
+    "a module of torch has no integers yet": lambda: bs.energy(direct(), {}),  # type: ignore[call-overload]
+    "a int is neither an integer network nor the folder of one": lambda: bs.verify(3),  # type: ignore[arg-type]
+    "a float is neither an integer network nor": lambda: bs.energy(0.5),  # type: ignore[call-overload]
+    "cost(IntegerNetwork): a network of torch or the folder": lambda: bs.cost(one_convolution()),  # type: ignore[arg-type]
     "tolerance=nan": lambda: bs.Precision(tolerance=float("nan")),
 }
 

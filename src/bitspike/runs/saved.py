@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from torch import nn
@@ -17,9 +18,14 @@ def saved(network: str | Path) -> Path:
     """Return the folder of a saved network: the folder itself, or ``network/`` of a run.
 
     Raises:
-        RunError: it is a run without a network yet. ConstraintError: it is a module of torch.
+        RunError: it is a run without a network yet. ConstraintError: it is a module of torch, or no folder at all.
     """
     refuse_module(network)
+    if not isinstance(network, str | os.PathLike):
+        raise ConstraintError(
+            f"a {type(network).__name__} is neither an integer network nor the folder of one",
+            fix="bs.lower(model, example=images[:1]), the folder of a finished run, or one that bs.save wrote",
+        )
     folder = Path(network)
     if (folder / RECIPE).is_file() and not (folder / "manifest.json").exists():
         if not (folder / "network").is_dir():

@@ -63,6 +63,11 @@ def cost(
         >>> bill.cells, bill.device_size, bill.sram_size
         (64, 128, 64)
     """
+    if not isinstance(network, nn.Module | str | Path):
+        raise ConstraintError(
+            f"cost({type(network).__name__}): a network of torch or the folder of a run is needed",
+            fix="bs.cost(model, images), the model that was lowered",
+        )
     if not isinstance(network, nn.Module):
         if images is not None:
             raise ConstraintError(

@@ -21,7 +21,7 @@ from bitspike.integer.saved.manifest import VECTORS
 from bitspike.integer.simulate import Trace
 from bitspike.runs.folder import RECIPE
 from bitspike.runs.job import Job, finished
-from bitspike.runs.saved import read_network, saved
+from bitspike.runs.saved import read_network, refuse_module, saved
 from bitspike.runs.spikes import mean_counts
 
 
@@ -102,6 +102,7 @@ def energy(
                 fix="bs.energy(net, bs.simulate(net, bs.encode(net, images)))",
             )
         return bill(network, activity, table=table, memory=memory, codes=codes, samples=samples, data=data)
+    refuse_module(network)
     if activity is not None:
         raise ConstraintError(
             f"energy({str(network)!r}, activity): a saved network is billed by its own vectors or test images",
