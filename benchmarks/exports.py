@@ -43,7 +43,7 @@ BEGIN, END = "<!-- exports: scripts/prove_exports writes this -->", "<!-- /expor
 FORMATS = ("engine", "C", "ONNX", "NIR")
 FILES = {"data.root": "DATA", "model.weights": "FILE"}
 """Values of a recipe that are places on somebody's machine, and the word that stands for each."""
-WORDS = {"name", "question", "paper", "published", "expect"}
+WORDS = {"name", "question", "changed", "paper", "published", "expect"}
 """Parts of a recipe that change no run."""
 
 Line = Mapping[str, Any]

@@ -47,7 +47,7 @@ def report_of(folder: Path) -> dict[str, Any]:
 def test_the_folder_and_the_report_hold_what_was_promised(converted: Path) -> None:
     names = {str(p.relative_to(converted)) for p in converted.rglob("*") if p.is_file()}
     assert names == {
-        *("recipe.yaml", "metrics.jsonl", "model.safetensors", "report.json", "report.html"),
+        *("recipe.yaml", "origin.json", "metrics.jsonl", "model.safetensors", "report.json", "report.html"),
         *(f"checkpoints/last/{name}" for name in ("model.safetensors", "optimizer.pt", "state.json")),
         *(f"checkpoints/best/{name}" for name in ("model.safetensors", "state.json")),
         *(f"network/{name}" for name in ("manifest.json", "weights.safetensors", "vectors.safetensors")),

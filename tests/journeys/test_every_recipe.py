@@ -107,7 +107,7 @@ def test_a_shipped_recipe_runs(
     assert report["certificate"]["samples"] == 100
     assert report["agreement"]["spikes"] >= 0.99
     assert (tmp_path / "run" / "report.html").stat().st_size > 10_000
-    expected = recipe.compared
+    expected = None if "data.kind=cifar10" in changes else recipe.compared  # other data are not those of the paper
     assert report["published"] == (None if expected is None else expected.model_dump())
 
 

@@ -28,7 +28,7 @@ from bitspike.lowering.lower import lower
 from bitspike.ops.grids import Grid
 from bitspike.weights import Uniform, attach
 
-BLOCKS = [range(block * 25, block * 25 + 25) for block in range(4)]
+BLOCKS = [range(block * 30, block * 30 + 30) for block in range(4)]
 
 
 def assert_spikes(found: dict[str, np.ndarray], wanted: Trace) -> None:

@@ -227,7 +227,7 @@ def test_what_cannot_be_counted_is_refused_with_a_way_out(tmp_path: Path) -> Non
     with pytest.raises(ConstraintError, match="billed by its own test images"):
         bs.cost(tmp_path, images())
     for wrong in (0, True, 2.5):
-        with pytest.raises(ConstraintError, match="samples is"):
+        with pytest.raises(ConstraintError, match=r"samples is|samples=(True|2\.5)\): a whole number is needed"):
             bs.cost(tmp_path, samples=wrong)
     with pytest.raises(ConstraintError, match=r"neither a shipped table of devices nor a file; shipped are rram-1t1r"):
         bs.cost(network(), devices="flash")

@@ -129,5 +129,7 @@ def test_what_stands_in_arguments_is_passed_on_as_it_is(recipe: Path) -> None:
 
 
 def test_an_unknown_kind_is_told_of_the_way_to_ones_own() -> None:
-    with pytest.raises(RecipeError, match="allowed are if, lif, plif, signed_if; kind: factory is for one of your own"):
+    with pytest.raises(
+        RecipeError, match="allowed are if, lif, plif, signed_if, spike_time_lif; kind: factory is for one of your own"
+    ):
         load("quickstart", ["neuron.kind=adaptive"])
