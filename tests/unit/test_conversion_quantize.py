@@ -374,4 +374,4 @@ def test_layers_at_the_ends_reach_to_their_largest_weight_as_runs_of_before_deco
     model = nn.Sequential(nn.Flatten(), nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
     quantized = bs.quantize(model, torch.rand(2, 1, 2, 2), bits=4, first_bits=bits, last_bits=bits)
     schemes = [quantized.get_submodule(path).parametrizations.weight[0].quantize.scheme for path in ("1", "3")]
-    assert schemes == [bs.Uniform(bits, scale=bs.Max())] * 2
+    assert schemes == [bs.Uniform(bits, scale=bs.weights.Max())] * 2

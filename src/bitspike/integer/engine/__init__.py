@@ -59,12 +59,12 @@ class Engine:
     def __init__(
         self, net: IntegerNetwork, *, threads: int | None = None, method: Method | None = None, chunk: int = 128
     ) -> None:
-        need_integers(net, "Engine")
         if method not in (None, *Method):
             allowed = ", ".join(f"Method.{m.name}" for m in Method)
             raise ConstraintError(f"Engine(method={method!r}): allowed are None and {allowed}", fix="method=None")
         if any(number is not None and number < 1 for number in (threads, chunk)):
             raise ConstraintError(f"Engine(threads={threads}, chunk={chunk}): both count from 1", fix="Engine(net)")
+        need_integers(net, "Engine")
         self.net, self.threads, self.method, self.chunk = net, threads, method, chunk
         self.reason = ""
         self._fused: Fused | None = None
