@@ -16,6 +16,7 @@ import bitspike as bs
 import bitspike.recipe.words
 from bitspike.arguments import _numbers_of, checked, fits
 from bitspike.errors import ConstraintError
+from bitspike.integer.examples import one_convolution
 from bitspike.recipe.words.value import Value
 
 X = torch.zeros(2, 4)
@@ -65,7 +66,7 @@ GIVEN: dict[str, Any] = {
     "area": (0.5, 1.0),
     "model": MODEL,
     "network": MODEL,
-    "net": None,
+    "net": one_convolution(),
     "example": X,
     "calibrate": X,
     "inputs": X,
