@@ -44,6 +44,8 @@ def way_out(error: BaseException) -> str:
         return "lift the limit on the size of files (ulimit -f unlimited)"
     if number in (errno.EACCES, errno.EPERM, errno.EROFS):
         return "a folder that you may write to"
+    if number == errno.EAGAIN:
+        return "wait until the other process has ended, or another folder"
     if number in (errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG):
         return "a folder that is there or can be made"
     return "a folder with room for it"
@@ -82,7 +84,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     An older folder is kept as :func:`previous` until the new one stands. If the block fails it is as it was.
 
     Raises:
-        OSError: the disk is full, or the folder cannot be made.
+        OSError: the disk is full, the folder cannot be made, or another process is writing it just now.
 
     Example:
         >>> import tempfile
@@ -93,18 +95,22 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         ['network/manifest.json']
     """
     fresh, older = partial(folder), previous(folder)
-    try:
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir(parents=True)
-        yield fresh
-        _flush(fresh)
-        if folder.exists():  # a folder cannot be renamed onto one that is not empty
-            shutil.rmtree(older, ignore_errors=True)
-            folder.rename(older)
-        fresh.rename(folder)
-    except BaseException:
-        shutil.rmtree(fresh, ignore_errors=True)
-        raise
+    fresh.mkdir(parents=True, exist_ok=True)
+    with locked(fresh) as mine:
+        if not mine:
+            raise BlockingIOError(errno.EAGAIN, "another process is writing it")
+        try:
+            for left in fresh.iterdir():  # by a process that was killed
+                _remove(left)
+            yield fresh
+            _flush(fresh)
+            if folder.exists():  # a folder cannot be renamed onto one that is not empty
+                shutil.rmtree(older, ignore_errors=True)
+                folder.rename(older)
+            fresh.rename(folder)
+        except BaseException:
+            shutil.rmtree(fresh, ignore_errors=True)
+            raise
     shutil.rmtree(older, ignore_errors=True)
 
 
@@ -142,10 +148,14 @@ def locked(folder: Path) -> Iterator[bool]:
 def remove_partial(folder: Path) -> None:
     """Remove everything below ``folder`` that was left half-written."""
     for path in sorted(folder.rglob(f".*{_PARTIAL}")):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _flush(folder: Path) -> None:

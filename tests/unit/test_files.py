@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bitspike.files import partial, previous, remove_partial, whole_folder, write_whole
+from bitspike.files import partial, previous, remove_partial, way_out, whole_folder, write_whole
 
 
 def test_a_file_is_written_whole_or_left_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,3 +69,13 @@ def test_what_a_kill_left_is_no_obstacle(tmp_path: Path) -> None:
         (made / "new").write_text("")
     assert [p.name for p in (tmp_path / "net").iterdir()] == ["new"]
     assert [p.name for p in tmp_path.iterdir()] == ["net"]
+
+
+def test_a_folder_that_another_process_is_writing_is_left_to_it(tmp_path: Path) -> None:
+    """Two open files lock each other out within one process, too."""
+    with whole_folder(tmp_path / "net") as made:
+        (made / "first").write_text("")
+        with pytest.raises(OSError, match="another process is writing it") as caught, whole_folder(tmp_path / "net"):
+            pass
+        assert way_out(caught.value).startswith("wait until the other process has ended")
+    assert [str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")] == ["net", "net/first"]

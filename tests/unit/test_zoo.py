@@ -18,6 +18,7 @@ import bitspike as bs
 from bitspike import digests, zoo
 from bitspike.cli import app
 from bitspike.errors import ConstraintError, PackageError, RunError
+from bitspike.files import whole_folder
 from bitspike.recipe import shipped
 from bitspike.zoo import shelf
 
@@ -94,6 +95,29 @@ def test_an_unpacked_network_is_a_finished_run(tmp_path: Path) -> None:
     assert "<html" in (run / "report.html").read_text()
     with pytest.raises(RunError, match="exists, and nothing is overwritten"):
         zoo.unpack(name, run)
+
+
+def test_two_that_unpack_into_one_folder_do_not_meet(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with whole_folder(run), pytest.raises(RunError, match=r"(?s)another process is writing it.*fix: wait until"):
+        zoo.unpack("quickstart", run)
+    assert list(run.iterdir()) == []
+    with pytest.raises(RunError, match="exists, and nothing is overwritten"):
+        zoo.unpack("quickstart", run)
+
+
+def test_one_that_was_faster_is_not_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, read = tmp_path / "run", shelf._integers
+
+    def slowly(folder: Path) -> bs.IntegerNetwork:
+        run.mkdir()
+        (run / "mine").write_text("")
+        return read(folder)
+
+    monkeypatch.setattr(shelf, "_integers", slowly)
+    with pytest.raises(RunError, match="exists, and nothing is overwritten"):
+        zoo.unpack("quickstart", run)
+    assert [path.name for path in tmp_path.rglob("*")] == ["run", "mine"]
 
 
 def test_the_verb_lists_shows_and_unpacks(tmp_path: Path) -> None:

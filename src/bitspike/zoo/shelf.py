@@ -103,16 +103,16 @@ def unpack(name: str, folder: str | Path) -> Path:
         the folder.
 
     Raises:
-        ConstraintError: there is no network of this name. RunError: the folder exists, or cannot be written.
-        PackageError: the file of the network is damaged.
+        ConstraintError: there is no network of this name. RunError: the folder exists, cannot be written, or another
+        process is writing it. PackageError: the file of the network is damaged.
     """
     folder = Path(folder)
-    if folder.exists():
-        raise RunError(f"{folder} exists, and nothing is overwritten", fix="another folder, which does not exist yet")
+    _need_new(folder)
     with _laid_out(name) as place:
         net = _integers(place)
         try:
             with whole_folder(folder) as fresh:
+                _need_new(folder)  # another process may have made it since
                 for file in (RECIPE, REPORT, MODEL):
                     (fresh / file).write_bytes((place / file).read_bytes())
                 save(net, fresh / NETWORK)
@@ -120,6 +120,11 @@ def unpack(name: str, folder: str | Path) -> Path:
         except OSError as error:
             raise RunError(f"{folder} cannot be written: {error.strerror}", fix=way_out(error)) from error
     return folder
+
+
+def _need_new(folder: Path) -> None:
+    if folder.exists():
+        raise RunError(f"{folder} exists, and nothing is overwritten", fix="another folder, which does not exist yet")
 
 
 def _integers(folder: Path) -> IntegerNetwork:
