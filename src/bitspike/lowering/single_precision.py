@@ -28,12 +28,14 @@ def rounded_in_float(net: IntegerNetwork, exact: Collection[str]) -> Iterator[st
         >>> list(rounded_in_float(one_convolution(), ["neuron"]))
         []
     """
-    known, fractions = survey(net) if exact else {}, _reads_currents(net)
-    for node in net.nodes:
-        if not isinstance(node, Neuron | Synapse) or node.id not in exact:
-            continue
-        if not node.leak.shift and node.id not in fractions:
-            continue
+    fractions = _reads_currents(net)
+    asked = [
+        node
+        for node in net.nodes
+        if isinstance(node, Neuron | Synapse) and node.id in exact and (node.leak.shift or node.id in fractions)
+    ]
+    known = survey(net) if asked else {}
+    for node in asked:
         if (largest := _largest(known[node.id].work)) > WHOLE:
             what = "its potential" if isinstance(node, Neuron) else "its current"
             leak = f" and the products of its leak by {node.leak.numerator}" if node.leak.shift else ""
