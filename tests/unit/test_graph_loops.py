@@ -34,9 +34,11 @@ class Loop(nn.Module):
         return total / 4
 
 
+@pytest.mark.parametrize("neuron", [bs.LIF(0.5), bs.PLIF(), bs.SignedIF(), bs.SpikeTimeLIF()], ids=str)
 @pytest.mark.parametrize("kept", [False, True])
-def test_a_loop_with_scan_is_told_the_right_form_by_lower_and_convert(kept: bool) -> None:
+def test_a_loop_with_scan_is_told_the_right_form_by_lower_and_convert(kept: bool, neuron: bs.Neuron) -> None:
     net = Loop(kept).eval()
+    net.lif = neuron  # type: ignore[assignment]
     with pytest.raises(LoweringError, match=r"neuron\.scan \(.*test_graph_loops\.py:\d+: spikes") as lowered:
         bs.lower(net, X[:1])
     with pytest.raises(ConversionError, match=r"neuron\.scan") as converted:

@@ -20,7 +20,8 @@ _LIBRARIES = {
     "rockpool": "Rockpool",
     "brainpy": "BrainPy",
 }
-_OURS, _TORCH = str(Path(neurons.__file__).parents[2]), str(Path(torch.__file__).parent)
+_NEURONS = Path(neurons.__file__).parent
+_OURS, _TORCH = str(_NEURONS.parents[1]), str(Path(torch.__file__).parent)
 FORM = (
     "nn.Sequential(bs.Repeat(steps=T), bs.TimeDistributed(...layers before the neuron...), bs.LIF(...), "
     "bs.TimeDistributed(...layers after it...), bs.RateReadout()): values run as [T, N, ...], a neuron takes all of "
@@ -39,7 +40,7 @@ def time_in_forward(model: nn.Module, error: BaseException, *, converts: bool) -
         problem = f"{path} is a {kind} of {library}, whose state lives between the calls of a loop over time"
         return problem, f"the neurons of bitspike in its place, which take all steps in one call: {FORM}"
     frames = traceback.extract_tb(error.__traceback__)
-    inside = next((n for n, frame in enumerate(frames) if frame.filename == neurons.__file__), len(frames))
+    inside = next((n for n, frame in enumerate(frames) if Path(frame.filename).parent == _NEURONS), len(frames))
     if inside < len(frames) and frames[inside].name == "scan":
         users = [f for f in frames[:inside] if not f.filename.startswith((_OURS, _TORCH, "<"))]
         at = f" ({users[-1].filename}:{users[-1].lineno}: {users[-1].line})" if users else ""
