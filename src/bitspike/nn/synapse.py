@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
+from bitspike.nn.steps import need_steps
 from bitspike.ops.precision import single
 
 
@@ -45,13 +46,7 @@ class Synapse(nn.Module):
         self.decay, self.gain = float(decay), float(gain)
 
     def forward(self, x: Tensor) -> Tensor:
-        if not x.is_floating_point():
-            raise ConstraintError(f"Synapse got {x.dtype}: floating values are needed", fix="x.float()")
-        if x.dim() < 2 or x.shape[0] == 0:
-            raise ConstraintError(
-                f"Synapse got {list(x.shape)}: needed is [T, N, ...] with at least one step",
-                fix="bs.Repeat(steps=4) before the first layer turns [N, ...] into [T, N, ...]",
-            )
+        need_steps(x, "Synapse")
         currents = [single(x[0]) * self.gain]
         for x_t in single(x[1:]).unbind(0):
             currents.append(torch.add(self.decay * currents[-1], x_t, alpha=self.gain))

@@ -19,6 +19,7 @@ from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.kernels import fused_neuron
 from bitspike.nn.declared import still_holds
+from bitspike.nn.steps import need_steps
 from bitspike.ops.dynamics import Law, Rule, State, rest, step
 from bitspike.ops.grids import Fire, Leak, Reset
 from bitspike.ops.membrane import Membrane
@@ -171,13 +172,7 @@ class Neuron(nn.Module):
             ConstraintError: ``x`` is not floating, has no time and batch axis, no steps, or other channels than the
                 thresholds; or the state belongs to another shape.
         """
-        threshold = self._check(x, state).threshold
-        # The membrane is kept in at least single precision: half-precision sums would decide spikes by rounding.
-        wide = single(x)
-        if isinstance(threshold, Tensor):
-            threshold = threshold.to(wide.dtype).view(-1, *[1] * (x.dim() - 3))
-        if state is None:
-            state = self._rest(wide[0])
+        _, wide, threshold, state = self._begin(x, state)
         spikes = []
         for x_t in wide.unbind(0):
             s, state, h = self._step(state, x_t, threshold)
@@ -186,16 +181,21 @@ class Neuron(nn.Module):
             spikes.append(s.to(x.dtype))
         return torch.stack(spikes), state
 
+    def _begin(self, x: Tensor, state: State | None) -> tuple[Law, Tensor, float | Tensor, State]:
+        """Return the law, the currents, the threshold in a shape that broadcasts against a step, and the first state.
+
+        The membrane is kept in at least single precision: half-precision sums would decide spikes by rounding.
+        """
+        law, wide = self._check(x, state), single(x)
+        threshold = law.threshold
+        if isinstance(threshold, Tensor):
+            threshold = threshold.to(wide.dtype).view(-1, *[1] * (x.dim() - 3))
+        return law, wide, threshold, self._rest(wide[0]) if state is None else state
+
     def _check(self, x: Tensor, state: State | None) -> Law:
         """Refuse shapes that would silently broadcast to another shape; return the law."""
         name, law = type(self).__name__, self.law()
-        if not x.is_floating_point():
-            raise ConstraintError(f"{name} got {x.dtype}: floating currents are needed", fix="x.float()")
-        if x.dim() < 2 or x.shape[0] == 0:
-            raise ConstraintError(
-                f"{name} got {list(x.shape)}: needed is [T, N, ...] with at least one step",
-                fix="bs.Repeat(steps=4) before the first layer turns [N, ...] into [T, N, ...]",
-            )
+        need_steps(x, name, "currents")
         if self.membrane is not None and law.membrane is None:
             raise ConstraintError(
                 f"{name}(membrane={self.membrane}): its law has none, so its potential would be kept as it is",

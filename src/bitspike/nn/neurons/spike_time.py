@@ -12,7 +12,6 @@ from bitspike.ops import spike_times
 from bitspike.ops.dynamics import Law, RecentState, State
 from bitspike.ops.grids import Fire
 from bitspike.ops.membrane import Membrane
-from bitspike.ops.precision import single
 from bitspike.ops.spike_times import SpikeTimes
 from bitspike.ops.surrogate import Sigmoid, Surrogate
 
@@ -79,12 +78,7 @@ class SpikeTimeLIF(Neuron):
 
     def scan(self, x: Tensor, state: State | None = None, *, observe: Observer | None = None) -> tuple[Tensor, State]:
         """Run T steps from a given state; the state holds the potential, and how recently the neuron has fired."""
-        law = self._check(x, state)
-        wide, threshold = single(x), law.threshold
-        if isinstance(threshold, Tensor):
-            threshold = threshold.to(wide.dtype).view(-1, *[1] * (x.dim() - 3))
-        if state is None:
-            state = self._rest(wide[0])
+        law, wide, threshold, state = self._begin(x, state)
         assert isinstance(state, RecentState)
         spikes, after, h = spike_times.run(wide, state, law, threshold, self.gradient)
         if observe is not None:
