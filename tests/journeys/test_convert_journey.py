@@ -22,6 +22,7 @@ from bitspike.errors import RunError
 from bitspike.hardware.energy.operations import MemoryModel
 from bitspike.recipe import ConvertRecipe, load
 from bitspike.runs.construct.factory import build_network
+from bitspike.runs.job import finished
 from bitspike.train import EpochRecord, Observer
 from bitspike.train import fit as fit_to_data
 from bitspike.verbs import fit as fits
@@ -252,6 +253,11 @@ def test_a_part_is_converted_and_the_rest_stays_real(converted: Path, tmp_path: 
     assert report["certificate"]["equal"]
     assert report["agreement"] == {"spikes": 1.0, "accuracy_difference": 0.0, "samples": 60}
     assert bs.evaluate(tmp_path / "run")["accuracy"] == report["accuracy"]["test"]
+    # The integers are billed by what enters them, which is no image.
+    net, (job, _) = bs.load(tmp_path / "run" / "network"), finished(tmp_path / "run")
+    entering = job.spiking.enter(next(iter(job.data.test_batches(8)))[0])
+    activity = bs.simulate(net, bs.encode(net, entering))
+    assert bs.energy(tmp_path / "run", samples=8).energy_pj == pytest.approx(bs.energy(net, activity).energy_pj)
 
 
 @pytest.mark.parametrize("stage", STAGES)

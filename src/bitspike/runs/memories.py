@@ -18,7 +18,7 @@ from bitspike.integer.network import IntegerNetwork
 from bitspike.nn.ends import WEIGHTED
 from bitspike.ops.wrappers import unwrapped
 from bitspike.runs.job import Job
-from bitspike.runs.spikes import mean_counts
+from bitspike.runs.spikes import of_test_images
 from bitspike.weights.codes import on_grid
 from bitspike.weights.devices.lasso import LassoStage
 from bitspike.weights.devices.sram import FLOAT, SRAMStage
@@ -38,19 +38,9 @@ def cost_of(
     table: str | Path | Technology = "horowitz-45nm",
 ) -> MemoryCost:
     """Bill the memory of a run's network by the spikes of its first test images; ``bs.cost`` explains the arguments."""
-    spiking = job.spiking
-    spiking.network.to("cpu")
-    inputs = (spiking.enter(x) for x, _ in job.data.test_batches(samples))
-    means, ran = mean_counts(net, inputs, seed=job.recipe.seed)
-    return cost(
-        memories(spiking.network, net),
-        net,
-        means,
-        devices=devices,
-        table=table,
-        samples=ran,
-        data=f"{job.data.test.name}, test split",
-    )
+    means, ran, data = of_test_images(job, net, samples)
+    stored = memories(job.spiking.network, net)
+    return cost(stored, net, means, devices=devices, table=table, samples=ran, data=data)
 
 
 @torch.no_grad()

@@ -20,9 +20,9 @@ from bitspike.integer.saved.folder import read_tensors
 from bitspike.integer.saved.manifest import VECTORS
 from bitspike.integer.simulate import Trace
 from bitspike.runs.folder import RECIPE
-from bitspike.runs.job import Job, finished
+from bitspike.runs.job import finished
 from bitspike.runs.saved import read_network, refuse_module, saved
-from bitspike.runs.spikes import mean_counts
+from bitspike.runs.spikes import of_test_images
 
 
 @overload
@@ -118,16 +118,10 @@ def energy(
             f"{network} is a network, and test images are known of runs only",
             fix="the folder of a run, or no --samples",
         )
-    job, _ = finished(Path(network), set)
-    return _of_test_images(job, net, samples, table=table, memory=memory)
-
-
-def _of_test_images(
-    job: Job, net: IntegerNetwork, samples: int, *, table: str | Path | Technology, memory: MemoryModel | None
-) -> EnergyReport:
-    """Bill the integers of a finished run by the spikes of at most ``samples`` test images, the first ones."""
-    means, ran = mean_counts(net, (x for x, _ in job.data.test_batches(samples)), seed=job.recipe.seed)
-    return bill(net, means, table=table, memory=memory, samples=ran, data=f"{job.data.test.name}, test split")
+    job, report = finished(Path(network), set)
+    whole = not report.get("conversion", {}).get("partial", False)
+    means, ran, data = of_test_images(job, net, samples, whole=whole)
+    return bill(net, means, table=table, memory=memory, samples=ran, data=data)
 
 
 def _of_golden_vectors(folder: Path, *, table: str | Path | Technology, memory: MemoryModel | None) -> EnergyReport:
