@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from bitspike.analysis.plot.observed import Layer, entering, observed
+from bitspike.analysis.plot.observed import Layer, counted_calls, entering, observed
 from bitspike.errors import ConstraintError
 from bitspike.graph.shown import bits_of, kind_of, latent_of, layers_said, layers_table, parts
 from bitspike.integer.bounds.widths import widths
@@ -77,16 +77,13 @@ def _rates(what: nn.Module | IntegerNetwork, inputs: Any) -> Rates:
 
 def _of_integers(net: IntegerNetwork, rates: Rates) -> Table:
     wide = {w.layer: w for w in widths(net)}
-    calls: dict[str, int] = {}
+    calls = dict(zip((n.id for n in net.neurons), counted_calls(n.path for n in net.neurons), strict=True))
     rows = []
     for node in net.nodes:
         if isinstance(node, Move):
             continue
         has = wide.get(node.path) if node.memory == "past" else None
-        name = node.path
-        if isinstance(node, Neuron):
-            calls[name] = calls.get(name, 0) + 1
-            name = name if calls[name] == 1 else f"{name}#{calls[name]}"
+        name = calls.get(node.id, node.path)
         rows.append(
             (
                 name,

@@ -100,7 +100,7 @@ def _of_trace(trace: Trace, keep: Keep[T], layers: Patterns) -> dict[str, T]:
 
 
 def _of_integers(net: IntegerNetwork, inputs: Any, keep: Keep[T], layers: Patterns) -> dict[str, T]:
-    names = dict(zip(_counted(node.path for node in net.neurons), net.neurons, strict=True))
+    names = dict(zip(counted_calls(node.path for node in net.neurons), net.neurons, strict=True))
     wanted = matching(layers, list(names), argument="layers")
     trace = TorchEngine(net).run(encode(net, inputs) if isinstance(inputs, Tensor) else inputs)
     return {
@@ -144,7 +144,7 @@ def _of_model(model: nn.Module, inputs: Any, keep: Keep[T], layers: Patterns, po
                 hooks.callback(neuron.register_forward_pre_hook(enter(path), with_kwargs=True).remove)
         hooks.enter_context(listening(model, hear))
         model(*entering(model, inputs))
-    by_name = dict(zip(_counted(path for path, _ in kept), (value for _, value in kept), strict=True))
+    by_name = dict(zip(counted_calls(path for path, _ in kept), (value for _, value in kept), strict=True))
     return {name: by_name[name] for name in matching(layers, list(by_name or neurons), argument="layers")}
 
 
@@ -169,11 +169,11 @@ def entering(model: nn.Module, inputs: Any) -> list[Tensor]:
     return [part.to(device) for part in parts]
 
 
-def _counted(names: Iterable[str]) -> list[str]:
+def counted_calls(names: Iterable[str]) -> list[str]:
     """Return names, those that come again with the number of their call.
 
     Example:
-        >>> _counted(["relu", "relu", "fc"])
+        >>> counted_calls(["relu", "relu", "fc"])
         ['relu', 'relu#2', 'fc']
     """
     calls: Counter[str] = Counter()
