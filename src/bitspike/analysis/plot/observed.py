@@ -116,15 +116,15 @@ def _of_integers(net: IntegerNetwork, inputs: Any, keep: Keep[T], layers: Patter
 
 
 def _of_model(model: nn.Module, inputs: Any, keep: Keep[T], layers: Patterns, potentials: bool) -> dict[str, T]:
-    paths = {m: path or "neuron" for path, m in model.named_modules() if isinstance(m, Neuron)}
-    if not paths:
+    neurons = {path or "neuron": m for path, m in model.named_modules() if isinstance(m, Neuron)}
+    if not neurons:
         raise ConstraintError(
             f"{type(model).__name__} has no spiking neurons to look at",
             fix="give a model with bs.LIF or bs.IF layers, or bs.convert(model, example, ...) of this one",
         )
     modules = [pattern.partition("#")[0] for pattern in listed(layers, argument="layers")]
     matching(modules, [path or "neuron" for path, m in model.named_modules() if fires(m)], argument="layers")
-    entered: dict[str, list[Tensor]] = {path: [] for path in paths.values()}
+    entered: dict[str, list[Tensor]] = {path: [] for path in neurons}
     kept: list[tuple[str, T]] = []
 
     def enter(path: str) -> Callable[[nn.Module, tuple[Tensor, ...], dict[str, Tensor]], None]:
@@ -137,7 +137,6 @@ def _of_model(model: nn.Module, inputs: Any, keep: Keep[T], layers: Patterns, po
         sent = np.atleast_3d(spikes.to(torch.int8).cpu().numpy())
         kept.append((path, keep(Layer(sent, *_potentials(neurons.get(path), entered.get(path))))))
 
-    neurons = {path: neuron for neuron, path in paths.items()}
     with aside(model), ExitStack() as hooks:
         for path, neuron in neurons.items() if potentials else ():
             if any(fnmatchcase(path, pattern) for pattern in modules):
