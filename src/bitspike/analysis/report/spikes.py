@@ -39,11 +39,11 @@ def spikes(detail: ReportDetail) -> Html | None:
 
 
 def _image(image: ImageShown, *, share: int) -> Html:
-    said = ""
-    if image.prediction:
-        said = f"The network sees “{image.prediction}”"
+    said = f"The network sees “{image.prediction}”" if image.prediction else ""
+    if said and not image.label:
+        said += "."
+    elif said:
         said += ", and that is right." if image.prediction == image.label else f"; it is “{image.label}”."
-        said = said if image.label else f"The network sees “{image.prediction}”."
     alt, sides = f"test image, {image.label}", 256 if share == 1 else 128
     pixels = Html("") if image.pixels is None else marks.picture(image.pixels, alt, most=sides)
     rasters = marks.thinned(image.spikes, marks.SPIKES // share)
