@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 import bitspike as bs
 from benchmarks.case import Call, Case, Group, Target, Variant
-from benchmarks.cases.training import batch
+from benchmarks.cases.training import batch, ours
 from bitspike.conversion.quantized.over_time import QuantNeuron
 from bitspike.models import resnet20
 from bitspike.train import SGD
-from bitspike.train.launch import Workers, choose_precision
+from bitspike.train.launch import choose_precision
 
 BITS = 3
 PEER = "scaled by torch"
@@ -32,20 +31,8 @@ def twin(width: float, x: Tensor, *, one_pass: bool = True) -> nn.Module:
 def step(width: float, samples: int, *, one_pass: bool = True) -> Call:
     """Return a step as ``bs.fit`` makes it."""
     x, y = batch(samples, 32)
-    network = twin(width, x, one_pass=one_pass)
-    workers = Workers(choose_precision("auto", "cpu"), "cpu")
-    wrapped, stepper = workers.setup(network, SGD(lr=1e-3).build(network))
-    wrapped.train()
-    x = workers.send(x)
-
-    def run() -> float:
-        loss = F.cross_entropy(wrapped(x), y)
-        stepper.zero_grad()
-        workers.backward(loss)
-        stepper.step()
-        return loss.item()
-
-    return run
+    run = ours(twin(width, x, one_pass=one_pass), optimizer=SGD(lr=1e-3))
+    return lambda: run(x, y)
 
 
 def _agree(width: float, samples: int) -> str:

@@ -11,17 +11,14 @@ from torch.nn import functional as F
 import bitspike as bs
 from benchmarks import plain
 from benchmarks.case import Call, Case, Group, Target, Variant
-from benchmarks.cases.training import FLOOR, batch
+from benchmarks.cases.training import FLOOR, Step, batch, ours
 from benchmarks.products import alone
 from bitspike.models import resnet20
-from bitspike.train import SGD
-from bitspike.train.launch import Precision, Workers, choose_precision
+from bitspike.train.launch import Precision, choose_precision
 
 BITS, EDGE_BITS, CLIP = 4, 8, 6.0
 EDGES = ["stem.conv", "head.linear"]
 PEER = "plain torch modules"
-
-Step = Callable[[Tensor, Tensor], float]
 
 
 def model(width: float) -> nn.Module:
@@ -36,18 +33,7 @@ def bitspike(width: float, precision: Precision = "auto") -> Step:
     net = model(width)
     bs.attach(net, quantize=bs.Uniform(bits=BITS), skip=EDGES)
     bs.attach(net, quantize=bs.Uniform(bits=EDGE_BITS), include=EDGES)
-    workers = Workers(choose_precision(precision, "cpu"), "cpu")
-    wrapped, stepper = workers.setup(net, SGD(lr=0.1, momentum=0.9).build(net))
-    wrapped.train()
-
-    def step(x: Tensor, y: Tensor) -> float:
-        loss = F.cross_entropy(wrapped(x), y)
-        stepper.zero_grad()
-        workers.backward(loss)
-        stepper.step()
-        return loss.item()
-
-    return step
+    return ours(net, precision)
 
 
 def torch_modules(width: float, *, half: bool = False) -> Step:

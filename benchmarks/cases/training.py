@@ -20,6 +20,7 @@ from bitspike.train import SGD
 from bitspike.train.launch import Precision, Workers, choose_precision
 
 DECAY = 0.5
+MOMENTUM = SGD(lr=0.1, momentum=0.9)
 PEER = "SpikingJelly"
 FLOOR = "the convolutions and products alone"
 
@@ -60,20 +61,10 @@ class Network:
             precision: as ``bs.fit`` takes it.
             keep: all that the backward pass wants, spikes as bits, or inputs of layers, which are then run again.
         """
-        model, workers = self.model(), Workers(choose_precision(precision, self.device), self.device)
+        model = self.model()
         if keep != "all":
             checkpoint_layers(model, recompute=keep == "inputs")
-        wrapped, stepper = workers.setup(model, SGD(lr=0.1, momentum=0.9).build(model))
-        wrapped.train()
-
-        def step(x: Tensor, y: Tensor) -> float:
-            loss = F.cross_entropy(wrapped(x), y)
-            stepper.zero_grad()
-            workers.backward(loss)
-            stepper.step()
-            return loss.item()
-
-        return step
+        return ours(model, precision, device=self.device)
 
     def spikingjelly(self, *, half: bool = False) -> Step:
         """Return a step of the same network in SpikingJelly's modules, with its autocast to bf16 or without."""
@@ -99,6 +90,29 @@ def batch(samples: int, image_size: int) -> tuple[Tensor, Tensor]:
     x = torch.randn(samples, 3, image_size, image_size, generator=generator)
     y = torch.randint(0, 10, (samples,), generator=generator)
     return x.to(memory_format=torch.channels_last), y
+
+
+def ours(net: nn.Module, precision: Precision = "auto", *, optimizer: SGD = MOMENTUM, device: str = "cpu") -> Step:
+    """Return a step as ``bs.fit`` makes it.
+
+    Args:
+        net: any network; it is trained where it stands.
+        precision: as ``bs.fit`` takes it.
+        optimizer: what is built of it is part of the step.
+        device: where it is trained.
+    """
+    workers = Workers(choose_precision(precision, device), device)
+    wrapped, stepper = workers.setup(net, optimizer.build(net))
+    wrapped.train()
+
+    def step(x: Tensor, y: Tensor) -> float:
+        loss = F.cross_entropy(wrapped(x), y)
+        stepper.zero_grad()
+        workers.backward(loss)
+        stepper.step()
+        return loss.item()
+
+    return step
 
 
 def theirs(net: nn.Module, *, half: bool = False, device: str = "cpu") -> Step:
