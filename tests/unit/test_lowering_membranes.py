@@ -187,7 +187,6 @@ def test_the_package_comes_back_with_its_membrane(tmp_path: Path) -> None:
 
 
 def test_every_format_holds_it_or_says_what_to_do(tmp_path: Path) -> None:
-    pytest.importorskip("onnx")
     net = bs.lower(network(NEURONS["lif"](2)), images()[:1], grid=GRID)
     bs.write_c(net, tmp_path / "c")
     text = (tmp_path / "c" / "network.h").read_text()
@@ -197,7 +196,6 @@ def test_every_format_holds_it_or_says_what_to_do(tmp_path: Path) -> None:
         bs.write_onnx(net, tmp_path / "count.onnx", mode="count")
     with pytest.raises(ConstraintError, match="keeps its potential in 2 bits"):
         bs.count(net, bs.encode(net, images()))
-    pytest.importorskip("nir")
     back = bs.read_nir(bs.write_nir(net, tmp_path / "net.nir"))
     codes = bs.encode(net, images())
     assert isinstance(back.neurons[0], FewBitNeuron)
