@@ -29,10 +29,10 @@ pytest.importorskip("nirtorch", reason="the extra readers, with the other reader
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the other libraries
 
 EXTRA = {
-    "SpikingJelly": "it comes with the extra bench",
-    "snnTorch": "it comes with the extra readers",
-    "Norse": "it comes with the extra readers",
-    "sinabs": "it asks for nir <= 1.0.4, which cannot open these files: pip install --no-deps sinabs pbr",
+    "SpikingJelly": "SpikingJelly reads this file; it comes with the extra bench",
+    "snnTorch": "snnTorch reads this file; it comes with the extra readers",
+    "Norse": "Norse reads this file; it comes with the extra readers",
+    "sinabs": "sinabs reads this file; it asks for nir <= 1.0.4, which cannot: pip install --no-deps sinabs pbr",
 }
 ONE = np.ones((1, 1), np.int64)
 CODES = np.random.default_rng(2).integers(0, 16, (1, 3, 2, 6, 6))
@@ -75,7 +75,7 @@ def our_counts(net: IntegerNetwork) -> npt.NDArray[np.int64]:
 
 @pytest.mark.parametrize(("reset", "same"), [("hard", True), ("soft", False)])
 def test_spikingjelly_gives_our_counts_where_spikes_reset_to_a_value(reset: Reset, same: bool, tmp_path: Path) -> None:
-    reader = pytest.importorskip("spikingjelly.activation_based.nir_exchange")
+    reader = pytest.importorskip("spikingjelly.activation_based.nir_exchange", reason=EXTRA["SpikingJelly"])
     net = small(reset)
     model = reader.import_from_nir(str(write_nir(net, tmp_path / "net.nir")), dt=1.0)
     state, counts = None, torch.zeros(3, 10)
@@ -92,7 +92,7 @@ def test_spikingjelly_gives_our_counts_where_spikes_reset_to_a_value(reset: Rese
 def test_norse_gives_our_counts_where_spikes_come_above_the_threshold_and_reset_to_a_value(
     reset: Reset, fire: Fire, same: bool, tmp_path: Path
 ) -> None:
-    norse = pytest.importorskip("norse.torch")
+    norse = pytest.importorskip("norse.torch", reason=EXTRA["Norse"])
     net = small(reset, fire)
     model = norse.from_nir(nir.read(write_nir(net, tmp_path / "net.nir")), dt=1.0)
     counts = torch.zeros(3, 10)
@@ -109,7 +109,7 @@ def test_norse_gives_our_counts_where_spikes_come_above_the_threshold_and_reset_
 def test_sinabs_gives_our_counts_where_a_step_has_one_spike_and_no_potential_is_held_at_minus_the_threshold(
     low: int, high: int, thresholds: tuple[int, int], same: bool, tmp_path: Path
 ) -> None:
-    reader = pytest.importorskip("sinabs.nir", reason="sinabs asks for nir <= 1.0.4, see above")
+    reader = pytest.importorskip("sinabs.nir", reason=EXTRA["sinabs"])
     net = small("soft", low=low, high=high, thresholds=thresholds)
     path = write_nir(net, tmp_path / "net.nir")
     model = reader.from_nir(str(path), batch_size=len(IMAGES))
@@ -125,7 +125,7 @@ def test_sinabs_gives_our_counts_where_a_step_has_one_spike_and_no_potential_is_
     [("SpikingJelly", "spikingjelly"), ("snnTorch", "snntorch"), ("Norse", "norse"), ("sinabs", "sinabs")],
 )
 def test_a_file_for_a_reader_has_every_count_in_it(title: str, package: str, name: str, tmp_path: Path) -> None:
-    pytest.importorskip(package, reason=f"{title} reads this file; {EXTRA[title]}")
+    pytest.importorskip(package, reason=EXTRA[title])
     reader, run = FOR[title]
     for net, codes, wanted in firing(name, 2, first=100):
         path = tmp_path / "net.nir"
@@ -138,7 +138,7 @@ def test_a_file_for_a_reader_has_every_count_in_it(title: str, package: str, nam
 
 
 def test_snntorch_reads_the_weights(tmp_path: Path) -> None:
-    reader = pytest.importorskip("snntorch.import_nir")
+    reader = pytest.importorskip("snntorch.import_nir", reason=EXTRA["snnTorch"])
     net = small("soft")
     model = reader.import_from_nir(nir.read(write_nir(net, tmp_path / "net.nir")))
     found = {name: value.detach().numpy() for name, value in model.named_parameters()}

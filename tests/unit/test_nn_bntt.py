@@ -249,7 +249,9 @@ def test_it_equals_the_layers_of_others_with_their_settings(library: str, traini
     ours = BatchNormThroughTime(3, steps=STEPS, eps=1e-5, momentum=0.1)
     nn.init.uniform_(ours.weight, 0.2, 2.0)
     if library == "snnTorch":
-        theirs = pytest.importorskip("snntorch", reason="the extra dev").BatchNormTT2d(3, STEPS, eps=1e-5)
+        theirs = pytest.importorskip("snntorch", reason="snnTorch comes with the extra readers").BatchNormTT2d(
+            3, STEPS, eps=1e-5
+        )
         parts = list(theirs)
     else:
         layers = pytest.importorskip(
