@@ -116,8 +116,10 @@ def _hint(annotation: Any, name: str, function: Any, owner: type | None) -> Any:
 
 
 def _has_numbers(hint: Any) -> bool:
-    if get_origin(hint) is Literal:
-        return False  # a choice, not a number
+    origin = get_origin(hint)
+    # A choice is no number, nor is the shape of an array, which NumPy before 2.3 annotates as integers.
+    if origin is Literal or getattr(origin, "__name__", "") == "ndarray":
+        return False
     return hint in (int, float) or any(_has_numbers(part) for part in get_args(hint))
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -114,6 +115,15 @@ def numbers(target: Callable[..., Any]) -> list[tuple[str, Any]]:
 
 
 CASES = [(name, target, *number) for name, target in targets() for number in numbers(target)]
+
+
+def test_the_shape_of_an_array_is_no_number() -> None:
+    """As NumPy 2.2 annotates arrays; a mapping of them was refused as a number there, with an error of Python."""
+
+    def keep(vectors: Mapping[str, np.ndarray[tuple[int, ...], np.dtype[np.int64]]], steps: int) -> None:
+        del vectors, steps
+
+    assert [name for name, _ in numbers(keep)] == ["steps"]
 
 
 def test_there_are_many() -> None:
