@@ -32,7 +32,7 @@ from bitspike.errors import ConstraintError
 from bitspike.ops.grids import Fire, Leak, Reset
 from bitspike.ops.membrane import Membrane, kept
 from bitspike.ops.rounding import floor_through
-from bitspike.ops.surrogate import ArcTan, Surrogate, check_fire, spike
+from bitspike.ops.surrogate import ArcTan, Surrogate, check_fire, check_surrogate, spike
 
 
 @checked
@@ -77,10 +77,7 @@ class Rule:
                 f"resolution={self.resolution}: must be finite and above 0, or None for a real-valued membrane",
                 fix="resolution=None, or a power of two such as 2**-8",
             )
-        if not isinstance(self.surrogate, Surrogate):
-            raise ConstraintError(
-                f"surrogate={self.surrogate!r} is not a surrogate", fix="surrogate=bs.Triangle(width=1.0)"
-            )
+        check_surrogate(self.surrogate)
 
 
 class SignedState(NamedTuple):

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from bitspike.errors import ConstraintError
 from bitspike.ops.dynamics import Law, RecentState, step
-from bitspike.ops.surrogate import Sigmoid, Surrogate
+from bitspike.ops.surrogate import Sigmoid, Surrogate, check_surrogate
 
 _LATELY = 0.25
 
@@ -61,10 +61,7 @@ class SpikeTimes:
                     f"{name}={getattr(self, name)}: must be finite and above 0",
                     fix=f"{name}={getattr(type(self), name)}",
                 )
-        if not isinstance(self.surrogate, Surrogate):
-            raise ConstraintError(
-                f"surrogate={self.surrogate!r} is not a surrogate", fix="surrogate=bs.Triangle(width=1.0)"
-            )
+        check_surrogate(self.surrogate)
 
 
 def run(

@@ -178,6 +178,12 @@ def spike(distance: Tensor, surrogate: Surrogate, fire: Fire = "ge") -> Tensor:
     return cast(Tensor, _Spike.apply(distance, surrogate, fire))
 
 
+def check_surrogate(surrogate: object) -> None:
+    """Refuse what is no surrogate."""
+    if not isinstance(surrogate, Surrogate):
+        raise ConstraintError(f"surrogate={surrogate!r} is not a surrogate", fix="surrogate=bs.Triangle(width=1.0)")
+
+
 def check_fire(fire: str) -> None:
     """Refuse a comparison that is neither ``ge`` nor ``gt``."""
     if fire not in get_args(Fire):
