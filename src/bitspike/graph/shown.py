@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import is_parametrized
+from torch.nn.utils.parametrize import type_before_parametrizations
 
 from bitspike.nn import Neuron
 from bitspike.tables import Table, times
@@ -32,8 +32,7 @@ def parts(model: nn.Module, path: str = "") -> Iterator[Part]:
 
 def kind_of(module: nn.Module) -> str:
     """Return the class of a layer; that of its own where its weight is parametrized."""
-    kind = type(module)
-    return (kind.__mro__[1] if is_parametrized(module) else kind).__name__
+    return type_before_parametrizations(module).__name__
 
 
 def latent_of(module: nn.Module) -> Tensor | None:
