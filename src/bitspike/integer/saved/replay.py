@@ -132,9 +132,9 @@ class Certificate(Shown):
             )
 
     def __str__(self) -> str:
-        fired = "" if self.spikes_fired is None else f", {self.spikes_fired:,} of them fired,"
-        if not self.spikes_fired and fired:
-            fired = ", none of them fired,"
+        fired = ""
+        if self.spikes_fired is not None:
+            fired = f", {f'{self.spikes_fired:,}' if self.spikes_fired else 'none'} of them fired,"
         compared = (
             f"{self.spikes_compared:,} spikes{fired} and {self.membranes_compared:,} membranes of "
             f"{self.samples:,} samples"
