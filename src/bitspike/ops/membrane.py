@@ -78,8 +78,8 @@ class Membrane:
         return hash(self._key())
 
     def _key(self) -> tuple[object, ...]:
-        step = tuple(self.step.tolist()) if isinstance(self.step, Tensor) and self.step.dim() else self.step
-        return self.bits, step.item() if isinstance(step, Tensor) else step, self.saturate
+        step = self.step.tolist() if isinstance(self.step, Tensor) else self.step  # of no axes: a number
+        return self.bits, tuple(step) if isinstance(step, list) else step, self.saturate
 
     @property
     def low(self) -> int:
