@@ -89,6 +89,12 @@ def test_leaks_of_thirds_and_fifths_are_noted_and_agree_almost_everywhere() -> N
 
 
 def test_dropout_is_nothing_in_integers_and_a_synapse_after_a_bias_is_refused() -> None:
+    net = network()
+    without = nn.Sequential(*(m for m in net if not isinstance(m, SteadyDropout))).eval()
+    inside = nn.Sequential(*without[:5], bs.TimeDistributed(SteadyDropout(0.5)), *without[5:]).eval()
+    assert len(net) == len(inside) == len(without) + 1
+    kinds = [[type(node) for node in bs.lower(m, images()[:1], grid=GRID).nodes] for m in (without, net, inside)]
+    assert kinds[0] == kinds[1] == kinds[2]
     layers = bs.TimeDistributed(nn.Linear(4, 3)), bs.Synapse(), bs.SumReadout()
     with pytest.raises(LoweringError, match=r"an offset(.|\n)*drop the bias"):
         bs.lower(nn.Sequential(bs.Repeat(2), *layers), torch.rand(1, 4), grid=GRID)
