@@ -83,8 +83,9 @@ def prepare(
         the module to train, in the mode of ``model``.
 
     Raises:
-        ConversionError: the model cannot be captured, its weights vary, or something in the region cannot spike.
-        ConstraintError: a choice outside what is allowed.
+        ConversionError: the model cannot be captured, as where its weights are new at every call, or something in the
+            region cannot spike.
+        ConstraintError: a choice outside what is allowed, or weights that vary in training.
 
     Source: activation after Bu et al., ICLR 2022, arXiv 2303.04347.
     """

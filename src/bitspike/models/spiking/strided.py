@@ -47,7 +47,8 @@ def strided_network(
 ) -> nn.Module:
     """Build convolutions, hidden linear layers and a last one, with a norm and a neuron after every layer but the last.
 
-    Only the last layer has a bias; its currents are the logits. Layers are called layer1, layer2, ... and what follows
+    Unless ``bias`` or ``last_fires`` says otherwise, only the last layer has a bias, and its currents are the logits.
+    No norm stands after it. Layers are called layer1, layer2, ... and what follows
     them neuron1, neuron2, ..., over time (``steps``) and without (None) alike. Weights are those torch draws.
 
     Args:
