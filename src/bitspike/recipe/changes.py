@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from bitspike.recipe.any_recipe import AnyRecipe
-from bitspike.recipe.text import KeyPath, leaves
+from bitspike.recipe.text import KeyPath, leaves, value_at
 
 WORDS = ("name", "question", "changed", "paper", "published", "expect")
 """Keys that speak about an experiment and are no part of it."""
@@ -43,23 +43,11 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any], at: Iterable[Ke
     """
     told: dict[str, Any] = {}
     for key_path in at:
-        new = leaves(_at(after, key_path), ".".join(map(str, key_path)))
-        told |= {key: value for key, value in new.items() if _at(before, key.split(".")) != value}
+        new = leaves(value_at(after, key_path), ".".join(map(str, key_path)))
+        told |= {key: value for key, value in new.items() if value_at(before, key.split(".")) != value}
     return _decisive(told, "kind", "seed", "stage", "init") or None
 
 
 def _decisive(values: Mapping[str, Any], *apart: str) -> dict[str, Any]:
     words = (*WORDS, *apart)
     return {key: value for key, value in values.items() if key not in PLACES and key.partition(".")[0] not in words}
-
-
-def _at(values: Any, key_path: Iterable[str | int]) -> Any:
-    """Return the value of a key; None where there is none."""
-    for part in key_path:
-        if isinstance(values, Mapping):
-            values = values.get(part)
-        elif isinstance(values, list) and str(part).isdecimal() and int(part) < len(values):
-            values = values[int(part)]
-        else:
-            return None
-    return values

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from bitspike.errors import short
-from bitspike.recipe.text import KeyPath, leaves
+from bitspike.recipe.text import KeyPath, leaves, value_at
 from bitspike.recipe.words.own import OWN
 
 _NEEDED = ", needed is "
@@ -66,7 +66,7 @@ def _sentence(finding: Any, key_path: KeyPath, options: Sequence[type[BaseModel]
         own = "; kind: factory is for one of your own" if OWN in allowed else ""
         words = ", ".join(kind for kind in allowed if kind != OWN)
         return f"found {context['tag']!r}; allowed are {words}{_hint(context['tag'], allowed)}{own}"
-    value = _value_at(values, key_path)
+    value = value_at(values, key_path)
     if kind == "union_tag_not_found":
         allowed = [kind for option in options for kind in _kinds(option)]
         return f"found {short(value)}, needed is a mapping with the key kind: {', '.join(allowed)}"
@@ -111,17 +111,6 @@ def _hint(word: object, allowed: Sequence[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def _value_at(values: Any, key_path: KeyPath) -> Any:
-    for part in key_path:
-        if isinstance(values, Mapping):
-            values = values.get(part)
-        elif isinstance(values, list) and isinstance(part, int) and part < len(values):
-            values = values[part]
-        else:
-            return None
-    return values
-
-
 def _locate(loc: tuple[str | int, ...], values: Any, root: type[BaseModel]) -> tuple[KeyPath, list[type[BaseModel]]]:
     """Follow pydantic's path, which names union members on the way, to a key of the file.
 
@@ -138,7 +127,7 @@ def _locate(loc: tuple[str | int, ...], values: Any, root: type[BaseModel]) -> t
         elif owners:
             key_path.append(part)
             options = [m for o in owners for m in _models(o.model_fields[str(part)].annotation)]
-        elif isinstance(part, int) or (isinstance(at := _value_at(values, tuple(key_path)), Mapping) and part in at):
+        elif isinstance(part, int) or (isinstance(at := value_at(values, tuple(key_path)), Mapping) and part in at):
             key_path.append(part)
     return tuple(key_path), options
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -155,6 +155,23 @@ def leaves(values: Any, at: str = "") -> dict[str, Any]:
         parts = ((f"{at}.{key}" if at else str(key), part) for key, part in values.items())
         return {key: value for name, part in parts for key, value in leaves(part, name).items()}
     return {at: values}
+
+
+def value_at(values: Any, key_path: Iterable[str | int]) -> Any:
+    """Return the value of a key among nested values; None where there is none.
+
+    Example:
+        >>> value_at({"stages": [{"bits": 4}]}, ["stages", "0", "bits"]), value_at({}, ["seed"])
+        (4, None)
+    """
+    for part in key_path:
+        if isinstance(values, Mapping):
+            values = values.get(part)
+        elif isinstance(values, list) and str(part).isdecimal() and int(part) < len(values):
+            values = values[int(part)]
+        else:
+            return None
+    return values
 
 
 def dump(values: Any) -> str:

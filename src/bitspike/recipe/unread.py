@@ -8,7 +8,7 @@ from typing import Any
 
 from bitspike.errors import RecipeError
 from bitspike.recipe.any_recipe import AnyRecipe
-from bitspike.recipe.text import parse_value
+from bitspike.recipe.text import parse_value, value_at
 from bitspike.recipe.words.stages import AnyStage
 
 
@@ -54,9 +54,7 @@ def refuse_unread(recipe: AnyRecipe, set: Iterable[str], *, last: bool = False) 
 def _says(stage: AnyStage, own: str, below: str, wanted: Any) -> bool:
     """Tell whether a stage says itself what is wanted."""
     there = stage.model_dump(mode="json")[own]
-    for part in below.split(".")[1:]:
-        there = there.get(part) if isinstance(there, Mapping) else None
-    return _holds(there, wanted)
+    return _holds(value_at(there, below.split(".")[1:]), wanted)
 
 
 def _holds(there: Any, wanted: Any) -> bool:
