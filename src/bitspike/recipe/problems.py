@@ -126,7 +126,7 @@ def _locate(loc: tuple[str | int, ...], values: Any, root: type[BaseModel]) -> t
             options = chosen
         elif owners:
             key_path.append(part)
-            options = [m for o in owners for m in _models(o.model_fields[str(part)].annotation)]
+            options = [m for o in owners for m in models_in(o.model_fields[str(part)].annotation)]
         elif isinstance(part, int) or (isinstance(at := value_at(values, tuple(key_path)), Mapping) and part in at):
             key_path.append(part)
     return tuple(key_path), options
@@ -137,10 +137,10 @@ def _kinds(option: type[BaseModel]) -> tuple[str, ...]:
     return get_args(field.annotation) if field else ()
 
 
-def _models(annotation: Any) -> list[type[BaseModel]]:
+def models_in(annotation: Any) -> list[type[BaseModel]]:
     """Return the models that an annotation allows, through Annotated, unions and sequences."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     if get_origin(annotation) in (Annotated, Union, types.UnionType, tuple, list, dict):
-        return [m for argument in get_args(annotation) for m in _models(argument)]
+        return [m for argument in get_args(annotation) for m in models_in(argument)]
     return []
