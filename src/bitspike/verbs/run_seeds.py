@@ -47,10 +47,11 @@ def run_seeds(
     _need_seeds(seeds, changes)
     usual = folder_of(load(recipe, changes), out)
     places = {usual.with_name(f"{usual.name}-seed{seed}"): (*changes, f"seed={seed}") for seed in seeds}
+    recipes = {folder: load(recipe, mine) for folder, mine in places.items()}
     first = rank() == 0
     if first:  # the others would see what the first one has begun
-        for folder, mine in places.items():
-            _need_place(folder, load(recipe, mine), resume=resume)
+        for folder, seeded in recipes.items():
+            _need_place(folder, seeded, resume=resume)
     watching = Observers(observer) if first else Observer()
     for number, (folder, mine) in enumerate(places.items(), start=1):
         finished, last = (folder / REPORT).exists(), number == len(places)
@@ -58,7 +59,7 @@ def run_seeds(
         if finished:
             continue
         command = command_of(recipe, mine, folder)
-        carried_out(load(recipe, mine), folder, watching, resume=resume, command=command, last=last)
+        carried_out(recipes[folder], folder, watching, resume=resume, command=command, last=last)
         if not last:
             wait_for(folder / REPORT)
     return compare_runs(*places) if first else Comparison(())
@@ -76,11 +77,9 @@ def _need_place(folder: Path, recipe: AnyRecipe, *, resume: bool) -> None:
 
 
 def _need_seeds(seeds: Sequence[int], changes: Iterable[str]) -> None:
-    listed = isinstance(seeds, Sequence) and not isinstance(seeds, str)
-    wrong = listed and [seed for seed in seeds if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0]
-    if not listed or wrong or not seeds or len({*seeds}) < len(seeds):
+    if not seeds or min(seeds) < 0 or len({*seeds}) < len(seeds):
         raise ConstraintError(
-            f"seeds are {list(seeds) if listed else seeds!r}; needed are whole numbers from 0, each of them once",
+            f"seeds are {list(seeds)}; needed are whole numbers from 0, each of them once",
             fix="seeds=(0, 1, 2) (--seeds 0,1,2)",
         )
     if (own := [change for change in changes if change.partition("=")[0].strip() == "seed"]) != []:
