@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -20,6 +21,8 @@ Sets = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the recipe; may be repeated.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Recipe = Annotated[str, typer.Argument(help="A shipped recipe's name, or the path of a YAML file.")]
+FinishedRun = Annotated[Path, typer.Argument(help="The folder of a finished run.")]
 Network = Annotated[str, typer.Argument(help="The folder of a saved network, or of a run.")]
 OnChip = Annotated[str, typer.Option("--chip", metavar="NAME|FILE", help="A shipped profile, or a TOML file.")]
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bitspike.cli.app import Json, Sets, answer, app
+from bitspike.cli.app import Json, Recipe, Sets, answer, app
 from bitspike.cli.guard import guarded
 from bitspike.errors import command
 
@@ -29,7 +29,7 @@ def recipes(context: typer.Context, as_json: Json = False) -> None:
 
 @listing.command()
 def show(
-    recipe: Annotated[str, typer.Argument(help="A shipped recipe's name, or the path of a YAML file.")],
+    recipe: Recipe,
     set: Sets = None,
     as_json: Json = False,
 ) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bitspike.cli.app import Json, Sets, answer, app
+from bitspike.cli.app import FinishedRun, Json, Recipe, Sets, answer, app
 from bitspike.cli.guard import guarded
 from bitspike.errors import CheckFailed, ConstraintError
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @app.command()
 def run(
-    recipe: Annotated[str, typer.Argument(help="A shipped recipe's name, or the path of a YAML file.")],
+    recipe: Recipe,
     set: Sets = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Run folder; default runs/NAME.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished run.")] = False,
@@ -105,7 +105,7 @@ def _numbers(text: str) -> list[int]:
 
 @app.command()
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
+    run: FinishedRun,
     steps: Annotated[int | None, typer.Option("--steps", metavar="T", help="Run only so many time steps.")] = None,
     by_step: Annotated[bool, typer.Option("--by-step", help="Also the accuracy after 1, 2, ..., T steps.")] = False,
     exit_step: Annotated[

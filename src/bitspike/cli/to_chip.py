@@ -8,13 +8,19 @@ from typing import Annotated, Any
 
 import typer
 
-from bitspike.cli.app import Json, Network, OnChip, Sets, answer, app
+from bitspike.cli.app import FinishedRun, Json, Network, OnChip, Recipe, Sets, answer, app
 from bitspike.cli.guard import guarded
 from bitspike.formats.table import FORMATS
 
 AnyNetwork = Annotated[
     str, typer.Argument(metavar="NETWORK|RECIPE", help="The folder of a network or run, or a recipe's name or path.")
 ]
+NewRecipe = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Where the new recipe goes.")]
+FirstSamples = Annotated[
+    int | None, typer.Option("--samples", metavar="N", help="Run the first N test images; default all.")
+]
+Devices = Annotated[str, typer.Option("--devices", metavar="NAME|FILE", help="Figures of the cells.")]
+CellTable = Annotated[str, typer.Option("--table", metavar="NAME|FILE", help="Energies of SRAM and of operations.")]
 
 
 @app.command()
@@ -29,7 +35,7 @@ def check(what: AnyNetwork, chip: OnChip, set: Sets = None, as_json: Json = Fals
 
 @app.command()
 def fit(
-    recipe: Annotated[str, typer.Argument(help="A shipped recipe's name, or the path of a YAML file.")],
+    recipe: Recipe,
     chip: OnChip,
     ways: Annotated[
         str,
@@ -40,7 +46,7 @@ def fit(
     neuron_price: Annotated[
         float, typer.Option("--neuron-price", min=0.0, help="Of doubling a layer's neurons, in lost signal.")
     ] = 0.25,
-    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Where the new recipe goes.")] = None,
+    out: NewRecipe = None,
     set: Sets = None,
     as_json: Json = False,
 ) -> None:
@@ -55,7 +61,7 @@ def fit(
 
 @app.command()
 def mix(
-    recipe: Annotated[str, typer.Argument(help="A shipped recipe's name, or the path of a YAML file.")],
+    recipe: Recipe,
     bytes: Annotated[
         int | None, typer.Option("--bytes", metavar="N", help="The most that the weights of all layers may take.")
     ] = None,
@@ -69,7 +75,7 @@ def mix(
     choose_steps: Annotated[
         bool, typer.Option("--choose-steps", help="Choose the time steps too, within --energy.")
     ] = False,
-    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Where the new recipe goes.")] = None,
+    out: NewRecipe = None,
     set: Sets = None,
     as_json: Json = False,
 ) -> None:
@@ -148,14 +154,12 @@ def energy(
 
 @app.command()
 def cost(
-    run: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
+    run: FinishedRun,
     samples: Annotated[
         int, typer.Option("--samples", metavar="N", help="Test images whose spikes read the weights.")
     ] = 100,
-    devices: Annotated[str, typer.Option("--devices", metavar="NAME|FILE", help="Figures of the cells.")] = "rram-1t1r",
-    table: Annotated[
-        str, typer.Option("--table", metavar="NAME|FILE", help="Energies of SRAM and of operations.")
-    ] = "horowitz-45nm",
+    devices: Devices = "rram-1t1r",
+    table: CellTable = "horowitz-45nm",
     set: Sets = None,
     as_json: Json = False,
 ) -> None:
@@ -186,15 +190,13 @@ def analyze(
 
 @app.command(name="yield")
 def yield_(
-    run: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
+    run: FinishedRun,
     chips: Annotated[int, typer.Option("--chips", metavar="N", help="How many chips are measured.")] = 20,
     seed: Annotated[int, typer.Option("--seed", metavar="S", help="Of the first chip; the others count on.")] = 0,
     required: Annotated[
         float | None, typer.Option("--required", metavar="A", help="The accuracy from which a chip is good, 0 to 1.")
     ] = None,
-    samples: Annotated[
-        int | None, typer.Option("--samples", metavar="N", help="Run the first N test images; default all.")
-    ] = None,
+    samples: FirstSamples = None,
     resolution: Annotated[int, typer.Option("--resolution", metavar="B", help="Bits with which cells are read.")] = 7,
     adapt: Annotated[
         int | None,
@@ -234,13 +236,9 @@ def pareto(
     ],
     by: Annotated[str, typer.Option("--by", metavar="energy|area|bits", help="The cost that is compared.")] = "energy",
     chips: Annotated[int, typer.Option("--chips", metavar="N", help="How many chips of each run are measured.")] = 20,
-    samples: Annotated[
-        int | None, typer.Option("--samples", metavar="N", help="Run the first N test images; default all.")
-    ] = None,
-    devices: Annotated[str, typer.Option("--devices", metavar="NAME|FILE", help="Figures of the cells.")] = "rram-1t1r",
-    table: Annotated[
-        str, typer.Option("--table", metavar="NAME|FILE", help="Energies of SRAM and of operations.")
-    ] = "horowitz-45nm",
+    samples: FirstSamples = None,
+    devices: Devices = "rram-1t1r",
+    table: CellTable = "horowitz-45nm",
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where figure and table go.")] = Path("pareto"),
     as_json: Json = False,
 ) -> None:
