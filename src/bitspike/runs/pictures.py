@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from bitspike.analysis.plot.observed import Layer, liveliest, observed, sample_of
+from bitspike.analysis.plot.observed import Layer, evenly, liveliest, observed, sample_of
 from bitspike.analysis.report.facts import ImageShown, Trajectory
 from bitspike.data.images.images import Images
 from bitspike.data.images.picture import picture
@@ -49,18 +47,14 @@ def images_shown(model: nn.Module, images: Images, entering: Tensor) -> tuple[Im
 
 def _seen(layer: Layer) -> Seen:
     """Return of every sample the spikes of some neurons, [T, n], and the potential of one."""
-    return [(_some(sample_of(layer.spikes, n)), _trajectory(layer, n)) for n in range(layer.spikes.shape[1])]
-
-
-def _some(spikes: NDArray[Any]) -> NDArray[np.int8]:
-    count = min(NEURONS, spikes.shape[1])
-    return spikes[:, np.arange(count) * spikes.shape[1] // max(count, 1)].astype(np.int8)
+    samples = range(layer.spikes.shape[1])
+    return [(evenly(sample_of(layer.spikes, n), NEURONS).astype(np.int8), _trajectory(layer, n)) for n in samples]
 
 
 def _trajectory(layer: Layer, sample: int) -> Trajectory | None:
-    if layer.potentials is None or layer.thresholds is None:
+    threshold = layer.thresholds_of(sample)
+    if layer.potentials is None or threshold is None:
         return None
     spikes = sample_of(layer.spikes, sample)
     place = liveliest(spikes)
-    threshold = sample_of(np.broadcast_to(layer.thresholds, layer.spikes.shape), sample)
     return Trajectory(sample_of(layer.potentials, sample)[:, place], threshold[:, place], spikes[:, place])

@@ -11,7 +11,7 @@ from torch import nn
 
 from bitspike.analysis.drawing.palette import PALETTE
 from bitspike.analysis.plot.canvas import axes_for, legend_above, time_axis
-from bitspike.analysis.plot.observed import Layer, is_whole, observed, sample_of
+from bitspike.analysis.plot.observed import Layer, evenly, is_whole, observed, sample_of
 from bitspike.errors import ConstraintError
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.simulate import Trace
@@ -90,9 +90,7 @@ def raster(
 
 def _some(spikes: NDArray[Any], most: int) -> tuple[NDArray[Any], int]:
     """Return the spikes of some neurons at even distances, and how many neurons there are."""
-    whole = spikes.shape[1]
-    count = min(most, whole)
-    return spikes[:, np.arange(count) * whole // max(count, 1)], whole
+    return evenly(spikes, most), spikes.shape[1]
 
 
 def _apart(picture: NDArray[np.int8]) -> NDArray[np.int8]:

@@ -47,6 +47,12 @@ class Layer:
     potentials: Array | None = None
     thresholds: Array | None = None
 
+    def thresholds_of(self, sample: int) -> Array | None:
+        """Return the thresholds of one sample, as :func:`sample_of` returns its spikes, [T, F]."""
+        return (
+            None if self.thresholds is None else sample_of(np.broadcast_to(self.thresholds, self.spikes.shape), sample)
+        )
+
 
 Keep = Callable[[Layer], T]
 
@@ -197,6 +203,18 @@ def sample_of(values: Array, sample: int) -> Array:
             fix="sample=0" if values.shape[1] else "inputs of at least one sample",
         )
     return values[:, sample].reshape(len(values), -1)
+
+
+def evenly(spikes: Array, most: int) -> Array:
+    """Return at most so many neurons of [T, F], at even distances.
+
+    Example:
+        >>> evenly(np.arange(6)[None], 3).tolist()
+        [[0, 2, 4]]
+    """
+    whole = spikes.shape[1]
+    count = min(most, whole)
+    return spikes[:, np.arange(count) * whole // max(count, 1)]
 
 
 def liveliest(spikes: Array) -> int:

@@ -60,9 +60,7 @@ def membrane(
     def keep(seen: Layer) -> tuple[NDArray[Any], NDArray[Any] | None, NDArray[Any] | None, tuple[int, ...]]:
         spikes, shape = sample_of(seen.spikes, sample), seen.spikes.shape
         potentials = None if seen.potentials is None else sample_of(seen.potentials, sample)
-        bar = seen.thresholds
-        thresholds = None if bar is None else sample_of(np.broadcast_to(bar, shape), sample)
-        return spikes, potentials, thresholds, shape[2:]
+        return spikes, potentials, seen.thresholds_of(sample), shape[2:]
 
     neurons = observed(what, inputs, keep, layers="*" if layer is None else layer, potentials=True)
     name, (spikes, potentials, thresholds, shape) = next(iter(neurons.items()))
