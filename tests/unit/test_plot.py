@@ -334,6 +334,8 @@ def test_the_curve_of_a_training_and_of_an_evaluation_over_its_steps() -> None:
     assert np.asarray(bs.plot.curve(each).lines[0].get_ydata()).tolist() == [100 * v for v in each.by_step or []]
     with pytest.raises(ConstraintError, match="no metric after every step"):
         bs.plot.curve(evaluate(model, data))
+    with pytest.raises(ConstraintError, match="an evaluation has no loss after every step"):
+        bs.plot.curve(each, "loss")
 
 
 def test_a_curve_of_nothing_is_refused(tmp_path: Path) -> None:

@@ -69,6 +69,8 @@ def curve(
 
 
 def _over_steps(evaluation: Evaluation, quantity: str | None, ax: Axes | None) -> Axes:
+    if quantity == "loss":
+        raise ConstraintError("an evaluation has no loss after every step, only its metric", fix="quantity=None")
     values = evaluation.by_step
     if values is None:
         raise ConstraintError(
