@@ -18,6 +18,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from benchmarks.lines import add_to, held_in
 from benchmarks.markers import put
 from benchmarks.records import _commit as commit
 from benchmarks.records import digest
@@ -133,16 +134,13 @@ def constraints(folder: Path) -> dict[str, Any] | None:
 
 def keep(found: Sequence[Line], path: Path = LINES) -> None:
     """Add lines to those that are kept."""
-    with path.open("a", encoding="utf-8") as file:
-        file.writelines(json.dumps(x, ensure_ascii=False) + "\n" for x in found)
+    for x in found:
+        add_to(path, x)
 
 
 def latest(path: Path = LINES) -> list[dict[str, Any]]:
     """Return the kept lines, the last one of each stage and seed."""
-    if not path.is_file():
-        return []
-    lines = [json.loads(text) for text in path.read_text(encoding="utf-8").splitlines()]
-    return list({(x["recipe"], x["stage"], x["seed"]): x for x in lines}.values())
+    return list({(x["recipe"], x["stage"], x["seed"]): x for x in held_in(path)}.values())
 
 
 def current(lines: Sequence[Line]) -> list[Line]:

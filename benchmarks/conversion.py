@@ -21,6 +21,7 @@ from typing import Any
 
 from benchmarks import machine, quantized_results, staged
 from benchmarks.conversion_defaults import ORDER, cell, defaults, seeds
+from benchmarks.lines import held_in
 from benchmarks.plots import PALETTE, svg
 from benchmarks.records import read
 from bitspike.recipe import load
@@ -159,11 +160,8 @@ def file_of(network: str) -> Path:
 
 def latest(file: Path = LINES) -> list[dict[str, Any]]:
     """Return the kept lines, the last one of each way, T and seed."""
-    if not file.is_file():
-        return []
-    lines = [json.loads(text) for text in file.read_text(encoding="utf-8").splitlines()]
     order = {way.name: i for i, way in enumerate(WAYS)}
-    last = {(line["way"], line["steps"], line["seed"]): line for line in lines}
+    last = {(line["way"], line["steps"], line["seed"]): line for line in held_in(file)}
     return sorted(last.values(), key=lambda x: (order.get(x["way"], len(WAYS)), x["steps"], x["seed"]))
 
 

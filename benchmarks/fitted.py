@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import machine
+from benchmarks.lines import add_to, held_in
+from benchmarks.markers import put
 
 HERE = Path(__file__).parent
 LINES = HERE / "records" / "fitted.jsonl"
@@ -139,19 +141,12 @@ def _kept(report: Line, name: str) -> dict[str, Any]:
 
 def latest(path: Path = LINES) -> list[dict[str, Any]]:
     """Return the kept lines, the last one of each network, chip and seed."""
-    if not path.is_file():
-        return []
-    lines = [json.loads(text) for text in path.read_text(encoding="utf-8").splitlines()]
-    return list({(x["network"], x["chip"], x["seed"]): x for x in lines}.values())
+    return list({(x["network"], x["chip"], x["seed"]): x for x in held_in(path)}.values())
 
 
 def document(text: str, lines: Sequence[Line]) -> str:
     """Return a document with the tables of the lines between its markers."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"the document has no place between {BEGIN} and {END}")
-    return "\n".join([before + BEGIN, "", *(part for x in lines for part in (*table(x), "")), END + after])
+    return put(text, "\n".join(["", *(part for x in lines for part in (*table(x), ""))]), BEGIN, END)
 
 
 def table(x: Line) -> list[str]:
@@ -213,9 +208,7 @@ def main(words: list[str] | None = None) -> int:
     if args.root is None:
         parser.error("run needs --root")
     args.out.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(measured(args.root, args.out), ensure_ascii=False)
-    with LINES.open("a", encoding="utf-8") as file:
-        file.write(text + "\n")
+    add_to(LINES, measured(args.root, args.out))
     return 0
 
 

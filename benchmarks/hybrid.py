@@ -19,6 +19,8 @@ from statistics import mean, stdev
 from typing import Any
 
 from benchmarks import machine
+from benchmarks.lines import add_to, held_in
+from benchmarks.markers import put
 
 HERE = Path(__file__).parent
 LINES = HERE / "records" / "hybrid.jsonl"
@@ -144,19 +146,12 @@ def _sparsity(run: Path) -> dict[str, float]:
 
 def latest(path: Path = LINES) -> list[dict[str, Any]]:
     """Return the kept lines, the last one of each number of bits and seed, in their order."""
-    if not path.is_file():
-        return []
-    lines = [json.loads(text) for text in path.read_text(encoding="utf-8").splitlines()]
-    return sorted({(x["bits"], x["seed"]): x for x in lines}.values(), key=lambda x: (x["bits"], x["seed"]))
+    return sorted({(x["bits"], x["seed"]): x for x in held_in(path)}.values(), key=lambda x: (x["bits"], x["seed"]))
 
 
 def document(text: str, lines: Sequence[Line]) -> str:
     """Return a document with the tables of the lines between its markers."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"the document has no place between {BEGIN} and {END}")
-    return "\n".join([before + BEGIN, "", *(tables(lines) if lines else []), "", END + after])
+    return put(text, "\n".join(["", *(tables(lines) if lines else []), ""]), BEGIN, END)
 
 
 def cost(row: Line) -> float:
@@ -289,8 +284,7 @@ def main(words: list[str] | None = None) -> int:
     grid = [(bits, SEEDS[0]) for bits in sorted(args.bits, key=lambda bits: bits != MAIN)]
     for bits, seed in [*grid, *((MAIN, seed) for seed in SEEDS[1:] if MAIN in args.bits)]:
         line = measured(args.out, bits, seed, chips=args.chips)
-        with LINES.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        add_to(LINES, line)
     return 0
 
 

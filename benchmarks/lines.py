@@ -72,8 +72,18 @@ def append(lines: Iterable[Line], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for line in lines:
         check(line)
-        with (folder / f"{line['case']}.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        add_to(folder / f"{line['case']}.jsonl", line)
+
+
+def add_to(path: Path, line: Line) -> None:
+    """Add a line to a file, which begins with it if it is new."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def held_in(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of a file in the order in which they were written; none where there is no file."""
+    return [json.loads(text) for text in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
 
 
 def latest(folder: Path = RESULTS) -> list[dict[str, Any]]:
@@ -83,7 +93,7 @@ def latest(folder: Path = RESULTS) -> list[dict[str, Any]]:
     """
     shown: list[dict[str, Any]] = []
     for path in sorted(folder.glob("*.jsonl")):
-        held = [json.loads(text) for text in path.read_text(encoding="utf-8").splitlines()]
+        held = held_in(path)
         for line in held:
             check(line)
         last: dict[str, str] = {}

@@ -21,5 +21,5 @@ def put(text: str, content: str, begin: str, end: str) -> str:
     before, first, rest = text.partition(begin)
     _, last, after = rest.partition(end)
     if not (first and last) or begin in after or end in after:
-        raise ValueError(f"the document needs one {begin} and, after it, one {end}")
+        raise ValueError(f"the document has no place for this: it needs one {begin} and, after it, one {end}")
     return f"{before}{begin}\n{content}\n{end}{after}"

@@ -20,6 +20,8 @@ from statistics import fmean, stdev
 from typing import Any
 
 from benchmarks import machine
+from benchmarks.lines import add_to, held_in
+from benchmarks.markers import put
 
 HERE = Path(__file__).parent
 LINES = HERE / "records" / "mixed.jsonl"
@@ -195,10 +197,7 @@ def paired(a: Sequence[int], b: Sequence[int]) -> dict[str, float]:
 
 def latest(path: Path = LINES) -> list[dict[str, Any]]:
     """Return the kept lines, the last one of each number of epochs, budget and seed, in their order."""
-    if not path.is_file():
-        return []
-    lines = [json.loads(text) for text in path.read_text(encoding="utf-8").splitlines()]
-    return [x for _, x in sorted({(*_setting(x), x["seed"]): x for x in lines}.items())]
+    return [x for _, x in sorted({(*_setting(x), x["seed"]): x for x in held_in(path)}.items())]
 
 
 def _setting(line: Line) -> tuple[int, float]:
@@ -208,11 +207,7 @@ def _setting(line: Line) -> tuple[int, float]:
 
 def document(text: str, lines: Sequence[Line]) -> str:
     """Return a document with the table of the lines between its markers."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"the document has no place between {BEGIN} and {END}")
-    return "\n".join([before + BEGIN, "", *(table(lines) if lines else []), "", END + after])
+    return put(text, "\n".join(["", *(table(lines) if lines else []), ""]), BEGIN, END)
 
 
 def table(lines: Sequence[Line]) -> list[str]:
@@ -302,8 +297,7 @@ def main(words: list[str] | None = None) -> int:
         parser.error("run needs --weights and --root")
     args.out.mkdir(parents=True, exist_ok=True)
     found = measured(args.weights, args.root, args.out, epochs=args.epochs, seed=args.seed, bits=args.bits)
-    with LINES.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(found, ensure_ascii=False) + "\n")
+    add_to(LINES, found)
     return 0
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from statistics import mean
 from typing import Any
+
+from benchmarks.lines import held_in
 
 FILE = Path(__file__).parent / "conversions" / "quantized-cnn.jsonl"
 TRAINED, JUDGED, COMPARED = 20_000, 1_000, 1_000
@@ -17,10 +18,7 @@ NAMES = ("signed", "unsigned")
 
 def latest() -> list[dict[str, Any]]:
     """Return the kept lines, the last one of each data set, bits and seed, in this order."""
-    if not FILE.is_file():
-        return []
-    lines = [json.loads(text) for text in FILE.read_text(encoding="utf-8").splitlines()]
-    last = {(line["data"], line["bits"], line["seed"]): line for line in lines}
+    last = {(line["data"], line["bits"], line["seed"]): line for line in held_in(FILE)}
     return [last[key] for key in sorted(last)]
 
 
