@@ -19,11 +19,10 @@ from bitspike.nn.ends import WEIGHTED
 from bitspike.ops.wrappers import unwrapped
 from bitspike.runs.job import Job
 from bitspike.runs.spikes import of_test_images
-from bitspike.weights.codes import on_grid
 from bitspike.weights.devices.lasso import LassoStage
 from bitspike.weights.devices.sram import FLOAT, SRAMStage
 from bitspike.weights.path import WeightPath, path_of
-from bitspike.weights.stage import Encoder, HasCells
+from bitspike.weights.stage import HasCells
 
 SPIKES = 100
 """Test images by whose spikes reading the weights is billed."""
@@ -92,13 +91,12 @@ def _stored(name: str, module: nn.Module, width: int) -> Stored:
         codes = path.codes(latent, name or "weight")
         bits = width if codes is None else codes.bits
         return _smallest(Stored(path=name, weights=size), path, mask, bits, bits)
-    grid = path.quantize
-    if grid is None or not isinstance(grid, Encoder):
+    cells = path.ideal_codes(latent, name or "the layer")
+    if cells is None:
         raise ConstraintError(
             f"{name or 'the layer'}: its weights vary and are not quantized, so that they are no whole number of bits",
             fix="bs.attach(model, quantize=bs.Midrise(4)), with the bits of the cells",
         )
-    cells = on_grid(grid, *grid.encode(latent), path.axis)
     own = path.recover if isinstance(path.recover, HasCells) else None
     inside = cells.codes if own is not None or mask is None else cells.codes * mask
     stored = Stored(

@@ -7,12 +7,11 @@ methods that are there and knows no stage by name. Every hook is handed the late
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from bitspike.weights.codes import WeightCodes
+from bitspike.weights.codes import CodeGrid, WeightCodes
 
 
 @runtime_checkable
@@ -41,17 +40,9 @@ class HasProblem(Protocol):
 
 
 @runtime_checkable
-class Encoder(Protocol):
+class Encoder(CodeGrid, Protocol):
     """A stage of the quantize slot: it also gives the integers of its weight."""
 
-    @property
-    def bits(self) -> int: ...
-    @property
-    def low(self) -> int: ...
-    @property
-    def high(self) -> int: ...
-    @property
-    def levels(self) -> tuple[int, ...] | None: ...
     def encode(self, w: Tensor, /) -> tuple[Tensor, Tensor]: ...
 
 
