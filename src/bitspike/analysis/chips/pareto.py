@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from bitspike.analysis.chips.statistics import in_percent
+from bitspike.analysis.chips.statistics import Figure
 from bitspike.analysis.drawing.palette import PALETTE
 from bitspike.analysis.drawing.plots import drawn
 from bitspike.files import write_whole
@@ -63,11 +63,10 @@ class Point:
         return {"energy": self.energy_pj, "area": self.area_f2, "bits": self.device_size + self.sram_size}[by]
 
     def __str__(self) -> str:
-        known = self.low is not None and self.high is not None
-        interval = f" [{in_percent(self.low or 0)}, {in_percent(self.high or 0)}]" if known else ""
+        reached = Figure(self.accuracy, self.low, self.high)
         chips = f"mean of {self.chips:,} chips" if self.chips else "nothing varies"
         size = f"{self.cells:,} cells, {self.sram_size:,} bits of SRAM"
-        return f"{in_percent(self.accuracy)}{interval}, {chips}; {self.energy_pj / 1e3:,.1f} nJ, {size}"
+        return f"{reached}, {chips}; {self.energy_pj / 1e3:,.1f} nJ, {size}"
 
 
 def front(points: Sequence[Point], by: By = "energy") -> list[Point]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -205,12 +205,7 @@ def _energy(value: ReadEnergy | None) -> dict[str, float] | None:
 
 
 def _row(name: str, x: LayerMemory | MemoryCost, device_bits: int, sram_bits: int) -> tuple[str, ...]:
-    parts: tuple[Callable[[ReadEnergy], float], ...] = (
-        lambda e: e.device,
-        lambda e: e.conversion,
-        lambda e: e.sram,
-        lambda e: e.addition,
-    )
+    e = x.energy
     return (
         name,
         f"{x.weights:,}",
@@ -218,5 +213,5 @@ def _row(name: str, x: LayerMemory | MemoryCost, device_bits: int, sram_bits: in
         f"{x.cells:,}",
         f"{sram_bits}-bit" if sram_bits else "",
         f"{x.sram_size:,}",
-        *("-" if x.energy is None else pj(part(x.energy)) for part in parts),
+        *(["-"] * 4 if e is None else map(pj, (e.device, e.conversion, e.sram, e.addition))),
     )
