@@ -66,6 +66,7 @@ def pareto(
         energy = cost.energy
         assert energy is not None, "spikes were given"
         seen[place] = job.data.test.name, measured.pop("samples"), job.task.wording.metric
+        _need_same_data(seen)
         points.append(
             Point(
                 network=str(place),
@@ -77,7 +78,6 @@ def pareto(
                 **measured,
             )
         )
-    _need_same_data(seen)
     data, count, metric = seen[places[0]]
     result = Pareto(
         by=by,
