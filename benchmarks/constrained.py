@@ -20,8 +20,7 @@ from typing import Any
 
 from benchmarks.lines import add_to, held_in
 from benchmarks.markers import put
-from benchmarks.records import _commit as commit
-from benchmarks.records import digest
+from benchmarks.records import commit_of, digest
 from bitspike.recipe import AnyRecipe, load, recipe_of, shipped
 
 HERE = Path(__file__).parent
@@ -95,7 +94,7 @@ def line(folder: Path) -> dict[str, Any]:
         "constraints": constraints(folder),
         "seconds": report["seconds"]["total"],
         **{name: report["environment"][name] for name in ("cpu", "threads", "torch", "bitspike")},
-        "commit": commit(),
+        "commit": commit_of(report),
     }
 
 

@@ -103,8 +103,7 @@ def compact(report: Mapping[str, Any], recipe: AnyRecipe) -> dict[str, Any]:
         "steps": recipe.steps,
         "epochs": _epochs(recipe),
         **{key: report[key] for key in keys},
-        # That of the code that ran; reports of earlier versions do not know it.
-        "commit": report.get("commit") or _commit(),
+        "commit": commit_of(report),
         "finished": report["finished"],
     }
 
@@ -223,6 +222,11 @@ def put(text: str, content: str) -> str:
     if not (begin and end) or BEGIN in after or END in after:
         raise RecordError(f"the document needs one {BEGIN} and, after it, one {END}")
     return f"{before}{begin}\n{content}\n{end}{after}"
+
+
+def commit_of(report: Mapping[str, Any]) -> str:
+    """Return the commit of the code that ran; reports of earlier versions do not know it, and get that of now."""
+    return report.get("commit") or _commit()
 
 
 def _commit() -> str:

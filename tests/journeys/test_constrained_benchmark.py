@@ -31,6 +31,8 @@ def lines(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     bs.run("cbp-calibration-digits", set=SMALL, out=folder)
     with pytest.raises(ValueError, match="changed its recipe in more than the seed"):
         constrained.lines_of(folder)
+    for file in folder.glob("*/report.json"):  # as if an earlier commit had run
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"commit": "abc1234"}))
     return [constrained.line(folder / name) for name in ("32bit", "bin", "ter")]
 
 
@@ -45,6 +47,7 @@ def test_a_line_says_how_far_weights_are_from_levels_and_what_projection_changes
         assert 0 < found["relative"] < 2
         assert 0 <= found["latent"] <= 1
         assert x["equal"] is True
+    assert {x["commit"] for x in lines} == {"abc1234"}, "that of the run, not of the moment when it is kept"
     assert json.loads(json.dumps(lines)) == lines
 
 
