@@ -73,7 +73,7 @@ def cost(
             raise ConstraintError(
                 f"cost({str(network)!r}, images): a run is billed by its own test images", fix="samples=100"
             )
-        if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
+        if samples < 1:
             raise ConstraintError(f"cost: samples is {samples!r}; at least one is needed", fix="samples=100")
         job, _ = finished(Path(network), set)
         return cost_of(job, read_network(network), samples, devices=devices, table=table)
