@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable
 
@@ -86,10 +87,10 @@ def plain(value: object) -> str:
     """Write a value of a recipe as ``--set`` takes it.
 
     Example:
-        >>> plain(None), plain(True), plain(0.5), plain([1, 2])
-        ('null', 'true', '0.5', '[1, 2]')
+        >>> plain(None), plain(True), plain(0.5), plain("if"), plain([1, None])
+        ('null', 'true', '0.5', 'if', '[1, null]')
     """
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def size(number: object) -> str:
