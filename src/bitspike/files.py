@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,6 +55,8 @@ def way_out(error: BaseException) -> str:
 def write_whole(path: Path, content: bytes | str) -> None:
     """Write a file so that at every moment either the old or the new content stands at ``path``, never a part.
 
+    Of two processes that write one file, each writes all of it, and the later one stays.
+
     Raises:
         OSError: the disk is full or the folder cannot be written; ``path`` is then as it was, and no part is left.
 
@@ -65,7 +68,7 @@ def write_whole(path: Path, content: bytes | str) -> None:
         ['net.onnx']
     """
     data = content.encode() if isinstance(content, str) else content
-    part = partial(path)
+    part = partial(path.with_name(f"{path.name}.{secrets.token_hex(4)}"))  # no other process writes into this one
     try:
         with part.open("wb") as file:
             file.write(data)

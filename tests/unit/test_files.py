@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,20 @@ def test_a_file_is_written_whole_or_left_as_it_was(tmp_path: Path, monkeypatch: 
     with pytest.raises(OSError, match="No space left"):
         write_whole(path, "new")
     assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_two_that_write_one_file_write_it_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, flush = tmp_path / "a.json", os.fsync
+
+    def second(handle: int) -> None:
+        monkeypatch.setattr("os.fsync", flush)
+        write_whole(path, "second")
+        assert path.read_text() == "second"
+
+    monkeypatch.setattr("os.fsync", second)
+    write_whole(path, "first, and longer")
+    assert path.read_text() == "first, and longer"
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
 
 
