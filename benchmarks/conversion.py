@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks import machine, quantized_results, staged
+from benchmarks import layerwise, machine, quantized_results, staged
 from benchmarks.conversion_defaults import ORDER, cell, defaults, seeds
 from benchmarks.lines import held_in
 from benchmarks.plots import PALETTE, svg
@@ -215,6 +215,7 @@ def document(lines: list[dict[str, Any]]) -> str:
         *defaults({name: latest(file_of(name)) for name in ORDER}),
         *tuned([entry for entry in read() if entry["name"].startswith(TUNED)]),
         *staged.section(read()),
+        *layerwise.section(layerwise.latest()),
         *quantized_results.section(quantized_results.latest()),
     ]
     return "\n".join(text)
