@@ -129,14 +129,16 @@ def test_a_run_in_stages_is_a_record_and_a_row_for_each(records: ModuleType, tmp
 
 def test_the_stages_of_the_pretrained_network_are_a_table_too(records: ModuleType, tmp_path: Path) -> None:
     assert staged.section([]) == []
-    for seed in (0, 1):
-        whole = load(staged.RECIPE, [f"seed={seed}"])
+    for recipe, seed in ((staged.RECIPE, 0), (staged.RECIPE, 1), (f"{staged.RECIPE}-wb", 0)):
+        whole = load(recipe, [f"seed={seed}"])
         for name, part in whole.parts.items():
             (tmp_path / "run" / name).mkdir(parents=True, exist_ok=True)
             (tmp_path / "run" / name / "report.json").write_text(json.dumps(report(part, 0.9 + seed / 100)))
         keep(records, tmp_path / "run", whole, 0.9)
     rows = [line for line in staged.section(records.read()) if line.startswith("| ") and line[2].isdigit()]
-    assert [row.split(" | ")[1] for row in rows] == ["15", "7", "3"]
+    assert [row.split(" | ")[1:4] for row in rows] == [
+        [weights, steps, seeds] for weights, seeds in (("4", "2"), ("b", "1")) for steps in ("15", "7", "3")
+    ]
     assert "| 2 | 90.9 ± 0.7 | **90.5 ± 0.7** (-0.4) | 50.0 ± 0.0 | 89.55 at T = 8 | 20.0 % |" in rows[1]
     assert rows[1].endswith("| 2, 2 | equal |")
 
