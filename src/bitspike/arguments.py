@@ -15,6 +15,7 @@ import typing
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
+from bitspike.calls import parameters_of, refuse
 from bitspike.errors import BitspikeError, ConstraintError, short
 
 T = TypeVar("T", bound=Callable[..., Any])
@@ -33,7 +34,8 @@ def checked(target: T) -> T:
     """Let a class or function refuse arguments that are no numbers where its annotations say ``int`` or ``float``.
 
     Booleans, texts and NaN are no numbers; what NumPy or a tensor of one element gives is one. Annotations are read at
-    the first call, and parameters of other kinds are left alone.
+    the first call, and parameters of other kinds are left alone. Calls that the function does not take are refused with
+    what was meant (:mod:`bitspike.calls`).
 
     Example:
         >>> @checked
@@ -69,19 +71,27 @@ def _checking(function: T, owner: type | None, *, own_first: bool) -> T:
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
+        takes = parameters_of(function)
+        if not takes.take(len(args), kwargs):
+            refuse(_name(function, owner, args), takes, args, kwargs, method=owner is not None)
         order, hints = wanted()
         arguments = [*zip(order, args, strict=False), *kwargs.items()]
         wrong = [(name, v) for name, v in arguments if name in hints and not fits(v, hints[name][0])]
         if wrong:
             if own_first:
                 _say_more(function, args, kwargs)
-            who = function.__qualname__.split(".<locals>.")[-1] if owner is None else type(args[0]).__name__
+            who = _name(function, owner, args)
             lines = [f"{who}({n}={short(v)}): {_needed(hints[n][0])} is needed" for n, v in wrong]
             ways = [f"{n}={_instead(v, *hints[n])}" for n, v in wrong]
             raise ConstraintError("\n".join(lines), fix=", ".join(ways))
         return function(*args, **kwargs)
 
     return typing.cast(T, call)
+
+
+def _name(function: Callable[..., Any], owner: type | None, args: tuple[Any, ...]) -> str:
+    """Return what a function, or the class of an object that is made, is called in messages."""
+    return function.__qualname__.split(".<locals>.")[-1] if owner is None else type(args[0]).__name__
 
 
 def _say_more(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -168,8 +178,7 @@ def _needed(hint: Any) -> str:
         words = [_needed(part) for part in parts]
         return " or ".join([", ".join(words[:-1]), words[-1]])
     if origin is tuple or origin in _MANY:
-        many = _WORDS.get(parts[0], ("", "values"))[1]
-        return f"a list of {len(parts)} {many}" if origin is tuple and Ellipsis not in parts else f"a list of {many}"
+        return f"a list of {_many(hint)}"
     if origin is Literal:
         return " or ".join(map(repr, parts))
     if hint in _WORDS:
@@ -178,17 +187,48 @@ def _needed(hint: Any) -> str:
     return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
 
 
+def _many(hint: Any) -> str:
+    """Return what a list holds in words, lists in it too.
+
+    Example:
+        >>> _many(Sequence[tuple[int, int]])
+        'lists of 2 whole numbers'
+    """
+    origin, parts = get_origin(hint), get_args(hint)
+    inner = get_origin(parts[0]) in (tuple, *_MANY)
+    word = f"lists of {_many(parts[0])}" if inner else _WORDS.get(parts[0], ("", "values"))[1]
+    return f"{len(parts)} {word}" if origin is tuple and Ellipsis not in parts else word
+
+
+def _in_place(value: Any, hint: Any) -> Any:
+    """Return a list with each of its values as the number that it stands for; what is no list, as it is."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if not (origin is tuple or origin in _MANY) or isinstance(value, str) or not isinstance(value, Sequence):
+        numbers = [n for kind in (int, float) if (n := _number(value, kind)) is not None and fits(n, hint)]
+        return numbers[0] if numbers and not fits(value, hint) else value
+    kinds = parts if origin is tuple and Ellipsis not in parts else parts[:1] * len(value)
+    listed = map(_in_place, value, kinds)
+    return value if len(kinds) != len(value) else tuple(listed) if isinstance(value, tuple) else list(listed)
+
+
+def _number(value: Any, kind: type[int] | type[float]) -> int | float | None:
+    """Return the number that a value stands for; None where it stands for none of this kind."""
+    try:
+        number = kind(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if number == (float(value) if isinstance(value, str) else value) else None
+
+
 def _instead(value: Any, hint: Any, default: Any) -> str:
     """Return a value that can stand in the place of one that does not fit."""
     for kind in (int, float):
-        try:
-            number = kind(value)
-        except (TypeError, ValueError, OverflowError):
-            continue
-        if number == (float(value) if isinstance(value, str) else value):
-            ways = [way for way in (number, (number,)) if fits(way, hint)]
-            if ways:
-                return repr(ways[0])
+        number = _number(value, kind)
+        ways = [] if number is None else [way for way in (number, (number,)) if fits(way, hint)]
+        if ways:
+            return repr(ways[0])
+    if isinstance(value, list | tuple) and fits(listed := _in_place(value, hint), hint):
+        return repr(listed)
     if default is not inspect.Parameter.empty and fits(default, hint):
         return repr(default)
     return _needed(hint)

@@ -32,6 +32,10 @@ class ConstraintError(BitspikeError, ValueError):
     """A value lies outside what is allowed; raised when an object is built."""
 
 
+class CallError(ConstraintError, TypeError):
+    """A function is called with an argument that it does not have, or without one that it needs."""
+
+
 class DataError(BitspikeError):
     """A data set is missing, foreign or damaged."""
 

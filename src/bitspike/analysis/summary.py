@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from bitspike.analysis.plot.observed import Layer, counted_calls, entering, observed
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.graph.shown import bits_of, kind_of, latent_of, layers_said, layers_table, parts
 from bitspike.integer.bounds.widths import widths
@@ -23,6 +24,7 @@ from bitspike.tables import Shown, Table, times
 Rates = dict[str, tuple[str, str, str]]
 
 
+@checked
 def summary(what: nn.Module | IntegerNetwork | Shown, inputs: Any = None) -> Table:
     """Return a network as a table: layers, shapes, weights and their bits, neurons, proven widths, rates of spikes.
 

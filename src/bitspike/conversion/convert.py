@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from bitspike.arguments import checked
+from bitspike.calls import parameters_of, refuse_unknown
 from bitspike.conversion.calibrate.entering import Rates, Seen, entering, refuse_real_layers_before
 from bitspike.conversion.calibrate.feed import feed
 from bitspike.conversion.calibrate.find import Calibration
@@ -49,6 +50,7 @@ from bitspike.patterns import Patterns
 Frontend = Literal["fx", "export"]
 _FINISHING = ("include", "exclude", "input_grid", "input_bits", "samples", "correct")
 """What :func:`finish` may be told of the procedure; its thresholds were learned, and it draws no samples."""
+_CHOICES = tuple(field.name for field in fields(Settings))
 
 
 @torch.inference_mode(False)  # corrections take gradients, and the result may be trained
@@ -124,6 +126,7 @@ def convert(
         >>> snn(images).shape, [type(n).__name__ for n in bs.lower(snn, images[:1]).nodes]
         (torch.Size([32, 2]), ['Input', 'Linear', 'Neuron', 'Linear', 'Readout'])
     """
+    refuse_unknown("convert", (*parameters_of(convert).named, *_CHOICES), choices)
     Settings(**choices)  # what is wrong with a choice is said before the network is followed
     procedure = Procedure(
         threshold=threshold,
@@ -262,6 +265,7 @@ def _values(
 
 
 @torch.inference_mode(False)
+@checked
 def finish(prepared: Prepared, example: Tensor | tuple[Tensor, ...], *, data: Any = None, **choices: Any) -> nn.Module:
     """Convert a network that was fine-tuned with ``bs.prepare``: its weights are on their grids, its clips are learned.
 
@@ -285,6 +289,7 @@ def finish(prepared: Prepared, example: Tensor | tuple[Tensor, ...], *, data: An
         >>> finish(tuned, images[:1])(images).shape
         torch.Size([32, 2])
     """
+    refuse_unknown("finish", ("prepared", "example", "data", *_FINISHING, *_CHOICES), choices)
     prepared = prepared_of(prepared, "finish")
     own: dict[str, Any] = {"include": prepared.include, "exclude": prepared.exclude, "correct": None}
     own |= {name: choices.pop(name) for name in _FINISHING if name in choices}

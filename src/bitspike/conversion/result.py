@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, fx, nn
 
+from bitspike.arguments import checked
 from bitspike.conversion.construct.network import build
 from bitspike.conversion.construct.records import LayerReport, Shifts
 from bitspike.conversion.converted import Converted, with_record
@@ -255,6 +256,7 @@ def _refuse_other_coding(before: str, now: str, grids: Mapping[str, Grid]) -> No
         )
 
 
+@checked
 def conversion_of(network: nn.Module) -> Conversion:
     """Return the record of a network that ``convert`` made.
 
@@ -270,6 +272,7 @@ def conversion_of(network: nn.Module) -> Conversion:
     return record
 
 
+@checked
 def spiking_part(network: nn.Module) -> fx.GraphModule:
     """Return the spiking part of a converted network: itself, or the module between its real parts."""
     conversion_of(network)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.integer.network import IntegerNetwork, need_integers
 from bitspike.integer.nodes import Input, Integers
@@ -16,6 +17,7 @@ from bitspike.ops.entering import Clipped, ends, put
 from bitspike.ops.precision import single
 
 
+@checked
 def encode(net: IntegerNetwork, images: Tensor, *, generator: torch.Generator | None = None) -> Integers:
     """Turn real inputs into the codes that a network reads.
 

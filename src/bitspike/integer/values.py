@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from bitspike.arguments import checked
 from bitspike.integer.nodes import Input, Integers, Readout, Reals
 
 
@@ -22,6 +23,7 @@ def codes_of(source: Input, values: Reals) -> Integers:
     return np.clip(np.rint(values / source.grid.scale), source.grid.low, source.grid.high).astype(np.int64)
 
 
+@checked
 def decode(output: Readout, value: Integers) -> Reals:
     """Return the real value of an output: ``scale * integers``, float64 [N, ...]."""
     real: Reals = value * output.scale.reshape(1, -1, *[1] * (value.ndim - 2))

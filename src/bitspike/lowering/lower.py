@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
+from bitspike.arguments import checked
 from bitspike.conversion.result import conversion_of
 from bitspike.errors import ConstraintError, LoweringError
 from bitspike.graph.capture.guests import halves
@@ -36,6 +37,7 @@ from bitspike.ops.wrappers import bare, wrappers
 _SUMS = (operator.add, operator.iadd, torch.add)
 
 
+@checked
 def lower(
     model: nn.Module,
     example: Tensor | tuple[Tensor, ...],

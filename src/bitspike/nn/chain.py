@@ -16,6 +16,7 @@ from typing import Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.nn.activation import QuantReLU
 from bitspike.nn.layers import bare, call, plain
@@ -64,6 +65,7 @@ class Chain(nn.Sequential):
         return x
 
 
+@checked
 def fuse(model: M) -> M:
     """Turn every plain ``nn.Sequential`` of a model into a :class:`Chain`, in place, and return the model.
 
@@ -87,6 +89,7 @@ def fuse(model: M) -> M:
     return model
 
 
+@checked
 def checkpoint_layers(model: M, *, recompute: bool = True, on: bool = True) -> M:
     """Let a model keep less for its backward pass, from now on; return the model.
 

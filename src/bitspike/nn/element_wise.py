@@ -6,6 +6,7 @@ from typing import Literal, get_args
 
 from torch import Tensor, nn
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.nn.layers import plain
 
@@ -13,6 +14,7 @@ Connect = Literal["add", "and", "iand"]
 """The functions of Fang et al. 2021, table 1."""
 
 
+@checked
 class SpikeElementWise(nn.Module):
     """Join the spikes ``a`` of a residual branch and ``s`` of its shortcut, element by element.
 

@@ -82,6 +82,7 @@ class RateCoder(Encoder):
         return even_rate(x, self.steps)
 
 
+@checked
 @contextmanager
 def set_steps(model: nn.Module, steps: int) -> Iterator[None]:
     """Run a model with another number of steps for the length of a block.

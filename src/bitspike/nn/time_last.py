@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.nn.chain import Chain
 from bitspike.nn.encoders import Encoder
 from bitspike.nn.readouts import RateReadout, SumReadout
 
 
+@checked
 class TimeLast(Chain):
     """Put layers that take [T, N, ...] into code that has time last: [N, ..., T] comes in and goes out.
 
@@ -43,6 +45,7 @@ class TimeLast(Chain):
         return x if isinstance(self[-1], RateReadout | SumReadout) else x.movedim(0, -1)
 
 
+@checked
 class TimeFirst(nn.Module):
     """Give a network that takes [N, ..., T] the form that everything of bitspike takes: [T, N, ...].
 

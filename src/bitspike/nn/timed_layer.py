@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.nn.layers import plain, takes_pixels_first
 from bitspike.ops import pixels_first
@@ -82,6 +83,7 @@ KINDS: dict[type[nn.Module], type[nn.Module]] = {
 """By layer of torch, the class that carries it over time."""
 
 
+@checked
 def timed_layer(layer: nn.Module, *, bias: bool = True) -> nn.Module:
     """Return a copy of a convolution, transposed convolution or linear layer that takes [T, N, ...].
 

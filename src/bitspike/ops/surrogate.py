@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from bitspike.arguments import checked
-from bitspike.errors import ConstraintError
+from bitspike.errors import ConstraintError, short
 from bitspike.ops.grids import Fire
 
 
@@ -178,10 +178,29 @@ def spike(distance: Tensor, surrogate: Surrogate, fire: Fire = "ge") -> Tensor:
     return cast(Tensor, _Spike.apply(distance, surrogate, fire))
 
 
+_ALSO = {
+    "ArcTan(alpha=2.0)": ("arctan", "atan"),
+    "Sigmoid(alpha=4.0)": ("sigmoid",),
+    "Triangle(width=1.0)": ("triangle", "triangular", "piecewisequadratic", "piecewise_quadratic"),
+    "Rectangle(width=1.0)": ("rectangle", "rect", "straight_through_estimator"),
+    "PiecewiseExponential(alpha=2.0)": ("piecewiseexponential", "piecewiseexp", "fast_sigmoid", "superspike"),
+}
+"""Surrogates with the names that they, or others of nearly their shape, have here and in other tools."""
+
+
 def check_surrogate(surrogate: object) -> None:
     """Refuse what is no surrogate."""
-    if not isinstance(surrogate, Surrogate):
-        raise ConstraintError(f"surrogate={surrogate!r} is not a surrogate", fix="surrogate=bs.Triangle(width=1.0)")
+    if isinstance(surrogate, Surrogate):
+        return
+    word = surrogate if isinstance(surrogate, str) else getattr(surrogate, "__qualname__", type(surrogate).__name__)
+    ours = next(
+        (ours for ours, words in _ALSO.items() if word.partition(".")[0].lower() in words), "Triangle(width=1.0)"
+    )
+    raise ConstraintError(
+        f"surrogate={short(surrogate)} is not a surrogate; there are ArcTan, Sigmoid, Triangle, Rectangle and "
+        "PiecewiseExponential",
+        fix=f"surrogate=bs.{ours}",
+    )
 
 
 def check_fire(fire: str) -> None:

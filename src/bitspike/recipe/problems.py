@@ -11,6 +11,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from bitspike.errors import short
+from bitspike.other_words import SAME
 from bitspike.recipe.text import KeyPath, leaves, value_at
 from bitspike.recipe.words.own import OWN
 
@@ -78,27 +79,15 @@ def _sentence(finding: Any, key_path: KeyPath, options: Sequence[type[BaseModel]
     return f"found {short(value)}{_NEEDED}{'a value ' if needed.startswith(('greater', 'less')) else ''}{needed}"
 
 
-_OTHER_WORDS = {
-    **dict.fromkeys(("beta", "tau_mem", "alpha_mem"), "decay"),
-    **dict.fromkeys(("v_th", "v_threshold", "vth", "spike_threshold"), "threshold"),
-    **dict.fromkeys(("timesteps", "time_steps", "num_steps", "T", "t"), "steps"),
-    **dict.fromkeys(("learning_rate",), "lr"),
-    **dict.fromkeys(("batch", "batchsize"), "batch_size"),
-    **dict.fromkeys(("weight_bits", "num_bits", "weight_bit_width", "bit"), "bits"),
-    **dict.fromkeys(("surrogate_function", "spike_grad"), "surrogate"),
-}
-"""By the word of another tool for it, the key of a recipe."""
-
-
 def _meant(key_path: KeyPath, options: Sequence[type[BaseModel]], values: Any) -> str:
     """Return the dotted key that an unknown one may stand for: one there, or one that the recipe has elsewhere."""
     *above, name = map(str, key_path)
     allowed = [key for option in options for key in _keys(option)]
-    own = [_OTHER_WORDS[name]] if _OTHER_WORDS.get(name) in allowed else difflib.get_close_matches(name, allowed, n=1)
+    own = [SAME[name]] if SAME.get(name) in allowed else difflib.get_close_matches(name, allowed, n=1)
     if own:
         return ".".join([*above, own[0]])
     elsewhere = [key for key in leaves(values) if "." in key and key != ".".join(map(str, key_path))]
-    return next((key for key in elsewhere if key.rpartition(".")[2] in (name, _OTHER_WORDS.get(name))), "")
+    return next((key for key in elsewhere if key.rpartition(".")[2] in (name, SAME.get(name))), "")
 
 
 def _keys(option: type[BaseModel]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from bitspike.arguments import checked
 from bitspike.hardware.chips.check import check as examine
 from bitspike.hardware.chips.chip import Chip
 from bitspike.hardware.chips.report import Report
@@ -14,6 +15,7 @@ from bitspike.runs.saved import read_network, refuse_module
 from bitspike.runs.sketch import sketch
 
 
+@checked
 def check(what: IntegerNetwork | str | Path | AnyRecipe, chip: str | Path | Chip, *, set: Iterable[str] = ()) -> Report:
     """Check a network against the rules of a chip.
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from bitspike.analysis.comparison.comparison import Comparison
 from bitspike.analysis.comparison.rows import Measured, rows_of
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError, some
 from bitspike.integer.network import IntegerNetwork
 from bitspike.lowering.agreement import Agreement
@@ -26,6 +27,7 @@ _OF_NETWORKS = {"model", "net", "batches"}
 """The arguments of the comparison of a float network with its integers; all three are needed."""
 
 
+@checked
 def compare_runs(*runs: str | Path, samples: int | None = None, set: Iterable[str] = ()) -> Comparison:
     """Put finished runs next to each other: accuracy, bits, bytes, energy, time steps, seeds with their spread.
 

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from bitspike.arguments import checked
 from bitspike.runs.machine import describe_cpu
 
 #: Optional part -> what it is for. Each is looked for, never imported.
@@ -23,6 +24,7 @@ OPTIONAL = {
 }
 
 
+@checked
 def doctor(runs: str | Path = "runs") -> dict[str, Any]:
     """Describe this machine as plain values, ready for JSON; nothing is written, trained or downloaded.
 

@@ -6,6 +6,7 @@ import difflib
 from pathlib import Path
 from typing import Any
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.formats.table import FORMATS
 from bitspike.integer.network import IntegerNetwork
@@ -15,6 +16,7 @@ from bitspike.integer.saved.vectors import golden
 from bitspike.runs.saved import read_network, saved
 
 
+@checked
 def export(
     network: IntegerNetwork | str | Path,
     format: str,

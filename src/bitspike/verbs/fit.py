@@ -10,6 +10,7 @@ from typing import Any, Literal, overload
 
 from torch import nn
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError, command
 from bitspike.hardware.chips.check import check
 from bitspike.hardware.chips.chip import Chip
@@ -98,6 +99,7 @@ class Fitting:
         return "\n".join(lines)
 
 
+@checked
 def fit_to_chip(
     recipe: str | Path | AnyRecipe,
     chip: str | Path | Chip,
@@ -235,5 +237,13 @@ def fit(
 
 @wraps(to_data, assigned=("__doc__",))
 def fit(*args: Any, **options: Any) -> Any:  # noqa: D103 (it has the text of training, which tells of both)
-    trains = isinstance(args[0] if args else options.get("model"), nn.Module)
-    return (to_data if trains or "epochs" in options else fit_to_chip)(*args, **options)
+    subject = args[0] if args else options.get("model", options.get("recipe"))
+    if isinstance(subject, nn.Module) or "model" in options:
+        return to_data(*args, **options)
+    if isinstance(subject, str | Path | AnyRecipe):
+        return fit_to_chip(*args, **options)
+    swapped = "the model comes first: " if any(isinstance(arg, nn.Module) for arg in args[1:]) else ""
+    raise ConstraintError(
+        f"fit({type(subject).__name__}): needed is a network to train, or a recipe whose network has to fit a chip",
+        fix=f"{swapped}bs.fit(model, train_loader, epochs=20), or bs.fit('quickstart', chip='fanin1024-v1')",
+    )

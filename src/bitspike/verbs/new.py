@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bitspike.arguments import checked
 from bitspike.recipe.derived import free, write
 from bitspike.recipe.new import small
 
 
+@checked
 def new(name: str, *, out: str | Path | None = None) -> Path:
     """Write a small recipe that runs as it is, with a comment at every choice, and return its path.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bitspike.analysis.chips.pareto import COSTS, By, Pareto, Point, write
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError, RunError
 from bitspike.hardware.energy.technology import Technology
 from bitspike.hardware.energy.technology import load as load_table
@@ -21,6 +22,7 @@ from bitspike.verbs.yield_ import yield_
 from bitspike.weights.chips import varies
 
 
+@checked
 def pareto(
     runs: Sequence[str | Path],
     *,

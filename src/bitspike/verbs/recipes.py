@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from bitspike.arguments import checked
 from bitspike.recipe import load, shipped
 
 
+@checked
 def recipes() -> list[dict[str, Any]]:
     """List the shipped recipes: name, kind, question, paper, published and expected figures, steps, bits.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from bitspike.arguments import checked
 from bitspike.runs.folder import unfinished
 from bitspike.runs.origin import go_on
 from bitspike.train import Observer, Observers
@@ -12,6 +13,7 @@ from bitspike.train.launch import rank
 from bitspike.verbs.run import carried_out
 
 
+@checked
 def resume(run: str | Path, *, observer: Observer | None = None) -> dict[str, Any]:
     """Go on with an unfinished run, by what its folder says alone, and return its report as :func:`run` does.
 

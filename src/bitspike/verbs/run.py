@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from bitspike.arguments import checked
 from bitspike.recipe import AnyRecipe, load
 from bitspike.runs.carry_out import carry_out
 from bitspike.runs.job import Job
@@ -16,6 +17,7 @@ from bitspike.train import Observer, Observers
 from bitspike.train.launch import launcher, rank
 
 
+@checked
 def run(
     recipe: str | Path | AnyRecipe,
     *,

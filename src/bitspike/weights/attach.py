@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.utils import parametrize
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.ops.wrappers import read_wrapped_states, unwrapped
 from bitspike.patterns import Patterns, matching
@@ -23,6 +24,7 @@ M = TypeVar("M", bound=nn.Module)
 Choice = Scheme | StagePlan | Stage
 
 
+@checked
 def attach(
     model: M,
     *,
@@ -98,6 +100,7 @@ def attach(
     return model
 
 
+@checked
 def detach(model: M, *, keep: Literal["decoded", "latent"] = "decoded") -> M:
     """Take all weight paths away, in place, and return the model, which has plain parameters again.
 
@@ -134,6 +137,7 @@ def detach(model: M, *, keep: Literal["decoded", "latent"] = "decoded") -> M:
     return model
 
 
+@checked
 def codes(model: nn.Module) -> dict[str, WeightCodes]:
     """Return the codes of every layer whose weight is quantized, by module name; device variation is left out."""
     attached = paths(unwrapped(model))

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import Tensor, nn
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.ops.wrappers import unwrapped
 from bitspike.weights.devices.variation import DeviceStage, check_resolution
@@ -15,6 +16,7 @@ from bitspike.weights.path import paths
 from bitspike.weights.stage import HasChip
 
 
+@checked
 @contextmanager
 def on_chip(model: nn.Module, seed: int, *, resolution: int | None = None) -> Iterator[None]:
     """Make a model one chip inside the block: its devices are those of a seed, in training and in evaluation.

@@ -242,6 +242,7 @@ class Constant(ScaleRule):
         return w.new_full([1 if d in dims else n for d, n in enumerate(w.shape)], self.value)
 
 
+@checked
 @dataclass(frozen=True)
 class Dyadic(ScaleRule):
     """Round the step of another rule to the nearest power of two, nearest in log2.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.ops.wrappers import unwrapped
 from bitspike.weights.devices.lasso import LassoStage
@@ -70,6 +71,7 @@ def _share(layers: dict[str, LayerSparsity], part: str, whole: str) -> float:
 
 
 @torch.no_grad()
+@checked
 def sparsity(model: nn.Module) -> Sparsity:
     """Count what the prune stages of a model leave out now; where a layer has SRAM, of its SRAM.
 

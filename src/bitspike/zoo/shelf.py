@@ -18,6 +18,7 @@ from torch import nn
 
 from bitspike import digests
 from bitspike.analysis.report.report import write_report
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError, PackageError, RunError
 from bitspike.files import way_out, whole_folder
 from bitspike.integer.network import IntegerNetwork
@@ -45,6 +46,7 @@ def names() -> list[str]:
     return sorted(_shelf())
 
 
+@checked
 def about(name: str) -> Entry:
     """Return what is known of a network: the report of its run, and the licence.
 
@@ -58,6 +60,7 @@ def about(name: str) -> Entry:
     return _entry(name, _opened(name))
 
 
+@checked
 def load(name: str) -> IntegerNetwork:
     """Return the integers of a network.
 
@@ -73,6 +76,7 @@ def load(name: str) -> IntegerNetwork:
         return _integers(folder)
 
 
+@checked
 def module(name: str) -> nn.Module:
     """Return the trained network of torch, in evaluation mode: of a conversion the one that was converted.
 
@@ -92,6 +96,7 @@ def module(name: str) -> nn.Module:
     return model.eval()
 
 
+@checked
 def unpack(name: str, folder: str | Path) -> Path:
     """Lay a network out as the folder of a finished run: ``evaluate``, ``export`` and all other verbs work on it.
 

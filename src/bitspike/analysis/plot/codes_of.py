@@ -10,6 +10,7 @@ from torch import nn
 
 from bitspike.analysis.drawing.palette import PALETTE
 from bitspike.analysis.plot.canvas import axes_for, whole_numbers
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.integer.network import IntegerNetwork
 from bitspike.patterns import Patterns, matching
@@ -26,6 +27,7 @@ class _Codes(NamedTuple):
     high: int
 
 
+@checked
 def codes(what: nn.Module | IntegerNetwork, *, layers: Patterns = "*", ax: Axes | None = None) -> Axes:
     """Draw how often every weight code occurs, one layer below the other.
 

@@ -12,6 +12,7 @@ from torch import nn
 from bitspike.analysis.drawing.palette import PALETTE
 from bitspike.analysis.plot.canvas import axes_for, legend_above, time_axis
 from bitspike.analysis.plot.observed import Layer, evenly, is_whole, observed, sample_of
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.simulate import Trace
@@ -29,6 +30,7 @@ _GAP = 2
 """Empty neurons between two layers."""
 
 
+@checked
 def raster(
     what: nn.Module | IntegerNetwork | Trace,
     inputs: Any = None,
@@ -123,6 +125,7 @@ def _signs(axes: Axes, *, below: bool) -> None:
         legend_above(axes, [Patch(facecolor=color, label=label, hatch=hatch) for color, label, hatch in looks])
 
 
+@checked
 def rates(
     what: nn.Module | IntegerNetwork | Trace,
     inputs: Any = None,

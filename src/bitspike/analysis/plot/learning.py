@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bitspike.analysis.drawing.axes import draw_by_step, draw_curves, lines_of
 from bitspike.analysis.plot.canvas import axes_for, whole_numbers
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError, RunError
 from bitspike.train.evaluate import Evaluation
 from bitspike.train.observe import History
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 Records = Sequence[Mapping[str, Any]]
 
 
+@checked
 def curve(
     what: History | Evaluation | Records | str | os.PathLike[str],
     quantity: str | None = None,

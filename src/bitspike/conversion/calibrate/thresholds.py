@@ -50,6 +50,7 @@ Rules = ThresholdRule | Mapping[str, ThresholdRule]
 """One rule for all neurons, or rules by patterns over the paths of their operations, the last match holding."""
 
 
+@checked
 @dataclass(frozen=True)
 class MaxThreshold(ThresholdRule):
     """Take the largest activation: nothing is clipped, and one outlier coarsens the layer.

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from bitspike.arguments import checked
 from bitspike.conversion.finetune.prepared import Prepared, prepared_of
 from bitspike.conversion.finetune.sums import on_operations
 from bitspike.conversion.region.cut import core_of, covers, replaced
@@ -104,6 +105,7 @@ class _InSteps(nn.Module):
         return by_step(x, self.steps).mean(0)
 
 
+@checked
 def over_time(prepared: Prepared, *, neuron: type[Neuron] = IF, surrogate: Surrogate = ArcTan()) -> PreparedOverTime:
     """Return a prepared network that runs over time and shares its parameters; see :class:`PreparedOverTime`."""
     prepared = prepared_of(prepared, "over_time")

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bitspike.arguments import checked
 from bitspike.conversion.construct.records import module_name
 from bitspike.conversion.quantized.batches import Batches, device_of, labelled, to_device
 from bitspike.conversion.quantized.flow import Call, Flow, flow_of
@@ -129,6 +130,7 @@ def counts_of(spikes: Tensor, clip: Tensor, steps: int) -> Tensor:
 
 
 @torch.no_grad()
+@checked
 def mismatch(
     network: nn.Module, batches: Batches, *, neuron: type[Neuron] = SignedIF, spiking: nn.Module | None = None
 ) -> dict[str, Mismatch]:

@@ -17,6 +17,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
+from bitspike.arguments import checked
 from bitspike.conversion.quantized.flow import Flow, flow_of
 from bitspike.conversion.quantized.run import Run, part_of
 from bitspike.conversion.timed import by_step, need_counting, spikes_worth
@@ -137,6 +138,7 @@ def _twin_of(module: nn.Module, memo: dict[int, nn.Module]) -> nn.Module:
     return memo[id(module)]
 
 
+@checked
 def spiking_twin(
     network: nn.Module, *, neuron: type[Neuron] = SignedIF, surrogate: Surrogate = ArcTan()
 ) -> SpikingTwin:

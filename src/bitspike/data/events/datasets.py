@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from bitspike.arguments import checked
 from bitspike.data.events import sets
 from bitspike.data.events.cache import Tell
 from bitspike.data.events.event_set import EventSet
@@ -17,6 +18,7 @@ from bitspike.errors import ConstraintError, short
 EVENT_SETS: dict[str, EventInfo] = known_sets(sets)
 
 
+@checked
 def load_events(
     name: str,
     split: str = "train",
@@ -75,6 +77,7 @@ def load_events(
     return events if most is None else replace(events, most=most)
 
 
+@checked
 def describe_events(name: str) -> EventInfo:
     """Return what is known of an event set.
 

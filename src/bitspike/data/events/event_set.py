@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from bitspike.arguments import checked
 from bitspike.data.images.crop import Draws
 from bitspike.data.images.image_set import check_labels, positions, validation_split
 from bitspike.data.images.images import Wanted
@@ -21,6 +22,7 @@ from bitspike.tasks.task import Task
 CPU = torch.device("cpu")
 
 
+@checked
 @dataclass(frozen=True, eq=False, repr=False)
 class EventSet:
     """Hold labeled recordings, each as T frames of counts.

@@ -88,6 +88,7 @@ class ByTime:
         return frame
 
 
+@checked
 def counts(events: Events, framing: Framing) -> npt.NDArray[np.int64]:
     """Count the events of every frame, polarity and pixel: int64 [T, H, W, 2].
 
@@ -104,6 +105,7 @@ def counts(events: Events, framing: Framing) -> npt.NDArray[np.int64]:
     return np.bincount(place, minlength=size)[:size].reshape(shape)
 
 
+@checked
 def voxels(events: Events, bins: int, *, fraction_bits: int | None = None) -> npt.NDArray[np.float64]:
     """Share the polarity of every event between the two bins of time next to it: float64 [T, H, W].
 

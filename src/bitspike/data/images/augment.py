@@ -100,6 +100,7 @@ class Shift:
         return windows[torch.arange(samples, device=images.device), chosen[:, 0], chosen[:, 1]]
 
 
+@checked
 @dataclass(frozen=True)
 class Flip:
     """Mirror half of the images, left to right. Not for digits and letters, whose mirror images are other signs.
@@ -119,6 +120,7 @@ class Flip:
         return images.index_copy(0, where, images.index_select(0, where).flip(2))
 
 
+@checked
 @dataclass(frozen=True, init=False)
 class Compose:
     """Apply several augmentations, the first one first.

@@ -14,6 +14,7 @@ from torchvision.transforms import AutoAugment as Policies
 from torchvision.transforms import AutoAugmentPolicy
 from torchvision.transforms import functional as F
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 
 PLACES = 2**24
@@ -22,6 +23,7 @@ Operation = Callable[[Tensor, int, list[float]], Tensor]
 """Of images, uint8 [N, C, H, W], the number of a magnitude, -9 to 9, and what comes in at a border."""
 
 
+@checked
 @dataclass(frozen=True)
 class Cutout:
     """Blank out a square of every image, whose middle is any of its pixels: at a border less is seen of the square.
@@ -63,6 +65,7 @@ class Cutout:
         return (places >= first) & (places < first + self.pixels)
 
 
+@checked
 @dataclass(frozen=True)
 class AutoAugment:
     """Change every image by one of the 25 policies found for CIFAR-10: two operations, each with its probability.

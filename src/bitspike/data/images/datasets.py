@@ -68,6 +68,7 @@ def load(
     return images
 
 
+@checked
 def describe(name: str) -> DatasetInfo:
     """Return what is known of a set.
 

@@ -12,6 +12,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from bitspike.arguments import checked
 from bitspike.data.images.crop import Draws
 from bitspike.data.images.images import Images, Wanted
 from bitspike.errors import ConstraintError, DataError
@@ -19,6 +20,7 @@ from bitspike.tasks.classify import Classification
 from bitspike.tasks.task import Task
 
 
+@checked
 @dataclass(repr=False, frozen=True, eq=False)
 class ImageSet:
     """Hold labeled images as bytes, ready for batched augmentation.
@@ -161,6 +163,7 @@ def positions(image_set: Images, indices: Tensor | Sequence[int]) -> Tensor:
     return where
 
 
+@checked
 def validation_split(
     image_set: AnySet, amount: int | float, *, seed: int = 0, last: bool = False
 ) -> tuple[AnySet, AnySet]:

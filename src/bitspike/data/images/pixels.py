@@ -9,10 +9,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.ops.grids import Grid
 
 
+@checked
 @dataclass(frozen=True)
 class PixelGrid:
     """Map a pixel to ``x = (pixel - offset_c) * scale``, channel by channel.
@@ -81,6 +83,7 @@ class PixelGrid:
         return x.mul_(self.scale).movedim(-1, -3)
 
 
+@checked
 @dataclass(frozen=True)
 class Normalization:
     """Map a pixel to ``x = (pixel / high - mean_c) / std_c``, channel by channel, as most trained networks want it.

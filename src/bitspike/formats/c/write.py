@@ -10,6 +10,7 @@ import os
 import re
 from pathlib import Path
 
+from bitspike.arguments import checked
 from bitspike.errors import ExportError
 from bitspike.files import way_out, whole_folder
 from bitspike.formats.c.bench import Vectors, bench_text, makefile_text, readme_text, vectors_text
@@ -25,6 +26,7 @@ _HEADERS = (
 """Headers of C's library: a file of such a name would be found in the place of one."""
 
 
+@checked
 def write_c(
     net: IntegerNetwork, path: str | os.PathLike[str], *, vectors: Vectors | None = None, name: str | None = None
 ) -> Path:

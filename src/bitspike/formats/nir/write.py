@@ -34,6 +34,7 @@ from bitspike.integer.nodes import Fire, Reset
 __all__ = ["Reader", "Units", "read_nir", "write_nir"]
 
 
+@checked
 def write_nir(
     net: IntegerNetwork, path: str | os.PathLike[str], *, units: Units = "integer", reader: Reader | None = None
 ) -> Path:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError, ExportError
 from bitspike.formats.onnx import count as onnx_count
 from bitspike.formats.onnx import layers as onnx_layers
@@ -58,6 +59,7 @@ HELD: Mapping[type[Node], str] = {
 """How ONNX holds each kind of node."""
 
 
+@checked
 def write_onnx(net: IntegerNetwork, path: str | os.PathLike[str], *, mode: Mode = "step") -> Path:
     """Write a network as an ONNX file (opset 17) that computes with integers only.
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.integer.bounds.intervals import Bounds, Interval, Range, union
 from bitspike.integer.network import IntegerNetwork
@@ -88,6 +89,7 @@ def bounds(net: IntegerNetwork) -> dict[str, Bounds]:
     return known
 
 
+@checked
 def widths(net: IntegerNetwork) -> list[LayerWidths]:
     """Return the worst-case widths of all that keeps something over time, in the order of data flow.
 

@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import save as _in_memory_order  # noqa: TID251  # tensor_bytes puts arrays into C order
 
 from bitspike import digests
+from bitspike.arguments import checked
 from bitspike.errors import BitspikeError, PackageError, command
 from bitspike.files import way_out, whole_folder
 from bitspike.integer.network import IntegerNetwork, need_integers
@@ -41,6 +42,7 @@ BUILDING = (AttributeError, ArithmeticError, LookupError, RecursionError, TypeEr
 """What values of another form raise while nodes are built from them."""
 
 
+@checked
 def save(net: IntegerNetwork, folder: str | os.PathLike[str], *, vectors: Arrays | None = None) -> Path:
     """Write a network as a folder; it appears whole or not at all.
 
@@ -103,6 +105,7 @@ def _refuse_foreign(folder: Path) -> None:
         read_manifest(folder)
 
 
+@checked
 def load(folder: str | os.PathLike[str], *, check: bool = True) -> IntegerNetwork:
     """Read a network back from its folder.
 
@@ -139,7 +142,7 @@ def load(folder: str | os.PathLike[str], *, check: bool = True) -> IntegerNetwor
             "scales, input grid and coding, widths of codes and the numbers of its layers are what was saved; what "
             "bs.save writes now is protected",
             UserWarning,
-            stacklevel=2,
+            stacklevel=3,  # where bs.load was called, which looks at its arguments first
         )
     return net
 

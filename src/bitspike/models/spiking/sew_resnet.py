@@ -28,6 +28,7 @@ _BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 """Blocks of each stage, by depth."""
 
 
+@checked
 def sew_if() -> IF:
     """Make the neuron of these networks: integrate-and-fire, hard reset to 0, which the gradient does not see.
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from bitspike.arguments import checked
 from bitspike.weights.constraints.backprop import ConstrainedWeight
 from bitspike.weights.path import paths
 
@@ -37,6 +38,7 @@ class ConstraintFailure:
         return dict(vars(self))
 
 
+@checked
 def constraint_failure(model: nn.Module) -> ConstraintFailure | None:
     """Measure the weights of a model that are trained under constraints; None where there are none.
 

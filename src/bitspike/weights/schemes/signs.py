@@ -30,6 +30,7 @@ class _Signs(Scheme):
         return 1
 
 
+@checked
 @dataclass(frozen=True)
 class Binary(_Signs):
     """Quantize to the sign and the mean magnitude: ``w_q = sign(w) * mean|w|``, sign(0) = +1.
