@@ -27,4 +27,12 @@ def test_it_fails_in_the_line_the_summary_the_report_and_by_exit_code(tmp_path: 
     (check,) = [check for check in report["checks"] if check["name"] == "firing"]
     assert not check["passed"]
     assert report["certificate"]["equal"] is True
-    assert "A layer that tells nothing" in (out / "report.html").read_text()
+    page = (out / "report.html").read_text()
+    assert "A layer that tells nothing" in page
+    assert '<section class="good">' not in page
+    assert page.index("This run fails") < page.index("The answer")
+    code, said, _ = bitspike("verify", out)
+    assert (code, said.splitlines()[0].partition(" (")[0]) == (0, "certificate: 100% equal, and SILENT")
+    assert f"NEVER FIRES   {layers}" in bitspike("evaluate", out)[1]
+    assert f"layers that tell nothing about the input: {layers} never fire" in bitspike("compare", out)[1]
+    assert "No neuron fires: " in bitspike("energy", out)[1]

@@ -278,11 +278,19 @@ def test_the_report_says_who_wins_and_from_where_on() -> None:
     assert even.energy_pj == pytest.approx(even.quantized.energy_pj)  # type: ignore[attr-defined]
 
 
+def test_a_network_that_never_fires_saves_nothing() -> None:
+    found = energy(hidden(0.5), {"input": np.zeros(256), "a": np.zeros(256), "n": np.zeros(64)})
+    assert found.energy_pj < found.quantized.energy_pj
+    assert not found.wins
+    assert found.verdict.startswith("No neuron fires: ")
+    assert not found.to_dict()["wins"]
+
+
 def test_a_network_that_cannot_win_says_so() -> None:
     builder = Builder((2,), steps=64)
     builder.linear("linear", 2, bits=1)
     builder.neuron("n")
-    found = energy(builder.build(), {"input": np.ones(2), "n": np.zeros(2)})
+    found = energy(builder.build(), {"input": np.ones(2), "n": np.ones(2)})
     assert "no firing ratio would change that" in found.verdict
 
 

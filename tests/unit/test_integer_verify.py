@@ -139,9 +139,14 @@ def test_images_and_batches_are_counted_to_the_last_ragged_one() -> None:
 def test_a_network_that_is_silent_is_equal_and_its_certificate_says_that_nothing_fired() -> None:
     silent = verify(one_convolution(), torch.zeros(2, 1, 4, 4))
     assert (silent.equal, silent.spikes_fired) == (True, 0)
-    assert str(silent) == "certificate: 100% equal (128 spikes, none of them fired, and 128 membranes of 2 samples)"
+    said = "certificate: 100% equal, and SILENT (128 spikes, none of them fired, and 128 membranes of 2 samples)"
+    assert str(silent).splitlines()[0] == said
+    assert "silence was compared with silence" in str(silent)
+    assert "silence was compared with silence" in repr(silent)
+    assert repr(silent).splitlines()[0] == "Certificate: 100% equal, and SILENT"
     earlier = replace(silent, spikes_fired=None)
     assert str(earlier) == "certificate: 100% equal (128 spikes and 128 membranes of 2 samples)"
+    assert (silent.silent, earlier.silent) == (True, False)
 
 
 def test_minus_spikes_are_counted_as_spikes() -> None:

@@ -186,6 +186,36 @@ def test_a_layer_that_never_fires_or_always_does_is_named_in_page_and_summary() 
     assert f"  FIRING          {said}\n" in summary(bad)
     assert "FIRING" not in summary(record())
     assert "A layer that tells nothing" not in Outline(render(record(), metrics(), detail())).headings
+    # What is the same for every image was compared with itself: that is no certificate in green.
+    assert "Certificate: equal, but a layer tells nothing" in outline.headings
+    assert '<section class="good">' not in render(bad, metrics(), detail())
+
+
+def test_the_certificate_of_a_network_that_sent_nothing_is_not_green() -> None:
+    silent = record()
+    silent["certificate"]["spikes_fired"] = 0
+    outline = Outline(page := render(silent, metrics(), detail()))
+    assert "Certificate: equal, but nothing fired" in outline.headings
+    assert '<section class="good">' not in page
+    assert "no neuron fired" in outline.text
+    assert "567,360 spikes, none of them fired, and" in summary(silent)
+    silent["certificate"] |= {"spikes_compared": 0}  # no neurons, so nothing that could have fired
+    assert "✓Certificate: 100 % equal" in Outline(render(silent, metrics(), detail())).headings
+
+
+def test_checks_that_failed_are_listed_first() -> None:
+    bad, of_name = record(), "the integers differ first at layer 2"
+    bad["checks"] = [
+        {"name": "certificate", "passed": False, "message": of_name},
+        {"name": "firing", "passed": True, "message": "every layer fires"},
+    ]
+    outline = Outline(render(bad, metrics(), detail()))
+    assert outline.headings[0] == "✗This run fails"
+    assert "1 of its 2 checks failed; bitspike run ends with exit code 1." in outline.text
+    assert of_name in outline.text
+    assert "every layer fires" not in outline.text
+    bad["checks"][0]["passed"] = True
+    assert Outline(render(bad, metrics(), detail())).headings[0] == "The answer"
 
 
 def test_rates_by_step_are_drawn_and_read_out() -> None:

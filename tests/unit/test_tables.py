@@ -121,6 +121,8 @@ def test_a_certificate_shows_what_was_compared_and_what_differs() -> None:
     assert repr(fine).splitlines()[0] == "Certificate: 100% equal"
     assert re.search(r"\n  spikes +1,200\n", repr(fine))
     assert "first difference" not in repr(fine)
+    assert "fired" not in repr(fine)
+    assert re.search(r"\n  of them fired +34\n", repr(replace(fine, spikes_fired=34)))
     wrong = replace(fine, equal=False, first_difference=Difference("conv", 1, (0, 2), "spike", 1, 0))
     assert repr(wrong).splitlines()[0] == "Certificate: NOT equal"
     assert "first difference: layer conv, step 1, index [0, 2]: spike is 0, expected 1" in repr(wrong)

@@ -98,6 +98,16 @@ def test_what_was_not_proven_is_said(run: Any) -> None:
     assert "proven equal in every run, on 359 test images" in str(bs.compare(good))
 
 
+def test_layers_that_never_fire_or_always_are_named(run: Any) -> None:
+    good, bad = run("good"), run("bad", seed=1)
+    report = json.loads((bad / "report.json").read_text("utf-8"))
+    report["activity"]["neuron2"] |= {"silent": 1.0}
+    (bad / "report.json").write_text(json.dumps(report), "utf-8")
+    said = f"layers that tell nothing about the input: neuron2 never fires ({bad})"
+    assert said in " ".join(str(bs.compare(good, bad)).split())
+    assert "tell nothing" not in str(bs.compare(good))
+
+
 def test_no_line_of_the_terminal_is_longer_than_80(run: Any) -> None:
     folders = [run("a"), run("b", seed=1), run("c", training__epochs=3, training__batch_size=7, norm__gain=0.5)]
     lines = str(bs.compare(*folders, RUNS / "convert")).splitlines()

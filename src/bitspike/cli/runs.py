@@ -136,7 +136,13 @@ def evaluate(
             images += f", {result['inputs_clipped']:,} of their values clipped to the grid of the input"
         changes = f" with {', '.join(set)}" if set else ""
         text = f"{result['run']}: test accuracy {result['accuracy']:.2%} at T = {result['steps']}{changes} ({images})"
-        answer(result, "\n".join([text, *_early(result)]), as_json=as_json)
+        answer(result, "\n".join([text, *_idle(result), *_early(result)]), as_json=as_json)
+
+
+def _idle(result: dict[str, Any]) -> list[str]:
+    """Name the layers that tell nothing about the input."""
+    states = {"NEVER FIRES": result["never_fire"], "ALWAYS FIRES": result["always_fire"]}
+    return [f"  {state:<13} {', '.join(layers)}" for state, layers in states.items() if layers]
 
 
 def _early(result: dict[str, Any]) -> list[str]:

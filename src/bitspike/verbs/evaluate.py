@@ -10,6 +10,7 @@ from bitspike.analysis.exits.rules import ExitRule, gammas_of
 from bitspike.analysis.exits.study import study
 from bitspike.arguments import checked
 from bitspike.errors import ConstraintError, command
+from bitspike.nn.firing import Recorder
 from bitspike.runs.job import Job, finished
 from bitspike.train import Evaluation
 
@@ -36,9 +37,10 @@ def evaluate(
 
     Returns:
         ``run``, ``accuracy``, ``loss``, ``samples``, ``steps``, ``inputs_clipped`` (input values beyond the grid of a
-        converted network) and ``reported``: the test accuracy in its report. Where they were asked for, ``by_step``,
-        and in ``exits`` for each rule its ``rule`` and ``value``, ``accuracy``, the mean ``steps`` of a sample, and the
-        ``shares`` of the samples that stop after a step.
+        converted network), ``reported``: the test accuracy in its report, and ``never_fire`` and ``always_fire``: the
+        layers that never fired within these steps, or sent the same at every step of every image. Where they were
+        asked for, ``by_step``, and in ``exits`` for each rule its ``rule`` and ``value``, ``accuracy``, the mean
+        ``steps`` of a sample, and the ``shares`` of the samples that stop after a step.
 
     Raises:
         RunError: there is no finished run. DataError: the images are missing.
@@ -55,7 +57,8 @@ def evaluate(
         )
     with job.at_steps(steps) as network:
         told = (by_step or bool(exits)) and job.kind.stops_anywhere(job.spiking) and job.one_run_tells(network)
-        measured = job.evaluate(network, each_step=told)
+        with Recorder(network) as recorder:
+            measured = job.evaluate(network, each_step=told)
         answers = measured.answers
         more: dict[str, Any] = {}
         if exits:
@@ -75,8 +78,18 @@ def evaluate(
         "samples": measured.samples,
         "inputs_clipped": measured.inputs_clipped,
         "steps": job.recipe.steps if steps is None else steps,
+        **_idle(recorder),
         "reported": report[job.task.wording.metric]["test"],
         **more,
+    }
+
+
+def _idle(recorder: Recorder) -> dict[str, list[str]]:
+    """Return the layers that tell nothing about the input."""
+    layers = recorder.layers().items()
+    return {
+        "never_fire": [path for path, layer in layers if layer.silent == 1],
+        "always_fire": [path for path, layer in layers if layer.saturated == 1],
     }
 
 

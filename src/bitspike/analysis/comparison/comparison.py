@@ -133,6 +133,8 @@ class Comparison:
         images = f"on {' or '.join(f'{count:,}' for count in counts)} test images"
         notes = [f"integers NOT EQUAL, or not proven: {some(wrong)}"] if wrong else []
         notes += [] if wrong else [f"integers proven equal in every run, {images}"]
+        idle = [f"{run.idle} ({run.folder})" for row in self.rows for run in row.runs if run.idle]
+        notes += [f"layers that tell nothing about the input: {some(idle)}"] if idle else []
         if any(row.deviation is not None for row in self.rows):
             notes.append("± is the sample standard deviation over the seeds")
         return [*notes, *([f"energy of one inference: {self.energy_by}"] if self.energy_by else [])]

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from bitspike.analysis.drawing.words import known, plain
-from bitspike.analysis.report.facts import facts, mapping
+from bitspike.analysis.report.facts import facts, idle, mapping
 from bitspike.recipe import AnyRecipe
 from bitspike.recipe.changes import experiment
 
@@ -44,6 +44,11 @@ class Measured:
     def proven(self) -> bool:
         """Whether the integers were proven equal."""
         return mapping(self.report, "certificate").get("equal") is True
+
+    @property
+    def idle(self) -> str:
+        """The layers that never fired on the test images, or always, in words; empty where there are none."""
+        return idle(self.report)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bitspike.analysis.drawing.words import bits, known, plain
+from bitspike.analysis.drawing.words import bits, count, known, plain
 from bitspike.errors import some
 from bitspike.tasks.report import Exhibit, Wording, wording_of
 
@@ -59,6 +59,17 @@ def idle(record: Mapping[str, Any]) -> str:
         if names:
             said.append(f"{some(names)} {state} fire{'s' * (len(names) == 1)}")
     return "; ".join(said)
+
+
+def fired_said(proof: Mapping[str, Any]) -> str:
+    """Say how many of the compared values were spikes; empty of a certificate of an earlier version.
+
+    Example:
+        >>> fired_said({"spikes_fired": 1234}), fired_said({"spikes_fired": 0}), fired_said({})
+        ('1,234', 'none', '')
+    """
+    fired = known(proof.get("spikes_fired"))
+    return "" if fired is None else count(fired) if fired else "none"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from bitspike.analysis.drawing.markup import join
 from bitspike.analysis.drawing.page import page
 from bitspike.analysis.drawing.words import against, count, known, percent, points, size, span
 from bitspike.analysis.report import exhibits, exits, memory, spikes, stages, verdict
-from bitspike.analysis.report.facts import ReportDetail, facts, idle, listed, mapping
+from bitspike.analysis.report.facts import ReportDetail, facts, fired_said, idle, listed, mapping
 from bitspike.errors import RunError
 from bitspike.files import write_whole
 
@@ -27,6 +27,7 @@ def render(report: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]], deta
     metrics = [row for row in metrics if isinstance(row, Mapping)] if isinstance(metrics, Sequence) else []
     parts = (
         verdict.header(report, run),
+        verdict.failed(report),
         verdict.answer(report, run, shown),
         verdict.certificate(report),
         verdict.agreement(report, run),
@@ -120,7 +121,7 @@ def _compared(test: float | None, other: float) -> str:
 def _certificate(proof: Mapping[str, Any]) -> list[str]:
     if not proof:
         return ["none: the network was not verified"]
-    fired = f", {count(proof['spikes_fired'])} of them fired," if known(proof.get("spikes_fired")) is not None else ""
+    fired = f", {fired_said(proof)} of them fired," if fired_said(proof) else ""
     compared = (
         f"{count(proof.get('spikes_compared'))} spikes{fired} and {count(proof.get('membranes_compared'))} membranes"
         f" of {count(proof.get('samples'))} images"

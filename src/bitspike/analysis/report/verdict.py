@@ -14,7 +14,7 @@ import yaml
 from bitspike.analysis.drawing import marks
 from bitspike.analysis.drawing.markup import Html, code, html, join, section, table
 from bitspike.analysis.drawing.words import MISSING, against, count, known, percent, points, size, span
-from bitspike.analysis.report.facts import Facts, ReportDetail, listed, mapping, rows_of
+from bitspike.analysis.report.facts import Facts, ReportDetail, fired_said, idle, listed, mapping, rows_of
 
 Record = Mapping[str, Any]
 
@@ -104,8 +104,29 @@ def _tile(name: str, value: str, note: str, *, first: bool = False) -> Html:
     return html("<div{k}><dt>{n}</dt><dd>{v} <small>{s}</small></dd></div>", k=kind, n=name, v=value, s=note)
 
 
+def failed(record: Record) -> Html | None:
+    """List the checks of the run that failed; None where all passed."""
+    wrong = [check for check in rows_of(record, "checks") if check.get("passed") is False]
+    if not wrong:
+        return None
+    rows = [(code(check.get("name")), str(check.get("message"))) for check in wrong]
+    of = len(rows_of(record, "checks"))
+    return section(
+        html("{mark}This run fails", mark=Html('<span class="mark">✗</span>')),
+        html(
+            "<p><strong>{n} of its {of} check{s} failed</strong>; <code>bitspike run</code> ends with exit code 1.</p>"
+            "{t}",
+            n=count(len(wrong)),
+            of=count(of),
+            s="s" * (of != 1),
+            t=table(["check", "what was found"], rows),
+        ),
+        kind="bad",
+    )
+
+
 def certificate(record: Record) -> Html:
-    """Show the certificate: equal, the first difference, or none."""
+    """Show the certificate: equal, the first difference, or none; green where every layer had something to prove."""
     proof = mapping(record, "certificate")
     if not proof:
         return section(
@@ -116,15 +137,27 @@ def certificate(record: Record) -> Html:
             ),
         )
     spikes, membranes = count(proof.get("spikes_compared")), count(proof.get("membranes_compared"))
-    fired = proof.get("spikes_fired")  # not counted by earlier versions
+    fired = fired_said(proof)
     compared = html(
         '<b class="n">{s}</b> spikes{fired} and <b class="n">{m}</b> membrane potentials of <b class="n">{n}</b> images'
         " were compared.",
         s=spikes,
-        fired="" if known(fired) is None else html(', <b class="n">{f}</b> of them fired,', f=count(fired)),
+        fired=html(', <b class="n">{f}</b> of them fired,', f=fired) if fired else "",
         m=membranes,
         n=count(proof.get("samples")),
     )
+    nothing = fired == "none" and known(proof.get("spikes_compared")) != 0
+    if proof.get("equal") is True and (nothing or idle(record)):
+        return section(
+            f"Certificate: equal, but {'nothing fired' if nothing else 'a layer tells nothing'}",
+            html(
+                "<p>{compared} All are equal, but <strong>{silent}</strong>: there, what is the same for every image"
+                " was compared with itself. Mend that first, then prove the network again.</p>",
+                compared=compared,
+                silent=idle(record) or "no neuron fired",
+            ),
+            kind="bad",
+        )
     if proof.get("equal") is True:
         return section(
             html("{mark}Certificate: 100 % equal", mark=Html('<span class="mark">✓</span>')),

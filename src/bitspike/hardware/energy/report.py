@@ -242,9 +242,14 @@ class EnergyReport:
         return mac * self.macs + ac * self.sops, mac * self.dense_macs
 
     @property
+    def silent(self) -> bool:
+        """True where there are neurons and not one of them fired."""
+        return bool(self.neurons) and not any(line.rate for line in self.neurons)
+
+    @property
     def wins(self) -> bool:
-        """True where the spiking network needs less than the quantized one at its best."""
-        return self.energy_pj < self.quantized.energy_pj
+        """True where the spiking network fires, and needs less than the quantized one at its best."""
+        return self.energy_pj < self.quantized.energy_pj and not self.silent
 
     @property
     def break_even_rate(self) -> float:
@@ -252,7 +257,7 @@ class EnergyReport:
         moving = sum(x.energy_pj + x.memory_pj for x in self.layers if x.kind not in _EVERY_STEP)
         moving += sum(x.resets * x.reset_pj for x in self.neurons)
         if not moving:
-            return float("inf") if self.wins else -1.0
+            return float("inf") if self.energy_pj < self.quantized.energy_pj else -1.0
         return self.rate * (self.quantized.energy_pj - (self.energy_pj - moving)) / moving
 
     @property
@@ -261,6 +266,8 @@ class EnergyReport:
         ours, theirs = self.energy_pj, self.quantized.energy_pj
         other = f"the quantized network without spikes (same weights, {self.quantized.activation_bits}-bit activations)"
         factor = max(ours, theirs) / max(min(ours, theirs), 1e-12)
+        if self.silent:
+            return f"No neuron fires: {pj(ours)} is what silence costs, and no saving against {pj(theirs)} of {other}."
         if self.wins:
             return f"The spiking network wins: {pj(ours)} against {pj(theirs)} of {other}, {factor:.3g} times less."
         level = self.break_even_rate

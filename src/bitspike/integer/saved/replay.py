@@ -58,6 +58,10 @@ class Difference:
         return f"{where}: {self.quantity} is {self.found}, expected {self.expected}"
 
 
+_SILENT = "no neuron fired at any step: silence was compared with silence, and no spike was put to the proof"
+"""What a certificate says of a network that sent nothing."""
+
+
 @dataclass(frozen=True, repr=False)
 class Certificate(Shown):
     """What was compared and whether all of it is equal.
@@ -85,6 +89,11 @@ class Certificate(Shown):
     digest_stated: bool = True
     spikes_fired: int | None = None
 
+    @property
+    def silent(self) -> bool:
+        """True where spikes were compared and not one was fired: silence equals silence, whatever the weights are."""
+        return self.spikes_fired == 0 and self.spikes_compared > 0
+
     def expecting(self, digest: str | None) -> Certificate:
         """Return the certificate of a package that is known by its digest: not equal if this is another one.
 
@@ -111,13 +120,21 @@ class Certificate(Shown):
         counts = {
             "samples": self.samples,
             "spikes": self.spikes_compared,
+            "of them fired": self.spikes_fired,
             "membranes": self.membranes_compared,
             "inputs clipped": self.inputs_clipped,
         }
-        rows = [(name, f"{value:,}") for name, value in counts.items()]
+        rows = [(name, f"{value:,}") for name, value in counts.items() if value is not None]
         below = [f"first difference: {self.first_difference}"] if self.first_difference is not None else []
+        below += [_SILENT] if self.silent else []
         below += [f"digest {self.digest}"] if self.digest else []
-        return Table(f"Certificate: {'100% equal' if self.equal else 'NOT equal'}", ("compared", ""), rows, below)
+        return Table(f"Certificate: {self._verdict}", ("compared", ""), rows, below)
+
+    @property
+    def _verdict(self) -> str:
+        if not self.equal:
+            return "NOT equal"
+        return "100% equal, and SILENT" if self.silent else "100% equal"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -141,9 +158,10 @@ class Certificate(Shown):
         )
         if self.inputs_clipped:
             compared += f"; {self.inputs_clipped:,} input values clipped to their grid"
-        if self.equal:
-            return f"certificate: 100% equal ({compared})"
-        return f"certificate: NOT equal\n  first difference: {self.first_difference}\n  compared: {compared}"
+        said = f"certificate: {self._verdict}"
+        if not self.equal:
+            return f"{said}\n  first difference: {self.first_difference}\n  compared: {compared}"
+        return f"{said} ({compared})" + (f"\n  {_SILENT}" if self.silent else "")
 
 
 def spikes_in(trace: Trace) -> int:
