@@ -207,6 +207,11 @@ def test_weights_that_are_not_those_of_the_parent_are_refused(
     said = refused(bitspike, recipe, tmp_path / "half.safetensors")
     assert "does not fit" in said
     assert "missing: " in said
+    bare = {name: value for name, value in half.items() if "extra" not in name}
+    save_file(bare, tmp_path / "bare.safetensors")
+    said = refused(bitspike, recipe, tmp_path / "bare.safetensors")
+    assert "holds clips of quantized activations, and not the entry _extra_state that says of how many bits" in said
+    assert "32 bits" not in said
     save_file({**state, "strange": state["linear.bias"].clone()}, tmp_path / "more.safetensors")
     assert "unexpected: strange" in refused(bitspike, recipe, tmp_path / "more.safetensors")
     said = refused(bitspike, recipe, whole / "4bit", "model.arguments={width: 1.0}")

@@ -350,6 +350,10 @@ def test_a_curve_of_nothing_is_refused(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text("{", "utf-8")
     with pytest.raises(RunError, match=r"metrics\.jsonl cannot be read"):
         bs.plot.curve(tmp_path)
+    for line in ("3", "null", "[1, 2]"):  # JSON, and no record of an epoch
+        (tmp_path / "metrics.jsonl").write_text(f"{json.dumps(EPOCHS[0])}\n{line}\n", "utf-8")
+        with pytest.raises(RunError, match=r"metrics\.jsonl cannot be read: a line of it is .*, and no record"):
+            bs.plot.curve(tmp_path)
 
 
 def test_the_figures_that_the_page_shows_are_those_that_its_code_saves() -> None:

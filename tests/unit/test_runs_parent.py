@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
-from bitspike.errors import RunError
+import bitspike as bs
+from bitspike.errors import PackageError, RunError
+from bitspike.models.digits_ann import digits_ann
 from bitspike.recipe import ProgressiveRecipe, TrainRecipe, load
-from bitspike.runs.construct.parent import place_of_parent
+from bitspike.runs.construct.parent import load_parent, place_of_parent
+from bitspike.train.checkpoint import state_of, write_weights
 
 NAMES = "stages=[{bits: 4}, {bits: 2, name: one}, {bits: 2, name: other}]"
 
@@ -31,6 +35,19 @@ def test_a_stage_without_its_parent_says_what_both_are_called(
         place_of_parent(recipe, tmp_path / "run" / "stage")
     assert said in str(caught.value)
     assert fix in str(caught.value)
+
+
+def test_clips_without_the_record_of_their_bits_are_not_called_a_float_network(tmp_path: Path) -> None:
+    recipe = load("digits-progressive", ["stage=2"])
+    assert isinstance(recipe, ProgressiveRecipe)
+    network = bs.quantize(digits_ann(), torch.rand(1, 1, 8, 8), bits=4)
+    state = {name: value for name, value in network.state_dict().items() if not name.endswith("_extra_state")}
+    write_weights(tmp_path / "bare.safetensors", state)
+    with pytest.raises(PackageError) as caught:
+        load_parent(network, tmp_path / "bare.safetensors", recipe)
+    assert "not the entry _extra_state that says of how many bits; the stage of 2 bits" in str(caught.value)
+    write_weights(tmp_path / "whole.safetensors", state_of(network))
+    load_parent(network, tmp_path / "whole.safetensors", recipe)
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,13 @@ def test_from_ten_steps_on_every_second_step_is_wanted_and_of_one_step_that_one(
     assert bare.wanted(1).tolist() == [1]
 
 
+def test_no_step_at_all_is_refused() -> None:
+    with pytest.raises(ConstraintError, match="0 steps have no train"):
+        SpikeTrains()(torch.zeros(0, 2, 3), torch.tensor([2, 0]))
+    with pytest.raises(ConstraintError, match="-1 steps have no train"):
+        SpikeTrains().wanted(-1)
+
+
 def test_the_loss_is_half_the_squares_summed_over_classes_and_steps() -> None:
     a = torch.rand(5, 2, 3, generator=torch.Generator().manual_seed(0))
     y = torch.zeros(5, 2, 3)

@@ -58,20 +58,25 @@ class SpikeTrains:
             raise ConstraintError(f"{self}: scale must be finite and above 0", fix="scale=1.0")
 
     def __call__(self, over_time: Tensor, labels: Tensor) -> Tensor:
+        wanted = self.wanted(len(over_time))
         need_classes(over_time[0], labels)
         over_time = single(over_time)
         shares = labels if labels.is_floating_point() else F.one_hot(labels.long(), over_time.shape[2])
-        wanted = self.wanted(len(over_time)).to(over_time)
-        apart = over_time - wanted.view(-1, 1, 1) * shares.to(over_time)
+        apart = over_time - wanted.to(over_time).view(-1, 1, 1) * shares.to(over_time)
         return self.scale / 2 * apart.square().sum((0, 2)).mean()
 
     def wanted(self, steps: int) -> Tensor:
         """Return the currents of the right class, float64 [T].
 
+        Raises:
+            ConstraintError: ``steps`` is below 1.
+
         Example:
             >>> SpikeTrains(synapse_decay=0.5, passes=1).wanted(4).tolist()
             [0.0, 0.5, 0.75, 0.875]
         """
+        if steps < 1:
+            raise ConstraintError(f"SpikeTrains: {steps} steps have no train; at least 1 is needed", fix="bs.Repeat(5)")
         y = torch.arange(steps, dtype=torch.float64)
         y = y % 2 if steps >= 10 else (y > 0).double() if steps > 1 else y + 1
         for _ in range(self.passes):

@@ -84,13 +84,20 @@ def _over_steps(evaluation: Evaluation, quantity: str | None, ax: Axes | None) -
     return axes
 
 
+def _record(line: str) -> Mapping[str, Any]:
+    record = json.loads(line)
+    if not isinstance(record, Mapping):
+        raise ValueError(f"a line of it is {line[:40]}, and no record of an epoch")
+    return record
+
+
 def _records(what: Any) -> Records:
     if isinstance(what, History):
         return what.rows()
     if isinstance(what, str | os.PathLike):
         path = Path(what) / "metrics.jsonl"
         try:
-            return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+            return [_record(line) for line in path.read_text("utf-8").splitlines()]
         except (OSError, ValueError) as error:
             raise RunError(
                 f"{path} cannot be read: {error}", fix="the folder of a run that trained, such as runs/quickstart"

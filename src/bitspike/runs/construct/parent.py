@@ -186,6 +186,12 @@ def load_parent(network: nn.Module, file: Path, recipe: ProgressiveRecipe) -> No
     bits = FLOAT if recipe.parent is None else recipe.parent.bits
     state = read_weights(file) if file.suffix == ".safetensors" else as_in(network, read_state(file, key_word=None))
     actual = bits_in(state)
+    if actual == {FLOAT} != {bits} and any(name.endswith(".clip") for name in state):
+        raise PackageError(
+            f"{file} holds clips of quantized activations, and not the entry _extra_state that says of how many bits; "
+            f"{chosen.called} starts from one of {bits}",
+            fix="all entries of model.state_dict() in the file, or --set init=FOLDER of the run that trained it",
+        )
     if actual != {bits}:
         there = " and ".join(f"{n} bits" for n in sorted(actual))
         earlier = [s for s in stages[: stages.index(chosen)] if s.bits in actual]
