@@ -41,6 +41,20 @@ def test_the_list_is_what_it_was(capsys: pytest.CaptureFixture[str]) -> None:
     assert [row["name"] for row in json.loads(capsys.readouterr().out)] == list(shipped())
 
 
+def test_every_stage_shows_the_figures_that_are_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = {row["name"]: row for row in bs.recipes()}
+    assert {stage: bool(figures["published"]) for stage, figures in rows["stbp-mnist"]["stages"].items()} == {
+        "fp32": True, "w8": True, "w4": True, "w2": False, "ternary": False, "w1": False,
+    }  # fmt: skip
+    assert rows["quickstart"]["stages"] == {}
+    assert main(["recipes"]) == 0
+    said = capsys.readouterr().out
+    published = rows["stbp-mnist"]["stages"]["w8"]["published"]
+    assert f"  published  {published['value']:.2%}  (stage w8, {published['source']})\n" in said
+    assert f"  expected   {rows['digits-progressive']['expected']:.2%} or more  (stage 2bit)\n" in said
+    assert f"  expected   {rows['quickstart']['expected']:.2%} or more\n" in said
+
+
 def test_a_new_recipe_is_whole_and_small(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "a" / "mine.yaml"
     assert main(["new", "mine", "--out", str(path)]) == 0

@@ -59,10 +59,13 @@ def new(
 def _recipe_lines(row: dict[str, Any]) -> str:
     weights = "float weights" if row["bits"] == 32 else f"{row['bits']}-bit weights"
     lines = [f"{row['name']}: {row['model']} on {row['data']}, {weights}, T = {row['steps']}", f"  {row['question']}"]
-    if row["published"] is not None:
-        lines.append(f"  published  {row['published']['value']:.2%}  ({row['published']['source']})")
-    if row["expected"] is not None:
-        lines.append(f"  expected   {row['expected']:.2%} or more")
+    # Of a recipe in stages each may have its own figures, and those of the recipe are of the last one.
+    for name, figures in (row["stages"] or {"": row}).items():
+        stage = f"stage {name}, " if name else ""
+        if figures["published"] is not None:
+            lines.append(f"  published  {figures['published']['value']:.2%}  ({stage}{figures['published']['source']})")
+        if figures["expected"] is not None:
+            lines.append(f"  expected   {figures['expected']:.2%} or more" + (f"  ({stage[:-2]})" if stage else ""))
     if row["paper"] is not None:
         lines.append(f"  paper      {row['paper']['authors']}: {row['paper']['title']}. {row['paper']['venue']}")
     return "\n".join(lines)
