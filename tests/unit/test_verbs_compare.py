@@ -92,6 +92,17 @@ def test_the_energy_is_that_of_the_verb(run: Any) -> None:
     assert row.energy_pj == bs.energy(folder, samples=3).energy_pj
 
 
+def test_a_missing_energy_names_the_option_that_counts_it(run: Any) -> None:
+    folder = run("made")
+    net = bs.load(folder / "network")
+    shutil.rmtree(folder / "network")
+    bs.save(net, folder / "network")  # with golden vectors of made inputs only
+    said = " ".join(str(bs.compare(folder)).split())
+    assert f"none of {folder}: " in said
+    assert "--samples 100 (in Python samples=100) counts the spikes of test images" in said
+    assert "--samples" not in str(bs.compare(run("whole")))
+
+
 def test_what_was_not_proven_is_said(run: Any) -> None:
     good, bad = run("good"), run("bad", seed=1, equal=False)
     assert f"integers NOT EQUAL, or not proven: {bad}" in " ".join(str(bs.compare(good, bad)).split())

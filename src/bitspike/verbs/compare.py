@@ -23,6 +23,8 @@ from bitspike.verbs.energy import energy
 
 TABLE = "horowitz-45nm"
 
+_COUNTED = "--samples 100 (in Python samples=100) counts the spikes of test images"
+
 _OF_NETWORKS = {"model", "net", "batches"}
 """The arguments of the comparison of a float network with its integers; all three are needed."""
 
@@ -58,7 +60,7 @@ def compare_runs(*runs: str | Path, samples: int | None = None, set: Iterable[st
             f"these runs have different metrics: {', '.join(metrics)}", fix="compare the runs of one metric at a time"
         )
     counted = f"{samples:,} test images of each run" if samples else "the test images among the golden vectors"
-    missing = [f"none of {some(list(reasons))}: {next(iter(reasons.values()))}"] if reasons else []
+    missing = [f"none of {some(list(reasons))}: {next(iter(reasons.values()))}; {_COUNTED}"] if reasons else []
     return Comparison(rows, energy_by="; ".join([f"by the table {TABLE} and the spikes of {counted}", *missing]))
 
 
