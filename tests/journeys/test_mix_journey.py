@@ -61,6 +61,8 @@ def test_the_new_recipe_makes_the_network_that_was_promised(folder: Path, tmp_pa
     assert mixture.share == pytest.approx(mixture.passes / (6 * 3 * 1294))
     assert 0 < mixture.share <= 0.1
     assert "mean" in str(mixture)
+    assert mixture.trains_codes
+    assert "NOT TRAINED" not in str(mixture)
     assert json.loads(json.dumps(mixture.to_dict()))["layers"][0]["loss"] is None
 
     recipe = load(tmp_path / "mixed.yaml")
@@ -88,6 +90,9 @@ def test_the_same_budget_gives_the_same_bits_and_more_bytes_never_predict_more_l
     assert (again.uniform[0], again.uniform[1]) == (2, total_bytes({"0": 8, "3": 2, "6": 2, "10": 2, "12": 8}))
     assert again.loss <= again.uniform[2]
     more = bs.mix(folder / "mine.yaml", bytes=2400, steps=8, out=tmp_path / "c.yaml")
+    floats = bs.mix(folder / "mine.yaml", bytes=1600, out=tmp_path / "f.yaml", set=["finetune.quantized=false"])
+    assert not floats.trains_codes
+    assert "NOT TRAINED weights are rounded to these bits" in str(floats)
     assert more.loss <= again.loss
     assert load(tmp_path / "c.yaml").steps == more.steps == 8
 

@@ -25,6 +25,9 @@ STEPS = (2, 3, 4, 6, 8, 12, 16)
 IMAGES = 256
 """Training images that are run for every measurement."""
 FEWEST = 32
+_ROUNDED_WELL = 8
+"""Bits from which on rounding after the training costs next to nothing."""
+_TRAINED = "What helps: epochs with the codes, --set finetune.quantized=true, where the recipe has a section finetune"
 SHARE = 0.1
 """Of the training: where more images would cost more than this, fewer are run."""
 
@@ -65,6 +68,7 @@ class Mixture:
         images, passes: that were run, and passes of one image through the network.
         share: of the training of the recipe, in passes; None where it trains nothing.
         path: the new recipe.
+        trains_codes: whether its training knows these bits; else weights are rounded to them afterwards.
     """
 
     recipe: str
@@ -82,6 +86,7 @@ class Mixture:
     passes: int
     share: float | None
     path: Path
+    trains_codes: bool
 
     @property
     def bits(self) -> dict[str, int]:
@@ -98,7 +103,7 @@ class Mixture:
         """Return plain values for JSON."""
         names = ("recipe", "steps", "unit", "budget", "price", "loss", "mean_bits", "seconds", "images", "passes")
         return {
-            **{name: getattr(self, name) for name in (*names, "share")},
+            **{name: getattr(self, name) for name in (*names, "share", "trains_codes")},
             "layers": [vars(layer) for layer in self.layers],
             "losses": {path: dict(row) for path, row in self.losses.items()},
             "steps_losses": dict(self.steps_losses),
@@ -123,6 +128,8 @@ class Mixture:
         runs = f"{self.passes // self.images:,} networks on {self.images} images"
         lines.append(f"  search      {runs}: {self.passes:,} passes, {self.seconds:.0f} s; {share}")
         lines.append(f"  recipe      {self.path}; now: {command('run', self.path)}")
+        if not self.trains_codes and min(self.bits.values()) < _ROUNDED_WELL:
+            lines.append(f"  NOT TRAINED weights are rounded to these bits and no training knows them. {_TRAINED}")
         return "\n".join(lines)
 
     def _amount(self, price: float) -> str:
@@ -207,7 +214,14 @@ def mix(
         passes=measured.passes,
         share=measured.passes / training if training else None,
         path=path,
+        trains_codes=_trains_codes(mixed),
     )
+
+
+def _trains_codes(recipe: AnyRecipe) -> bool:
+    """Tell whether weights are the codes of these bits while a recipe trains them."""
+    tuned = getattr(recipe, "finetune", None)
+    return tuned is not None and tuned.quantized is not False
 
 
 def _checked(
