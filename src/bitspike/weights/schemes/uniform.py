@@ -27,7 +27,8 @@ class Uniform(Scheme):
     Ties round to even. The step is recomputed from the master weights in every forward call; up to 11 bits its
     mantissa is shortened by the width of a code, which makes ``code * step`` exact and, with the largest magnitude as
     reach, the scheme idempotent to the last bit. 1 bit has no such grid: ``sign(w) * mean|w|`` with sign(0) = +1 takes
-    its place. Gradient: identity.
+    its place. Gradient: identity. A step that follows from the mean magnitude is another one for weights that are
+    quantized already: keep their codes, as ``bs.convert`` does, or say ``scale=Max()``.
 
     Args:
         bits: width of one code, 1 to 16.
