@@ -358,6 +358,10 @@ def test_summary_is_compact_and_plain() -> None:
     counted = record()
     counted["certificate"]["spikes_fired"] = 60_000
     assert "100 % equal: 567,360 spikes, 60,000 of them fired, and 567,360 membranes" in summary(counted)
+    assert "clipped" not in summary(counted) + Outline(render(counted, metrics(), detail())).text
+    counted["certificate"]["inputs_clipped"] = 1_234
+    assert "of 360 images; 1,234 input values clipped to their grid" in summary(counted)
+    assert "1,234 input values were clipped to their grid." in Outline(render(counted, metrics(), detail())).text
 
 
 def test_weights_trained_as_floats_are_called_so_whatever_their_codes() -> None:

@@ -126,6 +126,8 @@ def _certificate(proof: Mapping[str, Any]) -> list[str]:
         f"{count(proof.get('spikes_compared'))} spikes{fired} and {count(proof.get('membranes_compared'))} membranes"
         f" of {count(proof.get('samples'))} images"
     )
+    if known(proof.get("inputs_clipped")):
+        compared += f"; {count(proof['inputs_clipped'])} input values clipped to their grid"
     if proof.get("equal") is True:
         return [f"100 % equal: {compared}"]
     first = mapping(proof, "first_difference")

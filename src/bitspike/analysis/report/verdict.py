@@ -140,7 +140,10 @@ def certificate(record: Record) -> Html:
     fired = fired_said(proof)
     compared = html(
         '<b class="n">{s}</b> spikes{fired} and <b class="n">{m}</b> membrane potentials of <b class="n">{n}</b> images'
-        " were compared.",
+        " were compared.{clipped}",
+        clipped=html(" {n} input values were clipped to their grid.", n=count(proof["inputs_clipped"]))
+        if known(proof.get("inputs_clipped"))
+        else "",
         s=spikes,
         fired=html(', <b class="n">{f}</b> of them fired,', f=fired) if fired else "",
         m=membranes,
