@@ -321,7 +321,18 @@ def test_a_copy_has_the_name_of_the_network_and_so_has_what_is_made_of_it() -> N
     assert [type(network).__name__ for network in (copy.deepcopy(first), second)] == ["Net", "Net"]
     snn = bs.convert(second, images, calibrate=images)
     assert "network: Net, T = 3, SignedIF" in repr(snn.conversion)
+    assert "weights: 3 layers with the codes of their training; else 8 bits" in repr(snn.conversion)
     assert bs.lower(snn, images).source["model"] == "SpikingNet"
+
+
+def test_the_record_says_that_first_and_last_layers_keep_their_bits() -> None:
+    images = torch.rand(16, 4)
+    ann = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2))
+    snn = bs.convert(ann, images, calibrate=images, bits=4)
+    assert "weights: 4 bits; first layers 8 (first_bits), last layers 8 (last_bits)\n" in repr(snn.conversion)
+    assert bs.lower(snn, images).weight_bits() == {"0": 8, "2": 4, "4": 8}
+    alike = bs.convert(ann, images, calibrate=images, bits={"*": 4, "2": 3}, first_bits=None, last_bits=None)
+    assert "weights: 4 bits in *, 3 bits in 2\n" in repr(alike.conversion)
 
 
 def test_the_record_names_what_else_there_is_of_this_network() -> None:

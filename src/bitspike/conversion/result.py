@@ -73,6 +73,7 @@ class Conversion(Shown):
         read = f", of {calibration['samples']} samples" if "samples" in calibration else ""
         said = {
             "network": f"{self.graph.model}, T = {s.steps}, {s.neuron.__name__}, {s.schedule}",
+            "weights": self._weights_said,
             "threshold": f"{calibration.get('statistic', 'given')}{read}",
             "corrected": corrected(done) + (f" ({done['why']})" if "why" in done else ""),
             "others": done.get("others", ""),
@@ -95,6 +96,12 @@ class Conversion(Shown):
             )
         columns = ("layer", "becomes", "shape", "neurons", "reads", "a spike is worth", "threshold")
         return Table("Conversion", columns, rows, [f"{name}: {text}" for name, text in said.items() if text])
+
+    @property
+    def _weights_said(self) -> str:
+        """The bits of the weights, and how many layers came with codes of their own."""
+        own = f"{len(self.kept)} layer{'s' * (len(self.kept) != 1)} with the codes of their training; else "
+        return (own if self.kept else "") + self.settings.bits_said
 
     @property
     def core(self) -> Graph:

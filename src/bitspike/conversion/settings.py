@@ -46,7 +46,8 @@ class Settings:
     Args:
         steps: T.
         neuron: ``IF``, or ``SignedIF``, which takes back spikes that came too early.
-        bits: of a weight code, 1 to 16; a mapping from patterns over module paths to bits, the last match holds.
+        bits: of a weight code, 1 to 16, in all layers but the first and the last, which have bits of their own; a
+            mapping from patterns over module paths to bits, the last match holds.
         first_bits: of the first weighted layers, which read the input; None is ``bits``. A pattern of ``bits`` that is
             not ``*`` wins over it.
         last_bits: of the layers whose result leaves the network, in the same way.
@@ -147,6 +148,22 @@ class Settings:
         if "*" not in chosen:
             raise ConstraintError(f"convert(bits={self.bits}): no pattern matches {path!r}", fix="a pattern '*'")
         return chosen["*"]
+
+    @property
+    def bits_said(self) -> str:
+        """The bits of weight codes in words, those of the first and the last layers too.
+
+        Example:
+            >>> Settings(bits=4).bits_said, Settings(bits=4, first_bits=None, last_bits=None).bits_said
+            ('4 bits; first layers 8 (first_bits), last layers 8 (last_bits)', '4 bits')
+        """
+        named = {"first": self.first_bits, "last": self.last_bits}
+        ends = [f"{end} layers {n} ({end}_bits)" for end, n in named.items() if n is not None and n != self.bits]
+        if isinstance(self.bits, int):
+            said = f"{self.bits} bits"
+        else:
+            said = ", ".join(f"{n} bits in {pattern}" for pattern, n in self.bits.items())
+        return "; ".join([said, *([", ".join(ends)] if ends else [])])
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for a manifest."""

@@ -66,7 +66,8 @@ def prepare(
         model: any network that can be captured; it is not changed.
         example: inputs as the model takes them.
         calibrate: batches that say where the clips start; see :func:`bitspike.conversion.calibrate.find.calibrate`.
-        bits: of the weight codes, 1 to 16, or a mapping from patterns over module paths to bits.
+        bits: of the weight codes, 1 to 16, in all layers but the first and the last, which have bits of their own; or
+            a mapping from patterns over module paths to bits.
         steps: T of the spiking network, the number of levels of an activation.
         first_bits: of the layers that read the input; None is ``bits``.
         last_bits: of the layers whose result leaves the network; None is ``bits``.

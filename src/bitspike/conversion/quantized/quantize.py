@@ -80,7 +80,8 @@ def quantize(
     Args:
         model: any network that ``bs.convert`` takes; it is not changed.
         example: one or more inputs as the model takes them, batch first.
-        bits: of the activations, 1 to 8, and of the weights where ``weights`` is None; 32 leaves ReLUs as they are.
+        bits: of the activations, 1 to 8, and where ``weights`` is None of the weights of all layers but the first and
+            the last, which have bits of their own; 32 leaves ReLUs as they are.
         weights: of the layers between the first and the last: ``None`` for ``LearnedClip(bits)``, ``"float"``, any
             scheme, or a mapping from patterns over layers to schemes, of which the last match holds. A pattern other
             than ``"*"`` wins over ``first_bits`` and ``last_bits``.
