@@ -6,8 +6,11 @@ import pytest
 import torch
 from ordinary_networks import SmallUNet, lived_in
 from torch import Tensor, nn
+from torchvision import transforms as v1
+from torchvision.transforms import v2
 
 from bitspike.conversion.fold.fold import fold
+from bitspike.errors import ConversionError
 from bitspike.graph.capture.agree import agree
 from bitspike.graph.capture.from_module import capture
 from bitspike.graph.ir import Graph
@@ -136,6 +139,37 @@ def test_a_norm_of_the_input_goes_through_zeros_around_it() -> None:
     assert kinds(graph).count("pad") == 2  # the network's own, and one that all three calls of the layer read
     borders = Forward(lambda m, x: torch.relu(m.a(y := m.norm(x)) + m.b(y)), **layers)
     assert kinds(folded(borders, 2, 4, 4))[0] == "norm"  # two borders would be two inputs of the spiking part
+
+
+KINDS_OF_NORMALIZE = pytest.mark.parametrize("normalize", [v1.Normalize, v2.Normalize], ids=["v1", "v2"])
+
+
+@KINDS_OF_NORMALIZE
+@pytest.mark.parametrize(("mean", "std"), [([0.5, 0.25], [0.25, 2.0]), ([0.5], [0.25]), ([0.5, 0.25], [2.0])])
+def test_normalize_of_torchvision_goes_into_the_first_layer(
+    normalize: type[nn.Module], mean: list[float], std: list[float]
+) -> None:
+    for padding, expected in ((0, ["convolution", "relu"]), (1, ["pad", "convolution", "relu"])):
+        model = nn.Sequential(normalize(mean, std), nn.Conv2d(2, 2, 3, padding=padding), nn.ReLU())
+        assert kinds(folded(model, 2, 4, 4)) == expected
+
+
+@KINDS_OF_NORMALIZE
+def test_a_normalize_that_computes_something_else_is_followed(normalize: type[nn.Module]) -> None:
+    class Twice(normalize):  # type: ignore[valid-type, misc]
+        def forward(self, x: Tensor) -> Tensor:
+            return 2 * x
+
+    graph = fold(capture(nn.Sequential(Twice([0.5], [0.25]), nn.Conv2d(1, 1, 3), nn.ReLU()), torch.rand(1, 1, 4, 4)))
+    (conv,) = (op for op in graph if op.kind == "convolution")
+    assert kinds(graph) == ["convolution", "relu"]
+    assert graph.module_of(conv).bias is not None
+
+
+def test_the_function_normalize_says_that_there_is_a_module() -> None:
+    model = Forward(lambda m, x: m.conv(v1.functional.normalize(x, [0.5], [0.5])).relu(), conv=nn.Conv2d(1, 1, 3))
+    with pytest.raises(ConversionError, match=r"fix: self.normalize = torchvision.transforms.Normalize\(mean, std\)"):
+        capture(model, torch.rand(1, 1, 4, 4))
 
 
 def test_a_norm_of_the_input_stays_where_nothing_can_take_it_up() -> None:

@@ -26,6 +26,7 @@ from bitspike.graph.capture.handlers.table import (
     need_vector,
     sizes,
 )
+from bitspike.graph.capture.handlers.transforms import is_normalize, normalize
 from bitspike.graph.capture.site import NotUnderstood, Ref, Site
 from bitspike.graph.ir import Shape
 from bitspike.graph.plain import CONVOLUTIONS, TRANSPOSED, layer_of
@@ -60,6 +61,8 @@ def layer_handler_of(module: nn.Module) -> Handler:
 
 
 def _handler_of_torch(module: nn.Module) -> Handler | None:
+    if is_normalize(module):
+        return normalize
     of_kind = ((kind, handler) for kind, handler in LAYERS.items() if isinstance(module, kind))
     return next((handler for kind, handler in of_kind if type(module).forward is kind.forward), None)
 
