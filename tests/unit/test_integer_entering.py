@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,9 +12,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torchvision.transforms import Normalize
 
 import bitspike as bs
-from bitspike.errors import ConstraintError, DataError
+from bitspike.errors import ConstraintError, DataError, PackageError
+from bitspike.integer.border import Border
 from bitspike.integer.examples import one_convolution
 from bitspike.nn.entering import counted_inputs
 from bitspike.nn.firing import Recorder
@@ -201,6 +205,36 @@ def test_listening_leaves_no_trace() -> None:
     assert (clipped.values, clipped.total) == (64, 64)
     snn(torch.full((1, 1, 8, 8), 1.5))
     assert clipped.total == 64
+
+
+@pytest.mark.parametrize("padding", [(1, 1), (2, 0)])
+def test_a_border_that_the_host_puts_around_comes_from_the_network(padding: tuple[int, int], tmp_path: Path) -> None:
+    layers = (Normalize([0.4, 0.6], [0.2, 0.3]), nn.Conv2d(2, 3, 3, padding=padding), nn.ReLU(), nn.Flatten())
+    images, edge = torch.rand(16, 2, 6, 6), [round(0.4 * 255), round(0.6 * 255)]
+    ann = nn.Sequential(*layers, nn.LazyLinear(4)).eval()
+    ann(images)
+    snn = bs.convert(ann, images[:1], calibrate=images, steps=4)
+    net = bs.load(bs.save(bs.lower(snn, images[:1]), tmp_path / "net"))
+    assert net.border == Border(padding, padding, tuple(edge))
+    codes = bs.encode(net, images)
+    assert np.array_equal(codes, bs.encode(net, snn.conversion.packed(images)))  # with the border it is taken as well
+    assert codes[0, 0, :, 0, 0].tolist() == edge
+    assert bs.verify(net, images).equal
+    with pytest.raises(ConstraintError, match=r"\[16, 2, 5, 6\], needed is"):
+        bs.encode(net, images[:, :, 1:])
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["", "[]", "{}",
+     '{"before": [1], "after": [1, 1], "codes": [1]}', '{"before": [4, 4], "after": [4, 4], "codes": [1]}',
+     '{"before": [-1, 1], "after": [1, 1], "codes": [1]}', '{"before": [1, 1], "after": [1, 1], "codes": [1, 2]}',
+     '{"before": [1, 1.0], "after": [1, 1], "codes": [1]}', '{"before": [1, 1], "after": [1, 1], "codes": 1}'],
+)  # fmt: skip
+def test_a_border_that_fits_no_image_is_refused(said: str) -> None:
+    net = replace(one_convolution(), source={"border": said})
+    with pytest.raises(PackageError, match=r"says a border of .*, which is none around \[1, 4, 4\]"):
+        bs.encode(net, torch.ones(1, 1, 4, 4))
 
 
 def test_several_inputs_are_counted_each_on_its_own_grid() -> None:

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
+from bitspike.integer.border import Border
 from bitspike.integer.network import IntegerNetwork, need_integers
-from bitspike.integer.nodes import Input, Integers
+from bitspike.integer.nodes import Input, Integers, Shape
 from bitspike.ops.coding import bernoulli, even_rate
 from bitspike.ops.entering import Clipped, ends, put
 from bitspike.ops.precision import single
@@ -23,7 +24,8 @@ def encode(net: IntegerNetwork, images: Tensor, *, generator: torch.Generator | 
 
     Args:
         net: the network; one input.
-        images: as the trained network takes them: [N, ...], or [N, T, ...] of :class:`~bitspike.nn.Frames`, whose
+        images: as the trained network takes them, with or without a border that the host puts around (``net.border``):
+            [N, ...], or [N, T, ...] of :class:`~bitspike.nn.Frames`, whose
             first steps are taken, or [T, N, ...] for a network without an encoder; floating.
             Where the grid holds whole numbers (spikes, counts), integers and truth values as well.
         generator: source of the random numbers of a Bernoulli coder.
@@ -57,12 +59,21 @@ def counted_codes(
         raise ConstraintError(
             f"inputs are a {type(images).__name__}, needed is a tensor of real values", fix="torch.from_numpy(x)"
         )
-    source, images = net.input, _entering(net, single(images))
+    source, border = net.input, _border_around(net, images)
+    images = _entering(net, single(images), source.shape if border is None else border.image(source.shape))
     if source.coding in ("bernoulli", "rate"):
         images = _drawn(source, images, net.steps, clipped, generator)
         clipped = Clipped()  # spikes are on their grid
     codes = put(images, source.grid, clipped).cpu().numpy()
+    codes = codes if border is None else border.around(codes)
     return codes[None] if source.constant else codes
+
+
+def _border_around(net: IntegerNetwork, images: Tensor) -> Border | None:
+    """Return the border that images lack, None where they have it or need none."""
+    border = net.border
+    lacking = border is not None and tuple(images.shape[1:]) == border.image(net.input.shape)
+    return border if lacking else None
 
 
 def is_timed(net: IntegerNetwork) -> bool:
@@ -70,15 +81,15 @@ def is_timed(net: IntegerNetwork) -> bool:
     return net.input.coding == "direct" and not net.input.constant
 
 
-def _entering(net: IntegerNetwork, images: Tensor) -> Tensor:
-    """Return inputs as the network has them at its steps, [N, ...] or [T, N, ...], or refuse their shape."""
+def _entering(net: IntegerNetwork, images: Tensor, shape: Shape) -> Tensor:
+    """Return inputs as the network has them at its steps, [N, *shape] or [T, N, *shape], or refuse them."""
     source = net.input
     if source.coding == "frames":
-        if images.dim() < 2 or images.shape[2:] != source.shape or images.shape[1] < net.steps:
-            raise _other_shape(images, ["N", f"T >= {net.steps}", *source.shape], fix="frames after the samples")
+        if images.dim() < 2 or images.shape[2:] != shape or images.shape[1] < net.steps:
+            raise _other_shape(images, ["N", f"T >= {net.steps}", *shape], fix="frames after the samples")
         return images[:, : net.steps].transpose(0, 1)
     timed = is_timed(net)
-    if tuple(images.shape[2 if timed else 1 :]) != source.shape or (timed and len(images) != net.steps):
+    if tuple(images.shape[2 if timed else 1 :]) != shape or (timed and len(images) != net.steps):
         fix = "where a real part stands before the spiking one, what that gives: snn.conversion.packed(images)"
         raise _other_shape(images, [*(["T"] if timed else []), "N", *source.shape], fix=fix)
     return images

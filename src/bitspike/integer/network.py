@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from bitspike.errors import ConstraintError
+from bitspike.integer.border import Border, border_in
 from bitspike.integer.limits import check_node, check_steps
 from bitspike.integer.nodes import Input, Neuron, Node, Readout, Shape, Weighted
 from bitspike.ops.grids import Grid
@@ -26,7 +27,8 @@ class IntegerNetwork(Shown):
         steps: T.
         nodes: in the order of data flow.
         notes: what lowering had to round, in plain words.
-        source: where it came from (model class, versions, settings); no meaning for the arithmetic.
+        source: where it came from (model class, versions, settings) and what the host does; no meaning for the
+            arithmetic.
 
     Example:
         >>> from bitspike.integer.examples import one_convolution
@@ -105,6 +107,11 @@ class IntegerNetwork(Shown):
     def input_grid(self) -> Grid:
         """The integer grid of the one input."""
         return self.input.grid
+
+    @property
+    def border(self) -> Border | None:
+        """What the host puts around an image before the network reads it, or None where it puts nothing there."""
+        return border_in(self.source, self.input.shape)
 
     def __getitem__(self, id: str) -> Node:
         for node in self.nodes:

@@ -8,11 +8,32 @@ from typing import Any
 import numpy as np
 from torch import Tensor, fx, nn
 
+from bitspike.conversion.result import Conversion
 from bitspike.errors import LoweringError
+from bitspike.integer.border import Border
 from bitspike.integer.nodes import Coding, Input, Reshape, Slice
 from bitspike.lowering.builder import Builder
 from bitspike.nn import BernoulliCoder, Codes, Encoder, Frames, RateCoder, Repeat
+from bitspike.ops.entering import Clipped, put
 from bitspike.ops.grids import Grid
+
+
+def border_of(conversion: Conversion) -> dict[str, str]:
+    """Return what the integers' ``source`` says of the border around a converted network's images.
+
+    Nothing where something else is computed before the spikes, or no border is put there.
+    """
+    entries = [op.id for op in conversion.core if op.kind == "input"]
+    op = conversion.graph[entries[0]]
+    value, grid = op.attrs.get("value"), conversion.grids.get(op.id)
+    of_image = op.kind == "pad" and conversion.graph[op.inputs[0]].kind == "input"
+    if len(entries) != 1 or not of_image or not isinstance(value, Tensor) or grid is None:
+        return {}
+    before, after = tuple(op.attrs["before"]), tuple(op.attrs["after"])
+    if len(before) != len(op.shape) - 1 or conversion.settings.coding not in ("direct", "split"):
+        return {}
+    codes = put(value.reshape(-1).expand(op.shape[0]), grid, Clipped())
+    return Border(before, after, tuple(codes.tolist())).said()
 
 
 class Entries:

@@ -23,7 +23,7 @@ from bitspike.graph.capture.guests import halves
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import Concat, Readout
 from bitspike.lowering.builder import Builder
-from bitspike.lowering.entries import Entries
+from bitspike.lowering.entries import Entries, border_of
 from bitspike.lowering.fit_neuron import Precision
 from bitspike.lowering.membranes import prove_kept
 from bitspike.lowering.modules import Modules
@@ -50,7 +50,8 @@ def lower(
     Args:
         model: a network of :mod:`bitspike.nn` modules and torch layers that ends in a read-out. It is lowered as it
             stands in evaluation mode; the model itself is not changed. Of a network that was converted in part the
-            spiking part is lowered; it reads ``model.conversion.packed(images)``.
+            spiking part is lowered; it reads ``model.conversion.packed(images)``, or the images themselves where only a
+            border is put around them.
         example: one or more inputs as the model takes them, [N, ...], or [T, N, ...] for a model without an encoder. Of
             a converted network of several inputs a tuple; its integers read all of them side by side,
             ``model.conversion.packed(a, b)``.
@@ -72,7 +73,8 @@ def lower(
         >>> [type(n).__name__ for n in lower(model, torch.zeros(1, 4)).nodes]
         ['Input', 'Linear', 'Neuron', 'Readout']
     """
-    around, host, examples = wrappers(model), "", example if isinstance(example, tuple) else (example,)
+    around, host, border = wrappers(model), "", {}
+    examples = example if isinstance(example, tuple) else (example,)
     if foreign := [type(x).__name__ for x in examples if not isinstance(x, Tensor)]:
         raise ConstraintError(
             f"lower(example=): allowed are a tensor [N, ...] and a tuple of them, found {', '.join(foreign)}",
@@ -84,6 +86,7 @@ def lower(
         if isinstance(part, nn.Module) and part is not network:
             conversion = conversion_of(network)
             network, examples, host = part, conversion.entries(*examples), "; ".join(conversion.host)
+            border = border_of(conversion)
         _refuse_ordinary(network)
         with evaluation(network), torch.no_grad():
             net = _Lowering(network, examples, grid, precision or Precision()).run()
@@ -92,7 +95,7 @@ def lower(
         said = f"the network computes in {name}, which rounds its sums; the integers do what model.float() does"
         net = replace(net, notes=(said, *net.notes))
     more = {name: words for name, words in (("host", host), ("around", ", ".join(around))) if words}
-    return replace(net, source={**net.source, **more})
+    return replace(net, source={**net.source, **more, **border})
 
 
 def _refuse_ordinary(model: nn.Module) -> None:
