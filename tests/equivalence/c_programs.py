@@ -61,7 +61,7 @@ class CProgram:
 
     def __init__(self, net: IntegerNetwork, folder: Path, *, name: str = "network", optimize: str = "-O1") -> None:
         self.net, self.name = net, name
-        place = write_c(net, folder / name, name=name)
+        place = write_c(net, folder / name, name=name, bench=False)
         (folder / f"{name}_shim.c").write_text(_SHIM.replace("@", name))
         library = folder / f"{name}.so"
         sources = (folder / f"{name}_shim.c", place / f"{name}.c")

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from bitspike.errors import ExportError
+from bitspike.formats.c.bench import readme_text
 from bitspike.formats.c.layout import lay_out
+from bitspike.formats.c.program import program
 from bitspike.formats.c.text import Tables, array, integer, plain
 from bitspike.formats.c.types import bounds_of
 from bitspike.formats.c.weights import pack
@@ -35,11 +37,12 @@ def replaced(net: IntegerNetwork, id: str, **changes: object) -> IntegerNetwork:
 
 def test_the_folder_holds_what_a_firmware_needs_and_the_bench(tmp_path: Path) -> None:
     net = convolution_and_pool()
-    plain_folder = write_c(net, tmp_path / "plain", name="net")
+    plain_folder = write_c(net, tmp_path / "plain", name="net", bench=False)
     assert sorted(contents(plain_folder)) == ["Makefile", "README.md", "net.c", "net.h"]
-    whole = write_c(net, tmp_path / "whole", name="net", vectors=golden(net))
+    whole = write_c(net, tmp_path / "whole", name="net")
+    assert contents(whole) == contents(write_c(net, tmp_path / "again", name="net", vectors=golden(net)))
     assert sorted(contents(whole)) == ["Makefile", "README.md", "net.c", "net.h", "net_test.c", "net_vectors.h"]
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["plain", "whole"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["again", "plain", "whole"]
     for name in ("net.c", "net.h"):
         assert (plain_folder / name).read_bytes() == (whole / name).read_bytes()
 
@@ -75,6 +78,47 @@ def test_the_header_says_how_to_call_and_what_it_costs(tmp_path: Path) -> None:
     memory = c_memory(one_convolution())
     assert f" * {memory}.\n" in header
     assert (memory.weights, memory.state) == (4, 68)
+
+
+def test_the_memory_of_the_layers_adds_up_to_the_whole() -> None:
+    for net in (one_convolution(), convolution_and_pool(), burst()):
+        memory = c_memory(net)
+        assert memory.weights == sum(m.weights for m in memory.layers) > 0
+        assert memory.tables == sum(m.tables for m in memory.layers)
+        assert memory.state == memory.wires + sum(m.state for m in memory.layers)
+        assert memory.codes == net.input.shape[0] * 16 * (1 if net.input.constant else net.steps)
+    assert {m.path for m in memory.layers} == {n.path for n in (*net.weighted, *net.neurons, *net.outputs)}
+    assert str(memory.table()) in bench_readme(net)
+
+
+def test_the_readme_says_what_the_host_does() -> None:
+    net = one_convolution()
+    text = bench_readme(net)
+    assert "hands over 16 codes of one step, the same ones at every step, [1, 4, 4]" in text
+    assert "whole numbers from 0 to 8 as they are" in text
+    assert (
+        "4 rows of 4 pixels of 1 byte each, in the order of cameras and image files; what is above 8 becomes 8" in text
+    )
+    assert "The output `readout` is [16] of int64_t; one is worth 1.0, so the largest integer is" in text
+    for changes, said in (
+        ({"grid": Grid(1 / 255, 0, 255)}, "the bytes of an 8-bit image as they are"),
+        ({"grid": Grid(0.5, -7, 7)}, "round(x / 0.5) of a real value x, ties to the even number, not below -7 and not"),
+        ({"coding": "rate", "constant": False, "grid": Grid(1.0, 0, 1)}, "the n = round(x * T) spikes"),
+        ({"coding": "bernoulli", "constant": False, "grid": Grid(1.0, -1, 1), "divisor": 2.0}, "min(|x| / 2.0, 1)"),
+    ):
+        assert said in bench_readme(replaced(net, "input", **changes))
+    assert "4 rows" not in bench_readme(replaced(net, "input", grid=Grid(0.5, -7, 7)))  # signed: no packed pixels
+    per_channel = replaced(net, "readout", scale=np.arange(1.0, 17.0))
+    assert "one is worth, channel by channel, 1.0, 2.0, 3.0," in bench_readme(per_channel)
+    host = "before the spikes: stem (Conv2d); after the spikes: head (Softmax)"
+    words = bench_readme(replace(net, source={"host": host}))
+    assert "Before the codes it computes, in real numbers: stem (Conv2d).\n" in words
+    assert "After the outputs it computes, in real numbers: head (Softmax).\n" in words
+    assert "network_pack" not in words  # what enters is no image any more
+
+
+def bench_readme(net: IntegerNetwork) -> str:
+    return readme_text(net, program(net, "network"), bench=True)
 
 
 def test_the_types_follow_from_the_proven_bounds(tmp_path: Path) -> None:
@@ -230,7 +274,7 @@ def test_an_older_export_is_replaced_with_what_its_makefile_built(tmp_path: Path
     folder = write_c(net, tmp_path / "c", vectors=golden(net), name="old")
     (folder / "old_test").write_bytes(b"\x7fELF")
     (folder / "old.o").write_bytes(b"\x7fELF")
-    write_c(net, folder, name="new")
+    write_c(net, folder, name="new", bench=False)
     assert sorted(contents(folder)) == ["Makefile", "README.md", "new.c", "new.h"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -124,7 +125,16 @@ def export(
         from bitspike.verbs.export import export as write
 
         path = write(network, format, out, form=form, reader=reader)
-        answer({"format": format, "path": str(path)}, f"written: {path}", as_json=as_json)
+        said: dict[str, Any] = {"format": format, "path": str(path)}
+        shown = f"written: {path}"
+        if format == "c":
+            from bitspike.formats.c import c_memory
+            from bitspike.runs.saved import read_network
+
+            memory = c_memory(read_network(network))
+            said["memory"] = asdict(memory)
+            shown += f"\n{memory.table()}"
+        answer(said, shown, as_json=as_json)
 
 
 @app.command()

@@ -12,7 +12,6 @@ from bitspike.formats.table import FORMATS
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.saved.folder import read_tensors
 from bitspike.integer.saved.manifest import VECTORS
-from bitspike.integer.saved.vectors import golden
 from bitspike.runs.saved import read_network, saved
 
 
@@ -27,7 +26,8 @@ def export(
 ) -> Path:
     """Write a network as C, NIR or ONNX.
 
-    C is a folder with a test bench of the golden vectors; NIR and ONNX are files, ONNX one that computes a time step.
+    C is a folder with a test bench of the golden vectors and a README that says what the host does; NIR and ONNX are
+    files, ONNX one that computes a time step.
 
     Args:
         network: an integer network, whose golden vectors are made; or the folder of a saved one, or of a run, which
@@ -77,7 +77,6 @@ def export(
         choices["reader"] = reader
     if isinstance(network, IntegerNetwork):
         net = network
-        choices |= {"vectors": golden(net)} if entry.vectors else {}
     else:
         net = read_network(network)
         choices |= {"vectors": read_tensors(saved(network), VECTORS)} if entry.vectors else {}

@@ -14,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from bitspike.errors import ExportError
+from bitspike.formats.c.host import duties, packing_of
 from bitspike.formats.c.program import Program
 from bitspike.formats.c.text import MARK, array, plain
 from bitspike.integer.network import IntegerNetwork
-from bitspike.integer.nodes import Input, Node, Readout
+from bitspike.integer.nodes import Input, Node
 
 Vectors = Mapping[str, npt.NDArray[Any]]
 
@@ -64,8 +65,26 @@ def vectors_text(net: IntegerNetwork, program: Program, vectors: Vectors) -> str
         "static const struct outputs outputs[] = {\n" + ",\n".join(outputs) + "\n};",
         f"static const uint32_t neuron_layers = {len(neurons)};",
         f"#define OUTPUTS {len(outputs)}",
+        *_image(net, vectors),
     ]
     return "\n".join(texts) + "\n"
+
+
+def _image(net: IntegerNetwork, vectors: Vectors) -> list[str]:
+    """Return an image and its codes, to try the function that packs: the last sample, one pixel as high as can be."""
+    packing = packing_of(net)
+    if packing is None:
+        return []
+    (channels, height, width), (top, left) = packing.image, packing.before
+    codes = vectors["input_codes"][0, -1].astype(np.int64).reshape(packing.around)
+    pixels = codes[:, top : top + height, left : left + width].transpose(1, 2, 0).copy()
+    pixels[0, 0, 0] = packing.highest
+    note = f"[{height} rows][{width} pixels][{channels} numbers]"
+    return [
+        "",
+        array(packing.ctype, "image_pixels", pixels, f"an image {note}"),
+        array("int32_t", "image_codes", packing(pixels), f"the codes of it {list(packing.around)}"),
+    ]
 
 
 def _bits(spikes: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
@@ -120,6 +139,9 @@ static @NAME_state state;
 static uint32_t sample; /* the one that runs */
 static int compares;    /* whether spikes are looked at */
 static unsigned long differences;
+#ifdef @UPPER_IMAGE_SIZE
+static @NAME_input packed[@UPPER_INPUT_SIZE];
+#endif
 
 /* The first difference: of the first layer, its first step, sample and index. */
 static struct {
@@ -201,6 +223,15 @@ int main(void)
 #endif
     }
     for (i = 0; i < neuron_layers; i++) spikes += (unsigned long)neurons[i].size * @UPPER_STEPS * SAMPLES;
+#ifdef @UPPER_IMAGE_SIZE
+    @NAME_pack(image_pixels, packed);
+    for (i = 0; i < @UPPER_INPUT_SIZE; i++) {
+        if (packed[i] == image_codes[i]) continue;
+        printf("@NAME: code %lu of a packed image is %ld, expected %ld\n", (unsigned long)i, (long)packed[i],
+               (long)image_codes[i]);
+        return 1;
+    }
+#endif
     printf("@NAME: %lu spikes of %lu samples compared; the state is %lu bytes\n", spikes, (unsigned long)SAMPLES,
            (unsigned long)sizeof state);
     if (differences == 0) {
@@ -230,31 +261,35 @@ def bench_text(net: IntegerNetwork, program: Program) -> str:
 def makefile_text(program: Program, *, bench: bool) -> str:
     """Return a Makefile that runs the test bench or, without one, compiles the program."""
     name = program.name
-    head = [f"# {MARK}: make check compares the program with its golden vectors.", ""]
-    head.append("CFLAGS = -std=c99 -Wall -Wextra -pedantic -O2\n")
+    head = [
+        f"# {MARK}: make check compares the program with its golden vectors, make size says how much flash it takes.",
+        "# For another target: make check CC=arm-linux-gnueabihf-gcc RUN='qemu-arm -L /usr/arm-linux-gnueabihf',",
+        "# make size CC=arm-none-eabi-gcc SIZE=arm-none-eabi-size FLAGS='-mcpu=cortex-m4 -mthumb -Os'.",
+        "",
+        "CFLAGS = -std=c99 -Wall -Wextra -pedantic -O2",
+        "SIZE = size\n",
+    ]
+    compiled = [
+        f"{name}.o: {name}.c {name}.h\n\t$(CC) $(CFLAGS) $(FLAGS) -c -o $@ {name}.c\n",
+        f"size: {name}.o\n\t$(SIZE) {name}.o\n",
+    ]
     if not bench:
-        return "\n".join([*head, f"{name}.o: {name}.c {name}.h\n\t$(CC) $(CFLAGS) -c -o $@ {name}.c", ""])
+        return "\n".join([*head, *compiled, f"clean:\n\trm -f {name}.o\n", ".PHONY: size clean", ""])
     return "\n".join([
         *head,
-        f"check: {name}_test\n\t./{name}_test\n",
+        f"check: {name}_test\n\t$(RUN) ./{name}_test\n",
         f"{name}_test: {name}_test.c {name}.c {name}.h {name}_vectors.h",
-        f"\t$(CC) $(CFLAGS) -D{name.upper()}_OBSERVER -o $@ {name}_test.c {name}.c\n",
-        f"clean:\n\trm -f {name}_test\n",
-        ".PHONY: check clean",
+        f"\t$(CC) $(CFLAGS) $(FLAGS) -D{name.upper()}_OBSERVER -o $@ {name}_test.c {name}.c\n",
+        *compiled,
+        f"clean:\n\trm -f {name}_test {name}.o\n",
+        ".PHONY: check size clean",
         "",
     ])  # fmt: skip
 
 
-def _worth(output: Readout) -> str:
-    one = f"{float(output.scale[0])!r}" if output.scale.size == 1 else "the network's scale of its channel"
-    return f"one is worth {one}"
-
-
 def readme_text(net: IntegerNetwork, program: Program, *, bench: bool) -> str:
-    """Return the README of the folder: files, input, outputs, memory."""
-    name, entry = program.name, net.input
-    steps = "one step, used at all of them" if entry.constant else f"{net.steps} steps, one after the other"
-    outs = ", ".join(f"`{o.id}` {list(o.shape)}, {_worth(o)}" for o in net.outputs)
+    """Return the README of the folder: files, what the host does, memory."""
+    name = program.name
     door = f"`{name}_reset`, `{name}_step`, `{name}_read` run it step by step."
     if program.bursts:
         door = f"There are no single steps: {', '.join(map(plain, program.bursts))} needs all of them at once."
@@ -266,11 +301,19 @@ def readme_text(net: IntegerNetwork, program: Program, *, bench: bool) -> str:
         f"# {name}: a spiking network in C99, integers only",
         "",
         f"* A firmware needs `{name}.h` and `{name}.c`; they call nothing but memset and memcpy.",
-        f"* Input: codes {entry.grid.low} to {entry.grid.high}, {list(entry.shape)}, {steps}; "
-        f"one code is worth {entry.grid.scale!r}.",
-        f"* Outputs, int64_t: {outs}.",
         f"* `{name}_run` runs all {net.steps} steps. {door}",
-        f"* Memory: {program.memory}.",
         f"* {check}",
+        "",
+        "## What the host does",
+        "",
+        *[f"* {duty}" for duty in duties(net, name)],
+        "",
+        "## Memory",
+        "",
+        f"{program.memory}.",
+        "",
+        "```",
+        str(program.memory.table()),
+        "```",
         "",
     ])  # fmt: skip

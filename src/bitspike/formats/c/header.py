@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from bitspike.formats.c.draft import Draft, title
+from bitspike.formats.c.host import packing_of, prototype
 from bitspike.formats.c.memory import CMemory, members
 from bitspike.formats.c.text import MARK, integer, plain
 from bitspike.integer.network import IntegerNetwork
@@ -72,7 +73,9 @@ def _prototypes(draft: Draft, bursts: tuple[str, ...]) -> list[str]:
     net, name = draft.net, draft.name
     outs, constant = arguments(net), net.input.constant
     layout = "" if constant else "step by step, "
+    packing = packing_of(net)
     lines = [
+        *(prototype(packing, name) if packing is not None else []),
         f"/* Run all steps on one sample of codes, {layout}the last axis fastest. */",
         f"void {name}_run({name}_state *s, const {name}_input *input, {outs});",
         "",

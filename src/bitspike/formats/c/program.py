@@ -9,7 +9,7 @@ from bitspike.formats.c.draft import Draft
 from bitspike.formats.c.header import header
 from bitspike.formats.c.layers import LAYERS, burst, layer
 from bitspike.formats.c.layout import Action, lay_out
-from bitspike.formats.c.memory import CMemory, memory_of
+from bitspike.formats.c.memory import CMemory, Ledger, memory_of
 from bitspike.formats.c.neurons import add, neuron, readout, synapse
 from bitspike.formats.c.source import source
 from bitspike.formats.c.types import bounds_of, type_bits
@@ -67,15 +67,21 @@ def program(net: IntegerNetwork, name: str) -> Program:
         fix="leave these layers to the host (exclude= of bs.convert), or bs.save(net, folder)",
     )
     draft = Draft(net, bounds, lay_out(net, bounds), packed, _input_type(net.input), name)
-    phases = [[line for action in phase for line in _write(draft, action)] for phase in draft.layout.phases]
+    ledger = Ledger(draft)
+    phases = [[line for action in phase for line in _write(draft, action, ledger)] for phase in draft.layout.phases]
     bursts = tuple(n.path for n in net.nodes if n.memory == "all")
-    memory = memory_of(draft)
+    memory = memory_of(ledger)
     header_text, source_text = header(draft, memory, bursts), source(draft, phases, memory, bursts)
     return Program(name, header_text, source_text, memory, draft.input_type, bursts)
 
 
-def _write(draft: Draft, action: Action) -> list[str]:
+def _write(draft: Draft, action: Action, ledger: Ledger) -> list[str]:
     """Write what an action needs; return the statements of the phase that perform it."""
+    with ledger.of(action.node):
+        return _written(draft, action)
+
+
+def _written(draft: Draft, action: Action) -> list[str]:
     node = action.node
     if action.kind == "run":
         lines = _run(draft, node)

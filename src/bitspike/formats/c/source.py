@@ -8,6 +8,7 @@ import re
 from bitspike.formats.c import runtime as c_runtime
 from bitspike.formats.c.draft import Draft, title
 from bitspike.formats.c.header import arguments
+from bitspike.formats.c.host import function, packing_of
 from bitspike.formats.c.memory import CMemory
 from bitspike.formats.c.text import MARK
 from bitspike.integer.nodes import Neuron, Node, Readout, Reshape, Slice
@@ -90,6 +91,8 @@ def _entry(draft: Draft, phases: list[list[str]], bursts: tuple[str, ...]) -> st
     run = ["    uint32_t t;", f"    {name}_reset(s);"]
     run += [f"    for (t = 0; t < {net.steps}; t++) phase{i}(s, input{step}, t);" for i in range(len(phases))]
     run += [f"    s->step = {net.steps};", f"    {name}_read(s, {', '.join(f'out_{n.id}' for n in net.outputs)});"]
+    packing = packing_of(net)
+    texts += [] if packing is None else [function(packing, name)]
     signature = f"void {name}_run({name}_state *s, const {name}_input *input, {outs})"
     texts.append(f"{signature}\n{{\n" + "\n".join(run) + "\n}\n")
     return "\n" + "\n".join(texts)

@@ -18,6 +18,7 @@ from bitspike.formats.c.memory import CMemory
 from bitspike.formats.c.program import program
 from bitspike.formats.c.text import MARK
 from bitspike.integer.network import IntegerNetwork, need_integers
+from bitspike.integer.saved.vectors import golden
 
 _HEADERS = (
     "assert", "complex", "ctype", "errno", "fenv", "float", "inttypes", "iso646", "limits", "locale", "math", "setjmp",
@@ -28,9 +29,16 @@ _HEADERS = (
 
 @checked
 def write_c(
-    net: IntegerNetwork, path: str | os.PathLike[str], *, vectors: Vectors | None = None, name: str | None = None
+    net: IntegerNetwork,
+    path: str | os.PathLike[str],
+    *,
+    vectors: Vectors | None = None,
+    name: str | None = None,
+    bench: bool = True,
 ) -> Path:
     """Write a network as C: ``NAME.h``, ``NAME.c``, a Makefile and a README, and the test bench of its vectors.
+
+    The README says what the host has to do before and after a run, and the memory of every layer.
 
     The folder appears whole or not at all, and the same network gives the same bytes.
 
@@ -38,8 +46,9 @@ def write_c(
         net: the network; one input.
         path: the folder. An older export in it is replaced, anything else is left alone and refused.
         vectors: golden vectors as :func:`bitspike.integer.saved.vectors.golden` makes them: ``NAME_test.c`` compares
-            every spike and every output with them. None writes no test bench.
+            every spike and every output with them. None makes them.
         name: begins every name that leaves the files, a word of lower-case letters; None takes ``network``.
+        bench: False writes no test bench.
 
     Returns:
         the folder.
@@ -53,20 +62,19 @@ def write_c(
         >>> from bitspike.integer.examples import one_convolution
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     sorted(p.name for p in write_c(one_convolution(), folder + "/c").iterdir())
-        ['Makefile', 'README.md', 'network.c', 'network.h']
+        ['Makefile', 'README.md', 'network.c', 'network.h', 'network_test.c', 'network_vectors.h']
     """
     need_integers(net, "write_c")
     name = _checked("network" if name is None else name)
     text = program(net, name)
-    bench = vectors is not None
     files = {
         f"{name}.h": text.header,
         f"{name}.c": text.source,
         "Makefile": makefile_text(text, bench=bench),
         "README.md": readme_text(net, text, bench=bench),
     }
-    if vectors is not None:
-        files[f"{name}_vectors.h"] = vectors_text(net, text, vectors)
+    if bench:
+        files[f"{name}_vectors.h"] = vectors_text(net, text, golden(net) if vectors is None else vectors)
         files[f"{name}_test.c"] = bench_text(net, text)
     return _write(Path(path).absolute(), files)
 
@@ -79,8 +87,8 @@ def c_memory(net: IntegerNetwork) -> CMemory:
 
     Example:
         >>> from bitspike.integer.examples import one_convolution
-        >>> c_memory(one_convolution()).weights  # 9 codes of 2 bits, and a byte after them
-        4
+        >>> c_memory(one_convolution()).layers[0]  # 9 codes of 2 bits, and a byte after them
+        LayerMemory(path='conv', kind='Convolution', weights=4, tables=130, state=0)
     """
     return program(net, "network").memory
 
