@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -56,8 +57,9 @@ class Border:
         )
         whole = np.empty(shape, codes.dtype)
         whole[...] = np.array(self.codes).reshape(-1, *[1] * places)
-        inside = tuple(slice(b, b + n) for b, n in zip(self.before, codes.shape[-places:], strict=True))
-        whole[..., *inside] = codes
+        sides = zip(self.before, codes.shape[-places:], strict=True)
+        inside: tuple[Any, ...] = (..., *(slice(before, before + n) for before, n in sides))
+        whole[inside] = codes
         return whole
 
     def said(self) -> dict[str, str]:
