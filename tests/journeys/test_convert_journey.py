@@ -19,6 +19,7 @@ import bitspike as bs
 from bitspike import files
 from bitspike.analysis.report.report import summary
 from bitspike.errors import RunError
+from bitspike.formats.c import c_memory
 from bitspike.hardware.energy.operations import MemoryModel
 from bitspike.recipe import ConvertRecipe, load
 from bitspike.runs.construct.factory import build_network
@@ -506,10 +507,38 @@ def test_fit_of_a_trained_network_changes_its_width_or_its_layers_or_says_what_t
     assert "to do" in out
 
 
+def test_fit_writes_what_it_could_repair_and_lists_the_rest_by_cause(tmp_path: Path, bitspike: Bitspike) -> None:
+    chip, path = tmp_path / "own.toml", tmp_path / "partly.yaml"
+    rule = '[[rules]]\nname = "memory"\ncost = "bits * taps * inputs / groups"\nlimit = 60\n'
+    words = 'format = 1\nname = "own"\npotential_bits = 4\nv0 = ["zero"]\nops = ["convolution", "linear", "reshape"]\n'
+    chip.write_text(words + rule + 'applies_to = ["convolution"]\n')
+    given = ["convert.bits=4", "convert.first_bits=4", "convert.average_pool=neuron"]
+    code, out, err = bitspike("fit", "digits-convert", "--chip", chip, "--out", path, *sets(*given))
+    assert code == 1, out + err
+    before, after = (
+        bs.check(what, chip, set=changes).errors for what, changes in (("digits-convert", given), (path, ()))
+    )
+    assert {v.code for v in before} - {v.code for v in after} == {"E102"}
+    assert "not decided before training" in out  # the widths of potentials, as check says
+    todo = [line for line in out.splitlines() if line.startswith("  to do ")]
+    rules = list(dict.fromkeys(v.rule for v in after))
+    assert [line.split("     ")[1].startswith(rule) for line, rule in zip(todo, rules, strict=True)] == [True] * len(
+        rules
+    )
+    assert len(rules) < len(after)
+    assert f"recipe    {path}, with what was changed; it does not fit before the rest is done" in out
+    assert load(path).model.repairs  # type: ignore[union-attr]
+    code, out, _ = bitspike("fit", "digits-convert", "--chip", chip, "--out", tmp_path / "x", "--json", *sets(*given))
+    assert (code, len(json.loads(out)["needed"]), (tmp_path / "x").is_file()) == (1, len(rules), True)
+    code, out, _ = bitspike("fit", path, "--chip", chip, "--out", tmp_path / "again.yaml")  # nothing is left to repair
+    assert (code, (tmp_path / "again.yaml").exists()) == (1, False)
+
+
 def test_export_writes_every_format(converted: Path, tmp_path: Path, bitspike: Bitspike) -> None:
     code, out, err = bitspike("export", converted, "--format", "c", "--out", tmp_path / "c")
     assert code == 0, err
-    assert out == f"written: {tmp_path / 'c'}\n"
+    assert out.startswith(f"written: {tmp_path / 'c'}\n")
+    assert str(c_memory(bs.load(converted / "network")).table()) in out
     assert {p.name for p in (tmp_path / "c").iterdir()} >= {"network.c", "network.h", "network_test.c"}
     code, out, err = bitspike(
         "export", converted / "network", "--format", "onnx", "--out", tmp_path / "n.onnx", "--json"

@@ -11,11 +11,11 @@ from typing import Any, Literal, overload
 from torch import nn
 
 from bitspike.arguments import checked
-from bitspike.errors import ConstraintError, command
+from bitspike.errors import ConstraintError, command, some
 from bitspike.hardware.chips.check import check
 from bitspike.hardware.chips.chip import Chip
 from bitspike.hardware.chips.chip import load as load_chip
-from bitspike.hardware.chips.plan_repairs import ANYWHERE, WAYS, Repair, Way, plan
+from bitspike.hardware.chips.plan_repairs import ANYWHERE, WAYS, Repair, Way, cheapest
 from bitspike.hardware.chips.report import Report
 from bitspike.integer.saved.replay import Certificate
 from bitspike.integer.verify import verify
@@ -36,6 +36,8 @@ from bitspike.train.optimizers import SGD, Clip, Optimizer
 from bitspike.train.schedules import Cosine, Schedule
 
 CHANGED = " (Changed to fit a chip.)"
+_NAMED = 6
+"""Layers that are named for one cause."""
 ROUNDS = 4
 """Rounds of planning at most: a repair may uncover a violation that another one hid."""
 
@@ -50,9 +52,9 @@ class Fitting:
         before, after: the reports of the check, before and after all changes.
         repairs: the changes, in words.
         certificate: of the changed network, on random images; None where nothing was changed.
-        path: the new recipe; None where none was written.
+        path: the new recipe, with what could be changed; None where none was written.
         hint: advice for the run of the new recipe; empty where there is none.
-        needed: changes that no recipe can say, for the user to make.
+        needed: what is left for the user to do, a line for every cause.
     """
 
     recipe: str
@@ -86,7 +88,7 @@ class Fitting:
 
     def __str__(self) -> str:
         if not self.repairs and self.passed:
-            return f"{self.recipe} fits chip {self.chip!r} as it is"
+            return "\n".join([f"{self.recipe} fits chip {self.chip!r} as it is", *self.before.to_come()])
         broken = len(self.before.errors)
         lines = [f"{self.recipe} on chip {self.chip!r}: {broken} violation{'s' * (broken != 1)}"]
         lines += [f"  changed   {repair}" for repair in self.repairs]
@@ -94,8 +96,10 @@ class Fitting:
         if self.certificate is not None:
             lines.append(f"  proof     {self.certificate}".replace("\n", "\n            "))
         lines += [f"  to do     {text}" for text in self.needed]
-        if self.path is not None:
+        if self.path is not None and self.passed:
             lines.append(f"  recipe    {self.path}; now: {command('run', self.path)}{self.hint}")
+        elif self.path is not None:
+            lines.append(f"  recipe    {self.path}, with what was changed; it does not fit before the rest is done")
         return "\n".join(lines)
 
 
@@ -113,7 +117,8 @@ def fit_to_chip(
 
     The change is planned on the integers, applied to the network, and the result is lowered, checked and proven on
     random images. Where a recipe can say the change a new one is written, which is always so but for a network of the
-    package whose weight scheme has no width. Accuracy is for the new recipe to find back.
+    package whose weight scheme has no width. Accuracy is for the new recipe to find back. Where some layers cannot be
+    repaired, those that can are, and the rest is listed by its cause.
 
     Args:
         recipe: a shipped name, the path of a YAML file, or a recipe.
@@ -142,22 +147,21 @@ def fit_to_chip(
     path = free(out, name)
     model = kind.build()
     sketched = sketch(chosen, model)
-    before = after = check(sketched.net, chip)
+    before = after = check(sketched.net, chip, trained=False)  # its weights are initial ones
     changed: AnyRecipe | None = chosen
     repairs: list[Repair] = []
-    needed: tuple[str, ...] = ()
     for _ in range(ROUNDS):
         if after.passed:
             break
-        latest, needed = _planned(sketched, chip, ways, neuron_price)
-        if not latest:
+        latest, _ = cheapest(sketched.net, chip, ways=ways, neuron_price=neuron_price)
+        if not latest:  # what is broken now, no change of a layer mends
             break
         repairs += latest
         changed = None if changed is None else _written(changed, latest, sketched, name)
         # A recipe that says the repairs builds the repaired network; else the network at hand is changed.
         model = apply(model, latest) if changed is None else kind_without_images(changed).build()
         sketched = sketch(chosen if changed is None else changed, model)
-        after = check(sketched.net, chip)
+        after = check(sketched.net, chip, trained=False)
     result = Fitting(
         recipe=chosen.name,
         chip=chip.name,
@@ -165,30 +169,26 @@ def fit_to_chip(
         after=after,
         repairs=tuple(str(r) for r in repairs),
         certificate=verify(sketched.net, sketched.example) if repairs else None,
-        needed=needed,
+        needed=_left(after),
     )
-    if not repairs or not result.passed:
+    if not repairs or not (result.certificate is None or result.certificate.equal):
         return result
     if changed is None:
         text = "its weight scheme has no width: take another, or bitspike.surgery.apply.apply and bs.fit in Python"
-        return replace(result, needed=(text,))
+        return replace(result, needed=(text, *result.needed))
     write(path, changed)
     hint = "" if changed.trainings else ", with a finetune section to win back what it cost"
     return replace(result, path=path, hint=hint)
 
 
-def _planned(
-    sketched: Sketch, chip: Chip, ways: Collection[Way], neuron_price: float
-) -> tuple[list[Repair], tuple[str, ...]]:
-    """Return the cheapest repairs; or none, and what would have to be changed by hand."""
-    try:
-        repairs = plan(sketched.net, chip, ways=ways, neuron_price=neuron_price)
-    except ConstraintError as error:
-        return [], (str(error).replace("\n  fix: ", "; "),)
-    if repairs:
-        return repairs, ()
-    errors = check(sketched.net, chip).errors
-    return [], tuple(f"{v.where}: {v.found}" + "".join(f"; {fix}" for fix in v.fixes[:2]) for v in errors)
+def _left(report: Report) -> tuple[str, ...]:
+    """Return what is left to do, a line for every rule that is broken: where, how often, and every way out of it."""
+    lines = []
+    for rule in dict.fromkeys(v.rule for v in report.errors):
+        group = [v for v in report.errors if v.rule == rule]
+        places, ways = list(dict.fromkeys(v.where for v in group)), dict.fromkeys(w for v in group for w in v.fixes)
+        lines.append(f"{rule}: {some(places, most=_NAMED)}" + (f"; {', or '.join(ways)}" if ways else ""))
+    return tuple(lines)
 
 
 def _written(recipe: AnyRecipe, repairs: Sequence[Repair], sketched: Sketch, name: str) -> AnyRecipe | None:

@@ -32,6 +32,7 @@ from bitspike.violations import Violation
 
 _NO_MAXIMUM = ("an average pool and finetuning", "a convolution with stride and finetuning", "keep the pool real")
 _INSTEAD = {
+    "average_pool": ("a convolution with a stride and finetuning", "keep this module real"),
     "max_pool": _NO_MAXIMUM,
     "count_max_pool": _NO_MAXIMUM,
     "burst": ("the synchronous schedule",),

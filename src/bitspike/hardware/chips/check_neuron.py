@@ -12,6 +12,13 @@ from bitspike.integer.bounds.widths import Bounds, bits_of
 from bitspike.integer.nodes import FewBitNeuron, Integers, Neuron
 from bitspike.violations import Violation
 
+_STARTS = {
+    "zero": "initial=0, and of a conversion correct='bias', which moves no first potential",
+    "half": "initial of half a threshold, and of a conversion correct='bias'",
+    "any": "",
+}
+"""How a neuron comes to start as a chip wants it."""
+
 
 def neuron_violations(
     node: Neuron, ranges: Bounds, chip: Chip, *, gains: list[Integers], trained: bool = True
@@ -117,7 +124,7 @@ def _features(node: Neuron, chip: Chip, gains: list[Integers]) -> Iterator[Viola
         (bias_moves and not chip.bias_over_time, "has a bias that changes over time", "biases are constant",
          ("the synchronous schedule",)),
         (not any(starts[v] for v in chip.v0), f"starts at {listed(np.unique(node.initial)[:4])}",
-         f"potentials start at {listed(chip.v0)}", ()),
+         f"potentials start at {listed(chip.v0)}", tuple(_STARTS[v] for v in chip.v0)),
         (bool(odd) and not chip.multipliers, f"multiplies a branch by {listed(odd[:4])}", "gains are powers of two",
          ("a norm folded into the weights before they are quantized", "ShiftBatchNorm")),
     )  # fmt: skip

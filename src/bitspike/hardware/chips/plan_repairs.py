@@ -166,21 +166,30 @@ def plan(
         >>> plan(one_convolution(), "fanin1024-v1")
         []
     """
-    by_layer = options(net, chip, ways=ways, neuron_price=neuron_price)
-    if hopeless := [path for path, several in by_layer.items() if not several]:
+    repairs, hopeless = cheapest(net, chip, ways=ways, neuron_price=neuron_price)
+    if hopeless:
         raise ConstraintError(
             f"{', '.join(hopeless)}: no repair among {', '.join(ways)} makes it fit chip {load(chip).name!r}",
             fix=f"another kernel or more channels that divide evenly, or ways={WAYS}",
         )
+    return repairs
+
+
+def cheapest(
+    net: IntegerNetwork, chip: str | Path | Chip, *, ways: Collection[Way] = ANYWHERE, neuron_price: float = 0.25
+) -> tuple[list[Repair], list[str]]:
+    """Return what :func:`plan` does, of those layers that can be repaired, and the paths of those that cannot."""
+    by_layer = options(net, chip, ways=ways, neuron_price=neuron_price)
+    hopeless = [path for path, several in by_layer.items() if not several]
     best: dict[str, Repair] = {}
-    for several in by_layer.values():
+    for several in filter(None, by_layer.values()):
         for repair in several[0]:
             other = best.get(repair.path)
             if other is None or (repair.groups, -repair.inputs, -repair.bits) > (
                 other.groups, -other.inputs, -other.bits
             ):  # fmt: skip
                 best[repair.path] = repair
-    return list(best.values())
+    return list(best.values()), hopeless
 
 
 @dataclass(frozen=True, eq=False)

@@ -158,6 +158,10 @@ class Report:
                     yield f"    {v.code} {v.where:<{width}}  {v.found}"
                     if v.fixes:
                         yield f"    {'':<{len(v.code) + width + 1}}  fix: {', or '.join(v.fixes)}"
+        yield from self.to_come()
+
+    def to_come(self) -> Iterator[str]:
+        """Yield lines that list the rules which were not judged."""
         if self.undecided:
             yield "  not decided before training, so check the run again"
             yield from (f"    {rule}" for rule in self.undecided)
