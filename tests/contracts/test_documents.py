@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from bitspike.formats.c.bench import makefile_text
+from bitspike.formats.c.program import program
+from bitspike.integer.examples import one_convolution
+
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "bitspike"
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *SOURCE.rglob("*.md")])
@@ -100,7 +104,10 @@ def test_files_and_functions_that_a_page_names_exist(page: str, least: int) -> N
 
 
 def targets() -> set[str]:
-    return set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    """Return the targets of our Makefile, and of the one that goes with every C program."""
+    written = makefile_text(program(one_convolution(), "network"), bench=True)
+    texts = ((ROOT / "Makefile").read_text(encoding="utf-8"), written)
+    return {target for text in texts for target in re.findall(r"^([a-z-]+):", text, re.MULTILINE)}
 
 
 def code_in(text: str) -> list[str]:
