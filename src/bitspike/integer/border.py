@@ -81,11 +81,11 @@ def border_in(source: Mapping[str, str], shape: Shape) -> Border | None:
         return None
     try:
         raw = json.loads(source[KEY])
-        found = Border(**{name: tuple(raw[name]) for name in ("before", "after", "codes")})
-        numbers = (*found.before, *found.after, *found.codes)
-        sound = all(type(n) is int for n in numbers) and min(*found.before, *found.after) >= 0
-        if sound and len(found.codes) == shape[0] and min(found.image(shape)) > 0:
-            return found
+        border = Border(**{name: tuple(raw[name]) for name in ("before", "after", "codes")})
+        numbers = (*border.before, *border.after, *border.codes)
+        sound = all(type(n) is int for n in numbers) and min(*border.before, *border.after) >= 0
+        if sound and len(border.codes) == shape[0] and min(border.image(shape)) > 0:
+            return border
     except (ValueError, TypeError, KeyError):
         pass
     raise PackageError(
