@@ -15,9 +15,9 @@ from torch import nn
 
 import bitspike as bs
 from bitspike.analysis.ledger.analyze import analyze
-from bitspike.analysis.ledger.curve import rises_then_falls
+from bitspike.analysis.ledger.curve import notes, rises_then_falls
 from bitspike.analysis.ledger.ledger import Ledger
-from bitspike.analysis.ledger.parts import Point, Sums
+from bitspike.analysis.ledger.parts import Gap, Part, Point, Sums
 from bitspike.conversion.result import conversion_of
 from bitspike.errors import ConstraintError, DataError
 from bitspike.integer.nodes import Neuron as IntegerNeuron
@@ -99,6 +99,17 @@ def test_corrected_weights_are_a_correction_and_not_the_rounding_of_codes() -> N
         )
     assert corrected.output["correction"].rms > 0
     assert corrected.output.rms < plain.output.rms
+
+
+def test_no_note_advises_what_advice_does_not() -> None:
+    weights = Part(term="weights", share=0.9, part=0.09, along=0.9, rms=0.09, mean=0.0, cosine=1.0)
+    gap = Gap(rms=0.1, mean=0.0, cosine=1.0, parts=(weights,))
+    (loss,) = notes(gap, (), lossy=False, samples=64, changed=(9, 0))
+    assert loss.startswith("weight rounding dominates: 90% of the gap. Fine-tune (bs.prepare, bs.finish) or")
+    fact, chance = notes(gap, (), lossy=False, samples=64, changed=(3, 0))
+    assert fact == "weight rounding dominates: 90% of the gap."
+    assert chance.endswith("nothing is advised.")
+    assert notes(gap, (), lossy=False) == (loss,)  # without labels nothing is known of answers
 
 
 def test_nothing_is_advised_within_the_error_of_the_sample() -> None:

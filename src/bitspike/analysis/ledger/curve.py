@@ -86,17 +86,15 @@ def notes(
         samples: how many had labels; of these, ``changed`` right answers were lost and won against the float network.
         metric: name of what ``Point.accuracy`` holds.
     """
-    said = []
+    said, chance = [], bool(samples) and by_chance(*changed)
     if lossy:
         said.append(
             "lossy: a reset to zero loses what exceeds the threshold. Formula (*), the split of time into truncation "
             "and unevenness, and counts that differ from (*) are not applicable; no number of steps makes it exact."
         )
     if output.dominant == "weights" and output["weights"].share >= 0.5:
-        said.append(
-            f"weight rounding dominates: {output['weights'].share:.0%} of the gap. Fine-tune (bs.prepare, bs.finish) "
-            "or use more bits; a larger T will not help."
-        )
+        way = "" if chance else " Fine-tune (bs.prepare, bs.finish) or use more bits; a larger T will not help."
+        said.append(f"weight rounding dominates: {output['weights'].share:.0%} of the gap.{way}")
     if (falls := rises_then_falls(curve, samples=samples)) is not None:
         best, last = falls
         said.append(
@@ -104,7 +102,7 @@ def notes(
             f"({_said(last, metric)}). "
             "Lambda is too small for many steps: threshold=bs.PercentileThreshold(...) with a higher percentile."
         )
-    if samples and by_chance(*changed):
+    if chance:
         said.append(
             f"{metric}: {changed[0]} of {samples} right answers were lost and {changed[1]} won, which is within the "
             "error of so small a sample; nothing is advised."
