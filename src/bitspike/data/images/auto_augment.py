@@ -7,12 +7,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
-from torchvision.transforms import AutoAugment as Policies
-from torchvision.transforms import AutoAugmentPolicy
-from torchvision.transforms import functional as F
 
 from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
@@ -101,21 +99,30 @@ class AutoAugment:
                 for sign in (1, -1):
                     where = torch.nonzero(does & (chosen[:, 3 + number] == (sign < 0)))[:, 0]
                     if len(where):
-                        result[where] = _OPERATIONS[name](result[where], sign * (magnitude or 0), fill)
+                        result[where] = _operations()[name](result[where], sign * (magnitude or 0), fill)
         return result.permute(0, 2, 3, 1)
 
 
 @functools.cache
 def _policies() -> list[tuple[tuple[str, float, int | None], ...]]:
     """Return the policies: of each two operations with probability and number of the magnitude."""
-    return list(Policies(AutoAugmentPolicy.CIFAR10).policies)
+    from torchvision.transforms import AutoAugment, AutoAugmentPolicy
+
+    return list(AutoAugment(AutoAugmentPolicy.CIFAR10).policies)
+
+
+def _functional() -> Any:
+    """Return torchvision's operations of images. Importing them takes longer than torch itself, and few recipes do."""
+    from torchvision.transforms import functional
+
+    return functional
 
 
 def _moved(images: Tensor, fill: list[float], **change: list[float]) -> Tensor:
     """Return images after an affine map: ``shear`` in degrees, around the corner, or ``translate`` in pixels."""
     center = [0, 0] if "shear" in change else None
     whole = {"angle": 0.0, "translate": [0, 0], "scale": 1.0, "shear": [0.0, 0.0]} | change
-    moved: Tensor = F.affine(images, **whole, fill=fill, center=center)
+    moved: Tensor = _functional().affine(images, **whole, fill=fill, center=center)
     return moved
 
 
@@ -141,20 +148,23 @@ def _part(m: int, top: float) -> float:
     return math.copysign(float(torch.linspace(0.0, top, 10)[abs(m)]), m)
 
 
-_OPERATIONS: dict[str, Operation] = {
-    "ShearX": partial(_sheared, axis=0),
-    "ShearY": partial(_sheared, axis=1),
-    "TranslateX": partial(_shifted, axis=0),
-    "TranslateY": partial(_shifted, axis=1),
-    "Rotate": lambda x, m, fill: F.rotate(x, _part(m, 30.0), fill=fill),
-    "Brightness": lambda x, m, _: F.adjust_brightness(x, 1.0 + _part(m, 0.9)),
-    "Color": lambda x, m, _: F.adjust_saturation(x, 1.0 + _part(m, 0.9)),
-    "Contrast": lambda x, m, _: F.adjust_contrast(x, 1.0 + _part(m, 0.9)),
-    "Sharpness": lambda x, m, _: F.adjust_sharpness(x, 1.0 + _part(m, 0.9)),
-    "Posterize": lambda x, m, _: F.posterize(x, 8 - round(abs(m) / 2.25)),
-    "Solarize": lambda x, m, _: F.solarize(x, float(torch.linspace(255.0, 0.0, 10)[abs(m)])),
-    "AutoContrast": lambda x, _, __: F.autocontrast(x),
-    "Equalize": lambda x, _, __: F.equalize(x),
-    "Invert": lambda x, _, __: F.invert(x),
-}
-"""By the names of the policies."""
+@functools.cache
+def _operations() -> dict[str, Operation]:
+    """Return the operations by the names that policies have for them."""
+    F = _functional()
+    return {
+        "ShearX": partial(_sheared, axis=0),
+        "ShearY": partial(_sheared, axis=1),
+        "TranslateX": partial(_shifted, axis=0),
+        "TranslateY": partial(_shifted, axis=1),
+        "Rotate": lambda x, m, fill: F.rotate(x, _part(m, 30.0), fill=fill),
+        "Brightness": lambda x, m, _: F.adjust_brightness(x, 1.0 + _part(m, 0.9)),
+        "Color": lambda x, m, _: F.adjust_saturation(x, 1.0 + _part(m, 0.9)),
+        "Contrast": lambda x, m, _: F.adjust_contrast(x, 1.0 + _part(m, 0.9)),
+        "Sharpness": lambda x, m, _: F.adjust_sharpness(x, 1.0 + _part(m, 0.9)),
+        "Posterize": lambda x, m, _: F.posterize(x, 8 - round(abs(m) / 2.25)),
+        "Solarize": lambda x, m, _: F.solarize(x, float(torch.linspace(255.0, 0.0, 10)[abs(m)])),
+        "AutoContrast": lambda x, _, __: F.autocontrast(x),
+        "Equalize": lambda x, _, __: F.equalize(x),
+        "Invert": lambda x, _, __: F.invert(x),
+    }
