@@ -5,11 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bitspike.errors import RecipeError
 from bitspike.recipe import TrainRecipe, dump, load, shipped
+from bitspike.recipe.load import text_of
 from bitspike.recipe.text import parse
 
 QUICKSTART = shipped()["quickstart"]
@@ -140,10 +142,28 @@ def test_values_have_to_fit_together() -> None:
 def test_recipes_are_found_by_name_or_path(tmp_path: Path) -> None:
     assert load(written(tmp_path)).name == "quickstart"
     assert isinstance(load("quickstart"), TrainRecipe)
-    said = message("quikstart")
-    assert f"there is no recipe 'quikstart'; there are {', '.join(list(shipped())[:3])}, " in said
-    assert "fix: 'quickstart'?" in message("quikstart")
+    every = f"'bitspike recipes' lists all {len(shipped())}"
+    assert message("quikstart") == f"there is no recipe 'quikstart'\n  fix: 'quickstart'? {every}"
+    assert message("mnist-stbp-w3").startswith(
+        "there is no recipe 'mnist-stbp-w3'; the nearest are mnist-stbp-w8, mnist-stbp-w4, mnist-stbp-fp32\n"
+    )
+    assert f"fix: 'digits-convert'? {every}" in message("digits-conv")
+    assert f"fix: {every}; one of your own is named by the path of its YAML file" in message("xyzzy")
     assert "there is no file nowhere/mine.yaml" in message("nowhere/mine.yaml")
+
+
+def test_one_recipe_is_read_where_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    whole = Path.read_text
+
+    def noted(path: Path, *arguments: Any, **options: Any) -> str:
+        read.append(path.name)
+        return whole(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "read_text", noted)
+    load("quickstart", ["seed=1"])
+    text_of("quickstart")
+    assert {name for name in read if name.endswith(".yaml")} == {"quickstart.yaml"}
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,17 @@ from bitspike.recipe.any_recipe import AnyRecipe
 from bitspike.recipe.kinds.convert import ConvertRecipe
 from bitspike.recipe.kinds.progressive import ProgressiveRecipe
 from bitspike.recipe.kinds.train import TrainRecipe
-from bitspike.recipe.load import load, recipe_of, shipped
+from bitspike.recipe.load import load, names, recipe_of, shipped
 from bitspike.recipe.text import dump
 
-__all__ = ["AnyRecipe", "ConvertRecipe", "ProgressiveRecipe", "TrainRecipe", "dump", "load", "recipe_of", "shipped"]
+__all__ = [
+    "AnyRecipe",
+    "ConvertRecipe",
+    "ProgressiveRecipe",
+    "TrainRecipe",
+    "dump",
+    "load",
+    "names",
+    "recipe_of",
+    "shipped",
+]

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from bitspike.errors import RecipeError
+from bitspike.errors import RecipeError, some
 from bitspike.recipe.any_recipe import AnyRecipe
 from bitspike.recipe.changes import changes as differing
 from bitspike.recipe.kinds import USUAL, kinds
@@ -19,11 +19,27 @@ from bitspike.recipe.problems import Problem, problems
 from bitspike.recipe.text import KeyPath, Text, dump, parse, parse_value
 from bitspike.recipe.unread import refuse_unread
 
+_SHELF = resources.files("bitspike") / "recipes"
+
+
+def names() -> list[str]:
+    """Return the names of the recipes of the package, in alphabetical order; none of them is read.
+
+    Example:
+        >>> "quickstart" in names()
+        True
+    """
+    files = [file.name for file in _SHELF.iterdir() if file.name.endswith(".yaml")]
+    return [name.removesuffix(".yaml") for name in sorted(files)]
+
 
 def shipped() -> dict[str, str]:
     """Return the text of every recipe of the package by its name, in alphabetical order."""
-    files = [f for f in (resources.files("bitspike") / "recipes").iterdir() if f.name.endswith(".yaml")]
-    return {f.name.removesuffix(".yaml"): f.read_text(encoding="utf-8") for f in sorted(files, key=lambda f: f.name)}
+    return {name: _shipped(name) for name in names()}
+
+
+def _shipped(name: str) -> str:
+    return (_SHELF / f"{name}.yaml").read_text(encoding="utf-8")
 
 
 def load(recipe: str | Path | AnyRecipe, set: Iterable[str] = ()) -> AnyRecipe:
@@ -146,8 +162,9 @@ def text_of(recipe: str | Path, set: Iterable[str] = ()) -> str:
     checked = load(recipe, changes)
     if changes:
         return dump(checked)
-    known = shipped()
-    return known[recipe] if isinstance(recipe, str) and recipe in known else Path(recipe).read_text(encoding="utf-8")
+    if isinstance(recipe, str) and recipe in names():
+        return _shipped(recipe)
+    return Path(recipe).read_text(encoding="utf-8")
 
 
 def _read(recipe: str | Path | AnyRecipe) -> tuple[Text, str, Path | None]:
@@ -160,9 +177,8 @@ def _read(recipe: str | Path | AnyRecipe) -> tuple[Text, str, Path | None]:
             fix="the name or file of a recipe, or a recipe that was loaded; of a network in memory bs.check(net, chip) "
             "says what to change",
         )
-    known = shipped()
-    if isinstance(recipe, str) and recipe in known:
-        return parse(known[recipe], f"{recipe}.yaml"), f"{recipe}.yaml", None
+    if isinstance(recipe, str) and recipe in names():
+        return parse(_shipped(recipe), f"{recipe}.yaml"), f"{recipe}.yaml", None
     path = Path(recipe)
     if path.is_file():
         try:
@@ -183,11 +199,12 @@ def _read(recipe: str | Path | AnyRecipe) -> tuple[Text, str, Path | None]:
         raise RecipeError(
             f"there is no file {path}", fix="'bitspike recipes' lists the recipes that come with bitspike"
         )
-    near = difflib.get_close_matches(str(recipe), known, n=1)
-    raise RecipeError(
-        f"there is no recipe {str(recipe)!r}; there are {', '.join(known)}",
-        fix=f"{near[0]!r}?" if near else "one of these, or the path of a YAML file",
-    )
+    known = names()
+    near = difflib.get_close_matches(str(recipe), known) or [name for name in known if str(recipe) in name]
+    said = f"there is no recipe {str(recipe)!r}" + (f"; the nearest are {some(near, 3)}" if len(near) > 1 else "")
+    listed = f"'bitspike recipes' lists all {len(known)}"
+    way = f"{near[0]!r}? {listed}" if near else f"{listed}; one of your own is named by the path of its YAML file"
+    raise RecipeError(said, fix=way)
 
 
 def _change(values: Any, change: str) -> tuple[Any, KeyPath]:
