@@ -21,7 +21,7 @@ from typing import Any
 from benchmarks.lines import add_to, held_in
 from benchmarks.markers import put
 from benchmarks.records import commit_of, digest
-from bitspike.recipe import AnyRecipe, load, recipe_of, shipped
+from bitspike.recipe import AnyRecipe, load, names, recipe_of
 
 HERE = Path(__file__).parent
 LINES = HERE / "records" / "constrained.jsonl"
@@ -65,7 +65,7 @@ def lines_of(folder: Path) -> list[dict[str, Any]]:
     """Return what is kept of a finished run: a line for each of its stages, or one for a run that is a stage."""
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     recipe = recipe_of(report["recipe"])
-    if recipe.name not in shipped() or digest(recipe) != digest(load(recipe.name, stage_of(recipe))):
+    if recipe.name not in names() or digest(recipe) != digest(load(recipe.name, stage_of(recipe))):
         raise ValueError(f"{folder}: the run changed its recipe in more than the seed")
     return [line(folder / part) for part in recipe.parts] if recipe.parts else [line(folder)]
 
@@ -144,7 +144,7 @@ def latest(path: Path = LINES) -> list[dict[str, Any]]:
 
 def current(lines: Sequence[Line]) -> list[Line]:
     """Return the lines whose recipe still asks for the same experiment."""
-    shipped_now = set(shipped())
+    shipped_now = set(names())
     return [
         x
         for x in lines
@@ -325,7 +325,7 @@ def main(words: list[str] | None = None) -> int:
         for folder in args.names:
             keep(lines_of(Path(folder)))
         return 0
-    own = [name for name in [*NETWORKS, *COMPARISONS] if "digits" in name and name in shipped()]
+    own = [name for name in [*NETWORKS, *COMPARISONS] if "digits" in name and name in names()]
     for name in args.names or own:
         for seed in args.seeds:
             keep(run(name, seed, args.out, more=args.set))

@@ -31,7 +31,7 @@ from bitspike.errors import ExportError
 from bitspike.formats.c.write import c_memory
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import Integers
-from bitspike.recipe import AnyRecipe, load, shipped
+from bitspike.recipe import AnyRecipe, load, names
 from bitspike.runs.construct.data import build_data
 from bitspike.runs.folder import RECIPE
 from bitspike.runs.saved import read_network
@@ -193,7 +193,7 @@ def changed(recipe: AnyRecipe) -> list[str]:
         >>> changed(load("quickstart", ["training.epochs=2", "data.validation=0.2"]))
         ['data.validation=0.2', 'training.epochs=2']
     """
-    if recipe.name not in shipped():
+    if recipe.name not in names():
         return []
     old, new = (r.model_dump(mode="json", exclude=WORDS) for r in (load(recipe.name), recipe))
     brief = recipe.model_dump(mode="json", exclude_defaults=True)  # a value as somebody would write it

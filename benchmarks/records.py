@@ -10,14 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import statistics
-import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from bitspike.analysis.drawing.words import percent
 from bitspike.errors import BitspikeError
-from bitspike.recipe import AnyRecipe, load, recipe_of, shipped
+from bitspike.recipe import AnyRecipe, load, names, recipe_of
 
 RECORDS = Path(__file__).parent / "records"
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
@@ -58,7 +57,7 @@ def record(run: Path) -> Path:
     """
     report = _report(run)
     recipe = recipe_of(report["recipe"])
-    if recipe.name not in shipped():
+    if recipe.name not in names():
         raise RecordError(f"{run}: {recipe.name!r} is no shipped recipe")
     if getattr(recipe, "stage", None) is not None:
         raise RecordError(f"{run}: this is one stage, and records are of all", fix=f"scripts/record {run.parent}")
@@ -129,7 +128,7 @@ def table(records: Iterable[Mapping[str, Any]]) -> str:
     """
     by_name: dict[str, list[Mapping[str, Any]]] = {}
     for entry in sorted(records, key=_order):
-        if entry["name"] not in shipped() or entry["experiment"] != digest(load(entry["name"], _stage(entry))):
+        if not current(entry):
             raise RecordError(
                 f"the record of {entry['name']}, seed {entry['seed']}, is of an older recipe",
                 fix="run it again and keep it with scripts/record, or remove the record",
@@ -144,6 +143,11 @@ def table(records: Iterable[Mapping[str, Any]]) -> str:
     return "\n".join([*lines, "", *_footnotes(by_name)])
 
 
+def current(entry: Mapping[str, Any]) -> bool:
+    """Tell whether the recipe of a record is shipped and still asks for the same experiment."""
+    return entry["name"] in names() and entry["experiment"] == digest(load(entry["name"], _stage(entry)))
+
+
 def _stage(entry: Mapping[str, Any]) -> list[str]:
     return [f"stage={entry['stage']}"] if isinstance(entry.get("stage"), str) else []
 
@@ -152,8 +156,8 @@ def _order(entry: Mapping[str, Any]) -> tuple[Any, ...]:
     """Sort by recipe; stages of it from many bits to few, or as the recipe names them; then by seed."""
     stage = entry.get("stage", 0)
     if isinstance(stage, str):
-        names = list(load(entry["name"]).parts) if entry["name"] in shipped() else []
-        return entry["name"], names.index(stage) if stage in names else 0, entry["seed"]
+        stages = list(load(entry["name"]).parts) if entry["name"] in names() else []
+        return entry["name"], stages.index(stage) if stage in stages else 0, entry["seed"]
     return entry["name"], -stage, entry["seed"]
 
 
@@ -225,18 +229,5 @@ def put(text: str, content: str) -> str:
 
 
 def commit_of(report: Mapping[str, Any]) -> str:
-    """Return the commit of the code that ran; reports of earlier versions do not know it, and get that of now."""
-    return report.get("commit") or _commit()
-
-
-def _commit() -> str:
-    """Return the commit that is checked out, with a plus where the package's code differs from it."""
-
-    def git(*words: str) -> str:
-        command = ["git", "-C", str(RECORDS.parents[1]), *words]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        return git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain", "--", "src") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+    """Return the commit of the code that ran, as the run wrote it down; reports of earlier versions do not know it."""
+    return report.get("commit") or "unknown"

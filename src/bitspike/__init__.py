@@ -97,6 +97,7 @@ if TYPE_CHECKING:
     from bitspike.verbs.energy import energy as energy
     from bitspike.verbs.evaluate import evaluate as evaluate
     from bitspike.verbs.export import export as export
+    from bitspike.verbs.fetch import fetch as fetch
     from bitspike.verbs.fit import fit as fit
     from bitspike.verbs.mix import mix as mix
     from bitspike.verbs.new import new as new
@@ -239,6 +240,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "bitspike.verbs.energy": ("energy",),
     "bitspike.verbs.evaluate": ("evaluate",),
     "bitspike.verbs.export": ("export",),
+    "bitspike.verbs.fetch": ("fetch",),
     "bitspike.verbs.fit": ("fit",),
     "bitspike.verbs.mix": ("mix",),
     "bitspike.verbs.pareto": ("pareto",),

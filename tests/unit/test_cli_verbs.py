@@ -19,6 +19,7 @@ from bitspike.cli import main
 from bitspike.cli.guard import guarded
 from bitspike.cli.progress import Bar, Lines, shown
 from bitspike.errors import CheckFailed, DataError, RecipeError
+from bitspike.recipe import names
 from bitspike.train.observe import BatchRecord, EpochRecord
 
 BATCH = BatchRecord(epoch=2, epochs=3, batch=5, batches=10, samples=40, loss=0.5, accuracy=0.75)
@@ -46,6 +47,7 @@ VERBS = (
     "yield",
     "pareto",
     "zoo",
+    "fetch",
 )
 
 
@@ -73,6 +75,7 @@ def test_each_verb_has_help(capsys: pytest.CaptureFixture[str]) -> None:
         "yield": "--chips",
         "pareto": "--by",
         "zoo": "--out",
+        "fetch": "--root",
         **dict.fromkeys(("verify", "recipes", "energy", "cost", "analyze", "doctor"), "--json"),
     }
     assert set(options) == set(VERBS)
@@ -103,11 +106,23 @@ def test_no_words_are_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
 def test_recipes_are_listed_for_people_and_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["recipes"]) == 0
     text = capsys.readouterr().out
-    assert "quickstart: digits_net on digits, 2-bit weights, T = 4" in text
-    assert "published  97.56%" in text
+    lines = {words[0]: words[1:] for line in text.splitlines() if (words := line.split())}
+    assert lines["quickstart"][:4] == ["digits", "2", "4", "97.0"]
+    assert lines["mnist-stbp-w4"][:6] == ["mnist", "4", "2", "97.56", "e", "98.8"]
+    assert lines["resnet20-cifar10-convert"][:2] == ["cifar10", "*"]
+    assert lines["resnet20-cifar10-convert"][-1] == "-", "which nobody has measured"
+    assert max(map(len, text.splitlines())) <= 80
     assert main(["recipes", "--json"]) == 0
-    rows = json.loads(capsys.readouterr().out)
-    assert {row["name"] for row in rows} >= {"quickstart", "mnist-stbp-w4"}
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert set(rows) == set(names()) <= set(lines)
+    assert rows["mnist-stbp-w4"]["needs"] == {
+        "data": "mnist",
+        "come_from": "download",
+        "weights": None,
+        "published": False,
+    }
+    assert rows["mnist-stbp-w4"]["time"]["runs"] >= 3
+    assert rows["digits-events"]["time"] is None
 
 
 def test_doctor_answers_for_people_and_for_programs(

@@ -1,14 +1,15 @@
-"""The verbs of recipes: recipes, which lists them or shows one, and new."""
+"""The verbs of recipes: recipes, which lists them or shows one, new, and fetch."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from bitspike.cli.app import Json, Recipe, Sets, answer, app
 from bitspike.cli.guard import guarded
+from bitspike.cli.shelf import table_of
 from bitspike.errors import command
 
 listing = typer.Typer(invoke_without_command=True)
@@ -24,7 +25,7 @@ def recipes(context: typer.Context, as_json: Json = False) -> None:
         from bitspike.verbs.recipes import recipes as listed
 
         rows = listed()
-        answer(rows, "\n".join(map(_recipe_lines, rows)), as_json=as_json)
+        answer(rows, table_of(rows), as_json=as_json)
 
 
 @listing.command()
@@ -56,16 +57,24 @@ def new(
         answer({"path": str(path)}, f"written: {path}; now: {command('run', path)}", as_json=as_json)
 
 
-def _recipe_lines(row: dict[str, Any]) -> str:
-    weights = "float weights" if row["bits"] == 32 else f"{row['bits']}-bit weights"
-    lines = [f"{row['name']}: {row['model']} on {row['data']}, {weights}, T = {row['steps']}", f"  {row['question']}"]
-    # Of a recipe in stages each may have its own figures, and those of the recipe are of the last one.
-    for name, figures in (row["stages"] or {"": row}).items():
-        stage = f"stage {name}, " if name else ""
-        if figures["published"] is not None:
-            lines.append(f"  published  {figures['published']['value']:.2%}  ({stage}{figures['published']['source']})")
-        if figures["expected"] is not None:
-            lines.append(f"  expected   {figures['expected']:.2%} or more" + (f"  ({stage[:-2]})" if stage else ""))
-    if row["paper"] is not None:
-        lines.append(f"  paper      {row['paper']['authors']}: {row['paper']['title']}. {row['paper']['venue']}")
-    return "\n".join(lines)
+@app.command()
+def fetch(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Recipes, image sets or files of weights.")
+    ] = None,
+    root: Annotated[
+        Path | None, typer.Option("--root", metavar="DIR", help="Where to; default BITSPIKE_DATA, or the user's cache.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Fetch what recipes need: published images and weights. Without a name: what there is, and what is there."""
+    with guarded():
+        from bitspike.verbs.fetch import fetch as bring
+
+        assets = bring(*names or (), root=root)
+        if names:
+            lines = [f"{a.name}: {a.about}\n  in    {a.path}\n  from  {a.source}" for a in assets]
+        else:
+            lines = [f"{a.name:<21} {a.about:<40} {'here' if a.there else 'not here'}" for a in assets]
+            lines.append("bitspike fetch NAME brings one of them, or all that a recipe of this name needs")
+        answer([a.to_dict() for a in assets], "\n".join(lines) or "nothing is missing", as_json=as_json)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
+from importlib import resources
 from typing import Any
 
 from bitspike.arguments import checked
-from bitspike.recipe import AnyRecipe, load, shipped
+from bitspike.recipe import AnyRecipe, load, names
+from bitspike.recipe.needs import needs_of
 
 
 def _published(recipe: AnyRecipe) -> dict[str, Any] | None:
@@ -18,12 +22,16 @@ def _expected(recipe: AnyRecipe) -> float | None:
 
 @checked
 def recipes() -> list[dict[str, Any]]:
-    """List the shipped recipes: name, kind, question, paper, published and expected figures, steps, bits, stages.
+    """List the shipped recipes: name, question, paper, published and expected figures, steps, bits, stages, needs, time.
+
+    ``needs`` says which data and weights a recipe takes and where they come from. ``time`` is None where no whole run
+    was kept; else how long one took: ``seconds``, the mean of so many ``runs``, ``on`` which processors, on a ``gpu``.
 
     Example:
         >>> [r["name"] for r in recipes() if r["data"] == "digits" and r["kind"] == "convert"]
         ['digits-convert']
     """
+    times = measured()
     return [
         {
             "name": recipe.name,
@@ -41,6 +49,15 @@ def recipes() -> list[dict[str, Any]]:
                 name: {"published": _published(part), "expected": _expected(part)}
                 for name, part in recipe.parts.items()
             },
+            "needs": asdict(needs_of(recipe)),
+            "time": times.get(recipe.name),
         }
-        for recipe in map(load, shipped())
+        for recipe in map(load, names())
     ]
+
+
+def measured() -> dict[str, dict[str, Any]]:
+    """Return the times that were measured, by recipe; the file is made from the kept records."""
+    text = (resources.files("bitspike") / "recipes" / "times.json").read_text(encoding="utf-8")
+    times: dict[str, dict[str, Any]] = json.loads(text)
+    return times

@@ -74,7 +74,7 @@ def download_official(name: str, archive: Archive, root: Path) -> None:
     except (OSError, RuntimeError) as error:
         raise DataError(
             f"{name} could not be downloaded to {root.absolute()}: {reason(error)}",
-            fix="try again, or copy the archive there by hand and pass download=True to have it unpacked",
+            fix="the same again where there is a network, or after the archive was copied there by hand",
         ) from None
 
 

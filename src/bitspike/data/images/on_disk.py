@@ -47,11 +47,16 @@ class OnDisk:
         except DataError as error:
             raise DataError(f"{where}: {error.message}", fix=error.fix) from None
 
+    def place(self, info: DatasetInfo, root: str | Path | None = None) -> Path | None:
+        """Return where the set lies, by what exists if it does; None where it is in none of the folders."""
+        signs = (sign for folder in places(root) for sign in self._layouts(info, folder))
+        return next((sign for sign in signs if sign.exists()), None)
+
     def _find(self, info: DatasetInfo, request: Request) -> tuple[Path, Read]:
         """Return where the set lies, and what reads a split of it."""
         looked = places(request.root)
         layouts = {sign: read for folder in looked for sign, read in self._layouts(info, folder).items()}
-        where = next((sign for sign in layouts if sign.exists()), None)
+        where = self.place(info, request.root)
         if where is None and not request.download:
             accepted = [
                 f"{self.archive.folder}/  (the official archive, unpacked)",

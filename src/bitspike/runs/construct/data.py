@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, fields
 
 from bitspike.data import Batches, Images, Normalization, PixelGrid, describe
 from bitspike.data.events.cache import Tell
 from bitspike.data.images.info import Request
-from bitspike.errors import ConstraintError
+from bitspike.errors import ConstraintError, DataError
 from bitspike.ops.grids import Grid
 from bitspike.recipe import AnyRecipe
 from bitspike.recipe.words.data import Data as AnyData
@@ -120,8 +121,29 @@ def build_data(recipe: AnyRecipe, tell: Tell | None = None) -> Data:
 def read_images(data: AnyData, split: str, steps: int, tell: Tell | None = None) -> Images:
     """Read one split of the images that a recipe names, by name or by a function of the user's own.
 
-    Recordings of events become ``steps`` frames each.
+    Recordings of events become ``steps`` frames each. Ways out of an error are written as changes of the recipe.
     """
+    try:
+        return _read(data, split, steps, tell)
+    except DataError as error:
+        raise DataError(as_changes(error.message), fix=error.fix and as_changes(error.fix)) from error
+
+
+def as_changes(text: str) -> str:
+    """Write the arguments of :mod:`bitspike.data` in a message as what recipes call them; whole calls stay.
+
+    Example:
+        >>> as_changes("by root=FOLDER, or download=True, or load('folder', root=FOLDER)")
+        "by --set data.root=FOLDER, or --set data.download=true, or load('folder', root=FOLDER)"
+    """
+    told = {"root=FOLDER": "--set data.root=FOLDER", "download=True": "--set data.download=true"}
+    parts = re.split(r"(\w+\([^()]*\))", text)  # every second one is a call
+    return "".join(
+        part if n % 2 else re.sub("|".join(told), lambda match: told[match[0]], part) for n, part in enumerate(parts)
+    )
+
+
+def _read(data: AnyData, split: str, steps: int, tell: Tell | None) -> Images:
     if isinstance(data, Events):
         return read_recordings(data, split, steps, tell)
     if isinstance(data, Own):

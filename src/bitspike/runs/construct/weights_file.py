@@ -9,23 +9,63 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bitspike.errors import PackageError, RecipeError, some
+from bitspike import digests
+from bitspike.data.images.places import places as data_places
+from bitspike.errors import DataError, PackageError, RecipeError, command, some
+from bitspike.recipe.published import PUBLISHED, PublishedWeights
 from bitspike.train.checkpoint import read_weights
 from bitspike.weights.path import plain_name
 
 
 def find_file(name: str, folder: str | None, what: str) -> Path:
-    """Return a file in the folder of the recipe or in the working directory.
+    """Return a file in the folder of the recipe or in the working directory; published weights also where data are.
 
     Raises:
-        RecipeError: it is in neither.
+        RecipeError: it is in none of them. DataError: it is not the published file whose place it has.
     """
     candidates = [place / name for place in places(folder)]
     file = next((path for path in candidates if path.is_file()), None)
+    if file is None and (known := PUBLISHED.get(name)) is not None:
+        return fetched(known, f"{what}: ")
     if file is None:
         tried = " and ".join(dict.fromkeys(str(path) for path in candidates))
         raise RecipeError(f"{what}: there is no file {tried}", fix=f"--set {what}=FILE")
     return file
+
+
+def fetched(weights: PublishedWeights, what: str = "") -> Path:
+    """Return the file of published weights where ``bitspike fetch`` has put it, checked to the bit.
+
+    Raises:
+        RecipeError: it is not there. DataError: it holds something else.
+    """
+    path = published_place(weights)
+    if path is not None:
+        return path
+    places = data_places()
+    other = next((place / weights.name for place in places if (place / weights.name).is_file()), None)
+    if other is not None:
+        raise DataError(
+            f"{other.absolute()} is not the published file: its SHA-256 is another one",
+            fix=f"{command('fetch', weights.name)}; or name your own: --set model.weights=FILE",
+        )
+    tried = "".join(f"\n    {place.absolute()}" for place in (Path(), *places))
+    raise RecipeError(
+        f"{what}there is no file {weights.name}; looked in{tried}",
+        fix=f"{command('fetch', weights.name)} brings it: {weights.size / 1e6:.1f} MB of"
+        f"\n       {weights.address}"
+        f"\n       SHA-256 {weights.sha256};"
+        "\n       or name a file of your own: --set model.weights=FILE",
+    )
+
+
+def published_place(weights: PublishedWeights, root: str | Path | None = None) -> Path | None:
+    """Return the file of published weights in one of the folders that data are looked for in; None in none of them.
+
+    A file of that name that holds something else does not count.
+    """
+    paths = [place / weights.name for place in data_places(root)]
+    return next((path for path in paths if path.is_file() and digests.of_file(path) == weights.sha256), None)
 
 
 def find_chip(chip: str, folder: str | None) -> str | Path:
