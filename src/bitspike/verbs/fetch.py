@@ -84,8 +84,9 @@ def _parts(name: str) -> Iterable[str]:
     known = fetchable()
     if name in known:
         return [name]
-    if (other := {**DATASETS, **EVENT_SETS}.get(name)) is not None:
-        raise ConstraintError(f"bitspike does not fetch {name!r}", fix=f"{_BY_HAND} ({other.source})")
+    if name in DATASETS or name in EVENT_SETS:
+        source = DATASETS[name].source if name in DATASETS else EVENT_SETS[name].source
+        raise ConstraintError(f"bitspike does not fetch {name!r}", fix=f"{_BY_HAND} ({source})")
     if name not in recipes() and not Path(name).is_file():
         names = [*known, *recipes()]
         near = difflib.get_close_matches(name, names, n=1) or [each for each in names if each.startswith(name)]
