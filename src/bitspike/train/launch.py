@@ -199,7 +199,10 @@ class Workers:
 
     def backward(self, loss: Tensor) -> None:
         """Compute gradients: their mean over the processes."""
-        self._fabric.backward(loss)
+        with warnings.catch_warnings():
+            # Said of kernels of one input channel, whose gradient lies in memory as the kernel does, by other strides.
+            warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+            self._fabric.backward(loss)
 
     def add_up(self, x: Tensor) -> Tensor:
         """Return the sum of a tensor over all processes."""
@@ -233,7 +236,9 @@ class Workers:
         """Raise RunError, saying ``otherwise``, unless all processes have the same number."""
         if self.count == 1:
             return
-        numbers = self._fabric.all_gather(torch.tensor(number, device=self.device)).tolist()
+        own = torch.zeros(self.count, dtype=torch.int64)  # Fabric gathers by a function that torch has deprecated
+        own[self.rank] = number
+        numbers = self.add_up(own).tolist()
         if len(set(numbers)) > 1:
             raise RunError(f"the processes {otherwise}: {numbers}", fix=fix)
 
