@@ -8,23 +8,38 @@ from typing import Annotated, Any
 
 import typer
 
+from bitspike.cli.completion import chips, keys, recipes
+
 app = typer.Typer(
     name="bitspike",
     help="Low-bit spiking neural networks that are provably the same on the chip as in training.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 
 Sets = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the recipe; may be repeated.")
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change a value of the recipe; may be repeated.",
+        autocompletion=keys,
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Recipe = Annotated[str, typer.Argument(help="A shipped recipe's name, or the path of a YAML file.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress; errors and warnings are still said.")]
+Recipe = Annotated[
+    str,
+    typer.Argument(help="A shipped recipe's name, or the path of a YAML file.", autocompletion=recipes),
+]
 FinishedRun = Annotated[Path, typer.Argument(help="The folder of a finished run.")]
 Network = Annotated[str, typer.Argument(help="The folder of a saved network, or of a run.")]
-OnChip = Annotated[str, typer.Option("--chip", metavar="NAME|FILE", help="A shipped profile, or a TOML file.")]
+OnChip = Annotated[
+    str,
+    typer.Option("--chip", metavar="NAME|FILE", help="A shipped profile, or a TOML file.", autocompletion=chips),
+]
 
 
 def answer(result: Any, text: str, *, as_json: bool, passed: bool = True) -> None:

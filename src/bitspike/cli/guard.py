@@ -28,13 +28,13 @@ def guarded() -> Iterator[None]:
     try:
         yield
     except CheckFailed as error:
-        _say(error, "check failed")
+        say(error, "check failed")
         raise typer.Exit(1) from None
     except BitspikeError as error:
-        _say(error, "error")
+        say(error, "error")
         raise typer.Exit(2) from None
     except KeyboardInterrupt as error:
-        _say(error, "interrupted")
+        say(error, "interrupted")
         raise typer.Exit(2) from None
     except (typer.Exit, BrokenPipeError):
         raise
@@ -44,16 +44,29 @@ def guarded() -> Iterator[None]:
         raise typer.Exit(2) from None
 
 
-def _say(error: BaseException, word: str) -> None:
+def say(error: BaseException, word: str) -> None:
+    """Write an error to stderr, with its way out."""
     if os.environ.get("BITSPIKE_DEBUG") == "1":
         traceback.print_exc()
     # Under torchrun the first process speaks for all; the others only where they met trouble of their own.
     rank = int(os.environ.get("RANK", "0")) if "TORCHELASTIC_RUN_ID" in os.environ else 0
     if rank and not isinstance(error, BitspikeError):
         return
-    text = str(error)
     place = f" (process {rank})" if rank else ""
-    typer.echo(f"{word}{place}: {text}" if text else f"{word}{place}", err=True)
+    message, sign, way = str(error).partition("\n  fix: ")
+    text = message + (f"\n  {colored('fix:', 'green')} {way}" if sign else "")
+    said = f"{colored(f'{word}{place}', 'red')}"
+    typer.echo(f"{said}: {text}" if text else said, err=True)
+
+
+def colored(text: str, color: str) -> str:
+    """Return text in bold and in a color, for terminals that have some; what is not a terminal gets it plain.
+
+    No color is used where the environment says NO_COLOR (https://no-color.org) or TERM=dumb.
+    """
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb":
+        return text
+    return typer.style(text, fg=color, bold=True)
 
 
 @contextmanager
@@ -63,7 +76,7 @@ def plain_warnings() -> Iterator[None]:
 
     def say(message: Warning | str, category: type[Warning], filename: str, *place: Any, **more: Any) -> None:
         if category is UserWarning and "bitspike" in Path(filename).parts:
-            typer.echo(f"warning: {message}", err=True)
+            typer.echo(f"{colored('warning', 'yellow')}: {message}", err=True)
         else:
             shown(message, category, filename, *place, **more)
 

@@ -31,10 +31,13 @@ _STAGES = {
 
 
 @contextmanager
-def shown(stream: TextIO) -> Iterator[Observer]:
-    """Yield what shows a run's progress on a stream; a bar is cleared away at the end."""
+def shown(stream: TextIO, *, quiet: bool = False) -> Iterator[Observer]:
+    """Yield what shows a run's progress on a stream, ``quiet`` none of it; a bar is cleared away at the end."""
+    if quiet:
+        yield Observer()
+        return
     console = Console(file=stream, highlight=False, markup=False)
-    if not console.is_terminal:
+    if not console.is_terminal or console.is_dumb_terminal:
         yield Lines(console)
         return
     columns = (

@@ -18,7 +18,10 @@ app.add_typer(listing, name="recipes")
 
 @listing.callback()
 def recipes(context: typer.Context, as_json: Json = False) -> None:
-    """List the shipped recipes, their papers and expected figures; 'show NAME' prints one of them."""
+    """List the shipped recipes; 'show NAME' prints one of them.
+
+    With their papers, published and expected figures, data, and time.
+    """
     if context.invoked_subcommand is not None:
         return
     with guarded():
@@ -49,7 +52,10 @@ def new(
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Where it goes; default NAME.yaml.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Write a small recipe of your own, with a comment at every choice; it runs as it is."""
+    """Write a small recipe of your own, which runs as it is.
+
+    It has a comment at every choice.
+    """
     with guarded():
         from bitspike.verbs.new import new as write
 
@@ -67,7 +73,10 @@ def fetch(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Fetch what recipes need: published images and weights. Without a name: what there is, and what is there."""
+    """Fetch the published images and weights that recipes need.
+
+    Without a name: what can be fetched, and what is here already.
+    """
     with guarded():
         from bitspike.verbs.fetch import fetch as bring
 

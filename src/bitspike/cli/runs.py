@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bitspike.cli.app import FinishedRun, Json, Recipe, Sets, answer, app
-from bitspike.cli.guard import guarded
+from bitspike.cli.app import FinishedRun, Json, Quiet, Recipe, Sets, answer, app
+from bitspike.cli.guard import guarded, say
 from bitspike.errors import CheckFailed, ConstraintError
 
 if TYPE_CHECKING:
@@ -27,12 +27,20 @@ def run(
         str | None,
         typer.Option("--seeds", metavar="S,...", help="Run it once for each seed, and compare; folders DIR-seedS."),
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what it would do: data, network, epochs, time. Nothing is written.")
+    ] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
-    """Make a recipe's whole journey: train, lower to integers, prove, report."""
+    """Run a recipe: train, lower to integers, prove, report."""
     with guarded():
         from bitspike.cli.progress import shown
 
-        with shown(sys.stderr) as watching:
+        if dry_run:
+            _tell_plan(recipe, set, out, resume=resume, seeds=seeds, as_json=as_json)
+            return
+        with shown(sys.stderr, quiet=quiet) as watching:
             from bitspike.recipe import recipe_of
             from bitspike.train.allocator import keep_memory
             from bitspike.verbs.run import folder_of
@@ -46,45 +54,65 @@ def run(
             else:
                 compared = run_seeds(recipe, _numbers(seeds), **options)
         if seeds is not None:
-            _tell_seeds(compared)
+            _tell_seeds(compared, as_json=as_json)
         elif report:
-            _tell(report, folder_of(recipe_of(report["recipe"]), out))
+            _tell(report, folder_of(recipe_of(report["recipe"]), out), as_json=as_json)
 
 
 @app.command()
-def resume(run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of an unfinished run.")]) -> None:
-    """Go on with an unfinished run: its folder says all that is needed."""
+def resume(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of an unfinished run.")],
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Go on with an unfinished run; its folder says all it needs."""
     with guarded():
         from bitspike.cli.progress import shown
 
-        with shown(sys.stderr) as watching:
+        with shown(sys.stderr, quiet=quiet) as watching:
             from bitspike.train.allocator import keep_memory
             from bitspike.verbs.resume import resume as go_on
 
             keep_memory()
             report = go_on(run, observer=watching)
         if report:
-            _tell(report, run)
+            _tell(report, run, as_json=as_json)
 
 
-def _tell(report: dict[str, Any], folder: Path) -> None:
+def _tell_plan(
+    recipe: str, changes: list[str] | None, out: Path | None, *, resume: bool, seeds: str | None, as_json: bool
+) -> None:
+    """Print what a run would do, and fail as it would where it could not begin."""
+    from bitspike.verbs.plan import plan
+
+    if seeds is not None:
+        raise ConstraintError("--dry-run is of one run, and --seeds asks for several", fix="leave --seeds out")
+    planned = plan(recipe, set=changes or (), out=out, resume=resume)
+    answer(planned, str(planned), as_json=as_json)
+    if planned.problems:
+        first, *others = planned.problems
+        for problem in others:
+            say(problem, "error")
+        raise first
+
+
+def _tell(report: dict[str, Any], folder: Path, *, as_json: bool) -> None:
     """Print the result of a run, and fail where a promise was not kept."""
     from bitspike.analysis.report.report import summary
 
-    typer.echo(summary(report))
-    typer.echo(f"  {'report':<15} {folder / 'report.html'}")
+    answer(report, f"{summary(report)}\n  {'report':<15} {folder / 'report.html'}", as_json=as_json)
     failed = [check["message"] for check in report["checks"] if not check["passed"]]
     if failed:
         raise CheckFailed("; ".join(failed), fix=f"the whole report is written: {folder / 'report.html'}")
 
 
-def _tell_seeds(compared: Comparison) -> None:
+def _tell_seeds(compared: Comparison, *, as_json: bool) -> None:
     """Print the runs of several seeds next to each other, and fail where a promise was not kept."""
     if not compared.rows:
         return
     runs = [run for row in compared.rows for run in row.runs]
-    typer.echo(compared)
-    typer.echo("\n".join(f"  seed {run.recipe.seed:<10} {Path(run.folder) / 'report.html'}" for run in runs))
+    pages = [f"  seed {run.recipe.seed:<10} {Path(run.folder) / 'report.html'}" for run in runs]
+    answer(compared, "\n".join([str(compared), *pages]), as_json=as_json)
     failed = [
         f"seed {run.recipe.seed}: {check['message']}"
         for run in runs
@@ -121,7 +149,7 @@ def evaluate(
     set: Sets = None,
     as_json: Json = False,
 ) -> None:
-    """Measure the accuracy of a finished run again, with other numbers of time steps, or with early exit."""
+    """Measure a finished run again, at other steps or with early exit."""
     with guarded():
         from bitspike.analysis.exits.rules import ConfidenceExit, ExitRule, FixedExit, GammaExit
         from bitspike.verbs.evaluate import evaluate as measure
@@ -177,7 +205,10 @@ def compare(
     set: Sets = None,
     as_json: Json = False,
 ) -> None:
-    """Put finished runs next to each other, the seeds of one experiment in one row: a table, CSV, Markdown or LaTeX."""
+    """Put finished runs next to each other in one table.
+
+    The seeds of one experiment are one row; as text, CSV, Markdown or LaTeX.
+    """
     with guarded():
         from bitspike.verbs.compare import compare_runs
 
@@ -195,7 +226,10 @@ def verify(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Replay a network's golden vectors with integers only; print the certificate and the digest of the package."""
+    """Replay a network's golden vectors with integers only.
+
+    Prints the certificate and the digest of the package.
+    """
     with guarded():
         from bitspike.verbs.verify import verify as prove
 
@@ -206,7 +240,7 @@ def verify(
 
 @app.command()
 def doctor(as_json: Json = False) -> None:
-    """Say what this machine offers: devices, instruction sets, optional parts."""
+    """Say what this machine offers to bitspike."""
     with guarded():
         from bitspike.verbs.doctor import doctor as examine
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bitspike.cli.app import FinishedRun, Json, Network, OnChip, Recipe, Sets, answer, app
+from bitspike.cli.app import FinishedRun, Json, Network, OnChip, Quiet, Recipe, Sets, answer, app
 from bitspike.cli.guard import guarded
 from bitspike.formats.table import FORMATS
 
@@ -26,7 +26,10 @@ CellTable = Annotated[str, typer.Option("--table", metavar="NAME|FILE", help="En
 
 @app.command()
 def check(what: AnyNetwork, chip: OnChip, set: Sets = None, as_json: Json = False) -> None:
-    """List every rule of a chip that a network breaks, with its way out; a recipe needs no weights and no images."""
+    """List every rule of a chip that a network breaks.
+
+    Each has its way out. A recipe needs no weights and no images for it.
+    """
     with guarded():
         from bitspike.verbs.check import check as examine
 
@@ -51,7 +54,10 @@ def fit(
     set: Sets = None,
     as_json: Json = False,
 ) -> None:
-    """Find the cheapest change that makes a recipe's network fit a chip, apply it, and check and prove the result."""
+    """Find the cheapest change that makes a recipe fit a chip.
+
+    It is applied, and the result is checked and proven.
+    """
     with guarded():
         from bitspike.verbs.fit import fit as repair
 
@@ -80,7 +86,10 @@ def mix(
     set: Sets = None,
     as_json: Json = False,
 ) -> None:
-    """Find bits per layer by sensitivity under a budget of bytes or energy, and write the recipe with them."""
+    """Find bits per layer under a budget of bytes or energy.
+
+    They follow from the sensitivity of the layers; the recipe with them is written.
+    """
     with guarded():
         from bitspike.verbs.mix import mix as search
 
@@ -153,7 +162,10 @@ def energy(
     set: Sets = None,
     as_json: Json = False,
 ) -> None:
-    """Say what one inference costs, operation by operation, next to the same network without spikes."""
+    """Say what one inference costs, operation by operation.
+
+    Next to it stands the same network without spikes.
+    """
     with guarded():
         from bitspike.hardware.energy.operations import MemoryModel
         from bitspike.verbs.energy import energy as bill
@@ -173,7 +185,10 @@ def cost(
     set: Sets = None,
     as_json: Json = False,
 ) -> None:
-    """Say what the weights cost where they lie: cells, bits of SRAM, their area, and the energy of reading them."""
+    """Say what the weights cost in the memory that they lie in.
+
+    Cells, bits of SRAM, their area, and the energy of reading them.
+    """
     with guarded():
         from bitspike.verbs.cost import cost as bill
 
@@ -189,7 +204,10 @@ def analyze(
     set: Sets = None,
     as_json: Json = False,
 ) -> None:
-    """Say where a converted network loses: the error ledger per layer, its plots, and what to change."""
+    """Say where a converted network loses, layer by layer.
+
+    The error ledger, its plots, and what to change.
+    """
     with guarded():
         from bitspike.verbs.analyze import analyze as account
 
@@ -216,14 +234,18 @@ def yield_(
         Path | None, typer.Option("--out", metavar="DIR", help="Where the result goes; default RUN/yield.")
     ] = None,
     set: Sets = None,
+    quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Measure many chips, each with devices of its own: mean, spread, worst, and the share that reaches an accuracy."""
+    """Measure many chips, each with memory devices of its own.
+
+    Mean, spread, worst, and the share that reaches an accuracy.
+    """
     with guarded():
         from bitspike.cli.progress import shown
         from bitspike.verbs.yield_ import yield_ as measure
 
-        with shown(sys.stderr) as watching:
+        with shown(sys.stderr, quiet=quiet) as watching:
             result = measure(
                 run,
                 chips=chips,
@@ -250,15 +272,19 @@ def pareto(
     devices: Devices = "rram-1t1r",
     table: CellTable = "horowitz-45nm",
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where figure and table go.")] = Path("pareto"),
+    quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Compare runs by what their weights cost in memory and what their chips reach: a figure, a CSV, and the front."""
+    """Compare runs by the cost of their memory and what chips reach.
+
+    A figure, a CSV, and the front: the runs that no other one beats.
+    """
     with guarded():
         from bitspike.cli.progress import shown
         from bitspike.verbs.pareto import pareto as compare
 
         cost: Any = by  # the verb itself says what is allowed
-        with shown(sys.stderr) as watching:
+        with shown(sys.stderr, quiet=quiet) as watching:
             result = compare(
                 runs,
                 by=cost,

@@ -8,19 +8,25 @@ from typing import Annotated
 import typer
 
 from bitspike.cli.app import Json, answer, app
+from bitspike.cli.completion import networks
 from bitspike.cli.guard import guarded
 from bitspike.errors import ConstraintError
 
 
 @app.command()
 def zoo(
-    name: Annotated[str | None, typer.Argument(help="Of a network; none lists them all.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Of a network; none lists them all.", autocompletion=networks)
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Unpack the network here, as a finished run.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Trained networks that come with the package: list them, show one, or unpack it for the other verbs."""
+    """List the trained networks of the package, show or unpack one.
+
+    An unpacked one is a finished run, on which the other verbs work.
+    """
     with guarded():
         from bitspike import zoo as shelf
         from bitspike.zoo.entry import table_of

@@ -33,9 +33,9 @@ def download(address: str, path: Path, *, sha256: str, size: int, wait: float = 
             stood at ``path`` is then as it was.
     """
     content = _read(address, path, size, wait)
-    if (found := digests.of_bytes(content)) != sha256:
+    if (digest := digests.of_bytes(content)) != sha256:
         raise DataError(
-            f"{address} is not the file that is known: its SHA-256 is {found[:16]}..., expected is {sha256[:16]}...",
+            f"{address} is not the file that is known: its SHA-256 is {digest[:16]}..., expected is {sha256[:16]}...",
             fix="try again in another network, where no page of a provider takes its place; "
             f"or copy the file with SHA-256 {sha256} to {path.absolute()}",
         )

@@ -1,0 +1,67 @@
+"""What the shell offers at the tabulator: recipes, their keys, chips, networks of the zoo; torch is not needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from bitspike.errors import BitspikeError
+
+
+def recipes(incomplete: str) -> Iterator[str]:
+    """Offer the shipped recipes, and YAML files."""
+    yield from _files("recipes", ".yaml", incomplete)
+    yield from _paths(incomplete, ".yaml")
+
+
+def chips(incomplete: str) -> Iterator[str]:
+    """Offer the shipped profiles of chips, and TOML files."""
+    yield from _files("hardware/chips/profiles", ".toml", incomplete)
+    yield from _paths(incomplete, ".toml")
+
+
+def networks(incomplete: str) -> Iterator[str]:
+    """Offer the networks of the zoo."""
+    return _files("zoo/networks", ".zip", incomplete)
+
+
+def keys(context: typer.Context, incomplete: str) -> Iterator[str]:
+    """Offer the keys of the recipe that stands on the line, or of the quickstart where none does yet."""
+    from bitspike.recipe import load
+    from bitspike.recipe.text import leaves
+
+    named: Any = context.params.get("recipe") or "quickstart"
+    try:
+        known = leaves(load(named).model_dump(mode="json"))
+    except BitspikeError:
+        return
+    yield from (f"{key}=" for key in known if key.startswith(incomplete))
+
+
+def _files(folder: str, ending: str, incomplete: str) -> Iterator[str]:
+    names = sorted(f.name.removesuffix(ending) for f in _inside(folder) if f.name.endswith(ending))
+    return (name for name in names if name.startswith(incomplete))
+
+
+def _inside(folder: str) -> Iterator[Any]:
+    return (resources.files("bitspike") / folder).iterdir()
+
+
+def _paths(incomplete: str, ending: str) -> Iterator[str]:
+    """Offer files of the working directory with an ending, and folders that may hold some."""
+    path = Path(incomplete)
+    parent = path if incomplete.endswith("/") else path.parent
+    if not parent.is_dir():
+        return
+    for child in sorted(parent.iterdir()):
+        said = str(child) + "/" * child.is_dir()
+        if (
+            said.startswith(incomplete)
+            and (child.suffix == ending or child.is_dir())
+            and not child.name.startswith(".")
+        ):
+            yield said

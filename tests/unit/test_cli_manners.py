@@ -1,0 +1,158 @@
+"""How the command line behaves: help, quiet, JSON, dry runs, colors, completion, and words that are wrong."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from rich.console import Console
+from test_cli_verbs import VERBS
+
+from bitspike.cli import main
+from bitspike.cli.guard import colored, guarded
+from bitspike.cli.progress import Lines, shown
+from bitspike.errors import RecipeError, RunError
+from bitspike.train import Observer
+
+SMALL = [w for v in ("model.width=0.125", "data.limit=60", "training.epochs=1", "expect=null") for w in ("--set", v)]
+
+
+@pytest.fixture(autouse=True)
+def _80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+def test_help_is_short_and_fits_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["-h"]) == 0
+    text = capsys.readouterr().out
+    assert main(["--help"]) == 0
+    assert capsys.readouterr().out == text
+    assert "..." not in text.partition("Commands:")[2], "what a verb does is said whole"
+    for verb in VERBS:
+        assert main([verb, "-h"]) == 0
+        text += capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_a_run_answers_in_json_and_quietly(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["run", "quickstart", *SMALL, "--out", str(tmp_path / "run"), "--json", "-q"]
+    code = main(words)
+    out, err = capsys.readouterr()
+    report = json.loads(out)
+    assert report == json.loads((tmp_path / "run" / "report.json").read_text())
+    kept = all(check["passed"] for check in report["checks"])
+    assert code == (0 if kept else 1)
+    assert err == "" if kept else err.startswith("check failed: ")
+
+
+def test_quiet_shows_no_progress_and_errors_are_said(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with shown(sys.stderr, quiet=True) as watching:
+        assert type(watching) is Observer
+    assert main(["run", "quickstart", "--set", "data.limit=0", "-q"]) == 2
+    assert capsys.readouterr().err.startswith("error: quickstart.yaml has 1 problem")
+    assert main(["resume", str(tmp_path / "gone"), "--quiet", "--json"]) == 2
+    assert "error: there is no folder" in capsys.readouterr().err
+
+
+def test_a_dry_run_writes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", "quickstart", "--dry-run"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out.startswith("quickstart: a run would do this; nothing was written\n  folder          runs/quickstart\n")
+    assert "digits: 1,294 to train, 144 for validation, 359 to test" in out
+    assert "57,408 parameters, 2-bit weights, T = 4" in out
+    assert "30 epochs in batches of 64" in out
+    assert max(map(len, out.splitlines())) <= 80
+    assert main(["run", "quickstart", "--dry-run", "--json", *SMALL]) == 0
+    planned = json.loads(capsys.readouterr().out)
+    assert planned["problems"] == []
+    assert planned["time"].startswith("not measured; as it is shipped "), "this is another experiment"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_says_all_that_keeps_a_run_from_beginning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("BITSPIKE_DATA", raising=False)
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "file").write_text("")
+    words = ["run", "resnet20-cifar10-convert", "--dry-run", "--out", "taken", "--set", "data.root=nowhere"]
+    assert main(words) == 2
+    out, err = capsys.readouterr()
+    assert "  training        none\n" in out
+    for said in (
+        "taken is not empty and no run of bitspike",
+        "the data set 'cifar10' was not found",
+        "there is no file resnet20-12fca82f.th",
+    ):
+        assert f"error: {said}" in err or f"error: model.weights: {said}" in err
+    assert main([*words, "--json"]) == 2
+    assert len(json.loads(capsys.readouterr().out)["problems"]) == 3
+    assert main(["run", "quickstart", "--dry-run", "--seeds", "0,1"]) == 2
+    assert "fix: leave --seeds out" in capsys.readouterr().err
+
+
+def test_colors_are_for_terminals_that_have_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert colored("error", "red") == "\x1b[31m\x1b[1merror\x1b[0m"
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert colored("error", "red") == "error"
+    monkeypatch.delenv("NO_COLOR")
+    monkeypatch.setenv("TERM", "dumb")
+    assert colored("error", "red") == "error"
+
+
+def test_what_is_piped_has_no_colors(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    with pytest.raises(typer.Exit), guarded():
+        raise RunError("no", fix="do")
+    assert capsys.readouterr().err == "error: no\n  fix: do\n"
+
+
+def test_a_dumb_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr("bitspike.cli.progress.Console", lambda **_: Console(file=io.StringIO(), force_terminal=True))
+    with shown(sys.stderr) as watching:
+        assert isinstance(watching, Lines)
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        (["run", "mnist-stbp-w"], {"mnist-stbp-w2-m2", "mnist-stbp-w4", "mnist-stbp-w8"}),
+        (["zoo", "quick"], {"quickstart"}),
+        (["check", "quickstart", "--chip", "fan"], {"fanin1024-v1"}),
+        (["run", "quickstart", "--set", "training.ep"], {"training.epochs="}),
+        (["ev"], {"evaluate"}),
+    ],
+)
+def test_the_shell_is_offered_what_there_is(line: list[str], offered: set[str]) -> None:
+    asked = {"_BITSPIKE_COMPLETE": "complete_bash", "COMP_WORDS": f"bitspike {' '.join(line)}"}
+    done = subprocess.run(
+        [sys.executable, "-m", "bitspike"],
+        env={**os.environ, **asked, "COMP_CWORD": str(len(line))},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert set(done.stdout.split()) == offered, done.stderr
+
+
+def test_an_error_of_several_lines_keeps_them(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit), guarded():
+        raise RecipeError("a\n  b", fix="c\n       d")
+    assert capsys.readouterr().err == "error: a\n  b\n  fix: c\n       d\n"
