@@ -22,7 +22,7 @@ def _expected(recipe: AnyRecipe) -> float | None:
 
 @checked
 def recipes() -> list[dict[str, Any]]:
-    """List the shipped recipes: name, question, paper, published and expected figures, steps, bits, stages, needs, time.
+    """List the shipped recipes: name, question, paper, published and expected figures, bits, stages, needs, time.
 
     ``needs`` says which data and weights a recipe takes and where they come from. ``time`` is None where no whole run
     was kept; else how long one took: ``seconds``, the mean of so many ``runs``, ``on`` which processors, on a ``gpu``.
