@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[2] / "src"
 LATE = {
     "bitspike.__main__": "the command line starts without torch",
     "bitspike.cli": "the version is read when it is asked for",
+    "bitspike.cli.completion": "what the shell offers takes the words of recipes, which --help does without",
     "bitspike.cli.recipes": "what a verb needs takes torch, which --help does without",
     "bitspike.cli.runs": "what a verb needs takes torch, which --help does without",
     "bitspike.cli.to_chip": "what a verb needs takes torch, which --help does without",
