@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,10 +54,28 @@ def way_out(error: BaseException) -> str:
     return "a folder with room for it"
 
 
+def obstacle(folder: Path) -> str | None:
+    """Say why nothing could be written into a folder, without touching it; None where nothing is seen in the way.
+
+    A folder that does not exist is judged by the nearest one around it that does. Long work asks this before it begins.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.NamedTemporaryFile() as file:
+        ...     obstacle(Path(file.name) / "figures") == f"{file.name} is a file"
+        True
+    """
+    nearest = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    if not nearest.is_dir():
+        return f"{nearest} is a file"
+    return None if os.access(nearest, os.W_OK | os.X_OK) else f"you may not write into {nearest}"
+
+
 def write_whole(path: Path, content: bytes | str) -> None:
     """Write a file so that at every moment either the old or the new content stands at ``path``, never a part.
 
-    Of two processes that write one file, each writes all of it, and the later one stays.
+    Of two processes that write one file, each writes all of it, and the later one stays. What a process that was killed
+    has left of it goes, where the system can tell that nobody writes it any more.
 
     Raises:
         OSError: the disk is full or the folder cannot be written; ``path`` is then as it was, and no part is left.
@@ -69,15 +89,38 @@ def write_whole(path: Path, content: bytes | str) -> None:
     """
     data = content.encode() if isinstance(content, str) else content
     part = partial(path.with_name(f"{path.name}.{secrets.token_hex(4)}"))  # no other process writes into this one
+    _remove_abandoned(path)
     try:
-        with part.open("wb") as file:
+        with part.open("wb") as file, _held(file.fileno()):
             file.write(data)
             file.flush()
             os.fsync(file.fileno())  # on the disk before the name is: a crash between the two leaves the old file
+            os.utime(part)  # young until it has its name, however long that took
         part.replace(path)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove parts of a file that processes have left which were killed: the system has released their locks."""
+    for part in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 8}{_PARTIAL}"):
+        try:
+            if time.time() - part.stat().st_mtime < _YOUNG:  # may be between its first byte and its lock
+                continue
+            handle = os.open(part, os.O_RDONLY)
+            try:
+                with _held(handle) as mine:
+                    if mine:
+                        part.unlink()
+            finally:
+                os.close(handle)
+        except OSError:  # another process was faster, or it may not be touched
+            continue
+
+
+_YOUNG = 60.0
+"""Seconds in which a part of a file is not looked at."""
 
 
 @contextmanager
@@ -129,23 +172,30 @@ def locked(folder: Path) -> Iterator[bool]:
         ...     mine, again
         (True, False)
     """
-    try:
-        import fcntl
-    except ImportError:  # not on this system
+    if os.name != "posix":  # elsewhere folders cannot be opened
         yield True
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            mine = True
-        except BlockingIOError:
-            mine = False
-        except OSError:  # a file system without locks
-            mine = True
-        yield mine
+        with _held(handle) as mine:
+            yield mine is not False
     finally:
         os.close(handle)
+
+
+@contextmanager
+def _held(handle: int) -> Iterator[bool | None]:
+    """Lock an open file or folder until it is closed: True; False where another process has it, None without locks."""
+    try:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        yield False
+    except (ImportError, OSError):  # not on this system, or a file system without locks
+        yield None
+    else:
+        yield True
 
 
 def remove_partial(folder: Path) -> None:

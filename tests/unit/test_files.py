@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bitspike.files import partial, previous, remove_partial, way_out, whole_folder, write_whole
+from bitspike.files import obstacle, partial, previous, remove_partial, way_out, whole_folder, write_whole
 
 
 def test_a_file_is_written_whole_or_left_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,3 +94,32 @@ def test_a_folder_that_another_process_is_writing_is_left_to_it(tmp_path: Path) 
             pass
         assert way_out(caught.value).startswith("wait until the other process has ended")
     assert [str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")] == ["net", "net/first"]
+
+
+def test_what_a_killed_process_has_left_of_a_file_goes(tmp_path: Path) -> None:
+    fcntl = pytest.importorskip("fcntl")
+
+    left, young, other = (tmp_path / f".a.json.{'0' * 7}{n}.partial" for n in range(3))
+    for part in (left, young, other):
+        part.write_text("half")
+    strange = tmp_path / ".a.json.backup.partial"
+    strange.write_text("of somebody else")
+    for part in (left, other, strange):
+        os.utime(part, (0, 0))
+    with other.open("rb") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)  # another process is writing it
+        write_whole(tmp_path / "a.json", "new")
+    assert not left.exists()
+    assert young.exists(), "its process may not have locked it yet"
+    assert other.exists()
+    assert strange.exists()
+    write_whole(tmp_path / "a.json", "newer")
+    assert not other.exists()
+
+
+def test_what_is_in_the_way_of_a_folder_is_told_without_making_it(tmp_path: Path) -> None:
+    assert obstacle(tmp_path / "new" / "folder") is None
+    (tmp_path / "file").write_text("")
+    assert obstacle(tmp_path / "file" / "folder") == f"{tmp_path / 'file'} is a file"
+    assert obstacle(tmp_path / "file") == f"{tmp_path / 'file'} is a file"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
