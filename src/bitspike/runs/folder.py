@@ -13,10 +13,10 @@ from typing import Any
 
 from bitspike.digests import read_json
 from bitspike.errors import BitspikeError, PackageError, RunError, command
-from bitspike.files import is_left_over, locked, previous, remove_partial, write_whole
+from bitspike.files import is_left_over, locked, obstacle, previous, remove_partial, write_whole
 from bitspike.recipe import AnyRecipe, dump, load
 from bitspike.recipe.text import leaves
-from bitspike.runs.origin import ORIGIN, go_on, write_origin
+from bitspike.runs.origin import ORIGIN, go_on, placed, write_origin
 
 RECIPE, REPORT = "recipe.yaml", "report.json"
 _ELSEWHERE = "--out ANOTHER_FOLDER"
@@ -102,6 +102,16 @@ def refuse_taken(folder: Path, recipe: AnyRecipe, *, resume: bool) -> None:
         raise RunError(f"there is no run in {folder} to go on with", fix="leave --resume out to start one")
 
 
+def need_place(folder: Path) -> None:
+    """Raise RunError where the results of long work could not be written into a folder; nothing is made.
+
+    Example:
+        >>> need_place(Path("runs/new"))
+    """
+    if (reason := obstacle(folder)) is not None:
+        raise RunError(f"{folder} cannot be written: {reason}", fix="--out ANOTHER_FOLDER")
+
+
 def progress(folder: Path) -> str:
     """Say how far the run in a folder has come.
 
@@ -181,7 +191,7 @@ def _names_in(folder: Path, way: str = _WAY) -> set[str]:
 
 def same_recipe(folder: Path, recipe: AnyRecipe) -> None:
     """Raise RunError where the run in a folder is of another recipe; the message names every difference."""
-    older, newer = (leaves(r.model_dump(mode="json")) for r in (load(folder / RECIPE), recipe))
+    older, newer = (leaves(r.model_dump(mode="json")) for r in (placed(load(folder / RECIPE)), placed(recipe)))
     differing = [k for k in {**older, **newer} if older.get(k, "absent") != newer.get(k, "absent")]
     # Which of the values came from the file, and which from --set, is no difference.
     changed = [key for key in differing if key.partition(".")[0] != "changed"]

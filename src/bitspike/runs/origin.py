@@ -12,8 +12,8 @@ from typing import Any
 import bitspike
 from bitspike.digests import read_json
 from bitspike.files import write_whole
-from bitspike.recipe import AnyRecipe
-from bitspike.recipe.text import leaves
+from bitspike.recipe import AnyRecipe, recipe_of
+from bitspike.recipe.text import leaves, value_at
 from bitspike.train.launch import launcher
 
 ORIGIN = "origin.json"
@@ -45,6 +45,32 @@ def go_on(folder: Path) -> str:
     return shlex.join([*launcher(), "resume", str(folder)])
 
 
+def placed(recipe: AnyRecipe) -> AnyRecipe:
+    """Return a recipe that names its files and folders in the working directory by their whole paths.
+
+    So a run goes on, and is measured again, from wherever the command is given. What is not there stays as it is.
+
+    Example:
+        >>> from bitspike.recipe import load
+        >>> placed(load("quickstart")) == load("quickstart")
+        True
+    """
+    whole = _whole_paths(recipe)
+    values = recipe.model_dump(mode="json")
+    for key, path in whole.items():
+        *above, last = key.split(".")
+        value_at(values, above)[last] = path
+    return recipe_of(values) if whole else recipe
+
+
+def _whole_paths(recipe: AnyRecipe) -> dict[str, str]:
+    """Return the whole paths of the files and folders that a recipe names as they are seen from here."""
+    values = leaves(recipe.model_dump(mode="json"))
+    named = {key: values.get(key) for key in _FILES}
+    texts = {key: Path(v).expanduser() for key, v in named.items() if isinstance(v, str)}
+    return {key: str(path.resolve()) for key, path in texts.items() if not path.is_absolute() and path.exists()}
+
+
 def again(recipe: AnyRecipe, folder: Path) -> str:
     """Return the command that repeats a run in its folder, wherever that lies: files of now are named by their place.
 
@@ -53,10 +79,7 @@ def again(recipe: AnyRecipe, folder: Path) -> str:
         >>> again(load("quickstart"), Path("runs/quickstart"))
         'bitspike run recipe.yaml --out ../quickstart-again'
     """
-    values = leaves(recipe.model_dump(mode="json"))
-    named = {key: values.get(key) for key in _FILES}
-    relative = {k: v for k, v in named.items() if isinstance(v, str) and not Path(v).is_absolute() and Path(v).exists()}
-    changes = [word for key, value in relative.items() for word in ("--set", f"{key}={Path(value).resolve()}")]
+    changes = [word for key, path in _whole_paths(recipe).items() for word in ("--set", f"{key}={path}")]
     return shlex.join([*launcher(), "run", "recipe.yaml", "--out", f"../{folder.resolve().name}-again", *changes])
 
 

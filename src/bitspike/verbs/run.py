@@ -11,6 +11,7 @@ from bitspike.arguments import checked
 from bitspike.recipe import AnyRecipe, load
 from bitspike.runs.carry_out import carry_out
 from bitspike.runs.job import Job
+from bitspike.runs.origin import placed
 from bitspike.runs.several import carry_out_parts
 from bitspike.runs.stages import Clock
 from bitspike.train import Observer, Observers
@@ -48,7 +49,7 @@ def run(
         RunError: the folder is taken or cannot be written, the disk is full, or the run was interrupted.
     """
     changes = tuple(set)
-    chosen = load(recipe, changes)
+    chosen = placed(load(recipe, changes))
     folder = folder_of(chosen, out)
     watching = Observers(observer) if rank() == 0 else Observer()
     command = command_of(recipe, changes, out)

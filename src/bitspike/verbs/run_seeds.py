@@ -10,6 +10,7 @@ from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.recipe import AnyRecipe, load
 from bitspike.runs.folder import REPORT, refuse_taken, same_recipe
+from bitspike.runs.origin import placed
 from bitspike.runs.several import wait_for
 from bitspike.train import Observer, Observers
 from bitspike.train.launch import rank
@@ -47,7 +48,7 @@ def run_seeds(
     _need_seeds(seeds, changes)
     usual = folder_of(load(recipe, changes), out)
     places = {usual.with_name(f"{usual.name}-seed{seed}"): (*changes, f"seed={seed}") for seed in seeds}
-    recipes = {folder: load(recipe, mine) for folder, mine in places.items()}
+    recipes = {folder: placed(load(recipe, mine)) for folder, mine in places.items()}
     first = rank() == 0
     if first:  # the others would see what the first one has begun
         for folder, seeded in recipes.items():
