@@ -13,6 +13,7 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from bitspike.calls import parameters_of, refuse
@@ -26,6 +27,7 @@ _WORDS: dict[Any, tuple[str, str]] = {
     float: ("a number", "numbers"),
     bool: ("True or False", "True and False"),
     str: ("a text", "texts"),
+    Path: ("a path", "paths"),
     type(None): ("None", "None"),
 }
 
@@ -33,7 +35,8 @@ _WORDS: dict[Any, tuple[str, str]] = {
 def checked(target: T) -> T:
     """Let a class or function refuse arguments that are no numbers where its annotations say ``int`` or ``float``.
 
-    Booleans, texts and NaN are no numbers; what NumPy or a tensor of one element gives is one. Annotations are read at
+    Booleans, texts and NaN are no numbers; what NumPy or a tensor of one element gives is one. Where they say ``str |
+    Path``, a file or folder, numbers and all else are refused as well. Annotations are read at
     the first call, and parameters of other kinds are left alone. Calls that the function does not take are refused with
     what was meant (:mod:`bitspike.calls`).
 
@@ -109,7 +112,7 @@ def _numbers_of(function: Callable[..., Any], owner: type | None) -> tuple[tuple
     parameters = inspect.signature(function).parameters.values()
     order = tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
     hints = {p.name: _hint(p.annotation, p.name, function, owner) for p in parameters if p.kind is not p.VAR_KEYWORD}
-    return order, {p.name: (hints[p.name], p.default) for p in parameters if _has_numbers(hints.get(p.name))}
+    return order, {p.name: (hints[p.name], p.default) for p in parameters if _is_looked_at(hints.get(p.name))}
 
 
 def _hint(annotation: Any, name: str, function: Any, owner: type | None) -> Any:
@@ -123,6 +126,11 @@ def _hint(annotation: Any, name: str, function: Any, owner: type | None) -> Any:
         return eval(annotation, dict(names))  # noqa: S307  # our own source
     except NameError:
         return None
+
+
+def _is_looked_at(hint: Any) -> bool:
+    """Tell whether an annotation speaks of numbers, or of a file or folder and nothing else."""
+    return _has_numbers(hint) or (Path in get_args(hint) and {*get_args(hint)} <= {str, Path, type(None)})
 
 
 def _has_numbers(hint: Any) -> bool:

@@ -8,16 +8,20 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import typer
 from rich.console import Console
 from test_cli_verbs import VERBS
 
+import bitspike as bs
 from bitspike.cli import main
 from bitspike.cli.guard import colored, guarded
 from bitspike.cli.progress import Lines, shown
-from bitspike.errors import RecipeError, RunError
+from bitspike.errors import BitspikeError, RecipeError, RunError
+from bitspike.recipe import load
 from bitspike.train import Observer
 
 SMALL = [w for v in ("model.width=0.125", "data.limit=60", "training.epochs=1", "expect=null") for w in ("--set", v)]
@@ -156,3 +160,75 @@ def test_an_error_of_several_lines_keeps_them(capsys: pytest.CaptureFixture[str]
     with pytest.raises(typer.Exit), guarded():
         raise RecipeError("a\n  b", fix="c\n       d")
     assert capsys.readouterr().err == "error: a\n  b\n  fix: c\n       d\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["pareto", "gone", "--out"],
+        ["yield", "gone", "--out"],
+        ["analyze", "gone", "--out"],
+        ["run", "quickstart", "--dry-run", "--out"],
+    ],
+)
+def test_a_place_that_cannot_be_written_is_told_before_the_work(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    place = tmp_path / "file" / "out"
+    assert main([*words, str(place)]) == 2
+    assert f"error: {place} cannot be written: {tmp_path / 'file'} is a file" in capsys.readouterr().err
+    assert not [path for path in tmp_path.iterdir() if path.name != "file"]
+
+
+@pytest.mark.parametrize(
+    "verb", ["resume", "evaluate", "analyze", "cost", "yield_", "energy", "verify", "run", "check"]
+)
+def test_a_number_in_the_place_of_a_folder_is_told(verb: str) -> None:
+    more = ("fanin1024-v1",) if verb == "check" else ()
+    with pytest.raises(BitspikeError) as error:
+        getattr(bs, verb)(5, *more)
+    assert "needed" in error.value.message or "neither" in error.value.message
+    assert error.value.fix is not None
+
+
+@pytest.mark.parametrize(
+    ("verb", "arguments"), [("new", ("mine",)), ("run", ("quickstart",)), ("pareto", ([5],)), ("pareto", (["runs/a"],))]
+)
+def test_a_number_in_the_place_of_a_path_is_told(verb: str, arguments: tuple[Any, ...]) -> None:
+    with pytest.raises(BitspikeError, match="5"):
+        getattr(bs, verb)(*arguments, out=5)
+
+
+def test_a_run_goes_on_from_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
+    home.mkdir()
+    elsewhere.mkdir()
+    digits = bs.data.load("digits", "train")
+    arrays = {f"{split}_{what}": x for split in ("train", "test") for what, x in _arrays(digits).items()}
+    (home / "images").mkdir()
+    np.savez(home / "images" / "mnist.npz", **arrays)
+    monkeypatch.chdir(home)
+    changes = ["--set", "data={kind: mnist, root: images, limit: 40}", *SMALL[:2], *SMALL[4:]]
+    with monkeypatch.context() as stopped:
+        stopped.setattr("bitspike.runs.carry_out.measure", _interrupted)
+        assert main(["run", "quickstart", *changes, "--out", "q", "-q"]) == 2
+    assert "bitspike resume q" in capsys.readouterr().err
+    assert load(home / "q" / "recipe.yaml").data.root == str((home / "images").resolve())
+    monkeypatch.chdir(elsewhere)
+    assert main(["resume", str(home / "q"), "-q"]) in (0, 1), "so small a network may never fire"
+    assert (home / "q" / "report.json").is_file()
+    assert list(elsewhere.iterdir()) == []
+
+
+def _arrays(digits: bs.data.ImageSet) -> dict[str, np.ndarray]:
+    """Return the packaged digits as images of 28x28."""
+    images = np.zeros((len(digits), 28, 28), np.uint8)
+    images[:, 10:18, 10:18] = digits.images[..., 0].numpy() * 15
+    return {"images": images, "labels": digits.labels.numpy()}
+
+
+def _interrupted(*_: object) -> None:
+    raise KeyboardInterrupt

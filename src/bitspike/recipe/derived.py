@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bitspike.errors import RunError
-from bitspike.files import way_out, write_whole
+from bitspike.files import obstacle, way_out, write_whole
 from bitspike.recipe.any_recipe import AnyRecipe
 from bitspike.recipe.text import dump
 
@@ -37,11 +37,13 @@ def free(out: str | Path | None, name: str) -> Path:
     """Return where a new recipe goes, ``NAME.yaml`` in the working directory unless ``out`` says so.
 
     Raises:
-        RunError: there is a file already.
+        RunError: there is a file already, or none can be written there.
     """
     path = Path(f"{name}.yaml") if out is None else Path(out)
     if path.exists():
         raise RunError(f"{path} is there already, and nothing is overwritten", fix="--out ANOTHER_FILE")
+    if (reason := obstacle(path.parent)) is not None:
+        raise RunError(f"{path} cannot be written: {reason}", fix="a folder that is there or can be made")
     return path
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import overload
@@ -12,8 +13,9 @@ from bitspike.analysis.ledger.analyze import Batches
 from bitspike.analysis.ledger.analyze import analyze as account
 from bitspike.analysis.ledger.ledger import Ledger
 from bitspike.arguments import checked
-from bitspike.errors import ConstraintError, DataError, RunError, command
+from bitspike.errors import ConstraintError, DataError, RunError, command, short
 from bitspike.integer.network import IntegerNetwork
+from bitspike.runs.folder import need_place
 from bitspike.runs.job import finished
 from bitspike.tasks.classify import Classification
 from bitspike.tasks.task import Task
@@ -94,6 +96,8 @@ def analyze(
         >>> ledger.terms, ledger.closure < 0.02
         (('input', 'weights', 'clipping', 'truncation', 'unevenness', 'integer', 'saturation'), True)
     """
+    if out is not None:
+        need_place(Path(out))
     if isinstance(network, nn.Module):
         if batches is None:
             raise DataError("the analysis needs data and got None", fix="bs.analyze(network, loader)")
@@ -115,6 +119,11 @@ def analyze(
         raise ConstraintError(
             f"bs.analyze({str(network)!r}, ...): a run is measured on its own test images, by the task of its data",
             fix="leave batches and task out: bs.analyze(run, samples=N), or set=['data.root=FOLDER']",
+        )
+    if not isinstance(network, str | os.PathLike):
+        raise ConstraintError(
+            f"analyze({short(network)}): a converted network, or the folder of a run, is needed",
+            fix="bs.analyze(bs.convert(model, images[:1]), loader)",
         )
     job, report = finished(Path(network), set)
     if "conversion" not in report:

@@ -16,6 +16,7 @@ from bitspike.errors import ConstraintError, some
 from bitspike.integer.network import IntegerNetwork
 from bitspike.lowering.agreement import Agreement
 from bitspike.lowering.agreement import compare as agreement
+from bitspike.recipe import AnyRecipe
 from bitspike.runs.folder import opened
 from bitspike.tasks.classify import Classification
 from bitspike.tasks.task import Task
@@ -50,9 +51,9 @@ def compare_runs(*runs: str | Path, samples: int | None = None, set: Iterable[st
     """
     if not runs:
         raise ConstraintError("no runs are given to compare", fix="bs.compare('runs/a', 'runs/b'), finished ones")
-    folders = dict.fromkeys(place for run in runs for place in _places(Path(run)))
+    runs_by_place = dict(part for run in runs for part in _runs_in(Path(run)))
     changes, reasons = tuple(set), dict[str, str]()
-    measured = [_measured(folder, samples, changes, reasons) for folder in folders]
+    measured = [_measured(folder, *both, samples, changes, reasons) for folder, both in runs_by_place.items()]
     rows = rows_of(measured)
     metrics = sorted({row.metric for row in rows})
     if len(metrics) > 1:
@@ -64,14 +65,23 @@ def compare_runs(*runs: str | Path, samples: int | None = None, set: Iterable[st
     return Comparison(rows, energy_by="; ".join([f"by the table {TABLE} and the spikes of {counted}", *missing]))
 
 
-def _places(folder: Path) -> Iterator[Path]:
-    """Yield the folders of a finished run: its own, or those of its stages."""
-    recipe, _ = opened(folder)
-    yield from (folder / name for name in recipe.parts) if recipe.parts else (folder,)
-
-
-def _measured(folder: Path, samples: int | None, changes: Iterable[str], reasons: dict[str, str]) -> Measured:
+def _runs_in(folder: Path) -> Iterator[tuple[Path, tuple[AnyRecipe, dict[str, Any]]]]:
+    """Yield folder, recipe and report of a finished run, or of each of its stages."""
     recipe, report = opened(folder)
+    if not recipe.parts:
+        yield folder, (recipe, report)
+    for name in recipe.parts:
+        yield folder / name, opened(folder / name)
+
+
+def _measured(
+    folder: Path,
+    recipe: AnyRecipe,
+    report: dict[str, Any],
+    samples: int | None,
+    changes: Iterable[str],
+    reasons: dict[str, str],
+) -> Measured:
     try:
         spent = energy(folder, table=TABLE, samples=samples, set=changes).energy_pj
     except ConstraintError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-import os
 import platform
 import shutil
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bitspike.arguments import checked
+from bitspike.files import obstacle
 from bitspike.runs.machine import describe_cpu
 
 #: Optional part -> what it is for. Each is looked for, never imported.
@@ -140,7 +140,7 @@ def describe_folder(path: Path) -> dict[str, Any]:
     return {
         "path": str(path),
         "exists": path.is_dir(),
-        "writable": nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK),
+        "writable": obstacle(path) is None,
         "free_gigabytes": round(shutil.disk_usage(nearest).free / 1e9, 1),
     }
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from bitspike.analysis.chips.pareto import COSTS, By, Pareto, Point, write
 from bitspike.arguments import checked
-from bitspike.errors import ConstraintError, RunError
+from bitspike.errors import ConstraintError, RunError, short
 from bitspike.hardware.energy.technology import Technology
 from bitspike.hardware.energy.technology import load as load_table
 from bitspike.hardware.memory.devices import Devices
 from bitspike.hardware.memory.devices import load as load_devices
-from bitspike.runs.folder import opened
+from bitspike.runs.folder import need_place, opened
 from bitspike.runs.job import Job, finished
 from bitspike.runs.memories import SPIKES, cost_of
 from bitspike.runs.saved import read_network
@@ -53,10 +54,17 @@ def pareto(
         ConstraintError: there is no run, one stands twice, their data differ, or a number is outside what is allowed.
         RunError: a folder holds no finished run, or chips that were measured with another setting.
     """
-    places = [Path(run) for run in ([runs] if isinstance(runs, str | Path) else runs)]
+    named = [runs] if isinstance(runs, str | Path) else runs
+    if wrong := [short(run) for run in named if not isinstance(run, str | os.PathLike)]:
+        raise ConstraintError(
+            f"pareto: {', '.join(wrong)}: folders of finished runs are needed", fix="['runs/a', 'runs/b']"
+        )
+    places = [Path(run) for run in named]
     _check(places, by, chips, samples)
     cells, technology, watching = load_devices(devices), load_table(table), observer or Observer()
-    for place in places:  # what is missing is said before anything is measured
+    if out is not None:  # what is missing is said before anything is measured
+        need_place(Path(out))
+    for place in places:
         opened(place)
     points: list[Point] = []
     seen: dict[Path, tuple[str, int, str]] = {}

@@ -9,14 +9,14 @@ from typing import Any
 
 from bitspike.analysis.drawing.words import span
 from bitspike.arguments import checked
-from bitspike.errors import BitspikeError, RunError
+from bitspike.errors import BitspikeError
 from bitspike.recipe import AnyRecipe, load
 from bitspike.recipe.changes import experiment
 from bitspike.runs.construct.weights_file import find_file
-from bitspike.runs.folder import RECIPE, progress, refuse_taken
+from bitspike.runs.folder import RECIPE, need_place, progress, refuse_taken
 from bitspike.runs.job import Job
+from bitspike.runs.origin import placed
 from bitspike.train.launch import Precision, choose_device, choose_precision
-from bitspike.verbs.doctor import describe_folder
 from bitspike.verbs.recipes import measured
 from bitspike.verbs.run import folder_of
 
@@ -59,7 +59,7 @@ def plan(
     Raises:
         RecipeError: the recipe is wrong.
     """
-    chosen = load(recipe, tuple(set))
+    chosen = placed(load(recipe, tuple(set)))
     folder, problems, lines = folder_of(chosen, out), list[BitspikeError](), list[tuple[str, str]]()
 
     def tried(step: Any, *arguments: Any, **options: Any) -> Any:
@@ -70,8 +70,8 @@ def plan(
             return None
 
     tried(refuse_taken, folder, chosen, resume=resume)
-    if not describe_folder(folder)["writable"]:
-        problems.append(RunError(f"the run folder {folder} cannot be written", fix="--out ANOTHER_FOLDER"))
+    if not problems:
+        tried(need_place, folder)
     if resume and (folder / RECIPE).exists():
         lines.append(("goes on", progress(folder)))
     first = next(iter(chosen.parts.values()), chosen)

@@ -22,6 +22,7 @@ from bitspike.lowering.fit_neuron import Precision
 from bitspike.ops.grids import Grid
 from bitspike.recipe import AnyRecipe
 from bitspike.recipe.kinds.train import TrainRecipe
+from bitspike.runs.folder import need_place
 from bitspike.runs.job import finished
 from bitspike.runs.many_chips import ManyChips
 from bitspike.tasks.batches import need_loader, pairs, samples_of
@@ -101,6 +102,8 @@ def yield_(
             fix="bs.yield_(model, loader), the model that was lowered",
         )
     _check(chips, seed, required, samples, resolution)
+    if out is not None:
+        need_place(Path(out))
     if isinstance(network, nn.Module):
         if batches is None:
             raise DataError("bs.yield_(model): a model in memory needs data", fix="bs.yield_(model, loader)")

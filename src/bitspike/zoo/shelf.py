@@ -24,6 +24,7 @@ from bitspike.files import way_out, whole_folder
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.saved.folder import load as read
 from bitspike.integer.saved.folder import save
+from bitspike.recipe import recipe_of
 from bitspike.runs.folder import RECIPE, REPORT
 from bitspike.runs.sketch import kind_without_images
 from bitspike.train.checkpoint import read_weights, restore
@@ -91,7 +92,8 @@ def module(name: str) -> nn.Module:
         'Chain'
     """
     with _laid_out(name) as folder:
-        model = kind_without_images(about(name).recipe).start(weights=False)
+        recipe = recipe_of(json.loads((folder / REPORT).read_bytes())["recipe"])
+        model = kind_without_images(recipe).start(weights=False)
         restore(model, read_weights(folder / MODEL), source=f"{name} of the zoo")
     return model.eval()
 
