@@ -91,7 +91,7 @@ def write_whole(path: Path, content: bytes | str) -> None:
     part = partial(path.with_name(f"{path.name}.{secrets.token_hex(4)}"))  # no other process writes into this one
     _remove_abandoned(path)
     try:
-        with part.open("wb") as file, _held(file.fileno()):
+        with part.open("wb") as file, _lock(file.fileno()):
             file.write(data)
             file.flush()
             os.fsync(file.fileno())  # on the disk before the name is: a crash between the two leaves the old file
@@ -110,7 +110,7 @@ def _remove_abandoned(path: Path) -> None:
                 continue
             handle = os.open(part, os.O_RDONLY)
             try:
-                with _held(handle) as mine:
+                with _lock(handle) as mine:
                     if mine:
                         part.unlink()
             finally:
@@ -177,14 +177,14 @@ def locked(folder: Path) -> Iterator[bool]:
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
-        with _held(handle) as mine:
+        with _lock(handle) as mine:
             yield mine is not False
     finally:
         os.close(handle)
 
 
 @contextmanager
-def _held(handle: int) -> Iterator[bool | None]:
+def _lock(handle: int) -> Iterator[bool | None]:
     """Lock an open file or folder until it is closed: True; False where another process has it, None without locks."""
     try:
         import fcntl
