@@ -46,7 +46,15 @@ def digest(recipe: AnyRecipe) -> str:
         pixels.pop("folded", None)
     for part, key in ELSEWHERE:
         (kept.get(part) or {}).pop(key, None)
+    kept = _without(kept, "closings", 1)  # of constrained weights: likewise
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _without(values: Any, key: str, default: Any) -> Any:
+    """Return values without a key, at any depth, where it has its default."""
+    if isinstance(values, dict):
+        return {k: _without(v, key, default) for k, v in values.items() if (k, v) != (key, default)}
+    return [_without(v, key, default) for v in values] if isinstance(values, list) else values
 
 
 def record(run: Path) -> Path:

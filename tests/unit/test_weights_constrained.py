@@ -175,6 +175,20 @@ def test_cbp_check_05_the_window_closes_and_the_learning_rate_falls_once() -> No
     assert factors == [1.0] * 40 + [0.1] * 8
 
 
+def test_three_closings_at_once_are_three_in_turn_while_the_weights_stay() -> None:
+    torch.manual_seed(0)
+    slow = attach(nn.Linear(9, 5), quantize=Constrained((-1, 0, 1), patience=1))
+    fast = attach(nn.Linear(9, 5), quantize=Constrained((-1, 0, 1), patience=1, closings=3))
+    fast.load_state_dict(slow.state_dict())
+    for _ in range(5):
+        after_epoch(fast, objective=1.0)
+        for _ in range(3):
+            after_epoch(slow, objective=1.0)
+    found, wanted = fast.state_dict(), slow.state_dict()
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+    assert stage_of(fast).standing.window == 70
+
+
 def test_cbp_check_05_a_rise_closes_it_from_the_second_epoch_on() -> None:
     standing, windows = Standing(), []
     for objective in (9.0, 10.0, 50.0, 40.0, 40.0, 99.0):
@@ -447,6 +461,7 @@ def test_weights_of_which_all_are_zero_or_none_is_there() -> None:
         ({"multiplier_lr": 0.0}, "above 0"),
         ({"patience": 0}, "from 1"),
         ({"patience": 1.5}, "from 1"),
+        ({"closings": 0}, "from 1"),
         ({"late_lr": 0.0}, "above 0"),
         ({"late_lr": 2.0}, "at most 1"),
         ({"limit": -1.0}, "above 0"),

@@ -155,6 +155,7 @@ class Constrained(Value):
     scale: Scale = MeanAbs(kind="mean_abs")
     multiplier_lr: PositiveFloat = 1e-3
     patience: Annotated[int, Field(ge=1)] = 20
+    closings: Annotated[int, Field(ge=1)] = 1
     late_lr: Annotated[float, Field(gt=0, le=1)] = 0.1
     limit: PositiveFloat | None = None
 

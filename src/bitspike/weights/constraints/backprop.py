@@ -33,6 +33,8 @@ class Constrained:
     (:mod:`bitspike.weights.constraints.sawtooth`). After an epoch in which the sum of what is minimized rose, or after
     ``patience`` epochs, the window closes a little and the multipliers of all weights off their levels rise by about
     ``multiplier_lr``: g = 1, 2, ..., 10, 20, 30, ... From g = 20 on all learning rates are ``late_lr`` times as large.
+    The papers train 200 epochs and more. In a training of few epochs the window has to be nearly closed, and the
+    multipliers large, long before the end: ``patience=1`` and several ``closings`` see to it.
 
     The scale is read from the weights once, when the stage is attached, and is a constant from then on: load trained
     weights first. The outermost level is worth the scale. Usual levels, and what the papers call them:
@@ -52,6 +54,7 @@ class Constrained:
         scale: reads from the weights how far the outermost level reaches.
         multiplier_lr: about how much a multiplier rises at once, above 0.
         patience: epochs after which the window closes also while the objective falls, at least 1.
+        closings: how often the window closes a little, and the multipliers rise, each time they do; at least 1.
         late_lr: factor on all learning rates once g is 20, above 0 and at most 1.
         limit: weights are kept within +-limit after each step; None is 1, or 1.5 times the scale where that is more.
 
@@ -74,6 +77,7 @@ class Constrained:
     scale: ScaleRule = field(default_factory=MeanAbs)
     multiplier_lr: float = 1e-3
     patience: int = 20
+    closings: int = 1
     late_lr: float = 0.1
     limit: float | None = None
 
@@ -90,6 +94,7 @@ class Constrained:
         for name, ok, allowed, way in (
             ("multiplier_lr", 0 < self.multiplier_lr < math.inf, "a number above 0", "1e-3"),
             ("patience", isinstance(self.patience, int) and self.patience >= 1, "a whole number from 1", "20"),
+            ("closings", isinstance(self.closings, int) and self.closings >= 1, "a whole number from 1", "1"),
             ("late_lr", 0 < self.late_lr <= 1, "a factor above 0, at most 1", "0.1"),
             ("limit", self.limit is None or self.limit > 0, "a number above 0, or None", "None"),
         ):
@@ -218,6 +223,9 @@ class ConstrainedWeight(nn.Module):
         self.standing = self.standing.after(objective, patience=self.plan.patience)
         if self.standing.changed:
             self._raise_multipliers(wide(latent))
+            for _ in range(self.plan.closings - 1):
+                self.standing = self.standing.closed()
+                self._raise_multipliers(wide(latent))
 
     @property
     def learning_rate_factor(self) -> float:

@@ -41,8 +41,12 @@ class Standing:
         """Return where it stands after one more epoch; ``changed`` says whether the window closed a little."""
         epochs = self.epochs + 1
         if objective >= self.previous or epochs >= patience:
-            return Standing(self.window + (1 if self.window < 10 else 10))
+            return self.closed()
         return replace(self, epochs=epochs, previous=objective)
+
+    def closed(self) -> Standing:
+        """Return where it stands after the window has closed a little."""
+        return Standing(self.window + (1 if self.window < 10 else 10))
 
     @property
     def changed(self) -> bool:
