@@ -248,6 +248,24 @@ def test_clips_may_start_where_the_images_say(recipe: Path, whole: Path, tmp_pat
     assert again["accuracy"] == read_report(tmp_path / "run")["accuracy"]["test"]
 
 
+def test_clips_that_were_trained_stay_where_a_stage_has_the_bits_of_its_parent(
+    recipe: Path, whole: Path, tmp_path: Path, bitspike: Bitspike
+) -> None:
+    more = "{bits: 2, name: as-it-is, parent: 2, epochs: 0, over_time_epochs: 0, tune_epochs: 0}"
+    words = sets(
+        "stages=[{bits: 32}, {bits: 4}, {bits: 2}, " + more + "]",
+        "stage=as-it-is",
+        f"init={whole / '2bit' / 'ann.safetensors'}",
+        "quantize.calibrate=60",
+    )
+    assert bitspike("run", recipe, *words, "--out", tmp_path / "run")[0] == 0
+    trained, found = load_file(whole / "2bit" / "ann.safetensors"), load_file(tmp_path / "run" / WEIGHTS)
+    assert all(torch.equal(found[f"relu{n}.clip"], trained[f"relu{n}.clip"]) for n in (1, 2))
+    assert (
+        read_report(tmp_path / "run")["accuracy"]["finetuned"] == read_report(whole / "2bit")["accuracy"]["finetuned"]
+    )
+
+
 def test_two_processes_train_the_stages_together(recipe: Path, tmp_path: Path) -> None:
     done = by_two("run", recipe, "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr

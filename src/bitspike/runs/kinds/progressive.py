@@ -84,21 +84,22 @@ class Progressive(Converting):
             file, trained = weights_of(place), True
             load_parent(parent, file, self.recipe)
             source = str(file)
-        network = self._quantized(parent, stage, start=True)
+        # Clips that were trained for these bits stay; for other bits they are placed anew.
+        network = self._quantized(parent, stage, clips_anew=bits != stage.bits)
         if trained:
             self.parent = parent if network is not parent else copy.deepcopy(parent)
         self.start_of = compared(parent, network, source=source, bits=bits, random=not trained)
         self.notes.append(f"{stage.called} {self.start_of}")
         return network
 
-    def _quantized(self, network: nn.Module, stage: Stage, *, start: bool = False) -> nn.Module:
-        """Return a network with the bits of a stage; a float stage leaves it. ``start``: it is trained next."""
+    def _quantized(self, network: nn.Module, stage: Stage, *, clips_anew: bool = False) -> nn.Module:
+        """Return a network with the bits of a stage; a float stage leaves it."""
         if stage.bits == FLOAT:
             return network
         words, images = self.recipe.quantize, self.recipe.quantize.calibrate
         more = {name: getattr(words, name) for name in ("first_bits", "last_bits", "clip", "include", "skip")}
         weights = _built(stage.weights or words.weights)
-        if start and images is not None:
+        if clips_anew and images is not None:
             batches = self.data.calibration_batches(most=images)
             more |= {"calibrate": batches, "samples": images, "seed": self.recipe.seed}
         return quantize(network, self.example(), bits=stage.bits, weights=weights, **more)
