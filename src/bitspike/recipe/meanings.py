@@ -116,7 +116,7 @@ MEANINGS = {
     "recover": "exact bits next to the devices; null for none",
     "prune": "groups of weights that are taken away while it trains; null for none",
     "clip": "where the clips of activations start",
-    "calibrate": "training images that clips are measured on where a stage has new bits; null keeps those of the stage before",
+    "calibrate": "training images for the clips of a stage with new bits; null keeps those of the stage before",
     "per_channel": "a scale for each output channel, instead of one for all",
     "scale": "the rule that finds the scale of codes",
     "RRAMByLevel.scale": "factor of all standard deviations",
