@@ -85,7 +85,7 @@ class Conversion(Shown):
             shape = shapes.get(id, ())
             rows.append(
                 (
-                    layer.path or id,
+                    layer.name,
                     layer.kind,
                     times(shape),
                     "" if layer.kind == "readout" or not shape else f"{math.prod(shape):,}",

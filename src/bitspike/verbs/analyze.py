@@ -140,4 +140,5 @@ def analyze(
         batch=batch,
         seed=job.recipe.seed if seed is None else seed,
         task=job.task,
+        name=job.recipe.name,
     )

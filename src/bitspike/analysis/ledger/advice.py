@@ -50,7 +50,7 @@ def advise(
     advice: list[Advice] = []
     for part in chosen:
         worst = max(layers, key=lambda layer: _own(layer, part.term), default=None)
-        where = worst.path or worst.id if worst is not None and _own(worst, part.term) > 0 else ""
+        where = worst.name if worst is not None and _own(worst, part.term) > 0 else ""
         paths = worst.weights if worst is not None and where else ()
         options, text = _SAYS[part.term]({**facts, "where": paths})
         said = {a.options[0] for a in advice}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -35,16 +36,19 @@ def analyze(
     batch: int = 16,
     seed: int = 0,
     task: Task = Classification(),
+    name: str = "",
 ) -> Ledger:
     """Split the gap between a converted network and its float original into its causes, for every layer.
 
-    :func:`bitspike.verbs.analyze.analyze` documents arguments, result and errors, and has an example.
+    :func:`bitspike.verbs.analyze.analyze` documents arguments, result and errors, and has an example; ``name`` is what
+    the ledger calls the network, by default its class.
     """
     study = Study(network, limits, task)
     for n, (inputs, labels) in enumerate(_samples(study.conversion, batches, samples, batch)):
         with seeded(seed + n):
             study.add(inputs, labels)
     ledger = study.ledger()
+    ledger = replace(ledger, model=name or ledger.model)
     if out is not None:
         ledger.write(out)
     return ledger

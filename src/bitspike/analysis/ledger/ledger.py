@@ -50,7 +50,7 @@ def _text(ledger: Account) -> str:
     rows = [["layer", "gap", *shown, "own gap", "clipped", "rate", "not (*)"]]
     rows += [
         [
-            layer.id,
+            layer.name,
             percent(layer.cumulative.rms),
             *(_signed(layer.cumulative[term].part) for term in shown),
             percent(layer.local.rms),

@@ -24,6 +24,7 @@ from typing import Any
 from torch import Tensor
 
 from bitspike.analysis.ledger.pictures import Pictures
+from bitspike.conversion.construct.records import layer_name
 
 TERMS: dict[str, str] = {
     "input": "the input on its grid, or as spikes",
@@ -128,6 +129,11 @@ class LayerErrors:
     silent: float | None = None
     saturated: float | None = None
 
+    @property
+    def name(self) -> str:
+        """Its module in the spiking network, by which the integers and the report of a run name it too."""
+        return layer_name(self.id, self.kind)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
@@ -197,7 +203,7 @@ class Account:
 
     def __getitem__(self, id: str) -> LayerErrors:
         for layer in self.layers:
-            if id in (layer.id, layer.path):
+            if id in (layer.id, layer.name, layer.path):
                 return layer
         raise KeyError(id)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bitspike.analysis.drawing import marks
 from bitspike.analysis.drawing.palette import PALETTE
 from bitspike.analysis.drawing.plots import drawn
-from bitspike.analysis.ledger.parts import Account, Gap
+from bitspike.analysis.ledger.parts import Account, Gap, LayerErrors
 from bitspike.analysis.ledger.pictures import BINS, REACH, Histogram
 
 if TYPE_CHECKING:
@@ -51,16 +51,16 @@ def whole(ledger: Account) -> list[Figure]:
     return [_stacked(ledger, "cumulative"), _stacked(ledger, "local"), *_rates(ledger), _curve(ledger)]
 
 
-def of_layer(ledger: Account, id: str) -> list[Figure]:
+def of_layer(ledger: Account, layer: LayerErrors) -> list[Figure]:
     """Return the figures of one layer: activations with lambda, decoded against float, codes of its weights."""
-    pictures, word = ledger.pictures, file_word(id)
+    pictures, word = ledger.pictures, file_word(layer.name)
     if pictures is None:
         return []
     figures = []
-    if id in pictures.activations:
-        figures.append(_activations(word, id, pictures.activations[id]))
-    if id in pictures.decoded:
-        figures.append(_scatter(word, id, pictures.decoded[id]))
+    if layer.id in pictures.activations:
+        figures.append(_activations(word, layer.name, pictures.activations[layer.id]))
+    if layer.id in pictures.decoded:
+        figures.append(_scatter(word, layer.name, pictures.decoded[layer.id]))
     return figures
 
 
@@ -80,18 +80,18 @@ def codes(ledger: Account) -> list[Figure]:
     ]
 
 
-def file_word(id: str) -> str:
+def file_word(name: str) -> str:
     """Return a name that every file system takes.
 
     Example:
-        >>> file_word("layer1.0/relu#1")
+        >>> file_word("layer1.0/relu 1")
         'layer1.0_relu_1'
     """
-    return "".join(c if c.isalnum() or c in "._-" else "_" for c in id)
+    return "".join(c if c.isalnum() or c in "._-" else "_" for c in name)
 
 
 def _stacked(ledger: Account, kind: str) -> Figure:
-    gaps: list[tuple[str, Gap]] = [(layer.id, getattr(layer, kind)) for layer in ledger.layers]
+    gaps: list[tuple[str, Gap]] = [(layer.name, getattr(layer, kind)) for layer in ledger.layers]
     terms = [t for t in ledger.terms if any(gap[t].part for _, gap in gaps)]
 
     def draw(axes: Axes) -> None:
@@ -103,15 +103,15 @@ def _stacked(ledger: Account, kind: str) -> Figure:
             axes.bar(bars, values, bottom=bottoms, width=0.72, color=COLORS[term], label=term)
             above = [a + max(v, 0) for v, a in zip(values, above, strict=True)]
             below = [b + min(v, 0) for v, b in zip(values, below, strict=True)]
-        _name_layers(axes, [id for id, _ in gaps])
+        _name_layers(axes, [name for name, _ in gaps])
         axes.set_ylabel("gap in % of the float RMS")
         if terms:
-            axes.legend(loc="lower left", bbox_to_anchor=(0, 1), fontsize=8, labelcolor=PALETTE["ink"], ncols=4)
+            axes.legend(loc="lower left", bbox_to_anchor=(0, 1), fontsize=8, labelcolor=PALETTE["ink"], ncols=3)
 
     own = kind == "local"
     caption = "the gap of every layer and its parts" + (", with the float network's inputs" if own else "")
     rows: list[Row] = [("layer", "gap", *ledger.terms)]
-    rows += [(id, gap.rms, *(gap[t].part for t in ledger.terms)) for id, gap in gaps]
+    rows += [(name, gap.rms, *(gap[t].part for t in ledger.terms)) for name, gap in gaps]
     wide = max(4.6, 1.6 + 0.28 * min(len(gaps), 40))
     return Figure(f"parts_{kind}", caption, drawn(draw, caption, key=f"parts {kind}", size=(wide, 3.4)), tuple(rows))
 
@@ -119,20 +119,20 @@ def _stacked(ledger: Account, kind: str) -> Figure:
 def _name_layers(axes: Axes, names: Sequence[str]) -> None:
     """Write the names of at most 24 layers below their bars."""
     shown = range(0, len(names), -(-len(names) // 24))
-    flat = len(names) <= 6 and max(map(len, names)) <= 8
+    flat = len(names) * max(map(len, names)) <= 48
     axes.set_xticks(list(shown))
     axes.set_xticklabels([names[i] for i in shown], rotation=0 if flat else 90, fontsize=8)
 
 
 def _rates(ledger: Account) -> list[Figure]:
-    layers = [(layer.id, layer.rate) for layer in ledger.layers if layer.rate is not None]
+    layers = [(layer.name, layer.rate) for layer in ledger.layers if layer.rate is not None]
     if not layers:
         return []
 
     def draw(axes: Axes) -> None:
         bars = list(range(len(layers)))
         axes.bar(bars, [100 * rate for _, rate in layers], width=0.72, color=PALETTE["accent"])
-        _name_layers(axes, [id for id, _ in layers])
+        _name_layers(axes, [name for name, _ in layers])
         axes.set_ylabel("spikes per neuron\nand step in %")
 
     caption = "firing rate of every layer of neurons"
@@ -166,7 +166,7 @@ def _curve(ledger: Account) -> Figure:
     return Figure("steps", caption, drawn(draw, caption, key="steps"), rows)
 
 
-def _activations(word: str, id: str, histogram: Histogram) -> Figure:
+def _activations(word: str, name: str, histogram: Histogram) -> Figure:
     width = REACH / BINS
 
     def draw(axes: Axes) -> None:
@@ -179,13 +179,13 @@ def _activations(word: str, id: str, histogram: Histogram) -> Figure:
         axes.legend(loc="best", fontsize=9, labelcolor=PALETTE["ink"])
 
     total = sum(histogram.counts) + histogram.zeros
-    caption = f"{id}: activations above 0; {histogram.zeros / total:.0%} are 0" if total else f"{id}: activations"
+    caption = f"{name}: activations above 0; {histogram.zeros / total:.0%} are 0" if total else f"{name}: activations"
     rows = [("from", "to", "activations"), (0.0, 0.0, histogram.zeros)]
     rows += [(width * i, width * (i + 1), n) for i, n in enumerate(histogram.counts)]
-    return Figure(f"activations_{word}", caption, drawn(draw, caption, key=f"activations {id}"), tuple(rows))
+    return Figure(f"activations_{word}", caption, drawn(draw, caption, key=f"activations {name}"), tuple(rows))
 
 
-def _scatter(word: str, id: str, pairs: Sequence[tuple[float, float]]) -> Figure:
+def _scatter(word: str, name: str, pairs: Sequence[tuple[float, float]]) -> Figure:
     def draw(axes: Axes) -> None:
         x, y = [a for a, _ in pairs], [b for _, b in pairs]
         low, high = min([*x, *y, 0.0]), max([*x, *y, 1e-9])
@@ -194,6 +194,6 @@ def _scatter(word: str, id: str, pairs: Sequence[tuple[float, float]]) -> Figure
         axes.set_xlabel("float")
         axes.set_ylabel("decoded")
 
-    caption = f"{id}: decoded against float activations"
+    caption = f"{name}: decoded against float activations"
     rows = (("float", "decoded"), *pairs)
-    return Figure(f"decoded_{word}", caption, drawn(draw, caption, key=f"decoded {id}"), rows)
+    return Figure(f"decoded_{word}", caption, drawn(draw, caption, key=f"decoded {name}"), rows)

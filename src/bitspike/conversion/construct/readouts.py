@@ -13,7 +13,7 @@ from bitspike.conversion.branches import branches_of, refused
 from bitspike.conversion.construct.common_unit import Summand, for_all
 from bitspike.conversion.construct.draft import ONE_VALUE, Draft
 from bitspike.conversion.construct.neurons import input_values, weighted_of
-from bitspike.conversion.construct.records import LayerReport, module_name
+from bitspike.conversion.construct.records import LayerReport, layer_name, module_name
 from bitspike.conversion.construct.units import Weighted, codes_of, shared_unit
 from bitspike.graph.ir import Op
 from bitspike.nn import Gain, RateReadout
@@ -66,7 +66,7 @@ def _layer(draft: Draft, op: Op) -> fx.Node:
         op.id, op.path, "readout", op.id, tuple(module_name(b.op.id) for b in branches), empty, empty, unit,
         empty.long(), bits, 0, input_values(draft, branches),
     )  # fmt: skip
-    return draft.add(f"{module_name(op.id)}_readout", RateReadout(), node)
+    return draft.add(layer_name(op.id, "readout"), RateReadout(), node)
 
 
 def _kept_unit(weighted: list[Weighted]) -> Tensor | None:

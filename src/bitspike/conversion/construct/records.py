@@ -47,6 +47,11 @@ class LayerReport:
     split_over: int = 1
     notes: tuple[str, ...] = ()
 
+    @property
+    def name(self) -> str:
+        """Its module in the spiking network."""
+        return layer_name(self.id, self.kind)
+
 
 @dataclass(frozen=True, eq=False)
 class Spikes:
@@ -96,3 +101,13 @@ def module_name(id: str) -> str:
         'relu_1'
     """
     return id.replace("#", "_")
+
+
+def layer_name(id: str, kind: str) -> str:
+    """Return what a neuron or read-out is called in the spiking network, its integers, the report and the ledger.
+
+    Example:
+        >>> layer_name("relu#1", "neuron"), layer_name("head", "readout")
+        ('relu_1', 'head_readout')
+    """
+    return f"{module_name(id)}_readout" if kind == "readout" else module_name(id)

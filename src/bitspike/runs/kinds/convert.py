@@ -201,6 +201,7 @@ class Converted(Converting):
                     samples=self.recipe.analysis.samples,
                     seed=self.recipe.seed,
                     task=self.data.test.task,
+                    name=self.recipe.name,
                 )
                 ledger.write(folder / "ledger")
             entries["ledger"] = ledger.to_dict()
