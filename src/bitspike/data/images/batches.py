@@ -31,6 +31,7 @@ class Batches:
           the same number of batches of the same sizes, and none waits for the others for ever;
         * evaluation (``shuffle=False``): nothing is repeated, so every image counts exactly once; ranks may then differ
           by one image, and by one batch.
+
     ``wrap`` says it explicitly.
 
     Args:
