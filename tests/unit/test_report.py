@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,6 +15,7 @@ import numpy as np
 import pytest
 from run_record import confusion, detail, metrics, record
 
+from bitspike.analysis.drawing.copying import SCRIPT
 from bitspike.analysis.report.facts import ImageShown, ReportDetail, Trajectory
 from bitspike.analysis.report.report import render, summary, write_report
 from bitspike.errors import RunError
@@ -51,11 +55,20 @@ class Outline(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if "style" in self.open:
+        if {"style", "script"} & set(self.open):
             return
         self.text += data
         if "h2" in self.open:
             self.headings[-1] += data
+
+
+def assert_only_our_script(page: str) -> None:
+    """The page runs what copies, and a browser runs nothing else there and loads nothing."""
+    assert page.count("<script") == 1
+    assert f"<script>{SCRIPT}</script>" in page
+    digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
+    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    assert f'<meta http-equiv="Content-Security-Policy" content="{policy}">' in page
 
 
 def test_rows_of_another_kind_are_left_out() -> None:
@@ -81,11 +94,12 @@ def test_a_full_report_has_every_section_and_needs_nothing_else() -> None:
         "What is taken for what",
         "Sizes",
         "Run it again",
+        "The words of this page",
     ]
     links = [address for address in outline.addresses if not address.startswith(("data:", "#"))]
     assert links == ["https://example.org/spikes"]  # the paper: followed by a click, never fetched
-    assert "script" not in outline.tags
-    assert page.replace("http://www.w3.org/2000/svg", "").count("http") == 2  # the link, and the recipe as text
+    assert_only_our_script(page)
+    assert len(re.findall("https?:(?!//www.w3.org/2000/svg)", page)) == 2  # the link, and the recipe as text
     assert "@import" not in page
     for words in (
         "Do 2-bit weights and four time steps suffice",
@@ -147,7 +161,7 @@ def test_any_part_of_the_record_may_be_missing_or_null(missing: str) -> None:
 
 def test_an_empty_record_still_gives_a_page() -> None:
     outline = Outline(render({}, []))
-    assert outline.headings == ["The answer", "No certificate", "Run it again"]
+    assert outline.headings == ["The answer", "No certificate", "Run it again", "The words of this page"]
     assert summary({}).splitlines()[0] == "run: weights"
 
 
@@ -302,8 +316,8 @@ def test_everything_is_escaped() -> None:
         exhibits=confusion(np.full((10, 10), 1), [evil] * 10),
     )
     page = render(bad, metrics(), shown)
-    assert "script" not in Outline(page).tags
-    assert "<script" not in page
+    assert_only_our_script(page)
+    Outline(page)
 
 
 def test_a_network_of_forty_layers_and_a_hundred_classes_stays_small() -> None:

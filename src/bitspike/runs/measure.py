@@ -13,6 +13,8 @@ from torch import nn
 from bitspike.analysis.exits.rules import gammas_of
 from bitspike.analysis.exits.study import study
 from bitspike.analysis.report.facts import ReportDetail
+from bitspike.analysis.summary import summary
+from bitspike.hardware.energy.operations import energy
 from bitspike.integer.bounds.widths import widths
 from bitspike.integer.codes import encode
 from bitspike.integer.network import IntegerNetwork
@@ -25,14 +27,16 @@ from bitspike.nn.firing import Recorder
 from bitspike.recipe.words.value import Value
 from bitspike.runs.construct.data import Data
 from bitspike.runs.job import Job
-from bitspike.runs.memories import cost_of
+from bitspike.runs.memories import SPIKES, cost_of
 from bitspike.runs.pictures import images_shown
 from bitspike.runs.record import checks_of, environment, epochs_of, seconds_of
+from bitspike.runs.spikes import of_test_images
 from bitspike.train import Evaluation, History
 from bitspike.weights.chips import varies
 
 SHOWN = 3
 """Test images whose spikes the report shows."""
+_COLUMNS = ("layer", "kind", "shape", "weights", "bits", "neurons")
 GOLDEN = 2
 """Test images among the golden vectors, next to the six synthetic inputs."""
 
@@ -65,6 +69,9 @@ def measure(job: Job, history: History | None, folder: Path) -> tuple[dict[str, 
         certificate = verify(net, ((spiking.enter(x), y) for x, y in job.proof), folder=folder / "network")
     with clock.stage("compare"):
         agreement = compare(network, net, job.proof, seed=seed, task=job.task)
+    with clock.stage("energy"):
+        means, ran, of = of_test_images(job, net, SPIKES)
+        bill = energy(net, means, samples=ran, data=of)
     # Only on all test images do the integers have a test accuracy.
     whole, metric = job.proof.image_set is data.test, job.task.wording.metric
     recipe = job.recipe.model_dump(mode="json")
@@ -98,6 +105,8 @@ def measure(job: Job, history: History | None, folder: Path) -> tuple[dict[str, 
             | ({} if w.kept_bits is None else {"kept_bits": w.kept_bits})
             for w in widths(net)
         ],
+        "network": layers_of(net),
+        "energy": bill.to_dict(),
         "notes": [*kind.notes, *(() if spiking.record is None else spiking.record.notes), *net.notes],
         "exits": None if exits is None else exits.to_dict(),
         "activity": {name: layer.to_dict() for name, layer in recorder.layers().items()},
@@ -113,6 +122,14 @@ def measure(job: Job, history: History | None, folder: Path) -> tuple[dict[str, 
     report["seconds"] = seconds_of(clock, history)
     report["checks"] = checks_of(report)
     return report, _detail(data, network, net, tested, images[:SHOWN])
+
+
+def layers_of(net: IntegerNetwork) -> dict[str, Any]:
+    """Return the layers of a network as ``bs.summary`` lists them, without the columns that other entries hold."""
+    shown = summary(net)
+    kept = [n for n, name in enumerate(shown.columns) if name in _COLUMNS and any(row[n] for row in shown.rows)]
+    rows = [[row[n] for n in kept] for row in shown.rows]
+    return {"title": shown.title, "columns": [shown.columns[n] for n in kept], "rows": rows}
 
 
 def _plain(value: Value | None) -> dict[str, Any] | None:

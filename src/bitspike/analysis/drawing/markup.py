@@ -5,6 +5,9 @@ from __future__ import annotations
 import html as _html
 from collections.abc import Iterable
 
+_MANY_COLUMNS, _MANY_ROWS = 4, 16
+"""From how many columns on a table is set in another way on a phone, and with how many rows at most row by row."""
+
 
 class Html(str):
     """Text that is HTML already and is not escaped again."""
@@ -47,21 +50,27 @@ def plot(svg: str, caption: str) -> Html:
 def table(head: Iterable[object], rows: Iterable[Iterable[object]], *, numbers: Iterable[int] = ()) -> Html:
     """Write a table; ``numbers`` are the columns that are set flush right.
 
+    On a phone a table of many columns stands row by row, every cell with the title of its column before it; one of
+    many rows too is moved sideways below its first column.
+
     Example:
         >>> table(["layer", "bits"], [["conv", 2]], numbers=[1]).count("<td")
         2
     """
-    right = frozenset(numbers)
+    right, titles, lines = frozenset(numbers), list(head), [list(cells) for cells in rows]
+    wide = len(titles) >= _MANY_COLUMNS
+    short = wide and len(lines) <= _MANY_ROWS
 
     def row(cells: Iterable[object], tag: str) -> Html:
-        return Html(
-            "".join(f"<{tag}{' class=r' if i in right else ''}>{escape(cell)}</{tag}>" for i, cell in enumerate(cells))
-        )
+        side = (" class=r" if i in right else "" for i in range(len(titles)))
+        of = (html(' data-of="{t}"', t=title) if short and tag == "td" else "" for title in titles)
+        whole = zip(side, of, cells, strict=True)
+        return Html("".join(f"<{tag}{c}{t}>{escape(cell)}</{tag}>" for c, t, cell in whole))
 
-    titles = list(head)
     top = f"<thead><tr>{row(titles, 'th')}</tr></thead>" if any(titles) else ""
-    body = "\n".join(f"<tr>{row(cells, 'td')}</tr>" for cells in rows)
-    return Html(f'<div class="wide"><table>{top}<tbody>\n{body}\n</tbody></table></div>')
+    body = "\n".join(f"<tr>{row(cells, 'td')}</tr>" for cells in lines)
+    kind = " rows" if short else " columns" if wide else ""
+    return Html(f'<div class="wide{kind}"><table>{top}<tbody>\n{body}\n</tbody></table></div>')
 
 
 def section(title: str, body: Html, *, kind: str = "") -> Html:

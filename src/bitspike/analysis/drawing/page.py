@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+
+from bitspike.analysis.drawing.copying import SCRIPT
+from bitspike.analysis.drawing.glossary import words
 from bitspike.analysis.drawing.markup import Html, escape
 
 _STYLE = """
@@ -47,8 +52,8 @@ figure { margin: 0; min-width: 0; }
 svg { display: block; width: 100%; height: auto; }
 
 section {
-  background: var(--card); border: 1px solid var(--line); border-radius: 12px; padding: 1.35rem 1.5rem 1.45rem;
-  margin: 1.1rem 0;
+  --under: var(--card); background: var(--under); border: 1px solid var(--line); border-radius: 12px;
+  padding: 1.35rem 1.5rem 1.45rem; margin: 1.1rem 0;
 }
 section > :last-child { margin-bottom: 0; }
 .kicker { color: var(--soft); font-size: .9rem; }
@@ -57,9 +62,9 @@ section > :last-child { margin-bottom: 0; }
 .soft { color: var(--soft); }
 .n { white-space: nowrap; font-variant-numeric: tabular-nums; }
 .warn, .bad h2, .bad strong { color: var(--bad); }
-.good { border-color: var(--good); background: var(--good-pale); }
+.good { --under: var(--good-pale); border-color: var(--good); }
 .good h2 { color: var(--good); }
-.bad { border-color: var(--bad); background: var(--bad-pale); }
+.bad { --under: var(--bad-pale); border-color: var(--bad); }
 .mark { display: inline-block; width: 1.35em; }
 
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(10.5rem, 1fr)); gap: 1rem 1.5rem; margin: 0; }
@@ -78,6 +83,7 @@ section > :last-child { margin-bottom: 0; }
 .plot svg { overflow: visible; }
 
 .wide { overflow-x: auto; margin: .7rem 0; }
+td code, th code { overflow-wrap: normal; }
 table { border-collapse: collapse; width: 100%; font-size: .92rem; font-variant-numeric: tabular-nums; }
 th { font-weight: 600; text-align: left; color: var(--soft); font-size: .84rem; vertical-align: bottom; }
 td { vertical-align: top; }
@@ -86,10 +92,23 @@ th:last-child, td:last-child { padding-right: 0; }
 tbody tr:last-child td { border-bottom: 0; }
 td.r, th.r { text-align: right; }
 td.r { white-space: nowrap; }
+tr > :nth-last-child(n + 10), tr > :nth-last-child(n + 10) ~ * { padding-right: .6rem; }
 .meter { display: flex; align-items: center; gap: .7rem; }
 .meter > span { min-width: 4.6em; text-align: right; white-space: nowrap; }
 .meter i { flex: 1; min-width: 3rem; height: .55rem; border-radius: 3px; background: var(--page); overflow: hidden; }
 .meter b { display: block; height: 100%; background: var(--accent); }
+
+.words {
+  display: grid; grid-template-columns: minmax(7rem, max-content) 1fr; gap: .35rem 1.2rem; margin: 0; font-size: .92rem;
+}
+.words dt { font-weight: 600; overflow-wrap: anywhere; }
+.words dd { margin: 0; color: var(--soft); max-width: 44rem; }
+.copied { position: relative; margin: .6rem 0; }
+.copied pre { margin: 0; padding-right: 5rem; }
+.copied button {
+  position: absolute; top: .45rem; right: .5rem; font: inherit; font-size: .78rem; color: var(--accent);
+  cursor: pointer; background: var(--card); border: 1px solid var(--line); border-radius: 6px; padding: .15rem .6rem;
+}
 
 .shown { display: flex; gap: 1.2rem; align-items: center; margin: .4rem 0 1rem; }
 .pixels {
@@ -133,6 +152,20 @@ td.r { white-space: nowrap; }
   .tiles dd { font-size: 1.3rem; }
   th, td { padding-right: .6rem; }
   .meter i { min-width: 2rem; }
+  .copied pre { padding: 2.2rem 1rem .8rem; }
+  .words { grid-template-columns: 1fr; gap: 0; }
+  .words dd { margin-bottom: .6rem; }
+  .rows thead { display: none; }
+  .rows tr { display: block; padding: .45rem 0; border-bottom: 1px solid var(--line); }
+  .rows tr:last-child { border-bottom: 0; }
+  .rows td, .rows td.r {
+    display: flex; justify-content: space-between; gap: 1rem; padding: .1rem 0; border: 0; text-align: right;
+    white-space: normal;
+  }
+  .rows td::before { content: attr(data-of); color: var(--soft); text-align: left; flex: none; max-width: 45%; }
+  .rows td:empty { display: none; }
+  .rows .meter { flex: 1; justify-content: flex-end; }
+  .columns th:first-child, .columns td:first-child { position: sticky; left: 0; background: var(--under); }
 }
 @media print {
   @page { margin: 14mm; }
@@ -143,13 +176,19 @@ td.r { white-space: nowrap; }
   section { border-radius: 0; border-width: 1px 0 0; padding: .8rem 0; margin: .6rem 0; }
   section.good, section.bad { padding: .8rem 1rem; border-width: 1px; }
   h2, h3, summary, .soft { break-after: avoid; }
+  .copied button { display: none; }
   figure, .tiles, .strip, .shown, tr { break-inside: avoid; }
 }
 """
 
 
+# What a browser may do with a page: show it and run its one script; nothing is loaded, whatever the page holds.
+_DIGEST = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
+_POLICY = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{_DIGEST}'"
+
+
 def page(title: str, body: Html) -> str:
-    """Write a whole HTML document.
+    """Write a whole HTML document; it ends with what the words that it uses mean.
 
     Example:
         >>> page("a < b", Html("<p>text</p>")).count("a &lt; b")
@@ -159,6 +198,7 @@ def page(title: str, body: Html) -> str:
 <html lang="en">
 <head>
 <meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{escape(title)}</title>
 <style>{_STYLE}</style>
@@ -166,7 +206,9 @@ def page(title: str, body: Html) -> str:
 <body>
 <main>
 {body}
+{words(body)}
 </main>
+<script>{SCRIPT}</script>
 </body>
 </html>
 """

@@ -8,10 +8,12 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from bitspike.analysis.drawing.glossary import meanings
 from bitspike.analysis.drawing.markup import Html, code, html, join, plot, section, table
 from bitspike.analysis.drawing.page import page
 from bitspike.analysis.drawing.words import count, percent
 from bitspike.analysis.ledger import plots as ledger_plots
+from bitspike.analysis.ledger.advice import SMALL
 from bitspike.analysis.ledger.parts import TERMS, Account, Gap
 from bitspike.analysis.ledger.plots import Figure
 from bitspike.errors import RunError
@@ -21,7 +23,7 @@ from bitspike.files import write_whole
 def write(ledger: Account, folder: Path) -> Path:
     """Write everything into a folder, which is made where it is missing; return the path of the page."""
     whole, codes = ledger_plots.whole(ledger), ledger_plots.codes(ledger)
-    layers = {layer.id: ledger_plots.of_layer(ledger, layer.id) for layer in ledger.layers}
+    layers = {layer.name: ledger_plots.of_layer(ledger, layer) for layer in ledger.layers}
     every = [*whole, *(figure for figures_of_layer in layers.values() for figure in figures_of_layer), *codes]
     try:
         figures = folder / "figures"
@@ -61,7 +63,7 @@ def layer_rows(ledger: Account) -> list[Sequence[object]]:
         for kind, gap in (("local", layer.local), ("cumulative", layer.cumulative)):
             rows += [
                 (
-                    layer.id, kind, p.term, p.share, p.part, p.along, p.rms, p.mean, p.cosine, gap.rms,
+                    layer.name, kind, p.term, p.share, p.part, p.along, p.rms, p.mean, p.cosine, gap.rms,
                     layer.clipped, layer.differs, layer.rate,
                 )
                 for p in gap.parts
@@ -79,7 +81,7 @@ def render(ledger: Account, whole: Sequence[Figure], layers: dict[str, list[Figu
             "Where the gap comes from",
             html(
                 "{p}{f}",
-                p=_parts_table(ledger, [(layer.id, layer.cumulative) for layer in ledger.layers]),
+                p=_parts_table(ledger, [(layer.name, layer.cumulative) for layer in ledger.layers]),
                 f=_figures(whole, "pair"),
             ),
         ),
@@ -103,8 +105,8 @@ def _header(ledger: Account) -> Html:
 def _answer(ledger: Account) -> Html:
     largest = f" The largest part is {ledger.dominant}: {TERMS[ledger.dominant]}." if ledger.dominant else ""
     rows = [
-        (p.term, TERMS[p.term], percent(p.part) if p.part >= 0 else f"-{percent(-p.part)}", f"{p.share:.1%}",
-         f"{p.along:.1%}", percent(p.rms))
+        (p.term, TERMS[p.term], percent(p.part) if p.part >= 0 else f"-{percent(-p.part)}", f"{_signed(p.share)} %",
+         f"{_signed(p.along)} %", percent(p.rms))
         for p in ledger.output.parts
     ]  # fmt: skip
     body = html(
@@ -124,7 +126,8 @@ def _answer(ledger: Account) -> Html:
 
 def _advice(ledger: Account) -> Html:
     if not ledger.advice:
-        return section("What to do", Html("<p>The gap is below 1 %: nothing needs to be done.</p>"))
+        why = "is below 1 %" if ledger.output.rms < SMALL else "costs no more answers than chance explains"
+        return section("What to do", html("<p>The gap {why}: nothing needs to be done.</p>", why=why))
     said = [
         html(
             "<h3>{term}: {share} of the gap{where}</h3><p>{text}</p><pre>{options}</pre>",
@@ -147,12 +150,12 @@ def _parts_table(ledger: Account, gaps: Sequence[tuple[str, Gap]]) -> Html:
     terms = [t for t in ledger.terms if any(gap[t].rms for _, gap in gaps)]
     rows = [
         (
-            code(id),
+            code(name),
             percent(gap.rms),
             *(_signed(gap[t].part) for t in terms),
             f"{gap.cosine:.4f}",
         )
-        for id, gap in gaps
+        for name, gap in gaps
     ]
     head = ["layer", "gap", *(f"{t}, %" for t in terms), "cosine"]
     return table(head, rows, numbers=range(1, len(head)))
@@ -161,11 +164,8 @@ def _parts_table(ledger: Account, gaps: Sequence[tuple[str, Gap]]) -> Html:
 def _accuracy(ledger: Account) -> Html | None:
     if not ledger.accuracy:
         return None
-    names = {
-        "M0": "float network", "M1": "input as codes", "M2": "weights as codes", "M3": "clipped at lambda",
-        "M4": "counts of T steps", "M5": "step by step", "M6": "integers, as it runs", "M7": "with chip limits",
-    }  # fmt: skip
-    rows = [(name, names.get(name, ""), percent(value)) for name, value in ledger.accuracy.items()]
+    known = meanings()
+    rows = [(name, known.get(name, ""), percent(value)) for name, value in ledger.accuracy.items()]
     return section(
         f"{ledger.metric.capitalize()} of every rung", table(["rung", "", ledger.metric], rows, numbers=(2,))
     )
@@ -174,20 +174,20 @@ def _accuracy(ledger: Account) -> Html | None:
 def _local(ledger: Account) -> Html:
     rows = [
         (
-            code(layer.id), layer.kind, percent(layer.local.rms), percent(layer.clipped),
+            code(layer.name), layer.kind, percent(layer.local.rms), percent(layer.clipped),
             percent(layer.rate), percent(layer.silent), percent(layer.saturated), percent(layer.over),
             percent(layer.under), "n/a" if layer.largest is None else str(layer.largest),
         )
         for layer in ledger.layers
     ]  # fmt: skip
-    head = ["layer", "", "own gap", "clipped", "rate", "silent", "saturated", "too many", "too few", "most off"]
+    head = ["layer", "kind", "own gap", "clipped", "rate", "silent", "saturated", "too many", "too few", "most off"]
     said = (
         "Too many and too few: counts above and below formula (*) for the charge that came. They are not applicable to "
         "read-outs, nor to neurons that reset to zero."
     )
     body = html(
         "{parts}{rows}<small>{said}</small>",
-        parts=_parts_table(ledger, [(layer.id, layer.local) for layer in ledger.layers]),
+        parts=_parts_table(ledger, [(layer.name, layer.local) for layer in ledger.layers]),
         rows=table(head, rows, numbers=range(2, len(head))),
         said=said,
     )

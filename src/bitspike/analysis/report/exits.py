@@ -35,7 +35,7 @@ def early_exit(record: Record, facts: Facts) -> Html | None:
     if (svg := plots.over_time(gammas, "mean gain", epsilon=PAPER)) is not None:
         figures.append(plot(svg, "the gain of each norm through time, in the mean over its channels, at every step"))
     listed = [_row(row, steps, facts) for row in rows if row.get("rule") != "fixed"]
-    head = ["rule", "", "steps in the mean", f"test {facts.wording.metric}", "to all steps", "samples by exit"]
+    head = ["rule", "limit", "steps in the mean", f"test {facts.wording.metric}", "to all steps", "samples by exit"]
     return section(
         "Early exit",
         join(

@@ -9,7 +9,7 @@ from typing import Any
 from bitspike.analysis.drawing.markup import join
 from bitspike.analysis.drawing.page import page
 from bitspike.analysis.drawing.words import against, count, known, percent, points, size, span
-from bitspike.analysis.report import exhibits, exits, memory, spikes, stages, verdict
+from bitspike.analysis.report import exhibits, exits, memory, network, spikes, stages, verdict
 from bitspike.analysis.report.facts import ReportDetail, facts, fired_said, idle, listed, mapping
 from bitspike.errors import RunError
 from bitspike.files import write_whole
@@ -34,6 +34,7 @@ def render(report: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]], deta
         verdict.chip(report),
         verdict.ledger(report),
         stages.stages(report, run),
+        network.network(report),
         exhibits.training(metrics, run),
         exits.early_exit(report, run),
         spikes.spikes(shown),
@@ -41,6 +42,7 @@ def render(report: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]], deta
         exhibits.weights(report, shown),
         *(exhibits.answers(exhibit) for exhibit in shown.exhibits),
         exhibits.sizes(report),
+        network.inference(report),
         memory.memory(report),
         verdict.again(report),
     )

@@ -58,10 +58,11 @@ def weights(row: Record) -> str:
     return bits(int(width) for width in mapping(row, "weight_bits").values()).removesuffix(" weights")
 
 
-def both(accuracy: Record) -> str:
-    """Say what was measured on test images, and on validation images where there are some."""
+def both(accuracy: Record) -> Html:
+    """Say what was measured on test images, and below it on validation images where there are some."""
     validation = known(accuracy.get("validation"))
-    return percent(accuracy.get("test")) + ("" if validation is None else f" ({percent(validation)})")
+    below = Html("") if validation is None else html("<br><small>({v})</small>", v=percent(validation))
+    return html("<span>{test}{below}</span>", test=percent(accuracy.get("test")), below=below)
 
 
 def certificate(row: Record) -> str:
