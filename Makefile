@@ -17,12 +17,13 @@ say_missing = for part in $(native_parts); do [ -f "src/bitspike/kernels/$$part.
 	echo "bitspike: '$$part' was not compiled and runs through plain torch, slower; '$(bin)/python -m pip install -v -e .' shows why."; done
 native_parts := activation bits engine neuron norm pool
 
-.PHONY: help quickstart test check results bench clean
+.PHONY: help quickstart test check docs results bench clean
 
 help:
 	@echo "make quickstart   set up $(VENV), train a low-bit spiking network on real images, prove it, report"
 	@echo "make test         set up $(VENV) for development, check the code, run all tests"
 	@echo "make check        formatting, lint, types, layers and doctests only"
+	@echo "make docs         set up $(VENV) with Sphinx, write all pages, the API and the command line into build/site/html"
 	@echo "make results      write the table of results in README.md from benchmarks/records"
 	@echo "make bench        set up $(VENV) with the peers, measure every benchmark, write docs/performance.md"
 	@echo "make clean        remove $(VENV) and everything that was built"
@@ -38,12 +39,22 @@ test: $(VENV)/.installed-dev
 check: $(VENV)/.installed-dev
 	PYTHON=$(bin)/python scripts/check
 
+# Every warning is an error: a link that leads nowhere, a page that nothing leads to, a name that does not exist.
+docs: $(VENV)/.installed-docs
+	$(bin)/python docs/site/build.py
+
 results: $(VENV)/.installed
 	$(bin)/python scripts/results
 
 # Every case takes minutes; a case that fails does not keep the others from running, and the document is written either way.
 bench: $(VENV)/.installed-bench
 	$(bin)/python -m benchmarks all; status=$$?; $(bin)/python -m benchmarks table && exit $$status
+
+$(VENV)/.installed-docs: pyproject.toml $(native) | $(bin)/pip
+	@$(say_install)
+	$(bin)/python -m pip install --disable-pip-version-check --editable '.[docs]'
+	@$(say_missing)
+	@touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-bench: pyproject.toml $(native) | $(bin)/pip
 	@$(say_install)
