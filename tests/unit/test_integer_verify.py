@@ -149,6 +149,15 @@ def test_a_network_that_is_silent_is_equal_and_its_certificate_says_that_nothing
     assert (silent.silent, earlier.silent) == (True, False)
 
 
+def test_a_network_that_always_fires_is_no_better() -> None:
+    busy = verify(one_convolution(threshold=1), torch.full((2, 1, 4, 4), 8.0))
+    always = replace(busy, spikes_fired=busy.spikes_compared)
+    assert str(always).startswith("certificate: 100% equal, and ALWAYS FIRING (128 spikes, all of them fired, and")
+    assert "what depends on no input was compared with itself" in repr(always)
+    assert (always.always_fires, always.silent) == (True, False)
+    assert not replace(always, spikes_fired=always.spikes_compared - 1).always_fires
+
+
 def test_minus_spikes_are_counted_as_spikes() -> None:
     plus = np.array([[[1, 0, -1]]])
     assert spikes_in(Trace({"a": plus, "b": np.zeros((1, 1, 2), np.int8)}, {}, {})) == 2

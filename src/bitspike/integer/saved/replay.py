@@ -58,8 +58,11 @@ class Difference:
         return f"{where}: {self.quantity} is {self.found}, expected {self.expected}"
 
 
-_SILENT = "no neuron fired at any step: silence was compared with silence, and no spike was put to the proof"
-"""What a certificate says of a network that sent nothing."""
+_TRIVIAL = {
+    "SILENT": "no neuron fired at any step: silence was compared with silence, and no spike was put to the proof",
+    "ALWAYS FIRING": "every neuron fired at every step: what depends on no input was compared with itself",
+}
+"""What a certificate says of a network that sent nothing, or a spike always."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -94,6 +97,11 @@ class Certificate(Shown):
         """True where spikes were compared and not one was fired: silence equals silence, whatever the weights are."""
         return self.spikes_fired == 0 and self.spikes_compared > 0
 
+    @property
+    def always_fires(self) -> bool:
+        """True where every compared value was a spike: every neuron fired at every step of every sample."""
+        return self.spikes_fired == self.spikes_compared > 0
+
     def expecting(self, digest: str | None) -> Certificate:
         """Return the certificate of a package that is known by its digest: not equal if this is another one.
 
@@ -126,7 +134,7 @@ class Certificate(Shown):
         }
         rows = [(name, f"{value:,}") for name, value in counts.items() if value is not None]
         below = [f"first difference: {self.first_difference}"] if self.first_difference is not None else []
-        below += [_SILENT] if self.silent else []
+        below += [_TRIVIAL[self._trivial]] if self._trivial else []
         below += [f"digest {self.digest}"] if self.digest else []
         return Table(f"Certificate: {self._verdict}", ("compared", ""), rows, below)
 
@@ -134,7 +142,11 @@ class Certificate(Shown):
     def _verdict(self) -> str:
         if not self.equal:
             return "NOT equal"
-        return "100% equal, and SILENT" if self.silent else "100% equal"
+        return f"100% equal, and {self._trivial}" if self._trivial else "100% equal"
+
+    @property
+    def _trivial(self) -> str:
+        return "SILENT" if self.silent else "ALWAYS FIRING" if self.always_fires else ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -151,7 +163,8 @@ class Certificate(Shown):
     def __str__(self) -> str:
         fired = ""
         if self.spikes_fired is not None:
-            fired = f", {f'{self.spikes_fired:,}' if self.spikes_fired else 'none'} of them fired,"
+            number = "all" if self.always_fires else f"{self.spikes_fired:,}" if self.spikes_fired else "none"
+            fired = f", {number} of them fired,"
         compared = (
             f"{self.spikes_compared:,} spikes{fired} and {self.membranes_compared:,} membranes of "
             f"{self.samples:,} samples"
@@ -161,7 +174,7 @@ class Certificate(Shown):
         said = f"certificate: {self._verdict}"
         if not self.equal:
             return f"{said}\n  first difference: {self.first_difference}\n  compared: {compared}"
-        return f"{said} ({compared})" + (f"\n  {_SILENT}" if self.silent else "")
+        return f"{said} ({compared})" + (f"\n  {_TRIVIAL[self._trivial]}" if self._trivial else "")
 
 
 def spikes_in(trace: Trace) -> int:
