@@ -6,6 +6,8 @@ The command line turns ``CheckFailed`` into exit code 1 and every other one into
 from __future__ import annotations
 
 import shlex
+import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -77,6 +79,22 @@ def short(value: Any) -> str:
     """
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def warn(text: str) -> None:
+    """Warn, and name the line that called into this package: of a user, or of the command line.
+
+    How many frames lie between depends on the way that was taken; those of torch, which calls modules, are no place
+    either.
+    """
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and _within(frame.f_globals.get("__name__", "")):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, UserWarning, stacklevel=level)
+
+
+def _within(module: str) -> bool:
+    return f"{module}.".startswith(("bitspike.", "torch.")) and not f"{module}.".startswith("bitspike.cli.")
 
 
 def command(verb: str, *words: object) -> str:

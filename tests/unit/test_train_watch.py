@@ -14,6 +14,7 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
+import bitspike as bs
 from bitspike.cli.progress import Bar, Lines, shown
 from bitspike.errors import PackageError
 from bitspike.nn import IF, LIF, BernoulliCoder, Frames, RateReadout, Repeat, TimeDistributed
@@ -119,7 +120,20 @@ def test_of_a_neuron_with_equations_of_its_own_no_potential_is_told() -> None:
 def test_without_an_observer_python_warns_where_fit_was_called() -> None:
     with pytest.warns(UserWarning, match="2 never fires") as caught:
         fit(network(1e3), [(X, Y)], epochs=2, device="cpu")
-    assert [Path(w.filename).name for w in caught] == [Path(__file__).name]
+    with pytest.warns(UserWarning, match="2 never fires") as as_users_do:
+        bs.fit(network(1e3), [(X, Y)], epochs=1, device="cpu")
+    assert [w.filename for w in (*caught, *as_users_do)] == [__file__, __file__]
+
+
+def test_a_threshold_is_advised_as_it_is_typed() -> None:
+    _, (note,) = trained(network(1e-3))
+    advised = re.search(r"threshold=(\S+) \(of a recipe: --set neuron.threshold=\1\)", note)
+    assert advised is not None
+    model = network(1e-3)
+    with torch.no_grad():
+        model[1][0].weight.fill_(30.0)
+    _, (note,) = trained(model, optimizer=SGD(lr=1e-9))
+    assert re.search(r"threshold=\d+ ", note), note
 
 
 def test_a_layer_that_comes_back_is_told_too() -> None:

@@ -92,8 +92,11 @@ class Plan:
 def test_what_a_path_learned_from_other_weights_is_kept_and_said() -> None:
     model = bs.attach(nn.Sequential(nn.Linear(4, 2)), recover=Plan())  # type: ignore[arg-type]
     scale = model[0].parametrizations.weight[0].recover.scale.clone()  # type: ignore[union-attr, index]
-    with pytest.warns(UserWarning, match=r"0\.parametrizations\.weight\.0\.recover\.scale .* attach the path after"):
+    with pytest.warns(
+        UserWarning, match=r"0\.parametrizations\.weight\.0\.recover\.scale .* attach the path after"
+    ) as said:
         model.load_state_dict(nn.Sequential(nn.Linear(4, 2)).state_dict())
+    assert [w.filename for w in said] == [__file__]
     assert torch.equal(model[0].parametrizations.weight[0].recover.scale, scale)  # type: ignore[union-attr, index]
 
 

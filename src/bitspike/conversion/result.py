@@ -152,7 +152,7 @@ class Conversion(Shown):
         grids = [self.grids[op.id] for op in self.core if op.kind == "input"]
         codes = [put(entry, grid, count).flatten(1).float() for grid, entry in zip(grids, entries, strict=True)]
         if clipped is None:
-            count.warn(stacklevel=3)
+            count.warn()
         return torch.cat(codes, 1)
 
     def results(self, leaving: Values | Sequence[Values], *inputs: Tensor) -> Any:

@@ -111,7 +111,7 @@ def _prove(
                 yield counted_codes(net, part, clipped)
 
     certificate = prove_codes(net, folder, batches(), engine=engine)
-    clipped.warn(stacklevel=5)  # where bs.verify was called
+    clipped.warn()
     return replace(certificate, inputs_clipped=clipped.values)
 
 

@@ -111,7 +111,7 @@ class Tally:
                 "before",
                 fix="pass the loader itself, not iter(loader)",
             )
-        self.clipped.warn(stacklevel=6)  # where bs.compare was called
+        self.clipped.warn()
         agreed = self.answers.result()
         return Agreement(
             spikes=self.equal.total() / max(1, self.total.total()),

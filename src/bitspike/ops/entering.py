@@ -9,13 +9,12 @@ any other grid              rounds to the nearest code. Values beyond are clippe
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from bitspike.errors import ConstraintError
+from bitspike.errors import ConstraintError, warn
 from bitspike.ops.grids import Grid
 
 SAID = 1e-3
@@ -53,15 +52,13 @@ class Clipped:
             self.low, self.high = (min(self.low, low), max(self.high, high)) if self.values else (low, high)
             self.values, self.grid = self.values + values, grid
 
-    def warn(self, *, stacklevel: int = 2) -> None:
+    def warn(self) -> None:
         """Say once what was clipped, where it is more than a share of ``SAID``."""
         if self.share > SAID:
-            warnings.warn(
+            warn(
                 f"{self.share:.2%} of the input values were clipped: they reach from {self.low:.4g} to "
                 f"{self.high:.4g}, the grid of the input from {self.grid[0]:.4g} to {self.grid[1]:.4g}. Calibrate with "
-                "data of their range, or declare it: input_grid=bs.Grid(scale, low, high)",
-                UserWarning,
-                stacklevel=stacklevel + 1,
+                "data of their range, or declare it: input_grid=bs.Grid(scale, low, high)"
             )
 
 

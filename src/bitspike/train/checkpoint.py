@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import io
 import json
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from bitspike import digests
-from bitspike.errors import PackageError
+from bitspike.errors import PackageError, warn
 from bitspike.files import previous, whole_folder, write_whole
 
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.pt", "state.json"
@@ -106,11 +105,9 @@ def load_last(folder: Path) -> Snapshot | None:
         return None
     state = _state(newest)
     if "digest" not in state:
-        warnings.warn(
+        warn(
             f"{newest} holds no digests (earlier versions wrote none): nothing tells whether its weights and the state "
-            "of its optimizer are what was written; the next epoch writes them",
-            UserWarning,
-            stacklevel=2,
+            "of its optimizer are what was written; the next epoch writes them"
         )
     averaged = state.get("average") is not None
     data = {name: _content(newest / name, state) for name in (MODEL, OPTIMIZER, *[AVERAGE] * averaged)}

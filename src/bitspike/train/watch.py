@@ -6,14 +6,13 @@ over the first batch of the epoch, with the network in evaluation mode and on th
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from bitspike.errors import some
+from bitspike.errors import some, warn
 from bitspike.nn.aside import aside
 from bitspike.nn.declared import still_holds
 from bitspike.nn.firing import Recorder
@@ -71,7 +70,7 @@ class Watch:
 
     def _say(self, text: str) -> None:
         if self._observer is None:
-            warnings.warn(text, stacklevel=5)  # where fit was called
+            warn(text)
         else:
             self._observer.note(text)
 
@@ -115,7 +114,7 @@ def _threshold(neuron: nn.Module | None, factor: float) -> str:
     assert isinstance(neuron, Neuron)
     if isinstance(neuron.law().threshold, Tensor):
         return f"thresholds of {factor:.1g} times their values"
-    value = f"{float(neuron.law().threshold) * factor:.1g}"
+    value = f"{float(f'{float(neuron.law().threshold) * factor:.1g}'):g}"
     return f"threshold={value} (of a recipe: --set neuron.threshold={value})"
 
 

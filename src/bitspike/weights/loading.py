@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 from torch import nn
 
+from bitspike.errors import warn
 from bitspike.weights.path import path_of
 
 
@@ -38,8 +38,7 @@ def _latent(module: nn.Module, state: dict[str, Any], prefix: str) -> None:
         kept = {key: value for key, value in parts.items() if key not in state}
         state.update(kept)
         if learned := [key for key in kept if not key.endswith("_extra_state")]:
-            warnings.warn(
+            warn(
                 f"a float state was loaded for {plain}; {', '.join(learned)} is no part of it and stays as it was made "
-                "from the weights before: attach the path after loading, which makes it anew",
-                stacklevel=2,
+                "from the weights before: attach the path after loading, which makes it anew"
             )

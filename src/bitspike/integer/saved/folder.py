@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from safetensors.numpy import save as _in_memory_order  # noqa: TID251  # tensor
 
 from bitspike import digests
 from bitspike.arguments import checked
-from bitspike.errors import BitspikeError, PackageError, command
+from bitspike.errors import BitspikeError, PackageError, command, warn
 from bitspike.files import way_out, whole_folder
 from bitspike.integer.network import IntegerNetwork, need_integers
 from bitspike.integer.saved.entries import AGAIN, Arrays, damaged, node_of, tensors_of
@@ -137,12 +136,10 @@ def load(folder: str | os.PathLike[str], *, check: bool = True) -> IntegerNetwor
     except BUILDING as error:
         raise damaged(f"{folder / MANIFEST} is damaged: {type(error).__name__} {error}") from error
     if not states_digest(manifest):
-        warnings.warn(
+        warn(
             f"{folder} states no digest of its manifest (earlier versions wrote none): nothing tells whether its "
             "scales, input grid and coding, widths of codes and the numbers of its layers are what was saved; what "
-            "bs.save writes now is protected",
-            UserWarning,
-            stacklevel=3,  # where bs.load was called, which looks at its arguments first
+            "bs.save writes now is protected"
         )
     return net
 

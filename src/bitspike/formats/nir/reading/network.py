@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
-from bitspike.errors import BitspikeError, ConstraintError, ExportError
+from bitspike.errors import BitspikeError, ConstraintError, ExportError, warn
 from bitspike.formats.nir.digest import refuse_changed
 from bitspike.formats.nir.facts import FORMAT, VERSION, text, whole_number
 from bitspike.formats.nir.reading.foreign import Conventions, assumed
@@ -55,7 +54,7 @@ def network_of(
     if conventions is not None:
         notes = (f"{where} was not written by bs.write_nir; assumed: {assumed(conventions, said=said)}",)
         if fire is None or reset is None:
-            warnings.warn(notes[0], UserWarning, stacklevel=4)
+            warn(notes[0])
     reader = GraphReader(graph, conventions)
     try:
         for name in _order(graph):
