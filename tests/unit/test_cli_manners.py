@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 import typer
 from rich.console import Console
-from test_cli_verbs import VERBS
+from test_cli_verbs import BATCH, EPOCH, VERBS
 
 import bitspike as bs
 from bitspike.cli import main
 from bitspike.cli.guard import colored, guarded
-from bitspike.cli.progress import Lines, shown
+from bitspike.cli.progress import Bar, Lines, shown
+from bitspike.cli.wrap import wrapped
 from bitspike.errors import BitspikeError, RecipeError, RunError
 from bitspike.recipe import load
 from bitspike.train import Observer
@@ -232,3 +233,70 @@ def _arrays(digits: bs.data.ImageSet) -> dict[str, np.ndarray]:
 
 def _interrupted(*_: object) -> None:
     raise KeyboardInterrupt
+
+
+def test_on_a_terminal_prose_is_wrapped_and_tables_and_ways_out_are_not() -> None:
+    prose = "error: " + "a word and a/long/path " * 8
+    assert max(map(len, wrapped(prose, 80).splitlines())) <= 80
+    assert " ".join(wrapped(prose, 80).split()) == prose.strip(), "nothing is lost, and no path is parted"
+    assert wrapped(f"  licence      {'word ' * 30}".rstrip(), 80).splitlines()[1].startswith(" " * 15 + "word")
+    for whole in ("  layer  weights  cells" + "  12" * 30, "  fix: bitspike run " + "--set a=b " * 20, "x" * 200, ""):
+        assert wrapped(whole, 80) == whole
+    assert wrapped("short\n  and  so on\n", 80) == "short\n  and  so on\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["zoo", "quick"], "fix: 'quickstart'? 'bitspike zoo' (bs.zoo.names()) lists all"),
+        (["zoo", "xyz"], "fix: 'bitspike zoo' (bs.zoo.names()) lists all"),
+        (["check", "quickstart", "--chip", "fanin"], "fix: chip='fanin1024-v1', or the path"),
+    ],
+)
+def test_a_name_that_there_is_not_is_told_the_nearest(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_network_of_the_zoo_is_told_how_its_energy_is_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "net"
+    assert main(["zoo", "quickstart", "--out", str(place)]) == 0
+    assert main(["energy", str(place)]) == 2
+    assert f"fix: bitspike energy {place} --samples 100, or bs.energy(" in capsys.readouterr().err
+
+
+def test_doctor_lays_its_findings_out(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    findings = {"kernels": {"quantized activations": "native", "pools": "native"}, "problems": []}
+    findings["devices"] = [{"name": "cpu", "kind": "cpu", "there": True}]
+    monkeypatch.setattr("bitspike.verbs.doctor.doctor", lambda: findings)
+    assert main(["doctor"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "kernels",
+        "  quantized activations native",
+        "  pools                 native",
+        "problems           none",
+        "devices",
+        "  cpu: kind cpu, there yes",
+    ]
+
+
+@pytest.mark.parametrize("width", [80, 140])
+def test_the_bar_has_the_time_that_is_left_on_every_terminal(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    terminal = Console(file=stream, force_terminal=True, width=width)
+    monkeypatch.setattr("bitspike.cli.progress.Console", lambda **_: terminal)
+    with shown(stream) as bar:
+        assert isinstance(bar, Bar)
+        bar.stage("train")
+        bar.epoch_done(EPOCH)
+        bar.batch_done(BATCH)
+        stream.truncate(0)
+        bar._bar.refresh()
+        text = stream.getvalue()
+    assert "validation 50.0%" in text
+    assert "-:--:--" in text
+    assert ("images/s" in text) is (width == 140)

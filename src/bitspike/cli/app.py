@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from bitspike.cli.completion import chips, keys, recipes
+from bitspike.cli.wrap import wrapped
 
 app = typer.Typer(
     name="bitspike",
@@ -45,6 +47,7 @@ OnChip = Annotated[
 def answer(result: Any, text: str, *, as_json: bool, passed: bool = True) -> None:
     """Print a result, as JSON or as text, and leave with exit code 1 where it is the "no" of a check."""
     plain = result.to_dict() if hasattr(result, "to_dict") else result
-    typer.echo(json.dumps(plain, indent=1) if as_json else text)
+    # What is not a terminal, a file or another program, gets every line whole.
+    typer.echo(json.dumps(plain, indent=1) if as_json else wrapped(text) if sys.stdout.isatty() else text)
     if not passed:
         raise typer.Exit(1)

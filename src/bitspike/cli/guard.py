@@ -16,6 +16,7 @@ from typing import Any
 
 import typer
 
+from bitspike.cli.wrap import wrapped
 from bitspike.errors import BitspikeError, CheckFailed
 
 
@@ -54,6 +55,8 @@ def say(error: BaseException, word: str) -> None:
         return
     place = f" (process {rank})" if rank else ""
     message, sign, way = str(error).partition("\n  fix: ")
+    if sys.stderr.isatty():
+        message = wrapped(f"{word}{place}: {message}").removeprefix(f"{word}{place}: ")
     text = message + (f"\n  {colored('fix:', 'green')} {way}" if sign else "")
     said = f"{colored(f'{word}{place}', 'red')}"
     typer.echo(f"{said}: {text}" if text else said, err=True)

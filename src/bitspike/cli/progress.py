@@ -30,6 +30,10 @@ _STAGES = {
 }
 
 
+_WIDE = 100
+"""Columns from which the speed has room next to the time that is left."""
+
+
 @contextmanager
 def shown(stream: TextIO, *, quiet: bool = False) -> Iterator[Observer]:
     """Yield what shows a run's progress on a stream, ``quiet`` none of it; a bar is cleared away at the end."""
@@ -108,14 +112,14 @@ class Bar(Observer):
         if record.epoch != self._epoch:
             self._epoch, self._started = record.epoch, time.perf_counter()
         batches = record.batches or record.batch
-        speed = record.samples / max(time.perf_counter() - self._started, 1e-9)
+        speed = f"  {record.samples / max(time.perf_counter() - self._started, 1e-9):,.0f} images/s"
         self._bar.update(
             self._task,
             description=f"epoch {record.epoch}/{record.epochs}",
             total=record.epochs * batches,
             completed=(record.epoch - 1) * batches + record.batch,
-            numbers=f"loss {record.loss:.3f}{_said('accuracy', record.accuracy, 1)}{self._validation}{self._idle}  "
-            f"{speed:,.0f} images/s",
+            numbers=f"loss {record.loss:.3f}{_said('accuracy', record.accuracy, 1)}{self._validation}{self._idle}"
+            + speed * (self._bar.console.width >= _WIDE),
         )
 
     def epoch_done(self, record: EpochRecord) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -248,13 +249,24 @@ def doctor(as_json: Json = False) -> None:
         answer(machine, "\n".join(_lines(machine)), as_json=as_json, passed=not machine["problems"])
 
 
-def _lines(value: Any, indent: str = "") -> list[str]:
-    """Lay plain values out as indented lines."""
-    lines = []
-    for key, part in value.items() if isinstance(value, dict) else ((str(n), v) for n, v in enumerate(value)):
-        if isinstance(part, dict) or (isinstance(part, list) and any(isinstance(p, dict) for p in part)):
+def _lines(value: Mapping[str, Any], indent: str = "") -> list[str]:
+    """Lay plain values out as indented lines; of several things each is one line, named by its first value."""
+    lines, width = [], max(18, *map(len, value))
+    for key, part in value.items():
+        if isinstance(part, dict):
             lines += [f"{indent}{key}", *_lines(part, indent + "  ")]
+        elif isinstance(part, list) and any(isinstance(each, dict) for each in part):
+            lines += [f"{indent}{key}", *(f"{indent}  {_one_line(each)}" for each in part)]
         else:
-            shown = ", ".join(map(str, part)) or "none" if isinstance(part, list) else part
-            lines.append(f"{indent}{key:<18} {'no' if shown is None or shown is False else shown}")
+            lines.append(f"{indent}{key:<{width}} {_said(part)}")
     return lines
+
+
+def _one_line(thing: Mapping[str, Any]) -> str:
+    name, *others = thing.items()
+    return f"{name[1]}: {', '.join(f'{key} {_said(part)}' for key, part in others)}"
+
+
+def _said(part: Any) -> str:
+    shown = ", ".join(map(str, part)) or "none" if isinstance(part, list) else part
+    return "no" if shown is None or shown is False else "yes" if shown is True else str(shown)

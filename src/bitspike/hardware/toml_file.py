@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,10 @@ def find(name: str | Path, folder: Path, what: str, *, noun: str = "") -> Path:
     if str(name) in (names := names_in(folder)):
         return folder / f"{name}.toml"
     if not isinstance(name, str | Path) or not Path(name).is_file():
+        near = [n for n in names if n.startswith(str(name))] or get_close_matches(str(name), names, n=1) or names[-1:]
         raise ConstraintError(
             f"{what} {str(name)!r}: neither a shipped {noun or what} nor a file; shipped are {', '.join(names)}",
-            fix=f"{what}={names[-1]!r}, or the path of a .toml file",
+            fix=f"{what}={near[0]!r}, or the path of a .toml file",
         )
     return Path(name)
 

@@ -9,7 +9,7 @@ from typing import overload
 import numpy as np
 
 from bitspike.arguments import checked
-from bitspike.errors import ConstraintError, PackageError
+from bitspike.errors import ConstraintError, PackageError, command
 from bitspike.hardware.energy.activity import HasSpikes, Numbers
 from bitspike.hardware.energy.operations import MemoryModel
 from bitspike.hardware.energy.operations import energy as bill
@@ -127,11 +127,13 @@ def energy(
 def _of_golden_vectors(folder: Path, *, table: str | Path | Technology, memory: MemoryModel | None) -> EnergyReport:
     """Bill a saved network by the spikes of the real images among its golden vectors."""
     net, vectors = read_network(folder), read_tensors(folder, VECTORS)
+    run = folder.parent if (folder.parent / RECIPE).is_file() else "RUN"
     labels = vectors.get("labels")
     if labels is None or not (labels >= 0).any():
         raise ConstraintError(
             f"{folder}: its golden vectors hold made inputs only, whose spikes say nothing about real ones",
-            fix="bitspike energy RUN --samples 100, or bs.energy(net, bs.simulate(net, codes)) with codes of your own",
+            fix=f"{command('energy', run, '--samples', 100)}, or bs.energy(net, bs.simulate(net, codes)) with codes "
+            "of your own",
         )
     real = np.flatnonzero(labels >= 0)
     try:

@@ -170,8 +170,9 @@ def _shelf() -> dict[str, dict[str, Any]]:
 def _opened(name: str) -> zipfile.ZipFile:
     shelf = _shelf()
     if name not in shelf:
-        near = difflib.get_close_matches(str(name), shelf, n=1) or sorted(shelf)[:1]
-        raise ConstraintError(f"the zoo has no network {name!r}", fix=f"{near[0]!r}; bs.zoo.names() lists all")
+        near = [n for n in sorted(shelf) if n.startswith(str(name))] or difflib.get_close_matches(str(name), shelf, n=1)
+        listed = "'bitspike zoo' (bs.zoo.names()) lists all"
+        raise ConstraintError(f"the zoo has no network {name!r}", fix=f"{near[0]!r}? {listed}" if near else listed)
     file = _HOUSE / f"{name}.zip"
     try:
         data = file.read_bytes()
