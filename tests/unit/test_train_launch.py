@@ -65,8 +65,9 @@ def test_processes_that_would_wait_for_ever_are_refused() -> None:
     assert workers.agreed_length(iter([])) is None
 
     class Two:
-        def all_gather(self, own: torch.Tensor) -> torch.Tensor:
-            return torch.stack([own, own + 1])
+        def all_reduce(self, own: torch.Tensor, *, reduce_op: str) -> torch.Tensor:
+            assert reduce_op == "sum"
+            return own + torch.tensor([0, 3])  # what the other one has in its place
 
     workers.count, workers._fabric = 2, Two()
     with pytest.raises(RunError, match=r"different numbers of batches: \[2, 3\]"):
