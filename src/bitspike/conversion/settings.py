@@ -14,6 +14,7 @@ from bitspike.arguments import checked
 from bitspike.conversion.calibrate.thresholds import MSEThreshold, Rules
 from bitspike.errors import ConstraintError
 from bitspike.nn import IF, Neuron
+from bitspike.ops.dynamics import FEWEST, MOST
 from bitspike.ops.grids import Fire, Grid, Reset
 from bitspike.patterns import Patterns, last_match, matching
 from bitspike.weights.scales import Max, ScaleRule
@@ -66,6 +67,7 @@ class Settings:
         concat: ``tie`` gives concatenated neurons one value of a spike; ``fold`` keeps one for each and scales the
             matching input channels of the next layer.
         tolerance: how far thresholds, and biases against them, may be rounded before another bit is taken.
+        potential_bits: 2 to 24 bits at which potentials saturate, for chips whose registers do; None never lets them.
         rounded: False leaves thresholds and biases as good as real, to measure what their rounding costs.
 
     Raises:
@@ -90,6 +92,7 @@ class Settings:
     multiplier_bits: int | None = None
     concat: Concat = "tie"
     tolerance: float = 0.01
+    potential_bits: int | None = None
     rounded: bool = True
 
     def __post_init__(self) -> None:
@@ -113,6 +116,8 @@ class Settings:
             value = getattr(self, name)
             fits = (isinstance(value, int) and value >= 0) or (name, value) == ("multiplier_bits", None)
             self._need(name, fits, "a whole number of at least 0 is needed")
+        bits = self.potential_bits
+        self._need("potential_bits", bits is None or FEWEST <= bits <= MOST, f"{FEWEST} to {MOST} bits are possible")
         self._need("tolerance", 0 < self.tolerance < 1, "a share of the threshold in (0, 1) is needed")
         self._need("initial", 0 <= self.initial < 1, "a share of the threshold in [0, 1) is needed")
         if self.reset == "hard" and self.neuron.signed:

@@ -148,6 +148,7 @@ def fit_neuron(wire: Wire, neuron: Neuron, *, steps: int, precision: Precision, 
         "leak_order": rule.leak,
         "reset": rule.reset,
         "fire": rule.fire,
+        "width": rule.potential_bits,
     }
     exact = worst == 0 and float(leak) == decay
     if keeping is None:

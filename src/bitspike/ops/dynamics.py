@@ -5,6 +5,8 @@ One step takes the state of the last one and the input current x, and gives spik
     leak      h = decay * v + x               leak "before" the input (STBP, BNTT, TSSL-BP)
               h = decay * (v + x)             leak "after" the input
               x is replaced by (1 - decay) * x if decay_input (the RC circuit; PLIF)
+    limits    h = clip(h, -2**(bits - 1), 2**(bits - 1) - 1) in multiples of ``resolution``, where the potential has
+              ``potential_bits``
     fire      s = 1[h >= threshold]           fire "ge";  1[h > threshold] for "gt"
     reset     v = h - threshold * s           "soft", by subtraction
               v = h * (1 - s) + v_reset * s   "hard"
@@ -12,7 +14,9 @@ One step takes the state of the last one and the input current x, and gives spik
     keep      v = its nearest code, where the potential is kept in few bits: bitspike.ops.membrane
 
 IF is decay = 1. A membrane with a finite ``resolution`` rounds the leak's product down to a multiple of it, which is
-what integers do with a product and a right shift. ``detach_reset`` keeps the reset out of the gradient.
+what integers do with a product and a right shift. A register of ``potential_bits`` holds so many multiples of it, and
+saturates at the ends; the gradient stops where it does, as that of a clip does. ``detach_reset`` keeps the reset out of
+the gradient.
 
 Sources: Gerstner and Kistler, Spiking Neuron Models, 2002, ch. 4; Wu et al. 2018 (STBP) eq. 3; Fang et al. 2021 (PLIF)
 eq. 4; Hu et al. 2023 (Fast-SNN, arXiv 2305.19868) for the signed neuron.
@@ -33,6 +37,9 @@ from bitspike.ops.grids import Fire, Leak, Reset
 from bitspike.ops.membrane import Membrane, kept
 from bitspike.ops.rounding import floor_through
 from bitspike.ops.surrogate import ArcTan, Surrogate, check_fire, check_surrogate, spike
+
+FEWEST, MOST = 2, 24
+"""Bits at which a potential may saturate."""
 
 
 @checked
@@ -56,6 +63,7 @@ class Rule:
     v_reset: float = 0.0
     resolution: float | None = None
     surrogate: Surrogate = ArcTan()
+    potential_bits: int | None = None
 
     def __post_init__(self) -> None:
         check_fire(self.fire)
@@ -78,6 +86,35 @@ class Rule:
                 fix="resolution=None, or a power of two such as 2**-8",
             )
         check_surrogate(self.surrogate)
+        self._check_width()
+
+    def _check_width(self) -> None:
+        bits = self.potential_bits
+        if bits is None:
+            return
+        if not FEWEST <= bits <= MOST:
+            raise ConstraintError(
+                f"potential_bits={bits}: a potential saturates at {FEWEST} to {MOST} bits, which float32 holds exactly",
+                fix="potential_bits=16, or None for a potential that never saturates",
+            )
+        if self.resolution is None:
+            raise ConstraintError(
+                f"potential_bits={bits}: it counts in steps of a resolution, and there is none",
+                fix=f"resolution={2.0 ** (3 - bits):g}, with which a potential reaches from -4 to 4",
+            )
+
+    @property
+    def limits(self) -> tuple[float, float] | None:
+        """The smallest and the largest potential, or None where it never saturates.
+
+        Example:
+            >>> Rule(resolution=0.25, potential_bits=4).limits
+            (-2.0, 1.75)
+        """
+        if self.potential_bits is None or self.resolution is None:
+            return None
+        half = 1 << (self.potential_bits - 1)
+        return -half * self.resolution, (half - 1) * self.resolution
 
 
 class SignedState(NamedTuple):
@@ -187,6 +224,17 @@ def integrate(v: Tensor, x: Tensor, decay: float | Tensor, rule: Rule) -> Tensor
     return _decayed(v, decay, rule.resolution) + x
 
 
+def limited(h: Tensor, rule: Rule) -> Tensor:
+    """Return potentials as a register holds them that saturates, or as they are.
+
+    Example:
+        >>> limited(torch.tensor([-3.0, 0.5, 3.0]), Rule(resolution=0.25, potential_bits=4)).tolist()
+        [-2.0, 0.5, 1.75]
+    """
+    limits = rule.limits
+    return h if limits is None else h.clamp(*limits)
+
+
 def fire_and_reset(h: Tensor, threshold: float | Tensor, rule: Rule) -> tuple[Tensor, Tensor]:
     """Compare a potential h with the threshold and reset it where it fired; returns spikes and the potential left."""
     s = spike(h - threshold, rule.surrogate, rule.fire)
@@ -234,7 +282,7 @@ def if_step(v: Tensor, x: Tensor, threshold: float | Tensor, rule: Rule) -> tupl
         >>> s.item(), v.item(), h.item()
         (1.0, 0.25, 1.25)
     """
-    h = v + x
+    h = limited(v + x, rule)
     return *fire_and_reset(h, threshold, rule), h
 
 
@@ -251,7 +299,7 @@ def lif_step(
         >>> s.item(), v.item()
         (0.0, 0.75)
     """
-    h = integrate(v, x, decay, rule)
+    h = limited(integrate(v, x, decay, rule), rule)
     return *fire_and_reset(h, threshold, rule), h
 
 
@@ -281,5 +329,5 @@ def signed_if_step(
         -1 -0.3 0.7
         0 0.8 0.8
     """
-    h = state.potential + x
+    h = limited(state.potential + x, rule)
     return *signed_fire_and_reset(h, state.emitted, threshold, rule, retract), h

@@ -100,6 +100,8 @@ MEANINGS = {
     "decay_input": "whether the input is decayed too",
     "detach_reset": "let no gradient flow through the reset",
     "resolution": "of the potential's grid; null leaves it real",
+    "potential_bits": "at which potentials saturate, in steps of the resolution; null never lets them",
+    "Conversion.potential_bits": "at which potentials saturate; null never lets them",
     "membrane": "the grid on which a potential is kept between steps; null is as fine as needed",
     "center": "where the surrogate peaks, relative to the threshold",
     "height": "of the peak",

@@ -37,6 +37,7 @@ def add_neuron(draft: Draft, op: Op, source: str) -> Spikes:
     branches = branches_of(draft.ops, draft.spikes, source)
     charge = draft.charges[op.id] = _charge(draft, op, branches)
     group = fit_group(charge, s)
+    _need_room(op, s, int(group.threshold.max()))
     # The least exponent e >= 0 with threshold * 2**-(k + e) <= 1, for the largest threshold.
     exponent = max(0, math.ceil(math.log2(float(group.threshold.max())) - group.fraction_bits))
     reads_input = any(branch.op.inputs[0] in draft.entering for branch in charge.branches)
@@ -61,6 +62,9 @@ def add_neuron(draft: Draft, op: Op, source: str) -> Spikes:
     if op.id in draft.shifts.initial:
         shift = draft.shifts.initial[op.id] / group.unit * 2.0**group.fraction_bits
         initial = initial + shift.round() * fine
+    if s.potential_bits is not None and s.rounded:
+        edge = 1 << (s.potential_bits - 1)
+        initial = initial.clamp(-edge * fine, (edge - 1) * fine)
     # Single precision holds both exactly.
     start = draft.scalar_or_channels(initial, torch.float32)
     node = draft.add(word, _neuron(s, draft.scalar_or_channels(threshold, torch.float32), start, fine), node)
@@ -83,6 +87,7 @@ def add_pool_neuron(draft: Draft, op: Op, wire: Spikes) -> Spikes:
     if draft.settings.schedule == "layerwise":
         node = draft.add(f"{word}_burst", Burst(), node)
     initial = float(math.floor(area * draft.settings.initial))
+    _need_room(op, draft.settings, area)
     node = draft.add(word, _neuron(draft.settings, float(area), initial, 1.0), node)
     threshold = torch.full((1,), area)
     draft.reports[op.id] = LayerReport(
@@ -187,7 +192,20 @@ def _skip_value(draft: Draft, branch: Branch) -> Tensor:
     return value.reshape(-1)
 
 
+def _need_room(op: Op, s: Settings, threshold: int) -> None:
+    """Refuse a neuron whose potential would saturate before it fires."""
+    if s.potential_bits is not None and s.rounded and threshold >= 1 << (s.potential_bits - 1):
+        raise refused(
+            op,
+            f"fires at {threshold}, which a potential of {s.potential_bits} bits does not reach",
+            f"potential_bits={threshold.bit_length() + 2}; or smaller sums: fewer bits of weights (bits, first_bits) "
+            "or of the codes that enter (input_bits, input_grid)",
+        )
+
+
 def _neuron(s: Settings, threshold: float | Tensor, initial: float | Tensor, fine: float) -> nn.Module:
     # A signed neuron always resets by subtraction, and takes a spike back from one step of the potential below zero on.
     choices: dict[str, Any] = {"retract": fine} if s.neuron.signed else {"reset": s.reset}
+    if s.potential_bits is not None and s.rounded:
+        choices |= {"resolution": fine, "potential_bits": s.potential_bits}
     return s.neuron(threshold, fire=s.fire, initial=initial, **choices)

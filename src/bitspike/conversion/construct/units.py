@@ -15,6 +15,7 @@ collapse to 0 and 1 next to it. Source of the threshold algebra: Rueckauer et al
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -226,6 +227,16 @@ def codes_of(branch: Weighted, step: Tensor) -> Tensor:
     return (branch.current / along(step, branch.axis, branch.current.dim())).round().clamp(-high, high)
 
 
+def _room(threshold: float, potential_bits: int) -> int:
+    """Return how many fraction bits leave a potential room for twice a threshold of so many counts, at least 0.
+
+    Example:
+        >>> _room(100.0, 12), _room(3000.0, 12)
+        (3, 0)
+    """
+    return max(0, math.floor(math.log2(2.0 ** (potential_bits - 2) / threshold)))
+
+
 def fit_group(charge: Charge, settings: Settings) -> Group:
     """Choose the integers of a neuron.
 
@@ -250,7 +261,10 @@ def fit_group(charge: Charge, settings: Settings) -> Group:
                 "fine-tuning with the shared step, would help"
             )
     gains = tuple((s / unit).round().long() for s in charge.skips)
-    ks = range(_most_fraction_bits(branches, unit, steps, settings) + 1) if settings.rounded else (30,)
+    most = _most_fraction_bits(branches, unit, steps, settings)
+    if settings.potential_bits is not None:
+        most = min(most, _room(float((value / unit).max()), settings.potential_bits))
+    ks = range(most + 1) if settings.rounded else (30,)
     # The fewest bits below one count that keep the threshold, and half a bit of bias, within the tolerance.
     for k in ks:
         # Where no k keeps the tolerance, the loop ends with the last and finest one.

@@ -82,7 +82,7 @@ def _widths(node: Neuron, needed: NeuronWidths, chip: Chip) -> Iterator[Violatio
         ("biases", needed.bias_bits, chip.bias_bits, f"lie from {node.bias.min()} to {node.bias.max()}", (smaller,)),
         (
             "potentials", needed.potential_bits, chip.potential_bits, f"may lie {potential}",
-            ("a neuron that saturates there, which is simulated", smaller),
+            (f"potential_bits={chip.potential_bits} of the neuron or the conversion, at which it saturates", smaller),
         ),
     )  # fmt: skip
     for what, bits, limit, text, ways in widths:

@@ -8,6 +8,7 @@ here, the fused kernels and lowering all read the law, so a neuron is one class 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, ClassVar
@@ -45,6 +46,7 @@ class Neuron(nn.Module):
         initial: potential before the first step, one number or one per channel [C]; ``threshold / 2`` turns truncation
             into rounding.
         resolution: smallest step of the potential; None for a real-valued membrane. See :mod:`bitspike.ops.dynamics`.
+        potential_bits: 2 to 24 bits at which the potential saturates, in steps of the resolution; None never does.
         membrane: keep the potential from step to step in few bits, ``bs.Membrane(bits=2)``; None keeps it as it is.
 
     Shape: input [T, N, ...], output the same. Channels, where thresholds have them, are axis 2.
@@ -73,6 +75,7 @@ class Neuron(nn.Module):
         v_reset: float = 0.0,
         initial: float | Tensor = 0.0,
         resolution: float | None = None,
+        potential_bits: int | None = None,
         membrane: Membrane | None = None,
     ) -> None:
         super().__init__()
@@ -88,11 +91,19 @@ class Neuron(nn.Module):
             v_reset=v_reset,
             resolution=resolution,
             surrogate=surrogate,
+            potential_bits=potential_bits,
         )
         values = torch.as_tensor(threshold, dtype=torch.float64, device="cpu")  # whatever the default device is
         if values.dim() > 1 or values.numel() == 0 or not bool(((values > 0) & values.isfinite()).all()):
             raise ConstraintError(
                 f"threshold={threshold}: needed is a number above 0, or one per channel as [C]", fix="threshold=1.0"
+            )
+        limits = self.rule.limits
+        if limits is not None and float(values.max()) > limits[1]:
+            raise ConstraintError(
+                f"threshold={float(values.max()):g}: with {potential_bits} bits in steps of {resolution:g} potentials "
+                f"reaches {limits[1]:g}, and never fires",
+                fix=f"potential_bits={_bits_for(float(values.max()), resolution)}, or a coarser resolution",
             )
         if values.dim() == 1:
             self.register_buffer("threshold", torch.as_tensor(threshold).detach().clone())
@@ -102,6 +113,13 @@ class Neuron(nn.Module):
         if start.dim() > 1 or start.numel() == 0 or not bool(start.isfinite().all()):
             raise ConstraintError(
                 f"initial={initial}: must be finite, one number or one per channel as [C]", fix="initial=0.0"
+            )
+        begins = (start, torch.as_tensor(v_reset, dtype=torch.float64))
+        if limits is not None and any(float(v.min()) < limits[0] or float(v.max()) > limits[1] for v in begins):
+            raise ConstraintError(
+                f"initial={initial}, v_reset={v_reset}: with {potential_bits} bits in steps of {resolution:g} "
+                f"potentials lie from {limits[0]:g} to {limits[1]:g}",
+                fix="values inside, more potential_bits or a coarser resolution",
             )
         if start.dim() == 1:
             self.register_buffer("initial", torch.as_tensor(initial).detach().clone())
@@ -129,7 +147,7 @@ class Neuron(nn.Module):
         # A compiler cannot follow a call into a native library.
         if torch.compiler.is_compiling() or not still_holds(type(self), "law", *_EQUATIONS):
             return None
-        if law.membrane is not None:  # no kernel rounds what it keeps
+        if law.membrane is not None or law.rule.limits is not None:  # no kernel rounds what it keeps, or saturates
             return None
         numbers = {field.name: getattr(law, field.name) for field in fields(law) if field.name != "membrane"}
         return fused_neuron(x, **numbers, **more)
@@ -230,4 +248,11 @@ class Neuron(nn.Module):
         threshold = self.threshold
         shown = f"[{threshold.numel()}]" if isinstance(threshold, Tensor) else f"{threshold:g}"
         kept = "" if self.membrane is None else f", membrane={self.membrane}"
-        return f"threshold={shown}, reset={self.rule.reset!r}, fire={self.rule.fire!r}{kept}"
+        bits = self.rule.potential_bits
+        width = "" if bits is None else f", potential_bits={bits}, resolution={self.rule.resolution:g}"
+        return f"threshold={shown}, reset={self.rule.reset!r}, fire={self.rule.fire!r}{width}{kept}"
+
+
+def _bits_for(threshold: float, resolution: float | None) -> int:
+    """Return the bits of a potential that reaches twice a threshold."""
+    return math.ceil(math.log2(threshold / (resolution or threshold))) + 2

@@ -37,6 +37,8 @@ class IF(Neuron):
         detach_reset: bool = False,
         v_reset: float = 0.0,
         initial: float | Tensor = 0.0,
+        resolution: float | None = None,
+        potential_bits: int | None = None,
         membrane: Membrane | None = None,
     ) -> None:
         super().__init__(
@@ -47,6 +49,8 @@ class IF(Neuron):
             detach_reset=detach_reset,
             v_reset=v_reset,
             initial=initial,
+            resolution=resolution,
+            potential_bits=potential_bits,
             membrane=membrane,
         )
 
@@ -81,6 +85,8 @@ class SignedIF(Neuron):
         detach_reset: bool = False,
         initial: float | Tensor | None = None,
         retract: float = 1e-3,
+        resolution: float | None = None,
+        potential_bits: int | None = None,
         membrane: Membrane | None = None,
     ) -> None:
         super().__init__(
@@ -89,6 +95,8 @@ class SignedIF(Neuron):
             fire=fire,
             detach_reset=detach_reset,
             initial=0.0 if initial is None else initial,
+            resolution=resolution,
+            potential_bits=potential_bits,
             membrane=membrane,
         )
         if not (retract >= 0 and math.isfinite(retract)):

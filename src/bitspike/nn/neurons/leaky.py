@@ -46,6 +46,7 @@ class LIF(Neuron):
         v_reset: float = 0.0,
         initial: float | Tensor = 0.0,
         resolution: float | None = None,
+        potential_bits: int | None = None,
         membrane: Membrane | None = None,
     ) -> None:
         super().__init__(
@@ -59,6 +60,7 @@ class LIF(Neuron):
             v_reset=v_reset,
             initial=initial,
             resolution=resolution,
+            potential_bits=potential_bits,
             membrane=membrane,
         )
         if not 0 <= decay <= 1:

@@ -56,6 +56,7 @@ class Conversion(Value):
     ``correct: auto`` leaves the corrections to it, ``correct: null`` makes none.
     """
 
+    unnamed: ClassVar[tuple[str, ...]] = ("potential_bits",)
     steps: PositiveInt = 16
     neuron: Literal["if", "signed_if"] = "if"
     bits: Bits | dict[str, Bits] = 8
@@ -77,6 +78,7 @@ class Conversion(Value):
     multiplier_bits: NonNegativeInt | None = None
     concat: Literal["tie", "fold"] = "tie"
     tolerance: Annotated[float, Field(gt=0, lt=1)] | None = None
+    potential_bits: Annotated[int, Field(ge=2, le=24)] | None = None
     include: Patterns | None = None
     exclude: Patterns = ()
     keep_real: Patterns = ()

@@ -67,15 +67,24 @@ class _Neuron(Value):
     membrane: Membrane | None = None
 
 
-class IF(_Neuron):
+class _Saturating(_Neuron):
+    """A neuron whose potential may saturate: at ``potential_bits``, in steps of ``resolution``."""
+
+    unnamed: ClassVar[tuple[str, ...]] = ("membrane", "potential_bits")
+    potential_bits: Annotated[int, Field(ge=2, le=24)] | None = None
+
+
+class IF(_Saturating):
     makes: ClassVar[str] = "bitspike.nn:IF"
+    unnamed: ClassVar[tuple[str, ...]] = (*_Saturating.unnamed, "resolution")
     kind: Literal["if"]
     reset: Literal["soft", "hard"] = "soft"
     v_reset: float = 0.0
     initial: float = 0.0
+    resolution: PositiveFloat | None = None
 
 
-class LIF(_Neuron):
+class LIF(_Saturating):
     makes: ClassVar[str] = "bitspike.nn:LIF"
     kind: Literal["lif"]
     decay: Fraction = 0.5
@@ -99,11 +108,13 @@ class PLIF(_Neuron):
     initial: float = 0.0
 
 
-class SignedIF(_Neuron):
+class SignedIF(_Saturating):
     makes: ClassVar[str] = "bitspike.nn:SignedIF"
+    unnamed: ClassVar[tuple[str, ...]] = (*_Saturating.unnamed, "resolution")
     kind: Literal["signed_if"]
     initial: float | None = None
     retract: NonNegativeFloat = 1e-3
+    resolution: PositiveFloat | None = None
 
 
 class SpikeTimeLIF(Value):
