@@ -8,7 +8,7 @@ any order of summation. Otherwise they are summed in int64.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,16 @@ Whole = npt.NDArray[np.signedinteger[Any]]
 """Integers of any width: spikes stay int8, sums are int64."""
 Numbers = npt.NDArray[Any]
 LEAST = int(np.iinfo(np.int64).min)
+
+
+def multipliers(gains: Iterable[Integers]) -> list[int]:
+    """Return the magnitudes of gains for which no shift can stand, each once: those that are no powers of two.
+
+    Example:
+        >>> multipliers([np.array([[1, -4]]), np.array([[-3, 0, 12]])])
+        [3, 12]
+    """
+    return sorted({int(g) for gain in gains for g in np.unique(np.abs(gain)) if int(g) & (int(g) - 1)})
 
 
 def multiply(x: Whole, w: Integers) -> Integers:

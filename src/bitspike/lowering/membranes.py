@@ -12,7 +12,7 @@ import torch
 from bitspike.errors import LoweringError, some
 from bitspike.integer.bounds.widths import bits_of, survey
 from bitspike.integer.network import IntegerNetwork
-from bitspike.integer.nodes import FewBitNeuron, Integers, Reals
+from bitspike.integer.nodes import FewBitNeuron, Integers, Reals, multipliers
 from bitspike.ops.dynamics import Law
 from bitspike.ops.membrane import MOST, Membrane
 
@@ -66,8 +66,7 @@ class Keeping:
 
     def notes(self, gains: tuple[Integers, ...]) -> Iterator[str]:
         """Yield that the potential shares no scale with the weights, where what arrives has to be multiplied."""
-        odd = sorted({int(g) for gain in gains for g in np.unique(np.abs(gain)) if int(g) & (int(g) - 1)})
-        if odd:
+        if odd := multipliers(gains):
             shown = ", ".join(map(str, odd[:4])) + ", ..." * (len(odd) > 4)
             yield (
                 f"{self.path}: the code of its potential is no power of two times what a weight is worth: what arrives "

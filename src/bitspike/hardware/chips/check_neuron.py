@@ -9,7 +9,7 @@ import numpy as np
 from bitspike.hardware.chips.chip import Chip
 from bitspike.hardware.chips.report import NeuronWidths, say
 from bitspike.integer.bounds.widths import Bounds, bits_of
-from bitspike.integer.nodes import FewBitNeuron, Integers, Neuron
+from bitspike.integer.nodes import FewBitNeuron, Integers, Neuron, multipliers
 from bitspike.violations import Violation
 
 _STARTS = {
@@ -98,7 +98,7 @@ def _widths(node: Neuron, needed: NeuronWidths, chip: Chip) -> Iterator[Violatio
 
 def _features(node: Neuron, chip: Chip, gains: list[Integers]) -> Iterator[Violation]:
     """Say what the chip's neuron cannot do."""
-    odd = sorted({int(g) for gain in gains for g in np.unique(np.abs(gain)) if int(g) & (int(g) - 1)})
+    odd = multipliers(gains)
     theta = node.threshold[0]
     half = bool(((node.initial == theta // 2) | (node.initial == (theta + 1) // 2)).all())
     starts = {"zero": not node.initial.any(), "half": half, "any": True}
