@@ -32,7 +32,8 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 
 
 def test_there_are_tutorials() -> None:
-    assert {path.stem for path in TUTORIALS} >= {"convert-your-network", "prepare-for-a-chip", "read-the-ledger"}
+    pages = {"convert-your-network", "from-torchvision-to-firmware", "prepare-for-a-chip", "read-the-ledger"}
+    assert {path.stem for path in TUTORIALS} >= pages
 
 
 @pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
