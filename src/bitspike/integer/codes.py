@@ -47,7 +47,7 @@ def encode(net: IntegerNetwork, images: Tensor, *, generator: torch.Generator | 
     need_integers(net, "encode")
     clipped = Clipped()
     codes = counted_codes(net, images, clipped, generator=generator)
-    clipped.warn(stacklevel=3)  # @checked is a call of its own
+    clipped.warn()
     return codes
 
 
