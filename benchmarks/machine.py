@@ -13,7 +13,7 @@ import torchvision
 
 import bitspike
 from benchmarks import cuda, peers
-from bitspike.runs.machine import describe_cpu
+from bitspike.machine import describe_cpu
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bitspike.runs.machine import describe_cpu
+from bitspike.machine import describe_cpu
 from bitspike.train.launch import choose_precision
 from bitspike.verbs.doctor import describe_folder, doctor, measure_bf16
 

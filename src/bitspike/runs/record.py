@@ -9,7 +9,7 @@ import torch
 
 from bitspike import __version__
 from bitspike.analysis.report.facts import idle
-from bitspike.runs.machine import describe_cpu
+from bitspike.machine import describe_cpu
 from bitspike.runs.stages import Clock
 from bitspike.tasks.report import wording_of
 from bitspike.train import EpochRecord, History

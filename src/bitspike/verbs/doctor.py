@@ -12,7 +12,7 @@ from typing import Any
 
 from bitspike.arguments import checked
 from bitspike.files import obstacle
-from bitspike.runs.machine import describe_cpu
+from bitspike.machine import describe_cpu
 
 #: Optional part -> what it is for. Each is looked for, never imported.
 OPTIONAL = {
