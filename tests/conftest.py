@@ -9,6 +9,7 @@ import torch
 from hypothesis import settings
 
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic products, where there is a CUDA device
+os.environ["BITSPIKE_METHODS"] = "off"  # nothing is read from the user's cache, and nothing written to it
 torch.set_num_threads(1)
 # The same examples in every run: a law that fails does so for everybody, and a slow machine is no failure.
 settings.register_profile("fixed", derandomize=True, deadline=None, database=None)

@@ -354,7 +354,8 @@ def test_the_fastest_method_is_chosen_by_measurement() -> None:
     if not engine.native:
         return
     assert {t.layer for t in engine.timings} >= {"stem", "branch", "back", "down", "hidden", "head"}
-    for timing in engine.timings:
+    raced = [t for t in engine.timings if t.seconds]
+    for timing in raced:
         if timing.layer != "shortcut":  # it stays in the family of the layer that it is added to
             assert timing.seconds[timing.method] == min(timing.seconds.values()), timing
 

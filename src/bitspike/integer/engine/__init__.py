@@ -20,8 +20,9 @@ from bitspike.errors import ConstraintError
 from bitspike.integer.arithmetic import Whole
 from bitspike.integer.engine.carriers import TorchEngine
 from bitspike.integer.engine.fuse import Fused, Unfit, fuse
-from bitspike.integer.engine.native import Weights, Workspace, run
-from bitspike.integer.engine.plan import Plan, Timing, choose, chosen, fixed, moved, readers
+from bitspike.integer.engine.native import Choice, Weights, Workspace, run
+from bitspike.integer.engine.plan import Plan, Timing, chosen, fixed, moved, readers
+from bitspike.integer.engine.race import affordable, choose, counts_spikes, promised
 from bitspike.integer.network import IntegerNetwork, need_integers
 from bitspike.integer.nodes import Integers
 from bitspike.integer.simulate import Trace, check_run
@@ -37,8 +38,9 @@ _Ready = tuple[Workspace, ctypes.Array[OpStruct]]
 class Engine:
     """Run an integer network on batches, fast and exactly.
 
-    The first batch of a size takes a little longer: every method is tried on it. Later batches of about that size go
-    the way that was fastest.
+    The first batch of a size takes a little longer: the methods that may be the fastest are raced, on a small piece of
+    every kind of layer. What the races took is kept on disk for this machine, in the folder that BITSPIKE_METHODS names
+    (``off`` keeps nothing), else ``bitspike/methods`` in the user's cache; the next process need not race again.
 
     Args:
         net: the network.
@@ -156,17 +158,21 @@ class Engine:
         samples = codes.shape[1]
         key = samples, steps, trace
         if key not in self._works:
-            plan = self._plan(codes, steps, threads)
-            work = Workspace(self._fused, samples, steps, self._weights)
-            wanted = readers(self._fused, plan.choice)
-            for step in self._fused.steps:
-                outs = wanted.get(step.signal.id, set()) if hasattr(step, "signal") else set()
-                work.ops += work.step(step, plan.choice, outs, trace=trace)
+            work = self._workspace(self._plan(codes, steps, threads).choice, samples, steps, trace=trace)
             self._works[key] = work, (OpStruct * len(work.ops))(*work.ops)
             while len(self._works) > _WORKSPACES:
                 self._works.popitem(last=False)
         self._works.move_to_end(key)
         return self._works[key]
+
+    def _workspace(self, choice: Choice, samples: int, steps: int, *, trace: bool) -> Workspace:
+        assert self._fused is not None
+        work = Workspace(self._fused, samples, steps, self._weights)
+        wanted = readers(self._fused, choice)
+        for step in self._fused.steps:
+            outs = wanted.get(step.signal.id, set()) if hasattr(step, "signal") else set()
+            work.ops += work.step(step, choice, outs, trace=trace)
+        return work
 
     def _plan(self, codes: Whole, steps: int, threads: int) -> Plan:
         """Return the plan for about so many samples: sizes within a factor of two share one."""
@@ -177,7 +183,19 @@ class Engine:
                 method = Method.POPCOUNT if self.method is None else self.method
                 # Not kept in `_plans`: nothing was measured.
                 return Plan(fixed(self._fused, method), ())
-            self._plans[key] = choose(self._fused, self._weights, codes, steps, threads)
+            rates = self._rates(codes, steps, threads)
+            self._plans[key] = choose(self._fused, codes.shape[1], steps, rates)
             # Plans of other sizes may have chosen other methods, whose weights stay.
             self._weights.keep(set().union(*[chosen(self._fused, plan.choice) for plan in self._plans.values()]))
         return self._plans[key]
+
+    def _rates(self, codes: Whole, steps: int, threads: int) -> dict[str, float]:
+        """Count the spikes of one sample, where a method depends on them and one sample is within the allowance."""
+        assert self._fused is not None
+        samples = codes.shape[1]
+        if not counts_spikes(self._fused, samples, steps) or not affordable(self._fused, samples, steps):
+            return {}
+        work = self._workspace(promised(self._fused, 1, steps), 1, steps, trace=False)
+        work.enter(codes[:, :1], threads)
+        run((OpStruct * len(work.ops))(*work.ops), threads)
+        return work.rates()

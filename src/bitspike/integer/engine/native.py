@@ -124,6 +124,19 @@ class Workspace:
         rows = whole.shape[0] * whole.shape[1]
         native.bitspike_engine_enter(self.wire(self.fused.entry, Layout.BYTES), whole.ctypes.data, rows, threads)
 
+    def rates(self) -> dict[str, float]:
+        """Return the spikes per neuron and step of every signal of spikes that was written, by id."""
+        signals = {step.signal.id: step.signal for step in self.fused.steps if not isinstance(step, Out)}
+        rates = {}
+        for (id, layout), (_, memory) in self.wires.items():
+            signal = signals.get(id)
+            if signal is None or not signal.binary or layout not in (Layout.BITS, Layout.BYTES, Layout.PLANES):
+                continue
+            fired = np.unpackbits(memory).sum(dtype=np.int64)  # a border holds none, a byte no more than one
+            rows = self.samples * (self.steps if signal.timed else 1)
+            rates[id] = float(fired / max(1, rows * signal.channels * signal.inside[0] * signal.inside[1]))
+        return rates
+
     # ------------------------------------------------------------------ operations
 
     def step(self, step: Step, choice: Choice, outs: set[Layout], *, trace: bool = False) -> list[OpStruct]:

@@ -83,6 +83,20 @@ def bounds(codes: Codes) -> tuple[int, int]:
     return int(sums[0]), int(sums[1])
 
 
+def bit_planes(codes: Codes) -> tuple[int, int, int]:
+    """Return offset, factor and bits of ``codes = factor * u + offset`` with u >= 0 of as few bits as possible.
+
+    Example:
+        >>> bit_planes(np.array([-1, 1], np.int8)), bit_planes(np.arange(-7, 8, dtype=np.int8))
+        ((-1, 2, 1), (-7, 1, 4))
+    """
+    seen = np.zeros(256, bool)
+    seen[np.ascontiguousarray(codes).view(np.uint8)] = True
+    values = sorted(np.flatnonzero(seen).astype(np.uint8).view(np.int8).tolist()) or [0]
+    factor = max(1, reduce(gcd, (value - values[0] for value in values), 0))
+    return values[0], factor, max(1, ((values[-1] - values[0]) // factor).bit_length())
+
+
 def methods(codes: Codes, *, binary: bool) -> list[Method]:
     """Return the methods that compute a layer exactly on this machine; a ``binary`` source carries 0 and 1 only.
 
@@ -121,10 +135,7 @@ def pack(codes: Codes, method: Method, *, units: int, low: int) -> Packed:
         # sum w x = sum w (x - low) + low sum w; the border holds 0 - low, so this is right at the edge too.
         correction[:out] = low * codes.reshape(out, -1).sum(1, dtype=np.int64)
     elif method == Method.POPCOUNT:
-        # codes = factor * u + offset with u >= 0 of as few bits as possible: one bit for weights of two values.
-        values = np.unique(codes).astype(int) if codes.size else np.zeros(1, int)
-        op.offset, op.factor = int(values[0]), max(1, reduce(gcd, (values - values[0]).tolist(), 0))
-        op.planes = max(1, int((values[-1] - values[0]) // op.factor).bit_length())
+        op.offset, op.factor, op.planes = bit_planes(codes)
         weights = aligned(outputs * taps * units * op.planes, np.uint32)
     elif method == Method.EVENTS:
         # 32 weights are read at a time: the last row needs room for 32, also where it has 16.

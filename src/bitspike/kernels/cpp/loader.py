@@ -57,6 +57,11 @@ def loaded(part: str) -> ctypes.CDLL:
 _found: dict[str, tuple[ctypes.CDLL | None, str, bool]] = {}
 
 
+def path_of(part: str) -> Path:
+    """Return where the library of a part lies if it was built."""
+    return Path(__file__).parents[1] / f"{part}.native"
+
+
 def status(part: str = "neuron") -> str:
     """Say in a few words what runs a part, and why.
 
@@ -73,7 +78,7 @@ def _find(part: str, abi: int, signatures: Mapping[str, Signature]) -> tuple[cty
     """Return the library, what to say about it, and whether that is worth a warning."""
     if os.environ.get(SWITCH, "") == "plain":
         return None, f"plain torch: {SWITCH}=plain is set", False
-    path = Path(__file__).parents[1] / f"{part}.native"
+    path = path_of(part)
     if not path.is_file():
         reason = "the native library was not built (no C++ compiler, or it failed; pip install -v shows why)"
         return None, f"plain torch: {reason}", False

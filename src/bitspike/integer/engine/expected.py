@@ -1,0 +1,83 @@
+"""How long each method is expected to take on a layer, from constants: enough to tell which cannot be the fastest.
+
+A layer of I inputs in all (channels times taps), each of its O * places sums for R = N * T rows costs about
+
+    DOT       R * O (a I + b)                      multiplies 16 outputs at once
+    POPCOUNT  R * O (a planes I + b)               I rounded up to whole words of 32
+    EVENTS    R * O (a rate I + b)                 O rounded up to 32, rate in spikes per neuron and step
+    TABLE     O (a I rows + b T lanes)             O and I rounded up to whole units, rows to 64 and lanes of N to 16
+
+nanoseconds. The constants were read off races of ResNet-20's layers on one core of an AMD EPYC (Zen 4), by instruction
+set. Other processors are off by a factor of two or so: what lies closer than :data:`HOPELESS` is raced.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from bitspike.integer.engine.fuse import Layer
+from bitspike.kernels.engine.structs import Method, level, per_unit
+
+HOPELESS = 4.0
+"""Methods expected to take so many times as long as another are not raced."""
+
+_DOT, _POPCOUNT, _EVENTS, _TABLE = Method.DOT, Method.POPCOUNT, Method.EVENTS, Method.TABLE
+_LOOPS = {
+    5: {_DOT: (4e-3, 1.2), _POPCOUNT: (7e-4, 1.4), _EVENTS: (2.1e-2, 2.4), _TABLE: (1.7e-3, 0.14)},
+    4: {_DOT: (4e-3, 1.2), _POPCOUNT: (7e-4, 1.4), _EVENTS: (2.1e-2, 2.4), _TABLE: (2.1e-3, 0.3)},
+    3: {_DOT: (0.125, 8.0), _POPCOUNT: (3.7e-2, 10.0), _EVENTS: (0.33, 1.3), _TABLE: (2e-3, 3.3)},
+    1: {_DOT: (0.173, 3.7), _POPCOUNT: (8e-2, 4.0), _EVENTS: (0.17, 1.1)},
+}
+"""By level of the loops and method: a and b of the equations above, in nanoseconds."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """How often a layer's sums are needed.
+
+    Args:
+        samples, steps: N and T; one step for a layer whose input is constant in time.
+        places: of its image.
+        planes: bits that hold its codes; see :func:`bitspike.integer.engine.pack.planes_of`.
+        rate: spikes per neuron and step of what it reads.
+    """
+
+    samples: int
+    steps: int
+    places: int
+    planes: int
+    rate: float
+
+
+def nanoseconds(layer: Layer, method: Method, work: Work) -> float:
+    """Return about how long a method takes for a layer, on one core."""
+    outputs, channels, *kernel = map(int, layer.codes.shape)
+    taps, rows = math.prod(kernel), work.samples * work.steps
+    a, b = _LOOPS[level()][method]
+    if method == Method.TABLE:
+        sums = whole(outputs, per_unit()) * work.places
+        looked_up = a * taps * whole(channels, per_unit()) * whole(rows, 64)
+        return sums * (looked_up + b * work.steps * whole(work.samples, 16))
+    if method == Method.POPCOUNT:
+        return rows * whole(outputs, 16) * work.places * (a * work.planes * taps * whole(channels, 32) + b)
+    if method == Method.EVENTS:
+        return rows * whole(outputs, 32) * work.places * (a * work.rate * taps * channels + b)
+    return rows * whole(outputs, 16) * work.places * (a * taps * channels + b)
+
+
+def hopeful(layer: Layer, methods: list[Method], work: Work) -> list[Method]:
+    """Return the methods that may be the fastest, the most promising first."""
+    expected = {method: nanoseconds(layer, method, work) for method in methods}
+    least = min(expected.values())
+    return [m for m in sorted(expected, key=expected.__getitem__) if expected[m] <= HOPELESS * least]
+
+
+def whole(size: int, unit: int) -> int:
+    """Return a size rounded up to whole units.
+
+    Example:
+        >>> whole(17, 16)
+        32
+    """
+    return -(-size // unit) * unit
