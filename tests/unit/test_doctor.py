@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from bitspike.integer.engine import Method, kept
 from bitspike.machine import describe_cpu
 from bitspike.train.launch import choose_precision
 from bitspike.verbs.doctor import describe_folder, doctor, measure_bf16
@@ -21,6 +22,13 @@ def test_everything_is_json_and_this_machine_is_fine(tmp_path: Path) -> None:
     assert found["devices"][0] == {"name": "cpu", "kind": "cpu"}
     assert found["torch"]["threads"] >= 1
     assert not (tmp_path / "runs").exists(), "looking must not write"
+
+
+def test_it_says_where_races_of_methods_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert doctor()["methods"] == {"file": None, "layers": 0}, "tests keep none"
+    monkeypatch.setenv(kept.VARIABLE, str(tmp_path / "methods"))
+    kept.add({"a layer": {Method.DOT: 1.0}})
+    assert doctor()["methods"] == {"file": str(kept.file()), "layers": 1}
 
 
 def test_a_broken_torch_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,8 +34,8 @@ def doctor(runs: str | Path = "runs") -> dict[str, Any]:
         runs: the folder that runs would be written to; it need not exist.
 
     Returns:
-        ``bitspike``, ``python``, ``platform``, ``cpu``, ``torch``, ``kernels``, ``devices``, ``bf16``,
-        ``convolutions``, ``optional``, ``runs``, ``data`` and ``problems``: a list of sentences, empty on a machine
+        ``bitspike``, ``python``, ``platform``, ``cpu``, ``torch``, ``kernels``, ``methods``, ``devices``,
+        ``bf16``, ``convolutions``, ``optional``, ``runs``, ``data`` and ``problems``: a list of sentences, empty on a machine
         where everything works.
 
     Example:
@@ -62,6 +62,7 @@ def doctor(runs: str | Path = "runs") -> dict[str, Any]:
         "cpu": cpu,
         "torch": torch,
         "kernels": _describe_kernels() if works else None,
+        "methods": _describe_methods() if works else None,
         "devices": devices,
         "bf16": measure_bf16() if works else None,
         "convolutions": describe_convolutions() if works else None,
@@ -80,6 +81,14 @@ def _describe_kernels() -> dict[str, str]:
 
     parts = {words: status(part) for part, words in PARTS.items()}
     return parts | {PARTS["engine"]: describe(), "CUDA": on_cuda()}
+
+
+def _describe_methods() -> dict[str, Any]:
+    """Say where the integer engine keeps what its methods took on this machine, and of how many kinds of layers."""
+    from bitspike.integer.engine import kept
+
+    path = kept.file()
+    return {"file": None if path is None else str(path), "layers": len(kept.read())}
 
 
 def describe_convolutions() -> str:
