@@ -35,8 +35,8 @@ def doctor(runs: str | Path = "runs") -> dict[str, Any]:
 
     Returns:
         ``bitspike``, ``python``, ``platform``, ``cpu``, ``torch``, ``kernels``, ``methods``, ``devices``,
-        ``bf16``, ``convolutions``, ``optional``, ``runs``, ``data`` and ``problems``: a list of sentences, empty on a machine
-        where everything works.
+        ``bf16``, ``convolutions``, ``optional``, ``runs``, ``data`` and ``problems``: a list of sentences, empty on a
+        machine where everything works.
 
     Example:
         >>> found = doctor()
