@@ -21,7 +21,7 @@ from bitspike.integer.arithmetic import Whole
 from bitspike.integer.engine.carriers import TorchEngine
 from bitspike.integer.engine.fuse import Fused, Unfit, fuse
 from bitspike.integer.engine.native import Choice, Weights, Workspace, run
-from bitspike.integer.engine.plan import Plan, Timing, chosen, fixed, moved, readers
+from bitspike.integer.engine.plan import Plan, Timing, chosen, fixed, moved, read_last, readers
 from bitspike.integer.engine.race import affordable, choose, counts_spikes, promised
 from bitspike.integer.network import IntegerNetwork, need_integers
 from bitspike.integer.nodes import Integers
@@ -165,13 +165,18 @@ class Engine:
         self._works.move_to_end(key)
         return self._works[key]
 
-    def _workspace(self, choice: Choice, samples: int, steps: int, *, trace: bool) -> Workspace:
+    def _workspace(
+        self, choice: Choice, samples: int, steps: int, *, trace: bool = False, keep: bool = False
+    ) -> Workspace:
+        """Return memory and operations; with ``keep`` every signal has memory of its own."""
         assert self._fused is not None
         work = Workspace(self._fused, samples, steps, self._weights)
         wanted = readers(self._fused, choice)
-        for step in self._fused.steps:
+        for step, done in zip(self._fused.steps, read_last(self._fused), strict=True):
             outs = wanted.get(step.signal.id, set()) if hasattr(step, "signal") else set()
             work.ops += work.step(step, choice, outs, trace=trace)
+            if not keep:
+                work.release(done)
         return work
 
     def _plan(self, codes: Whole, steps: int, threads: int) -> Plan:
@@ -195,7 +200,7 @@ class Engine:
         samples = codes.shape[1]
         if not counts_spikes(self._fused, samples, steps) or not affordable(self._fused, samples, steps):
             return {}
-        work = self._workspace(promised(self._fused, 1, steps), 1, steps, trace=False)
+        work = self._workspace(promised(self._fused, 1, steps), 1, steps, keep=True)
         work.enter(codes[:, :1], threads)
         run((OpStruct * len(work.ops))(*work.ops), threads)
         return work.rates()

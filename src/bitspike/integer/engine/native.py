@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +30,8 @@ _MOST, _LEAST = 2**31 - 1, -(2**31)
 Choice = dict[int, Method]
 """The method of every layer, by ``id()`` of the layer."""
 Memory = npt.NDArray[Any]
+Shape = tuple[Any, ...]
+"""All that the content of a wire's memory depends on but for its values: where its border and its channels lie."""
 
 
 @dataclass(eq=False)
@@ -67,6 +69,7 @@ class Workspace:
     steps: int
     weights: Weights
     wires: dict[tuple[str, Layout], tuple[WireStruct, Memory]] = field(default_factory=dict)
+    free: dict[Shape, list[Memory]] = field(default_factory=dict)
     alive: list[Any] = field(default_factory=list)
     ops: list[OpStruct] = field(default_factory=list)
     results: dict[str, Integers] = field(default_factory=dict)
@@ -85,19 +88,15 @@ class Workspace:
             rows = self.samples * (self.steps if signal.timed else 1)
             lanes, units = -(-rows // 64) * 64, units_of(signal, layout)
             (h, w), (bh, bw) = signal.inside, self.borders.get(signal.id, (0, 0))
+            size = rows * (h + 2 * bh) * (w + 2 * bw) * units * 4
             if layout == Layout.PLANES:
                 # Tables are looked up only for taps that lie inside of the image.
                 bh = bw = 0
-                memory: Memory = aligned(units * h * w * lanes + 64, np.uint8)
-            else:
-                # A byte is the value less `low`: the border holds the value 0.
-                fill = -signal.low if layout == Layout.BYTES else 0
-                memory = aligned(rows * (h + 2 * bh) * (w + 2 * bw) * units * 4 + 64, np.uint8, fill)
+                size = units * h * w * lanes
+            # A byte is the value less `low`: the border holds the value 0.
             low = signal.low if layout == Layout.BYTES else 0
-            self.wires[key] = (
-                _wire(memory, layout, signal.timed, signal.channels, (h, w), (bh, bw), units, low, lanes),
-                memory,
-            )
+            shape = (layout, signal.timed, signal.channels, (h, w), (bh, bw), units, low, lanes)
+            self._add(key, shape, size + 64, np.uint8, fill=-low)
         return self.wires[key][0]
 
     def sums(self, layer: Layer, method: Method, inside: tuple[int, int]) -> WireStruct:
@@ -109,12 +108,24 @@ class Workspace:
             lanes, unit = -(-rows // 64) * 64, per_unit() if method == Method.TABLE else 16
             units = -(-channels // unit)
             size = (lanes if method == Method.TABLE else rows) * units * unit * inside[0] * inside[1] + 16
-            memory = aligned(size, np.int16 if method == Method.TABLE else np.int32)
-            self.wires[key] = (
-                _wire(memory, layout, layer.signal.timed, channels, inside, (0, 0), units, 0, lanes),
-                memory,
-            )
+            shape = (layout, layer.signal.timed, channels, inside, (0, 0), units, 0, lanes)
+            self._add(key, shape, size, np.int16 if method == Method.TABLE else np.int32)
         return self.wires[key][0]
+
+    def release(self, names: Collection[str]) -> None:
+        """Give back the memory of wires, by the id of a signal or layer, that no later step reads.
+
+        The next wire of the same shape takes it: as much of it as before is written, so borders stay as they are.
+        """
+        for key in [key for key in self.wires if key[0] in names]:
+            wire, memory = self.wires.pop(key)
+            self.free.setdefault(_shape(wire), []).append(memory)
+
+    def _add(self, key: tuple[str, Layout], shape: Shape, size: int, dtype: npt.DTypeLike, *, fill: int = 0) -> None:
+        waiting = self.free.get(shape)
+        memory = waiting.pop() if waiting else aligned(size, dtype, fill)
+        # Operations point to both, also after the wire was released.
+        self.wires[key] = self._keep((_wire(memory, *shape), memory))
 
     def enter(self, codes: Whole, threads: int) -> None:
         """Write input codes [T or 1, N, ...] where the first layer reads them."""
@@ -330,6 +341,11 @@ def _wire(
         data=memory.ctypes.data, layout=layout, timed=timed, channels=channels, h=inside[0], w=inside[1],
         border_h=border[0], border_w=border[1], units=units, low=low, lanes=lanes,
     )  # fmt: skip
+
+
+def _shape(wire: WireStruct) -> Shape:
+    inside, border = (wire.h, wire.w), (wire.border_h, wire.border_w)
+    return Layout(wire.layout), bool(wire.timed), wire.channels, inside, border, wire.units, wire.low, wire.lanes
 
 
 def _borders(fused: Fused) -> dict[str, tuple[int, int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bitspike.integer.engine.fuse import Fire, Fused, Layer, Out, Signal
+from bitspike.integer.engine.fuse import Fire, Fused, Layer, Out, Pool, Signal
 from bitspike.integer.engine.native import Choice, direct_layout, layers_of, main_layer
 from bitspike.integer.engine.pack import SOURCE, bounds, methods
 from bitspike.kernels.engine.structs import Layout, Method
@@ -83,6 +83,18 @@ def readers(fused: Fused, choice: Choice) -> dict[str, set[Layout]]:
             for layout in layouts.setdefault(step.signal.id, set(step.signal.layouts)):
                 note(step.source, layout if layout != Layout.BYTES else direct_layout(step.source, samples=False))
     return layouts
+
+
+def read_last(fused: Fused) -> list[set[str]]:
+    """Return what each step is the last to need, by the id of a signal or of a layer whose sums wait in memory."""
+    last: dict[str, int] = {}
+    for number, step in enumerate(fused.steps):
+        terms = [step.source] if isinstance(step, Pool) else [term.source for term in step.terms]
+        needed = [*terms, *(term.signal for term in terms if isinstance(term, Layer))]
+        needed += [] if isinstance(step, Out) else [step.signal]
+        last |= {f"{id(thing)}" if isinstance(thing, Layer) else thing.id: number for thing in needed}
+    last.pop(fused.entry.id, None)  # it is written anew for every batch, before the first step
+    return [{name for name, place in last.items() if place == number} for number in range(len(fused.steps))]
 
 
 def chosen(fused: Fused, choice: Choice) -> set[tuple[int, Method]]:
