@@ -54,6 +54,8 @@ GIVEN: dict[str, Any] = {
     "limit": 1.0,
     "milestones": (0.5,),
     "gain": 1.0,
+    "format": "c",
+    "seeds": (0,),
     "levels": (-1, 1),
     "shape": (2,),
     "axes": (0,),
@@ -138,7 +140,8 @@ def test_what_is_no_number_is_refused_by_name_with_a_way_out(
     name: str, target: Callable[..., Any], parameter: str, hint: Any
 ) -> None:
     needed = [p for p in inspect.signature(target).parameters.values() if p.default is p.empty]
-    words = {p.name: GIVEN[p.name] for p in needed if p.name != parameter and p.kind is not p.VAR_KEYWORD}
+    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    words = {p.name: GIVEN[p.name] for p in needed if p.name != parameter and p.kind not in several}
     for value in ("one", object(), float("nan"), True, [[]]):
         if fits(value, hint):
             continue
