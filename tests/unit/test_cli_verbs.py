@@ -17,7 +17,7 @@ from rich.console import Console
 from bitspike import __version__, cli
 from bitspike.cli import main
 from bitspike.cli.guard import guarded
-from bitspike.cli.progress import Bar, Lines, shown
+from bitspike.runs.shown import Bar, Lines, shown
 from bitspike.errors import CheckFailed, DataError, RecipeError
 from bitspike.recipe import names
 from bitspike.train.observe import BatchRecord, EpochRecord
@@ -177,7 +177,7 @@ def test_without_a_terminal_there_is_a_line_per_epoch() -> None:
 def test_on_a_terminal_there_is_one_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
     terminal = Console(file=stream, force_terminal=True, width=140)
-    monkeypatch.setattr("bitspike.cli.progress.Console", lambda **_: terminal)
+    monkeypatch.setattr("bitspike.runs.shown.Console", lambda **_: terminal)
     with shown(stream) as bar:
         assert isinstance(bar, Bar)
         bar.stage("train")

@@ -15,7 +15,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 import bitspike as bs
-from bitspike.cli.progress import Bar, Lines, shown
+from bitspike.runs.shown import Bar, Lines, shown
 from bitspike.errors import PackageError
 from bitspike.nn import IF, LIF, BernoulliCoder, Frames, RateReadout, Repeat, TimeDistributed
 from bitspike.train import SGD, EpochRecord, History, Observer, fit
@@ -245,7 +245,7 @@ def test_the_bar_names_the_layer_as_long_as_it_is_silent(monkeypatch: pytest.Mon
     for record, named in ((idle(silent=1.0), True), (idle(), False)):
         stream = io.StringIO()
         terminal = Console(file=stream, force_terminal=True, width=140)
-        monkeypatch.setattr("bitspike.cli.progress.Console", lambda terminal=terminal, **_: terminal)
+        monkeypatch.setattr("bitspike.runs.shown.Console", lambda terminal=terminal, **_: terminal)
         with shown(stream) as bar:
             assert isinstance(bar, Bar)
             bar.stage("train")

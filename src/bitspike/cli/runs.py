@@ -36,7 +36,7 @@ def run(
 ) -> None:
     """Run a recipe: train, lower to integers, prove, report."""
     with guarded():
-        from bitspike.cli.progress import shown
+        from bitspike.runs.shown import shown
 
         if dry_run:
             _tell_plan(recipe, set, out, resume=resume, seeds=seeds, as_json=as_json)
@@ -68,7 +68,7 @@ def resume(
 ) -> None:
     """Go on with an unfinished run; its folder says all it needs."""
     with guarded():
-        from bitspike.cli.progress import shown
+        from bitspike.runs.shown import shown
 
         with shown(sys.stderr, quiet=quiet) as watching:
             from bitspike.train.allocator import keep_memory

@@ -242,7 +242,7 @@ def yield_(
     Mean, spread, worst, and the share that reaches an accuracy.
     """
     with guarded():
-        from bitspike.cli.progress import shown
+        from bitspike.runs.shown import shown
         from bitspike.verbs.yield_ import yield_ as measure
 
         with shown(sys.stderr, quiet=quiet) as watching:
@@ -280,7 +280,7 @@ def pareto(
     A figure, a CSV, and the front: the runs that no other one beats.
     """
     with guarded():
-        from bitspike.cli.progress import shown
+        from bitspike.runs.shown import shown
         from bitspike.verbs.pareto import pareto as compare
 
         cost: Any = by  # the verb itself says what is allowed
