@@ -19,8 +19,8 @@ from test_cli_verbs import BATCH, EPOCH, VERBS
 import bitspike as bs
 from bitspike.cli import main
 from bitspike.cli.guard import colored, guarded
-from bitspike.cli.progress import Bar, Lines, shown
 from bitspike.cli.wrap import wrapped
+from bitspike.runs.shown import Bar, Lines, shown
 from bitspike.errors import BitspikeError, RecipeError, RunError
 from bitspike.recipe import load
 from bitspike.train import Observer
@@ -129,7 +129,7 @@ def test_what_is_piped_has_no_colors(capsys: pytest.CaptureFixture[str], monkeyp
 
 def test_a_dumb_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "dumb")
-    monkeypatch.setattr("bitspike.cli.progress.Console", lambda **_: Console(file=io.StringIO(), force_terminal=True))
+    monkeypatch.setattr("bitspike.runs.shown.Console", lambda **_: Console(file=io.StringIO(), force_terminal=True))
     with shown(sys.stderr) as watching:
         assert isinstance(watching, Lines)
 
@@ -288,7 +288,7 @@ def test_doctor_lays_its_findings_out(capsys: pytest.CaptureFixture[str], monkey
 def test_the_bar_has_the_time_that_is_left_on_every_terminal(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
     terminal = Console(file=stream, force_terminal=True, width=width)
-    monkeypatch.setattr("bitspike.cli.progress.Console", lambda **_: terminal)
+    monkeypatch.setattr("bitspike.runs.shown.Console", lambda **_: terminal)
     with shown(stream) as bar:
         assert isinstance(bar, Bar)
         bar.stage("train")

@@ -17,9 +17,9 @@ from rich.console import Console
 from bitspike import __version__, cli
 from bitspike.cli import main
 from bitspike.cli.guard import guarded
-from bitspike.runs.shown import Bar, Lines, shown
 from bitspike.errors import CheckFailed, DataError, RecipeError
 from bitspike.recipe import names
+from bitspike.runs.shown import Bar, Lines, shown
 from bitspike.train.observe import BatchRecord, EpochRecord
 
 BATCH = BatchRecord(epoch=2, epochs=3, batch=5, batches=10, samples=40, loss=0.5, accuracy=0.75)

@@ -15,9 +15,9 @@ from rich.console import Console
 from torch import Tensor, nn
 
 import bitspike as bs
-from bitspike.runs.shown import Bar, Lines, shown
 from bitspike.errors import PackageError
 from bitspike.nn import IF, LIF, BernoulliCoder, Frames, RateReadout, Repeat, TimeDistributed
+from bitspike.runs.shown import Bar, Lines, shown
 from bitspike.train import SGD, EpochRecord, History, Observer, fit
 from bitspike.train.checkpoint_checks import records_of
 

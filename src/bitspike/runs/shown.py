@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,23 +12,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from bitspike.errors import some
+from bitspike.runs.notebook import Notebook, in_notebook
+from bitspike.runs.stages import STAGES
+from bitspike.train.launch import rank
 from bitspike.train.observe import BatchRecord, EpochRecord, Observer
-
-_STAGES = {
-    "data": "reading the images",
-    "train": "training",
-    "over_time": "training over time, step by step",
-    "tune": "tuning the spiking network, layer by layer",
-    "float": "measuring the network before it spikes",
-    "convert": "converting",
-    "evaluate": "measuring the test accuracy",
-    "lower": "lowering to integers",
-    "verify": "proving every spike of the test images",
-    "compare": "comparing with the training graph",
-    "neurons": "measuring the other kind of neuron",
-    "analyze": "accounting for the errors",
-    "report": "writing the report",
-}
 
 
 _WIDE = 100
@@ -35,8 +23,11 @@ _WIDE = 100
 
 
 @contextmanager
-def shown(stream: TextIO, *, quiet: bool = False) -> Iterator[Observer]:
-    """Yield what shows a run's progress on a stream, ``quiet`` none of it; a bar is cleared away at the end."""
+def shown(stream: TextIO, *, quiet: bool = False, keep_epochs: bool = False) -> Iterator[Observer]:
+    """Yield what shows a run's progress on a stream, ``quiet`` none of it; a bar is cleared away at the end.
+
+    ``keep_epochs`` leaves a line for every epoch.
+    """
     if quiet:
         yield Observer()
         return
@@ -51,7 +42,24 @@ def shown(stream: TextIO, *, quiet: bool = False) -> Iterator[Observer]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True) as bar:
-        yield Bar(bar)
+        yield Bar(bar, Lines(bar.console) if keep_epochs else None)
+
+
+@contextmanager
+def watched(observer: Observer | None) -> Iterator[Observer | None]:
+    """Yield an observer; in its place, where there is none, what shows a training to the person who watches.
+
+    That is a table in a notebook, and on a terminal a bar with a line for every epoch. Elsewhere, and of the processes
+    of ``torchrun`` but the first, nobody watches.
+    """
+    if observer is None and rank() == 0 and in_notebook():
+        yield Notebook()
+    elif observer is None and rank() == 0 and sys.stderr.isatty():
+        with shown(sys.stderr, keep_epochs=True) as bar:
+            bar.stage("train")
+            yield bar
+    else:
+        yield observer
 
 
 class Lines(Observer):
@@ -61,7 +69,7 @@ class Lines(Observer):
         self._console = console
 
     def stage(self, name: str) -> None:
-        self._say(_STAGES.get(name, name))
+        self._say(STAGES.get(name, name))
 
     def note(self, text: str) -> None:
         self._say(text)
@@ -85,10 +93,15 @@ class Lines(Observer):
 
 
 class Bar(Observer):
-    """One bar over all epochs, with loss, accuracy, images per second and the time that is left."""
+    """One bar over all epochs, with loss, accuracy, images per second and the time that is left.
 
-    def __init__(self, bar: Progress) -> None:
-        self._bar = bar
+    Args:
+        bar: where it is drawn.
+        lines: says every epoch that is done, above the bar; None says none.
+    """
+
+    def __init__(self, bar: Progress, lines: Lines | None = None) -> None:
+        self._bar, self._lines = bar, lines
         self._task: TaskID | None = None
         self._epoch = 0
         self._started = time.perf_counter()
@@ -98,7 +111,7 @@ class Bar(Observer):
     def stage(self, name: str) -> None:
         if self._task is not None:
             self._bar.remove_task(self._task)
-        self._task = self._bar.add_task(_STAGES.get(name, name), total=None, numbers="")
+        self._task = self._bar.add_task(STAGES.get(name, name), total=None, numbers="")
 
     def note(self, text: str) -> None:
         self._bar.console.print(text, soft_wrap=True)
@@ -126,6 +139,8 @@ class Bar(Observer):
         if record.validation_accuracy is not None:
             self._validation = _said("validation", record.validation_accuracy, 1)
         self._idle = _idle(record)
+        if self._lines is not None:
+            self._lines.epoch_done(record)
 
 
 def _idle(record: EpochRecord) -> str:

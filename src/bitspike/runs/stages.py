@@ -9,6 +9,23 @@ from dataclasses import dataclass, field
 
 from bitspike.train import Observer
 
+STAGES = {
+    "data": "reading the images",
+    "train": "training",
+    "over_time": "training over time, step by step",
+    "tune": "tuning the spiking network, layer by layer",
+    "float": "measuring the network before it spikes",
+    "convert": "converting",
+    "evaluate": "measuring the test accuracy",
+    "lower": "lowering to integers",
+    "verify": "proving every spike of the test images",
+    "compare": "comparing with the training graph",
+    "neurons": "measuring the other kind of neuron",
+    "analyze": "accounting for the errors",
+    "report": "writing the report",
+}
+"""What a person is told of a stage."""
+
 
 @dataclass
 class Clock:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,21 +14,23 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from bitspike.arguments import checked
-from bitspike.errors import ConstraintError, DataError
+from bitspike.errors import DataError
 from bitspike.ops.wrappers import unwrapped
 from bitspike.tasks.batches import pairs, samples_in
 from bitspike.tasks.classify import Classification
 from bitspike.tasks.task import Loss, Task
 from bitspike.train.average import EMA, Average
 from bitspike.train.checkpoint import restore
+from bitspike.train.choices import refuse_outside, refuse_wrong_kinds
 from bitspike.train.distill import Distillation, Objective, objective
 from bitspike.train.evaluate import Batches, measure
 from bitspike.train.launch import Device, Precision, Workers, choose_device, choose_precision
 from bitspike.train.observe import EpochRecord, History, Observer
-from bitspike.train.optimizers import SGD, Clip, Optimizer
+from bitspike.train.optimizers import SGD, Clip
 from bitspike.train.progress import Progress
 from bitspike.train.schedules import Cosine, Schedule
 from bitspike.train.tally import Tally
+from bitspike.train.torch_optimizer import AnyOptimizer, left_alone, optimizer_of, unchanged
 from bitspike.train.watch import Watch
 from bitspike.weights import after_epoch, after_step, constraint_failure, learning_rate_factor, penalties
 
@@ -39,7 +43,8 @@ def fit(
     epochs: int,
     seed: int = 0,
     validation: Batches | None = None,
-    optimizer: Optimizer = SGD(),
+    optimizer: AnyOptimizer = SGD(),
+    lr: float | None = None,
     schedule: Schedule = Cosine(),
     loss: Loss | None = None,
     clip_gradient: Clip | None = None,
@@ -73,7 +78,10 @@ def fit(
         seed: of everything random in the epochs; the initial weights are the caller's.
         validation: batches that choose the best epoch, by the metric of the task (accuracy) or, where the labels are
             not about classes, by loss; without them the last is kept.
-        optimizer, schedule, clip_gradient: values that say what is built.
+        optimizer: a value that says what is built, such as ``bs.train.AdamW(lr=1e-3)``; or an optimizer of torch that
+            was made for this model. The schedule multiplies its learning rates, which it has again afterwards.
+        lr: learning rate before the schedule, above 0, in the place of that of a value; None leaves it.
+        schedule, clip_gradient: values that say what is built.
         loss: any callable of outputs and labels, as model and loader give them, that returns a mean; None is that of
             the task, cross-entropy; one that says ``over_time = True``, as :class:`bitspike.train.SpikeTrains` does, is
             given what the network's read-out reads at every step, [T, N, ...], for the outputs. Accuracy is counted
@@ -84,7 +92,8 @@ def fit(
         device: where to train; the model returns to where it was.
         keep: which weights the model is left with.
         observer: hears of every batch and epoch. Of a layer that never fires, or always, it hears in a note; without
-            an observer a warning says so.
+            an observer a warning says so. Without one ``bs.fit`` shows progress in a terminal and in a notebook;
+            ``bs.train.Observer()`` keeps it still.
         folder: receives ``metrics.jsonl`` and ``checkpoints/``; None writes nothing.
         resume: go on from ``folder/checkpoints`` if there is a checkpoint.
         task: says which answers are right; a network of another task than classification has its own.
@@ -108,22 +117,22 @@ def fit(
         >>> history.epochs[-1].train_accuracy
         1.0
     """
-    if epochs < 1:
-        raise ConstraintError(f"fit(epochs={epochs}): at least 1 is needed", fix="epochs=20")
-    if keep not in ("best", "last"):
-        raise ConstraintError(f"fit(keep={keep!r}): allowed are 'best' and 'last'", fix="keep='best'")
-    if resume and folder is None:
-        raise ConstraintError("fit(resume=True): which run to resume is not stated", fix="fit(folder=..., resume=True)")
+    refuse_wrong_kinds(model, schedule, loss, clip_gradient, observer)
+    refuse_outside(epochs, keep, resume, folder)
     whole, model = model, unwrapped(model)
     loss = task.loss if loss is None else loss
     home = next((p.device for p in model.parameters()), torch.device("cpu"))
     used = choose_device(device)
     workers = Workers(choose_precision(precision, used), used)
-    wrapped, stepper = workers.setup(whole if hasattr(whole, "_orig_mod") else model, optimizer.build(model))
+    built = optimizer_of(model, optimizer, lr)
+    rates = [float(group["lr"]) for group in built.param_groups]
+    wrapped, stepper = workers.setup(whole if hasattr(whole, "_orig_mod") else model, built)
     mean = None if average is None else Average(model, average)
     progress = Progress(folder=None if folder is None else Path(folder), writes=workers.first, seed=seed, epochs=epochs)
     hears = observer if observer is not None and workers.first else Observer()
     watch = Watch(observer) if workers.first else None
+    if text := left_alone(model, built):
+        hears.note(text)
     if resume:
         progress.go_on(model, stepper, mean)
         if not progress.done:
@@ -139,12 +148,13 @@ def fit(
     with (
         torch.random.fork_rng(devices=[workers.device] if used == "cuda" else []),
         objective(loss, model, teacher, distill, workers) as minimized,
+        unchanged(built) if built is optimizer else nullcontext(),
     ):
         for epoch in range(progress.done, epochs):
             start = time.perf_counter()
             torch.manual_seed(epoch_seed(seed, epoch, workers.rank))
             tally = Tally(epoch=epoch + 1, epochs=epochs, batches=batches, observer=hears, task=task)
-            set_rate = _Rate(stepper, optimizer.lr * learning_rate_factor(model), schedule, epoch, epochs, batches)
+            set_rate = _Rate(stepper, _scaled(rates, learning_rate_factor(model)), schedule, epoch, epochs, batches)
             own = _epoch(
                 wrapped, model, train_loader, epoch, stepper, set_rate, minimized, clip_gradient, workers, tally, mean
             )
@@ -241,21 +251,26 @@ def _epoch(
     return total
 
 
+def _scaled(rates: Sequence[float], factor: float) -> list[float]:
+    return [rate * factor for rate in rates]
+
+
 class _Rate:
-    """Sets the learning rate of every iteration; without a known length, of every epoch."""
+    """Sets the learning rates of every iteration, one a group of parameters; without a known length, of every epoch."""
 
     def __init__(
-        self, stepper: Any, base: float, schedule: Schedule, epoch: int, epochs: int, batches: int | None
+        self, stepper: Any, rates: Sequence[float], schedule: Schedule, epoch: int, epochs: int, batches: int | None
     ) -> None:
-        self.stepper, self.base, self.schedule = stepper, base, schedule
+        self.stepper, self.rates, self.schedule = stepper, rates, schedule
         self.epoch, self.epochs, self.batches = epoch, epochs, batches
-        self.rate = base
+        self.rate = rates[0]
 
     def __call__(self, batch: int) -> None:
         within = min(1.0, (batch + 0.5) / self.batches) if self.batches else 0.5
-        self.rate = self.base * self.schedule.factor(self.epoch + within, self.epochs)
-        for group in self.stepper.param_groups:
-            group["lr"] = self.rate
+        factor = self.schedule.factor(self.epoch + within, self.epochs)
+        for group, rate in zip(self.stepper.param_groups, self.rates, strict=True):
+            group["lr"] = rate * factor
+        self.rate = self.rates[0] * factor
 
 
 def epoch_seed(seed: int, epoch: int, rank: int = 0) -> int:

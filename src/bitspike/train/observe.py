@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
+
+from bitspike.tables import Shown, Table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,9 +61,38 @@ class EpochRecord:
         return tuple(name for name, layer in (self.firing or {}).items() if layer["saturated"] == 1)
 
 
-@dataclass(frozen=True, kw_only=True)
-class History:
-    """What ``fit`` did.
+def epochs_table(epochs: Sequence[EpochRecord], title: str = "") -> Table:
+    """Return a table with a row for every epoch; columns without a value are left out.
+
+    Example:
+        >>> first = EpochRecord(epoch=1, seconds=1.5, learning_rate=0.1, train_loss=2.3, train_accuracy=0.1)
+        >>> print(epochs_table([first]))
+          epoch    loss  training  seconds
+          1      2.3000  10.0%         1.5
+    """
+    columns = ("epoch", "loss", "training", "validation loss", "validation", "silent or saturated", "seconds")
+    rows = [
+        (
+            str(e.epoch),
+            f"{e.train_loss:.4f}",
+            _percent(e.train_accuracy),
+            "" if e.validation_loss is None else f"{e.validation_loss:.4f}",
+            _percent(e.validation_accuracy),
+            ", ".join((*e.never_fire, *e.always_fire)),
+            f"{e.seconds:.1f}",
+        )
+        for e in epochs
+    ]
+    return Table(title, columns, rows)
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{share:.1%}"
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class History(Shown):
+    """What ``fit`` did; it shows itself as a table of its epochs.
 
     Args:
         epochs: one record per epoch, those before a resume included.
@@ -79,6 +110,13 @@ class History:
     precision: str
     device: str
     workers: int
+
+    def table(self) -> Table:
+        """Return a row for every epoch."""
+        count, best = len(self.epochs), self.kept == "best"
+        kept = f"the best, epoch {self.best_epoch}, is kept" if best else "the last is kept"
+        title = f"{count} epoch{'s' * (count != 1)} in {self.seconds:.1f} s on {self.device}, {self.precision}; {kept}"
+        return epochs_table(self.epochs, title)
 
     @property
     def seconds(self) -> float:

@@ -33,11 +33,13 @@ def _one_pass(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
     torch's fused CPU updates walk through parameter, gradient and state as if all lay alike in memory, and do not
     check it: a channels-last weight with a contiguous gradient would be updated with the wrong elements.
     """
-    optimizer.register_step_pre_hook(lambda stepped, *_: _lay_alike(stepped))
+    optimizer.register_step_pre_hook(lambda stepped, *_: lay_alike(stepped))
     return optimizer
 
 
-def _lay_alike(optimizer: torch.optim.Optimizer) -> None:
+def lay_alike(optimizer: torch.optim.Optimizer) -> None:
+    """Bring the gradients and the state of an optimizer into the layout of their parameters."""
+
     def alike(p: Tensor, values: Tensor) -> Tensor:
         return values if values.stride() == p.stride() else torch.empty_like(p, dtype=values.dtype).copy_(values)
 

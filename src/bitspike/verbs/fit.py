@@ -22,6 +22,7 @@ from bitspike.integer.verify import verify
 from bitspike.recipe import AnyRecipe, load, recipe_of
 from bitspike.recipe.derived import free, values_under, write
 from bitspike.runs.kinds.kind import Sketch
+from bitspike.runs.shown import watched
 from bitspike.runs.sketch import kind_without_images, sketch
 from bitspike.surgery.apply import apply
 from bitspike.tasks.classify import Classification
@@ -32,8 +33,9 @@ from bitspike.train.evaluate import Batches
 from bitspike.train.launch import Device, Precision
 from bitspike.train.loop import fit as to_data
 from bitspike.train.observe import History, Observer
-from bitspike.train.optimizers import SGD, Clip, Optimizer
+from bitspike.train.optimizers import SGD, Clip
 from bitspike.train.schedules import Cosine, Schedule
+from bitspike.train.torch_optimizer import AnyOptimizer
 
 CHANGED = " (Changed to fit a chip.)"
 _NAMED = 6
@@ -206,7 +208,8 @@ def fit(
     epochs: int,
     seed: int = 0,
     validation: Batches | None = None,
-    optimizer: Optimizer = SGD(),
+    optimizer: AnyOptimizer = SGD(),
+    lr: float | None = None,
     schedule: Schedule = Cosine(),
     loss: Loss | None = None,
     clip_gradient: Clip | None = None,
@@ -239,7 +242,8 @@ def fit(
 def fit(*args: Any, **options: Any) -> Any:  # noqa: D103 (it has the text of training, which tells of both)
     subject = args[0] if args else options.get("model", options.get("recipe"))
     if isinstance(subject, nn.Module) or "model" in options:
-        return to_data(*args, **options)
+        with watched(options.get("observer")) as observer:
+            return to_data(*args, **{**options, "observer": observer})
     if isinstance(subject, str | Path | AnyRecipe):
         return fit_to_chip(*args, **options)
     swapped = "the model comes first: " if any(isinstance(arg, nn.Module) for arg in args[1:]) else ""

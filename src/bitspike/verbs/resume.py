@@ -8,6 +8,7 @@ from typing import Any
 from bitspike.arguments import checked
 from bitspike.runs.folder import unfinished
 from bitspike.runs.origin import go_on
+from bitspike.runs.shown import watched
 from bitspike.train import Observer, Observers
 from bitspike.train.launch import rank
 from bitspike.verbs.run import carried_out
@@ -21,7 +22,7 @@ def resume(run: str | Path, *, observer: Observer | None = None) -> dict[str, An
 
     Args:
         run: the run folder.
-        observer: is called at every stage, batch and epoch.
+        observer: is called at every stage, batch and epoch; None shows them in a terminal and in a notebook.
 
     Raises:
         RunError: the folder is no run or a finished one, another process is at work in it, or what :func:`run` says.
@@ -29,5 +30,6 @@ def resume(run: str | Path, *, observer: Observer | None = None) -> dict[str, An
     """
     folder = Path(run)
     chosen = unfinished(folder)
-    watching = Observers(observer) if rank() == 0 else Observer()
-    return carried_out(chosen, folder, watching, resume=True, command=go_on(folder))
+    with watched(observer) as seen:
+        watching = Observers(seen) if rank() == 0 else Observer()
+        return carried_out(chosen, folder, watching, resume=True, command=go_on(folder))

@@ -13,6 +13,7 @@ from bitspike.runs.carry_out import carry_out
 from bitspike.runs.job import Job
 from bitspike.runs.origin import placed
 from bitspike.runs.several import carry_out_parts
+from bitspike.runs.shown import watched
 from bitspike.runs.stages import Clock
 from bitspike.train import Observer, Observers
 from bitspike.train.launch import launcher, rank
@@ -39,7 +40,7 @@ def run(
         set: changes such as ``training.epochs=1``.
         out: the run folder; None is ``runs/NAME``, and for one stage of a recipe ``runs/NAME/{bits}bit``.
         resume: go on with an unfinished run, which ends at the same weights as one that was never stopped.
-        observer: is called at every stage, batch and epoch.
+        observer: is called at every stage, batch and epoch; None shows them in a terminal and in a notebook.
 
     Returns:
         the report; ``report["checks"]`` says which promises were kept.
@@ -51,9 +52,10 @@ def run(
     changes = tuple(set)
     chosen = placed(load(recipe, changes))
     folder = folder_of(chosen, out)
-    watching = Observers(observer) if rank() == 0 else Observer()
     command = command_of(recipe, changes, out)
-    return carried_out(chosen, folder, watching, resume=resume, command=command)
+    with watched(observer) as seen:
+        watching = Observers(seen) if rank() == 0 else Observer()
+        return carried_out(chosen, folder, watching, resume=resume, command=command)
 
 
 def carried_out(

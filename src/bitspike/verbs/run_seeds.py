@@ -12,6 +12,7 @@ from bitspike.recipe import AnyRecipe, load
 from bitspike.runs.folder import REPORT, refuse_taken, same_recipe
 from bitspike.runs.origin import placed
 from bitspike.runs.several import wait_for
+from bitspike.runs.shown import watched
 from bitspike.train import Observer, Observers
 from bitspike.train.launch import rank
 from bitspike.verbs.compare import compare_runs
@@ -35,7 +36,7 @@ def run_seeds(
         seeds: of the runs, which lie next to each other in folders with ``-seed0``, ``-seed1`` at the end.
         out: what stands before that end; None is ``runs/NAME``.
         resume: go on: finished runs stay, an unfinished one goes on where it stopped, and the others are run.
-        observer: is called at every stage, batch and epoch of every run.
+        observer: is called at every stage, batch and epoch of every run; None shows them in a terminal and a notebook.
 
     Returns:
         the runs next to each other, in one row; under ``torchrun`` all processes but the first get no row.
@@ -53,16 +54,17 @@ def run_seeds(
     if first:  # the others would see what the first one has begun
         for folder, seeded in recipes.items():
             _need_place(folder, seeded, resume=resume)
-    watching = Observers(observer) if first else Observer()
-    for number, (folder, mine) in enumerate(places.items(), start=1):
-        finished, last = (folder / REPORT).exists(), number == len(places)
-        watching.note(f"{folder}: {number} of {len(places)}{', finished before' if finished else ''}")
-        if finished:
-            continue
-        command = command_of(recipe, mine, folder)
-        carried_out(recipes[folder], folder, watching, resume=resume, command=command, last=last)
-        if not last:
-            wait_for(folder / REPORT)
+    with watched(observer) as seen:
+        watching = Observers(seen) if first else Observer()
+        for number, (folder, mine) in enumerate(places.items(), start=1):
+            finished, last = (folder / REPORT).exists(), number == len(places)
+            watching.note(f"{folder}: {number} of {len(places)}{', finished before' if finished else ''}")
+            if finished:
+                continue
+            command = command_of(recipe, mine, folder)
+            carried_out(recipes[folder], folder, watching, resume=resume, command=command, last=last)
+            if not last:
+                wait_for(folder / REPORT)
     return compare_runs(*places) if first else Comparison(())
 
 

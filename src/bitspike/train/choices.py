@@ -1,0 +1,59 @@
+"""What ``fit`` is told and cannot use, refused before anything is trained, each with the way out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from bitspike.errors import ConstraintError, short
+
+
+def refuse_wrong_kinds(model: Any, schedule: Any, loss: Any, clip_gradient: Any, observer: Any) -> None:
+    """Refuse arguments of ``fit`` that are of another kind.
+
+    Raises:
+        ConstraintError: for the first of them.
+    """
+    if not isinstance(model, nn.Module):
+        raise ConstraintError(
+            f"fit({type(model).__name__}): needed is a network, an nn.Module",
+            fix="bs.fit(model, train_loader, epochs=20)",
+        )
+    if not callable(getattr(schedule, "factor", None)):
+        own = isinstance(schedule, torch.optim.lr_scheduler.LRScheduler)
+        more = "; a scheduler of torch belongs into a loop of your own" if own else ""
+        raise ConstraintError(
+            f"fit(schedule={short(schedule)}): it is no schedule of learning rates",
+            fix=f"schedule=bs.train.Cosine(), bs.train.Steps(...) or bs.train.Constant(){more}",
+        )
+    if loss is not None and not callable(loss):
+        raise ConstraintError(
+            f"fit(loss={short(loss)}): it is no function of outputs and labels",
+            fix="loss=torch.nn.functional.cross_entropy, or leave it out, which is the same",
+        )
+    if clip_gradient is not None and not hasattr(clip_gradient, "apply"):
+        limit = clip_gradient if isinstance(clip_gradient, int | float) else 1.0
+        raise ConstraintError(
+            f"fit(clip_gradient={short(clip_gradient)}): what the limit is of is not said",
+            fix=f"clip_gradient=bs.train.ClipNorm({limit}) or bs.train.ClipValue({limit})",
+        )
+    if observer is not None and not (hasattr(observer, "batch_done") and hasattr(observer, "epoch_done")):
+        raise ConstraintError(
+            f"fit(observer={short(observer)}): it is no observer", fix="an object of a class below bs.train.Observer"
+        )
+
+
+def refuse_outside(epochs: int, keep: str, resume: bool, folder: object) -> None:
+    """Refuse values of ``fit`` that lie outside what is allowed.
+
+    Raises:
+        ConstraintError: for the first of them.
+    """
+    if epochs < 1:
+        raise ConstraintError(f"fit(epochs={epochs}): at least 1 is needed", fix="epochs=20")
+    if keep not in ("best", "last"):
+        raise ConstraintError(f"fit(keep={keep!r}): allowed are 'best' and 'last'", fix="keep='best'")
+    if resume and folder is None:
+        raise ConstraintError("fit(resume=True): which run to resume is not stated", fix="fit(folder=..., resume=True)")
