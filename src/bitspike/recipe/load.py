@@ -15,6 +15,7 @@ from bitspike.errors import RecipeError, some
 from bitspike.recipe.any_recipe import AnyRecipe
 from bitspike.recipe.changes import changes as differing
 from bitspike.recipe.kinds import USUAL, kinds
+from bitspike.recipe.other_data import with_other_data
 from bitspike.recipe.problems import Problem, problems
 from bitspike.recipe.text import KeyPath, Text, dump, parse, parse_value
 from bitspike.recipe.unread import refuse_unread
@@ -64,6 +65,7 @@ def load(recipe: str | Path | AnyRecipe, set: Iterable[str] = ()) -> AnyRecipe:
     for change in changes:
         values, key_path = _change(values, change)
         changed[key_path] = f"--set {change}"
+    values = with_other_data(text.values, values, changed)
     kind, known = values.get("kind", USUAL), kinds()
     if not isinstance(kind, str) or kind not in known:
         where = _origin(("kind",), text, changed)
