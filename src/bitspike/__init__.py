@@ -103,6 +103,7 @@ if TYPE_CHECKING:
     from bitspike.verbs.new import new as new
     from bitspike.verbs.pareto import pareto as pareto
     from bitspike.verbs.recipes import recipes as recipes
+    from bitspike.verbs.report import report as report
     from bitspike.verbs.resume import resume as resume
     from bitspike.verbs.run import run as run
     from bitspike.verbs.run_seeds import run_seeds as run_seeds
@@ -246,6 +247,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "bitspike.verbs.pareto": ("pareto",),
     "bitspike.verbs.new": ("new",),
     "bitspike.verbs.recipes": ("recipes",),
+    "bitspike.verbs.report": ("report",),
     "bitspike.verbs.resume": ("resume",),
     "bitspike.verbs.run": ("run",),
     "bitspike.verbs.run_seeds": ("run_seeds",),

@@ -112,13 +112,10 @@ def _tell_seeds(compared: Comparison, *, as_json: bool) -> None:
     if not compared.rows:
         return
     runs = [run for row in compared.rows for run in row.runs]
-    pages = [f"  seed {run.recipe.seed:<10} {Path(run.folder) / 'report.html'}" for run in runs]
+    pages = [f"  seed {run.seed:<10} {Path(run.folder) / 'report.html'}" for run in runs]
     answer(compared, "\n".join([str(compared), *pages]), as_json=as_json)
     failed = [
-        f"seed {run.recipe.seed}: {check['message']}"
-        for run in runs
-        for check in run.report["checks"]
-        if not check["passed"]
+        f"seed {run.seed}: {check['message']}" for run in runs for check in run.report["checks"] if not check["passed"]
     ]
     if failed:
         raise CheckFailed("; ".join(failed), fix="the whole report of every run is written")

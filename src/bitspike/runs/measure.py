@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -15,7 +14,6 @@ from bitspike.analysis.exits.study import study
 from bitspike.analysis.report.facts import ReportDetail
 from bitspike.analysis.summary import summary
 from bitspike.hardware.energy.operations import energy
-from bitspike.integer.bounds.widths import widths
 from bitspike.integer.codes import encode
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.saved.folder import save
@@ -26,6 +24,7 @@ from bitspike.lowering.lower import lower
 from bitspike.nn.firing import Recorder
 from bitspike.recipe.words.value import Value
 from bitspike.runs.construct.data import Data
+from bitspike.runs.integers import codes_of, sizes_of
 from bitspike.runs.job import Job
 from bitspike.runs.memories import SPIKES, cost_of
 from bitspike.runs.pictures import images_shown
@@ -75,6 +74,8 @@ def measure(job: Job, history: History | None, folder: Path) -> tuple[dict[str, 
     # Only on all test images do the integers have a test accuracy.
     whole, metric = job.proof.image_set is data.test, job.task.wording.metric
     recipe = job.recipe.model_dump(mode="json")
+    sizes = sizes_of(net)
+    sizes["bytes"]["package"] = sum(f.stat().st_size for f in (folder / "network").iterdir())
     report: dict[str, Any] = {
         "schema": 1,
         "recipe": recipe,
@@ -94,17 +95,7 @@ def measure(job: Job, history: History | None, folder: Path) -> tuple[dict[str, 
             f"{metric}_difference": agreement.accuracy_difference,
             "samples": agreement.samples,
         },
-        "bits": net.weight_bits(),
-        "bytes": {
-            "weights_packed": net.weight_bytes(),
-            "weights_float32": 4 * net.weight_count(),
-            "package": sum(f.stat().st_size for f in (folder / "network").iterdir()),
-        },
-        "widths": [
-            {"layer": w.layer, "accumulator_bits": w.accumulator_bits, "membrane_bits": w.membrane_bits}
-            | ({} if w.kept_bits is None else {"kept_bits": w.kept_bits})
-            for w in widths(net)
-        ],
+        **sizes,
         "network": layers_of(net),
         "energy": bill.to_dict(),
         "notes": [*kind.notes, *(() if spiking.record is None else spiking.record.notes), *net.notes],
@@ -140,10 +131,9 @@ def _detail(
     data: Data, model: nn.Module, net: IntegerNetwork, tested: Evaluation, images: torch.Tensor
 ) -> ReportDetail:
     """Collect the pictures: test images with their spikes, code histograms, and what the task shows."""
-    histograms = {n.path: np.unique(n.weight.codes, return_counts=True) for n in net.weighted}
     return ReportDetail(
         images=images_shown(model, data.test, images),
-        code_histograms={p: dict(zip(c.tolist(), n.tolist(), strict=True)) for p, (c, n) in histograms.items()},
+        code_histograms=codes_of(net),
         exhibits=data.test.task.exhibits(tested.confusion, data.test.classes),
         samples=tested.samples,
     )

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -12,6 +16,7 @@ from bitspike.analysis.report.facts import ImageShown, Trajectory
 from bitspike.data.images.images import Images
 from bitspike.data.images.picture import picture
 from bitspike.nn import Neuron
+from bitspike.tasks.task import Task
 
 NEURONS = 256
 """At most so many neurons of a layer, at even distances."""
@@ -26,22 +31,36 @@ def images_shown(model: nn.Module, images: Images, entering: Tensor) -> tuple[Im
         images: the set.
         entering: its first images as the network takes them, [N, ...]; so many are shown.
     """
-    task, names = images.task, images.classes
+    labels = images.labels[: len(entering)]
+    shown = samples_shown(model, entering, labels, images.classes, images.task)
+    return tuple(replace(one, pixels=picture(images.subset([n]))) for n, one in enumerate(shown))
+
+
+def samples_shown(
+    model: nn.Module, entering: Tensor, labels: Any, names: Sequence[str], task: Task
+) -> tuple[ImageShown, ...]:
+    """Return what a network answers to samples, and does; the samples themselves are left out.
+
+    Args:
+        model: the network; one without neurons has answers alone.
+        entering: samples as the network takes them.
+        labels: what is right for them.
+        names: of the classes.
+        task: says what outputs and labels mean.
+    """
     with torch.no_grad():
         outputs = model.eval()(entering)
-    answers = task.named(task.answers(outputs), names)
-    truth = task.named(task.truth(outputs, images.labels[: len(entering)]), names)
+    answers, truth = task.named(task.answers(outputs), names), task.named(task.truth(outputs, labels), names)
     spiking = any(isinstance(module, Neuron) for module in model.modules())
     layers = observed(model, entering, _seen, potentials=True) if spiking else {}
     return tuple(
         ImageShown(
-            pixels=picture(images.subset([n])),
-            label=truth[n],
-            prediction=answers[n],
+            label=right,
+            prediction=answer,
             spikes={name: seen[n][0] for name, seen in layers.items()},
             potentials={name: path for name, seen in layers.items() if (path := seen[n][1]) is not None},
         )
-        for n in range(len(entering))
+        for n, (answer, right) in enumerate(zip(answers, truth, strict=True))
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any, overload
@@ -11,6 +12,7 @@ from torch import nn
 
 from bitspike.analysis.comparison.comparison import Comparison
 from bitspike.analysis.comparison.rows import Measured, rows_of
+from bitspike.analysis.report.of_network import NetworkReport
 from bitspike.arguments import checked
 from bitspike.errors import ConstraintError, some
 from bitspike.integer.network import IntegerNetwork
@@ -31,7 +33,7 @@ _OF_NETWORKS = {"model", "net", "batches"}
 
 
 @checked
-def compare_runs(*runs: str | Path, samples: int | None = None, set: Iterable[str] = ()) -> Comparison:
+def compare_runs(*runs: str | Path | NetworkReport, samples: int | None = None, set: Iterable[str] = ()) -> Comparison:
     """Put finished runs next to each other: accuracy, bits, bytes, energy, time steps, seeds with their spread.
 
     Runs of one recipe that differ by their seed alone are one row, with mean and standard deviation; where they are
@@ -39,7 +41,7 @@ def compare_runs(*runs: str | Path, samples: int | None = None, set: Iterable[st
     same recipe are told by what they say otherwise.
 
     Args:
-        runs: folders of finished runs.
+        runs: folders of finished runs, and reports of networks in memory (``bs.report``).
         samples: test images of each run that the energy is counted by; None takes the few among its golden vectors.
         set: changes to every recipe for these images, such as ``data.root=FOLDER``.
 
@@ -51,10 +53,18 @@ def compare_runs(*runs: str | Path, samples: int | None = None, set: Iterable[st
     """
     if not runs:
         raise ConstraintError("no runs are given to compare", fix="bs.compare('runs/a', 'runs/b'), finished ones")
-    runs_by_place = dict(part for run in runs for part in _runs_in(Path(run)))
+    reports = [run for run in runs if isinstance(run, NetworkReport)]
+    _refuse_same_names(reports)
     changes, reasons = tuple(set), dict[str, str]()
-    measured = [_measured(folder, *both, samples, changes, reasons) for folder, both in runs_by_place.items()]
-    rows = rows_of(measured)
+    measured: dict[str | int, Measured] = {}
+    for run in runs:
+        if isinstance(run, NetworkReport):
+            measured[id(run)] = run.measured
+            continue
+        for folder, both in _runs_in(Path(run)):
+            if str(folder) not in measured:
+                measured[str(folder)] = _measured(folder, *both, samples, changes, reasons)
+    rows = rows_of([*measured.values()])
     metrics = sorted({row.metric for row in rows})
     if len(metrics) > 1:
         raise ConstraintError(
@@ -62,7 +72,20 @@ def compare_runs(*runs: str | Path, samples: int | None = None, set: Iterable[st
         )
     counted = f"{samples:,} test images of each run" if samples else "the test images among the golden vectors"
     missing = [f"none of {some(list(reasons))}: {next(iter(reasons.values()))}; {_COUNTED}"] if reasons else []
-    return Comparison(rows, energy_by="; ".join([f"by the table {TABLE} and the spikes of {counted}", *missing]))
+    of_runs = [f"by the table {TABLE} and the spikes of {counted}"] if len(reports) < len(runs) else []
+    of_reports = dict.fromkeys(report.energy_by for report in reports)
+    return Comparison(rows, energy_by="; ".join([*of_runs, *of_reports, *missing]))
+
+
+def _refuse_same_names(reports: Sequence[NetworkReport]) -> None:
+    """Refuse reports that a table could not tell apart."""
+    keys = Counter((report.measured.name, report.measured.seed) for report in dict.fromkeys(reports))
+    for (name, seed), count in keys.items():
+        if count > 1:
+            raise ConstraintError(
+                f"{count} reports are called {name!r}, and all are of seed {seed}",
+                fix="bs.report(model, net, data, name='4 bits'), or seed=1 for another training of the same network",
+            )
 
 
 def _runs_in(folder: Path) -> Iterator[tuple[Path, tuple[AnyRecipe, dict[str, Any]]]]:
@@ -88,7 +111,7 @@ def _measured(
         if samples is not None:
             raise
         spent, reasons[str(folder)] = None, error.message
-    return Measured(folder=str(folder), recipe=recipe, report=report, energy_pj=spent)
+    return Measured.of_run(str(folder), recipe, report, spent)
 
 
 @overload
@@ -103,19 +126,19 @@ def compare(
 
 
 @overload
-def compare(*runs: str | Path, samples: int | None = None, set: Iterable[str] = ()) -> Comparison: ...
+def compare(*runs: str | Path | NetworkReport, samples: int | None = None, set: Iterable[str] = ()) -> Comparison: ...
 
 
 @wraps(agreement, assigned=("__doc__",))
 def compare(*args: Any, **options: Any) -> Any:  # noqa: D103 (it has the text of networks, which tells of both)
-    folders = [isinstance(arg, str | Path) for arg in args]
+    folders = [isinstance(arg, str | Path | NetworkReport) for arg in args]
     if all(folders) and options.keys().isdisjoint(_OF_NETWORKS):
         return compare_runs(*args, **options)
     if any(folders) or len(args) + len(options.keys() & _OF_NETWORKS) != len(_OF_NETWORKS):
         arguments = ", ".join([*(type(arg).__name__ for arg in args), *options])
         raise ConstraintError(
-            f"compare({arguments}): needed are folders of runs, or a network, its integers and batches of inputs and "
-            "labels",
+            f"compare({arguments}): needed are folders of runs or reports, or a network, its integers and batches "
+            "of inputs and labels",
             fix="bs.compare('runs/a', 'runs/b'), or bs.compare(model, bs.lower(model, example), batches)",
         )
     return agreement(*args, **options)

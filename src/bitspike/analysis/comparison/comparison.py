@@ -1,4 +1,4 @@
-"""Runs next to each other as one table: for a terminal of 80 columns, CSV, Markdown, LaTeX, a notebook, JSON."""
+"""Runs or networks next to each other as one table: for a terminal of 80 columns, CSV, Markdown, LaTeX, HTML, JSON."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LEAST = 20
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Finished runs next to each other.
+    """Finished runs, or reports of networks, next to each other.
 
     Args:
         rows: runs of one experiment that differ by their seed alone are one row.
@@ -108,7 +108,8 @@ class Comparison:
 
     def _columns(self, *, published: bool = True) -> list[tuple[str, Callable[[Row], str]]]:
         """Return the heading of every column, and its cells."""
-        columns: list[tuple[str, Callable[[Row], str]]] = [("recipe", lambda row: row.label)]
+        first = "recipe" if self._thing == "run" else "network"
+        columns: list[tuple[str, Callable[[Row], str]]] = [(first, lambda row: row.label)]
         if len({row.data for row in self.rows}) > 1:
             columns.append(("data", lambda row: row.data))
         columns += [("weights", lambda row: row.weights), ("T", lambda row: str(row.steps))]
@@ -122,18 +123,23 @@ class Comparison:
             columns.append(("energy", lambda row: MISSING if row.energy_pj is None else pj(row.energy_pj)))
         return columns
 
+    @property
+    def _thing(self) -> str:
+        """What is compared: networks in memory, or runs, and perhaps such networks next to them."""
+        return "run" if any(run.folder for row in self.rows for run in row.runs) else "network"
+
     def _heading(self) -> str:
         runs = sum(len(row.runs) for row in self.rows)
         data = list(dict.fromkeys(row.data for row in self.rows))
-        return f"{runs} run{'s' * (runs != 1)} on {some(data)}, test {self.rows[0].metric}"
+        return f"{runs} {self._thing}{'s' * (runs != 1)} on {some(data)}, test {self.rows[0].metric}"
 
     def _notes(self) -> list[str]:
-        wrong = [run.folder for row in self.rows for run in row.runs if not run.proven]
+        wrong = [run.folder or run.name for row in self.rows for run in row.runs if not run.proven]
         counts = sorted({count for row in self.rows for count in row.samples})
         images = f"on {' or '.join(f'{count:,}' for count in counts)} test images"
         notes = [f"integers NOT EQUAL, or not proven: {some(wrong)}"] if wrong else []
-        notes += [] if wrong else [f"integers proven equal in every run, {images}"]
-        idle = [f"{run.idle} ({run.folder})" for row in self.rows for run in row.runs if run.idle]
+        notes += [] if wrong else [f"integers proven equal in every {self._thing}, {images}"]
+        idle = [f"{run.idle} ({run.folder or run.name})" for row in self.rows for run in row.runs if run.idle]
         notes += [f"layers that tell nothing about the input: {some(idle)}"] if idle else []
         if any(row.deviation is not None for row in self.rows):
             notes.append("± is the sample standard deviation over the seeds")

@@ -1,11 +1,10 @@
-"""From finished runs to the rows of a comparison: runs of one experiment that differ by their seed are one row."""
+"""From runs, or reports of networks, to the rows of a comparison: those that differ by their seed alone are one row."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from bitspike.analysis.drawing.words import known, plain
@@ -16,24 +15,58 @@ from bitspike.recipe.changes import experiment
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Measured:
-    """One finished run, as far as it is compared.
+    """One finished run, or the report of one network, as far as it is compared.
 
     Args:
-        folder: of the run.
-        recipe: of the run.
+        folder: of the run; empty for a network in memory.
+        name: of the recipe, or of the network.
+        data: what the data are called.
+        steps: T.
+        seed: of the training.
+        experiment: what the recipe says, but for its seed and its places; empty where there is none.
         report: its ``report.json``.
         energy_pj: of one inference, in pJ; None where it is not known.
     """
 
     folder: str
-    recipe: AnyRecipe
+    name: str
+    data: str
+    steps: int
+    seed: int
+    experiment: Mapping[str, Any]
     report: Mapping[str, Any]
     energy_pj: float | None = None
 
-    @cached_property
-    def experiment(self) -> dict[str, Any]:
-        """What the recipe says, but for its seed and its places."""
-        return experiment(self.recipe)
+    @classmethod
+    def of_run(
+        cls, folder: str, recipe: AnyRecipe, report: Mapping[str, Any], energy_pj: float | None = None
+    ) -> Measured:
+        """Return a finished run."""
+        return cls(
+            folder=folder,
+            name=recipe.name,
+            data=recipe.data.kind,
+            steps=recipe.steps,
+            seed=recipe.seed,
+            experiment=experiment(recipe),
+            report=report,
+            energy_pj=energy_pj,
+        )
+
+    @classmethod
+    def of_network(cls, report: Mapping[str, Any], energy_pj: float | None = None) -> Measured:
+        """Return a network in memory, by the record that ``bs.report`` made of it."""
+        said = report["recipe"]
+        return cls(
+            folder="",
+            name=said["name"],
+            data=said["data"]["kind"],
+            steps=said["model"]["steps"],
+            seed=report["seed"],
+            experiment={},
+            report=report,
+            energy_pj=energy_pj,
+        )
 
     @property
     def score(self) -> float | None:
@@ -65,18 +98,18 @@ class Row:
 
     @property
     def name(self) -> str:
-        """The name of the recipe."""
-        return self.runs[0].recipe.name
+        """The name of the recipe, or of the network."""
+        return self.runs[0].name
 
     @property
     def label(self) -> str:
-        """The name of the recipe, and what tells it from another one of that name."""
+        """The name, and what tells it from another one of that name."""
         return ", ".join([self.name, *(f"{key}={plain(value)}" for key, value in self.changes.items())])
 
     @property
     def data(self) -> str:
         """The kind of the data."""
-        return self.runs[0].recipe.data.kind
+        return self.runs[0].data
 
     @property
     def samples(self) -> tuple[int, ...]:
@@ -101,12 +134,12 @@ class Row:
     @property
     def steps(self) -> int:
         """T."""
-        return self.runs[0].recipe.steps
+        return self.runs[0].steps
 
     @property
     def seeds(self) -> tuple[int, ...]:
         """The seed of every run."""
-        return tuple(run.recipe.seed for run in self.runs)
+        return tuple(run.seed for run in self.runs)
 
     @property
     def mean(self) -> float | None:
@@ -168,7 +201,7 @@ def rows_of(runs: Sequence[Measured]) -> tuple[Row, ...]:
     """
     groups: list[list[Measured]] = []
     for run in runs:
-        mine = (g for g in groups if _key(g[0]) == _key(run) and run.recipe.seed not in {r.recipe.seed for r in g})
+        mine = (g for g in groups if _key(g[0]) == _key(run) and run.seed not in {r.seed for r in g})
         group = next(mine, None)
         if group is None:
             groups.append([run])
@@ -177,13 +210,13 @@ def rows_of(runs: Sequence[Measured]) -> tuple[Row, ...]:
     return tuple(Row(runs=tuple(group), changes=_changes(group[0], [g[0] for g in groups])) for group in groups)
 
 
-def _key(run: Measured) -> tuple[str, dict[str, Any]]:
-    return run.recipe.name, run.experiment
+def _key(run: Measured) -> tuple[str, Mapping[str, Any]]:
+    return run.name, run.experiment
 
 
 def _changes(run: Measured, all_runs: Sequence[Measured]) -> dict[str, Any]:
     """Return the values of a run that others of the same name have not."""
-    others = [other for other in all_runs if other is not run and other.recipe.name == run.recipe.name]
+    others = [other for other in all_runs if other is not run and other.name == run.name]
     # Stages of one recipe differ in all that each says itself: their names tell them apart.
     alike = [other for other in others if other.experiment.get("stage") == run.experiment.get("stage")]
     keys = dict.fromkeys(key for r in (run, *alike) for key in r.experiment)

@@ -270,6 +270,8 @@ def ledger(record: Record) -> Html | None:
 
 def again(record: Record) -> Html:
     """Say how to run it again, on what it ran, and with which values."""
+    if record.get("made_by"):
+        return _made_by(str(record["made_by"]), record)
     command = record.get("command")
     repeat = str(record.get("again") or "bitspike run recipe.yaml --out ../again")
     recipe = json.loads(json.dumps(record.get("recipe"), default=str))  # plain values only, whatever came in
@@ -296,5 +298,19 @@ def again(record: Record) -> Html:
                 if recipe
                 else Html(""),
             ]
+        ),
+    )
+
+
+def _made_by(function: str, record: Record) -> Html:
+    """Say of a network in memory what its figures were made with."""
+    rows = [(name, str(value)) for name, value in mapping(record, "environment").items()]
+    return section(
+        "Where it comes from",
+        html(
+            "<p>{function} made this report of a network in memory. Its integers lie next to it:</p>"
+            "<pre>bitspike verify network</pre>{t}",
+            function=code(function),
+            t=table(["", ""], rows),
         ),
     )
