@@ -194,7 +194,7 @@ def test_networks_in_the_wrong_places_are_told_with_the_way_out(run: Any) -> Non
         bs.ConstraintError, match="model is of type IntegerNetwork, needed is the network that was lowered"
     ):
         bs.compare(net, spiking, batches)  # type: ignore[call-overload]
-    with pytest.raises(bs.ConstraintError, match="folders of runs, or a network, its integers and batches"):
+    with pytest.raises(bs.ConstraintError, match="folders of runs or reports, or a network, its integers and batches"):
         bs.compare(run("a"), net)  # type: ignore[call-overload]
     for few in ((spiking,), (spiking, net)):
         with pytest.raises(bs.ConstraintError, match="a network, its integers and batches"):
