@@ -20,10 +20,9 @@ import bitspike as bs
 from bitspike.cli import main
 from bitspike.cli.guard import colored, guarded
 from bitspike.cli.wrap import wrapped
-from bitspike.runs.shown import Bar, Lines, shown
 from bitspike.errors import BitspikeError, RecipeError, RunError
 from bitspike.recipe import load
-from bitspike.runs.shown import Lines, shown
+from bitspike.runs.shown import Bar, Lines, shown
 from bitspike.train import Observer
 
 SMALL = [w for v in ("model.width=0.125", "data.limit=60", "training.epochs=1", "expect=null") for w in ("--set", v)]

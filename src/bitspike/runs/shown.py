@@ -17,7 +17,6 @@ from bitspike.runs.stages import STAGES
 from bitspike.train.launch import rank
 from bitspike.train.observe import BatchRecord, EpochRecord, Observer
 
-
 _WIDE = 100
 """Columns from which the speed has room next to the time that is left."""
 
