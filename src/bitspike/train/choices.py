@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from bitspike.errors import ConstraintError, short
+from bitspike.errors import ConstraintError, DataError, short
+
+_PAIRS = "[(inputs, labels)]"
 
 
 def refuse_wrong_kinds(model: Any, schedule: Any, loss: Any, clip_gradient: Any, observer: Any) -> None:
@@ -57,3 +59,31 @@ def refuse_outside(epochs: int, keep: str, resume: bool, folder: object) -> None
         raise ConstraintError(f"fit(keep={keep!r}): allowed are 'best' and 'last'", fix="keep='best'")
     if resume and folder is None:
         raise ConstraintError("fit(resume=True): which run to resume is not stated", fix="fit(folder=..., resume=True)")
+
+
+def refuse_no_batches(batches: Any, name: str) -> None:
+    """Refuse data that are not dealt out in batches.
+
+    Raises:
+        DataError: with what makes batches of them.
+    """
+    if batches is None and name == "validation":
+        return
+    if isinstance(batches, torch.utils.data.Dataset):
+        raise DataError(
+            f"fit({name}={type(batches).__name__}): a data set of torch gives one sample after the other, not batches",
+            fix=f"{name}=torch.utils.data.DataLoader({name}, batch_size=64, shuffle=True)",
+        )
+    if not isinstance(batches, Tensor) and not hasattr(batches, "__iter__") and not hasattr(batches, "__getitem__"):
+        images = hasattr(batches, "classes")
+        raise DataError(
+            f"fit({name}={type(batches).__name__}): needed are batches (inputs, labels)",
+            fix=f"bs.data.Batches({name}, 64, pixel_grid=bs.data.PixelGrid(scale=2**-8))"
+            if images
+            else "[(inputs, labels)]",
+        )
+    if isinstance(batches, tuple) and len(batches) == 2 and all(isinstance(part, Tensor) for part in batches):
+        raise DataError(
+            f"fit({name}=(inputs, labels)): a pair of tensors is one batch, and needed are several",
+            fix=f"{_PAIRS}, or list(zip(inputs.split(64), labels.split(64)))",
+        )

@@ -21,9 +21,10 @@ from bitspike.tasks.classify import Classification
 from bitspike.tasks.task import Loss, Task
 from bitspike.train.average import EMA, Average
 from bitspike.train.checkpoint import restore
-from bitspike.train.choices import refuse_outside, refuse_wrong_kinds
+from bitspike.train.choices import refuse_no_batches, refuse_outside, refuse_wrong_kinds
 from bitspike.train.distill import Distillation, Objective, objective
 from bitspike.train.evaluate import Batches, measure
+from bitspike.train.first_batch import explained, refuse_samples_as_steps
 from bitspike.train.launch import Device, Precision, Workers, choose_device, choose_precision
 from bitspike.train.observe import EpochRecord, History, Observer
 from bitspike.train.optimizers import SGD, Clip
@@ -119,6 +120,8 @@ def fit(
     """
     refuse_wrong_kinds(model, schedule, loss, clip_gradient, observer)
     refuse_outside(epochs, keep, resume, folder)
+    refuse_no_batches(train_loader, "train_loader")
+    refuse_no_batches(validation, "validation")
     whole, model = model, unwrapped(model)
     loss = task.loss if loss is None else loss
     home = next((p.device for p in model.parameters()), torch.device("cpu"))
@@ -228,8 +231,12 @@ def _epoch(
     for batch, (x, y) in enumerate(pairs(batches)):
         set_rate(batch)
         x, y = workers.send(x), tree_map(lambda t: workers.send(t) if isinstance(t, Tensor) else t, y)
-        tally.first = x if tally.first is None else tally.first
-        outputs = wrapped(x)
+        if tally.first is None:
+            tally.first = x
+            if epoch == 0:
+                refuse_samples_as_steps(model, x, y)
+        with explained(x):
+            outputs = wrapped(x)
         mean, n = minimized(x, outputs, y), samples_in(x, outputs, y)
         stepper.zero_grad()
         objective = mean * workers.share(n) + penalties(model)

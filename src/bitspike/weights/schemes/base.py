@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-from bitspike.errors import ConstraintError
+from bitspike.errors import ConstraintError, short
 from bitspike.ops.rounding import straight_through
 from bitspike.weights.codes import along
 from bitspike.weights.scales import Dyadic, MeanAbs, ScaleRule
@@ -112,6 +112,16 @@ def check_bits(scheme: str, bits: int, highest: int, *, lowest: int = 1, fix: st
         usual = "quantize=None keeps the float weight" if float_weight else f"{scheme}(bits={min(highest, 4)})"
         allowed = f"a whole number from {lowest} to {highest} is allowed"
         raise ConstraintError(f"{scheme}(bits={bits!r}): {allowed}", fix=fix or usual)
+
+
+def check_rule(scheme: str, rule: object) -> None:
+    """Raise ConstraintError unless what reads the scale of a scheme is a scale rule."""
+    if not isinstance(rule, ScaleRule):
+        word = rule if isinstance(rule, str) else getattr(rule, "__name__", "")
+        known = {"max": "Max()", "meanabs": "MeanAbs(1.5)", "mean_abs": "MeanAbs(1.5)", "mean": "MeanAbs(1.5)"}
+        known |= {"mse": "MSE()", "percentile": "Percentile(99)", "normal": "Normal()"}
+        way = "bs.Dyadic()" if word.lower() == "dyadic" else f"bs.weights.{known.get(word.lower(), 'Max()')}"
+        raise ConstraintError(f"{scheme}(scale={short(rule)}): a scale rule is needed", fix=f"scale={way}")
 
 
 def sign_codes(w: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.ops.rounding import pass_where, straight_through
 from bitspike.weights.scales import Max, ScaleRule
-from bitspike.weights.schemes.base import Scheme, binary, check_bits, exact_step, inside
+from bitspike.weights.schemes.base import Scheme, binary, check_bits, check_rule, exact_step, inside
 
 LARGEST_EXPONENT = 14
 
@@ -129,6 +129,7 @@ class PowerOfTwo(_Table):
 
     def __post_init__(self) -> None:
         check_bits("PowerOfTwo", self.bits, 8)
+        check_rule("PowerOfTwo", self.scale)
 
     @property
     def magnitudes(self) -> tuple[int, ...]:
@@ -180,6 +181,7 @@ class APoT(_Table):
 
     def __post_init__(self) -> None:
         check_bits("APoT", self.bits, 8)
+        check_rule("APoT", self.scale)
         if not self.eps > 0:
             raise ConstraintError(f"APoT(eps={self.eps}): must be above 0", fix="APoT(bits, eps=1e-8)")
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from bitspike.arguments import checked
 from bitspike.ops.rounding import pass_where, straight_through
 from bitspike.weights.scales import Max, Normal, ScaleRule
-from bitspike.weights.schemes.base import Scheme, binary, check_bits, exact_step, inside
+from bitspike.weights.schemes.base import Scheme, binary, check_bits, check_rule, exact_step, inside
 
 
 @checked
@@ -55,6 +55,7 @@ class Uniform(Scheme):
         check_bits("Uniform", self.bits, 16)
         if getattr(self, "scale") is None:  # noqa: B009 (its type has no None)
             object.__setattr__(self, "scale", Normal() if self.bits in (2, 3) else Max())
+        check_rule("Uniform", self.scale)
 
     @property
     def high(self) -> int:

@@ -1,0 +1,91 @@
+"""What the first batch of a training shows: samples that neurons would take for time steps, inputs that do not fit."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bitspike.errors import ConstraintError, DataError
+from bitspike.nn import Encoder
+from bitspike.nn.aside import aside
+from bitspike.nn.neurons.base import Neuron
+from bitspike.ops.wrappers import unwrapped
+
+_TIME = "bs.Repeat(steps=4) before the first layer, bs.TimeDistributed around layers, and bs.RateReadout() at the end"
+
+
+def refuse_samples_as_steps(model: nn.Module, x: Any, labels: Any) -> None:
+    """Refuse a network whose neurons get [N, ...]: they would take the samples of a batch for time steps.
+
+    A network with an encoder has a time axis. One without is run on the side, with all samples and with all but one: a
+    first axis of its neurons that follows is that of the samples.
+
+    Raises:
+        ConstraintError: it follows.
+    """
+    network = unwrapped(model)
+    if not isinstance(x, Tensor) or not isinstance(labels, Tensor) or x.dim() < 2 or labels.dim() == 0:
+        return
+    count = labels.shape[0]
+    if count < 2 or x.shape[0] != count or x.shape[1] == count:  # recordings [T, N, ...] may have as many steps
+        return
+    if any(isinstance(module, Encoder) for module in network.modules()):
+        return
+    seen = [_first_input(network, x[:n]) for n in (count, count - 1)]
+    if None in seen or [shape[0] for _, shape in seen if shape] != [count, count - 1]:  # type: ignore[misc]
+        return
+    name, shape = seen[0]  # type: ignore[misc]
+    raise ConstraintError(
+        f"{name} gets {list(shape)}: its first axis is the {count} samples, which it would take for time steps, "
+        "so that one sample leaks into the next; needed is [T, N, ...]",
+        fix=_TIME,
+    )
+
+
+def _first_input(network: nn.Module, x: Tensor) -> tuple[str, torch.Size] | None:
+    """Return the neurons that are called first, and the shape of what they get; None where there are none."""
+    calls: list[tuple[str, torch.Size]] = []
+
+    def hears(name: str, neuron: nn.Module) -> Any:
+        return neuron.register_forward_pre_hook(
+            lambda _, inputs: calls.append((f"{name} ({type(neuron).__name__})", inputs[0].shape))
+        )
+
+    with ExitStack() as hooks:
+        for name, module in network.named_modules():
+            if isinstance(module, Neuron):
+                hooks.callback(hears(name, module).remove)
+        if not any(isinstance(module, Neuron) for module in network.modules()):
+            return None
+        with aside(network):
+            network(x)
+    return calls[0] if calls else None
+
+
+@contextmanager
+def explained(x: Any) -> Iterator[None]:
+    """Say of the errors of torch that a first batch meets most often what to do about them.
+
+    Raises:
+        DataError: the inputs are bytes or other whole numbers. ConstraintError: a layer gets a time axis.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        said = str(error)
+        if isinstance(x, Tensor) and not x.is_floating_point() and "type" in said:
+            raise DataError(
+                f"the inputs are {x.dtype} {list(x.shape)}, and a layer does not take them: {said.splitlines()[0]}",
+                fix="x.float() / 255 in the loader, or bs.data.Batches(..., pixel_grid=bs.data.PixelGrid(scale=2**-8))",
+            ) from error
+        if re.search(r"to conv\dd, but got input of size: \[\d+, \d+, \d+, \d+, \d+\]", said):
+            raise ConstraintError(
+                f"a convolution gets a time axis: {said.splitlines()[0]}",
+                fix="bs.TimeDistributed(nn.Conv2d(...), ...) carries layers over [T, N, ...]",
+            ) from error
+        raise
