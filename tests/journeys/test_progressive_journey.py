@@ -123,6 +123,7 @@ def test_mismatch_is_compared_before_and_after_the_spiking_network_was_trained(w
         assert list(found["before"]) == list(found["after"]) == ["relu1", "relu2"]
         assert found["before"]["relu1"]["share"] == 0, "a steady input has no mismatch"
         assert found["before"] != found["after"]
+    assert stages[0]["after"]["relu1"]["share"] == 0, "the first layer was not tuned, and is not blamed for rounding"
 
 
 @pytest.mark.parametrize(

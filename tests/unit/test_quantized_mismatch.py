@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from quantized_networks import Residual, busy, images, without_ties
@@ -146,6 +148,18 @@ def test_the_counts_of_a_converted_network_are_compared_too() -> None:
     for path, layer in found.items():
         assert layer.share < twin[path].share + 0.1, path
     assert not any(m._forward_hooks for m in snn.modules())
+
+
+def test_a_twin_that_was_trained_since_is_compared_with_the_levels_from_before() -> None:
+    network, _, x = converted(2, steps=3)
+    trained = copy.deepcopy(network)
+    same = mismatch(network, x, spiking=bs.spiking_twin(trained))
+    assert same == mismatch(network, x)
+    with torch.no_grad():
+        next(p for p in trained.parameters() if p.dim() == 4).neg_()
+    assert mismatch(network, x, spiking=bs.spiking_twin(trained)) != same
+    with pytest.raises(ConstraintError, match="the twin has 3 bits and"):
+        mismatch(network, x, spiking=bs.spiking_twin(converted(3, steps=7)[0]))
 
 
 def test_another_spiking_network_is_refused() -> None:

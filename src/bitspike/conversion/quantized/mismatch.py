@@ -20,7 +20,7 @@ from bitspike.arguments import checked
 from bitspike.conversion.construct.records import module_name
 from bitspike.conversion.quantized.batches import Batches, device_of, labelled, to_device
 from bitspike.conversion.quantized.flow import Call, Flow, flow_of
-from bitspike.conversion.quantized.over_time import spiking_twin
+from bitspike.conversion.quantized.over_time import SpikingTwin, spiking_twin
 from bitspike.conversion.quantized.run import Run, part_of
 from bitspike.conversion.result import conversion_of, spiking_part
 from bitspike.conversion.timed import by_step
@@ -145,7 +145,8 @@ def mismatch(
         network: a quantized network.
         batches: a loader, with labels or without, or one tensor of all samples. It is read once.
         neuron: ``bs.SignedIF`` or ``bs.IF``, of the twin.
-        spiking: what ``bs.convert`` returned for ``network``; None is the twin.
+        spiking: what ``bs.convert`` returned for ``network``, or a twin, for example one whose weights were trained
+            since; None is the twin of ``network``.
 
     Returns:
         by path of the quantized ReLU, in the order of data flow.
@@ -161,9 +162,11 @@ def mismatch(
     """
     network = unwrapped(network)
     flow = flow_of(network, "mismatch")
-    counting = _twin(network, neuron, flow) if spiking is None else _converted(network, spiking, flow)
+    spiking = spiking_twin(network, neuron=neuron) if spiking is None else spiking
+    compare = _twin if isinstance(spiking, SpikingTwin) else _converted
+    counting = compare(network, spiking, flow)
     tallies = {path: Tally() for path in flow.neurons.values()}
-    with evaluation(network), full_precision():
+    with evaluation(network), evaluation(spiking), full_precision():
         for inputs, _ in labelled(batches, "mismatch"):
             for path, counts, levels in counting(to_device(inputs, device_of(network))):
                 tallies[path].add(counts, levels)
@@ -185,9 +188,16 @@ def _levels(network: nn.Module, flow: Flow, inputs: tuple[Tensor, ...]) -> Itera
         yield call, codes
 
 
-def _twin(network: nn.Module, neuron: type[Neuron], flow: Flow) -> Counting:
-    """Return what runs the twin call by call next to the network."""
-    twin = spiking_twin(network, neuron=neuron)
+def _twin(network: nn.Module, twin: nn.Module, flow: Flow) -> Counting:
+    """Return what runs a twin call by call next to the network."""
+    assert isinstance(twin, SpikingTwin)
+    mine, its = ((dict(x.neurons), x.bits, [call.name for call in x.calls]) for x in (flow, twin.flow))
+    if mine != its:
+        raise ConstraintError(
+            f"mismatch(spiking=): the twin has {twin.flow.bits} bits and {len(twin.flow.neurons)} layers of neurons, "
+            f"the quantized network {flow.bits} and {len(flow.neurons)}, or their calls differ",
+            fix="spiking=bs.spiking_twin(network) of a network with the layers of this one; or leave spiking out",
+        )
     run = Run(flow, partial(part_of, twin), flow.steps)
 
     def count(inputs: tuple[Tensor, ...]) -> Iterator[tuple[str, Tensor, Tensor]]:

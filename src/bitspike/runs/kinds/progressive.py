@@ -227,12 +227,15 @@ class Progressive(Converting):
                 "start": None if self.start_of is None else self.start_of.to_dict(),
                 "accuracy": self.measured,
                 "tuning": self.tuning,
-                "mismatch": None if stage.bits == FLOAT else self._mismatches(model, spiking.network),
+                "mismatch": None if stage.bits == FLOAT else self._mismatches(model),
             },
         }
 
-    def _mismatches(self, model: nn.Module, spiking: nn.Module) -> dict[str, Any]:
-        """Return by layer how often spike counts miss the levels, before and after the spiking network was trained."""
+    def _mismatches(self, model: nn.Module) -> dict[str, Any]:
+        """Return by layer how often spike counts miss the levels, before and after the spiking network was trained.
+
+        Both are counts of the network over time, not of its conversion, which rounds what enters it too.
+        """
         batches = self.data.held_batches(self.recipe.evaluation.mismatch)
 
         def of(network: nn.Module, spiking: nn.Module | None) -> dict[str, Any]:
@@ -243,7 +246,7 @@ class Progressive(Converting):
         ann = self._ann(model)
         before = of(ann, None)
         # Whatever trained the spiking network, the levels that it is to have are those of the network before that.
-        after = before if self.ann is None else of(ann, spiking)
+        after = before if self.ann is None else of(ann, spiking_twin(model, neuron=self._neuron))
         return {"images": len(batches.image_set), "before": before, "after": after}
 
     def sketch(self, model: nn.Module, example: Tensor) -> Sketch:
