@@ -144,7 +144,8 @@ def test_a_recipe_of_public_weights_says_where_they_are_looked_for(
     assert (code, out) == (2, "")
     assert "model.weights: there is no file" in err
     assert "resnet20-12fca82f.th" in err
-    assert "fix: --set model.weights=FILE" in err
+    assert "fix: bitspike fetch resnet20-12fca82f.th" in err
+    assert "--set model.weights=FILE" in err
     assert not (tmp_path / "run").exists()
 
 
