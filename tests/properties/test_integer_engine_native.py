@@ -31,6 +31,7 @@ from bitspike.integer.nodes import (
     Input,
     Linear,
     MaxPool,
+    Neuron,
     Node,
     Pad,
     Readout,
@@ -442,6 +443,32 @@ def test_by_channel_parameters_are_those_of_the_channel() -> None:
     codes = random_codes(random, net, samples=35)
     for method in WAYS:
         assert_equal(Engine(net, method=method).run(codes), simulate(net, codes))
+
+
+def test_channels_that_fill_a_row_up_never_fire(loops: str) -> None:
+    """A charge of 2**20 at each of 2049 steps adds up to 2**31 - 1 where no spike takes any of it away."""
+    channels, charge, one = 17, 2**20, np.ones((1, 1), np.int64)
+    codes = np.random.default_rng(0).integers(-7, 7, (channels, channels), endpoint=True)
+    silent = Weight(codes=np.zeros((channels, 2), np.int64), step=np.ones(1), bits=4, low=-7, high=7)
+    mixed = Weight(codes=codes, step=np.ones(1), bits=4, low=-7, high=7)
+    net = IntegerNetwork(
+        2049,
+        (
+            Input(id="input", path="input", shape=(2,), grid=Grid(1.0, 0, 15)),
+            Linear(id="linear", path="linear", sources=("input",), shape=(channels,), weight=silent),
+            Neuron(
+                id="fire", path="fire", sources=("linear",), shape=(channels,), gains=(one,), bias=charge * one,
+                threshold=charge * one, initial=np.full(1, charge - 1), unit=np.ones(1),
+            ),
+            Linear(id="head", path="head", sources=("fire",), shape=(channels,), weight=mixed),
+            Readout(id="out", path="out", sources=("head",), shape=(channels,), gains=(one,), bias=0 * one),
+        ),
+    )  # fmt: skip
+    entered = np.ones((1, 3, 2), np.int64)
+    for method in WAYS:
+        engine = Engine(net, method=method)
+        assert engine.native == (library() is not None and loops != "plain"), engine.reason
+        assert_equal(engine.run(entered), simulate(net, entered))
 
 
 @pytest.mark.parametrize("channels", [1, 33, 70])

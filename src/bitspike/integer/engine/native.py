@@ -177,7 +177,7 @@ class Workspace:
             self._attach_layer(op, main, choice[id(main)])
         # Without a main layer there are no sums for the gain to meet.
         gain = next((t.gain for t in step.terms if t.source is main), np.zeros((1, 1), np.int64))
-        op.unit = self._keep(ctypes.pointer(self._unit(step, gain, op.padded)))
+        op.unit = self._keep(ctypes.pointer(self._unit(step, gain)))
         self._attach_terms(op, terms)
         first, converted = _written(outs, samples=samples)
         self._attach_outs(op, [self.wire(step.signal, layout) for layout in first])
@@ -212,7 +212,7 @@ class Workspace:
     def _attach_terms(self, op: OpStruct, terms: list[tuple[WireStruct, Term]]) -> None:
         array = (TermStruct * len(terms))()
         for slot, (wire, term) in zip(array, terms, strict=True):
-            slot.wire, slot.gain = ctypes.pointer(wire), self._rows(term.gain, op.padded)
+            slot.wire, slot.gain = ctypes.pointer(wire), self._rows(term.gain, op.out_channels)
         op.terms, op.n_terms = self._keep(array), len(terms)
 
     def _attach_outs(self, op: OpStruct, wires: list[WireStruct]) -> None:
@@ -239,25 +239,25 @@ class Workspace:
         self._attach_terms(op, terms)
         result = np.zeros((self.samples, *step.readout.shape), np.int64)
         self.results[step.readout.id] = result
-        op.result, op.readout_bias = result.ctypes.data, self._rows(step.readout.bias, op.padded)
+        op.result, op.readout_bias = result.ctypes.data, self._rows(step.readout.bias, op.out_channels)
         return op
 
-    def _unit(self, step: Fire, gain: Integers, width: int) -> UnitStruct:
+    def _unit(self, step: Fire, gain: Integers) -> UnitStruct:
         node = step.neuron
         low = -(2 ** (node.width - 1)) if node.width is not None else _LEAST
         lower = low if node.floor is None else max(low, node.floor)
         # In integers h > threshold is h >= threshold + 1.
         fire_at = node.threshold + (node.fire == "gt")
-        # Channels that only fill a row of parameters up get thresholds that nothing reaches.
+        # Channels that only fill a row up have parameters of 0 and so a potential of 0, far below what they fire at.
         channels = node.shape[0]
         return UnitStruct(
-            gain=self._rows(gain, width),
-            bias=self._rows(node.bias, width),
-            fire_at=self._rows(fire_at, width, channels=channels, fill=_MOST),
-            threshold=self._rows(node.threshold, width),
-            initial=self._rows(node.initial[None], width, steps=1),
-            v_reset=self._rows(node.v_reset[None], width, steps=1),
-            retract=self._rows(node.retract[None], width, steps=1, channels=channels, fill=_MOST),
+            gain=self._rows(gain, channels),
+            bias=self._rows(node.bias, channels),
+            fire_at=self._rows(fire_at, channels, fill=_MOST),
+            threshold=self._rows(node.threshold, channels),
+            initial=self._rows(node.initial[None], channels, steps=1),
+            v_reset=self._rows(node.v_reset[None], channels, steps=1),
+            retract=self._rows(node.retract[None], channels, steps=1, fill=_MOST),
             right_shift=node.right_shift,
             leak_numerator=node.leak.numerator,
             leak_shift=node.leak.shift,
@@ -270,14 +270,10 @@ class Workspace:
             upper=2 ** (node.width - 1) - 1 if node.width is not None else _MOST,
         )
 
-    def _rows(
-        self, values: Integers, width: int, *, steps: int | None = None, channels: int | None = None, fill: int = 0
-    ) -> int:
-        """Spread parameters [1 or T, 1 or C] to int32 [T, width] and return their address."""
-        rows = np.full((self.steps if steps is None else steps, width), fill, np.int32)
-        # A single value fills the row, but no further than `channels` where that is set.
-        inside = values.shape[1] if values.shape[1] > 1 else width if channels is None else channels
-        rows[:, :inside] = values[: len(rows)]
+    def _rows(self, values: Integers, channels: int, *, steps: int | None = None, fill: int = 0) -> int:
+        """Spread parameters [1 or T, 1 or C] to int32 [T, padded C] and return their address; ``fill`` is beyond C."""
+        rows = np.full((self.steps if steps is None else steps, padded(channels)), fill, np.int32)
+        rows[:, :channels] = values[: len(rows)]
         self._keep(rows)
         return int(rows.ctypes.data)
 
