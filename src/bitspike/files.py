@@ -65,7 +65,8 @@ def obstacle(folder: Path) -> str | None:
         ...     obstacle(Path(file.name) / "figures") == f"{file.name} is a file"
         True
     """
-    nearest = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    # Path.exists raises where a folder around it may not be looked into.
+    nearest = next(place for place in (folder.absolute(), *folder.absolute().parents) if os.path.exists(place))  # noqa: PTH110
     if not nearest.is_dir():
         return f"{nearest} is a file"
     return None if os.access(nearest, os.W_OK | os.X_OK) else f"you may not write into {nearest}"

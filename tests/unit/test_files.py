@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -123,3 +125,21 @@ def test_what_is_in_the_way_of_a_folder_is_told_without_making_it(tmp_path: Path
     assert obstacle(tmp_path / "file" / "folder") == f"{tmp_path / 'file'} is a file"
     assert obstacle(tmp_path / "file") == f"{tmp_path / 'file'} is a file"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
+
+
+def test_a_folder_that_may_not_be_looked_into_is_in_the_way(tmp_path: Path) -> None:
+    """Like another user's home; in a process that is no administrator, since those may look everywhere."""
+    (tmp_path / "closed" / "inside").mkdir(parents=True)
+    (tmp_path / "closed").chmod(0)
+    code = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from bitspike.files import obstacle\n"
+        "if os.getuid() == 0:\n"
+        "    os.setuid(65534)\n"
+        "print(obstacle(Path(sys.argv[1])))\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "closed" / "inside" / "new")]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    (tmp_path / "closed").chmod(0o755)
+    assert answer.stdout.startswith("you may not write into "), answer.stderr
