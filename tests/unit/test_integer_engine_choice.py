@@ -309,13 +309,15 @@ def test_the_folder_is_named_or_the_users_cache(
     assert kept.folder() == (None if wanted is None else Path(wanted))
 
 
-def test_without_a_home_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(kept.VARIABLE, "")
+def test_without_a_home_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # what it does where the user is unknown
-    assert kept.folder() is None
-    kept.add({"layer": {Method.DOT: 1.0}})
-    assert not Path("~").exists()
+    monkeypatch.chdir(tmp_path)
+    for named in ("", "~/methods", "~nobody/methods"):
+        monkeypatch.setenv(kept.VARIABLE, named)
+        assert kept.folder() is None
+        kept.add({"layer": {Method.DOT: 1.0}})
+    assert not list(tmp_path.iterdir())
 
 
 def test_another_word_for_a_method_is_still_refused() -> None:

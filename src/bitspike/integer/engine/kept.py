@@ -41,7 +41,8 @@ def folder() -> Path | None:
     if named == "off":
         return None
     if named:
-        return Path(os.path.abspath(os.path.expanduser(named)))  # noqa: PTH100, PTH111  Path raises where there is no home
+        named = os.path.expanduser(named)  # noqa: PTH111  Path raises where there is no home
+        return None if named.startswith("~") else Path(os.path.abspath(named))  # noqa: PTH100
     # The rules of XDG: a relative path is ignored.
     base = home if os.path.isabs(home) else os.path.expanduser("~/.cache")  # noqa: PTH111, PTH117
     return Path(base) / "bitspike" / "methods" if os.path.isabs(base) else None  # noqa: PTH117
