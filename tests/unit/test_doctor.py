@@ -25,10 +25,13 @@ def test_everything_is_json_and_this_machine_is_fine(tmp_path: Path) -> None:
 
 
 def test_it_says_where_races_of_methods_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert doctor()["methods"] == {"file": None, "layers": 0}, "tests keep none"
+    assert doctor()["methods"] == {"file": None, "writable": False, "layers": 0}, "tests keep none"
     monkeypatch.setenv(kept.VARIABLE, str(tmp_path / "methods"))
     kept.add({"a layer": {Method.DOT: 1.0}})
-    assert doctor()["methods"] == {"file": str(kept.file()), "layers": 1}
+    assert doctor()["methods"] == {"file": str(kept.file()), "writable": True, "layers": 1}
+    (tmp_path / "file").touch()
+    monkeypatch.setenv(kept.VARIABLE, str(tmp_path / "file"))
+    assert doctor()["methods"] == {"file": str(kept.file()), "writable": False, "layers": 0}
 
 
 def test_a_broken_torch_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,7 +88,11 @@ def _describe_methods() -> dict[str, Any]:
     from bitspike.integer.engine import kept
 
     path = kept.file()
-    return {"file": None if path is None else str(path), "layers": len(kept.read())}
+    return {
+        "file": None if path is None else str(path),
+        "writable": path is not None and obstacle(path.parent) is None,
+        "layers": len(kept.read()),
+    }
 
 
 def describe_convolutions() -> str:
