@@ -224,6 +224,20 @@ def test_a_border_that_the_host_puts_around_comes_from_the_network(padding: tupl
         bs.encode(net, images[:, :, 1:])
 
 
+@pytest.mark.parametrize("mean", [120.0, 123.675, 0.3])
+def test_a_border_around_bytes_is_a_byte(mean: float) -> None:
+    layers = (Normalize([mean], [60.0]), nn.Conv2d(1, 3, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(192, 4))
+    images = pixels().float()
+    snn = bs.convert(nn.Sequential(*layers).eval(), images[:1], calibrate=images, steps=4)
+    net = bs.lower(snn, images[:1])
+    assert net.input.grid == Grid(1.0, 0, 255)
+    assert net.border == Border((1, 1), (1, 1), (round(mean),))
+    assert np.array_equal(bs.encode(net, images), bs.encode(net, snn.conversion.packed(images)))
+    assert bs.verify(net, images).equal
+    batches = [(images, labels(16))]
+    assert bs.compare(snn, net, batches).inputs_clipped == evaluate(snn, batches).inputs_clipped == 0
+
+
 @pytest.mark.parametrize(
     "said",
     ["", "[]", "{}",

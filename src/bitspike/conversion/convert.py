@@ -15,7 +15,7 @@ from bitspike.conversion.calibrate.entering import Rates, Seen, entering, refuse
 from bitspike.conversion.calibrate.feed import feed
 from bitspike.conversion.calibrate.find import Calibration
 from bitspike.conversion.calibrate.find import calibrate as find_lambdas
-from bitspike.conversion.calibrate.grids import grids_of
+from bitspike.conversion.calibrate.grids import grids_of, with_borders_on_codes
 from bitspike.conversion.calibrate.thresholds import Rules
 from bitspike.conversion.construct.records import Shifts
 from bitspike.conversion.converted import plain_names, saved_grids, saved_lambdas, saved_shifts
@@ -214,6 +214,7 @@ def spiking_network(
         grids |= saved
     else:
         notes += (seen_notes if procedure.input_grid is None else ()) + grid_notes
+    graph = with_borders_on_codes(graph, grids)
 
     notes += notes_on_codes([id for id in kept if id in region], [id for id in lost if id in region])
     # Corrections: chosen here, measured layer by layer on a network without them, and built in.

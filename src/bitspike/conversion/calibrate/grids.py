@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
+
+from torch import Tensor
 
 from bitspike.conversion.calibrate.entering import Seen
 from bitspike.conversion.region.cut import is_moved_input
@@ -62,6 +65,21 @@ def grids_of(
                     f"to multiples of {grids[id].scale:.4g}; input_bits={_needed(own)} would hold them exactly"
                 )
     return grids, tuple(notes)
+
+
+def with_borders_on_codes(graph: Graph, grids: Mapping[str, Grid]) -> Graph:
+    """Return the graph whose borders around whole numbers, such as bytes, are whole numbers themselves.
+
+    A border is the mean of the images, which may be 123.675; a grid of whole numbers holds 124. Other grids round what
+    enters, and a border with it.
+    """
+    ops = []
+    for op in graph:
+        value, grid = op.attrs.get("value"), grids.get(op.id)
+        if op.kind == "pad" and isinstance(value, Tensor) and grid is not None and holds_whole_numbers(grid):
+            op = replace(op, attrs={**op.attrs, "value": value.round().clamp(grid.low, grid.high)})
+        ops.append(op)
+    return Graph(tuple(ops), graph.modules, graph.model)
 
 
 def grid_of(seen: Seen, bits: int, *, image: bool) -> Grid:
