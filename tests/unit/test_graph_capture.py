@@ -367,6 +367,14 @@ def test_overwriting_is_followed() -> None:
     assert model.training
 
 
+@pytest.mark.parametrize("first", [nn.ReLU(inplace=True), torchvision.transforms.Normalize([0.5], [0.2], inplace=True)])
+def test_a_first_layer_that_overwrites_the_example_leaves_it_as_it_was(first: nn.Module) -> None:
+    model, x = nn.Sequential(first, nn.Conv2d(2, 2, 1)), torch.randn(2, 2, 4, 4)
+    before = x.clone()
+    assert agree(capture(model, x), model, x) <= 1e-6
+    assert torch.equal(x, before)
+
+
 def test_what_is_not_understood_runs_as_it_is() -> None:
     class Odd(nn.Module):
         def __init__(self) -> None:

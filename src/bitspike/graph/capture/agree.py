@@ -33,7 +33,7 @@ def agree(graph: Graph, model: nn.Module, example: Tensor | tuple[Tensor, ...], 
     calls: dict[tuple[str, int], Tensor] = {}
     model, _ = prepared(model, overwrite=True)
     with torch.no_grad():
-        expected, spec = tree_flatten(_watched(model, inputs, calls))
+        expected, spec = tree_flatten(_watched(model, tuple(x.clone() for x in inputs), calls))
         worst, first = 0.0, ""
         for op, value in evaluate(graph, inputs):
             if op.kind == "output":
