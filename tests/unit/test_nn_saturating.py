@@ -119,7 +119,10 @@ def test_fraction_bits_leave_room_for_twice_the_threshold() -> None:
         (lambda: bs.IF(potential_bits=8), r"steps of a resolution, and there is none\n  fix: resolution=0.03125"),
         (lambda: bs.LIF(resolution=0.1, potential_bits=1), "potential_bits=1: a potential saturates at 2 to 24 bits"),
         (lambda: bs.IF(resolution=0.1, potential_bits=25), "saturates at 2 to 24 bits"),
-        (lambda: bs.IF(resolution=0.25, potential_bits=3), r"reaches 0.75, and never fires\n  fix: potential_bits=4"),
+        (
+            lambda: bs.IF(resolution=0.25, potential_bits=3),
+            r"reaches 0.75 at most, so the neuron never fires\n  fix: potential_bits=4",
+        ),
         (
             lambda: bs.IF(resolution=0.25, potential_bits=4, initial=-2.5),
             r"initial=-2.5, .* potentials lie from -2 to 1.75",

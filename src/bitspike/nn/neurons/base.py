@@ -101,8 +101,8 @@ class Neuron(nn.Module):
         limits = self.rule.limits
         if limits is not None and float(values.max()) > limits[1]:
             raise ConstraintError(
-                f"threshold={float(values.max()):g}: with {potential_bits} bits in steps of {resolution:g} potentials "
-                f"reaches {limits[1]:g}, and never fires",
+                f"threshold={float(values.max()):g}: with {potential_bits} bits in steps of {resolution:g} a potential "
+                f"reaches {limits[1]:g} at most, so the neuron never fires",
                 fix=f"potential_bits={_bits_for(float(values.max()), resolution)}, or a coarser resolution",
             )
         if values.dim() == 1:
