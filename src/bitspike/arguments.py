@@ -13,6 +13,7 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -35,7 +36,8 @@ _WORDS: dict[Any, tuple[str, str]] = {
 def checked(target: T) -> T:
     """Let a class or function refuse arguments that are no numbers where its annotations say ``int`` or ``float``.
 
-    Booleans, texts and NaN are no numbers; what NumPy or a tensor of one element gives is one. Where they say ``str |
+    Booleans, texts and NaN are no numbers; what NumPy or a tensor of one element gives is one, and a whole number of
+    NumPy arrives as one of Python. Where they say ``str |
     Path``, a file or folder, numbers and all else are refused as well. Annotations are read at
     the first call, and parameters of other kinds are left alone. Calls that the function does not take are refused with
     what was meant (:mod:`bitspike.calls`).
@@ -87,9 +89,21 @@ def _checking(function: T, owner: type | None, *, own_first: bool) -> T:
             lines = [f"{who}({n}={short(v)}): {_needed(hints[n][0])} is needed" for n, v in wrong]
             ways = [f"{n}={_instead(v, *hints[n])}" for n, v in wrong]
             raise ConstraintError("\n".join(lines), fix=", ".join(ways))
+        if any(_counts_elsewhere(v) for _, v in arguments):
+            args = tuple(_own(v) if n in hints else v for n, v in zip(order, args, strict=False)) + args[len(order) :]
+            kwargs = {n: _own(v) if n in hints else v for n, v in kwargs.items()}
         return function(*args, **kwargs)
 
     return typing.cast(T, call)
+
+
+def _counts_elsewhere(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, int)
+
+
+def _own(value: Any) -> Any:
+    """Return a whole number of NumPy as one of Python, which every file takes; other values as they are."""
+    return int(value) if _counts_elsewhere(value) else value
 
 
 def _name(function: Callable[..., Any], owner: type | None, args: tuple[Any, ...]) -> str:

@@ -209,3 +209,12 @@ def test_a_checked_function_keeps_its_name_signature_and_defaults() -> None:
     assert list(inspect.signature(leak).parameters) == ["decay", "steps", "more", "rest"]
     with pytest.raises(ConstraintError, match=r"more=\[1.0\]\): a list of 2 numbers is needed"):
         leak(0.5, more=[1.0])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("number", [np.int64(4), np.uint8(4), np.arange(5)[-1]], ids=repr)
+def test_whole_numbers_of_numpy_are_whole_numbers(number: Any) -> None:
+    schemes = [kind(number) for kind in (bs.Uniform, bs.PowerOfTwo, bs.APoT, bs.DoReFa, bs.Midrise)]
+    assert [type(scheme.bits) for scheme in schemes] == [int] * 5
+    assert bs.Uniform(bits=number) == bs.Uniform(4)
+    assert type(bs.Membrane(bits=number).bits) is int
+    assert len(bs.Repeat(steps=number)(torch.zeros(1, 2))) == 4
