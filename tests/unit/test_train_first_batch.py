@@ -70,6 +70,79 @@ def test_an_encoder_of_ones_own_and_data_over_time_are_right(steps: int) -> None
         fit(TimeFirst(), [(torch.rand(steps, 8, 4), Y)], epochs=1, device="cpu")
 
 
+class OfOneSize(OwnEncoder):
+    """Knows how many samples a batch has."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.fire(x.reshape(1, 8, 4).repeat(self.steps, 1, 1))).mean(0)
+
+
+class ByName(OwnEncoder):
+    """Names the argument of its neurons, whose threshold keeps them silent."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.fire(x=torch.stack([1e-3 * x] * self.steps))).mean(0)
+
+
+class EveryStep(TimeFirst):
+    """Answers at every step of [T, N, ...]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.fire(x))
+
+
+class Dealt(torch.utils.data.IterableDataset[Any]):
+    """A data set of torch that deals out batches; its length is not known."""
+
+    def __iter__(self) -> Any:
+        return iter([(X, Y), (X, Y)])
+
+
+class DealtByNumber(torch.utils.data.Dataset[Any]):
+    """A data set of torch whose items are batches."""
+
+    def __getitem__(self, number: int) -> Any:
+        return [(X, Y), (X, Y)][number]
+
+
+class Samples(torch.utils.data.IterableDataset[Any]):
+    def __iter__(self) -> Any:
+        return zip(X, Y, strict=True)
+
+
+RIGHT: dict[str, Callable[[], Any]] = {
+    "batches of one size": lambda: fit(OfOneSize(4), [(X, Y)], epochs=1, device="cpu"),
+    "an argument by name": lambda: fit(ByName(4), [(X, Y)], epochs=1, device="cpu"),
+    "labels of every step": lambda: fit(
+        EveryStep(),
+        [(torch.rand(12, 8, 4), torch.randint(0, 2, (12, 8)))],
+        epochs=1,
+        device="cpu",
+        loss=lambda outputs, labels: nn.functional.cross_entropy(outputs.flatten(0, 1), labels.flatten()),
+    ),
+    "values of every step": lambda: fit(
+        EveryStep(),
+        [(torch.rand(12, 8, 4), torch.rand(12, 8, 2))],
+        epochs=1,
+        device="cpu",
+        loss=nn.functional.mse_loss,
+    ),
+    "batches of a data set": lambda: fit(timed(), Dealt(), epochs=1, validation=Dealt(), device="cpu"),
+    "batches by number": lambda: fit(timed(), DealtByNumber(), epochs=1, validation=DealtByNumber(), device="cpu"),  # type: ignore[arg-type]
+    "a loader without a length": lambda: fit(
+        timed(), torch.utils.data.DataLoader(Dealt(), batch_size=None), epochs=1, device="cpu"
+    ),
+    "a device of torch": lambda: fit(timed(), [(X, Y)], epochs=1, device=torch.device("cpu")),  # type: ignore[arg-type]
+}
+
+
+@pytest.mark.parametrize("case", RIGHT)
+def test_what_goes_together_is_trained(case: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # layers may stay silent
+        assert len(RIGHT[case]().epochs) == 1
+
+
 def test_looking_leaves_no_trace() -> None:
     torch.manual_seed(0)
     one, other = OwnEncoder(3), OwnEncoder(3)
@@ -91,6 +164,10 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "a data set of torch": (
         lambda: fit(timed(), torch.utils.data.TensorDataset(X, Y), epochs=1),  # type: ignore[arg-type]
         "train_loader=torch.utils.data.DataLoader(",
+    ),
+    "samples without a length": (
+        lambda: fit(timed(), Samples(), epochs=1, device="cpu"),
+        "train_loader=torch.utils.data.DataLoader(train_loader, batch_size=64)",
     ),
     "images of the package": (
         lambda: fit(timed(), bs.data.load("digits"), epochs=1),  # type: ignore[arg-type]

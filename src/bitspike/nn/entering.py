@@ -32,12 +32,12 @@ def counted_inputs(model: nn.Module) -> Iterator[Clipped]:
     """
     clipped = Clipped()
 
-    def counting(grid: Grid) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        return lambda _module, inputs: _count(inputs[0], grid, clipped)
+    def counting(grid: Grid) -> Callable[[nn.Module, tuple[Tensor, ...], dict[str, Tensor]], None]:
+        return lambda _module, inputs, named: _count((*inputs, *named.values())[0], grid, clipped)
 
     entering = [m for m in model.modules() if isinstance(m, Codes | RateCoder)]
     watched = [(m, m.grid if isinstance(m, Codes) else ends(1.0)) for m in entering]
-    handles = [module.register_forward_pre_hook(counting(grid)) for module, grid in watched]
+    handles = [module.register_forward_pre_hook(counting(grid), with_kwargs=True) for module, grid in watched]
     try:
         yield clipped
     finally:

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Dataset, IterableDataset
 
 from bitspike.errors import ConstraintError, DataError, short
 
@@ -69,11 +70,8 @@ def refuse_no_batches(batches: Any, name: str) -> None:
     """
     if batches is None and name == "validation":
         return
-    if isinstance(batches, torch.utils.data.Dataset):
-        raise DataError(
-            f"fit({name}={type(batches).__name__}): a data set of torch gives one sample after the other, not batches",
-            fix=f"{name}=torch.utils.data.DataLoader({name}, batch_size=64, shuffle=True)",
-        )
+    if isinstance(batches, Dataset) and not isinstance(batches, IterableDataset):
+        refuse_one_sample(batches, next(iter(batches), None), name)
     if not isinstance(batches, Tensor) and not hasattr(batches, "__iter__") and not hasattr(batches, "__getitem__"):
         images = hasattr(batches, "classes")
         raise DataError(
@@ -86,4 +84,21 @@ def refuse_no_batches(batches: Any, name: str) -> None:
         raise DataError(
             f"fit({name}=(inputs, labels)): a pair of tensors is one batch, and needed are several",
             fix=f"{_PAIRS}, or list(zip(inputs.split(64), labels.split(64)))",
+        )
+
+
+def refuse_one_sample(batches: Any, first: Any, name: str) -> None:
+    """Refuse a data set of torch whose ``first`` item is a sample; one that deals out batches itself is right.
+
+    Raises:
+        DataError: with what makes batches of its samples.
+    """
+    if not isinstance(batches, Dataset) or not isinstance(first, tuple | list) or len(first) != 2:
+        return
+    label = first[1]
+    if isinstance(label, int | float | str) or (isinstance(label, Tensor) and label.dim() == 0):
+        shuffle = "" if isinstance(batches, IterableDataset) else ", shuffle=True"
+        raise DataError(
+            f"fit({name}={type(batches).__name__}): it gives one sample after the other, and needed are batches",
+            fix=f"{name}=torch.utils.data.DataLoader({name}, batch_size=64{shuffle})",
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import torch
@@ -22,8 +22,9 @@ _TIME = "bs.Repeat(steps=4) before the first layer, bs.TimeDistributed around la
 def refuse_samples_as_steps(model: nn.Module, x: Any, labels: Any) -> None:
     """Refuse a network whose neurons get [N, ...]: they would take the samples of a batch for time steps.
 
-    A network with an encoder has a time axis. One without is run on the side, with all samples and with all but one: a
-    first axis of its neurons that follows is that of the samples.
+    A network with an encoder has a time axis. One without is run on the side, with all samples and, where the first
+    axis of its neurons is as long, with all but one: an axis that follows is that of the samples. What cannot run on
+    the side, or has labels for every step, [T, N, ...], is left alone.
 
     Raises:
         ConstraintError: it follows.
@@ -34,27 +35,39 @@ def refuse_samples_as_steps(model: nn.Module, x: Any, labels: Any) -> None:
     count = labels.shape[0]
     if count < 2 or x.shape[0] != count or x.shape[1] == count:  # recordings [T, N, ...] may have as many steps
         return
+    if labels.dim() > 1 and labels.shape[1] == x.shape[1]:  # labels of every step
+        return
     if any(isinstance(module, Encoder) for module in network.modules()):
         return
-    seen = [_first_input(network, x[:n]) for n in (count, count - 1)]
-    if None in seen or [shape[0] for _, shape in seen if shape] != [count, count - 1]:  # type: ignore[misc]
+    seen = _first_input(network, x)
+    if seen is None or seen[1][:1] != (count,):
         return
-    name, shape = seen[0]  # type: ignore[misc]
+    fewer = _first_input(network, x[:-1])
+    if fewer is None or fewer[1][:1] != (count - 1,):
+        return
+    name, shape = seen
+    recording = (
+        f"one recording with a label for every step has inputs {[count, 1, x.shape[-1]]} and labels {[count, 1]}"
+    )
     raise ConstraintError(
         f"{name} gets {list(shape)}: its first axis is the {count} samples, which it would take for time steps, "
         "so that one sample leaks into the next; needed is [T, N, ...]",
-        fix=_TIME,
+        fix=_TIME if x[0].numel() > x.shape[-1] else f"{_TIME}; {recording}",
     )
 
 
 def _first_input(network: nn.Module, x: Tensor) -> tuple[str, torch.Size] | None:
-    """Return the neurons that are called first, and the shape of what they get; None where there are none."""
+    """Return the neurons that are called first, and the shape of what they get; None where none are reached.
+
+    A network may refuse what it is not made for, such as a batch of another size.
+    """
     calls: list[tuple[str, torch.Size]] = []
 
     def hears(name: str, neuron: nn.Module) -> Any:
-        return neuron.register_forward_pre_hook(
-            lambda _, inputs: calls.append((f"{name} ({type(neuron).__name__})", inputs[0].shape))
-        )
+        def hear(_: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+            calls.extend((f"{name} ({type(neuron).__name__})", value.shape) for value in (*inputs, *named.values())[:1])
+
+        return neuron.register_forward_pre_hook(hear, with_kwargs=True)
 
     with ExitStack() as hooks:
         for name, module in network.named_modules():
@@ -62,7 +75,7 @@ def _first_input(network: nn.Module, x: Tensor) -> tuple[str, torch.Size] | None
                 hooks.callback(hears(name, module).remove)
         if not any(isinstance(module, Neuron) for module in network.modules()):
             return None
-        with aside(network):
+        with aside(network), suppress(Exception):  # an error of the network is told by its training
             network(x)
     return calls[0] if calls else None
 

@@ -60,12 +60,14 @@ def _from_torchrun(name: str, default: int) -> int:
     return int(os.environ.get(name, default)) if "TORCHELASTIC_RUN_ID" in os.environ else default
 
 
-def choose_device(device: Device = "auto") -> str:
-    """Return ``cuda`` where there is one and it is not refused, else ``cpu``.
+def choose_device(device: Device | torch.device = "auto") -> str:
+    """Return ``cuda`` where there is one and it is not refused, else ``cpu``; a device of torch is taken for its kind.
 
     Raises:
         ConstraintError: an unknown word, or ``cuda`` is asked for and absent.
     """
+    if isinstance(device, torch.device) and not device.index:  # the first of its kind
+        device = cast(Device, device.type)
     if device not in ("auto", "cpu", "cuda"):
         raise ConstraintError(f"device={device!r}: allowed are 'auto', 'cpu' and 'cuda'", fix="device='auto'")
     there = torch.cuda.is_available()
@@ -90,6 +92,14 @@ def choose_precision(precision: Precision, device: str) -> Literal["fp32", "bf16
         return "bf16" if torch.cuda.get_device_capability()[0] >= 8 else "fp32"
     offers = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
     return "bf16" if any(getattr(torch.cpu, name, bool)() for name in offers) else "fp32"
+
+
+def _length(batches: object) -> int | None:
+    """Return how many batches there are; None where nobody knows."""
+    try:
+        return len(batches) if isinstance(batches, Sized) else None
+    except TypeError:  # a DataLoader has a length by its class, and not where its data set has none
+        return None
 
 
 def lay_out(model: nn.Module, layout: torch.memory_format) -> list[nn.Parameter]:
@@ -226,7 +236,7 @@ class Workers:
         Raises:
             RunError: the processes would read different numbers of batches, and one would wait for ever.
         """
-        own = len(batches) if isinstance(batches, Sized) else None
+        own = _length(batches)
         if own is not None:
             way = "bs.data.Batches(..., rank=, world_size=) deals them out evenly"
             self.need_equal(own, "read different numbers of batches", fix=way)

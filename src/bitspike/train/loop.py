@@ -21,7 +21,7 @@ from bitspike.tasks.classify import Classification
 from bitspike.tasks.task import Loss, Task
 from bitspike.train.average import EMA, Average
 from bitspike.train.checkpoint import restore
-from bitspike.train.choices import refuse_no_batches, refuse_outside, refuse_wrong_kinds
+from bitspike.train.choices import refuse_no_batches, refuse_one_sample, refuse_outside, refuse_wrong_kinds
 from bitspike.train.distill import Distillation, Objective, objective
 from bitspike.train.evaluate import Batches, measure
 from bitspike.train.first_batch import explained, refuse_samples_as_steps
@@ -230,6 +230,8 @@ def _epoch(
     total = torch.zeros((), dtype=torch.float64, device=workers.device)
     for batch, (x, y) in enumerate(pairs(batches)):
         set_rate(batch)
+        if tally.first is None:
+            refuse_one_sample(batches, (x, y), "train_loader")
         x, y = workers.send(x), tree_map(lambda t: workers.send(t) if isinstance(t, Tensor) else t, y)
         if tally.first is None:
             tally.first = x

@@ -44,13 +44,13 @@ def of_outputs(loss: Loss, model: nn.Module) -> Iterator[Loss]:
         )
     read: list[Any] = []
 
-    def reading(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        read[:] = inputs[:1]
+    def reading(_module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        read[:] = (*inputs, *named.values())[:1]
 
     def last(_outputs: Any, labels: Any) -> Tensor:
         return mean_loss(loss, read.pop(), labels)
 
-    handle = readouts[0].register_forward_pre_hook(reading)
+    handle = readouts[0].register_forward_pre_hook(reading, with_kwargs=True)
     try:
         yield last
     finally:

@@ -127,7 +127,8 @@ def _potential(neuron: Neuron, state: State, model: nn.Module, x: Any) -> float 
         return None
     ratios: list[float] = []
 
-    def hear(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def hear(_module: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
+        (current,) = (*inputs, *named.values())
         threshold = neuron.law().threshold
 
         def keep(potential: Tensor, _spikes: Tensor) -> None:
@@ -137,10 +138,10 @@ def _potential(neuron: Neuron, state: State, model: nn.Module, x: Any) -> float 
             ratio = potential / bar
             ratios.append(float(ratio.max() if state == "never" else ratio.min()))
 
-        if inputs[0].shape[1]:
-            neuron.scan(inputs[0], observe=keep)
+        if current.shape[1]:
+            neuron.scan(current, observe=keep)
 
     with aside(model), as_in_training(model, x), ExitStack() as hooks:
-        hooks.callback(neuron.register_forward_pre_hook(hear).remove)
+        hooks.callback(neuron.register_forward_pre_hook(hear, with_kwargs=True).remove)
         model(x)
     return None if not ratios else max(ratios) if state == "never" else min(ratios)
