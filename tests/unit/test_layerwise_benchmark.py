@@ -42,8 +42,9 @@ def test_the_table_names_every_layer_that_can_miss_a_count() -> None:
     line = layerwise.line({"converted": report(0.02, None), "tuned": report(0.01, tuning)})
     place = {"hardware": "a processor", "threads": 1, "versions": {"torch": "2.6"}, "commit": "abc"}
     text = "\n".join(layerwise.section([{**line, **place}]))
-    assert "| seed | | accuracy, test | validation | missed, mean | layer1.0.relu | layer1.0.relu#1 | proof |" in text
-    assert "| 0 | converted | 87.0 | 90.0 | 1.5 | 2.0 | 1.0 | equal |" in text
-    assert "| 0 | tuned | 86.0 | 90.0 | 0.8 | 1.0 | 0.5 | equal |" in text
-    assert "epochs of 1 of 2 layers were kept" in text
+    assert "| 0 | converted | 87.0 | 90.0 | 1.5 % |  | equal |" in text
+    assert "| 0 | tuned | 86.0 | 90.0 | 0.8 % | 1 of 2 | equal |" in text
+    assert "| `layer1.0.relu` | 2.0 | 1.0 |" in text
+    assert "| `layer1.0.relu#1` | 1.0 | 0.5 |" in text
+    assert "(which answers 88.4 % of them)" in text
     assert layerwise.section([]) == []
