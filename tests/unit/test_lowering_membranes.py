@@ -167,8 +167,12 @@ def test_a_resolution_that_does_not_go_with_the_step_is_refused() -> None:
     neuron = bs.LIF(0.5, resolution=0.3, membrane=bs.Membrane(2))
     with pytest.raises(LoweringError, match=r"kept in steps of 0\.5 and leaks in steps of 0\.3") as e:
         bs.lower(network(neuron), images()[:1], grid=GRID)
-    assert e.value.fix == "resolution=0.03125, or resolution=None"
-    bs.lower(network(bs.LIF(0.5, resolution=0.03125, membrane=bs.Membrane(2))), images()[:1], grid=GRID)
+    assert e.value.fix == "resolution=None, or the step divided by a power of two, no coarser than what arrives"
+    bs.lower(network(bs.LIF(0.5, membrane=bs.Membrane(2))), images()[:1], grid=GRID)
+    with pytest.raises(LoweringError, match=r"rounds to 0 in steps of resolution=0\.03125") as e:
+        bs.lower(network(bs.LIF(0.5, resolution=0.03125, membrane=bs.Membrane(2))), images()[:1], grid=GRID)
+    finer = float(str(e.value.fix).partition("resolution=")[2].split()[0])
+    bs.lower(network(bs.LIF(0.5, resolution=finer, membrane=bs.Membrane(2))), images()[:1], grid=GRID)
 
 
 def test_the_engine_runs_through_torch_and_says_why() -> None:

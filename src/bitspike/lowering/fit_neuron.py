@@ -136,6 +136,7 @@ def fit_neuron(wire: Wire, neuron: Neuron, *, steps: int, precision: Precision, 
         return grid, values, worst
 
     k, (grid, values, worst) = fewest(at, precision, fixed=fixed, most=most)
+    _refuse_lost(wire, grid, rule.resolution, path)
     if worst > 0:
         notes.append(f"{path}: rounded within {worst:.2g} of the threshold, with {k} fraction bits")
     arguments = {
@@ -170,6 +171,25 @@ def _unit(
     if keeping is not None:
         return keeping.step, keeping.fraction_bits, keeping.most_fraction_bits(most, natural)
     return natural, None, most
+
+
+def _refuse_lost(wire: Wire, grid: OnGrid, resolution: float | None, path: str) -> None:
+    """Refuse a resolution in which all that a source sends counts as 0: the network would no longer read it.
+
+    Raises:
+        LoweringError: with the coarsest resolution in which the largest count is at least one.
+    """
+    if resolution is None:
+        return
+    for summand, gains in zip(wire.summands, grid.gains, strict=True):
+        largest = float(np.abs(summand.scale).max())
+        if largest > 0 and not gains.any():
+            raise LoweringError(
+                f"{path}: one count of its sum is worth {largest:.3g} and rounds to 0 in steps of "
+                f"resolution={resolution:g}, so nothing of what it reads would be left",
+                fix=f"resolution={2.0 ** math.floor(math.log2(largest)):g} or finer, with as many more potential_bits "
+                "where it saturates; or inputs and weights on coarser scales",
+            )
 
 
 def lost(leak: Dyadic, products: int, entering: Sequence[Integers]) -> float:

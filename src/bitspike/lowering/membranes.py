@@ -91,7 +91,7 @@ def keeping_of(law: Law, path: str) -> Keeping | None:
             raise LoweringError(
                 f"{path}: its potential is kept in steps of {step[0]:g} and leaks in steps of {law.rule.resolution:g}; "
                 "needed is a step that is a power of two times the resolution, for all channels the same",
-                fix=f"resolution={step.min() / 16:g}, or resolution=None",
+                fix="resolution=None, or the step divided by a power of two, no coarser than what arrives",
             )
     return Keeping(path, law.membrane, step, fraction_bits)
 
