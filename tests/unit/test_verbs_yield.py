@@ -221,7 +221,7 @@ def test_a_damaged_line_of_chips_is_named(wrong: bytes, tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for out in (tmp_path / "file", tmp_path / "file" / "inside"):
-        with pytest.raises(RunError, match="cannot be made"):
+        with pytest.raises(RunError, match="cannot be written"):
             bs.yield_(network(), data(), chips=1, grid=GRID, out=out)
 
 
