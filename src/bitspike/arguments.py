@@ -6,6 +6,7 @@ stay with the class or function; it finds numbers then.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import math
@@ -114,7 +115,10 @@ def _name(function: Callable[..., Any], owner: type | None, args: tuple[Any, ...
 def _say_more(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Let a class or function refuse its arguments itself, where it does."""
     try:
-        function(*args, **kwargs)
+        result = function(*args, **kwargs)
+        if isinstance(result, contextlib.AbstractContextManager):  # a block has its say when it begins
+            with result:
+                pass
     except BitspikeError:
         raise
     except Exception:  # noqa: BLE001  # whatever an argument of the wrong kind leads to

@@ -142,18 +142,19 @@ def test_what_is_no_number_is_refused_by_name_with_a_way_out(
     needed = [p for p in inspect.signature(target).parameters.values() if p.default is p.empty]
     several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     words = {p.name: GIVEN[p.name] for p in needed if p.name != parameter and p.kind not in several}
+    parts = GIVEN["parts"] if any(p.name == "parts" and p.kind is p.VAR_POSITIONAL for p in needed) else ()
     for value in ("one", object(), float("nan"), True, [[]]):
         if fits(value, hint):
             continue
         with pytest.raises(ConstraintError) as caught:
-            called(target, {**words, parameter: value})
+            called(target, parts, {**words, parameter: value})
         assert parameter in caught.value.message or f"{target.__name__}({value!r})" in caught.value.message
         assert caught.value.fix is not None
 
 
-def called(target: Callable[..., Any], arguments: dict[str, Any]) -> None:
+def called(target: Callable[..., Any], parts: tuple[Any, ...], arguments: dict[str, Any]) -> None:
     """Call a class or function; one that is a block says what is wrong when the block begins."""
-    result = target(**arguments)
+    result = target(*parts, **arguments)
     if hasattr(result, "__enter__"):
         result.__enter__()
 

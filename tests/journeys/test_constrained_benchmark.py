@@ -42,7 +42,7 @@ def test_a_line_says_how_far_weights_are_from_levels_and_what_projection_changes
     for x, values in ((binary, 2), (ternary, 3)):
         found = x["constraints"]
         assert found["values"] == values
-        assert found["window"] == 1
+        assert found["window"] == 2  # one epoch, and patience 1
         assert 0.5 < found["off"] <= 1  # one epoch brings hardly a weight to its level
         assert 0 < found["relative"] < 2
         assert 0 <= found["latent"] <= 1

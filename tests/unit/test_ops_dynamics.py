@@ -159,7 +159,7 @@ def test_a_detached_reset_leaves_the_potential_without_the_gradient_of_the_spike
         ({"v_reset": float("nan"), "reset": "hard"}, "v_reset=nan: must be finite"),
         ({"resolution": 0.0}, "resolution=0.0: must be finite and above 0, or None"),
         ({"resolution": float("inf")}, "resolution=inf: must be finite and above 0, or None"),
-        ({"surrogate": "triangle"}, r"is not a surrogate\n  fix: surrogate=bs.Triangle"),
+        ({"surrogate": "triangle"}, r"is not a surrogate; there are ArcTan, .*\n  fix: surrogate=bs.Triangle"),
     ],
 )
 def test_a_wrong_choice_is_refused_with_what_is_allowed(wrong: dict[str, object], message: str) -> None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from bitspike.arguments import checked
+from bitspike.arguments import checked, checked_last
 from bitspike.errors import ConstraintError
 from bitspike.ops.coding import bernoulli, even_rate
 
@@ -82,7 +82,7 @@ class RateCoder(Encoder):
         return even_rate(x, self.steps)
 
 
-@checked
+@checked_last
 @contextmanager
 def set_steps(model: nn.Module, steps: int) -> Iterator[None]:
     """Run a model with another number of steps for the length of a block.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bitspike.analysis.chips.pareto import COSTS, By, Pareto, Point, write
-from bitspike.arguments import checked
+from bitspike.arguments import checked_last
 from bitspike.errors import ConstraintError, RunError, short
 from bitspike.hardware.energy.technology import Technology
 from bitspike.hardware.energy.technology import load as load_table
@@ -23,7 +23,7 @@ from bitspike.verbs.yield_ import yield_
 from bitspike.weights.chips import varies
 
 
-@checked
+@checked_last
 def pareto(
     runs: Sequence[str | Path],
     *,

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import Tensor, nn
 
-from bitspike.arguments import checked
+from bitspike.arguments import checked_last
 from bitspike.errors import ConstraintError
 from bitspike.ops.wrappers import unwrapped
 from bitspike.weights.devices.variation import DeviceStage, check_resolution
@@ -16,7 +16,7 @@ from bitspike.weights.path import paths
 from bitspike.weights.stage import HasChip
 
 
-@checked
+@checked_last
 @contextmanager
 def on_chip(model: nn.Module, seed: int, *, resolution: int | None = None) -> Iterator[None]:
     """Make a model one chip inside the block: its devices are those of a seed, in training and in evaluation.

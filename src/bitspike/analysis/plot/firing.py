@@ -12,7 +12,7 @@ from torch import nn
 from bitspike.analysis.drawing.palette import PALETTE
 from bitspike.analysis.plot.canvas import axes_for, legend_above, time_axis
 from bitspike.analysis.plot.observed import Layer, evenly, is_whole, observed, sample_of
-from bitspike.arguments import checked
+from bitspike.arguments import checked, checked_last
 from bitspike.errors import ConstraintError
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.simulate import Trace
@@ -30,7 +30,7 @@ _GAP = 2
 """Empty neurons between two layers."""
 
 
-@checked
+@checked_last
 def raster(
     what: nn.Module | IntegerNetwork | Trace,
     inputs: Any = None,

@@ -12,7 +12,7 @@ from torch import nn
 from bitspike.analysis.drawing.palette import PALETTE
 from bitspike.analysis.plot.canvas import axes_for, legend_above, time_axis
 from bitspike.analysis.plot.observed import Layer, is_place, liveliest, observed, sample_of
-from bitspike.arguments import checked
+from bitspike.arguments import checked_last
 from bitspike.errors import ConstraintError
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.simulate import Trace
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-@checked
+@checked_last
 def membrane(
     what: nn.Module | IntegerNetwork | Trace,
     inputs: Any = None,

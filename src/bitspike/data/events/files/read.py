@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bitspike.arguments import checked
+from bitspike.arguments import checked_last
 from bitspike.data.events.events import Events
 from bitspike.data.events.files.aedat2 import read_aedat2
 from bitspike.data.events.files.aedat3 import read_aedat3
@@ -19,7 +19,7 @@ SUFFIXES = frozenset({".aedat", ".bin", ".dat", ".raw"})
 _KNOWN = "AEDAT 2.0 and 3.1, DAT, RAW with EVT 2.0 or 3.0, and .bin files of 40-bit words (N-MNIST)"
 
 
-@checked
+@checked_last
 def read_events(path: str | Path, *, size: Size | None = None) -> Events:
     """Read a file of events.
 
