@@ -93,9 +93,9 @@ def test_networks_that_are_made_print_as_tables(ann: nn.Sequential, snn: nn.Modu
 def test_a_conversion_shows_every_neuron_and_read_out(snn: nn.Module) -> None:
     record = bs.conversion_of(snn)
     shown = record.table()
-    assert [row[0] for row in shown.rows] == ["2", "5", "6"]
+    assert [row[0] for row in shown.rows] == ["2", "5", "6_readout"]
     assert column(shown, "neurons") == {"2": "48", "5": "4"}
-    assert column(shown, "reads") == {"2": "0", "5": "4", "6": "6"}
+    assert column(shown, "reads") == {"2": "0", "5": "4", "6_readout": "6"}
     low, high = (f"{float(end):.0f}" for end in record.layers["2"].threshold.double().aminmax())
     assert column(shown, "threshold")["2"] == f"{low} to {high}"
     assert repr(record).splitlines()[0] == "Conversion"
