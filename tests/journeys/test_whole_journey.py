@@ -14,6 +14,7 @@ from safetensors.numpy import load_file
 import bitspike as bs
 from bitspike.integer.saved.folder import tensor_bytes
 from bitspike.recipe import load
+from bitspike.runs.stages import STAGES
 
 Bitspike = Callable[..., tuple[int, str, str]]
 
@@ -60,7 +61,7 @@ def test_the_report_holds_what_was_promised(finished_run: Path) -> None:
     assert report["bytes"]["weights_packed"] == -(-report["bytes"]["weights_float32"] // 16)
     assert report["bytes"]["package"] == sum(f.stat().st_size for f in (finished_run / "network").iterdir())
     assert set(report["activity"]) == {"neuron1", "neuron2"}
-    assert set(report["seconds"]) == {"data", "train", "evaluate", "lower", "verify", "compare", "total"}
+    assert set(report["seconds"]) == {"data", "train", "evaluate", "lower", "verify", "compare", "energy", "total"}
     assert report["environment"]["bitspike"] == bs.__version__
 
 
@@ -168,6 +169,8 @@ def test_results_go_to_stdout_and_progress_to_stderr(tmp_path: Path, bitspike: B
     assert "test accuracy" in out
     assert "100 % equal" in out
     assert "epoch 2  loss" in err
+    stages = set(json.loads((tmp_path / "run" / "report.json").read_text())["seconds"]) - {"total"}
+    assert {STAGES[name] for name in stages} | {STAGES["report"]} <= set(err.splitlines())
     assert "epoch 2" not in out
 
 

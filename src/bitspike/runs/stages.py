@@ -20,6 +20,7 @@ STAGES = {
     "lower": "lowering to integers",
     "verify": "proving every spike of the test images",
     "compare": "comparing with the training graph",
+    "energy": "counting the operations of an inference, and their energy",
     "neurons": "measuring the other kind of neuron",
     "analyze": "accounting for the errors",
     "report": "writing the report",
