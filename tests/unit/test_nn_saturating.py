@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import bitspike as bs
-from bitspike.errors import ConstraintError, ConversionError, LoweringError
+from bitspike.errors import ConstraintError, ConversionError
 from bitspike.hardware.chips.chip import Chip
 from bitspike.ops.grids import Grid
 from bitspike.recipe.load import load
@@ -136,19 +136,17 @@ def test_what_no_register_does_is_refused(make: Callable[[], nn.Module], said: s
         make()
 
 
-@pytest.mark.parametrize("bits", [None, 9])
-def test_a_resolution_in_which_all_that_arrives_counts_as_nothing_is_refused(bits: int | None) -> None:
-    def network(resolution: float, bits: int | None) -> nn.Module:
-        neuron = bs.IF(0.5, resolution=resolution, potential_bits=bits)
+def test_a_resolution_in_which_all_that_arrives_counts_as_nothing_is_told() -> None:
+    def lowered(resolution: float) -> bs.IntegerNetwork:
+        neuron = bs.IF(0.5, resolution=resolution)
         layers = bs.TimeDistributed(nn.Linear(4, 8)), neuron, bs.TimeDistributed(nn.Linear(8, 2)), bs.RateReadout()
-        return attach(nn.Sequential(bs.Repeat(steps=2), *layers), quantize=Uniform(4, scale=Dyadic()))
+        network = attach(nn.Sequential(bs.Repeat(steps=2), *layers), quantize=Uniform(4, scale=Dyadic()))
+        return bs.lower(network, torch.rand(8, 4)[:1])
 
-    images = torch.rand(8, 4)
-    with pytest.raises(LoweringError, match=r"2: one count of its sum .* steps of resolution=0.0039") as caught:
-        bs.lower(network(2.0**-8, bits), images[:1])
-    finer = float(str(caught.value).partition("fix: resolution=")[2].split()[0])
-    net = bs.lower(network(finer, None if bits is None else 24), images[:1])
-    assert bs.verify(net, images).equal
+    said = next(note for note in lowered(2.0**-8).notes if "NOTHING of what it reads is left" in note)
+    assert said.startswith("2: ")
+    finer = float(said.partition("; resolution=")[2].split()[0])
+    assert not any("NOTHING" in note for note in lowered(finer).notes)
 
 
 def test_a_conversion_that_could_not_fire_is_refused_with_a_way_out() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -136,7 +136,7 @@ def fit_neuron(wire: Wire, neuron: Neuron, *, steps: int, precision: Precision, 
         return grid, values, worst
 
     k, (grid, values, worst) = fewest(at, precision, fixed=fixed, most=most)
-    _refuse_lost(wire, grid, rule.resolution, path)
+    notes += _lost_sources(wire, grid, rule.resolution, path)
     if worst > 0:
         notes.append(f"{path}: rounded within {worst:.2g} of the threshold, with {k} fraction bits")
     arguments = {
@@ -173,22 +173,16 @@ def _unit(
     return natural, None, most
 
 
-def _refuse_lost(wire: Wire, grid: OnGrid, resolution: float | None, path: str) -> None:
-    """Refuse a resolution in which all that a source sends counts as 0: the network would no longer read it.
-
-    Raises:
-        LoweringError: with the coarsest resolution in which the largest count is at least one.
-    """
-    if resolution is None:
-        return
+def _lost_sources(wire: Wire, grid: OnGrid, resolution: float | None, path: str) -> Iterator[str]:
+    """Yield what is lost where all that a source sends counts as 0 in steps of a declared resolution."""
     for summand, gains in zip(wire.summands, grid.gains, strict=True):
         largest = float(np.abs(summand.scale).max())
-        if largest > 0 and not gains.any():
-            raise LoweringError(
-                f"{path}: one count of its sum is worth {largest:.3g} and rounds to 0 in steps of "
-                f"resolution={resolution:g}, so nothing of what it reads would be left",
-                fix=f"resolution={2.0 ** math.floor(math.log2(largest)):g} or finer, with as many more potential_bits "
-                "where it saturates; or inputs and weights on coarser scales",
+        if resolution is not None and largest > 0 and not gains.any():
+            finer = 2.0 ** math.floor(math.log2(largest))
+            yield (
+                f"{path}: NOTHING of what it reads is left: one count of its sum is worth {largest:.3g} and becomes 0 "
+                f"in steps of resolution={resolution:g}; resolution={finer:g} or finer keeps it, with as many more "
+                "potential_bits where the potential saturates"
             )
 
 
