@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import runpy
 import tomllib
@@ -177,6 +178,16 @@ def test_every_decision_is_listed_and_whole() -> None:
         text = path.read_text(encoding="utf-8")
         for part in ("Status", "Context", "Decision", "Alternatives", "Consequences", "Evidence"):
             assert f"**{part}" in text, f"{path.name} has no {part}"
+
+
+def test_every_surprise_of_another_tool_is_listed_and_can_be_run() -> None:
+    folder = ROOT / "findings"
+    scripts = sorted(path.name for path in folder.glob("*.sh"))
+    listed = re.findall(
+        r"^\| \[([\w-]+\.sh)\]\(\1\) \|", (folder / "README.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert listed == scripts
+    assert [name for name in scripts if not os.access(folder / name, os.X_OK)] == []
 
 
 def test_one_version_and_a_heading_for_results_affected() -> None:
