@@ -8,9 +8,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+from gather import ROOT
 from reference import public, resolve
 
-ROOT = Path(__file__).resolve().parents[2]
 project = "Bitspike"
 author = copyright = "The Bitspike authors"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
@@ -37,15 +37,15 @@ napoleon_use_rtype = False
 
 def names_of_the_source() -> set[str]:
     """Return every name that a docstring may speak of: modules, classes, functions, methods, constants."""
-    found: set[str] = set()
+    names: set[str] = set()
     for path in (ROOT / "src" / "bitspike").rglob("*.py"):
         parts = path.relative_to(ROOT / "src").with_suffix("").parts
         module = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-        found.add(module)
+        names.add(module)
         for item in ast.parse(path.read_text(encoding="utf-8")).body:
             for name in _names(item):
-                found |= {name, f"{module}.{name}"}
-    return found
+                names |= {name, f"{module}.{name}"}
+    return names
 
 
 def _names(item: ast.stmt) -> list[str]:

@@ -44,8 +44,8 @@ def place(path: Path) -> Path:
 def links_in(text: str, path: Path) -> list[Path]:
     """Return the files of the repository that a document links to, in order; a folder stands for its README."""
     prose = FENCE.sub("", text)
-    found = [match[1] for match in LINK.finditer(prose) if not re.match(r"[a-z]+:", match[1])]
-    return [_file((path.parent / target).resolve()) for target in found]
+    links = [match[1] for match in LINK.finditer(prose) if not re.match(r"[a-z]+:", match[1])]
+    return [_file((path.parent / link).resolve()) for link in links]
 
 
 def _file(target: Path) -> Path:
@@ -110,8 +110,8 @@ def navigation(page: str, *, reference: list[tuple[str, str]]) -> str:
 
 def targets(text: str) -> list[str]:
     """Return the pages that a part of a page links to, each once."""
-    found = [match[1] for match in LINK.finditer(FENCE.sub("", text)) if match[1].endswith((".md", ".rst"))]
-    return list(dict.fromkeys(found))
+    pages = [match[1] for match in LINK.finditer(FENCE.sub("", text)) if match[1].endswith((".md", ".rst"))]
+    return list(dict.fromkeys(pages))
 
 
 def toctree(pages: list[str], caption: str = "") -> str:

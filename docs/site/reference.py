@@ -39,7 +39,7 @@ def public() -> dict[str, list[str]]:
         LookupError: a public name has no topic.
     """
     topic_of = {room: topic for topic, (_, rooms) in TOPICS.items() for room in rooms}
-    found: dict[str, list[str]] = {topic: [] for topic in TOPICS}
+    names_of: dict[str, list[str]] = {topic: [] for topic in TOPICS}
     seen: list[Any] = []
     for name, home in [*_top(), *_rooms()]:
         value = resolve(name)
@@ -49,8 +49,8 @@ def public() -> dict[str, list[str]]:
         room = home.removeprefix("bitspike.").partition(".")[0]
         if room not in topic_of:
             raise LookupError(f"bs.{name} has no topic: name the room {room!r} in docs/site/reference.py")
-        found[topic_of[room]].append(name)
-    return found
+        names_of[topic_of[room]].append(name)
+    return names_of
 
 
 def _top() -> Iterator[tuple[str, str]]:
@@ -119,8 +119,8 @@ def verbs() -> list[list[str]]:
     """Return the words of every verb, those of groups with their own verbs after them."""
     import typer.main
 
-    found = []
+    words = []
     for name, command in sorted(typer.main.get_command(app).commands.items()):  # type: ignore[attr-defined]
-        found.append([name])
-        found += [[name, inner] for inner in getattr(command, "commands", {})]
-    return found
+        words.append([name])
+        words += [[name, inner] for inner in getattr(command, "commands", {})]
+    return words

@@ -20,8 +20,8 @@ def commands_in(page: Path) -> list[list[str]]:
     """Return the words of each command in the code blocks of a page; what stands after many blanks explains it."""
     blocks = re.findall(r"^```\w*\n(.*?)^```", page.read_text(encoding="utf-8"), re.S | re.M)
     lines = [re.split(r" {3,}| #", line)[0] for block in blocks for line in block.replace("\\\n", " ").splitlines()]
-    found = [re.match(r"(?:torchrun \S+ -m )?bitspike (.*)", line) for line in lines]
-    return [shlex.split(match[1]) for match in found if match and "..." not in match[1]]
+    commands = [re.match(r"(?:torchrun \S+ -m )?bitspike (.*)", line) for line in lines]
+    return [shlex.split(match[1]) for match in commands if match and "..." not in match[1]]
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if commands_in(p)], ids=lambda p: str(p.relative_to(ROOT)))

@@ -164,8 +164,8 @@ def test_no_file_names_a_folder_of_somebodys_machine() -> None:
     files += [path for path in ROOT.glob("*.*") if path.name != ".git"]  # a file in a second working tree
     read = [p for p in files if p.is_file() and p.suffix in kinds and not re.search(r"egg-info|__pycache__", str(p))]
     assert len(read) > 20
-    found = [name_of(path) for path in read if machine.search(path.read_text(encoding="utf-8"))]
-    assert found == []
+    naming = [name_of(path) for path in read if machine.search(path.read_text(encoding="utf-8"))]
+    assert naming == []
 
 
 def test_every_decision_is_listed_and_whole() -> None:

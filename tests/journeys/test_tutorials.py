@@ -51,7 +51,7 @@ def test_a_tutorial_runs_as_it_stands(path: Path, workplace: Path, bitspike: Bit
             assert language == "bash", f"a block of {language} without a name: {text}"
             for line in text.splitlines():
                 command, _, comment = line.partition(" #")
-                wanted = int(found[1]) if (found := re.search(r"exit code (\d)", comment)) else 0
+                wanted = int(said[1]) if (said := re.search(r"exit code (\d)", comment)) else 0
                 program, *words = shlex.split(command)
                 assert program == "bitspike"
                 code, out, err = bitspike(*words)

@@ -56,8 +56,8 @@ def report(
         >>> import bitspike as bs
         >>> model = nn.Sequential(bs.Repeat(steps=2), bs.TimeDistributed(nn.Linear(4, 3)), bs.IF(), bs.SumReadout())
         >>> x, y = torch.eye(4), torch.tensor([0, 1, 2, 0])
-        >>> found = report(model, bs.lower(model, x[:1]), (x, y), name="small")
-        >>> found.certificate.equal, found.record["certificate"]["samples"]
+        >>> small = report(model, bs.lower(model, x[:1]), (x, y), name="small")
+        >>> small.certificate.equal, small.record["certificate"]["samples"]
         (True, 4)
     """
     for value, kind, way in (
