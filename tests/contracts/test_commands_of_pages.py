@@ -11,6 +11,7 @@ import typer.main
 
 from bitspike.cli import app
 from bitspike.recipe import load, shipped
+from pages import blocks_of
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -18,7 +19,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 def commands_in(page: Path) -> list[list[str]]:
     """Return the words of each command in the code blocks of a page; what stands after many blanks explains it."""
-    blocks = re.findall(r"^```\w*\n(.*?)^```", page.read_text(encoding="utf-8"), re.S | re.M)
+    blocks = [text for _, text in blocks_of(page.read_text(encoding="utf-8"))]
     lines = [re.split(r" {3,}| #", line)[0] for block in blocks for line in block.replace("\\\n", " ").splitlines()]
     commands = [re.match(r"(?:torchrun \S+ -m )?bitspike (.*)", line) for line in lines]
     return [shlex.split(match[1]) for match in commands if match and "..." not in match[1]]

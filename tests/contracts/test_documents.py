@@ -14,6 +14,7 @@ import pytest
 from bitspike.formats.c.bench import makefile_text
 from bitspike.formats.c.program import program
 from bitspike.integer.examples import one_convolution
+from pages import blocks_of, links_of, prose_of
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "bitspike"
@@ -113,9 +114,8 @@ def targets() -> set[str]:
 
 def code_in(text: str) -> list[str]:
     """Return the lines of code blocks and the inline code of a document; prose may say "make" as well."""
-    block = r"```\w*\n(.*?)```"
-    lines = "\n".join(re.findall(block, text, re.DOTALL)).splitlines()
-    return [*lines, *re.findall(r"`([^`\n]+)`", re.sub(block, "", text, flags=re.DOTALL))]
+    lines = [line for _, block in blocks_of(text) for line in block.splitlines()]
+    return [*lines, *re.findall(r"`([^`\n]+)`", prose_of(text))]
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
@@ -139,11 +139,8 @@ def test_no_document_holds_two_versions_of_a_line(path: Path) -> None:
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
 def test_every_internal_link_resolves(path: Path) -> None:
-    text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
-    for link in re.findall(r"\]\(([^)\s]+)\)", text):
-        target = link.partition("#")[0]
-        if target and not re.match(r"[a-z]+:", target):
-            assert (path.parent / target).exists(), f"{link} does not exist"
+    for link in links_of(path.read_text(encoding="utf-8")):
+        assert (path.parent / link).exists(), f"{link} does not exist"
 
 
 def test_documents_and_records_that_the_source_names_exist() -> None:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import importlib
-import re
 import runpy
 import sys
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from types import ModuleType
 import pytest
 
 import bitspike
+from pages import links_of
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "site"
@@ -77,10 +77,9 @@ def test_links_lead_to_the_same_files_from_their_new_place(site: dict[str, Modul
     assert len(copied) == len(gather.documents())
     links = 0
     for page in copied:
-        for link in re.findall(r"\]\(([^)\s#]+)", gather.FENCE.sub("", page.read_text("utf-8"))):
-            if not re.match(r"[a-z]+:", link):
-                assert (page.parent / link).is_file(), f"{page}: {link}"
-                links += 1
+        for link in links_of(page.read_text("utf-8")):
+            assert (page.parent / link).is_file(), f"{page}: {link}"
+            links += 1
     assert links > 200
 
 

@@ -24,6 +24,7 @@ import bitspike as bs
 from bitspike.recipe import load, shipped
 from bitspike.recipe.kinds.convert import ConvertRecipe
 from bitspike.recipe.kinds.progressive import ProgressiveRecipe
+from pages import blocks_of
 
 ROOT = Path(__file__).parents[2]
 Bitspike = Callable[..., tuple[int, str, str]]
@@ -52,18 +53,18 @@ NOT_RUN = {
 """Commands of the guides that no test runs as they stand, and why."""
 
 
-def blocks_of(page: str) -> list[tuple[str, str]]:
+def blocks_in(page: str) -> list[tuple[str, str]]:
     """Return language and text of the blocks of a page."""
-    return re.findall(r"^```(\w*)\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.S | re.M)
+    return blocks_of((ROOT / page).read_text(encoding="utf-8"))
 
 
 def python_of(page: str) -> list[str]:
-    return [text for language, text in blocks_of(page) if language == "python"]
+    return [text for language, text in blocks_in(page) if language == "python"]
 
 
 def commands_of(page: str) -> list[str]:
     """Return the commands of Bitspike in the blocks of a page; what stands after many blanks explains one."""
-    texts = (text.replace("\\\n", " ") for language, text in blocks_of(page) if language in ("", "bash"))
+    texts = (text.replace("\\\n", " ") for language, text in blocks_in(page) if language in ("", "bash"))
     lines = [re.split(r" {3,}(?=\S)(?!--)| #", line)[0].strip() for text in texts for line in text.splitlines()]
     return [line for line in lines if line.startswith("bitspike ")]
 
@@ -151,7 +152,7 @@ def test_energy(names: Names, capsys: pytest.CaptureFixture[str]) -> None:
 def test_export_c(names: Names) -> None:
     run("docs/export-c.md", names)
     (bench,) = [
-        line[2:] for _, text in blocks_of("docs/export-c.md") for line in text.splitlines() if line.startswith("$ ")
+        line[2:] for _, text in blocks_in("docs/export-c.md") for line in text.splitlines() if line.startswith("$ ")
     ]
     done = subprocess.run(bench, shell=True, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -182,7 +183,7 @@ def test_photos(names: Names, tmp_path: Path) -> None:
 
 def test_every_page_with_python_is_run() -> None:
     ours = re.findall(
-        r'"(docs/[\w./-]+\.md)"', Path(__file__).read_text(encoding="utf-8").partition("def blocks_of")[2]
+        r'"(docs/[\w./-]+\.md)"', Path(__file__).read_text(encoding="utf-8").partition("def blocks_in")[2]
     )
     with_python = {page for page in PAGES if python_of(page)}
     assert with_python - {*ours, *ELSEWHERE, *TUTORIALS} == set(), "run them here, or name the test that does"

@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from pages import blocks_of
+
 FOLDER = Path(__file__).parents[2] / "docs" / "tutorials"
 TUTORIALS = [*sorted(FOLDER.glob("*.md")), FOLDER.parent / "extending.md", FOLDER.parent / "events.md"]
 Bitspike = Callable[..., tuple[int, str, str]]
@@ -40,7 +42,7 @@ def test_there_are_tutorials() -> None:
 @pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
 def test_a_tutorial_runs_as_it_stands(path: Path, workplace: Path, bitspike: Bitspike) -> None:
     names: dict[str, Any] = {}
-    blocks = re.findall(r"```(\w+)\n(.*?)```", path.read_text(encoding="utf-8"), re.S)
+    blocks = [block for block in blocks_of(path.read_text(encoding="utf-8")) if block[0]]  # others show what is printed
     assert {language for language, _ in blocks} <= {"python", "yaml", "toml", "bash"}
     for language, text in blocks:
         if named := re.match(r"# (\S+\.\w+)\n", text):
