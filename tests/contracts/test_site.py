@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import runpy
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -39,6 +40,13 @@ def test_the_start_page_leads_to_every_document(site: dict[str, ModuleType]) -> 
     missing = [str(path.relative_to(ROOT)) for path in gather.documents() if path not in {*led, start}]
     assert missing == [], "list them in docs/README.md"
     assert len(led) > 60
+
+
+def test_the_start_page_lists_no_page_twice() -> None:
+    lines = (ROOT / "docs" / "README.md").read_text(encoding="utf-8").splitlines()
+    listed = [link for line in lines if line.startswith("* ") for link in links_of(line)]
+    assert [link for link, times in Counter(listed).items() if times > 1] == []
+    assert len(listed) > 30
 
 
 def test_every_public_name_has_a_topic_and_stands_there_once(site: dict[str, ModuleType]) -> None:
