@@ -217,6 +217,16 @@ def test_the_certificate_of_a_network_that_sent_nothing_is_not_green() -> None:
     assert "✓Certificate: 100 % equal" in Outline(render(silent, metrics(), detail())).headings
 
 
+def test_the_certificate_of_a_network_that_always_fired_is_not_green() -> None:
+    always = record()
+    always["certificate"]["spikes_fired"] = always["certificate"]["spikes_compared"]
+    outline = Outline(page := render(always, metrics(), detail()))
+    assert "Certificate: equal, but a layer tells nothing" in outline.headings
+    assert '<section class="good">' not in page
+    assert "every neuron fired at every step" in outline.text
+    assert "567,360 spikes, all of them fired, and" in summary(always)
+
+
 def test_checks_that_failed_are_listed_first() -> None:
     bad, of_name = record(), "the integers differ first at layer 2"
     bad["checks"] = [

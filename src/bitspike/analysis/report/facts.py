@@ -67,9 +67,13 @@ def fired_said(proof: Mapping[str, Any]) -> str:
     Example:
         >>> fired_said({"spikes_fired": 1234}), fired_said({"spikes_fired": 0}), fired_said({})
         ('1,234', 'none', '')
+        >>> fired_said({"spikes_fired": 1234, "spikes_compared": 1234})
+        'all'
     """
     fired = known(proof.get("spikes_fired"))
-    return "" if fired is None else count(fired) if fired else "none"
+    if not fired:
+        return "" if fired is None else "none"
+    return "all" if fired == known(proof.get("spikes_compared")) else count(fired)
 
 
 @dataclass(frozen=True)

@@ -150,14 +150,15 @@ def certificate(record: Record) -> Html:
         n=count(proof.get("samples")),
     )
     nothing = fired == "none" and known(proof.get("spikes_compared")) != 0
-    if proof.get("equal") is True and (nothing or idle(record)):
+    always = "every neuron fired at every step" if fired == "all" else ""
+    if proof.get("equal") is True and (same := idle(record) or ("no neuron fired" if nothing else always)):
         return section(
             f"Certificate: equal, but {'nothing fired' if nothing else 'a layer tells nothing'}",
             html(
-                "<p>{compared} All are equal, but <strong>{silent}</strong>: there, what is the same for every image"
+                "<p>{compared} All are equal, but <strong>{same}</strong>: there, what is the same for every image"
                 " was compared with itself. Mend that first, then prove the network again.</p>",
                 compared=compared,
-                silent=idle(record) or "no neuron fired",
+                same=same,
             ),
             kind="bad",
         )
