@@ -6,6 +6,7 @@ What the native engine cannot hold is refused here with its reason, and the netw
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +14,10 @@ import numpy.typing as npt
 from bitspike.integer import nodes
 from bitspike.integer.bounds.widths import magnitudes
 from bitspike.integer.engine.moves import Piece, image, places
+from bitspike.integer.engine.pack import bit_planes, bounds, methods
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import Integers, Node, Shape
-from bitspike.kernels.engine.structs import Layout
+from bitspike.kernels.engine.structs import Layout, Method
 
 Pair = tuple[int, int]
 
@@ -70,6 +72,23 @@ class Layer:
     signal: Signal
     codes: npt.NDArray[np.int8]
     window: Window
+
+    # Millions of codes are read for each of these, and every choice of methods asks for them several times.
+
+    @cached_property
+    def exact(self) -> list[Method]:
+        """The methods that compute it exactly."""
+        return methods(self.codes, binary=self.signal.binary)
+
+    @cached_property
+    def bounds(self) -> tuple[int, int]:
+        """The largest sum of magnitudes of an output, and that of the weights that meet one byte."""
+        return bounds(self.codes)
+
+    @cached_property
+    def planes(self) -> int:
+        """Bits that hold its codes for POPCOUNT."""
+        return bit_planes(self.codes)[2]
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from bitspike.integer.engine.fuse import Fire, Fused, Layer, Out, Pool, Signal
 from bitspike.integer.engine.native import Choice, direct_layout, layers_of, main_layer
-from bitspike.integer.engine.pack import SOURCE, bounds, methods
+from bitspike.integer.engine.pack import SOURCE
 from bitspike.kernels.engine.structs import Layout, Method
 
 
@@ -52,7 +52,7 @@ def moved(choice: Choice, old: Fused, new: Fused) -> Choice | None:
     """Return a choice for a network with other codes; None where a method would not be exact for them."""
     of_old, of_new = ([layer for step in weighted(fused) for layer in layers_of(step)] for fused in (old, new))
     same = {id(after): choice[id(before)] for before, after in zip(of_old, of_new, strict=True)}
-    exact = all(same[id(layer)] in methods(layer.codes, binary=layer.signal.binary) for layer in of_new)
+    exact = all(same[id(layer)] in layer.exact for layer in of_new)
     tables = [step for step in weighted(new) if any(same[id(layer)] == Method.TABLE for layer in layers_of(step))]
     return same if exact and all(takes_tables(step, layers_of(step)) for step in tables) else None
 
@@ -104,8 +104,7 @@ def chosen(fused: Fused, choice: Choice) -> set[tuple[int, Method]]:
 
 def candidates(layer: Layer) -> list[Method]:
     """Return the methods that compute a layer exactly, from layouts that its signal can be written in."""
-    exact = methods(layer.codes, binary=layer.signal.binary)
-    return [m for m in exact if SOURCE[m] in layer.signal.layouts]
+    return [m for m in layer.exact if SOURCE[m] in layer.signal.layouts]
 
 
 def takes_tables(step: Fire | Out, layers: list[Layer]) -> bool:
@@ -115,6 +114,6 @@ def takes_tables(step: Fire | Out, layers: list[Layer]) -> bool:
         and not step.neuron.signed
         and all(Method.TABLE in candidates(layer) for layer in layers)
         # Sums that wait in memory for another layer's are kept in 16 bits with a sign.
-        and all(layer is main_layer(step) or bounds(layer.codes)[0] <= 2**15 - 1 for layer in layers)
+        and all(layer is main_layer(step) or layer.bounds[0] <= 2**15 - 1 for layer in layers)
         and all(isinstance(t.source, Layer) or Layout.PLANES in t.source.layouts for t in step.terms)
     )

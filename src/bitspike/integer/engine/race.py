@@ -27,7 +27,6 @@ from bitspike.integer.engine.native import (
     main_layer,
     run,
 )
-from bitspike.integer.engine.pack import bit_planes, bounds
 from bitspike.integer.engine.plan import Plan, Timing, candidates, takes_tables, weighted
 from bitspike.kernels.engine.structs import Layout, Method, OpStruct
 
@@ -132,7 +131,7 @@ def _races(fused: Fused, samples: int, steps: int, rates: Mapping[str, float]) -
                 continue
             alone = layer is not main
             allowed = [m for m in candidates(layer) if m != Method.TABLE or (tables and not alone)]
-            planes = bit_planes(layer.codes)[2] if Method.POPCOUNT in allowed else 0
+            planes = layer.planes if Method.POPCOUNT in allowed else 0
             spikes = rates.get(layer.signal.id, USUAL)
             work = Work(samples, steps if layer.signal.timed else 1, math.prod(inside_of(step)), planes, spikes)
             methods = tuple(hopeful(layer, allowed, work))
@@ -216,7 +215,7 @@ def _name(
             f"{shape} {places}{'' if layer.signal.timed else ' once'}{'' if layer.signal.binary else ' bytes'}"
         )
         if Method.TABLE in methods:  # how many bytes are added before they are widened
-            words.append(f"flush {(255 // max(1, bounds(layer.codes)[1])).bit_length()}")
+            words.append(f"flush {(255 // max(1, layer.bounds[1])).bit_length()}")
     words += [f"{planes} planes"] if Method.POPCOUNT in methods else []
     words += [f"2**-{halvings(rate)} spikes"] if Method.EVENTS in methods else []
     if isinstance(step, Fire) and not alone:
