@@ -77,7 +77,7 @@ def workspace(piece: Excerpt, steps: int, rates: Mapping[str, float]) -> Workspa
     Args:
         rates: spikes per neuron and step by the id of the signal; rounded to a power of one half.
     """
-    sources = [t.source.signal if isinstance(t.source, Layer) else t.source for t in piece.step.terms]
+    sources = [term.signal for term in piece.step.terms]
     work = Workspace(Fused(sources[0], [piece.step]), piece.samples, steps, Weights())
     random = np.random.default_rng(0)
     for source in sources:
@@ -152,8 +152,8 @@ def _cut(step: Fire | Out, inside: Pair, channels: int) -> Fire | Out:
             terms.append(Term(_layer(term.source, inside, channels, whole, number), _narrow(term.gain, channels)))
         else:
             kept = min(channels, term.source.channels)
-            signal = replace(term.source, id=f"{term.source.id}", channels=kept, inside=inside, entry=False)
-            terms.append(Term(replace(signal, id=f"{number}"), _narrow(term.gain, channels)))
+            signal = replace(term.source, id=f"{number}", channels=kept, inside=inside, entry=False)
+            terms.append(Term(signal, _narrow(term.gain, channels)))
     if isinstance(step, Out):
         return replace(step, channels=channels, inside=inside, terms=tuple(terms))
     neuron = _neuron(step.neuron, channels, inside)

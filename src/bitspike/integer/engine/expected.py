@@ -39,7 +39,7 @@ class Work:
     Args:
         samples, steps: N and T; one step for a layer whose input is constant in time.
         places: of its image.
-        planes: bits that hold its codes; see :func:`bitspike.integer.engine.pack.planes_of`.
+        planes: bits that hold its codes; see :func:`bitspike.integer.engine.pack.bit_planes`.
         rate: spikes per neuron and step of what it reads.
     """
 

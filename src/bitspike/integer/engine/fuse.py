@@ -98,6 +98,11 @@ class Term:
     source: Layer | Signal
     gain: Integers
 
+    @property
+    def signal(self) -> Signal:
+        """What is read in the end: the signal itself, or that of the layer."""
+        return self.source.signal if isinstance(self.source, Layer) else self.source
+
 
 @dataclass(frozen=True, eq=False)
 class Fire:

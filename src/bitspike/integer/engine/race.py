@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from bitspike.integer.engine import kept
 from bitspike.integer.engine.excerpt import USUAL, Excerpt, excerpt, halvings, products, workspace
 from bitspike.integer.engine.expected import Work, hopeful
-from bitspike.integer.engine.fuse import Fire, Fused, Layer, Out, Term
+from bitspike.integer.engine.fuse import Fire, Fused, Layer, Out
 from bitspike.integer.engine.native import (
     Choice,
     Workspace,
@@ -73,7 +73,8 @@ def choose(fused: Fused, samples: int, steps: int, rates: Mapping[str, float]) -
     waiting = {r.name: r for r in races if len(r.methods) > 1 and not set(r.methods) <= set(known.get(r.name, {}))}
     fresh = _run_all(waiting.values(), samples, steps, rates, allowance(fused, samples, steps))
     kept.add(fresh)
-    measured = {race.name: (known | fresh).get(race.name, {}) for race in races}
+    known |= fresh
+    measured = {race.name: known.get(race.name, {}) for race in races}
     choice = _assembled(races, measured)
     timings = []
     for race in races:
@@ -161,9 +162,9 @@ def _run_all(
 def _run(race: Race, piece: Excerpt, steps: int, rates: Mapping[str, float]) -> dict[Method, float]:
     """Return the best time of each method on a piece; they take turns, and the hopeless ones stop early."""
     of_piece = {
-        after.source.id if not isinstance(after.source, Layer) else after.source.signal.id: rates[before]
-        for before, after in zip(map(_id, race.step.terms), piece.step.terms, strict=True)
-        if before in rates
+        after.signal.id: rates[before.signal.id]
+        for before, after in zip(race.step.terms, piece.step.terms, strict=True)
+        if before.signal.id in rates
     }
     work = workspace(piece, steps, of_piece)
     arrays = {method: _operations(race, piece, work, method) for method in race.methods}
@@ -192,10 +193,6 @@ def _operations(race: Race, piece: Excerpt, work: Workspace, method: Method) -> 
         trial = {id(layer): method if samples or layer is main else candidates(layer)[0] for layer in layers}
         ops = work.step(step, trial, {Layout.PLANES if samples else direct_layout(step.signal, samples=False)})
     return (OpStruct * len(ops))(*ops)
-
-
-def _id(term: Term) -> str:
-    return term.source.signal.id if isinstance(term.source, Layer) else term.source.id
 
 
 def _name(
