@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -244,3 +245,15 @@ def test_wrong_use_is_refused() -> None:
         fit(small_model(), [(X[:8], torch.arange(8))], epochs=1)
     with pytest.raises(DataError, match="end the model with a read-out"):
         fit(nn.Sequential(Repeat(2), TimeDistributed(nn.Linear(6, 2))), BATCHES, epochs=1)
+
+
+def test_a_warning_of_the_network_is_shown_once_and_not_at_every_step() -> None:
+    class Warns(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            warnings.warn("said once", stacklevel=1)
+            return super().forward(x)
+
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("default")
+        fit(Warns(6, 2), BATCHES, epochs=2, device="cpu")
+    assert [str(warning.message) for warning in shown] == ["said once"]

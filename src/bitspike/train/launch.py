@@ -207,12 +207,23 @@ class Workers:
         for p in self._laid:
             p.data = p.data.to(memory_format=came)
 
-    def backward(self, loss: Tensor) -> None:
-        """Compute gradients: their mean over the processes."""
+    @contextmanager
+    def quiet(self) -> Iterator[None]:
+        """Leave a warning of torch about several processes unsaid for a block.
+
+        The block is a whole training: with every change of its filters Python shows again what it has shown already.
+        """
+        if self.count == 1:
+            yield
+            return
         with warnings.catch_warnings():
             # Said of kernels of one input channel, whose gradient lies in memory as the kernel does, by other strides.
             warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
-            self._fabric.backward(loss)
+            yield
+
+    def backward(self, loss: Tensor) -> None:
+        """Compute gradients: their mean over the processes."""
+        self._fabric.backward(loss)
 
     def add_up(self, x: Tensor) -> Tensor:
         """Return the sum of a tensor over all processes."""

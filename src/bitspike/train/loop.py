@@ -150,6 +150,7 @@ def fit(
 
     with (
         torch.random.fork_rng(devices=[workers.device] if used == "cuda" else []),
+        workers.quiet(),
         objective(loss, model, teacher, distill, workers) as minimized,
         unchanged(built) if built is optimizer else nullcontext(),
     ):
