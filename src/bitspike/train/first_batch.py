@@ -22,9 +22,9 @@ _TIME = "bs.Repeat(steps=4) before the first layer, bs.TimeDistributed around la
 def refuse_samples_as_steps(model: nn.Module, x: Any, labels: Any) -> None:
     """Refuse a network whose neurons get [N, ...]: they would take the samples of a batch for time steps.
 
-    A network with an encoder has a time axis. One without is run on the side, with all samples and, where the first
-    axis of its neurons is as long, with all but one: an axis that follows is that of the samples. What cannot run on
-    the side, or has labels for every step, [T, N, ...], is left alone.
+    A network with an encoder has a time axis. One without is run on the side, up to its first neurons, with all samples
+    and, where their first axis is as long, with all but one: an axis that follows is that of the samples. What cannot
+    run on the side, or has labels for every step, [T, N, ...], is left alone.
 
     Raises:
         ConstraintError: it follows.
@@ -56,6 +56,10 @@ def refuse_samples_as_steps(model: nn.Module, x: Any, labels: Any) -> None:
     )
 
 
+class _Reached(Exception):
+    """The first neurons are reached: what follows them is not computed."""
+
+
 def _first_input(network: nn.Module, x: Tensor) -> tuple[str, torch.Size] | None:
     """Return the neurons that are called first, and the shape of what they get; None where none are reached.
 
@@ -66,15 +70,16 @@ def _first_input(network: nn.Module, x: Tensor) -> tuple[str, torch.Size] | None
     def hears(name: str, neuron: nn.Module) -> Any:
         def hear(_: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
             calls.extend((f"{name} ({type(neuron).__name__})", value.shape) for value in (*inputs, *named.values())[:1])
+            raise _Reached
 
         return neuron.register_forward_pre_hook(hear, with_kwargs=True)
 
+    neurons = [(name, module) for name, module in network.named_modules() if isinstance(module, Neuron)]
+    if not neurons:
+        return None
     with ExitStack() as hooks:
-        for name, module in network.named_modules():
-            if isinstance(module, Neuron):
-                hooks.callback(hears(name, module).remove)
-        if not any(isinstance(module, Neuron) for module in network.modules()):
-            return None
+        for name, module in neurons:
+            hooks.callback(hears(name, module).remove)
         with aside(network), suppress(Exception):  # an error of the network is told by its training
             network(x)
     return calls[0] if calls else None
