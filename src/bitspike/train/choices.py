@@ -73,12 +73,10 @@ def refuse_no_batches(batches: Any, name: str) -> None:
     if isinstance(batches, Dataset) and not isinstance(batches, IterableDataset):
         refuse_one_sample(batches, next(iter(batches), None), name)
     if not isinstance(batches, Tensor) and not hasattr(batches, "__iter__") and not hasattr(batches, "__getitem__"):
-        images = hasattr(batches, "classes")
+        of_images = f"bs.data.Batches({name}, 64, pixel_grid=bs.data.PixelGrid(scale=2**-8))"
         raise DataError(
             f"fit({name}={type(batches).__name__}): needed are batches (inputs, labels)",
-            fix=f"bs.data.Batches({name}, 64, pixel_grid=bs.data.PixelGrid(scale=2**-8))"
-            if images
-            else "[(inputs, labels)]",
+            fix=of_images if hasattr(batches, "classes") else _PAIRS,
         )
     if isinstance(batches, tuple) and len(batches) == 2 and all(isinstance(part, Tensor) for part in batches):
         raise DataError(
