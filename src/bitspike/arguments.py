@@ -18,7 +18,7 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
-from bitspike.calls import parameters_of, refuse
+from bitspike.calls import Parameters, parameters_of, refuse
 from bitspike.errors import BitspikeError, ConstraintError, short
 
 T = TypeVar("T", bound=Callable[..., Any])
@@ -38,10 +38,9 @@ def checked(target: T) -> T:
     """Let a class or function refuse arguments that are no numbers where its annotations say ``int`` or ``float``.
 
     Booleans, texts and NaN are no numbers; what NumPy or a tensor of one element gives is one, and a whole number of
-    NumPy arrives as one of Python. Where they say ``str |
-    Path``, a file or folder, numbers and all else are refused as well. Annotations are read at
-    the first call, and parameters of other kinds are left alone. Calls that the function does not take are refused with
-    what was meant (:mod:`bitspike.calls`).
+    NumPy arrives as one of Python. Where they say ``str | Path``, a file or folder, numbers and all else are refused as
+    well. Annotations are read at the first call, and parameters of other kinds are left alone. Calls that the function
+    does not take are refused with what was meant (:mod:`bitspike.calls`).
 
     Example:
         >>> @checked
@@ -72,15 +71,15 @@ def _checking(function: T, owner: type | None, *, own_first: bool) -> T:
     """Return the function with a look at its arguments before every call."""
 
     @functools.cache
-    def wanted() -> tuple[tuple[str, ...], dict[str, tuple[Any, Any]]]:
-        return _numbers_of(function, owner)
+    def wanted() -> tuple[Parameters, dict[str, tuple[Any, Any]]]:
+        return parameters_of(function), _numbers_of(function, owner)
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        takes = parameters_of(function)
+        takes, hints = wanted()
         if not takes.take(len(args), kwargs):
             refuse(_name(function, owner, args), takes, args, kwargs, method=owner is not None)
-        order, hints = wanted()
+        order = takes.positional
         arguments = [*zip(order, args, strict=False), *kwargs.items()]
         wrong = [(name, v) for name, v in arguments if name in hints and not fits(v, hints[name][0])]
         if wrong:
@@ -99,7 +98,7 @@ def _checking(function: T, owner: type | None, *, own_first: bool) -> T:
 
 
 def _counts_elsewhere(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, int)
+    return not isinstance(value, int) and isinstance(value, Integral)
 
 
 def _own(value: Any) -> Any:
@@ -125,12 +124,11 @@ def _say_more(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[
         return
 
 
-def _numbers_of(function: Callable[..., Any], owner: type | None) -> tuple[tuple[str, ...], dict[str, tuple[Any, Any]]]:
-    """Return the names of positional arguments in order, and hint and default of every argument with numbers."""
+def _numbers_of(function: Callable[..., Any], owner: type | None) -> dict[str, tuple[Any, Any]]:
+    """Return hint and default of every argument with numbers."""
     parameters = inspect.signature(function).parameters.values()
-    order = tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
     hints = {p.name: _hint(p.annotation, p.name, function, owner) for p in parameters if p.kind is not p.VAR_KEYWORD}
-    return order, {p.name: (hints[p.name], p.default) for p in parameters if _is_looked_at(hints.get(p.name))}
+    return {p.name: (hints[p.name], p.default) for p in parameters if _is_looked_at(hints.get(p.name))}
 
 
 def _hint(annotation: Any, name: str, function: Any, owner: type | None) -> Any:

@@ -111,7 +111,7 @@ def numbers(target: Callable[..., Any]) -> list[tuple[str, Any]]:
     """Return the parameters that take numbers, each with its annotation."""
     try:
         function, owner = (target.__init__, target) if isinstance(target, type) else (target, None)
-        return [(name, hint) for name, (hint, _) in _numbers_of(inspect.unwrap(function), owner)[1].items()]
+        return [(name, hint) for name, (hint, _) in _numbers_of(inspect.unwrap(function), owner).items()]
     except ValueError:  # a class without a signature
         return []
 
