@@ -290,7 +290,7 @@ def finish(prepared: Prepared, example: Tensor | tuple[Tensor, ...], *, data: An
         >>> finish(tuned, images[:1])(images).shape
         torch.Size([32, 2])
     """
-    refuse_unknown("finish", ("prepared", "example", "data", *_FINISHING, *_CHOICES), choices)
+    refuse_unknown("finish", (*parameters_of(finish).named, *_FINISHING, *_CHOICES), choices)
     prepared = prepared_of(prepared, "finish")
     own: dict[str, Any] = {"include": prepared.include, "exclude": prepared.exclude, "correct": None}
     own |= {name: choices.pop(name) for name in _FINISHING if name in choices}
