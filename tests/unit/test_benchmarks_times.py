@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from benchmarks import constrained, records, times
 
@@ -11,6 +14,16 @@ from bitspike.recipe import names
 
 def test_the_times_of_the_package_are_those_of_the_records() -> None:
     assert times.FILE.read_text(encoding="utf-8") == times.text(), "scripts/results writes them again"
+
+
+def test_the_check_of_the_results_writes_nothing() -> None:
+    root = times.FILE.parents[3]
+    files = (root / "README.md", times.FILE)
+    before = [path.stat().st_mtime_ns for path in files]
+    command = [sys.executable, "scripts/results", "--check"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [path.stat().st_mtime_ns for path in files] == before
 
 
 def test_only_whole_runs_of_todays_recipes_count(monkeypatch: pytest.MonkeyPatch) -> None:
