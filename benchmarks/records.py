@@ -29,6 +29,8 @@ ELSEWHERE = {
     ("data", "root"), ("data", "download"), ("model", "folder"), ("model", "weights"),
     *((part, key) for part in ("training", "finetune", "over_time") for key in ("device", "tensorboard")),
 }  # fmt: skip
+LATER: dict[str, Any] = {"repairs": [], "folded": False, "closings": 1}
+"""Keys that recipes could not say yet when records were kept that still count, with what they mean by not saying it."""
 
 
 class RecordError(BitspikeError):
@@ -38,23 +40,17 @@ class RecordError(BitspikeError):
 def digest(recipe: AnyRecipe) -> str:
     """Return a short hash of the experiment that a recipe describes, whatever its seed and the places of its files."""
     values = recipe.model_dump(mode="json")
-    kept = {part: values[part] for part in EXPERIMENT[recipe.kind] if part in values}
-    if not values["model"].get("repairs"):  # a network without repairs is what it was before recipes could say some
-        kept.get("model", {}).pop("repairs", None)
-    pixels = kept.get("data", {}).get("pixels") or {}
-    if not pixels.get("folded"):  # likewise what the host normalizes
-        pixels.pop("folded", None)
+    kept = {part: _as_before(values[part]) for part in EXPERIMENT[recipe.kind] if part in values}
     for part, key in ELSEWHERE:
         (kept.get(part) or {}).pop(key, None)
-    kept = _without(kept, "closings", 1)  # of constrained weights: likewise
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _without(values: Any, key: str, default: Any) -> Any:
-    """Return values without a key, at any depth, where it has its default."""
+def _as_before(values: Any) -> Any:
+    """Return values without the keys of LATER where these say what recipes without them meant, at any depth."""
     if isinstance(values, dict):
-        return {k: _without(v, key, default) for k, v in values.items() if (k, v) != (key, default)}
-    return [_without(v, key, default) for v in values] if isinstance(values, list) else values
+        return {k: _as_before(v) for k, v in values.items() if k not in LATER or v != LATER[k]}
+    return [_as_before(v) for v in values] if isinstance(values, list) else values
 
 
 def record(run: Path) -> Path:
