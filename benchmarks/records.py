@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks import markers
 from bitspike.analysis.drawing.words import percent
 from bitspike.errors import BitspikeError
 from bitspike.recipe import AnyRecipe, load, names, recipe_of
@@ -198,10 +199,8 @@ def _footnotes(by_name: Mapping[str, list[Mapping[str, Any]]]) -> list[str]:
     for name, runs in by_name.items():
         for r in runs:
             e = r["environment"]
-            place = e["device"] if e["device"] != "cpu" else e["cpu"]
-            threads = f"{e['threads']} thread{'' if e['threads'] == 1 else 's'}"
             versions = f"torch {e['torch']}, Python {e['python']}, bitspike {e['bitspike']} at {r['commit']}"
-            text = f"{place}, {threads}, {e['precision']}, {versions}"
+            text = f"{place_of(e)}, {e['precision']}, {versions}"
             made.setdefault(text, set()).add(name)
     images = {name: runs[0]["certificate"]["samples"] for name, runs in by_name.items()}
     proofs = ", ".join(f"{count:,} ({name})" for name, count in images.items())
@@ -212,6 +211,17 @@ def _footnotes(by_name: Mapping[str, list[Mapping[str, Any]]]) -> list[str]:
         *(f"Published: {source}." for source in sorted(sources)),
         *(f"Made on {text} ({', '.join(sorted(names))})." for text, names in made.items()),
     ]
+
+
+def place_of(environment: Mapping[str, Any]) -> str:
+    """Return where a run was made in words: its device, or the processor, and its threads.
+
+    Example:
+        >>> place_of({"device": "cpu", "cpu": "AMD EPYC", "threads": 1})
+        'AMD EPYC, 1 thread'
+    """
+    device, threads = environment.get("device", "cpu"), environment["threads"]
+    return f"{environment['cpu'] if device == 'cpu' else device}, {threads} thread{'s' * (threads != 1)}"
 
 
 def read() -> list[dict[str, Any]]:
@@ -225,11 +235,10 @@ def put(text: str, content: str) -> str:
     Raises:
         RecordError: the markers are not there, once each and in order.
     """
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end) or BEGIN in after or END in after:
-        raise RecordError(f"the document needs one {BEGIN} and, after it, one {END}")
-    return f"{before}{begin}\n{content}\n{end}{after}"
+    try:
+        return markers.put(text, content, BEGIN, END)
+    except ValueError as error:
+        raise RecordError(str(error)) from None
 
 
 def commit_of(report: Mapping[str, Any]) -> str:

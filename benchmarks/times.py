@@ -77,6 +77,4 @@ def _part(stage: object) -> str:
 
 def _place(environment: Mapping[str, Any]) -> tuple[str, bool]:
     """Return where something ran in words, and whether that is a GPU."""
-    device, threads = environment.get("device", "cpu"), environment["threads"]
-    processor = environment["cpu"] if device == "cpu" else device
-    return f"{processor}, {threads} thread{'s' * (threads != 1)}", device != "cpu"
+    return records.place_of(environment), environment.get("device", "cpu") != "cpu"
