@@ -14,6 +14,7 @@ from bitspike.analysis.exits.study import study
 from bitspike.analysis.report.facts import ReportDetail
 from bitspike.analysis.summary import summary
 from bitspike.hardware.energy.operations import energy
+from bitspike.hardware.memory.cost import cost
 from bitspike.integer.codes import encode
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.saved.folder import save
@@ -26,7 +27,7 @@ from bitspike.recipe.words.value import Value
 from bitspike.runs.construct.data import Data
 from bitspike.runs.integers import codes_of, sizes_of
 from bitspike.runs.job import Job
-from bitspike.runs.memories import SPIKES, cost_of
+from bitspike.runs.memories import SPIKES, memories
 from bitspike.runs.pictures import images_shown
 from bitspike.runs.record import checks_of, environment, epochs_of, seconds_of
 from bitspike.runs.spikes import of_test_images
@@ -108,7 +109,7 @@ def measure(job: Job, history: History | None, folder: Path) -> tuple[dict[str, 
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     if varies(network):
-        report["memory"] = cost_of(job, net).to_dict()
+        report["memory"] = cost(memories(network, net), net, means, samples=ran, data=of).to_dict()
     report |= kind.report_entries(spiking, net, job.test, folder, clock)
     report["seconds"] = seconds_of(clock, history)
     report["checks"] = checks_of(report)
