@@ -43,12 +43,9 @@ def keys(context: typer.Context, incomplete: str) -> Iterator[str]:
 
 
 def _files(folder: str, ending: str, incomplete: str) -> Iterator[str]:
-    names = sorted(f.name.removesuffix(ending) for f in _inside(folder) if f.name.endswith(ending))
+    files = [file.name for file in (resources.files("bitspike") / folder).iterdir()]
+    names = sorted(file.removesuffix(ending) for file in files if file.endswith(ending))
     return (name for name in names if name.startswith(incomplete))
-
-
-def _inside(folder: str) -> Iterator[Any]:
-    return (resources.files("bitspike") / folder).iterdir()
 
 
 def _paths(incomplete: str, ending: str) -> Iterator[str]:

@@ -53,12 +53,12 @@ def say(error: BaseException, word: str) -> None:
     rank = int(os.environ.get("RANK", "0")) if "TORCHELASTIC_RUN_ID" in os.environ else 0
     if rank and not isinstance(error, BitspikeError):
         return
-    place = f" (process {rank})" if rank else ""
+    begin = f"{word} (process {rank})" if rank else word
     message, sign, way = str(error).partition("\n  fix: ")
     if sys.stderr.isatty():
-        message = wrapped(f"{word}{place}: {message}").removeprefix(f"{word}{place}: ")
+        message = wrapped(f"{begin}: {message}").removeprefix(f"{begin}: ")
     text = message + (f"\n  {colored('fix:', 'green')} {way}" if sign else "")
-    said = f"{colored(f'{word}{place}', 'red')}"
+    said = colored(begin, "red")
     typer.echo(f"{said}: {text}" if text else said, err=True)
 
 
