@@ -26,7 +26,7 @@ from bitspike.integer.verify import verify
 from bitspike.lowering.agreement import compare
 from bitspike.nn.firing import Recorder
 from bitspike.ops.wrappers import unwrapped
-from bitspike.runs.integers import codes_of, sizes_of
+from bitspike.runs.integers import agreement_of, codes_of, sizes_of
 from bitspike.runs.kinds.kind import SpikingNetwork
 from bitspike.runs.measure import layers_of
 from bitspike.runs.pictures import samples_shown
@@ -85,11 +85,7 @@ class InMemory:
                 "lowered": agreement.lowered_accuracy,
             },
             "certificate": certificate.to_dict(),
-            "agreement": {
-                "spikes": agreement.spikes,
-                f"{metric}_difference": agreement.accuracy_difference,
-                "samples": agreement.samples,
-            },
+            "agreement": agreement_of(agreement, metric),
             **sizes_of(self.net),
             "notes": list(self.net.notes),
             "activity": activity,

@@ -1,4 +1,4 @@
-"""What a report says of integers: the bits of their weights, their bytes, and how wide sums and potentials are."""
+"""What a report says of integers: bits of weights, bytes, widths of sums and potentials, agreement with training."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from bitspike.integer.bounds.widths import widths
 from bitspike.integer.network import IntegerNetwork
+from bitspike.lowering.agreement import Agreement
 
 
 def sizes_of(net: IntegerNetwork) -> dict[str, Any]:
@@ -33,3 +34,12 @@ def codes_of(net: IntegerNetwork) -> dict[str, dict[int, int]]:
     """Return by weighted layer how often every code is used."""
     counted = {n.path: np.unique(n.weight.codes, return_counts=True) for n in net.weighted}
     return {path: dict(zip(codes.tolist(), counts.tolist(), strict=True)) for path, (codes, counts) in counted.items()}
+
+
+def agreement_of(agreement: Agreement, metric: str) -> dict[str, Any]:
+    """Return the entry ``agreement`` of a report, whose difference bears the name of the task's metric."""
+    return {
+        "spikes": agreement.spikes,
+        f"{metric}_difference": agreement.accuracy_difference,
+        "samples": agreement.samples,
+    }

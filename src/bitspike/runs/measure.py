@@ -25,7 +25,7 @@ from bitspike.lowering.lower import lower
 from bitspike.nn.firing import Recorder
 from bitspike.recipe.words.value import Value
 from bitspike.runs.construct.data import Data
-from bitspike.runs.integers import codes_of, sizes_of
+from bitspike.runs.integers import agreement_of, codes_of, sizes_of
 from bitspike.runs.job import Job
 from bitspike.runs.memories import SPIKES, memories
 from bitspike.runs.pictures import images_shown
@@ -91,11 +91,7 @@ def measure(job: Job, history: History | None, folder: Path) -> tuple[dict[str, 
         "published": None if job.recipe.elsewhere else _plain(job.recipe.compared),
         "expected": None if job.recipe.elsewhere else _plain(job.recipe.promised),
         "certificate": certificate.to_dict(),
-        "agreement": {
-            "spikes": agreement.spikes,
-            f"{metric}_difference": agreement.accuracy_difference,
-            "samples": agreement.samples,
-        },
+        "agreement": agreement_of(agreement, metric),
         **sizes,
         "network": layers_of(net),
         "energy": bill.to_dict(),
