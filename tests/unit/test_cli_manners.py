@@ -18,6 +18,7 @@ from test_cli_verbs import BATCH, EPOCH, VERBS
 
 import bitspike as bs
 from bitspike.cli import main
+from bitspike.cli.completion import _paths, recipes
 from bitspike.cli.guard import colored, guarded
 from bitspike.cli.wrap import wrapped
 from bitspike.errors import BitspikeError, RecipeError, RunError
@@ -155,6 +156,24 @@ def test_the_shell_is_offered_what_there_is(line: list[str], offered: set[str]) 
         check=False,
     )
     assert set(done.stdout.split()) == offered, done.stderr
+
+
+def test_files_are_offered_and_folders_that_may_not_be_looked_into_offer_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("mine.yaml", ".hidden.yaml", "other.toml"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "folder").mkdir()
+    inside = f"{tmp_path}/"
+    assert list(recipes(inside)) == [f"{inside}folder/", f"{inside}mine.yaml"]
+    assert list(recipes(f"{inside}mi")) == [f"{inside}mine.yaml"]
+    assert list(recipes(f"{inside}gone/")) == list(recipes(f"{inside}mine.yaml/")) == []
+
+    def refused(_: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(type(tmp_path), "iterdir", refused)
+    assert list(_paths(inside, ".yaml")) == []
 
 
 def test_an_error_of_several_lines_keeps_them(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -52,13 +53,9 @@ def _paths(incomplete: str, ending: str) -> Iterator[str]:
     """Offer files of the working directory with an ending, and folders that may hold some."""
     path = Path(incomplete)
     parent = path if incomplete.endswith("/") else path.parent
-    if not parent.is_dir():
-        return
-    for child in sorted(parent.iterdir()):
-        said = str(child) + "/" * child.is_dir()
-        if (
-            said.startswith(incomplete)
-            and (child.suffix == ending or child.is_dir())
-            and not child.name.startswith(".")
-        ):
-            yield said
+    with suppress(OSError):  # no folder, or one that may not be looked into
+        for child in sorted(parent.iterdir()):
+            folder = child.is_dir()
+            said = f"{child}/" if folder else str(child)
+            if said.startswith(incomplete) and (folder or child.suffix == ending) and not child.name.startswith("."):
+                yield said
