@@ -16,7 +16,9 @@ import yaml
 from torch import nn
 
 import bitspike as bs
+from bitspike.analysis.comparison.rows import Measured, rows_of
 from bitspike.cli import main
+from bitspike.recipe import load
 
 RUNS = Path(__file__).parents[1] / "golden" / "runs"
 """Finished runs that are kept for other tests: quickstart and digits-convert, both very small."""
@@ -206,3 +208,11 @@ def test_networks_in_the_wrong_places_are_told_with_the_way_out(run: Any) -> Non
         bs.compare(other, net, batches)
     with bs.set_steps(spiking, 3), pytest.raises(bs.ConstraintError, match="another network than the one"):
         bs.compare(spiking, net, batches)
+
+
+def test_a_network_in_memory_next_to_a_run_of_its_name_is_told_by_its_place() -> None:
+    recipe = load("quickstart")
+    record = {"recipe": {"name": recipe.name, "data": {"kind": "digits"}, "model": {"steps": 4}}, "seed": 0}
+    network = Measured.of_network(record)
+    rows = rows_of([Measured.of_run("runs/a", recipe, {}), network])
+    assert [row.label for row in rows] == ["quickstart, run=runs/a", "quickstart, run=in memory"]

@@ -216,15 +216,17 @@ def _key(run: Measured) -> tuple[str, Mapping[str, Any]]:
 
 def _changes(run: Measured, all_runs: Sequence[Measured]) -> dict[str, Any]:
     """Return the values of a run that others of the same name have not."""
-    others = [other for other in all_runs if other is not run and other.name == run.name]
+    named = [other for other in all_runs if other is not run and other.name == run.name]
+    # Of a network in memory no recipe is known that could say what it has otherwise than a run.
+    others = [other for other in named if bool(other.folder) == bool(run.folder)]
     # Stages of one recipe differ in all that each says itself: their names tell them apart.
     alike = [other for other in others if other.experiment.get("stage") == run.experiment.get("stage")]
     keys = dict.fromkeys(key for r in (run, *alike) for key in r.experiment)
     told = {k: run.experiment.get(k) for k in keys if any(o.experiment.get(k) != run.experiment.get(k) for o in alike)}
     if len(alike) < len(others):
         told = {"stage": run.experiment.get("stage"), **told}
-    same = any(other.experiment == run.experiment for other in others)
-    return {**told, **({"run": run.folder} if same else {})}
+    same = len(others) < len(named) or any(other.experiment == run.experiment for other in others)
+    return {**told, **({"run": run.folder or "in memory"} if same else {})}
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
