@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from bitspike.analysis.plot.observed import Layer, evenly, liveliest, observed, sample_of
 from bitspike.analysis.report.facts import ImageShown, Trajectory
 from bitspike.data.images.images import Images
-from bitspike.data.images.picture import picture
+from bitspike.data.picture import picture
 from bitspike.nn import Neuron
 from bitspike.tasks.task import Task
 
