@@ -51,8 +51,9 @@ def shrunk(name: str, recipe: AnyRecipe) -> list[str]:
         short = {"epochs": 1, "over_time_epochs": int(recipe.over_time is not None)}
         last |= {"bits": min(last["bits"], 3), "parent": first["bits"]}
         changes += [f"stages={json.dumps([stage | short for stage in (first, last)])}"]
-    elif isinstance(recipe, TrainRecipe) and recipe.model.kind == "bntt_vgg":  # its 20 and more steps are the cost
-        changes += ["training.epochs=1", "model.width=0.0625", "model.steps=3", "training.batch_size=40"]
+    elif isinstance(recipe, TrainRecipe) and recipe.model.kind.startswith("bntt"):  # its 20 and more steps are the cost
+        steps = 4 if recipe.data.kind == "sequence" else 3
+        changes += ["training.epochs=1", "model.width=0.0625", f"model.steps={steps}", "training.batch_size=40"]
         changes += ["norm.momentum=1.0"]  # two batches do not move running statistics far enough
         if recipe.parts:
             stages = [stage | ONE_EPOCH for stage in recipe.model_dump(mode="json")["stages"]]
@@ -100,8 +101,8 @@ def test_a_shipped_recipe_runs(
         changes += [f"data.root={tmp_path / 'events'}", f"data.cache={tmp_path / 'cache'}"]
     if recipe.data.kind == "cifar100":  # the same images in its place
         changes.append("data.kind=cifar10")
-    if recipe.data.kind in ("mnist", "cifar10", "cifar100"):
-        changes.append(f"data.root={mnist_root if recipe.data.kind == 'mnist' else cifar10_root}")
+    if recipe.data.kind in ("mnist", "cifar10", "cifar100", "sequence"):
+        changes.append(f"data.root={cifar10_root if 'cifar' in recipe.data.kind else mnist_root}")
     report = bs.run(name, set=changes, out=tmp_path / "run")
     assert report["certificate"]["equal"]
     assert report["certificate"]["samples"] == 100

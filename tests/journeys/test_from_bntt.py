@@ -34,7 +34,9 @@ def run(line: str, bitspike: Bitspike) -> str:
     program, *arguments = shlex.split(line)
     assert program == "bitspike"
     if arguments[0] == "run":
-        arguments += sets(*SMALL, "model.steps=3", *(["data.kind=cifar10"] if "cifar100" in line else []))
+        arguments += sets(
+            *SMALL, f"model.steps={4 if 'rows' in line else 3}", *(["data.kind=cifar10"] if "cifar100" in line else [])
+        )
     if "--steps" in arguments:
         arguments[-1] = "2"
     code, out, err = bitspike(*arguments)
@@ -43,9 +45,10 @@ def run(line: str, bitspike: Bitspike) -> str:
 
 
 def test_the_commands_run_in_their_order(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cifar10_root: Path, bitspike: Bitspike
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cifar10_root: Path, mnist_root: Path, bitspike: Bitspike
 ) -> None:
     (tmp_path / "data").symlink_to(cifar10_root)
+    (tmp_path / "digits").symlink_to(mnist_root)
     lay_out_tiny_imagenet(tmp_path / "tiny", 20, 24)
     monkeypatch.chdir(tmp_path)
     for line in COMMANDS:

@@ -109,8 +109,8 @@ def test_all_problems_of_a_file_are_told_at_once_with_their_lines(tmp_path: Path
         ("trainng.epochs=1", "--set trainng.epochs=1: trainng: unknown key"),
         (
             "data.kind=minst",
-            "allowed are digits, mnist, cifar10, cifar100, tiny_imagenet, folder, imagenet, digits_events, nmnist, "
-            "cifar10_dvs, dvs_gesture, event_folder; did you mean 'mnist'?",
+            "allowed are digits, mnist, cifar10, cifar100, tiny_imagenet, folder, imagenet, sequence, digits_events, "
+            "nmnist, cifar10_dvs, dvs_gesture, event_folder; did you mean 'mnist'?",
         ),
         ("norm=7", "--set norm=7: norm: found 7, needed is a mapping of keys to values"),
         ("data.augment=[{pixels: 1}]", "data.augment.0: found {'pixels': 1}, needed is a mapping with the key kind"),

@@ -11,7 +11,7 @@ import torch
 import bitspike as bs
 from bitspike.data import Batches, Compose, EventSet, Flip, PixelGrid, Shift, SomeFrames, describe_events
 from bitspike.data.events.augment import SomeFrames as Drawn
-from bitspike.data.images.picture import picture
+from bitspike.data.picture import picture
 from bitspike.errors import ConstraintError, RecipeError
 from bitspike.ops.grids import Grid
 from bitspike.recipe import load
@@ -110,7 +110,7 @@ def test_a_recipe_trains_on_some_frames_and_measures_on_all() -> None:
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("digits-events", "model.encoder={kind: repeat}", "recordings need {kind: frames}"),
+        ("digits-events", "model.encoder={kind: repeat}", "recordings of events need {kind: frames}"),
         ("quickstart", "model.encoder={kind: frames}", "frames are for recordings"),
         ("digits-events", "data.pixels.offset=[3]", r"a pixel without events is 0"),
         ("digits-events", "data.most=0", "most"),

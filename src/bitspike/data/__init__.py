@@ -6,6 +6,7 @@ from bitspike.data.events.event_set import EventSet
 from bitspike.data.events.events import Events
 from bitspike.data.events.files.read import read_events
 from bitspike.data.events.framing import ByNumber, ByTime, counts, voxels
+from bitspike.data.events.sequences import as_sequence
 from bitspike.data.images.augment import Augmentation, Compose, Flip, Shift
 from bitspike.data.images.auto_augment import AutoAugment, Cutout
 from bitspike.data.images.batches import Batches
@@ -39,6 +40,7 @@ __all__ = [
     "Shift",
     "SomeFrames",
     "StreamedSet",
+    "as_sequence",
     "counts",
     "describe",
     "describe_events",

@@ -5,7 +5,7 @@ A new one is a file, and a word in :mod:`bitspike.recipe.words.models` that name
 """
 
 from bitspike.models.spiking.alexnet import alexnet_cifar
-from bitspike.models.spiking.bntt import bntt_lif, bntt_vgg
+from bitspike.models.spiking.bntt import bntt_lif, bntt_mlp, bntt_vgg
 from bitspike.models.spiking.digits import digits_net
 from bitspike.models.spiking.resnet import resnet, resnet18, resnet18_cifar, resnet19, resnet20
 from bitspike.models.spiking.sew import sew_7b_net, sew_net, sew_wide_7b_net
@@ -18,6 +18,7 @@ from bitspike.models.spiking.vgg_deep import vgg, vgg19
 __all__ = [
     "alexnet_cifar",
     "bntt_lif",
+    "bntt_mlp",
     "bntt_vgg",
     "cifar_net",
     "conv7_net",

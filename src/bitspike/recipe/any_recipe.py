@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, PositiveInt, model_validator
 
 from bitspike.recipe.words.data import Data
-from bitspike.recipe.words.events import Events
 from bitspike.recipe.words.published import Published
+from bitspike.recipe.words.sequences import ByStep
 from bitspike.recipe.words.training import Training
 from bitspike.recipe.words.value import Fraction, Value
 
@@ -62,8 +62,8 @@ class AnyRecipe(Value):
     unnamed: ClassVar[tuple[str, ...]] = ("changed",)
     noted: ClassVar[tuple[str, ...]] = ("changed",)
     """Keys that no person writes."""
-    takes_events: ClassVar[bool] = False
-    """Whether recordings of events can be its data."""
+    takes_frames: ClassVar[bool] = False
+    """Whether recordings of events, or images in parts, can be its data."""
     steps_key: ClassVar[str] = ""
     """The key that says T; empty where T follows from something else."""
     if TYPE_CHECKING:
@@ -71,10 +71,10 @@ class AnyRecipe(Value):
 
     @model_validator(mode="after")
     def _takes_its_data(self) -> Self:
-        if isinstance(self.data, Events) and not self.takes_events:
+        if isinstance(self.data, ByStep) and not self.takes_frames:
             raise ValueError(
-                f"data.kind is {self.data.kind!r}, recordings of events, and a recipe of kind {self.kind} takes "
-                "images; one without kind trains on events"
+                f"data.kind is {self.data.kind!r}, {self.data.brings}, and a recipe of kind {self.kind} takes "
+                f"images; one without kind trains on {self.data.brings}"
             )
         return self
 

@@ -51,6 +51,7 @@ MEANINGS = {
     "download": "fetch the data if they are not there",
     "cache": "the folder where frames are kept; null is the usual place",
     "frames": "how events become frames",
+    "ImageSequence.of": "which images are read in parts",
     "most": "counts of a frame are cut to it; null cuts nothing",
     "size": "height and width that images are brought to",
     "channels": "1 for gray, 3 for color; null takes what the images have",
@@ -64,6 +65,7 @@ MEANINGS = {
     "workers": "threads that read photos; null is one for each core",
     "high_pixel": "the largest pixel that there is",
     # models
+    "hidden": "features of each hidden layer",
     "steps": "T, the number of time steps",
     "width": "factor of all numbers of channels",
     "Rectangle.width": "of the window around the center where the gradient is not zero",

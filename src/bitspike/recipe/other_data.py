@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 from bitspike.recipe.text import KeyPath
 from bitspike.recipe.words.data import Data
-from bitspike.recipe.words.events import Events
+from bitspike.recipe.words.sequences import ByStep
 from bitspike.recipe.words.value import Value, words_of
 
 _KIND = ("data", "kind")
@@ -54,7 +54,7 @@ def _stays(key: str, value: Any, was: type[Value], kind: type[Value], trained_he
     if key == "validation":
         return value == 0 or isinstance(value, float)
     if key == "pixels":
-        return not trained_here and issubclass(was, Events) == issubclass(kind, Events)
+        return not trained_here and issubclass(was, ByStep) == issubclass(kind, ByStep)
     return key == "augment" and "augment" in kind.model_fields
 
 
@@ -64,7 +64,7 @@ def _shown_at_every_step(
     """Return a recipe whose network is shown an image at every step, if it read the frames of recordings before."""
     model = values.get("model")
     told = any(key_path[:2] == ("model", "encoder") for key_path in changed)
-    if told or not isinstance(model, Mapping) or not issubclass(was, Events) or issubclass(kind, Events):
+    if told or not isinstance(model, Mapping) or not issubclass(was, ByStep) or issubclass(kind, ByStep):
         return values
     return {**values, "model": {**model, "encoder": {"kind": "repeat"}}}
 

@@ -12,7 +12,8 @@ from bitspike.errors import RecipeError
 from bitspike.recipe import AnyRecipe
 from bitspike.recipe.words.events import Events
 from bitspike.recipe.words.own import Own
-from bitspike.runs.construct.data import Data, build_pixels, high_pixel, read_images
+from bitspike.recipe.words.sequences import ImageSequence
+from bitspike.runs.construct.data import Data, build_pixels, high_pixel, in_parts, read_images
 from bitspike.runs.construct.events import blank_recording
 from bitspike.runs.kinds.kind import Kind, Sketch, kind_of
 
@@ -58,7 +59,7 @@ def blank(recipe: AnyRecipe) -> Images:
         return read_images(data, "test", recipe.steps).subset([0])
     if isinstance(data, Events):
         return blank_recording(data, recipe.steps)
-    info = describe(data.kind)
+    info = describe(data.of if isinstance(data, ImageSequence) else data.kind)
     shape, classes = info.shape, info.classes or tuple(f"class {n}" for n in range(info.class_count or 0))
     if data.kind in ("folder", "imagenet"):
         size = data.size
@@ -77,4 +78,5 @@ def blank(recipe: AnyRecipe) -> Images:
                 fix="--set data.root=FOLDER, which has a folder for every class in FOLDER/train",
             )
     assert shape is not None
-    return ImageSet(torch.zeros(1, *shape, dtype=torch.uint8), torch.zeros(1).long(), classes or ("?",), info.name)
+    black = ImageSet(torch.zeros(1, *shape, dtype=torch.uint8), torch.zeros(1).long(), classes or ("?",), info.name)
+    return in_parts(black, recipe.steps) if isinstance(data, ImageSequence) else black

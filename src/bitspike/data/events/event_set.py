@@ -25,7 +25,7 @@ CPU = torch.device("cpu")
 @checked
 @dataclass(frozen=True, eq=False, repr=False)
 class EventSet:
-    """Hold labeled recordings, each as T frames of counts.
+    """Hold labeled recordings, each as T frames of counts, or images in T parts.
 
     Args:
         frames: uint8 or int16 [M, T, H, W, C], no count below 0; they may be mapped from a file, and are not written.
@@ -36,6 +36,8 @@ class EventSet:
         digest: SHA-256 of the list of the recordings and their files; empty where there are no files.
         largest: the largest count, where it is known; None looks for it when it is needed.
         most: counts above it are cut to it, as a counter of so many bits does; None cuts nothing.
+        whole: rows and columns of the image that the frames are the parts of, one after the other; None where every
+            frame shows the whole sensor.
 
     Raises:
         ConstraintError: a tensor has another shape or dtype, or ``most`` is below 1.
@@ -58,6 +60,7 @@ class EventSet:
     digest: str = ""
     largest: int | None = None
     most: int | None = None
+    whole: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if self.frames.dtype not in (torch.uint8, torch.int16) or self.frames.dim() != 5:
@@ -73,7 +76,8 @@ class EventSet:
 
     def __repr__(self) -> str:
         size = " x ".join(map(str, self.shape))
-        what = f"{len(self):,} recordings of {self.steps} frames of {size}"
+        parts = f"images in {self.steps} parts" if self.whole else f"recordings of {self.steps} frames"
+        what = f"{len(self):,} {parts} of {size}"
         return f"EventSet({self.name}: {what}, {len(self.classes)} classes)"
 
     def __len__(self) -> int:

@@ -1,11 +1,13 @@
-"""The VGG networks of batch norm through time: VGG5, VGG9, VGG11 and VGG19.
+"""The networks of batch norm through time: VGG5, VGG9, VGG11 and VGG19, and linear layers for sequences.
 
 Sources: VGG9 and VGG11 of Kim and Panda, Frontiers in Neuroscience 15 (2021), arXiv 2010.01729, and their code; VGG5
-and VGG19 of the program CSE598_SNNrobustRRAM, which builds on it.
+and VGG19 of the program CSE598_SNNrobustRRAM, which builds on it. The paper also reads sequential MNIST with linear
+layers, whose sizes and code were not published.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,7 +18,7 @@ from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.models.spiking.blocks import Make, MakeEncoder, MakeNorm, named, norm_before, sides, timed, widened
 from bitspike.models.spiking.pooled import average_pool, pooled_convolutions
-from bitspike.nn import LIF, BatchNormThroughTime, BernoulliCoder, RateReadout
+from bitspike.nn import LIF, BatchNormThroughTime, BernoulliCoder, Frames, RateReadout
 from bitspike.ops.surrogate import Triangle
 
 
@@ -111,7 +113,61 @@ def bntt_vgg(
     )
     layers[f"neuron{number + 1}"] = neuron()
     layers[f"layer{number + 2}"] = timed(linear=nn.Linear(hidden, num_classes, bias=False))
-    net = named(encoder=encoder(steps), **layers, readout=readout())
+    return _begun(named(encoder=encoder(steps), **layers, readout=readout()))
+
+
+@checked
+def bntt_mlp(
+    *,
+    hidden: Sequence[int] = (256, 256),
+    steps: int = 28,
+    num_classes: int = 10,
+    in_channels: int = 1,
+    image_size: int | tuple[int, int] = (1, 28),
+    neuron: Make = bntt_lif,
+    norm: MakeNorm | type[BatchNormThroughTime] | None = BatchNormThroughTime,
+    readout: Make = RateReadout,
+    encoder: MakeEncoder = Frames,
+    width: float = 1.0,
+) -> nn.Module:
+    """Build linear layers of BNTT that read a sequence, a part at every step; see :func:`bitspike.data.as_sequence`.
+
+    A norm and a neuron stand after every hidden layer; the currents of linear K, in the mean over time, are the logits.
+    No layer has a bias. What the network remembers of earlier steps lies in the potentials, which leak.
+
+    Args, with those of :mod:`bitspike.models.spiking`:
+        hidden: the features of each hidden layer, one or more.
+        image_size: height and width of the part of an image that one step shows.
+        norm: a bare class of norms by step, as BatchNormThroughTime, gets the steps.
+
+    Shape: [N, T, C, H, W] to [N, K].
+
+    Example:
+        >>> import torch
+        >>> bntt_mlp(hidden=[64])(torch.rand(2, 28, 1, 1, 28)).shape
+        torch.Size([2, 10])
+    """
+    if not hidden or min(hidden) < 1:
+        raise ConstraintError(
+            f"bntt_mlp(hidden={list(hidden)}): one hidden layer or more, each of 1 feature or more", fix="hidden=(256,)"
+        )
+    height, columns = sides("bntt_mlp", image_size, multiple=1)
+    make_norm, features = _over_steps(norm, steps), in_channels * height * columns
+    layers: dict[str, nn.Module] = {}
+    for number, wide in enumerate((widened(n, width) for n in hidden), 1):
+        layers[f"layer{number}"] = timed(
+            flatten=nn.Flatten() if number == 1 else None,
+            linear=nn.Linear(features, wide, bias=False),
+            norm=norm_before(neuron, make_norm, wide, flat=True),
+        )
+        layers[f"neuron{number}"] = neuron()
+        features = wide
+    layers[f"layer{len(hidden) + 1}"] = timed(linear=nn.Linear(features, num_classes, bias=False))
+    return _begun(named(encoder=encoder(steps), **layers, readout=readout()))
+
+
+def _begun(net: nn.Module) -> nn.Module:
+    """Return the network with the initial weights of these networks."""
     for module in net.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.xavier_uniform_(module.weight, gain=2.0)

@@ -7,12 +7,13 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 
 from bitspike.recipe.any_recipe import AnyRecipe, Evaluation, Expect, best_needs_validation
-from bitspike.recipe.words.events import Events, SomeFrames
+from bitspike.recipe.words.events import SomeFrames
 from bitspike.recipe.words.layers import Frames, Norm
 from bitspike.recipe.words.models import Model
 from bitspike.recipe.words.neurons import Neuron
 from bitspike.recipe.words.pixels import Normalization
 from bitspike.recipe.words.published import Published
+from bitspike.recipe.words.sequences import ByStep
 from bitspike.recipe.words.stages import need_order, parent_in
 from bitspike.recipe.words.train_stages import TaughtTraining, TrainStage, resolved
 from bitspike.recipe.words.value import Value
@@ -49,7 +50,7 @@ class TrainRecipe(AnyRecipe):
     makes: ClassVar[str] = "bitspike.runs.kinds.train:Trained"
     kind: ClassVar[str] = "train"
     """A recipe that says no kind is of this one."""
-    takes_events: ClassVar[bool] = True
+    takes_frames: ClassVar[bool] = True
     steps_key: ClassVar[str] = "model.steps"
     unnamed: ClassVar[tuple[str, ...]] = (*AnyRecipe.unnamed, "stage", "init", "stages")
 
@@ -89,15 +90,19 @@ class TrainRecipe(AnyRecipe):
                 "data.pixels: a recipe of kind train needs scale and offset; mean and std are for kind: convert, and "
                 "with folded: false for model.encoder: {kind: bernoulli}, which makes spikes of any values"
             )
-        self._has_frames_for_events()
+        self._has_frames_where_data_do()
         self._stages_fit_together()
         return self
 
-    def _has_frames_for_events(self) -> None:
-        recorded, framed = isinstance(self.data, Events), isinstance(self.model.encoder, Frames)
-        if recorded != framed:
+    def _has_frames_where_data_do(self) -> None:
+        by_step, framed = isinstance(self.data, ByStep), isinstance(self.model.encoder, Frames)
+        if by_step != framed:
             kinds = f"data.kind is {self.data.kind!r} and model.encoder.kind {self.model.encoder.kind!r}"
-            way = "recordings need {kind: frames}" if recorded else "frames are for recordings, and images need a coder"
+            way = (
+                f"{self.data.brings} need {{kind: frames}}"
+                if isinstance(self.data, ByStep)
+                else "frames are for recordings and sequences, and images need a coder"
+            )
             raise ValueError(f"{kinds}: {way}")
         for word in self.data.augment:
             if isinstance(word, SomeFrames) and not word.frames < word.of == self.steps:

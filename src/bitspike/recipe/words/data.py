@@ -1,4 +1,4 @@
-"""The section ``data``: which images, or which recordings of events (:mod:`bitspike.recipe.words.events`)."""
+"""The section ``data``: which images, images in parts (:mod:`.sequences`) or recordings of events (:mod:`.events`)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_va
 from bitspike.recipe.words.events import AnyEvents
 from bitspike.recipe.words.own import Own
 from bitspike.recipe.words.pixels import AnyPixels, Flip, Normalization, Pixels, Shift, Split
+from bitspike.recipe.words.sequences import ImageSequence
 from bitspike.recipe.words.value import Pixel, Value
 
 
@@ -130,6 +131,6 @@ class OwnImages(Own, _Data):
 
 
 Data = Annotated[
-    Digits | MNIST | CIFAR10 | CIFAR100 | TinyImageNet | Folder | ImageNet | OwnImages | AnyEvents,
+    Digits | MNIST | CIFAR10 | CIFAR100 | TinyImageNet | Folder | ImageNet | OwnImages | ImageSequence | AnyEvents,
     Field(discriminator="kind"),
 ]

@@ -6,7 +6,8 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
-from bitspike.recipe.words.pixels import Flip, Pixels, Shift, Split
+from bitspike.recipe.words.pixels import Flip, Pixels, Shift
+from bitspike.recipe.words.sequences import ByStep
 from bitspike.recipe.words.value import Value
 
 
@@ -38,13 +39,14 @@ class SomeFrames(Value):
 EventAugmentation = Annotated[Shift | Flip | SomeFrames, Field(discriminator="kind")]
 
 
-class Events(Split):
+class Events(ByStep):
     """Recordings to learn from, each as ``model.steps`` frames, which count the events of every pixel and polarity.
 
     An input is a count times ``pixels.scale``. ``most`` cuts counts to it; null cuts nothing, and the grid of the input
     is as wide as the counts are.
     """
 
+    brings: ClassVar[str] = "recordings of events"
     frames: Framing = ByNumber(kind="by_number")
     most: Annotated[int, Field(ge=1, le=32767)] | None = None
     pixels: Pixels = Pixels(scale=1.0)

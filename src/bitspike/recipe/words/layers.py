@@ -93,7 +93,7 @@ class RateCoder(Value):
 
 
 class Frames(Value):
-    """For recordings of events, which bring a frame for every step."""
+    """For recordings of events and for sequences, which bring a frame for every step."""
 
     makes: ClassVar[str] = "bitspike.nn:Frames"
     kind: Literal["frames"]

@@ -94,6 +94,14 @@ class BNTTVGG(_Model):
     depth: Literal[5, 9, 11, 19] = 9
 
 
+class BNTTMLP(_Model):
+    """``hidden`` are the features of the hidden layers."""
+
+    makes: ClassVar[str] = "bitspike.models:bntt_mlp"
+    kind: Literal["bntt_mlp"]
+    hidden: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (256, 256)
+
+
 class AlexNetCifar(_Model):
     makes: ClassVar[str] = "bitspike.models:alexnet_cifar"
     kind: Literal["alexnet_cifar"]
@@ -166,6 +174,7 @@ Model = Annotated[
     | VGG11
     | VGG
     | BNTTVGG
+    | BNTTMLP
     | AlexNetCifar
     | ResNet
     | ResNet18

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, fields
 
-from bitspike.data import Batches, Images, Normalization, PixelGrid, describe
+from bitspike.data import Batches, Images, ImageSet, Normalization, PixelGrid, as_sequence, describe
 from bitspike.data.events.cache import Tell
 from bitspike.data.images.info import Request
-from bitspike.errors import ConstraintError, DataError
+from bitspike.errors import ConstraintError, DataError, RecipeError
 from bitspike.ops.grids import Grid
 from bitspike.recipe import AnyRecipe
 from bitspike.recipe.words.data import Data as AnyData
@@ -16,6 +16,7 @@ from bitspike.recipe.words.data import OwnImages
 from bitspike.recipe.words.events import Events
 from bitspike.recipe.words.own import Own
 from bitspike.recipe.words.pixels import Pixels
+from bitspike.recipe.words.sequences import ImageSequence
 from bitspike.runs.construct.events import largest_of, note_of_cuts, read_recordings
 from bitspike.runs.construct.words import build
 from bitspike.train.launch import choose_device
@@ -149,16 +150,33 @@ def _read(data: AnyData, split: str, steps: int, tell: Tell | None) -> Images:
     if isinstance(data, Own):
         images: Images = build(data, split=split)
         return images
+    info = describe(data.of if isinstance(data, ImageSequence) else data.kind)
     asked = [field.name for field in fields(Request) if hasattr(data, field.name)]
-    info = describe(data.kind)
-    return info.read(info, Request(split, **{name: getattr(data, name) for name in asked}))
+    images = info.read(info, Request(split, **{name: getattr(data, name) for name in asked}))
+    return in_parts(images, steps) if isinstance(data, ImageSequence) else images
+
+
+def in_parts(images: Images, steps: int) -> Images:
+    """Return images that a network reads a part at a time.
+
+    Raises:
+        RecipeError: so many steps do not divide them.
+    """
+    assert isinstance(images, ImageSet)
+    try:
+        return as_sequence(images, steps)
+    except ConstraintError as error:
+        rows = images.shape[0]
+        raise RecipeError(f"model.steps: {error.message}", fix=f"--set model.steps={rows}, a row at each") from error
 
 
 def high_pixel(data: AnyData) -> int:
     """Return the largest pixel of the images that a recipe names, or the largest count, where it is known unread."""
     if isinstance(data, Events):
         return data.most or 255
-    return data.high_pixel if isinstance(data, OwnImages) else describe(data.kind).high_pixel
+    if isinstance(data, OwnImages):
+        return data.high_pixel
+    return describe(data.of if isinstance(data, ImageSequence) else data.kind).high_pixel
 
 
 def build_pixels(recipe: AnyRecipe, largest: int | None = None) -> tuple[PixelGrid | Normalization, Grid | None]:
