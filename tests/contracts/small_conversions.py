@@ -20,6 +20,10 @@ import bitspike as bs
 IMAGES = (torch.arange(12 * 2 * 8 * 8, dtype=torch.int64) * 7919 % 101 % 17).reshape(12, 2, 8, 8) / 16
 
 
+LATER = {"rounding": "floor"}
+"""Fields of nodes that came after the answers were kept, with the value that everything had until then."""
+
+
 def dyadic(model: nn.Module) -> nn.Module:
     """Give a model weights of eighths and norms that multiply by powers of two; it is returned in evaluation mode."""
     for number, parameter in enumerate(model.parameters()):
@@ -92,7 +96,8 @@ def described(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return digest(value)
     if is_dataclass(value):
-        return {f.name: described(getattr(value, f.name)) for f in fields(value)}
+        held = {f.name: getattr(value, f.name) for f in fields(value)}
+        return {name: described(part) for name, part in held.items() if name not in LATER or part != LATER[name]}
     return [described(part) for part in value] if isinstance(value, tuple) else value
 
 

@@ -84,7 +84,7 @@ def everything() -> IntegerNetwork:
             gains=(TIMED, 2 * ONE, ONE, -ONE), bias=-TIMED,
             threshold=10 + TIMED, initial=np.array([1, -1]), unit=np.array([0.1, 0.2]), fraction_bits=3, right_shift=1,
             leak=Dyadic(3, 2), leak_order="after", reset="hard", v_reset=np.array([1, 2]), fire="gt", floor=-50,
-            width=9,
+            width=9, rounding="zero",
         ),
         Reshape(id="flat", path="flat", sources=("neuron",), shape=(8,)),
         Linear(

@@ -73,11 +73,12 @@ def neuron(node: Any, kind: str, i: Floats, v: Floats | None, real: bool) -> tup
     if kind == "IF":
         h = v + node.r * i
     else:
-        # The file's tau says about m / 2**k; the metadata say it exactly, and that the product is rounded down.
+        # The file's tau says about m / 2**k; the metadata say it exactly, and where the product is rounded to.
         decay = int(facts["snn.leak_numerator"]) / 2 ** int(facts["snn.leak_shift"])
         assert np.allclose(1 - 1 / node.tau, decay, atol=1e-6)
         before = facts["snn.leak_order"] == "before"
-        h = np.floor((v if before else v + i) * decay / unit) * unit + (i if before else 0)
+        rounded = {"down": np.floor, "toward zero": np.trunc}[facts["snn.rounding"]]
+        h = rounded((v if before else v + i) * decay / unit) * unit + (i if before else 0)
     if "snn.v_min" in facts:
         h = np.maximum(h, facts["snn.v_min"] * unit)
     if "snn.width" in facts:

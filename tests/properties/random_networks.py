@@ -63,7 +63,10 @@ def by_channel(random: Random, channels: int, low: int, high: int) -> Integers:
 
 
 def neuron(random: Random, id: str, sources: tuple[str, ...], shape: Shape, steps: int, *, few: bool = True) -> Neuron:
-    """Return a neuron with every option drawn at random; some keep their potential in few bits, if ``few``."""
+    """Return a neuron with every option drawn at random.
+
+    If ``few``, some keep their potential in few bits, and half of all round toward zero: what no fused step does.
+    """
     channels = shape[0]
     signed = bool(random.random() < 0.25)
     reset = "soft" if signed else random.choice(["soft", "hard"])
@@ -91,6 +94,8 @@ def neuron(random: Random, id: str, sources: tuple[str, ...], shape: Shape, step
         floor=floor,
         width=width,
     )
+    if few and random.random() < 0.5:
+        drawn = replace(drawn, rounding="zero")
     return few_bits(random, drawn) if few and random.random() < 0.3 else drawn
 
 
@@ -129,7 +134,7 @@ def random_network(
         random: source of every choice.
         kinds: of the layers drawn.
         counting: only neurons and gains that have a count mode; pools of the largest spike are left out.
-        few: some neurons keep their potential in few bits.
+        few: some neurons keep their potential in few bits, and some round toward zero.
     """
     steps, dims = int(random.integers(1, 9)), int(random.integers(1, 4))
     low = int(random.choice([-9, 0, 0, 2]))

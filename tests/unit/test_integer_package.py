@@ -142,7 +142,7 @@ def test_a_foreign_manifest_is_refused(folder: Path, text: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format_version": 2}, "format version 2, this release reads 1"),
+        ({"format_version": 3}, "format version 3, this release reads 1 and 2"),
         ({"format_version": None}, "format version None"),
         ({"tensors": None}, "is damaged"),
         ({"tensors": []}, "is damaged"),

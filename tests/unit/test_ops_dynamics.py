@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -111,6 +112,20 @@ def test_a_resolution_rounds_the_leak_down_as_an_arithmetic_shift_does(numerator
     assert torch.equal(after / unit, (((pairs[:, 0] + pairs[:, 1]) * numerator) >> shift).double())
 
 
+@pytest.mark.parametrize("shift", [1, 2, 3])
+@pytest.mark.parametrize("numerator", [1, 3, 5, 7])
+def test_a_leak_that_rounds_toward_zero_divides_as_c_does(numerator: int, shift: int) -> None:
+    v, x = range(-40, 41), range(-3, 4)
+    pairs = torch.tensor(list(itertools.product(v, x)))
+    unit, decay = 2**-5, numerator / 2**shift
+    real = (pairs * unit).double()
+    before = integrate(real[:, 0], real[:, 1], decay, Rule(resolution=unit, rounding="zero"))
+    quotients = [math.trunc(n * numerator / 2**shift) + i for n, i in pairs.tolist()]
+    assert (before / unit).tolist() == quotients
+    after = integrate(real[:, 0], real[:, 1], decay, Rule(resolution=unit, leak="after", rounding="zero"))
+    assert (after / unit).tolist() == [math.trunc((n + i) * numerator / 2**shift) for n, i in pairs.tolist()]
+
+
 def test_a_resolution_does_not_hold_up_the_gradient() -> None:
     v = at(0.3, -0.3).requires_grad_()
     integrate(v, at(0.0, 0.0), 0.5, Rule(resolution=0.25)).sum().backward()
@@ -155,6 +170,7 @@ def test_a_detached_reset_leaves_the_potential_without_the_gradient_of_the_spike
         ({"reset": "none"}, "reset='none': allowed are 'soft' .* and 'hard'"),
         ({"fire": "eq"}, "fire='eq': allowed are 'ge' .* and 'gt'"),
         ({"leak": "never"}, "leak='never': allowed are 'before' and 'after'"),
+        ({"rounding": "up"}, r"rounding='up': the leak rounds down \('floor'.*\) or toward zero \('zero'\)"),
         ({"v_reset": 0.5}, "no meaning for a soft reset"),
         ({"v_reset": float("nan"), "reset": "hard"}, "v_reset=nan: must be finite"),
         ({"resolution": 0.0}, "resolution=0.0: must be finite and above 0, or None"),

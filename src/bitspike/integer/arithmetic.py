@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitspike.errors import ConstraintError
+from bitspike.ops.grids import Rounding
 
 Integers = npt.NDArray[np.int64]
 Reals = npt.NDArray[np.float64]
@@ -33,6 +34,20 @@ def multipliers(gains: Iterable[Integers]) -> list[int]:
         [3, 12]
     """
     return sorted({int(g) for gain in gains for g in np.unique(np.abs(gain)) if int(g) & (int(g) - 1)})
+
+
+def divided(x: Numbers, bits: int, rounding: Rounding) -> Numbers:
+    """Return ``x / 2**bits``, rounded down or toward zero.
+
+    Example:
+        >>> x = np.array([-5, -4, 5])
+        >>> divided(x, 2, "floor").tolist(), divided(x, 2, "zero").tolist()
+        ([-2, -1, 1], [-1, -1, 1])
+    """
+    # Rounding down what is 2**bits - 1 larger is rounding up.
+    below = x + (x < 0) * ((1 << bits) - 1) if rounding == "zero" else x
+    shifted: Numbers = below >> bits
+    return shifted
 
 
 def multiply(x: Whole, w: Integers) -> Integers:

@@ -14,9 +14,9 @@ One step takes the state of the last one and the input current x, and gives spik
     keep      v = its nearest code, where the potential is kept in few bits: bitspike.ops.membrane
 
 IF is decay = 1. A membrane with a finite ``resolution`` rounds the leak's product down to a multiple of it, which is
-what integers do with a product and a right shift. A register of ``potential_bits`` holds so many multiples of it, and
-saturates at the ends; the gradient stops where it does, as that of a clip does. ``detach_reset`` keeps the reset out of
-the gradient.
+what integers do with a product and a right shift; with ``rounding="zero"`` toward zero, as Loihi does. A register of
+``potential_bits`` holds so many multiples of it, and saturates at the ends; the gradient stops where it does, as that
+of a clip does. ``detach_reset`` keeps the reset out of the gradient.
 
 Sources: Gerstner and Kistler, Spiking Neuron Models, 2002, ch. 4; Wu et al. 2018 (STBP) eq. 3; Fang et al. 2021 (PLIF)
 eq. 4; Hu et al. 2023 (Fast-SNN, arXiv 2305.19868) for the signed neuron.
@@ -33,9 +33,9 @@ from torch import Tensor
 
 from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
-from bitspike.ops.grids import Fire, Leak, Reset
+from bitspike.ops.grids import Fire, Leak, Reset, Rounding
 from bitspike.ops.membrane import Membrane, kept
-from bitspike.ops.rounding import floor_through
+from bitspike.ops.rounding import floor_through, trunc_through
 from bitspike.ops.surrogate import ArcTan, Surrogate, check_fire, check_surrogate, spike
 
 FEWEST, MOST = 2, 24
@@ -64,6 +64,7 @@ class Rule:
     resolution: float | None = None
     surrogate: Surrogate = ArcTan()
     potential_bits: int | None = None
+    rounding: Rounding = "floor"
 
     def __post_init__(self) -> None:
         check_fire(self.fire)
@@ -75,6 +76,11 @@ class Rule:
         if self.leak not in ("before", "after"):
             raise ConstraintError(
                 f"leak={self.leak!r}: allowed are 'before' and 'after' the input is added", fix="leak='before'"
+            )
+        if self.rounding not in ("floor", "zero"):
+            raise ConstraintError(
+                f"rounding={self.rounding!r}: the leak rounds down ('floor', as a right shift) or toward zero ('zero')",
+                fix="rounding='floor'",
             )
         if not math.isfinite(self.v_reset):
             raise ConstraintError(f"v_reset={self.v_reset}: must be finite", fix="v_reset=0.0")
@@ -210,9 +216,11 @@ def _step(law: Law, state: State, x: Tensor, threshold: float | Tensor) -> tuple
     return lif_step(state, x, law.decay, threshold, law.rule)
 
 
-def _decayed(v: Tensor, decay: float | Tensor, resolution: float | None) -> Tensor:
+def _decayed(v: Tensor, decay: float | Tensor, rule: Rule) -> Tensor:
     v = v * decay
-    return v if resolution is None else floor_through(v, resolution)
+    if rule.resolution is None:
+        return v
+    return floor_through(v, rule.resolution) if rule.rounding == "floor" else trunc_through(v, rule.resolution)
 
 
 def integrate(v: Tensor, x: Tensor, decay: float | Tensor, rule: Rule) -> Tensor:
@@ -220,8 +228,8 @@ def integrate(v: Tensor, x: Tensor, decay: float | Tensor, rule: Rule) -> Tensor
     if rule.decay_input:
         x = x * (1 - decay)
     if rule.leak == "after":
-        return _decayed(v + x, decay, rule.resolution)
-    return _decayed(v, decay, rule.resolution) + x
+        return _decayed(v + x, decay, rule)
+    return _decayed(v, decay, rule) + x
 
 
 def limited(h: Tensor, rule: Rule) -> Tensor:

@@ -21,6 +21,9 @@ Reset = Literal["soft", "hard"]
 """What a spike does to the potential: ``soft`` subtracts the threshold, ``hard`` sets a value."""
 Leak = Literal["before", "after"]
 """Whether the potential leaks before or after the input is added."""
+Rounding = Literal["floor", "zero"]
+"""Where the product of a leak is rounded to: ``floor`` down, as a right shift does, ``zero`` toward zero, as a division
+in C does."""
 
 
 @checked

@@ -85,3 +85,15 @@ def floor_through(x: Tensor, step: float) -> Tensor:
         [0.25, -0.5]
     """
     return straight_through(torch.floor(x.detach() / step) * step, x)
+
+
+def trunc_through(x: Tensor, step: float) -> Tensor:
+    """Round toward zero to a multiple of ``step``, as a division in C does, with a straight-through gradient.
+
+    Arguments as :func:`floor_through`.
+
+    Example:
+        >>> trunc_through(torch.tensor([0.30, -0.30]), 0.25).tolist()
+        [0.25, -0.25]
+    """
+    return straight_through(torch.trunc(x.detach() / step) * step, x)

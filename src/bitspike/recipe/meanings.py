@@ -101,6 +101,7 @@ MEANINGS = {
     "leak": "whether the decay acts before the input is added, or after",
     "decay_input": "whether the input is decayed too",
     "detach_reset": "let no gradient flow through the reset",
+    "rounding": "of the leak in integers: floor rounds down, zero toward zero",
     "resolution": "of the potential's grid; null leaves it real",
     "potential_bits": "at which potentials saturate, in steps of the resolution; null never lets them",
     "Conversion.potential_bits": "at which potentials saturate; null never lets them",

@@ -9,7 +9,7 @@ from bitspike.formats.c.potentials import potentials, shifted
 from bitspike.formats.c.text import integer, plain
 from bitspike.formats.c.types import work_bits
 from bitspike.integer.bounds.widths import Range
-from bitspike.integer.nodes import Add, Dyadic, Neuron, Readout, Synapse
+from bitspike.integer.nodes import Add, Dyadic, Neuron, Readout, Rounding, Synapse
 
 
 def neuron(draft: Draft, node: Neuron) -> list[str]:
@@ -69,13 +69,15 @@ def _leaked(draft: Draft, node: Neuron, bits: int, v: str) -> str:
     if (node.leak.numerator, node.leak.shift) == (1, 0):
         return f"{v} + i"
     if node.leak_order == "before":
-        return f"{_product(draft, node.leak, bits, v)} + i"
-    return _product(draft, node.leak, bits, f"({v} + i)")
+        return f"{_product(draft, node.leak, bits, v, node.rounding)} + i"
+    return _product(draft, node.leak, bits, f"({v} + i)", node.rounding)
 
 
-def _product(draft: Draft, leak: Dyadic, bits: int, value: str) -> str:
-    """Return a value times m / 2**k, rounded down."""
+def _product(draft: Draft, leak: Dyadic, bits: int, value: str, rounding: Rounding = "floor") -> str:
+    """Return a value times m / 2**k, rounded down or toward zero."""
     product = f"{value} * {integer(leak.numerator)}" if leak.numerator != 1 else value
+    if rounding == "zero":  # as C divides, since C99
+        return f"{product} / {integer(1 << leak.shift)}" if leak.shift else product
     return shifted(draft, bits, product, leak.shift) if leak.shift else product
 
 

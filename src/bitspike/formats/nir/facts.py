@@ -14,10 +14,13 @@ from bitspike.errors import ExportError
 from bitspike.formats.nir.reading.hdf5_guard import AGAIN
 from bitspike.integer import nodes
 from bitspike.integer.network import IntegerNetwork
-from bitspike.integer.nodes import Integers, Node, Reals
+from bitspike.integer.nodes import Integers, Node, Reals, Rounding
 
 FORMAT = "bitspike-nir"
-VERSION = 1
+VERSIONS = (1, 2)
+"""Those that are read. A network is written in the first that holds it; 2 has leaks that round toward zero."""
+ROUNDING: Mapping[Rounding, str] = {"floor": "down", "zero": "toward zero"}
+"""What the metadata calls the rounding of a leak."""
 
 Facts = dict[str, Any]
 
@@ -45,7 +48,7 @@ def graph_facts(net: IntegerNetwork, units: Units = "integer", *, reader: str | 
     exact = units == "integer" or all(powers_of_two(node.unit) for node in net.neurons)
     return ({} if reader is None else {"snn.reader": reader}) | {
         "snn.format": FORMAT,
-        "snn.format_version": VERSION,
+        "snn.format_version": 1 if all(node.rounding == "floor" for node in net.neurons) else 2,
         "snn.T": net.steps,
         "snn.dt": dt,
         "snn.units": units,
@@ -83,7 +86,7 @@ def neuron_facts(node: nodes.Neuron) -> Facts:
         "snn.leak_numerator": node.leak.numerator,
         "snn.leak_shift": node.leak.shift,
         "snn.leak_order": node.leak_order,
-        "snn.rounding": "down",
+        "snn.rounding": ROUNDING[node.rounding],
     }
     limits = {"snn.v_min": node.floor, "snn.width": node.width}
     if isinstance(node, nodes.FewBitNeuron):

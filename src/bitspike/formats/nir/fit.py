@@ -69,7 +69,8 @@ def _limits(node: Neuron, title: str) -> list[str]:
 
 def _rounds(node: Neuron, title: str) -> str:
     leak = f"{node.leak.numerator}/{1 << node.leak.shift}"
-    return f"its leak of {leak} rounds down within the steps of a run, and {title} does not round"
+    way = "down" if node.rounding == "floor" else "toward zero"
+    return f"its leak of {leak} rounds {way} within the steps of a run, and {title} does not round"
 
 
 def _too_large(net: IntegerNetwork, forms: Mapping[str, Form], title: str) -> list[tuple[Node, str]]:

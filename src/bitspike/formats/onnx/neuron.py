@@ -74,8 +74,8 @@ def _leaked(tape: Tape, node: Neuron, i: str, v: str) -> str:
     if (m, k) == (1, 0):
         return tape.add("Add", v, i)
     if node.leak_order == "before":
-        return tape.add("Add", tape.shifted(tape.times(v, m), k), i)
-    return tape.shifted(tape.times(tape.add("Add", v, i), m), k)
+        return tape.add("Add", tape.shifted(tape.times(v, m), k, node.rounding), i)
+    return tape.shifted(tape.times(tape.add("Add", v, i), m), k, node.rounding)
 
 
 def _limited(tape: Tape, node: Neuron, h: str) -> str:

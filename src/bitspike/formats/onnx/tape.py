@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitspike.formats.refuse import optional
-from bitspike.integer.nodes import Shape
+from bitspike.integer.nodes import Rounding, Shape
 
 OPSET = 17
 IR_VERSION = 8
@@ -107,15 +107,16 @@ class Tape:
         """Return ``factor * x``."""
         return x if factor == 1 else self.add("Mul", x, self.constant(factor))
 
-    def shifted(self, x: str, bits: int) -> str:
-        """Return ``x >> bits``, rounded down: ``(x - x mod 2**bits) / 2**bits`` divides without a remainder.
+    def shifted(self, x: str, bits: int, rounding: Rounding = "floor") -> str:
+        """Return ``x / 2**bits``, rounded down or toward zero: ``(x - x mod 2**bits) / 2**bits`` has no remainder.
 
-        ONNX shifts unsigned integers only and its ``Div`` rounds towards 0; its integer ``Mod`` has the divisor's sign.
+        ONNX shifts unsigned integers only. Its integer ``Mod`` has the divisor's sign, with ``fmod`` that of ``x``.
         """
         if not bits:
             return x
         power = self.constant(1 << bits)
-        return self.add("Div", self.add("Sub", x, self.add("Mod", x, power)), power)
+        rest = self.add("Mod", x, power, fmod=1) if rounding == "zero" else self.add("Mod", x, power)
+        return self.add("Div", self.add("Sub", x, rest), power)
 
     def to_numbers(self, x: str) -> str:
         """Return ``x`` in the tape's integers."""

@@ -155,7 +155,8 @@ def _facts(net: IntegerNetwork) -> dict[str, str]:
                 entries["outputs"].append(head)
             case nodes.Neuron():
                 words = {"reset": "subtract" if node.reset == "soft" else "to value", "fire": node.fire}
-                leak = {"leak": [node.leak.numerator, node.leak.shift], "leak_order": node.leak_order}
+                leak: dict[str, Any] = {"leak": [node.leak.numerator, node.leak.shift], "leak_order": node.leak_order}
+                leak |= {} if node.rounding == "floor" else {"rounding": node.rounding}
                 limits = {"signed": node.signed, "floor": node.floor, "width": node.width}
                 if isinstance(node, nodes.FewBitNeuron):
                     limits |= {"kept_bits": node.kept_bits, "kept_shift": node.kept_shift}

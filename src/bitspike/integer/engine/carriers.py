@@ -153,9 +153,11 @@ class TorchEngine:
         v = self._parameter(node.initial, node)[0].expand(current.shape[1:])
         emitted = torch.zeros_like(v) if node.signed else v
         leaks = node.leak.numerator != 1 or node.leak.shift != 0
-        # Resolution 1 rounds the leak's product down to whole numbers, as the right shift does.
+        # Resolution 1 rounds the leak's product to whole numbers.
         decay, resolution = float(node.leak), 1.0 if leaks else None
-        rule = Rule(fire=node.fire, reset=node.reset, leak=node.leak_order, resolution=resolution)
+        rule = Rule(
+            fire=node.fire, reset=node.reset, leak=node.leak_order, resolution=resolution, rounding=node.rounding
+        )
         spikes = torch.empty((steps, *v.shape), dtype=torch.int8, device=self.device)
         potentials = torch.empty((steps, *v.shape), dtype=torch.int64, device=self.device)
         for t in range(steps):

@@ -225,6 +225,8 @@ def _extent(node: Node, shape: Shape) -> tuple[int, Pair]:
 def _checked(node: nodes.Neuron) -> nodes.Neuron:
     if isinstance(node, nodes.FewBitNeuron):
         raise Unfit(f"{node.path}: it keeps its potential in {node.kept_bits} bits, which no fused step rounds to")
+    if node.rounding != "floor" and node.leak.shift:
+        raise Unfit(f"{node.path}: its leak rounds toward zero, and the fused steps round down")
     # The native clamp takes a lower and an upper end, in this order.
     ceiling = 2 ** (node.width - 1) - 1 if node.width is not None else 2**31 - 1
     if node.floor is not None and node.floor > ceiling:

@@ -10,7 +10,7 @@ from bitspike.integer.nodes.pools import CountMaxPool, MaxPool, Pool, SumPool
 from bitspike.integer.nodes.sums import Add, Burst
 from bitspike.integer.nodes.synapse import Synapse
 from bitspike.integer.nodes.weighted import Convolution, Linear, TransposedConvolution, Weight, Weighted
-from bitspike.ops.grids import Dyadic, Fire, Grid, Reset
+from bitspike.ops.grids import Dyadic, Fire, Grid, Reset, Rounding
 
 KINDS: dict[str, type[Node]] = {
     kind.__name__: kind

@@ -1,10 +1,11 @@
 """The spiking neuron in integers: its equation, its limits, its proven bounds.
 
-Step by step, all integers (m / 2**k is the leak, >> an arithmetic shift, that is, rounding down):
+Step by step, all integers (m / 2**k is the leak, >> an arithmetic shift, that is, rounding down, and round() rounds
+down too, or with ``rounding`` "zero" toward zero):
 
     current   i = (sum over sources of gain * source) >> right_shift, plus bias
-    leak      h = ((v * m) >> k) + i          leak "before" the input
-              h = ((v + i) * m) >> k          leak "after" the input
+    leak      h = round(v * m / 2**k) + i     leak "before" the input
+              h = round((v + i) * m / 2**k)   leak "after" the input
     limits    h = max(h, floor) where there is one;  h saturates at ``width`` bits where there is one
     fire      s = 1 where h >= threshold ("ge") or h > threshold ("gt"), else 0
               signed: s = -1 where h <= -retract and the spikes sent so far add up to more than 0
@@ -23,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitspike.errors import ConstraintError
-from bitspike.integer.arithmetic import Integers, Whole, per_channel, still
+from bitspike.integer.arithmetic import Integers, Whole, divided, per_channel, still
 from bitspike.integer.bounds.intervals import (
     Bounds,
     Interval,
@@ -38,7 +39,7 @@ from bitspike.integer.bounds.intervals import (
 )
 from bitspike.integer.limits import Between, ByStep, Wide, Worth
 from bitspike.integer.nodes.base import Gained, Memory
-from bitspike.ops.grids import Dyadic, Fire, Leak, Reset
+from bitspike.ops.grids import Dyadic, Fire, Leak, Reset, Rounding
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -52,6 +53,7 @@ class Neuron(Gained):
         unit: real value of one count of the potential, [1] or [C].
         fraction_bits: k, how many bits of the potential lie below one count of the synaptic sum.
         leak: m / 2**k.
+        rounding: of the leak's products.
         floor: lower clamp of the potential, or None.
         width: bits at which the potential saturates, or None.
     """
@@ -74,6 +76,7 @@ class Neuron(Gained):
     retract: Integers = field(default_factory=lambda: np.ones(1, np.int64))
     floor: Wide | None = None
     width: Annotated[int, Between(2, 63)] | None = None
+    rounding: Rounding = "floor"
 
     def __post_init__(self) -> None:
         least = 1 if self.fire == "ge" else 0
@@ -81,6 +84,7 @@ class Neuron(Gained):
             f"fire={self.fire!r}: allowed are {get_args(Fire)}": self.fire not in get_args(Fire),
             f"reset={self.reset!r}: allowed are {get_args(Reset)}": self.reset not in get_args(Reset),
             f"leak_order={self.leak_order!r}: allowed are {get_args(Leak)}": self.leak_order not in get_args(Leak),
+            f"rounding={self.rounding!r}: allowed are {get_args(Rounding)}": self.rounding not in get_args(Rounding),
             "a signed neuron resets by subtraction": self.signed and self.reset != "soft",
             f"a threshold below {least} for {self.fire!r}": bool((self.threshold < least).any()),
             "retract below 0": bool((self.retract < 0).any()),
@@ -115,9 +119,9 @@ class Neuron(Gained):
             if not leaks:
                 h = v + i
             elif self.leak_order == "before":
-                h = ((v * m) >> k) + i
+                h = divided(v * m, k, self.rounding) + i
             else:
-                h = ((v + i) * m) >> k
+                h = divided((v + i) * m, k, self.rounding)
             if self.floor is not None:
                 h = np.maximum(h, self.floor)
             if self.width is not None:
@@ -163,6 +167,8 @@ class Neuron(Gained):
         i_low, i_high = added(sums, self.bias, self.right_shift)
         current = union(sums.span, ends(i_low), ends(i_high))
         membrane, state, work = Seen(*ends(self.initial)), Seen(), Seen(*current)
+        if self.rounding == "zero":  # what is added to a negative product, or divides it
+            work.add(np.array([1 << self.leak.shift]))
         work.add(self.bias, self.threshold, *[self.v_reset] * (self.reset == "hard"), *[-self.retract] * self.signed)
         self._follow(i_low, i_high, steps, membrane, state, work)
         reach = union(current, before)
@@ -180,11 +186,12 @@ class Neuron(Gained):
             low, high, a, b = roomy(most * max(1, m), low, high, a, b)
             if self.leak_order == "before":
                 work.add(low * m, high * m)
-                h_low, h_high = ((low * m) >> k) + a, ((high * m) >> k) + b
+                h_low, h_high = (divided(v * m, k, self.rounding) for v in (low, high))
+                h_low, h_high = h_low + a, h_high + b
             else:
                 membrane.add(low + a, high + b)
                 work.add((low + a) * m, (high + b) * m)
-                h_low, h_high = ((low + a) * m) >> k, ((high + b) * m) >> k
+                h_low, h_high = (divided(v * m, k, self.rounding) for v in (low + a, high + b))
             work.add(h_low, h_high)
             h_low, h_high = self._limited(h_low, h_high)
             left = self._reset(h_low, h_high, theta)

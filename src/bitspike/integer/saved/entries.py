@@ -25,6 +25,8 @@ def damaged(what: str) -> PackageError:
 
 # What chip tools call these tensors.
 _KEYS = {"threshold": "theta", "initial": "v0"}
+_UNWRITTEN = {"rounding": "floor"}
+"""Values of fields that the first packages did not have: entries that hold them are as they were then."""
 
 
 def tensors_of(node: Node) -> Iterator[tuple[str, npt.NDArray[Any]]]:
@@ -70,6 +72,8 @@ def entry_of(node: Node) -> dict[str, Any]:
     """Return a node as plain values."""
     attrs: dict[str, Any] = {}
     for field, value in _fields(node):
+        if field in _UNWRITTEN and value == _UNWRITTEN[field]:
+            continue
         if isinstance(node, Weighted) and isinstance(value, Weight):
             attrs["weight"] = {
                 "key": f"{node.id}.weight",
@@ -131,7 +135,8 @@ def node_of(entry: dict[str, Any], tensors: Arrays, *, check: bool) -> Node:
     for field in fields_of(kind):
         if field.name in values:
             continue
-        raw, hint = attrs[field.name], field.kind
+        raw = attrs.get(field.name, _UNWRITTEN[field.name]) if field.name in _UNWRITTEN else attrs[field.name]
+        hint = field.kind
         if hint is Weight and issubclass(kind, Weighted):
             values[field.name] = _weight(raw, entry["id"], kind, tensors, check=check)
         elif hint == Integers:

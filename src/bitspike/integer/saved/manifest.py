@@ -13,7 +13,8 @@ from bitspike.integer.saved.entries import damaged, entry_of
 from bitspike.integer.schedule import schedule
 
 FORMAT = "bitspike-network"
-VERSION = 1
+VERSIONS = (1, 2)
+"""Those that are read. A network is written in the first that holds it; 2 has neurons that round toward zero."""
 MANIFEST, WEIGHTS, VECTORS = "manifest.json", "weights.safetensors", "vectors.safetensors"
 
 
@@ -21,7 +22,7 @@ def manifest_of(net: IntegerNetwork, tensors: dict[str, str], files: dict[str, s
     """Return the manifest of a network, with the digests of its tensors and of its tensor files by name."""
     manifest: dict[str, Any] = {
         "format": FORMAT,
-        "format_version": VERSION,
+        "format_version": _version(net),
         "T": net.steps,
         "schedule": schedule(net),
         "source": dict(net.source),
@@ -50,9 +51,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"{path} is not a Bitspike manifest", fix="the network/ folder of a run, or what bs.save wrote"
         )
     version = manifest.get("format_version")
-    if isinstance(version, bool) or version != VERSION:
+    if isinstance(version, bool) or version not in VERSIONS:
         raise PackageError(
-            f"{path} has format version {version}, this release reads {VERSION}", fix="the release that saved it"
+            f"{path} has format version {version}, this release reads {' and '.join(map(str, VERSIONS))}",
+            fix="the release that saved it",
         )
     if not isinstance(manifest.get("tensors"), dict) or not isinstance(manifest.get("nodes"), list):
         raise damaged(f"{path} is damaged: its list of tensors or nodes is missing")
@@ -116,6 +118,11 @@ def contradictions(manifest: dict[str, Any], net: IntegerNetwork) -> list[tuple[
         if not _holds(old, new):
             wrong.append((f"widths of {new['layer']}", str(new), str(old)))
     return wrong
+
+
+def _version(net: IntegerNetwork) -> int:
+    """Return the first version of the format that holds a network: a reader of an older one would round otherwise."""
+    return 2 if any(node.rounding != "floor" for node in net.neurons) else 1
 
 
 def _holds(stated: Any, proven: dict[str, Any]) -> bool:

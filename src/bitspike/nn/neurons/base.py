@@ -22,7 +22,7 @@ from bitspike.kernels import fused_neuron
 from bitspike.nn.declared import still_holds
 from bitspike.nn.steps import need_steps
 from bitspike.ops.dynamics import Law, Rule, State, rest, step
-from bitspike.ops.grids import Fire, Leak, Reset
+from bitspike.ops.grids import Fire, Leak, Reset, Rounding
 from bitspike.ops.membrane import Membrane
 from bitspike.ops.precision import single
 from bitspike.ops.surrogate import ArcTan, Surrogate
@@ -46,6 +46,7 @@ class Neuron(nn.Module):
         initial: potential before the first step, one number or one per channel [C]; ``threshold / 2`` turns truncation
             into rounding.
         resolution: smallest step of the potential; None for a real-valued membrane. See :mod:`bitspike.ops.dynamics`.
+        rounding: of a leak, in steps of the resolution and in integers: ``floor`` rounds down, ``zero`` toward zero.
         potential_bits: 2 to 24 bits at which the potential saturates, in steps of the resolution; None never does.
         membrane: keep the potential from step to step in few bits, ``bs.Membrane(bits=2)``; None keeps it as it is.
 
@@ -76,6 +77,7 @@ class Neuron(nn.Module):
         initial: float | Tensor = 0.0,
         resolution: float | None = None,
         potential_bits: int | None = None,
+        rounding: Rounding = "floor",
         membrane: Membrane | None = None,
     ) -> None:
         super().__init__()
@@ -92,6 +94,7 @@ class Neuron(nn.Module):
             resolution=resolution,
             surrogate=surrogate,
             potential_bits=potential_bits,
+            rounding=rounding,
         )
         values = torch.as_tensor(threshold, dtype=torch.float64, device="cpu")  # whatever the default device is
         if values.dim() > 1 or values.numel() == 0 or not bool(((values > 0) & values.isfinite()).all()):

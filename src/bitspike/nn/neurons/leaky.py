@@ -11,7 +11,7 @@ from bitspike.arguments import checked
 from bitspike.errors import ConstraintError
 from bitspike.nn.neurons.base import Neuron
 from bitspike.ops.dynamics import Law
-from bitspike.ops.grids import Fire, Leak, Reset
+from bitspike.ops.grids import Fire, Leak, Reset, Rounding
 from bitspike.ops.membrane import Membrane
 from bitspike.ops.surrogate import ArcTan, Surrogate
 
@@ -47,6 +47,7 @@ class LIF(Neuron):
         initial: float | Tensor = 0.0,
         resolution: float | None = None,
         potential_bits: int | None = None,
+        rounding: Rounding = "floor",
         membrane: Membrane | None = None,
     ) -> None:
         super().__init__(
@@ -61,6 +62,7 @@ class LIF(Neuron):
             initial=initial,
             resolution=resolution,
             potential_bits=potential_bits,
+            rounding=rounding,
             membrane=membrane,
         )
         if not 0 <= decay <= 1:
@@ -117,6 +119,7 @@ class PLIF(Neuron):
         detach_reset: bool = True,
         v_reset: float = 0.0,
         initial: float | Tensor = 0.0,
+        rounding: Rounding = "floor",
         membrane: Membrane | None = None,
     ) -> None:
         super().__init__(
@@ -129,6 +132,7 @@ class PLIF(Neuron):
             detach_reset=detach_reset,
             v_reset=v_reset,
             initial=initial,
+            rounding=rounding,
             membrane=membrane,
         )
         if not tau > 1:

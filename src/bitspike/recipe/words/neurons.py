@@ -86,6 +86,7 @@ class IF(_Saturating):
 
 class LIF(_Saturating):
     makes: ClassVar[str] = "bitspike.nn:LIF"
+    unnamed: ClassVar[tuple[str, ...]] = (*_Saturating.unnamed, "rounding")
     kind: Literal["lif"]
     decay: Fraction = 0.5
     reset: Literal["soft", "hard"] = "soft"
@@ -94,10 +95,12 @@ class LIF(_Saturating):
     v_reset: float = 0.0
     initial: float = 0.0
     resolution: PositiveFloat | None = None
+    rounding: Literal["floor", "zero"] = "floor"
 
 
 class PLIF(_Neuron):
     makes: ClassVar[str] = "bitspike.nn:PLIF"
+    unnamed: ClassVar[tuple[str, ...]] = (*_Neuron.unnamed, "rounding")
     kind: Literal["plif"]
     tau: Annotated[float, Field(gt=1)] = 2.0
     reset: Literal["soft", "hard"] = "hard"
@@ -106,6 +109,7 @@ class PLIF(_Neuron):
     detach_reset: bool = True
     v_reset: float = 0.0
     initial: float = 0.0
+    rounding: Literal["floor", "zero"] = "floor"
 
 
 class SignedIF(_Saturating):

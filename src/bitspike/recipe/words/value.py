@@ -19,7 +19,7 @@ class Value(BaseModel):
     makes: ClassVar[str] = ""
     """The class or function that the word stands for, as ``module:name``; empty for a section that is no object."""
     unnamed: ClassVar[tuple[str, ...]] = ()
-    """Keys that files leave out where they are null or false."""
+    """Keys that files leave out where they have their default: those that were added later."""
 
     @model_serializer(mode="wrap")
     def _without_unnamed(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -27,7 +27,7 @@ class Value(BaseModel):
         return {
             key: value
             for key, value in values.items()
-            if key not in self.unnamed or not (value is None or value is False)
+            if key not in self.unnamed or value != type(self).model_fields[key].default
         }
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from bitspike.errors import BitspikeError, ConstraintError, ExportError, warn
 from bitspike.formats.nir.digest import refuse_changed
-from bitspike.formats.nir.facts import FORMAT, VERSION, text, whole_number
+from bitspike.formats.nir.facts import FORMAT, VERSIONS, text, whole_number
 from bitspike.formats.nir.reading.foreign import Conventions, assumed
 from bitspike.formats.nir.reading.hdf5_guard import AGAIN
 from bitspike.formats.nir.reading.nodes import GraphReader
@@ -33,9 +33,10 @@ def network_of(
     metadata = graph.metadata
     refuse_changed(graph, where)
     ours = text(metadata, "snn.format") == FORMAT
-    if ours and whole_number(metadata, "snn.format_version") != VERSION:
+    if ours and whole_number(metadata, "snn.format_version") not in VERSIONS:
         raise ExportError(
-            f"{where} has format version {metadata.get('snn.format_version')}, this release reads {VERSION}",
+            f"{where} has format version {metadata.get('snn.format_version')}, this release reads "
+            f"{' and '.join(map(str, VERSIONS))}",
             fix="read it with the release that wrote it, or write it again with this one",
         )
     choices = {"steps": steps, "dt": dt, "fire": fire, "reset": reset}

@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 
 from bitspike.errors import ExportError
-from bitspike.formats.nir.facts import text, whole_number, whole_numbers
+from bitspike.formats.nir.facts import ROUNDING, text, whole_number, whole_numbers
 from bitspike.formats.nir.reading.foreign import (
     QUANTIZE,
     Conventions,
@@ -21,7 +21,7 @@ from bitspike.formats.nir.reading.foreign import (
 )  # fmt: skip
 from bitspike.formats.nir.reading.hdf5_guard import AGAIN
 from bitspike.integer import nodes
-from bitspike.integer.nodes import Coding, Integers, Node, Reals, Shape, window_shape
+from bitspike.integer.nodes import Coding, Integers, Node, Reals, Rounding, Shape, window_shape
 
 _LARGEST = 2.0**53
 """Beyond it a float64 no longer tells one integer from the next."""
@@ -353,7 +353,16 @@ class GraphReader:
             fire=cast(Any, text(facts, "snn.compare", "gt")),
             floor=whole_number(facts, "snn.v_min"),
             width=whole_number(facts, "snn.width"),
+            rounding=self._rounding(),
         )
+
+    def _rounding(self) -> Rounding:
+        """Return how a leak rounds: down, where nothing is said."""
+        said = text(self.facts, "snn.rounding", ROUNDING["floor"])
+        words = {word: rounding for rounding, word in ROUNDING.items()}
+        if said not in words:
+            raise ExportError(f"snn.rounding is {said!r}, allowed are {' and '.join(map(repr, words))}", fix=AGAIN)
+        return words[said]
 
     def _counts(self, key: str, rows: int) -> Integers:
         """Return integers of the metadata, [1] or one per row; 0 where there are none."""
