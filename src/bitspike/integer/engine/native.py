@@ -45,7 +45,8 @@ class Weights:
         key = (id(layer), method)
         if key not in self.packed:
             units = units_of(layer.signal, SOURCE[method])
-            self.packed[key] = pack(layer.codes, method, units=units, low=layer.signal.low)
+            signal = layer.signal
+            self.packed[key] = pack(layer.codes, method, units=units, low=signal.low, high=signal.high)
         return self.packed[key]
 
     def keep(self, wanted: set[tuple[int, Method]]) -> None:

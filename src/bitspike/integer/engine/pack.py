@@ -67,8 +67,10 @@ def padded(channels: int) -> int:
     return -(-channels // 16) * 16
 
 
-def bounds(codes: Codes) -> tuple[int, int]:
-    """Return the largest sum of magnitudes of an output, and that of the weights that meet one byte of a wire.
+def bounds(codes: Codes, together: int | None = None) -> tuple[int, int]:
+    """Return the largest sum of magnitudes of an output, and that of so many of its inputs that are read ``together``.
+
+    None: as many as one byte of a wire holds.
 
     Example:
         >>> bounds(np.full((1, 24, 1, 1), -7, np.int8))[0]
@@ -78,8 +80,9 @@ def bounds(codes: Codes) -> tuple[int, int]:
     assert native is not None
     sums = np.zeros(2, np.int64)
     out, inputs, *kernel = codes.shape
-    together = per_unit()
-    native.bitspike_engine_bounds(codes.ctypes.data, out, inputs, prod(kernel), together, sums.ctypes.data)
+    native.bitspike_engine_bounds(
+        codes.ctypes.data, out, inputs, prod(kernel), together or per_unit(), sums.ctypes.data
+    )
     return int(sums[0]), int(sums[1])
 
 
@@ -119,10 +122,10 @@ def methods(codes: Codes, *, binary: bool) -> list[Method]:
     return exact
 
 
-def pack(codes: Codes, method: Method, *, units: int, low: int) -> Packed:
+def pack(codes: Codes, method: Method, *, units: int, low: int, high: int) -> Packed:
     """Pack a layer's codes for a method, whose layout holds the source in so many ``units``.
 
-    ``low`` is the smallest value of the source, which its bytes leave out.
+    ``low`` is the smallest value of the source, which its bytes leave out, and ``high`` the largest.
     """
     native = library()
     assert native is not None
@@ -134,6 +137,8 @@ def pack(codes: Codes, method: Method, *, units: int, low: int) -> Packed:
         correction = np.zeros(outputs, np.int32)
         # sum w x = sum w (x - low) + low sum w; the border holds 0 - low, so this is right at the edge too.
         correction[:out] = low * codes.reshape(out, -1).sum(1, dtype=np.int64)
+        # Units whose products of two inputs add up to no more than 16 bits with a sign; below 2 words are of no use.
+        flush = (2**15 - 1) // max(1, (high - low) * bounds(codes, 2)[1])
     elif method == Method.POPCOUNT:
         op.offset, op.factor, op.planes = bit_planes(codes)
         weights = aligned(outputs * taps * units * op.planes, np.uint32)

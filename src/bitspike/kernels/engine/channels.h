@@ -54,10 +54,13 @@ static void fire_channels(const Op& op, const int32_t* sums, int n, int y, int x
             const I16 spike = step<PLAIN>(u, p, current, state, h);
             for (int i = 0; i < op.n_outs; ++i) write_channels(op.outs[i], row, y, x, channel, spike);
             if (op.spikes) {
+                int32_t fired[16], reached[16];
+                store(fired, spike);
+                store(reached, h);
                 for (int j = 0; j < 16 && channel + j < op.out_channels; ++j) {
                     const int64_t to = ((row * op.out_channels + channel + j) * op.oh + y) * op.ow + x;
-                    op.spikes[to] = static_cast<int8_t>(spike[j]);
-                    op.potentials[to] = h[j];
+                    op.spikes[to] = static_cast<int8_t>(fired[j]);
+                    op.potentials[to] = reached[j];
                 }
             }
         }
@@ -116,8 +119,12 @@ static void line_channels(const Op& op, int n, int y, int channel, const int64_t
                 if (op.method == POPCOUNT && op.offset) counts[x * steps + t] = spikes_in(rows[x * steps + t], jumps, runs, length);
             }
 #if LEVEL < 4
-        // Too few registers to share what is loaded among rows.
-        for (int r = 0; r < total; ++r) sum_rows<1>(op, rows.data() + r, counts.data() + r, jumps, runs, length, channel, sums.data() + r * 32);
+        // Too few registers to share what is loaded among many rows.
+        constexpr int MANY = LEVEL == 3 ? 2 : 1;
+        int r = 0;
+        for (; r + MANY <= total; r += MANY)
+            sum_rows<MANY>(op, rows.data() + r, counts.data() + r, jumps, runs, length, channel, sums.data() + r * 32);
+        if (r < total) sum_rows<1>(op, rows.data() + r, counts.data() + r, jumps, runs, length, channel, sums.data() + r * 32);
 #else
         for (int r = 0; r < total; r += 8) {
             const uint8_t* const* p = rows.data() + r;

@@ -1,6 +1,10 @@
 // The sums of windows, by vectors of 16 output channels: multiplied (DOT), counted (POPCOUNT), added up (EVENTS). Part of
 // channels.h.
 
+#if LEVEL == 3
+#include "rows_avx2.h"
+#else
+
 // R rows times 2 blocks of 16 channels. Weights are [block][unit][16][4], a window's units in the order (ky, kx, unit).
 template <int R, bool TWO>
 INLINE void dot_rows(const Op& op, const uint8_t* const* rows, const int64_t* jumps, int runs, int length, const int8_t* w0,
@@ -28,19 +32,18 @@ INLINE void dot_rows(const Op& op, const uint8_t* const* rows, const int64_t* ju
     }
 #else
     for (int r = 0; r < R; ++r) {
-        I16 a{}, b{};
+        int32_t* to = sums + r * stride;
+        std::memset(to, 0, 32 * sizeof *to);
         const int8_t *u = w0, *v = w1;
         for (int run = 0; run < runs; ++run) {
             const uint8_t* x = rows[r] + jumps[run];
             for (int k = 0; k < length; ++k, u += 64, v += 64)
                 for (int j = 0; j < 16; ++j)
                     for (int c = 0; c < 4; ++c) {
-                        a[j] += x[4 * k + c] * u[4 * j + c];
-                        b[j] += x[4 * k + c] * v[4 * j + c];
+                        to[j] += x[4 * k + c] * u[4 * j + c];
+                        if (TWO) to[j + 16] += x[4 * k + c] * v[4 * j + c];
                     }
         }
-        store(sums + r * stride, a);
-        store(sums + r * stride + 16, b);
     }
 #endif
 }
@@ -49,9 +52,12 @@ INLINE I16 count_bits(I16 x) {
 #if LEVEL >= 4
     return reinterpret_cast<I16>(_mm512_popcnt_epi32(reinterpret_cast<__m512i>(x)));
 #else
-    I16 out;
-    for (int j = 0; j < 16; ++j) out[j] = __builtin_popcount(static_cast<uint32_t>(x[j]));
-    return out;
+    // Bits added up in fields of 2, 4 and 8 bits.
+    x = x - ((x >> 1) & 0x55555555);
+    x = (x & 0x33333333) + ((x >> 2) & 0x33333333);
+    x = (x + (x >> 4)) & 0x0f0f0f0f;
+    x = x + (x >> 8);
+    return (x + (x >> 16)) & 0x3f;
 #endif
 }
 
@@ -92,18 +98,25 @@ INLINE void count_rows(const Op& op, const uint8_t* const* rows, const int64_t* 
 // Rows of weights, int16 [unit * 32 + channel][padded], added where there is a spike; 32 channels from `channel` on.
 INLINE void add_events(const Op& op, const uint8_t* row, const int64_t* jumps, int runs, int length, const int16_t* weights,
                        int channel, int32_t* sums) {
-    typedef int16_t W32 __attribute__((vector_size(64), aligned(2), may_alias));
-    W32 a{};
+    // What sixteen.h says of wide vectors holds here too.
+    typedef int16_t Words __attribute__((vector_size(LEVEL >= 4 ? 64 : 16), aligned(2), may_alias));
+    constexpr int WORDS = sizeof(Words) / 2, PARTS = 32 / WORDS;
+    Words sum[PARTS] = {};
     const int16_t* w = weights + channel;
     const int64_t next = static_cast<int64_t>(op.padded);
     for (int run = 0; run < runs; ++run)
         for (int k = 0; k < length; ++k, w += 32 * next) {
             uint32_t word;
             std::memcpy(&word, row + jumps[run] + 4 * k, 4);
-            for (; word; word &= word - 1) a += *reinterpret_cast<const W32*>(w + __builtin_ctz(word) * next);
+            for (; word; word &= word - 1) {
+                const int16_t* added = w + __builtin_ctz(word) * next;
+#pragma GCC unroll 4
+                for (int i = 0; i < PARTS; ++i) sum[i] += *reinterpret_cast<const Words*>(added + i * WORDS);
+            }
         }
-    for (int j = 0; j < 32; ++j) sums[j] = a[j];
+    for (int j = 0; j < 32; ++j) sums[j] = sum[j / WORDS][j % WORDS];
 }
+#endif
 
 // The number of spikes in each window, that a weight's lowest code is multiplied with.
 INLINE int32_t spikes_in(const uint8_t* row, const int64_t* jumps, int runs, int length) {

@@ -138,16 +138,6 @@ INLINE void look_up_rows(const uint8_t* source, const Line* lines, int n_lines, 
     }
 }
 
-INLINE I16 widen_words(const uint16_t* p) {
-#if LEVEL >= 4
-    return reinterpret_cast<I16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))));
-#else
-    I16 out;
-    for (int j = 0; j < 16; ++j) out[j] = p[j];
-    return out;
-#endif
-}
-
 // Adds the sums of another layer, or spikes, to the current of one channel at one step.
 INLINE void add_term(const Wire& w, int32_t gain, int channel, int64_t place, int64_t first, int N, int32_t* current) {
     if (w.layout == PLANES) {
@@ -155,7 +145,7 @@ INLINE void add_term(const Wire& w, int32_t gain, int channel, int64_t place, in
         const int bit = 1 << (channel % PER_UNIT);
         for (int n = 0; n < N; n += 16) {
             const I16 set = widen_bytes(p + n) & bit;
-            store(current + n, load(current + n) + (set != 0 ? all(gain) : I16{}));
+            store(current + n, load(current + n) + choose(set != 0, all(gain), I16{}));
         }
     } else {
         const uint16_t* p = static_cast<const uint16_t*>(w.data) + (place * w.units * PER_UNIT + channel) * w.lanes + first;
@@ -178,7 +168,7 @@ INLINE void fire_line(const Unit& u, const Numbers& p, const int32_t* current, c
         State state{load(v + n), I16{}};
         I16 potential;
         I16 i = current ? load(current + n) : widen_words(sums + n) * gain + start;
-        if (plane.data) i += (widen_bytes(plane.data + n) & plane.bit) != 0 ? all(plane.gain) : I16{};
+        if (plane.data) i += choose((widen_bytes(plane.data + n) & plane.bit) != 0, all(plane.gain), I16{});
         const I16 spike = step<PLAIN>(u, p, i, state, potential);
         store(v + n, state.v);
         if (h) store(h + n, potential);
@@ -187,7 +177,9 @@ INLINE void fire_line(const Unit& u, const Numbers& p, const int32_t* current, c
         const __mmask16 fired = _mm512_test_epi32_mask(reinterpret_cast<__m512i>(spike), reinterpret_cast<__m512i>(spike));
         _mm_storeu_si128(reinterpret_cast<__m128i*>(to + n), _mm_or_si128(old, _mm_maskz_set1_epi8(fired, static_cast<char>(bit))));
 #else
-        for (int j = 0; j < 16; ++j) to[n + j] |= static_cast<uint8_t>(spike[j] ? bit : 0);
+        __m128i* there = reinterpret_cast<__m128i*>(to + n);
+        const __m128i fired = _mm_and_si128(bytes_of(-spike), _mm_set1_epi8(static_cast<char>(bit)));
+        _mm_storeu_si128(there, _mm_or_si128(_mm_loadu_si128(there), fired));
 #endif
     }
 }
