@@ -65,7 +65,11 @@ def digest(settings: Sequence[str], files: Iterable[Path]) -> str:
 
 
 def place(source: Path, target: Path) -> None:
-    """Copy a file so that the target is the old one or the new one, whole, whatever happens and whoever else writes."""
+    """Copy a file so that the target is the old one or the new one, whole, whatever happens and whoever else writes.
+
+    Who writes *into* a library takes the memory of every process that runs it: they end with a segmentation fault, even
+    where the content is the same. So the target is another file under the old name, and nobody may write into it.
+    """
     content = source.read_bytes()
     if target.is_file() and target.read_bytes() == content:
         return
@@ -74,7 +78,7 @@ def place(source: Path, target: Path) -> None:
     try:
         with os.fdopen(handle, "wb") as stream:
             stream.write(content)
-        Path(name).chmod(0o755)
+        Path(name).chmod(0o555)
         Path(name).replace(target)
     except BaseException:
         Path(name).unlink(missing_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -33,6 +34,11 @@ setup = load()
 
 def sources(part: str) -> tuple[str, ...]:
     return setup.SOURCES.get(part, (f"cpp/{part}",))
+
+
+def replace(library: Path, content: bytes) -> None:
+    library.unlink()  # nobody may write into it
+    library.write_bytes(content)
 
 
 # ---------------------------------------------------------------- what is compiled
@@ -88,7 +94,7 @@ def test_a_library_that_was_damaged_is_not_found(tmp_path: Path) -> None:
     assert kept.read_bytes() == b"whole"
     assert setup.find(folder, "pool", "other") is None
     assert setup.find(folder, "norm", "key") is None
-    kept.write_bytes(b"who")
+    replace(kept, b"who")
     assert setup.find(folder, "pool", "key") is None
 
 
@@ -117,6 +123,19 @@ def test_a_file_is_placed_whole_or_left_as_it_was(tmp_path: Path, monkeypatch: p
     assert (tmp_path / "old").read_bytes() == b"old"
     setup.place(tmp_path / "new", tmp_path / "old")
     assert (tmp_path / "old").read_bytes() == b"new"
+
+
+def test_a_library_that_runs_is_replaced_and_never_written_into(tmp_path: Path) -> None:
+    """A process has the file in its memory: what is written into it takes the addresses of its functions away."""
+    target = tmp_path / "used"
+    (tmp_path / "new").write_bytes(b"first")
+    setup.place(tmp_path / "new", target)
+    with target.open("rb") as running:
+        (tmp_path / "new").write_bytes(b"other")
+        setup.place(tmp_path / "new", target)
+        assert running.read() == b"first"
+    assert target.read_bytes() == b"other"
+    assert stat.S_IMODE(target.stat().st_mode) == 0o555, "cp writes into a file that may be written into"
 
 
 # ---------------------------------------------------------------- a project of two parts
@@ -163,7 +182,7 @@ def test_what_has_not_changed_is_not_compiled_again(install: Callable[..., list[
     assert install() == ["good", "other"]
     assert (folder / "good.native").read_text() == '#include "good.h"1'
     assert install() == []
-    (folder / "good.native").write_text("half")
+    replace(folder / "good.native", b"half")
     assert install(editable=False) == [], "a wheel takes them from the same place"
     assert install() == []
     assert (folder / "good.native").read_text() == '#include "good.h"1'
