@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ import numpy as np
 import pytest
 
 from bitspike.errors import ConstraintError
-from bitspike.integer.engine import Engine, kept, race
+from bitspike.integer import engine as engines
+from bitspike.integer.engine import Engine, kept, native, race
 from bitspike.integer.engine.excerpt import excerpt, products, workspace
 from bitspike.integer.engine.fuse import Fire, fuse
 from bitspike.integer.engine.native import layers_of, run
-from bitspike.integer.engine.plan import candidates, takes_tables, weighted
+from bitspike.integer.engine.plan import candidates, fixed, takes_tables, weighted
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import Convolution, Input, Linear, Neuron, Node, Readout, Reshape, Weight
 from bitspike.integer.simulate import simulate
@@ -221,6 +223,46 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "every method": each({"DOT": 4.0, "POPCOUNT": 3.0, "EVENTS": 2.0, "TABLE": 1.0}),
     "a folder": folder_instead,
 }
+
+
+# ---------------------------------------------------------------- what the next process does
+
+
+@needs_library
+@pytest.mark.parametrize("method", [m for m in Method if m != Method.NONE])
+def test_spikes_are_counted_alike_whichever_methods_count_them(method: Method, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables are looked up for 64 samples at once, and these neurons would fire in those that are not there, too."""
+    net, codes = network(), images()
+    eager = [replace(node, bias=node.threshold) if isinstance(node, Neuron) else node for node in net.nodes]
+    net = replace(net, nodes=tuple(eager))
+    engine = Engine(net)
+    assert engine._fused is not None
+    monkeypatch.setattr(engines, "counts_spikes", lambda *_: True)
+    monkeypatch.setattr(engines, "foreseen", lambda fused, *_: fixed(fused, method))
+    spikes = simulate(net, codes[:, :1]).spikes
+    assert engine._rates(codes, STEPS, 1) == {id: float(s.mean()) for id, s in spikes.items()}
+
+
+@needs_library
+@pytest.mark.parametrize("samples", [1, 40])
+def test_where_races_are_kept_weights_are_packed_once(samples: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    net, codes, packed = network(), images(samples), []
+
+    def pack(codes: Any, method: Method, **details: int) -> Any:
+        packed.append((id(codes), method))
+        return plain(codes, method, **details)
+
+    plain = native.pack
+    monkeypatch.setattr(native, "pack", pack)
+    monkeypatch.setattr(engines, "counts_spikes", lambda *_: True)
+    monkeypatch.setattr(native.Workspace, "rates", lambda _: {})  # as usual: then what was foreseen is chosen
+    Engine(net).predict(codes)
+    packed.clear()
+    engine = Engine(net)
+    engine.predict(codes)
+    assert engine._fused is not None
+    layers = [layer for step in weighted(engine._fused) for layer in layers_of(step)]
+    assert sorted(id for id, _ in packed) == sorted(id(layer.codes) for layer in layers)
 
 
 @needs_library

@@ -21,6 +21,8 @@ Numbers = npt.NDArray[Any]
 ROOM = 1 << 61
 """Sums and differences of two magnitudes below it are far from the end of int64."""
 
+_AT_ONCE = 1 << 16
+
 
 @dataclass(frozen=True, eq=False)
 class Interval:
@@ -145,9 +147,20 @@ def _alike(x: Interval) -> bool:
 
 def _of_rows(x: Interval, codes: Numbers) -> Interval:
     """Return the bounds of sums of products with codes [C_out, all that meet in it], of channels that are alike."""
-    up, down = np.maximum(codes, 0).sum(1), np.minimum(codes, 0).sum(1)
+    up, down = _signed_sums(codes)
     up, down, low, high = roomy(int((up - down).max()) * x.size, up, down, x.low[:, :1], x.high[:, :1])
     return Interval(low * up + high * down, high * up + low * down)
+
+
+def _signed_sums(codes: Numbers) -> tuple[Numbers, Numbers]:
+    """Return the sum of the positive and that of the negative codes of each row."""
+    whole = codes.sum(1)
+    up = np.empty_like(whole)
+    # A few rows at a time, whose copy stays in the cache: one of millions of codes would take new memory.
+    rows = max(1, _AT_ONCE // codes.shape[1])
+    for first in range(0, len(codes), rows):
+        np.maximum(codes[first : first + rows], 0).sum(1, out=up[first : first + rows])
+    return up, whole - up
 
 
 def _products(bound: Numbers, taps: Numbers) -> Numbers:

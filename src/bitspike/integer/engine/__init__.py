@@ -22,7 +22,7 @@ from bitspike.integer.engine.carriers import TorchEngine
 from bitspike.integer.engine.fuse import Fused, Unfit, fuse
 from bitspike.integer.engine.native import Choice, Weights, Workspace, run
 from bitspike.integer.engine.plan import Plan, Timing, chosen, fixed, moved, read_last, readers
-from bitspike.integer.engine.race import affordable, choose, counts_spikes, promised
+from bitspike.integer.engine.race import affordable, choose, counts_spikes, foreseen
 from bitspike.integer.network import IntegerNetwork, need_integers
 from bitspike.integer.nodes import Integers
 from bitspike.integer.simulate import Trace, check_run
@@ -200,7 +200,8 @@ class Engine:
         samples = codes.shape[1]
         if not counts_spikes(self._fused, samples, steps) or not affordable(self._fused, samples, steps):
             return {}
-        work = self._workspace(promised(self._fused, 1, steps), 1, steps, keep=True)
+        # Weights are packed for the methods of the whole batch: most of them are needed again.
+        work = self._workspace(foreseen(self._fused, samples, steps), 1, steps, keep=True)
         work.enter(codes[:, :1], threads)
         run((OpStruct * len(work.ops))(*work.ops), threads)
         return work.rates()

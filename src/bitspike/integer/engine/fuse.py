@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from bitspike.integer import nodes
 from bitspike.integer.bounds.widths import magnitudes
-from bitspike.integer.engine.moves import Piece, image, places
+from bitspike.integer.engine.moves import Piece, Places, image, places
 from bitspike.integer.engine.pack import bit_planes, bounds, methods
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import Integers, Node, Shape
@@ -340,7 +340,7 @@ def _linear(
         at = np.flatnonzero((numbers >= start) & (numbers < start + size))
         if not len(at):
             continue
-        placed = _summed(node, codes[:, at], numbers[at] - start, size)
+        placed = _summed(node, codes, at, numbers[at] - start, size)
         kernel = placed.reshape(len(codes), signal.channels, *signal.inside)
         layers.append(Layer(node.path, signal, kernel, Window(signal.inside)))
     if not layers:
@@ -352,19 +352,21 @@ def _of_piece(
     node: Node, codes: npt.NDArray[np.int8], piece: Piece, signals: dict[str, Signal], window: Window
 ) -> Layer:
     signal = signals[piece.id]
-    return Layer(node.path, signal, _summed(node, codes[:, piece.at], piece.channels, signal.channels), window)
+    return Layer(node.path, signal, _summed(node, codes, piece.at, piece.channels, signal.channels), window)
 
 
-def _summed(node: Node, codes: npt.NDArray[np.int8], at: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.int8]:
+def _summed(node: Node, codes: npt.NDArray[np.int8], at: Places, to: Places, size: int) -> npt.NDArray[np.int8]:
     """Put columns of codes to their places [C_out, size, ...]; what is read twice has the sum of two codes."""
-    if len(at) == size and bool((at == np.arange(size)).all()):
-        return np.ascontiguousarray(codes)
+    # Copied only where some are left out or moved: a layer may have millions.
+    some = codes if np.array_equal(at, np.arange(codes.shape[1])) else codes[:, at]
+    if np.array_equal(to, np.arange(size)):
+        return np.ascontiguousarray(some)
     placed = np.zeros((len(codes), size, *codes.shape[2:]), np.int16)  # room for a sum of two codes
-    if len(np.unique(at)) == len(at):
-        placed[:, at] = codes
+    if len(np.unique(to)) == len(to):
+        placed[:, to] = some
     else:
-        # add.at adds where a place comes twice; `placed[:, at] += codes` would add once.
-        np.add.at(placed.swapaxes(0, 1), at, codes.swapaxes(0, 1))
+        # add.at adds where a place comes twice; `placed[:, to] += some` would add once.
+        np.add.at(placed.swapaxes(0, 1), to, some.swapaxes(0, 1))
     if placed.size and (placed.min() < -128 or placed.max() > 127):
         raise Unfit(f"{node.path}: it reads a signal twice, with codes that add up to more than a byte holds")
     return placed.astype(np.int8)

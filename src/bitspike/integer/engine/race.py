@@ -95,9 +95,9 @@ def affordable(fused: Fused, samples: int, steps: int) -> bool:
     return one <= allowance(fused, samples, steps) // 2
 
 
-def promised(fused: Fused, samples: int, steps: int) -> Choice:
-    """Return the methods that the constants promise most of, without any race."""
-    return _assembled(list(_races(fused, samples, steps, {})), {})
+def foreseen(fused: Fused, samples: int, steps: int) -> Choice:
+    """Return the methods that will most likely be chosen, by what is kept and by the constants, without any race."""
+    return _assembled(_races(fused, samples, steps, {}), kept.read())
 
 
 def counts_spikes(fused: Fused, samples: int, steps: int) -> bool:
