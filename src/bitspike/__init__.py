@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from bitspike.formats.nir.write import read_nir as read_nir
     from bitspike.formats.nir.write import write_nir as write_nir
     from bitspike.formats.onnx.write import write_onnx as write_onnx
+    from bitspike.formats.verilog.write import write_verilog as write_verilog
     from bitspike.integer.bounds.widths import widths as widths
     from bitspike.integer.codes import encode as encode
     from bitspike.integer.count import count as count
@@ -219,6 +220,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "bitspike.formats.c.write": ("write_c",),
     "bitspike.formats.nir.write": ("read_nir", "write_nir"),
     "bitspike.formats.onnx.write": ("write_onnx",),
+    "bitspike.formats.verilog.write": ("write_verilog",),
     "bitspike.integer.engine": ("Engine",),
     "bitspike.integer.network": ("IntegerNetwork",),
     "bitspike.lowering.fit_neuron": ("Precision",),

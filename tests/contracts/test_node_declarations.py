@@ -128,7 +128,7 @@ def test_a_new_kind_runs_is_bounded_counted_saved_and_billed_without_another_lin
 
 
 def test_a_new_kind_is_refused_by_name_where_it_cannot_be_derived(mirrored: IntegerNetwork, tmp_path: Path) -> None:
-    for write in (bs.write_c, bs.write_nir, bs.write_onnx):
+    for write in (bs.write_c, bs.write_nir, bs.write_onnx, bs.write_verilog):
         with pytest.raises(ExportError, match=r"1 of \d nodes(?s:.*)mirror(?s:.*)Mirror"):
             write(mirrored, tmp_path / "out")  # type: ignore[operator]
 

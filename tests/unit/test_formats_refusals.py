@@ -76,7 +76,7 @@ def test_counts_need_neurons_that_have_a_formula(values: dict[str, Any], reason:
     [
         ("ONNX", None, r"--format onnx"),
         ("nri", None, r"--format nir"),
-        ("verilog", None, r"--format c"),
+        ("verilgo", None, r"--format verilog"),
         ("nir", "Norse", r"--for norse"),
         ("nir", "snn-torch", r"--for snntorch"),
         ("nir", "nengo", r"leave reader \(--for\) away"),

@@ -110,7 +110,7 @@ def mix(
 def export(
     network: Network,
     format: Annotated[str, typer.Option("--format", metavar="|".join(FORMATS), help="What to write.")],
-    out: Annotated[Path, typer.Option("--out", metavar="PATH", help="The folder (c) or file (nir, onnx).")],
+    out: Annotated[Path, typer.Option("--out", metavar="PATH", help="The folder (c, verilog) or file (nir, onnx).")],
     form: Annotated[
         str | None,
         typer.Option(
@@ -127,13 +127,17 @@ def export(
             help="nir: said so that norse, sinabs, snntorch or spikingjelly runs every spike.",
         ),
     ] = None,
+    lanes: Annotated[
+        int | None,
+        typer.Option("--lanes", metavar="N", help="verilog: channels of a layer that are computed at once; usual 16."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write a network as C, NIR or ONNX."""
+    """Write a network as C, NIR, ONNX or Verilog."""
     with guarded():
         from bitspike.verbs.export import export as write
 
-        path = write(network, format, out, form=form, reader=reader)
+        path = write(network, format, out, form=form, reader=reader, lanes=lanes)
         said: dict[str, Any] = {"format": format, "path": str(path)}
         shown = f"written: {path}"
         if format == "c":

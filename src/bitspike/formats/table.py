@@ -22,6 +22,7 @@ class Format:
         forms: what it may be, the usual one first.
         readers: programs for which a file can be written, the writer's keyword ``reader``.
         vectors: whether the writer takes golden vectors, its keyword ``vectors``.
+        lanes: whether it takes how many channels are computed at once, its keyword ``lanes``.
     """
 
     home: str
@@ -29,6 +30,7 @@ class Format:
     forms: tuple[str, ...] = ()
     readers: tuple[str, ...] = ()
     vectors: bool = False
+    lanes: bool = False
 
     def writer(self) -> Callable[..., Path]:
         """Load the writer."""
@@ -46,5 +48,6 @@ FORMATS: Mapping[str, Format] = {
         "bitspike.formats.onnx.write:write_onnx", form="mode",
         forms=("step", "count", "sequence", "qonnx", "qonnx-readouts"),
     ),
+    "verilog": Format("bitspike.formats.verilog.write:write_verilog", vectors=True, lanes=True),
 }  # fmt: skip
 """Every format by the word for it in ``bs.export`` and ``bitspike export --format``."""

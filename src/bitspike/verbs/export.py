@@ -23,27 +23,29 @@ def export(
     *,
     form: str | None = None,
     reader: str | None = None,
+    lanes: int | None = None,
 ) -> Path:
-    """Write a network as C, NIR or ONNX.
+    """Write a network as C, NIR, ONNX or Verilog.
 
-    C is a folder with a test bench of the golden vectors and a README that says what the host does; NIR and ONNX are
-    files, ONNX one that computes a time step.
+    C and Verilog are folders with a test bench of the golden vectors and a README that says what the host does; NIR
+    and ONNX are files, ONNX one that computes a time step.
 
     Args:
         network: an integer network, whose golden vectors are made; or the folder of a saved one, or of a run, which
             holds them.
-        format: ``c``, ``nir`` or ``onnx``.
+        format: ``c``, ``nir``, ``onnx`` or ``verilog``.
         out: the folder or file.
         form: of ONNX ``step``, ``sequence``, ``count``, ``qonnx`` or ``qonnx-readouts``; of NIR ``integer`` or ``real``
             units; None is the first of them.
         reader: of NIR, the program that is to run every spike of the file: ``norse``, ``sinabs``, ``snntorch`` or
             ``spikingjelly``.
+        lanes: of Verilog, how many channels of a layer are computed at once, at most; None is 16.
 
     Returns:
         the folder or file.
 
     Raises:
-        ConstraintError: an unknown format, form or reader.
+        ConstraintError: an unknown format, form or reader, or no possible number of lanes.
         ExportError: the format cannot hold the network, or nothing can be written.
         PackageError: there is no network, or it cannot be read. RunError: the run has none yet.
 
@@ -75,6 +77,12 @@ def export(
     choices: dict[str, Any] = {entry.form: form or entry.forms[0]} if entry.forms else {}
     if entry.readers:
         choices["reader"] = reader
+    if lanes is not None and not entry.lanes:
+        raise ConstraintError(
+            f"lanes={lanes} of format {format!r}: Verilog has lanes", fix='format="verilog" (--format verilog)'
+        )
+    if entry.lanes:
+        choices["lanes"] = lanes
     if isinstance(network, IntegerNetwork):
         net = network
     else:
