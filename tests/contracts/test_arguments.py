@@ -55,6 +55,7 @@ GIVEN: dict[str, Any] = {
     "milestones": (0.5,),
     "gain": 1.0,
     "format": "c",
+    "out": "nowhere/out",
     "seeds": (0,),
     "levels": (-1, 1),
     "shape": (2,),

@@ -17,6 +17,8 @@ from bitspike.formats.nir.support import REFUSED as NIR_REFUSED
 from bitspike.formats.nir.write import write_nir
 from bitspike.formats.onnx.write import HELD as ONNX_HELD
 from bitspike.formats.onnx.write import PROBLEMS, write_onnx
+from bitspike.formats.verilog.support import HELD as VERILOG_HELD
+from bitspike.formats.verilog.support import REFUSED as VERILOG_REFUSED
 from bitspike.integer.examples import few_bits, one_convolution
 from bitspike.integer.nodes import KINDS, Add, Burst, Convolution, FewBitNeuron, MaxPool, Neuron, Node, Readout, Synapse
 
@@ -45,10 +47,11 @@ LIMITS: dict[str, dict[type[Node], str]] = {
 
 def support() -> str:
     """Return the tables."""
-    rows = ["| node | NIR | ONNX |", "| --- | --- | --- |"]
+    rows = ["| node | NIR | ONNX | Verilog |", "| --- | --- | --- | --- |"]
     for kind in KINDS.values():
         nir = NIR_HELD.get(kind) or f"refused: {NIR_REFUSED[kind]}"
-        rows.append(f"| `{kind.__name__}` | {nir} | {ONNX_HELD[kind]} |")
+        verilog = VERILOG_HELD.get(kind) or f"refused: {VERILOG_REFUSED[kind]}"
+        rows.append(f"| `{kind.__name__}` | {nir} | {ONNX_HELD[kind]} | {verilog} |")
     rows += ["", "| mode of `write_onnx` | holds only in part |", "| --- | --- |"]
     for mode, limits in LIMITS.items():
         named = {"every node" if kind is Node else f"`{kind.__name__}`": what for kind, what in limits.items()}

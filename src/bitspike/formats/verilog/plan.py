@@ -164,9 +164,9 @@ class _Planner:
         return Plan(self.net, self.wires[self.net.input.id], tuple(self.stages))
 
     def _wire(self, node: Node, name: str) -> Wire:
-        made = wire(name, node.shape, self.known[node.id].wire.span, self.lanes)
-        self.wires[node.id] = made
-        return made
+        memory = wire(name, node.shape, self.known[node.id].wire.span, self.lanes)
+        self.wires[node.id] = memory
+        return memory
 
     def _fused(self, node: Node) -> bool:
         """Tell whether one neuron or read-out reads the sums, and nothing else does: then no memory holds them."""
@@ -233,9 +233,9 @@ class _Planner:
         gap: int,
     ) -> None:
         weights.numbers["GAP"] = gap
-        given = weights.numbers
-        taps = given["KH"] * given["KW"] * given["PITCH"] * given["L"]
-        dense = given["OH"] * given["OW"] * given["G"] * (max(taps, gap) + 2) + gap + 20
+        walk = weights.numbers
+        taps = walk["KH"] * walk["KW"] * walk["PITCH"] * walk["L"]
+        dense = walk["OH"] * walk["OW"] * walk["G"] * (max(taps, gap) + 2) + gap + 20
         self.stages.append(Stage(node, target, numbers, dense, weights, parameters))
 
     def _pooled(self, node: nodes.Pool) -> None:

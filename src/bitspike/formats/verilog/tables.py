@@ -60,7 +60,8 @@ def neuron_parameters(node: Neuron, known: Bounds, steps: int, *, channels: int)
         "VB": node.kept_bits if isinstance(node, FewBitNeuron) else bits_of(*known.state),
         "EB": steps.bit_length() if node.signed else 1,
         "RSHIFT": node.right_shift, "M": node.leak.numerator, "K": node.leak.shift,
-        "AFTER": int(node.leak_order == "after"), "HARD": int(node.reset == "hard"), "GT": int(node.fire == "gt"),
+        "ZERO": int(node.rounding == "zero"), "AFTER": int(node.leak_order == "after"),
+        "HARD": int(node.reset == "hard"), "GT": int(node.fire == "gt"),
         "SIGNED": int(node.signed), "FLOORED": int(node.floor is not None), "FLOOR": node.floor or 0,
         "CLIP": node.width or 0, "FEW": int(few), "KEEP": node.kept_shift if isinstance(node, FewBitNeuron) else 0,
     }  # fmt: skip
@@ -82,7 +83,7 @@ def _parameters(
     same: dict[str, Integers],
     numbers: dict[str, int],
     known: Bounds,
-    held: int,
+    own: int,
     steps: int,
     channels: int,
     *,
@@ -94,7 +95,7 @@ def _parameters(
     columns = {}
     for name, values in {**timed, **{name: value[None] for name, value in same.items()}}.items():
         whole = np.full((rows, channels), silent if name == "theta" else 0, np.int64)
-        whole[:, :held] = values if len(values) == 1 else values[:rows]
+        whole[:, :own] = values if len(values) == 1 else values[:rows]
         columns[name] = whole.reshape(-1)
     gain = timed["gain"]
     fixed = bool((gain == gain.flat[0]).all())

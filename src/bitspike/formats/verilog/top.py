@@ -134,12 +134,12 @@ def _stage(stage: Stage, number: int, name: str) -> Iterator[str]:
         )
         return
     assert stage.weights is not None
-    given = stage.weights.numbers
-    sums = given["P"] * given["SB"]
+    weighted = stage.weights.numbers
+    sums = weighted["P"] * weighted["SB"]
     yield f"    wire {this}_full, {this}_over, {this}_shift;"
     yield f"    wire [{sums - 1}:0] {this}_sums;"
     yield from _instance(
-        "bs_weighted", f"{this}_weighted", given,
+        "bs_weighted", f"{this}_weighted", weighted,
         [start, reads, f".shift({this}_shift), .full({this}_full), .over({this}_over), .sums({this}_sums)"],
         FILE=f"{name}_{number}_weights.hex",
     )  # fmt: skip

@@ -1,7 +1,7 @@
 // The equations of a neuron, one step of one neuron a cycle. What enters leaves three cycles later; with PIPE = 0 at once.
 //
 //   i = (gain * s >> RSHIFT) + bias
-//   h = (v * M >> K) + i             AFTER = 0
+//   h = (v * M >> K) + i             AFTER = 0; with ZERO = 1 rounded toward zero
 //   h = (v + i) * M >> K             AFTER = 1
 //   h is then held above FLOOR and within CLIP bits, where asked for
 //   spike = h >= theta               h > theta with GT = 1
@@ -24,6 +24,7 @@ module bs_neuron #(
     parameter EB = 1,  // of the count of spikes sent
     parameter M = 1,
     parameter K = 0,
+    parameter ZERO = 0,  // the leak rounds toward zero
     parameter AFTER = 0,
     parameter HARD = 0,
     parameter GT = 0,
@@ -81,7 +82,7 @@ module bs_neuron #(
         if (AFTER != 0 || (M == 1 && K == 0)) begin : g_all_left
             assign left = potential;
         end else begin : g_leak_before
-            bs_leak #(.FROM(HB), .TO(HB), .M(M), .K(K)) leak (.x(potential), .y(left));
+            bs_leak #(.FROM(HB), .TO(HB), .M(M), .K(K), .ZERO(ZERO)) leak (.x(potential), .y(left));
         end
     endgenerate
     wire signed [IB-1:0] bias_1;
@@ -108,7 +109,7 @@ module bs_neuron #(
     assign sum = left_wide + current_wide;
     generate
         if (AFTER != 0 && (M != 1 || K != 0)) begin : g_leak_after
-            bs_leak #(.FROM(RB), .TO(RB), .M(M), .K(K)) leak (.x(sum), .y(raw));
+            bs_leak #(.FROM(RB), .TO(RB), .M(M), .K(K), .ZERO(ZERO)) leak (.x(sum), .y(raw));
         end else begin : g_no_leak_after
             assign raw = sum;
         end

@@ -12,7 +12,7 @@ module bs_neurons #(
     parameter FILE = "parameters.hex",
     // as of bs_neuron
     parameter SB = 8, parameter GB = 2, parameter FIXED = 0, parameter GAIN = 1, parameter RSHIFT = 0, parameter IB = 8,
-    parameter RB = 8, parameter HB = 8, parameter VB = 8, parameter EB = 1, parameter M = 1, parameter K = 0,
+    parameter RB = 8, parameter HB = 8, parameter VB = 8, parameter EB = 1, parameter M = 1, parameter K = 0, parameter ZERO = 0,
     parameter AFTER = 0, parameter HARD = 0, parameter GT = 0, parameter SIGNED = 0, parameter READOUT = 0,
     parameter FLOORED = 0, parameter FLOOR = 0, parameter CLIP = 0, parameter FEW = 0, parameter KEEP = 0
 ) (
@@ -105,7 +105,7 @@ module bs_neurons #(
 
     bs_neuron #(
         .PIPE(1), .SB(SB), .GB(GB), .FIXED(FIXED), .GAIN(GAIN), .RSHIFT(RSHIFT), .IB(IB), .RB(RB), .HB(HB), .VB(VB),
-        .EB(EB), .M(M), .K(K), .AFTER(AFTER), .HARD(HARD), .GT(GT), .SIGNED(SIGNED), .READOUT(READOUT),
+        .EB(EB), .M(M), .K(K), .ZERO(ZERO), .AFTER(AFTER), .HARD(HARD), .GT(GT), .SIGNED(SIGNED), .READOUT(READOUT),
         .FLOORED(FLOORED), .FLOOR(FLOOR), .CLIP(CLIP), .FEW(FEW), .KEEP(KEEP)
     ) equations (
         .clk(clk), .s(s_0), .v(v), .sent(sent), .gain(gain), .bias(bias_wide), .theta(theta_wide),
