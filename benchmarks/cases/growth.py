@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from benchmarks.case import Call, Case, Group, Target, Variant
 from benchmarks.cases.training import BITS, INPUTS, Keep, Network, Step, timed, weighed
-from bitspike.train.launch import choose_precision
+from bitspike.devices import choose_precision
 
 STEPS = (1, 2, 4, 8, 16, 32, 64)
 SAVING = (4, 16, 64)

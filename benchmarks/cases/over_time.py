@@ -9,9 +9,9 @@ import bitspike as bs
 from benchmarks.case import Call, Case, Group, Target, Variant
 from benchmarks.cases.training import batch, ours
 from bitspike.conversion.quantized.over_time import QuantNeuron
+from bitspike.devices import choose_precision
 from bitspike.models import resnet20
 from bitspike.train import SGD
-from bitspike.train.launch import choose_precision
 
 BITS = 3
 PEER = "scaled by torch"

@@ -13,8 +13,8 @@ from benchmarks import plain
 from benchmarks.case import Call, Case, Group, Target, Variant
 from benchmarks.cases.training import FLOOR, Step, batch, ours
 from benchmarks.products import alone
+from bitspike.devices import Precision, choose_precision
 from bitspike.models import resnet20
-from bitspike.train.launch import Precision, choose_precision
 
 BITS, EDGE_BITS, CLIP = 4, 8, 6.0
 EDGES = ["stem.conv", "head.linear"]

@@ -15,9 +15,10 @@ from benchmarks import mirror
 from benchmarks.case import Call, Case, Group, Target, Variant
 from benchmarks.products import alone
 from bitspike import models
+from bitspike.devices import Precision, choose_precision
 from bitspike.nn import checkpoint_layers
 from bitspike.train import SGD
-from bitspike.train.launch import Precision, Workers, choose_precision
+from bitspike.train.launch import Workers
 
 DECAY = 0.5
 MOMENTUM = SGD(lr=0.1, momentum=0.9)

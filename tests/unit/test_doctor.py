@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from bitspike.devices import choose_precision
 from bitspike.integer.engine import Method, kept
 from bitspike.machine import describe_cpu
-from bitspike.train.launch import choose_precision
 from bitspike.verbs.doctor import describe_folder, doctor, measure_bf16
 
 

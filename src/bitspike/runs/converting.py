@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from bitspike.conversion.result import conversion_of
 from bitspike.data import Batches
+from bitspike.devices import choose_device
 from bitspike.integer.network import IntegerNetwork
 from bitspike.ops.grids import Grid
 from bitspike.runs.kinds.kind import Kind, SpikingNetwork
 from bitspike.train import Evaluation, History, evaluate
-from bitspike.train.launch import choose_device
 
 
 class Converting(Kind):

@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from bitspike.data import Batches
+from bitspike.devices import choose_device
 from bitspike.recipe import AnyRecipe, load
 from bitspike.recipe.unread import refuse_unread
 from bitspike.recipe.words.training import Training
@@ -24,7 +25,6 @@ from bitspike.tasks.task import Task
 from bitspike.train import Evaluation, evaluate
 from bitspike.train.checkpoint import read_weights, restore
 from bitspike.train.evaluate import one_run_tells
-from bitspike.train.launch import choose_device
 
 
 @dataclass(frozen=True, eq=False)

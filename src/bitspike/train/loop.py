@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from bitspike.arguments import checked
+from bitspike.devices import Device, Precision, choose_device, choose_precision
 from bitspike.errors import DataError
 from bitspike.ops.wrappers import unwrapped
 from bitspike.tasks.batches import pairs, samples_in
@@ -25,7 +26,7 @@ from bitspike.train.choices import refuse_no_batches, refuse_one_sample, refuse_
 from bitspike.train.distill import Distillation, Objective, objective
 from bitspike.train.evaluate import Batches, measure
 from bitspike.train.first_batch import explained, refuse_samples_as_steps
-from bitspike.train.launch import Device, Precision, Workers, choose_device, choose_precision
+from bitspike.train.launch import Workers
 from bitspike.train.observe import EpochRecord, History, Observer
 from bitspike.train.optimizers import SGD, Clip
 from bitspike.train.progress import Progress

@@ -121,7 +121,7 @@ def measure_bf16() -> dict[str, Any]:
     import torch
     from torch.nn.functional import conv2d
 
-    from bitspike.train.launch import choose_precision
+    from bitspike.devices import choose_precision
 
     def seconds(dtype: torch.dtype) -> float:
         x = torch.ones(16, 64, 16, 16, dtype=dtype).to(memory_format=torch.channels_last)

@@ -11,6 +11,7 @@ from typing import Any, Literal, overload
 from torch import nn
 
 from bitspike.arguments import checked
+from bitspike.devices import Device, Precision
 from bitspike.errors import ConstraintError, command, some
 from bitspike.hardware.chips.check import check
 from bitspike.hardware.chips.chip import Chip
@@ -30,7 +31,6 @@ from bitspike.tasks.task import Loss, Task
 from bitspike.train.average import EMA
 from bitspike.train.distill import Distillation
 from bitspike.train.evaluate import Batches
-from bitspike.train.launch import Device, Precision
 from bitspike.train.loop import fit as to_data
 from bitspike.train.observe import History, Observer
 from bitspike.train.optimizers import SGD, Clip

@@ -9,6 +9,7 @@ from typing import Any
 
 from bitspike.analysis.drawing.words import span
 from bitspike.arguments import checked
+from bitspike.devices import Precision, choose_device, choose_precision
 from bitspike.errors import BitspikeError
 from bitspike.recipe import AnyRecipe, load
 from bitspike.recipe.changes import experiment
@@ -16,7 +17,6 @@ from bitspike.runs.construct.weights_file import find_file
 from bitspike.runs.folder import RECIPE, need_place, progress, refuse_taken
 from bitspike.runs.job import Job
 from bitspike.runs.origin import placed
-from bitspike.train.launch import Precision, choose_device, choose_precision
 from bitspike.verbs.recipes import measured
 from bitspike.verbs.run import folder_of
 

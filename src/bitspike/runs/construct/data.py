@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from bitspike.data import Batches, Images, ImageSet, Normalization, PixelGrid, as_sequence, describe
 from bitspike.data.events.cache import Tell
 from bitspike.data.images.info import Request
+from bitspike.devices import choose_device
 from bitspike.errors import ConstraintError, DataError, RecipeError
 from bitspike.ops.grids import Grid
 from bitspike.recipe import AnyRecipe
@@ -19,7 +20,6 @@ from bitspike.recipe.words.pixels import Pixels
 from bitspike.recipe.words.sequences import ImageSequence
 from bitspike.runs.construct.events import largest_of, note_of_cuts, read_recordings
 from bitspike.runs.construct.words import build
-from bitspike.train.launch import choose_device
 
 
 @dataclass(frozen=True, eq=False)
