@@ -11,9 +11,9 @@ from PIL import Image
 
 from bitspike.data import DATASETS, describe, load
 from bitspike.data.images import sets
-from bitspike.data.images.places import download_place, places
 from bitspike.data.known import known_sets
 from bitspike.errors import ConstraintError, DataError
+from bitspike.places import download_place, places
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import pytest
 import torch
 
 from bitspike.devices import choose_precision
-from bitspike.integer.engine import Method, kept
+from bitspike.integer.engine import Method
+from bitspike.kernels.engine import kept
 from bitspike.machine import describe_cpu
 from bitspike.verbs.doctor import describe_folder, doctor, measure_bf16
 
@@ -39,6 +41,18 @@ def test_a_broken_torch_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     found = doctor()
     assert "torch cannot be imported" in found["problems"][0]
     assert found["devices"] == []
+    assert found["data"], "where images lie is known without torch"
+
+
+def test_it_waits_for_torch_and_for_nothing_else_of_the_package() -> None:
+    """Of two seconds torch takes most; training, data sets and integers would add a quarter of it."""
+    code = (
+        "import sys, bitspike.cli as c; c.main(['doctor', '--json']); "
+        "print([n for n in ('train', 'data', 'integer', 'nn', 'weights', 'recipe') if f'bitspike.{n}' in sys.modules], "
+        "file=sys.stderr)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert ran.stderr.split("\n")[-2] == "[]"
 
 
 def test_a_runs_folder_that_cannot_be_written_is_a_finding(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from bitspike.errors import ConstraintError
 from bitspike.integer import engine as engines
-from bitspike.integer.engine import Engine, kept, native, race
+from bitspike.integer.engine import Engine, native, race
 from bitspike.integer.engine.excerpt import excerpt, products, workspace
 from bitspike.integer.engine.fuse import Fire, fuse
 from bitspike.integer.engine.native import layers_of, run
@@ -24,6 +24,7 @@ from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import Convolution, Input, Linear, Neuron, Node, Readout, Reshape, Weight
 from bitspike.integer.simulate import simulate
 from bitspike.kernels.cpp.loader import SWITCH
+from bitspike.kernels.engine import kept
 from bitspike.kernels.engine.structs import Kind, Layout, Method, OpStruct, level, library
 from bitspike.ops.grids import Grid
 

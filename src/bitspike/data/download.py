@@ -9,9 +9,9 @@ import urllib.request
 from pathlib import Path
 
 from bitspike import digests
-from bitspike.data.images.places import reason
 from bitspike.errors import DataError
 from bitspike.files import write_whole
+from bitspike.places import reason
 
 TRIES = 3
 _PATIENCE = 30.0

@@ -7,8 +7,8 @@ from torch import nn
 
 from bitspike.data import Images, ImageSet, describe
 from bitspike.data.images.listing import class_folders
-from bitspike.data.images.places import places
 from bitspike.errors import RecipeError
+from bitspike.places import places
 from bitspike.recipe import AnyRecipe
 from bitspike.recipe.words.events import Events
 from bitspike.recipe.words.own import Own

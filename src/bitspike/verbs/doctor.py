@@ -13,6 +13,7 @@ from typing import Any
 from bitspike.arguments import checked
 from bitspike.files import obstacle
 from bitspike.machine import describe_cpu
+from bitspike.places import places
 
 #: Optional part -> what it is for. Each is looked for, never imported.
 OPTIONAL = {
@@ -68,7 +69,7 @@ def doctor(runs: str | Path = "runs") -> dict[str, Any]:
         "convolutions": describe_convolutions() if works else None,
         "optional": {name: _version(name) for name in OPTIONAL},
         "runs": folder,
-        "data": _describe_data() if works else None,
+        "data": _describe_data(),
         "problems": problems,
     }
 
@@ -85,7 +86,7 @@ def _describe_kernels() -> dict[str, str]:
 
 def _describe_methods() -> dict[str, Any]:
     """Say where the integer engine keeps what its methods took on this machine, and of how many kinds of layers."""
-    from bitspike.integer.engine import kept
+    from bitspike.kernels.engine import kept
 
     path = kept.file()
     return {
@@ -194,8 +195,6 @@ def _describe_devices() -> list[dict[str, Any]]:
 
 def _describe_data() -> list[dict[str, Any]]:
     """List the folders in which image sets are looked for, first to last, with what lies in them."""
-    from bitspike.data.images.places import places
-
     return [
         {
             "path": str(folder.absolute()),

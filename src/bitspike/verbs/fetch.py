@@ -12,8 +12,8 @@ from bitspike.arguments import checked
 from bitspike.data import DATASETS, EVENT_SETS, load
 from bitspike.data.download import download
 from bitspike.data.images.on_disk import OnDisk
-from bitspike.data.images.places import download_place
 from bitspike.errors import ConstraintError, command
+from bitspike.places import download_place
 from bitspike.recipe import load as read_recipe
 from bitspike.recipe import names as recipes
 from bitspike.recipe.needs import needs_of

@@ -15,9 +15,9 @@ from torch import Tensor
 from bitspike.data.events.events import Events
 from bitspike.data.events.framing import Framing, counts
 from bitspike.data.events.recordings import Recordings
-from bitspike.data.images.places import reason
 from bitspike.errors import DataError
 from bitspike.files import locked, way_out, whole_folder
+from bitspike.places import reason
 
 Tell = Callable[[int, int], None]
 """Hears how many recordings are done, and of how many."""

@@ -12,8 +12,8 @@ from pathlib import Path
 from bitspike.data.events.events import Events
 from bitspike.data.events.files.read import read_events
 from bitspike.data.events.files.source import Size
-from bitspike.data.images.places import reason
 from bitspike.errors import BitspikeError, DataError
+from bitspike.places import reason
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bitspike.data.images.places import damaged, reason
 from bitspike.errors import DataError
+from bitspike.places import damaged, reason
 
 _MOST_UNPACKED = 1100
 """deflate makes at most 1032 bytes of one."""

@@ -14,8 +14,8 @@ from typing import IO
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from bitspike.data.images.places import damaged, reason
 from bitspike.errors import DataError
+from bitspike.places import damaged, reason
 
 DEEP, MOVING = "more than 8 bits a channel", "an animation"
 SHALLOW = (

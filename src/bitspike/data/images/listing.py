@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bitspike.data.images.places import reason
 from bitspike.errors import DataError
+from bitspike.places import reason
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"})
 SPLITS = ("train", "test")

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bitspike.data.images.places import damaged, reason
 from bitspike.errors import DataError
+from bitspike.places import damaged, reason
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from bitspike.data.images import arrays, folders
 from bitspike.data.images.image_set import ImageSet
 from bitspike.data.images.info import DatasetInfo, Request
 from bitspike.data.images.official import Archive, download_official, read_official
-from bitspike.data.images.places import download_place, missing, places
 from bitspike.errors import DataError
+from bitspike.places import download_place, missing, places
 
 Read = Callable[[str], tuple[Tensor, Tensor]]
 """From the name of a split to images uint8 [N, H, W, C] and labels int64 [N]."""

@@ -18,10 +18,10 @@ from bitspike.data.images.crop import Draws
 from bitspike.data.images.image_set import positions, validation_split
 from bitspike.data.images.images import Wanted
 from bitspike.data.images.listing import Listing, list_images
-from bitspike.data.images.places import places
 from bitspike.data.stream.photo import Form, Photo, Reader
 from bitspike.data.stream.readers import choose_reader, usual_workers
 from bitspike.errors import ConstraintError
+from bitspike.places import places
 from bitspike.tasks.classify import Classification
 from bitspike.tasks.task import Task
 

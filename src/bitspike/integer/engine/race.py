@@ -2,7 +2,7 @@
 
 Constants tell which methods cannot be the fastest (:mod:`bitspike.integer.engine.expected`). The others are raced on a
 small piece of the layer (:mod:`bitspike.integer.engine.excerpt`), layers of one shape once. What a race took is kept on
-disk (:mod:`bitspike.integer.engine.kept`). All races together count no more products than :func:`allowance` says;
+disk (:mod:`bitspike.kernels.engine.kept`). All races together count no more products than :func:`allowance` says;
 layers that are left take the method that the constants promise most of.
 """
 
@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from bitspike.integer.engine import kept
 from bitspike.integer.engine.excerpt import USUAL, Excerpt, excerpt, halvings, products, workspace
 from bitspike.integer.engine.expected import Work, hopeful
 from bitspike.integer.engine.fuse import Fire, Fused, Layer, Out
@@ -28,6 +27,7 @@ from bitspike.integer.engine.native import (
     run,
 )
 from bitspike.integer.engine.plan import Plan, Timing, candidates, takes_tables, weighted
+from bitspike.kernels.engine import kept
 from bitspike.kernels.engine.structs import Layout, Method, OpStruct
 
 TURNS, LEAST, SHARE, SECONDS = 3, 2**31, 0.1, 1.0

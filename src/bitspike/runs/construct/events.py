@@ -7,8 +7,8 @@ import torch
 from bitspike.data import EventSet, Images, describe_events, load_events
 from bitspike.data.events.cache import Tell
 from bitspike.data.images.listing import class_folders
-from bitspike.data.images.places import places
 from bitspike.errors import RecipeError
+from bitspike.places import places
 from bitspike.recipe.words.data import Data
 from bitspike.recipe.words.events import AnyEvents, EventFolder, Events
 from bitspike.runs.construct.words import build

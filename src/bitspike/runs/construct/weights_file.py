@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from bitspike import digests
-from bitspike.data.images.places import places as data_places
 from bitspike.errors import DataError, PackageError, RecipeError, command, some
+from bitspike.places import places as data_places
 from bitspike.recipe.published import PUBLISHED, PublishedWeights
 from bitspike.train.checkpoint import read_weights
 from bitspike.weights.path import plain_name

@@ -12,8 +12,8 @@ from bitspike.data.events.files.dat import read_dat
 from bitspike.data.events.files.nmnist import read_words
 from bitspike.data.events.files.raw import is_raw, read_raw
 from bitspike.data.events.files.source import OTHER_READER, Size, Source, checked_size
-from bitspike.data.images.places import reason
 from bitspike.errors import DataError
+from bitspike.places import reason
 
 SUFFIXES = frozenset({".aedat", ".bin", ".dat", ".raw"})
 _KNOWN = "AEDAT 2.0 and 3.1, DAT, RAW with EVT 2.0 or 3.0, and .bin files of 40-bit words (N-MNIST)"

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bitspike.data.events.events import Events, Whole
-from bitspike.data.images.places import damaged
 from bitspike.errors import ConstraintError, DataError, short
+from bitspike.places import damaged
 
 Size = tuple[int, int]
 """Height and width of a sensor, in pixels."""

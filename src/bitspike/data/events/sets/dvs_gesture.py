@@ -7,8 +7,8 @@ from pathlib import Path
 from bitspike.data.events.info import EventInfo
 from bitspike.data.events.on_disk import OnDisk
 from bitspike.data.events.recordings import Recording, Recordings
-from bitspike.data.images.places import reason
 from bitspike.errors import DataError
+from bitspike.places import reason
 
 _CLASSES = (
     "hand_clapping", "right_hand_wave", "left_hand_wave", "right_arm_clockwise", "right_arm_counter_clockwise",

@@ -8,8 +8,8 @@ from bitspike.data.events.info import EventInfo, Request
 from bitspike.data.events.on_disk import framed, names_in
 from bitspike.data.events.recordings import Recording, Recordings
 from bitspike.data.images.listing import class_folders, refuse_strange
-from bitspike.data.images.places import places, reason
 from bitspike.errors import DataError
+from bitspike.places import places, reason
 
 _LAYOUT = "{train,test}/<class>/<file>"
 

@@ -14,8 +14,8 @@ import torch
 from bitspike.data.images.image_set import ImageSet
 from bitspike.data.images.info import DatasetInfo
 from bitspike.data.images.pixels import PixelGrid
-from bitspike.data.images.places import reason
 from bitspike.errors import DataError
+from bitspike.places import reason
 
 SALT = b"bitspike digits 1"
 

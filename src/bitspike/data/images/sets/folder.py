@@ -6,8 +6,8 @@ from bitspike.data.images.folders import LAYOUT, read_folders
 from bitspike.data.images.image_set import ImageSet
 from bitspike.data.images.info import DatasetInfo, Request
 from bitspike.data.images.pixels import PixelGrid
-from bitspike.data.images.places import places
 from bitspike.errors import DataError
+from bitspike.places import places
 
 
 def _read(info: DatasetInfo, request: Request) -> ImageSet:

@@ -19,8 +19,8 @@ from bitspike.data.images.folders import Form, decoded
 from bitspike.data.images.image_set import ImageSet
 from bitspike.data.images.info import DatasetInfo, Request
 from bitspike.data.images.pixels import PixelGrid
-from bitspike.data.images.places import as_lines, damaged, places, reason, unpacked
 from bitspike.errors import DataError, some
+from bitspike.places import as_lines, damaged, places, reason, unpacked
 
 FOLDER = "tiny-imagenet-200"
 _ARCHIVE = f"unpack {FOLDER}.zip of Stanford's course CS231n"
