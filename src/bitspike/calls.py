@@ -11,10 +11,12 @@ import functools
 import inspect
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from bitspike.errors import CallError, short
 from bitspike.other_words import OTHERWISE, SAME
+
+T = TypeVar("T", bound=Callable[..., Any])
 
 EXAMPLES = {
     "epochs": "epochs=20",
@@ -104,6 +106,32 @@ def refuse(
     missing = [name for name in takes.needed if name not in filled and name not in keywords and name not in meant]
     said += [(f"{who}: {name} is missing", EXAMPLES.get(name, f"{name}=...")) for name in missing]
     raise CallError("\n".join(text for text, _ in said), fix="; ".join(dict.fromkeys(way for _, way in said)))
+
+
+def refusing(function: T) -> T:
+    """Answer calls that a function does not take, and look at no argument: for what runs at every training step.
+
+    Compilers follow it.
+
+    Example:
+        >>> @refusing
+        ... def halve(x: float) -> float:
+        ...     return x / 2
+        >>> halve(value=1.0)
+        Traceback (most recent call last):
+        bitspike.errors.CallError: halve has no argument 'value'; it has x
+        halve: x is missing
+          fix: one of these; x=...
+    """
+    takes = parameters_of(function)
+
+    @functools.wraps(function)
+    def call(*args: Any, **keywords: Any) -> Any:
+        if not takes.take(len(args), keywords):
+            refuse(function.__name__, takes, args, keywords)
+        return function(*args, **keywords)
+
+    return cast(T, call)
 
 
 def unknown(who: str, allowed: Sequence[str], keywords: Mapping[str, Any]) -> list[tuple[str, str]]:

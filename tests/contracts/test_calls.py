@@ -15,12 +15,8 @@ from bitspike.calls import EXAMPLES
 from bitspike.errors import CallError, ConstraintError
 from bitspike.other_words import OTHERWISE, SAME
 
-NO_ARGUMENTS = {"RateReadout", "SumReadout"}
-"""Layers without any argument of their own: torch refuses them."""
 TORCH = {"Chain", "TimeDistributed"}
 """They take what nn.Sequential takes."""
-IN_FORWARD = {"fire", "penalties"}
-"""Called at every training step, and followed by compilers: nothing stands around them."""
 RESULTS = {"Agreement", "Certificate", "Conversion", "IntegerNetwork"}
 ROOMS = {"": bs, "data.": bs.data, "models.": bs.models, "plot.": bs.plot, "train.": bs.train}
 PLAIN = {"train.BatchRecord", "train.EpochRecord", "train.Evaluation", "train.History", "train.MeanSquare"}
@@ -31,7 +27,7 @@ PLAIN |= {"train.Observer", "train.Observers", "data.DatasetInfo", "data.Events"
 def callables() -> dict[str, Callable[..., Any]]:
     """Return what users call, by its name below ``bs``."""
     found = {f"{room}{name}": getattr(place, name) for room, place in ROOMS.items() for name in place.__all__}
-    left_out = NO_ARGUMENTS | TORCH | IN_FORWARD | RESULTS | PLAIN
+    left_out = TORCH | RESULTS | PLAIN
     return {
         name: target
         for name, target in found.items()
@@ -91,6 +87,7 @@ MEANT: dict[str, tuple[Callable[[], object], str]] = {
     "the order": (lambda: bs.fit([], MODEL, epochs=3), "the model comes first"),  # type: ignore[call-overload]
     "no surrogate of ours": (lambda: bs.LIF(surrogate="atan"), "surrogate=bs.ArcTan(alpha=2.0)"),  # type: ignore[arg-type]
     "a class": (lambda: bs.LIF(surrogate=bs.Sigmoid), "surrogate=bs.Sigmoid(alpha=4.0)"),  # type: ignore[arg-type]
+    "steps of a read-out, which reads them": (lambda: bs.RateReadout(steps=4), "RateReadout()"),  # type: ignore[call-arg]
     "blocks": (lambda: bs.models.sew_net(stages=[(32, "7")]), "stages=[(32, 7)]"),  # type: ignore[list-item]
 }
 

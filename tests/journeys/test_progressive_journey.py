@@ -12,6 +12,7 @@ from journey_parts import WEIGHTS, by_two, finish, interrupted, read_report, set
 from safetensors.torch import load_file, save_file
 
 import bitspike as bs
+from bitspike.analysis.report.facts import idle
 
 Bitspike = Callable[..., tuple[int, str, str]]
 RECIPE = """
@@ -101,6 +102,7 @@ def test_every_stage_is_a_run_and_the_report_has_them_side_by_side(whole: Path, 
 def test_a_stage_starts_from_the_best_weights_of_its_parent(whole: Path) -> None:
     starts = {row["folder"]: row["start"] for row in read_report(whole)["stages"]}
     clips = ["relu1.clip", "relu2.clip"]
+    assert [row["idle"] for row in read_report(whole)["stages"]] == [idle(read_report(whole / name)) for name in starts]
     assert starts["32bit"] == {"source": "", "bits": 32, "new": [], "dropped": []}
     assert starts["4bit"]["source"] == str(whole / "32bit" / WEIGHTS)
     assert [name for name in starts["4bit"]["new"] if name in clips] == clips

@@ -76,6 +76,19 @@ def test_the_terminal_has_a_line_for_every_stage() -> None:
     assert "  2 bit, T = 3    network 91.00 %, spiking 90.00 %, unsigned 80.00 %, certificate equal" in lines
 
 
+def test_layers_that_tell_nothing_are_named_of_every_stage() -> None:
+    rows = [STAGES[0] | {"idle": "relu1 never fires"}, STAGES[1] | {"idle": "relu2 always fires"}]
+    last = {"activity": {"relu2": {"silent": 0.0, "saturated": 1.0}}}
+    firing = [line for line in summary(record() | last | {"stages": rows}).splitlines() if line.startswith("  FIRING")]
+    said = "on the test images: nothing about the input passes through"
+    assert firing == [
+        f"  FIRING          4bit: relu1 never fires {said}",
+        f"  FIRING          2bit: relu2 always fires {said}",
+    ]
+    assert "FIRING" not in summary(record() | {"stages": [row | {"idle": ""} for row in STAGES]})
+    assert f"  FIRING          relu2 always fires {said}" in summary(record() | last | {"stages": STAGES}).splitlines()
+
+
 def test_what_was_trained_before_it_spikes_has_its_name() -> None:
     trained = record() | {"accuracy": {"test": 0.9, "finetuned": 0.91}}
     assert ("fine-tuned" in summary(trained), "Fine-tuned" in render(trained, [])) == (True, True)

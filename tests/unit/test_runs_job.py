@@ -54,6 +54,11 @@ def test_images_are_read_when_asked_for_and_once(reads: Counter[str]) -> None:
     assert reads == {"train": 1, "test": 1}
 
 
+def test_what_a_kind_does_knows_from_its_beginning_where_the_run_goes(tmp_path: Path) -> None:
+    assert Job(load("quickstart", SMALL), into=tmp_path).kind.folder == tmp_path
+    assert Job(load("quickstart", SMALL)).kind.folder is None
+
+
 def test_a_conversion_is_a_stage_and_spiking_from_the_start_is_none() -> None:
     for recipe, stages in (load("quickstart", SMALL), []), (load("digits-convert", CONVERTED), ["convert"]):
         watching = Stages()

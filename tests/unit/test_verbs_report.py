@@ -89,6 +89,7 @@ def test_its_folder_holds_a_page_the_record_and_a_package_that_verifies(tmp_path
     history = bs.fit(model, TEST, epochs=2, device="cpu")
     found = report_of(model, name="mine", history=history)
     page = found.save(tmp_path / "mine").read_text()
+    assert f"bitspike verify {tmp_path / 'mine' / 'network'}" in page, "right from anywhere"
     assert json.loads((tmp_path / "mine" / "report.json").read_text()) == json.loads(json.dumps(found.to_dict()))
     assert bs.verify(tmp_path / "mine" / "network").equal
     for said in ("Certificate: 100 % equal", "accuracy while training", "spike by spike", "</code> made this report"):

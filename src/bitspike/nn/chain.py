@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.arguments import checked
+from bitspike.calls import refusing
 from bitspike.errors import ConstraintError
 from bitspike.nn.activation import QuantReLU
 from bitspike.nn.layers import bare, call, plain
@@ -136,6 +137,7 @@ def _can_run_again(parts: list[nn.Module]) -> bool:
     return fires and not any(isinstance(m, Chain) or getattr(m, "vary", None) is not None for m in inside)
 
 
+@refusing
 def fire(layer: nn.Module, neuron: nn.Module, x: Tensor, residual: Tensor | None = None) -> Tensor:
     """Return ``neuron(layer(x) + residual)``, in one pass with the norm at the end of the layer where that is possible.
 

@@ -22,27 +22,24 @@ from bitspike.train.launch import leave, rank, world_size
 from bitspike.train.tensorboard import TensorBoard
 
 
-def carry_out(
-    job: Job, folder: Path, *, resume: bool, command: str, last: bool = True, whole: Path | None = None
-) -> dict[str, Any]:
-    """Run a recipe into a folder and return its report; under ``torchrun`` all processes but the first return ``{}``.
+def carry_out(job: Job, *, resume: bool, command: str, last: bool = True, whole: Path | None = None) -> dict[str, Any]:
+    """Run a recipe into its job's folder and return its report; under ``torchrun`` all but the first return ``{}``.
 
     Args:
-        job: the recipe and what is made of it.
-        folder: of the run.
+        job: the recipe and what is made of it, with the folder ``into`` which the run goes.
         resume: go on with an unfinished run.
         command: that began the run, for messages and the report.
         last: the processes train nothing together afterwards.
         whole: the folder of the run that this one is a part of.
     """
-    first = rank() == 0
+    assert job.into is not None, "a job that is carried out has a folder"
+    folder, first = job.into, rank() == 0
     nothing = first and resume and not (folder / RECIPE).exists()  # before the block writes it
     mine = taken(folder, job.recipe, resume=resume, command=command)
     with explained(folder, command, whole=whole), mine:
         if nothing:
             job.clock.observer.note(f"nothing was saved in {folder} yet: the run starts from the beginning")
         with job.clock.stage("data"):
-            job.kind.folder = folder
             model = job.model
         for text in job.kind.notes:
             job.clock.observer.note(text)

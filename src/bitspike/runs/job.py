@@ -34,6 +34,7 @@ class Job:
     Args:
         recipe: of any kind.
         folder: of the finished run whose weights the model gets; None starts from those that the recipe names.
+        into: the folder in which the run is carried out; None where nothing is.
         clock: tells and times the stages of the work.
 
     Example:
@@ -44,6 +45,7 @@ class Job:
 
     recipe: AnyRecipe
     folder: Path | None = None
+    into: Path | None = None
     clock: Clock = field(default_factory=Clock)
 
     @cached_property
@@ -54,7 +56,7 @@ class Job:
     @cached_property
     def kind(self) -> Kind:
         """The steps that differ between kinds of recipes."""
-        kind = kind_of(self.recipe)(self.recipe, self.data)
+        kind = kind_of(self.recipe)(self.recipe, self.data, self.into)
         kind.notes += self.data.notes
         return kind
 

@@ -72,15 +72,16 @@ def _whole_paths(recipe: AnyRecipe) -> dict[str, str]:
 
 
 def again(recipe: AnyRecipe, folder: Path) -> str:
-    """Return the command that repeats a run in its folder, wherever that lies: files of now are named by their place.
+    """Return the command that repeats a run, from whatever folder it is given: all files are named by whole paths.
 
     Example:
         >>> from bitspike.recipe import load
-        >>> again(load("quickstart"), Path("runs/quickstart"))
-        'bitspike run recipe.yaml --out ../quickstart-again'
+        >>> again(load("quickstart"), Path("/home/me/runs/quickstart"))
+        'bitspike run /home/me/runs/quickstart/recipe.yaml --out /home/me/runs/quickstart-again'
     """
+    folder = folder.resolve()
     changes = [word for key, path in _whole_paths(recipe).items() for word in ("--set", f"{key}={path}")]
-    return shlex.join([*launcher(), "run", "recipe.yaml", "--out", f"../{folder.resolve().name}-again", *changes])
+    return shlex.join([*launcher(), "run", str(folder / "recipe.yaml"), "--out", f"{folder}-again", *changes])
 
 
 def commit() -> str | None:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from bitspike.analysis.report.facts import idle
 from bitspike.analysis.report.memory import summed
 from bitspike.analysis.report.report import write_report
 from bitspike.files import write_whole
@@ -45,8 +46,8 @@ def carry_out_parts(
             if first:
                 observer.note(f"{name}: {names.index(name) + 1} of {len(names)}")
             started, ends = (place / RECIPE).exists(), last and name == names[-1]
-            job = Job(part, clock=Clock(observer))
-            carry_out(job, place, resume=resume and started, command=command, last=ends, whole=folder)
+            job = Job(part, into=place, clock=Clock(observer))
+            carry_out(job, resume=resume and started, command=command, last=ends, whole=folder)
             if not ends:
                 wait_for(place / REPORT)
         if last:
@@ -104,6 +105,7 @@ def row(name: str, report: Mapping[str, Any]) -> dict[str, Any]:
         "bytes": report["bytes"],
         **({"memory": summed(report["memory"])} if "memory" in report else {}),
         "certificate": {key: report["certificate"][key] for key in ("equal", "samples", "spikes_compared")},
+        "idle": idle(report),
         "epochs": report["epochs"],
         "seconds": report["seconds"],
     }

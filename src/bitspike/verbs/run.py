@@ -64,8 +64,8 @@ def carried_out(
     """Run a recipe that is loaded, or all of its parts; ``last`` says that the processes train nothing afterwards."""
     if recipe.parts:
         return carry_out_parts(recipe, folder, observer=observer, resume=resume, command=command, last=last)
-    job = Job(recipe, clock=Clock(observer))
-    return carry_out(job, folder, resume=resume, command=command, last=last)
+    job = Job(recipe, into=folder, clock=Clock(observer))
+    return carry_out(job, resume=resume, command=command, last=last)
 
 
 def folder_of(recipe: AnyRecipe, out: str | Path | None = None) -> Path:

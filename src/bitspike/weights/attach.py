@@ -11,6 +11,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.utils import parametrize
 
 from bitspike.arguments import checked
+from bitspike.calls import refusing
 from bitspike.errors import ConstraintError
 from bitspike.ops.wrappers import read_wrapped_states, unwrapped
 from bitspike.patterns import Patterns, matching
@@ -171,6 +172,7 @@ def bias_codes(module: nn.Module) -> WeightCodes | None:
     return _codes_of(module, "bias")
 
 
+@refusing
 def penalties(model: nn.Module) -> Tensor:
     """Return the sum of all terms that stages add to the loss, a scalar; zero where there are none."""
     terms = [term for _, _, _, path, latent in paths(model) for term in path.penalties(latent)]

@@ -61,6 +61,20 @@ def idle(record: Mapping[str, Any]) -> str:
     return "; ".join(said)
 
 
+def idle_everywhere(record: Mapping[str, Any]) -> list[str]:
+    """Say the same of every stage of a run, whose own layers are those of the last one.
+
+    Example:
+        >>> idle_everywhere({"stages": [{"folder": "w4", "idle": "neuron1 never fires"}, {"folder": "w3", "idle": ""}]})
+        ['w4: neuron1 never fires']
+    """
+    stages = [row for row in rows_of(record, "stages") if "idle" in row]  # earlier versions kept it of none
+    if stages:
+        return [f"{row.get('folder')}: {row['idle']}" for row in stages if row["idle"]]
+    own = idle(record)
+    return [own] if own else []
+
+
 def fired_said(proof: Mapping[str, Any]) -> str:
     """Say how many of the compared values were spikes; empty of a certificate of an earlier version.
 

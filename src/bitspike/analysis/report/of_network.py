@@ -12,7 +12,7 @@ from bitspike.analysis.comparison.comparison import Comparison
 from bitspike.analysis.comparison.rows import Measured, rows_of
 from bitspike.analysis.report.facts import ReportDetail
 from bitspike.analysis.report.report import summary, write_report
-from bitspike.errors import RunError
+from bitspike.errors import RunError, command
 from bitspike.files import write_whole
 from bitspike.hardware.text import pj
 from bitspike.integer.network import IntegerNetwork
@@ -91,4 +91,5 @@ class NetworkReport:
             write_whole(place / "report.json", json.dumps(self.record, indent=2))
         except OSError as error:
             raise RunError(f"{place} cannot be written: {error.strerror}", fix="another folder") from error
-        return write_report(place, self.record, self.metrics, self.detail)
+        shown = {**self.record, "again": command("verify", place.resolve() / "network")}
+        return write_report(place, shown, self.metrics, self.detail)

@@ -10,7 +10,7 @@ from bitspike.analysis.drawing.markup import join
 from bitspike.analysis.drawing.page import page
 from bitspike.analysis.drawing.words import against, count, known, percent, points, size, span
 from bitspike.analysis.report import exhibits, exits, memory, network, spikes, stages, verdict
-from bitspike.analysis.report.facts import ReportDetail, facts, fired_said, idle, listed, mapping
+from bitspike.analysis.report.facts import ReportDetail, facts, fired_said, idle_everywhere, listed, mapping
 from bitspike.errors import RunError
 from bitspike.files import write_whole
 
@@ -93,8 +93,8 @@ def summary(report: Mapping[str, Any]) -> str:
     if run.expected is not None:
         lines.append(("expected", f"at least {percent(run.expected)}{_compared(run.test, run.expected)}"))
     lines += [("certificate", line) for line in _certificate(mapping(report, "certificate"))]
-    if silent := idle(report):
-        lines.append(("FIRING", f"{silent} on the test images: nothing about the input passes through"))
+    passes = "on the test images: nothing about the input passes through"
+    lines += [("FIRING", f"{silent} {passes}") for silent in idle_everywhere(report)]
     agreement = mapping(report, "agreement")
     if agreement:
         difference = known(agreement.get(f"{metric}_difference"))

@@ -6,7 +6,9 @@ One function per section of a report; None where there is nothing to say.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any
 
 import yaml
@@ -15,6 +17,7 @@ from bitspike.analysis.drawing import marks
 from bitspike.analysis.drawing.markup import Html, code, html, join, section, table
 from bitspike.analysis.drawing.words import MISSING, against, count, known, percent, points, size, span
 from bitspike.analysis.report.facts import Facts, ReportDetail, fired_said, idle, listed, mapping, rows_of
+from bitspike.errors import command
 
 Record = Mapping[str, Any]
 
@@ -272,8 +275,8 @@ def ledger(record: Record) -> Html | None:
 def again(record: Record) -> Html:
     """Say how to run it again, on what it ran, and with which values."""
     if record.get("made_by"):
-        return _made_by(str(record["made_by"]), record)
-    command = record.get("command")
+        return _made_by(str(record["made_by"]), record, str(record.get("again") or "bitspike verify network"))
+    began = record.get("command")
     repeat = str(record.get("again") or "bitspike run recipe.yaml --out ../again")
     recipe = json.loads(json.dumps(record.get("recipe"), default=str))  # plain values only, whatever came in
     text = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
@@ -284,13 +287,8 @@ def again(record: Record) -> Html:
         "Run it again",
         join(
             [
-                html("<p>This run was begun by:</p><pre>{command}</pre>", command=command) if command else Html(""),
-                html(
-                    "<p>To repeat it, in the folder of this report:</p><pre>{repeat}{verify}</pre>"
-                    '<p class="soft">The recipe next to this file holds every value and the seed of this run.</p>',
-                    repeat=repeat,
-                    verify="\nbitspike verify network" if mapping(record, "certificate") else "",
-                ),
+                html("<p>This run was begun by:</p><pre>{command}</pre>", command=began) if began else Html(""),
+                _repeated(repeat, proven=bool(mapping(record, "certificate"))),
                 Html('<div class="pair">'),
                 html("<div><h3>Environment</h3>{t}</div>", t=table(["", ""], rows)) if rows else Html(""),
                 html("<div><h3>Time</h3>{t}</div>", t=table(["", ""], times, numbers=(1,))) if times else Html(""),
@@ -303,15 +301,40 @@ def again(record: Record) -> Html:
     )
 
 
-def _made_by(function: str, record: Record) -> Html:
-    """Say of a network in memory what its figures were made with."""
+def _repeated(repeat: str, *, proven: bool) -> Html:
+    """Give the commands that run it again; those of earlier versions are of the folder of the report."""
+    folder = PurePath(next((word for word in _words(repeat) if word.endswith("/recipe.yaml")), "recipe.yaml")).parent
+    placed = folder.is_absolute()
+    return html(
+        '<p>To repeat it{where}:</p><pre>{repeat}{verify}</pre><p class="soft">The recipe next to this file holds every'
+        " value and the seed of this run.{moved}</p>",
+        where="" if placed else ", in the folder of this report",
+        repeat=repeat,
+        verify=f"\n{command('verify', folder / 'network')}" if proven else "",
+        moved=html(" Where this folder was moved, its new place stands for {f}.", f=code(str(folder)))
+        if placed
+        else "",
+    )
+
+
+def _words(line: str) -> list[str]:
+    """Return the words of a command; none of what is no command line."""
+    try:
+        return shlex.split(line)
+    except ValueError:
+        return []
+
+
+def _made_by(function: str, record: Record, proven: str) -> Html:
+    """Say of a network in memory what its figures were made with, and how its integers are proven again."""
     rows = [(name, str(value)) for name, value in mapping(record, "environment").items()]
     return section(
         "Where it comes from",
         html(
             "<p>{function} made this report of a network in memory. Its integers lie next to it:</p>"
-            "<pre>bitspike verify network</pre>{t}",
+            "<pre>{proven}</pre>{t}",
             function=code(function),
+            proven=proven,
             t=table(["", ""], rows),
         ),
     )

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import torch
 
+from bitspike import places
 from bitspike.data.events.cache import cached_frames
 from bitspike.data.events.event_set import EventSet
 from bitspike.data.events.info import EventInfo, Request
 from bitspike.data.events.recordings import Recordings
-from bitspike.data.images import places
 from bitspike.errors import DataError
 
 

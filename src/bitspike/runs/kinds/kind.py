@@ -93,8 +93,8 @@ class Kind(ABC):
 
     recipe: AnyRecipe
     data: Data
-    folder: Path | None = field(default=None, init=False)
-    """The folder in which the run is carried out; None for a run that is finished."""
+    folder: Path | None = None
+    """The folder in which the run is carried out; None for a run that is finished, or only looked at."""
     notes: list[str] = field(default_factory=list, init=False)
     """What the user should read about the network that was started."""
 
