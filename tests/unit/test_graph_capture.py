@@ -375,6 +375,21 @@ def test_a_first_layer_that_overwrites_the_example_leaves_it_as_it_was(first: nn
     assert torch.equal(x, before)
 
 
+@pytest.mark.parametrize("std", [0.2, [0.2, 0.3]])
+def test_torchvisions_first_normalize_is_exported_as_what_it_computes(std: float | list[float]) -> None:
+    norm = torchvision.transforms.Normalize([0.5, 0.4], std)
+    model, x = nn.Sequential(norm, nn.Conv2d(2, 2, 1)), torch.randn(2, 2, 4, 4)
+    assert agree(capture(model, x, frontend="export"), model, x) <= 1e-6
+    assert "forward" not in vars(norm), "the model is as it was"
+
+    class Own(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torchvision.transforms.functional.normalize(x, [0.5, 0.4], [0.2, 0.3])  # type: ignore[no-any-return]
+
+    with pytest.raises(ConversionError, match=r"torch.export refuses Own.*\n  fix: self.normalize = torchvision"):
+        capture(Own(), x, frontend="export")
+
+
 def test_what_is_not_understood_runs_as_it_is() -> None:
     class Odd(nn.Module):
         def __init__(self) -> None:

@@ -224,6 +224,22 @@ def test_a_border_that_the_host_puts_around_comes_from_the_network(padding: tupl
         bs.encode(net, images[:, :, 1:])
 
 
+@pytest.mark.parametrize("coding", ["bernoulli", "rate"])
+def test_a_border_that_is_drawn_as_spikes_is_asked_for_with_the_call_that_makes_it(coding: str) -> None:
+    layers = (Normalize([0.4], [0.2]), nn.Conv2d(1, 3, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(192, 4))
+    images = pixels().float() / 255
+    snn = bs.convert(nn.Sequential(*layers).eval(), images[:1], calibrate=images, steps=4, coding=coding)
+    net = bs.lower(snn, images[:1])
+    asked = (
+        r"needed is \[N, 1, 10, 10\]; the host computes before the spikes: .* \(a border of 1, 1 around the input: 0.4"
+    )
+    with pytest.raises(ConstraintError, match=asked) as caught:
+        bs.verify(net, images)
+    assert caught.value.fix is not None
+    assert caught.value.fix.startswith("snn.conversion.packed(images)")
+    assert bs.verify(net, snn.conversion.packed(images)).equal
+
+
 @pytest.mark.parametrize("mean", [120.0, 123.675, 0.3])
 def test_a_border_around_bytes_is_a_byte(mean: float) -> None:
     layers = (Normalize([mean], [60.0]), nn.Conv2d(1, 3, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(192, 4))

@@ -121,7 +121,7 @@ def test_the_command_that_repeats_a_run_is_right_from_anywhere() -> None:
     text = Outline(render(record() | {"again": run}, metrics())).text
     assert f"To repeat it:{run}" in " ".join(text.split())
     assert "bitspike verify '/home/me/my runs/q/network'" in text
-    assert "its new place stands for /home/me/my runs/q." in " ".join(text.split())
+    assert "put its new place for /home/me/my runs/q." in " ".join(text.split())
     for earlier in ("bitspike run recipe.yaml --out ../q-again", "an open ' quotation"):
         said = Outline(render(record() | {"again": earlier}, metrics())).text
         assert "To repeat it, in the folder of this report:" in said

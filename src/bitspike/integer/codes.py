@@ -90,14 +90,18 @@ def _entering(net: IntegerNetwork, images: Tensor, shape: Shape) -> Tensor:
         return images[:, : net.steps].transpose(0, 1)
     timed = is_timed(net)
     if tuple(images.shape[2 if timed else 1 :]) != shape or (timed and len(images) != net.steps):
-        fix = "where a real part stands before the spiking one, what that gives: snn.conversion.packed(images)"
-        raise _other_shape(images, [*(["T"] if timed else []), "N", *source.shape], fix=fix)
+        border, host = net.border, net.source.get("host", "")
+        needed = [*(["T"] if timed else []), "N", *(source.shape if border is None else border.image(source.shape))]
+        if host and border is None:  # which it does not do by itself, as where a border is drawn as spikes
+            fix = "snn.conversion.packed(images), snn what bs.convert returned: the images after that"
+            raise _other_shape(images, needed, fix=fix, after=f"; the host computes {host}")
+        raise _other_shape(images, needed, fix="images as the trained network takes them, resized and cropped alike")
     return images
 
 
-def _other_shape(images: Tensor, wanted: list[object], *, fix: str) -> ConstraintError:
+def _other_shape(images: Tensor, wanted: list[object], *, fix: str, after: str = "") -> ConstraintError:
     needed = ", ".join(map(str, wanted))
-    return ConstraintError(f"inputs have the shape {list(images.shape)}, needed is [{needed}]", fix=fix)
+    return ConstraintError(f"inputs have the shape {list(images.shape)}, needed is [{needed}]{after}", fix=fix)
 
 
 def _drawn(source: Input, images: Tensor, steps: int, clipped: Clipped, generator: torch.Generator | None) -> Tensor:

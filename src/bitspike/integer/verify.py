@@ -27,6 +27,7 @@ from bitspike.integer.saved.manifest import digest_of, read_manifest, states_dig
 from bitspike.integer.saved.replay import Certificate, Difference, first_difference, replay, spikes_in
 from bitspike.integer.simulate import Trace, simulate
 from bitspike.ops.entering import Clipped
+from bitspike.tasks.batches import inputs_in
 
 Batch = Tensor | tuple[Tensor, Tensor]
 _MEMORY, _MOST = 2**30, 250
@@ -107,7 +108,7 @@ def _prove(
 
     def batches() -> Iterator[Integers]:
         for batch in [images] if isinstance(images, Tensor) else images:
-            for part in torch.split(batch if isinstance(batch, Tensor) else batch[0], size, dim=axis):
+            for part in torch.split(inputs_in(batch), size, dim=axis):
                 yield counted_codes(net, part, clipped)
 
     certificate = prove_codes(net, folder, batches(), engine=engine)

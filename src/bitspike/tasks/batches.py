@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from torch import Tensor
 
-from bitspike.errors import DataError
+from bitspike.errors import DataError, some
 
 
 def pairs(batches: Iterable[Any], *, several: bool = False) -> Iterator[tuple[Any, Any]]:
@@ -31,10 +31,7 @@ def pairs(batches: Iterable[Any], *, several: bool = False) -> Iterator[tuple[An
         )
     for batch in batches:
         if not isinstance(batch, tuple | list) or len(batch) != 2:
-            raise DataError(
-                f"a batch is a {in_words(batch)}; needed is a pair (inputs, labels)",
-                fix="a loader that yields (inputs, labels), both for the samples of one batch",
-            )
+            raise DataError(f"a batch is a {in_words(batch)}; needed is a pair (inputs, labels)", fix=_in_pairs(batch))
         x, y = batch
         many = isinstance(x, tuple | list) and len(x) > 0 and all(isinstance(part, Tensor) for part in x)
         if not hasattr(x, "to") and not (several and many):
@@ -46,6 +43,40 @@ def pairs(batches: Iterable[Any], *, several: bool = False) -> Iterator[tuple[An
                 else "torch.from_numpy(x) in the loader, or its default collate_fn",
             )
         yield x, y
+
+
+def inputs_in(batch: Any) -> Tensor:
+    """Return the inputs of a batch that needs no labels: it is a tensor, or begins with one.
+
+    Raises:
+        DataError: it is something else.
+
+    Example:
+        >>> import torch
+        >>> inputs_in((torch.zeros(4, 3), "labels", 7)).shape
+        torch.Size([4, 3])
+    """
+    first = batch[0] if isinstance(batch, tuple | list) and batch else batch
+    if not isinstance(first, Tensor):
+        raise DataError(
+            f"a batch is a {in_words(batch)}; needed is a tensor of inputs, or a pair (inputs, labels)",
+            fix=_in_pairs(batch),
+        )
+    return first
+
+
+def _in_pairs(batch: Any) -> str:
+    """Return how a loader of other batches yields pairs."""
+    collate = "DataLoader(dataset, ..., collate_fn=lambda rows: {}), with default_collate from torch.utils.data"
+    if isinstance(batch, Mapping):
+        named = {k: v for k, v in batch.items() if isinstance(k, str) and isinstance(v, Tensor)}
+        x = next((k for k, v in named.items() if v.is_floating_point() and v.dim() > 1), "images")
+        y = next((k for k, v in named.items() if not v.is_floating_point() and k != x), "labels")
+        both = f"itemgetter({x!r}, {y!r})(default_collate(rows))"
+        return f"{collate.format(both)} and itemgetter from operator"
+    if isinstance(batch, tuple | list) and len(batch) > 2:
+        return collate.format("default_collate(rows)[:2]") + ": the first two, if they are inputs and labels"
+    return "a loader that yields (inputs, labels): DataLoader(TensorDataset(inputs, labels), batch_size=64)"
 
 
 def need_loader(batches: Iterable[Any]) -> None:
@@ -95,7 +126,11 @@ def in_words(value: Any) -> str:
         >>> import torch
         >>> in_words((torch.zeros(2, 3), 1))
         'tuple of [2, 3], int'
+        >>> in_words({"image": torch.zeros(2, 3), "label": 1})
+        "dict with 'image', 'label'"
     """
+    if isinstance(value, Mapping):
+        return f"{type(value).__name__} with {some([repr(key) for key in value], most=4) or 'nothing'}"
     if isinstance(value, tuple | list):
         shapes = [str(list(v.shape)) if isinstance(v, Tensor) else type(v).__name__ for v in value]
         return f"{type(value).__name__} of {', '.join(shapes)}"

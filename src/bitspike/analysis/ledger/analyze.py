@@ -17,6 +17,7 @@ from bitspike.conversion.calibrate.feed import feed
 from bitspike.conversion.result import Conversion
 from bitspike.errors import ConstraintError, DataError
 from bitspike.integer.network import IntegerNetwork
+from bitspike.tasks.batches import inputs_in
 from bitspike.tasks.classify import Classification
 from bitspike.tasks.task import Task
 from bitspike.train.evaluate import seeded
@@ -68,8 +69,7 @@ def _samples(
         if left <= 0:
             return
         if events:
-            x = batch if isinstance(batch, Tensor) else batch[0]
-            inputs: tuple[Tensor, ...] = (x[:, :left],)
+            inputs: tuple[Tensor, ...] = (inputs_in(batch)[:, :left],)
         else:
             (inputs,) = feed(conversion.graph, [batch], samples=left)
         axis = 1 if events else 0

@@ -311,9 +311,7 @@ def _repeated(repeat: str, *, proven: bool) -> Html:
         where="" if placed else ", in the folder of this report",
         repeat=repeat,
         verify=f"\n{command('verify', folder / 'network')}" if proven else "",
-        moved=html(" Where this folder was moved, its new place stands for {f}.", f=code(str(folder)))
-        if placed
-        else "",
+        moved=html(" Where the folder was moved, put its new place for {f}.", f=code(str(folder))) if placed else "",
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import os
 import re
+import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from bitspike.errors import ConversionError
+from bitspike.graph.capture.handlers.transforms import AS_MODULE, TRANSFORMS, followed
 from bitspike.graph.capture.site import Place, Trace
 
 _TORCH = str(Path(torch.__file__).parent) + os.sep
@@ -33,7 +35,7 @@ def exported(model: nn.Module, inputs: Sequence[Tensor], arguments: Mapping[str,
     # A batch of 1 would be taken for a constant.
     rows = tuple(x if x.shape[0] > 1 else torch.cat([x, x]) for x in inputs)
     try:
-        with torch.no_grad(), warnings.catch_warnings():
+        with torch.no_grad(), warnings.catch_warnings(), followed(model):
             warnings.simplefilter("ignore")
             shapes = _dynamic_shapes(model, rows, arguments)
             program = torch.export.export(model, rows, dict(arguments), dynamic_shapes=shapes, strict=False)
@@ -41,9 +43,11 @@ def exported(model: nn.Module, inputs: Sequence[Tensor], arguments: Mapping[str,
             module = program.module()
     except Exception as error:
         first = str(error).strip().splitlines() or [type(error).__name__]
+        frames = traceback.extract_tb(error.__traceback__)
+        transform = any(TRANSFORMS in frame.filename for frame in frames)
         raise ConversionError(
             f"torch.export refuses {type(model).__name__}: {first[0]}",
-            fix='frontend="fx" with keep_real=[...] keeps the module in question as it is',
+            fix=AS_MODULE if transform else 'frontend="fx" with keep_real=[...] keeps the module in question as it is',
         ) from error
     graph = module.graph
     _only_inputs(graph, len(rows))

@@ -17,12 +17,11 @@ from torch.utils._pytree import TreeSpec, tree_flatten
 
 from bitspike.errors import ConversionError
 from bitspike.graph.capture.handlers.layers import is_layer
+from bitspike.graph.capture.handlers.transforms import AS_MODULE, TRANSFORMS
 from bitspike.graph.capture.site import Place, Trace
 from bitspike.nn.loops import time_in_forward
 
 _TORCH = str(Path(torch.__file__).parent) + os.sep
-_TRANSFORMS = str(Path("torchvision", "transforms")) + os.sep
-"""Its functions ask for the type of a tensor, so that neither front end follows them."""
 # While fx traces, torch.nn.Module itself is patched; two traces at once would undo each other's patches.
 _ONE_TRACE = threading.RLock()
 _TROUBLE = (
@@ -156,9 +155,7 @@ def _explained(model: nn.Module, deepest: Callable[[], str | None]) -> Iterator[
         path = deepest()
         at = f" in module {path!r}" if path else f" in {type(model).__name__}.forward"
         line = f" ({frames[-1].filename}:{frames[-1].lineno}: {frames[-1].line})" if frames else ""
-        remedies = ["self.normalize = torchvision.transforms.Normalize(mean, std), a module: it is understood"] * (
-            path is None and bool(frames) and _TRANSFORMS in frames[-1].filename
-        ) or [
+        remedies = [AS_MODULE] * (path is None and bool(frames) and TRANSFORMS in frames[-1].filename) or [
             'pass what the branch depends on as a constant: concrete_args={"name": value}',
             f"or keep that module as it is: keep_real=[{path or 'its path'!r}]",
             'or run instead of following: frontend="export"',
