@@ -49,7 +49,7 @@ def followed(model: nn.Module) -> Iterator[None]:
     """
     mine = [m for m in model.modules() if is_normalize(m) and "forward" not in vars(m)]
     for module in mine:
-        module.forward = partial(_plainly, module)  # type: ignore[method-assign]
+        module.forward = partial(_plainly, module)
     try:
         yield
     finally:
