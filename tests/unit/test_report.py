@@ -117,11 +117,11 @@ def test_a_full_report_has_every_section_and_needs_nothing_else() -> None:
 
 
 def test_the_command_that_repeats_a_run_is_right_from_anywhere() -> None:
-    run = "bitspike run '/home/me/my runs/q/recipe.yaml' --out '/home/me/my runs/q-again'"
+    run = "bitspike run '/data/my runs/q/recipe.yaml' --out '/data/my runs/q-again'"
     text = Outline(render(record() | {"again": run}, metrics())).text
     assert f"To repeat it:{run}" in " ".join(text.split())
-    assert "bitspike verify '/home/me/my runs/q/network'" in text
-    assert "put its new place for /home/me/my runs/q." in " ".join(text.split())
+    assert "bitspike verify '/data/my runs/q/network'" in text
+    assert "put its new place for /data/my runs/q." in " ".join(text.split())
     for earlier in ("bitspike run recipe.yaml --out ../q-again", "an open ' quotation"):
         said = Outline(render(record() | {"again": earlier}, metrics())).text
         assert "To repeat it, in the folder of this report:" in said

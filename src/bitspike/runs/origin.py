@@ -76,8 +76,8 @@ def again(recipe: AnyRecipe, folder: Path) -> str:
 
     Example:
         >>> from bitspike.recipe import load
-        >>> again(load("quickstart"), Path("/home/me/runs/quickstart"))
-        'bitspike run /home/me/runs/quickstart/recipe.yaml --out /home/me/runs/quickstart-again'
+        >>> again(load("quickstart"), Path("/data/runs/quickstart"))
+        'bitspike run /data/runs/quickstart/recipe.yaml --out /data/runs/quickstart-again'
     """
     folder = folder.resolve()
     changes = [word for key, path in _whole_paths(recipe).items() for word in ("--set", f"{key}={path}")]
