@@ -1,4 +1,4 @@
-"""What the shell offers at the tabulator: recipes, their keys, chips, networks of the zoo; torch is not needed."""
+"""What the shell offers at the tabulator: recipes, their keys, chips, boards, networks of the zoo; without torch."""
 
 from __future__ import annotations
 
@@ -23,6 +23,11 @@ def chips(incomplete: str) -> Iterator[str]:
     """Offer the shipped profiles of chips, and TOML files."""
     yield from _files("hardware/chips/profiles", ".toml", incomplete)
     yield from _paths(incomplete, ".toml")
+
+
+def boards(incomplete: str) -> Iterator[str]:
+    """Offer the boards that C is written for."""
+    return _files("formats/c/boards/profiles", ".toml", incomplete)
 
 
 def networks(incomplete: str) -> Iterator[str]:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from bitspike.cli.app import FinishedRun, Json, Network, OnChip, Quiet, Recipe, Sets, answer, app
+from bitspike.cli.completion import boards
 from bitspike.cli.guard import guarded
 from bitspike.formats.table import FORMATS
 
@@ -131,13 +132,22 @@ def export(
         int | None,
         typer.Option("--lanes", metavar="N", help="verilog: channels of a layer that are computed at once; usual 16."),
     ] = None,
+    board: Annotated[
+        str | None,
+        typer.Option(
+            "--board",
+            metavar="BOARD",
+            autocompletion=boards,
+            help="c: cortex-m0, cortex-m4, riscv32, avr or host (usual): start-up code, linker script, make qemu.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write a network as C, NIR, ONNX or Verilog."""
     with guarded():
         from bitspike.verbs.export import export as write
 
-        path = write(network, format, out, form=form, reader=reader, lanes=lanes)
+        path = write(network, format, out, form=form, reader=reader, lanes=lanes, board=board)
         said: dict[str, Any] = {"format": format, "path": str(path)}
         shown = f"written: {path}"
         if format == "c":

@@ -23,6 +23,7 @@ class Format:
         readers: programs for which a file can be written, the writer's keyword ``reader``.
         vectors: whether the writer takes golden vectors, its keyword ``vectors``.
         lanes: whether it takes how many channels are computed at once, its keyword ``lanes``.
+        boards: boards that a program can be written for, the usual one first, the writer's keyword ``board``.
     """
 
     home: str
@@ -31,6 +32,7 @@ class Format:
     readers: tuple[str, ...] = ()
     vectors: bool = False
     lanes: bool = False
+    boards: tuple[str, ...] = ()
 
     def writer(self) -> Callable[..., Path]:
         """Load the writer."""
@@ -39,7 +41,10 @@ class Format:
 
 
 FORMATS: Mapping[str, Format] = {
-    "c": Format("bitspike.formats.c.write:write_c", vectors=True),
+    "c": Format(
+        "bitspike.formats.c.write:write_c", vectors=True,
+        boards=("host", "avr", "cortex-m0", "cortex-m4", "riscv32"),
+    ),
     "nir": Format(
         "bitspike.formats.nir.write:write_nir", form="units", forms=("integer", "real"),
         readers=("norse", "sinabs", "snntorch", "spikingjelly"),

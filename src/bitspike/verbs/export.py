@@ -24,6 +24,7 @@ def export(
     form: str | None = None,
     reader: str | None = None,
     lanes: int | None = None,
+    board: str | None = None,
 ) -> Path:
     """Write a network as C, NIR, ONNX or Verilog.
 
@@ -40,13 +41,15 @@ def export(
         reader: of NIR, the program that is to run every spike of the file: ``norse``, ``sinabs``, ``snntorch`` or
             ``spikingjelly``.
         lanes: of Verilog, how many channels of a layer are computed at once, at most; None is 16.
+        board: of C, what the program is for: ``cortex-m0``, ``cortex-m4``, ``riscv32``, ``avr``, or ``host``, the
+            computer that compiles. It brings start-up code, a linker script and the emulator that replays the vectors.
 
     Returns:
         the folder or file.
 
     Raises:
-        ConstraintError: an unknown format, form or reader, or no possible number of lanes.
-        ExportError: the format cannot hold the network, or nothing can be written.
+        ConstraintError: an unknown format, form, reader or board, or no possible number of lanes.
+        ExportError: the format cannot hold the network, it does not fit the board, or nothing can be written.
         PackageError: there is no network, or it cannot be read. RunError: the run has none yet.
 
     Example:
@@ -74,6 +77,10 @@ def export(
         raise ConstraintError(
             f"reader {reader!r} of format {format!r}: NIR files are for readers", fix='format="nir" (--format nir)'
         )
+    if board is not None and not entry.boards:
+        raise ConstraintError(
+            f"board {board!r} of format {format!r}: C programs are for boards", fix='format="c" (--format c)'
+        )
     choices: dict[str, Any] = {entry.form: form or entry.forms[0]} if entry.forms else {}
     if entry.readers:
         choices["reader"] = reader
@@ -83,6 +90,8 @@ def export(
         )
     if entry.lanes:
         choices["lanes"] = lanes
+    if entry.boards:
+        choices["board"] = board or entry.boards[0]
     if isinstance(network, IntegerNetwork):
         net = network
     else:

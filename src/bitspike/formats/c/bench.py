@@ -1,4 +1,4 @@
-"""The test bench of a C program: golden vectors, a program that compares every spike and output, a Makefile.
+"""The test bench of a C program: golden vectors, the program that compares (``replay.c``), a Makefile, a README.
 
 Spikes are kept as bits, all of them, so that the first difference has a layer, a step and an index; spike counts follow
 from them. A signed neuron has a second set of bits for the spikes that it takes back.
@@ -7,7 +7,7 @@ from them. A signed neuron has a second set of bits for the spikes that it takes
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,11 +16,27 @@ import numpy.typing as npt
 from bitspike.errors import ExportError
 from bitspike.formats.c.host import duties, packing_of
 from bitspike.formats.c.program import Program
+from bitspike.formats.c.templates import filled
 from bitspike.formats.c.text import MARK, array, plain
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import Input, Node
 
 Vectors = Mapping[str, npt.NDArray[Any]]
+
+_FAR = "FAR_ROM "
+_PLACES = (
+    "#ifdef __MEMX /* avr-gcc: flash within 64 KiB, and all of it */",
+    "#define ROM __flash",
+    "#define FAR_ROM __memx",
+    "#endif",
+    "#ifndef ROM",
+    "#define ROM",
+    "#endif",
+    "#ifndef FAR_ROM",
+    "#define FAR_ROM ROM",
+    "#endif",
+)
+"""Words for where a table lies, of compilers that need one."""
 
 
 def vectors_text(net: IntegerNetwork, program: Program, vectors: Vectors) -> str:
@@ -28,7 +44,7 @@ def vectors_text(net: IntegerNetwork, program: Program, vectors: Vectors) -> str
 
     Read are ``input_codes`` [T or 1, N, ...], ``<neuron>.spikes`` [T, N, ...] and ``<readout>.output`` [N, ...].
     """
-    samples = _check(net, vectors)
+    samples = check_vectors(net, vectors)
     position = {node.id: i for i, node in enumerate(net.nodes)}
     codes = np.moveaxis(vectors["input_codes"].astype(np.int64), 1, 0)
     lead = "[samples][1 step]" if net.input.constant else "[samples][steps]"
@@ -36,7 +52,9 @@ def vectors_text(net: IntegerNetwork, program: Program, vectors: Vectors) -> str
         f"/* {MARK}: inputs of the network with every spike and output that belongs to them. Do not edit. */",
         f"#define SAMPLES {samples}",
         "",
-        array(program.input_type, "sample_codes", codes, f"codes {lead}{list(net.input.shape)}"),
+        *_PLACES,
+        "",
+        array(program.input_type, "sample_codes", codes, f"codes {lead}{list(net.input.shape)}", place=_FAR),
     ]
     neurons, outputs = [], []
     for node in net.neurons:
@@ -44,26 +62,30 @@ def vectors_text(net: IntegerNetwork, program: Program, vectors: Vectors) -> str
         row = -(-math.prod(node.shape) // 8)
         name = f"spikes_{position[node.id]}"
         note = f"{plain(node.path)}: spikes [samples][steps][{row} bytes], the lowest bit first"
-        texts.append(array("uint8_t", name, _bits(spikes > 0), note))
+        texts.append(array("uint8_t", name, _bits(spikes > 0), note, place=_FAR))
         back = "0"
         if node.signed:
             back = f"back_{position[node.id]}"
-            texts.append(array("uint8_t", back, _bits(spikes < 0), f"{plain(node.path)}: spikes taken back"))
+            texts.append(
+                array("uint8_t", back, _bits(spikes < 0), f"{plain(node.path)}: spikes taken back", place=_FAR)
+            )
         neurons.append(f"    {{{_layer(texts, node, position[node.id])}, {name}, {back}}}")
     for output in net.outputs:
         values = vectors[f"{output.id}.output"].astype(np.int64)
         name = f"output_{position[output.id]}"
-        texts.append(array("int64_t", name, values, f"{plain(output.path)}: outputs [samples]{list(output.shape)}"))
+        note = f"{plain(output.path)}: outputs [samples]{list(output.shape)}"
+        texts.append(array("int64_t", name, values, note, place=_FAR))
         outputs.append(f"    {{{_layer(texts, output, position[output.id])}, {name}}}")
     rows = ",\n".join(neurons) if neurons else "    {0, 0, 0, 0, 0, 0, 0}"
     texts += [
-        "struct neurons { const char *path; uint32_t position, axes; const uint32_t *shape; uint32_t size;",
-        "                 const uint8_t *spikes, *back; };",
-        f"static const struct neurons neurons[] = {{\n{rows}\n}};",
-        "struct outputs { const char *path; uint32_t position, axes; const uint32_t *shape; uint32_t size;",
-        "                 const int64_t *values; };",
-        "static const struct outputs outputs[] = {\n" + ",\n".join(outputs) + "\n};",
-        f"static const uint32_t neuron_layers = {len(neurons)};",
+        "struct neurons { const ROM char *path; uint32_t position, axes; const ROM uint32_t *shape; uint32_t size;",
+        "                 const FAR_ROM uint8_t *spikes, *back; };",
+        f"static const ROM struct neurons neurons[] = {{\n{rows}\n}};",
+        "struct outputs { const ROM char *path; uint32_t position, axes; const ROM uint32_t *shape; uint32_t size;",
+        "                 const FAR_ROM int64_t *values; };",
+        "static const ROM struct outputs outputs[] = {\n" + ",\n".join(outputs) + "\n};",
+        f"#define NEURON_LAYERS {len(neurons)}",
+        "static const uint32_t neuron_layers = NEURON_LAYERS;",
         f"#define OUTPUTS {len(outputs)}",
         *_image(net, vectors),
     ]
@@ -82,8 +104,8 @@ def _image(net: IntegerNetwork, vectors: Vectors) -> list[str]:
     note = f"[{height} rows][{width} pixels][{channels} numbers]"
     return [
         "",
-        array(packing.ctype, "image_pixels", pixels, f"an image {note}"),
-        array("int32_t", "image_codes", packing(pixels), f"the codes of it {list(packing.around)}"),
+        array(packing.ctype, "image_pixels", pixels, f"an image {note}", place=_FAR),
+        array("int32_t", "image_codes", packing(pixels), f"the codes of it {list(packing.around)}", place=_FAR),
     ]
 
 
@@ -93,11 +115,12 @@ def _bits(spikes: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
 
 def _layer(texts: list[str], node: Node, position: int) -> str:
     shape = f"shape_{position}"
-    texts.append(array("uint32_t", shape, np.array(node.shape), f"{plain(node.path)}: shape"))
-    return f'"{plain(node.path)}", {position}, {len(node.shape)}, {shape}, {math.prod(node.shape)}'
+    texts.append(array("uint32_t", shape, np.array(node.shape), f"{plain(node.path)}: shape", place="ROM "))
+    texts.append(f'static const ROM char path_{position}[] = "{plain(node.path)}";\n')
+    return f"path_{position}, {position}, {len(node.shape)}, {shape}, {math.prod(node.shape)}"
 
 
-def _check(net: IntegerNetwork, vectors: Vectors) -> int:
+def check_vectors(net: IntegerNetwork, vectors: Vectors) -> int:
     """Return the number of samples; refuse vectors that are incomplete or of another network."""
     codes = vectors.get("input_codes")
     samples = codes.shape[1] if codes is not None and codes.ndim > 1 else 0
@@ -128,134 +151,17 @@ def _check(net: IntegerNetwork, vectors: Vectors) -> int:
     return samples
 
 
-_TEST = r"""/* @MARK: runs @NAME on its golden vectors; exits with 1 and the first difference if there is one. */
-#include <stdio.h>
-#include <string.h>
-
-#include "@NAME.h"
-#include "@NAME_vectors.h"
-
-static @NAME_state state;
-static uint32_t sample; /* the one that runs */
-static int compares;    /* whether spikes are looked at */
-static unsigned long differences;
-#ifdef @UPPER_IMAGE_SIZE
-static @NAME_input packed[@UPPER_INPUT_SIZE];
-#endif
-
-/* The first difference: of the first layer, its first step, sample and index. */
-static struct {
-    const char *path, *what;
-    uint32_t position, step, sample, index, axes;
-    const uint32_t *shape;
-    int64_t expected, found;
-} first;
-
-static void differ(const char *path, uint32_t position, uint32_t axes, const uint32_t *shape, uint32_t step,
-                   uint32_t index, const char *what, int64_t expected, int64_t found)
-{
-    if (differences++ != 0 && (position > first.position || (position == first.position && step >= first.step))) return;
-    first.path = path;
-    first.what = what;
-    first.position = position;
-    first.step = step;
-    first.sample = sample;
-    first.index = index;
-    first.axes = axes;
-    first.shape = shape;
-    first.expected = expected;
-    first.found = found;
-}
-
-void @NAME_observer(uint32_t neuron, uint32_t step, const int8_t *spikes)
-{
-    const struct neurons *n = &neurons[neuron];
-    const size_t row = ((size_t)sample * @UPPER_STEPS + step) * ((n->size + 7) / 8);
-    uint32_t i;
-    if (!compares || neuron >= neuron_layers) return;
-    for (i = 0; i < n->size; i++) {
-        int expected = n->spikes[row + i / 8] >> (i % 8) & 1;
-        if (n->back) expected -= n->back[row + i / 8] >> (i % 8) & 1;
-        if (spikes[i] != expected)
-            differ(n->path, n->position, n->axes, n->shape, step, i, "spike", expected, spikes[i]);
-    }
-}
-
-static void compare(int64_t *const *found, const char *what)
-{
-    uint32_t o, i;
-    for (o = 0; o < OUTPUTS; o++) {
-        const struct outputs *g = &outputs[o];
-        for (i = 0; i < g->size; i++) {
-            const int64_t expected = g->values[(size_t)sample * g->size + i];
-            if (found[o][i] != expected)
-                differ(g->path, g->position, g->axes, g->shape, @UPPER_STEPS - 1, i, what, expected, found[o][i]);
-        }
-    }
-}
-
-static void print_index(uint32_t axis, uint32_t index)
-{
-    if (axis > 0) print_index(axis - 1, index / first.shape[axis]);
-    printf(", %lu", (unsigned long)(axis > 0 ? index % first.shape[axis] : index));
-}
-
-int main(void)
-{
-@OUTS
-    int64_t *const found[] = {@NAMES};
-    const uint32_t steps = @UPPER_INPUT_CONSTANT ? 1 : @UPPER_STEPS;
-    unsigned long spikes = 0;
-    uint32_t i;
-    for (sample = 0; sample < SAMPLES; sample++) {
-        const @NAME_input *input = sample_codes + (size_t)sample * steps * @UPPER_INPUT_SIZE;
-        memset(&state, 0x55, sizeof state); /* a run leaves nothing behind for the next one */
-        compares = 1;
-        @NAME_run(&state, input, @NAMES);
-        compare(found, "output");
-#if @UPPER_STEPWISE
-        compares = 0;
-        memset(&state, 0xaa, sizeof state);
-        @NAME_reset(&state);
-        for (i = 0; i < @UPPER_STEPS; i++) @NAME_step(&state, input + (steps > 1 ? i * @UPPER_INPUT_SIZE : 0));
-        @NAME_read(&state, @NAMES);
-        compare(found, "output of single steps");
-#endif
-    }
-    for (i = 0; i < neuron_layers; i++) spikes += (unsigned long)neurons[i].size * @UPPER_STEPS * SAMPLES;
-#ifdef @UPPER_IMAGE_SIZE
-    @NAME_pack(image_pixels, packed);
-    for (i = 0; i < @UPPER_INPUT_SIZE; i++) {
-        if (packed[i] == image_codes[i]) continue;
-        printf("@NAME: code %lu of a packed image is %ld, expected %ld\n", (unsigned long)i, (long)packed[i],
-               (long)image_codes[i]);
-        return 1;
-    }
-#endif
-    printf("@NAME: %lu spikes of %lu samples compared; the state is %lu bytes\n", spikes, (unsigned long)SAMPLES,
-           (unsigned long)sizeof state);
-    if (differences == 0) {
-        printf("@NAME: all equal\n");
-        return 0;
-    }
-    printf("@NAME: %lu differences, the first: layer %s, step %lu, index [%lu", differences, first.path,
-           (unsigned long)first.step, (unsigned long)first.sample);
-    print_index(first.axes - 1, first.index);
-    printf("]: %s is %lld, expected %lld\n", first.what, (long long)first.found, (long long)first.expected);
-    return 1;
-}
-"""
-
-
 def bench_text(net: IntegerNetwork, program: Program) -> str:
     """Return the program that compares every spike and output with the golden vectors."""
-    names = ", ".join(f"out_{n.id}" for n in net.outputs)
-    outs = "\n".join(f"    static int64_t out_{n.id}[{math.prod(n.shape)}];" for n in net.outputs)
-    filled = {"@MARK": MARK, "@NAMES": names, "@NAME": program.name, "@UPPER": program.name.upper(), "@OUTS": outs}
-    text = _TEST
-    for word, value in filled.items():
-        text = text.replace(word, value)
-    return text
+    packing = packing_of(net)
+    words = {
+        "NAMES": ", ".join(f"out_{n.id}" for n in net.outputs),
+        "NAME": program.name,
+        "UPPER": program.name.upper(),
+        "OUTS": "\n".join(f"static int64_t out_{n.id}[{math.prod(n.shape)}];" for n in net.outputs),
+        "PIXEL": "" if packing is None else packing.ctype,
+    }
+    return filled("replay.c", words)
 
 
 def makefile_text(program: Program, *, bench: bool) -> str:
@@ -287,8 +193,8 @@ def makefile_text(program: Program, *, bench: bool) -> str:
     ])  # fmt: skip
 
 
-def readme_text(net: IntegerNetwork, program: Program, *, bench: bool) -> str:
-    """Return the README of the folder: files, what the host does, memory."""
+def readme_text(net: IntegerNetwork, program: Program, *, bench: bool, said: Sequence[str] = ()) -> str:
+    """Return the README of the folder: files, what the host does, memory; ``said`` are lines about its board."""
     name = program.name
     door = f"`{name}_reset`, `{name}_step`, `{name}_read` run it step by step."
     if program.bursts:
@@ -303,6 +209,7 @@ def readme_text(net: IntegerNetwork, program: Program, *, bench: bool) -> str:
         f"* A firmware needs `{name}.h` and `{name}.c`; they call nothing but memset and memcpy.",
         f"* `{name}_run` runs all {net.steps} steps. {door}",
         f"* {check}",
+        *[f"* {line}" for line in said],
         "",
         "## What the host does",
         "",

@@ -190,7 +190,7 @@ def function(packing: Packing, name: str) -> str:
     bordered = packing.image != packing.around
     if bordered:
         codes = ", ".join(map(integer, packing.border))
-        lines.insert(0, f"    static const {name}_input border[{channels}] = {{{codes}}};")
+        lines.insert(0, f"    static const ROM {name}_input border[{channels}] = {{{codes}}};")
         lines[1] = "    uint32_t c, y, x, k = 0;"
         lines += [
             f"    for (c = 0; c < {channels}; c++)",

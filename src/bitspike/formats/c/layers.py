@@ -51,7 +51,7 @@ def _weights(draft: Draft, node: nodes.Weighted, order: str) -> str:
     if packed.levels:
         values = np.array(packed.levels)
         levels = draft.tables.add(f"levels_{symbol}", values, "the codes that indices stand for", ctype="int16_t")
-    draft.objects.append(f"static const struct weights weights_{symbol} = {{{codes}, {levels}, {packed.bits}}};\n")
+    draft.objects.append(f"static const ROM struct weights weights_{symbol} = {{{codes}, {levels}, {packed.bits}}};\n")
     draft.tables.size += 12
     draft.runtime["weights"] = c_runtime.WEIGHTS
     return f"weights_{symbol}"
@@ -85,7 +85,9 @@ def convolution(draft: Draft, node: nodes.Convolution | nodes.TransposedConvolut
     )  # fmt: skip
     axes = ", ".join(_three(values, missing) for values, missing in rows)
     lead = f"{node.groups}, {inside[0] // node.groups}, {node.shape[0] // node.groups}, {int(transposed)}"
-    draft.objects.append(f"/* {title(node)} */\nstatic const struct convolution shape_{symbol} = {{{lead}, {axes}}};\n")
+    draft.objects.append(
+        f"/* {title(node)} */\nstatic const ROM struct convolution shape_{symbol} = {{{lead}, {axes}}};\n"
+    )
     draft.tables.size += 112
     draft.runtime["convolution"] = c_runtime.CONVOLUTION
     draft.runtime[f"spread_{a}"] = c_runtime.typed(c_runtime.SPREAD, x, a)

@@ -17,16 +17,16 @@ WEIGHTS = """\
 /* Weight codes: indices of `bits` bits into `levels`, lowest bit first, without gaps; or, where `levels` is 0, integers
  * of 8, 16 or 32 bits. */
 struct weights {
-    const void *codes;
-    const int16_t *levels;
+    const ROM void *codes;
+    const ROM int16_t *levels;
     uint32_t bits;
 };
 
-static void load_codes(const struct weights *w, uint32_t first, uint32_t count, int32_t *out)
+static void load_codes(const ROM struct weights *w, uint32_t first, uint32_t count, int32_t *out)
 {
     uint32_t i;
     if (w->levels) {
-        const uint8_t *bytes = (const uint8_t *)w->codes;
+        const ROM uint8_t *bytes = (const ROM uint8_t *)w->codes;
         const uint32_t mask = ((uint32_t)1 << w->bits) - 1;
         uint32_t bit = first * w->bits;
         for (i = 0; i < count; i++, bit += w->bits) {
@@ -34,13 +34,13 @@ static void load_codes(const struct weights *w, uint32_t first, uint32_t count, 
             out[i] = w->levels[(two >> (bit & 7)) & mask];
         }
     } else if (w->bits == 8) {
-        const int8_t *codes = (const int8_t *)w->codes + first;
+        const ROM int8_t *codes = (const ROM int8_t *)w->codes + first;
         for (i = 0; i < count; i++) out[i] = codes[i];
     } else if (w->bits == 16) {
-        const int16_t *codes = (const int16_t *)w->codes + first;
+        const ROM int16_t *codes = (const ROM int16_t *)w->codes + first;
         for (i = 0; i < count; i++) out[i] = codes[i];
     } else {
-        const int32_t *codes = (const int32_t *)w->codes + first;
+        const ROM int32_t *codes = (const ROM int32_t *)w->codes + first;
         for (i = 0; i < count; i++) out[i] = codes[i];
     }
 }
@@ -48,7 +48,7 @@ static void load_codes(const struct weights *w, uint32_t first, uint32_t count, 
 
 LINEAR = """\
 /* sum[o] = sum over i of code[i][o] * x[i]; codes lie [in][out], and an x of 0 costs nothing. */
-static void linear_@N(const struct weights *w, uint32_t in, uint32_t out, const @X *x, @A *sum)
+static void linear_@N(const ROM struct weights *w, uint32_t in, uint32_t out, const @X *x, @A *sum)
 {
     int32_t codes[SOME];
     uint32_t i, o, j, n;
@@ -81,7 +81,7 @@ struct event {
 
 /* Find what position i of axis a meets: output o through tap k where o * stride + k * dilation == i + padding or, in a
  * transposed convolution, o == i * stride - padding + k * dilation. */
-static int32_t meet(const struct convolution *c, int a, int32_t i, int32_t *out, int32_t *tap)
+static int32_t meet(const ROM struct convolution *c, int a, int32_t i, int32_t *out, int32_t *tap)
 {
     const int32_t s = c->stride[a], d = c->dilation[a], last_tap = c->kernel[a] - 1, last_out = c->out[a] - 1;
     int32_t at, low, high;
@@ -107,7 +107,7 @@ static int32_t meet(const struct convolution *c, int a, int32_t i, int32_t *out,
 }
 
 /* Make an event of the input x at one position of the plane; return whether it meets any output. */
-static int prepare(const struct convolution *c, int32_t position, int32_t x, struct event *e)
+static int prepare(const ROM struct convolution *c, int32_t position, int32_t x, struct event *e)
 {
     int32_t o[3], k[3];
     const int32_t rest = position / c->in[2];
@@ -126,7 +126,7 @@ static int prepare(const struct convolution *c, int32_t position, int32_t x, str
 
 SPREAD = """\
 /* Add code * x to every output that the events meet, in one output channel. */
-static void spread_@A(const struct convolution *c, const struct event *e, int32_t n, const int32_t *codes, @A *sum)
+static void spread_@A(const ROM struct convolution *c, const struct event *e, int32_t n, const int32_t *codes, @A *sum)
 {
     const int32_t o2 = c->out_step[2], o1 = c->out_step[1] * c->out[2], o0 = c->out_step[0] * c->out[1] * c->out[2];
     const int32_t k2 = c->tap_step[2], k1 = c->tap_step[1] * c->kernel[2];
@@ -144,7 +144,7 @@ static void spread_@A(const struct convolution *c, const struct event *e, int32_
 
 CONVOLVE = """\
 /* Convolve x [channels][plane]: an x of 0 costs one comparison. */
-static void convolve_@N(const struct convolution *c, const struct weights *w, const @X *x, @A *sum)
+static void convolve_@N(const ROM struct convolution *c, const ROM struct weights *w, const @X *x, @A *sum)
 {
     struct event events[SOME];
     int32_t codes[TAPS];

@@ -61,8 +61,8 @@ def bytes_of(ctype: str) -> int:
     return int(re.sub(r"\D", "", ctype)) // 8
 
 
-def array(ctype: str, name: str, values: Values, note: str) -> str:
-    """Return the definition of a constant array with a comment that says what it is.
+def array(ctype: str, name: str, values: Values, note: str, *, place: str = "") -> str:
+    """Return the definition of a constant array with a comment that says what it is, and ``place`` before its type.
 
     Example:
         >>> print(array("int8_t", "table", np.array([1, -2, 3]), "numbers"), end="")
@@ -75,7 +75,7 @@ def array(ctype: str, name: str, values: Values, note: str) -> str:
     texts = [str(v) for v in flat] if ctype in _SMALL else [integer(v) for v in flat]
     lines = [", ".join(texts[i : i + _PER_LINE]) for i in range(0, len(texts), _PER_LINE)]
     body = ",\n    ".join(lines)
-    return f"/* {note} */\nstatic const {ctype} {name}[{len(flat)}] = {{\n    {body}\n}};\n"
+    return f"/* {note} */\nstatic const {place}{ctype} {name}[{len(flat)}] = {{\n    {body}\n}};\n"
 
 
 _SMALL = ("int8_t", "int16_t", "uint8_t", "uint16_t")
@@ -102,6 +102,6 @@ class Tables:
         key = name.partition("_")[0], ctype, np.ascontiguousarray(values, np.int64).tobytes()
         if key not in self._names:
             self._names[key] = name
-            self.texts.append(array(ctype, name, values, note))
+            self.texts.append(array(ctype, name, values, note, place="ROM "))
             self.size += values.size * bytes_of(ctype)
         return self._names[key]

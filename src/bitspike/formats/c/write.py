@@ -14,6 +14,10 @@ from bitspike.arguments import checked
 from bitspike.errors import ExportError
 from bitspike.files import way_out, whole_folder
 from bitspike.formats.c.bench import Vectors, bench_text, makefile_text, readme_text, vectors_text
+from bitspike.formats.c.boards.board import HOST, Board, board_of
+from bitspike.formats.c.boards.fit import need_room, needs
+from bitspike.formats.c.boards.folder import board_files, words
+from bitspike.formats.c.boards.samples import vectors_that_fit
 from bitspike.formats.c.memory import CMemory
 from bitspike.formats.c.program import program
 from bitspike.formats.c.text import MARK
@@ -35,6 +39,7 @@ def write_c(
     vectors: Vectors | None = None,
     name: str | None = None,
     bench: bool = True,
+    board: str = HOST,
 ) -> Path:
     """Write a network as C: ``NAME.h``, ``NAME.c``, a Makefile and a README, and the test bench of its vectors.
 
@@ -49,13 +54,17 @@ def write_c(
             every spike and every output with them. None makes them.
         name: begins every name that leaves the files, a word of lower-case letters; None takes ``network``.
         bench: False writes no test bench.
+        board: a board of :mod:`bitspike.formats.c.boards`: start-up code, linker script and the least firmware are
+            written too, and the Makefile runs the bench in its emulator. ``host`` is the computer that compiles.
 
     Returns:
         the folder.
 
     Raises:
-        ExportError: C cannot hold some nodes (all of them are named), the vectors do not belong to the network, the
-            name is no name in C, or the folder holds something else or cannot be written.
+        ConstraintError: there is no such board.
+        ExportError: C cannot hold some nodes (all of them are named), the network does not fit the board, the vectors
+            do not belong to the network, the name is no name in C, or the folder holds something else or cannot be
+            written.
 
     Example:
         >>> import tempfile
@@ -66,16 +75,22 @@ def write_c(
     """
     need_integers(net, "write_c")
     name = _checked("network" if name is None else name)
-    text = program(net, name)
+    target, text = board_of(board), program(net, name)
+    _need_other_name(target, name)
+    need_room(target, needs(net, text))
+    said = [] if target.name == HOST else words(target, name, bench=bench)
     files = {
         f"{name}.h": text.header,
         f"{name}.c": text.source,
         "Makefile": makefile_text(text, bench=bench),
-        "README.md": readme_text(net, text, bench=bench),
+        "README.md": readme_text(net, text, bench=bench, said=said),
     }
     if bench:
-        files[f"{name}_vectors.h"] = vectors_text(net, text, golden(net) if vectors is None else vectors)
+        replayed = vectors_that_fit(target, net, text, golden(net) if vectors is None else vectors)
+        files[f"{name}_vectors.h"] = vectors_text(net, text, replayed)
         files[f"{name}_test.c"] = bench_text(net, text)
+    if target.name != HOST:
+        files |= board_files(target, net, text, bench=bench)
     return _write(Path(path).absolute(), files)
 
 
@@ -102,6 +117,12 @@ def _checked(name: str) -> str:
     return name
 
 
+def _need_other_name(board: Board, name: str) -> None:
+    """Refuse a name that a file of the board has."""
+    if board.name != HOST and name in ("board", "start"):
+        raise ExportError(f"name={name!r}: the board has a file of this name", fix=f'name="{name}_net"')
+
+
 def _write(folder: Path, files: dict[str, str]) -> Path:
     """Write the files into a new folder, which replaces an older export."""
     _refuse_foreign(folder)
@@ -121,7 +142,9 @@ def _refuse_foreign(folder: Path) -> None:
     if not folder.is_dir():
         raise ExportError(f"{folder} is a file; it was left alone", fix="another folder")
     ours = {file.name for file in folder.iterdir() if file.is_file() and _is_ours(file)}
-    built = {name.removesuffix(".c") + end for name in ours if name.endswith(".c") for end in ("", ".o")}
+    built = {
+        name.removesuffix(".c") + end for name in ours if name.endswith(".c") for end in ("", ".o", ".elf", ".log")
+    }
     foreign = sorted({file.name for file in folder.iterdir()} - ours - built)
     if foreign:
         raise ExportError(f"{folder} holds {', '.join(foreign[:3])}; it was left alone", fix="another folder")
