@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from bitspike.formats.c.bench import makefile_text
+from bitspike.formats.c.boards.board import board_of
+from bitspike.formats.c.boards.folder import board_files
 from bitspike.formats.c.program import program
 from bitspike.integer.examples import one_convolution
 from pages import blocks_of, links_of, prose_of
@@ -106,10 +108,13 @@ def test_files_and_functions_that_a_page_names_exist(page: str, least: int) -> N
 
 
 def targets() -> set[str]:
-    """Return the targets of our Makefile, and of the one that goes with every C program."""
-    written = makefile_text(program(one_convolution(), "network"), bench=True)
-    texts = ((ROOT / "Makefile").read_text(encoding="utf-8"), written)
-    return {target for text in texts for target in re.findall(r"^([a-z-]+):", text, re.MULTILINE)}
+    """Return the targets of our Makefile, and of those that go with every C program, for a board too."""
+    net = one_convolution()
+    written = makefile_text(program(net, "network"), bench=True)
+    of_a_board = board_files(board_of("avr"), net, program(net, "network"))["Makefile"]
+    texts = ((ROOT / "Makefile").read_text(encoding="utf-8"), written, of_a_board)
+    lines = [line for text in texts for line in re.findall(r"^([a-z -]+):", text, re.MULTILINE)]
+    return {target for line in lines for target in line.split()}
 
 
 def code_in(text: str) -> list[str]:
