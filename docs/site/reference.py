@@ -22,7 +22,7 @@ TOPICS = {
     "Training": ("The loop, its settings, and what it remembers.", ["train"]),
     "Conversion": ("An ordinary network becomes a spiking one.", ["conversion"]),
     "Integers and their proof": ("The integer network, its runs, and how it is proven.", ["integer", "lowering"]),
-    "Other programs": ("C, NIR, ONNX and Verilog.", ["formats"]),
+    "Other programs": ("C, NIR, ONNX, Verilog and Loihi.", ["formats"]),
     "Looking": ("Tables, figures and early exit.", ["analysis"]),
     "Data": ("Images and events.", ["data"]),
     "Networks": ("Networks of papers, as functions that return a module.", ["models"]),

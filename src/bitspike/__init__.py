@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from bitspike.errors import RecipeError as RecipeError
     from bitspike.errors import RunError as RunError
     from bitspike.formats.c.write import write_c as write_c
+    from bitspike.formats.loihi.write import write_loihi as write_loihi
     from bitspike.formats.nir.write import read_nir as read_nir
     from bitspike.formats.nir.write import write_nir as write_nir
     from bitspike.formats.onnx.write import write_onnx as write_onnx
@@ -218,6 +219,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     ),
     "bitspike.integer.count": ("count",),
     "bitspike.formats.c.write": ("write_c",),
+    "bitspike.formats.loihi.write": ("write_loihi",),
     "bitspike.formats.nir.write": ("read_nir", "write_nir"),
     "bitspike.formats.onnx.write": ("write_onnx",),
     "bitspike.formats.verilog.write": ("write_verilog",),

@@ -111,7 +111,9 @@ def mix(
 def export(
     network: Network,
     format: Annotated[str, typer.Option("--format", metavar="|".join(FORMATS), help="What to write.")],
-    out: Annotated[Path, typer.Option("--out", metavar="PATH", help="The folder (c, verilog) or file (nir, onnx).")],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="PATH", help="The folder (c, loihi, verilog) or file (nir, onnx).")
+    ],
     form: Annotated[
         str | None,
         typer.Option(
@@ -143,7 +145,7 @@ def export(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write a network as C, NIR, ONNX or Verilog."""
+    """Write a network as C, NIR, ONNX or Verilog, or for Loihi."""
     with guarded():
         from bitspike.verbs.export import export as write
 

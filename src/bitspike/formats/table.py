@@ -45,6 +45,7 @@ FORMATS: Mapping[str, Format] = {
         "bitspike.formats.c.write:write_c", vectors=True,
         boards=("host", "avr", "cortex-m0", "cortex-m4", "riscv32"),
     ),
+    "loihi": Format("bitspike.formats.loihi.write:write_loihi", vectors=True),
     "nir": Format(
         "bitspike.formats.nir.write:write_nir", form="units", forms=("integer", "real"),
         readers=("norse", "sinabs", "snntorch", "spikingjelly"),

@@ -26,15 +26,16 @@ def export(
     lanes: int | None = None,
     board: str | None = None,
 ) -> Path:
-    """Write a network as C, NIR, ONNX or Verilog.
+    """Write a network as C, NIR, ONNX or Verilog, or for Loihi.
 
     C and Verilog are folders with a test bench of the golden vectors and a README that says what the host does; NIR
-    and ONNX are files, ONNX one that computes a time step.
+    and ONNX are files, ONNX one that computes a time step; for Loihi it is a folder of arrays with a program that runs
+    in lava-nc.
 
     Args:
         network: an integer network, whose golden vectors are made; or the folder of a saved one, or of a run, which
             holds them.
-        format: ``c``, ``nir``, ``onnx`` or ``verilog``.
+        format: ``c``, ``loihi``, ``nir``, ``onnx`` or ``verilog``.
         out: the folder or file.
         form: of ONNX ``step``, ``sequence``, ``count``, ``qonnx`` or ``qonnx-readouts``; of NIR ``integer`` or ``real``
             units; None is the first of them.

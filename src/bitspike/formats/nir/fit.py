@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from bitspike.formats.nir.readers import READERS, Form, Reader
 from bitspike.formats.nir.rewrite import LARGEST, reduced
-from bitspike.formats.nir.scale import grain, zero_bits
 from bitspike.formats.nir.support import reasons
+from bitspike.integer.bounds.grain import grain, zero_bits
 from bitspike.integer.bounds.widths import Bounds, survey
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import FewBitNeuron, Neuron, Node, Readout

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from bitspike.formats.nir.scale import finer, grain, zero_bits
+from bitspike.formats.nir.scale import finer
+from bitspike.integer.bounds.grain import grain, zero_bits
 from bitspike.integer.nodes import Dyadic, Fire, Integers, Neuron
 
 LARGEST = 1 << 24

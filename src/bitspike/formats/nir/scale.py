@@ -9,65 +9,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
+from bitspike.integer.bounds.grain import grain
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import FewBitNeuron, Integers, Neuron
-
-ENDLESS = 63
-"""Zero bits at the end of 0."""
-
-
-def zero_bits(*values: Integers) -> int:
-    """Return how many times all values can be halved.
-
-    Example:
-        >>> zero_bits(np.array([12, 8, 0])), zero_bits(np.array([0]))
-        (2, 63)
-    """
-    bits = 0
-    for some in values:
-        bits |= int(np.bitwise_or.reduce(some, axis=None))
-    return (bits & -bits).bit_length() - 1 if bits else ENDLESS
-
-
-def grain(node: Neuron, steps: int) -> int | None:
-    """Return how many bits at the end of every potential of a run are 0, or None where a leak may round.
-
-    A leak of m / 2**k takes k bits from the end at every step; what arrives, the threshold of a soft reset and the
-    value of a hard one bring their own. While there are bits to take, rounding down changes nothing, so a reader that
-    multiplies without rounding has the same potential.
-
-    Example:
-        >>> from bitspike.integer.examples import one_convolution
-        >>> from bitspike.ops.grids import Dyadic
-        >>> node = one_convolution()["neuron"]
-        >>> half, none = Dyadic(1, 1), Dyadic(1, 0)
-        >>> gains, theta = (np.array([[16]]),), np.array([[64]])
-        >>> fine = replace(node, gains=gains, threshold=theta, leak=half)
-        >>> grain(fine, 4), grain(fine, 6), grain(replace(fine, leak=none), 6)
-        (1, None, 4)
-    """
-    shift = node.leak.shift if float(node.leak) != 1 else 0
-    reset = node.threshold if node.reset == "soft" else node.v_reset
-    limits = [] if node.floor is None else [np.array([node.floor])]
-    arrives = zero_bits(*node.gains, node.bias)
-    own = zero_bits(node.initial)
-    least = min(own, arrives)
-    for _ in range(steps):
-        entry = own if node.leak_order == "before" else min(own, arrives)
-        if entry < shift:
-            return None
-        entry = entry if entry == ENDLESS else entry - shift
-        own = min(entry, arrives, zero_bits(reset, *limits))
-        least = min(least, own)
-    return least
 
 
 def finer(node: Neuron, factor: Integers) -> Neuron:
     """Return a neuron that counts its potential in units ``factor`` [1 or C] times smaller.
 
     Example:
+        >>> import numpy as np
         >>> from bitspike.integer.examples import one_convolution
         >>> node = finer(one_convolution(threshold=8)["neuron"], np.array([4]))
         >>> node.threshold.tolist(), node.gains[0].tolist(), node.unit.tolist()

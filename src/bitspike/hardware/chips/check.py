@@ -84,7 +84,9 @@ class _Check:
             if isinstance(node, Neuron):
                 gains = self._layer_gains(node)
                 ranges = self.bounds[node.id]
-                violations.extend(neuron_violations(node, ranges, self.chip, gains=gains, trained=self.trained))
+                violations.extend(
+                    neuron_violations(node, ranges, self.chip, steps=self.net.steps, gains=gains, trained=self.trained)
+                )
             violations.extend(self._layer(node))
         violations.extend(self._network())
         wrong = {v.node for v in violations if v.severity == "error"}

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import numpy as np
 
 from bitspike.hardware.chips.chip import Chip
 from bitspike.hardware.chips.report import NeuronWidths, say
+from bitspike.integer.bounds.grain import aligned, grain
 from bitspike.integer.bounds.widths import Bounds, bits_of
-from bitspike.integer.nodes import FewBitNeuron, Integers, Neuron, multipliers
+from bitspike.integer.nodes import FewBitNeuron, Integers, Neuron, multipliers, still
 from bitspike.violations import Violation
 
+_ROUNDS = {"floor": "down", "zero": "toward zero"}
 _STARTS = {
     "zero": "initial=0, and of a conversion correct='bias', which moves no first potential",
     "half": "initial of half a threshold, and of a conversion correct='bias'",
@@ -21,15 +24,16 @@ _STARTS = {
 
 
 def neuron_violations(
-    node: Neuron, ranges: Bounds, chip: Chip, *, gains: list[Integers], trained: bool = True
+    node: Neuron, ranges: Bounds, chip: Chip, *, steps: int, gains: list[Integers], trained: bool = True
 ) -> Iterator[Violation]:
     """Yield everything about a neuron that does not fit a chip, by its worst ranges and the gains of its layers.
 
     Of a network that is not trained yet, what :func:`undecided` lists is left out.
     """
     if trained:
-        yield from _widths(node, neuron_widths(node, ranges), chip)
+        yield from _widths_on(chip, node, ranges, steps)
     yield from _features(node, chip, gains)
+    yield from _leak(node, chip, steps if trained else None)
     if not trained:
         return
     alone = np.abs(node.bias.mean(0)) > node.threshold.min(0)
@@ -50,6 +54,32 @@ def neuron_widths(node: Neuron, ranges: Bounds) -> NeuronWidths:
     )
 
 
+def _widths_on(chip: Chip, node: Neuron, ranges: Bounds, steps: int) -> Iterator[Violation]:
+    """Yield what is too wide, counted in units of a chip that aligns its numbers."""
+    needed, bits = neuron_widths(node, ranges), chip.aligned_bits or 0
+    if not bits:
+        yield from _widths(node, needed, chip, node.threshold, node.bias)
+        return
+    if not still(node.threshold):
+        return  # which is a violation of its own
+    unit = aligned(node, steps, bits)
+    if isinstance(unit, str):
+        rule = f"what arrives, and the threshold, are multiples of {1 << bits}"
+        ways = ("fire='gt'", f"a resolution {1 << bits} times finer than what arrives and the threshold")
+        yield say(node, "E108", unit, rule, fixes=ways)
+        return
+    low, high = (unit.count(end) for end in ranges.membrane)
+    bias = np.array([unit.count(int(end)) for end in (node.bias.min(), node.bias.max())])
+    needed = replace(
+        needed,
+        theta_bits=max(int(unit.quiet.max()).bit_length(), 1),
+        bias_bits=bits_of(*bias.tolist()) if bias.any() else 0,
+        potential=(low, high),
+        potential_bits=bits_of(low, high),
+    )
+    yield from _widths(node, needed, chip, unit.quiet, bias)
+
+
 def undecided(chip: Chip) -> tuple[str, ...]:
     """Return the rules of a chip that initial weights cannot decide: their numbers follow from what is trained.
 
@@ -66,6 +96,8 @@ def undecided(chip: Chip) -> tuple[str, ...]:
         (chip.bias == "axon", "biases take cells of weights"),
         (not chip.theta_per_channel, "a layer has one threshold"),
         (not chip.multipliers, "gains are powers of two"),
+        (bool(chip.aligned_bits), f"gains and thresholds are multiples of {1 << (chip.aligned_bits or 0)}"),
+        (len(chip.rounding) == 1, "leaks round " + _ROUNDS[chip.rounding[0] if chip.rounding else "floor"]),
     )
     return (
         *(f"{what} at most {bits} bits" for what, bits in limits if bits is not None),
@@ -74,15 +106,16 @@ def undecided(chip: Chip) -> tuple[str, ...]:
     )
 
 
-def _widths(node: Neuron, needed: NeuronWidths, chip: Chip) -> Iterator[Violation]:
+def _widths(node: Neuron, needed: NeuronWidths, chip: Chip, theta: Integers, bias: Integers) -> Iterator[Violation]:
     potential = "from {} to {}".format(*needed.potential)
     smaller = "fewer bits of weights or fraction, which make all numbers smaller"
+    limited = (f"potential_bits={chip.potential_bits} of the neuron or the conversion, at which it saturates",)
     widths: tuple[tuple[str, int, int | None, str, tuple[str, ...]], ...] = (
-        ("thresholds", needed.theta_bits, chip.theta_bits, f"reach {node.threshold.max()}", (smaller,)),
-        ("biases", needed.bias_bits, chip.bias_bits, f"lie from {node.bias.min()} to {node.bias.max()}", (smaller,)),
+        ("thresholds", needed.theta_bits, chip.theta_bits, f"reach {theta.max()}", (smaller,)),
+        ("biases", needed.bias_bits, chip.bias_bits, f"lie from {bias.min()} to {bias.max()}", (smaller,)),
         (
             "potentials", needed.potential_bits, chip.potential_bits, f"may lie {potential}",
-            (f"potential_bits={chip.potential_bits} of the neuron or the conversion, at which it saturates", smaller),
+            (*limited * chip.saturating, smaller),
         ),
     )  # fmt: skip
     for what, bits, limit, text, ways in widths:
@@ -112,6 +145,10 @@ def _features(node: Neuron, chip: Chip, gains: list[Integers]) -> Iterator[Viola
          tuple(f"reset={r!r}" for r in chip.reset)),
         (float(node.leak) != 1 and not chip.leak, f"leaks by {node.leak.numerator}/2**{node.leak.shift}",
          "potentials do not leak", ("bs.IF, or decay=1.0",)),
+        (node.reset == "hard" and bool(node.v_reset.any()) and "any" not in chip.v_reset,
+         f"resets to {listed(np.unique(node.v_reset)[:4])}", "potentials are reset to 0", ("v_reset=0.0",)),
+        (node.width is not None and not chip.saturating, f"saturates at {node.width} bits",
+         "potentials saturate at the width of the chip", ("potential_bits=None",)),
         (node.floor is not None and not chip.floor, f"is clamped below at {node.floor}",
          "potentials have no lower clamp", ()),
         (isinstance(node, FewBitNeuron) and not chip.few_bit_potentials, "rounds its potential to few bits",
@@ -133,6 +170,25 @@ def _features(node: Neuron, chip: Chip, gains: list[Integers]) -> Iterator[Viola
             yield say(node, "E110", text, rule, fixes=ways)
     if node.signed and not chip.signed_spikes:
         yield say(node, "E103", "sends signed spikes", "spikes are 0 or 1", fixes=("bs.IF, which sends no -1",))
+
+
+def _leak(node: Neuron, chip: Chip, steps: int | None) -> Iterator[Violation]:
+    """Say what the chip's leak does otherwise; whether one rounds is known of a trained network of so many steps."""
+    if float(node.leak) == 1 or not chip.leak:
+        return
+    leak = f"leaks by {node.leak.numerator}/2**{node.leak.shift}"
+    if node.leak_order not in chip.leak_order:
+        text, rule = f"leaks {node.leak_order} the input", f"potentials leak {listed(chip.leak_order)} the input"
+        yield say(node, "E110", text, rule, fixes=tuple(f"leak={order!r}" for order in chip.leak_order))
+    if chip.leak_bits is not None and node.leak.shift > chip.leak_bits:
+        yield say(
+            node, "E108", leak, f"leaks are m / 2**k with k up to {chip.leak_bits}", measured=node.leak.shift,
+            limit=chip.leak_bits, fixes=(f"Precision(leak_bits={min(chip.leak_bits, 8)})",),
+        )  # fmt: skip
+    if steps is not None and node.rounding not in chip.rounding and grain(node, steps) is None:
+        text = f"{leak} and rounds {_ROUNDS[node.rounding]}"
+        rule = f"leaks round {listed(_ROUNDS[way] for way in chip.rounding)}"
+        yield say(node, "E110", text, rule, fixes=tuple(f"rounding={way!r}" for way in chip.rounding))
 
 
 def listed(values: Iterable[object]) -> str:

@@ -136,6 +136,13 @@ class Chip:
         fire: comparisons of potential and threshold that exist: ``ge``, ``gt``.
         reset: ``soft`` (subtract the threshold), ``hard`` (set a value).
         leak: the potential may leak.
+        leak_bits: most k of a leak of m / 2**k.
+        leak_order: where it may leak: ``before`` the input is added, ``after``.
+        rounding: what a leak may do where it leaves a fraction: ``floor`` rounds down, ``zero`` toward zero.
+        v_reset: values of a hard reset that exist: ``zero``, ``any``.
+        saturating: the potential may saturate at a width of the neuron's own.
+        aligned_bits: what arrives, and the threshold, are multiples of 2**aligned_bits. Where the leak never rounds, a
+            neuron is counted in units that are finer by a power of two until they are.
         floor: the potential may have a lower clamp.
         few_bit_potentials: a neuron may round its potential to a code of few bits from step to step.
         signed_spikes: a neuron may send -1.
@@ -167,6 +174,12 @@ class Chip:
     fire: tuple[str, ...] = ("ge", "gt")
     reset: tuple[str, ...] = ("soft", "hard")
     leak: bool = True
+    leak_bits: int | None = None
+    leak_order: tuple[str, ...] = ("before", "after")
+    rounding: tuple[str, ...] = ("floor", "zero")
+    v_reset: tuple[str, ...] = ("any",)
+    saturating: bool = True
+    aligned_bits: int | None = None
     floor: bool = True
     few_bit_potentials: bool = True
     signed_spikes: bool = True
@@ -181,6 +194,9 @@ class Chip:
             "fire": (self.fire, ("ge", "gt")),
             "reset": (self.reset, ("soft", "hard")),
             "v0": (self.v0, ("zero", "half", "any")),
+            "v_reset": (self.v_reset, ("zero", "any")),
+            "leak_order": (self.leak_order, ("before", "after")),
+            "rounding": (self.rounding, ("floor", "zero")),
             "ops": (self.ops, OPS),
         }
         problems = [
@@ -189,7 +205,7 @@ class Chip:
             if (wrong := [value for value in values if value not in allowed])
         ]
         whole = dict.fromkeys(("wire_bits", "input_bits", "theta_bits", "bias_bits", "potential_bits"), 1)
-        whole |= {"k_max": 0, "right_shift": 0}
+        whole |= {"k_max": 0, "right_shift": 0, "leak_bits": 0, "aligned_bits": 0}
         problems += [
             f"{key} = {short(value)}: {least} to {MOST_BITS} are possible"
             for key, least in whole.items()
@@ -209,7 +225,7 @@ def names() -> list[str]:
 
     Example:
         >>> names()
-        ['dynapcnn-speck', 'fanin1024-v1', 'generic-int']
+        ['dynapcnn-speck', 'fanin1024-v1', 'generic-int', 'loihi']
     """
     return names_in(PROFILES)
 

@@ -1,6 +1,6 @@
 """The kinds of nodes that an integer network is made of, one file a family."""
 
-from bitspike.integer.arithmetic import Integers, Reals, Shape, multipliers, per_channel, still, window_shape
+from bitspike.integer.arithmetic import Integers, Reals, Shape, Whole, multipliers, per_channel, still, window_shape
 from bitspike.integer.nodes.base import Gained, Node
 from bitspike.integer.nodes.border import Coding, Input, Readout
 from bitspike.integer.nodes.few_bits import FewBitNeuron
