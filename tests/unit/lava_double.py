@@ -1,7 +1,7 @@
 """What run.py needs of lava-nc, written from its documents: the arithmetic of Loihi's neuron and of its synapses.
 
 It stands in for lava-nc 0.10.0, which needs Python 3.10, so that the program of an export runs in every test. It is no
-proof that lava does the same: ``python -m benchmarks loihi`` runs lava itself.
+proof that lava does the same: ``scripts/prove_loihi`` runs lava itself.
 """
 
 from __future__ import annotations
