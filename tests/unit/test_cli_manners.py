@@ -262,6 +262,13 @@ def test_on_a_terminal_prose_is_wrapped_and_tables_and_ways_out_are_not() -> Non
     for whole in ("  layer  weights  cells" + "  12" * 30, "  fix: bitspike run " + "--set a=b " * 20, "x" * 200, ""):
         assert wrapped(whole, 80) == whole
     assert wrapped("short\n  and  so on\n", 80) == "short\n  and  so on\n"
+    ways = f"{' ' * 30}fix: 3 bit (864), or groups = 2 (576), or at most 28 input channels, or keep this module real"
+    assert max(map(len, wrapped(ways, 80).splitlines())) <= 80
+    listed = f"  accuracy    {', '.join(f'M{n} 93.75 %' for n in range(8))}"
+    assert [line.strip(" ,") for line in wrapped(listed, 50).splitlines()][1:] == [
+        "M3 93.75 %, M4 93.75 %, M5 93.75 %",
+        "M6 93.75 %, M7 93.75 %",
+    ], "a name and its figure stay on one line"
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             app(args=None if argv is None else list(argv), prog_name="bitspike")
         except SystemExit as end:
-            # Usage errors come from typer, which says them itself.
             return end.code if isinstance(end.code, int) else 0
     return 0
 

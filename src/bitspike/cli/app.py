@@ -10,10 +10,12 @@ from typing import Annotated, Any
 import typer
 
 from bitspike.cli.completion import chips, keys, recipes
+from bitspike.cli.usage import Verbs
 from bitspike.cli.wrap import wrapped
 
 app = typer.Typer(
     name="bitspike",
+    cls=Verbs,
     help="Low-bit spiking neural networks that are provably the same on the chip as in training.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
