@@ -18,6 +18,7 @@ from bitspike.analysis.ledger.analyze import analyze
 from bitspike.analysis.ledger.curve import notes, rises_then_falls
 from bitspike.analysis.ledger.ledger import Ledger
 from bitspike.analysis.ledger.parts import Gap, Part, Point, Sums
+from bitspike.cli.wrap import wrapped
 from bitspike.conversion.result import conversion_of
 from bitspike.errors import ConstraintError, DataError
 from bitspike.integer.nodes import Neuron as IntegerNeuron
@@ -288,7 +289,10 @@ def test_everything_is_written(tmp_path: Path) -> None:
     assert len(list(csv.reader((folder / "layers.csv").read_text().splitlines()))) == 1 + 2 * len(ledger.layers) * len(
         ledger.terms
     )
-    assert str(ledger).startswith("Chain: gap to the float network")
+    said = wrapped(str(ledger), 80)
+    assert said.startswith("Chain: gap to the float network")
+    assert max(map(len, said.splitlines())) <= 80
+    assert said.count("\n6_readout ") == 2, "of each layer its gap, and the parts of that"
 
 
 def test_what_cannot_be_measured_is_refused() -> None:

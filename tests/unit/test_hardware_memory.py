@@ -153,6 +153,15 @@ def trace_of(model: nn.Module, x: torch.Tensor) -> dict[str, np.ndarray]:
     return dict(bs.simulate(net, bs.encode(net, x)).spikes)
 
 
+def test_a_bill_fits_a_terminal_of_eighty_columns() -> None:
+    model = network(quantize=bs.Midrise(4), vary=bs.Lognormal(0.1), recover=bs.SRAM(2))
+    lines = str(bs.cost(model, images(), grid=GRID)).splitlines()[1:]
+    tables = [line for line in lines if line.startswith("  ") and line.count("  ") > 3]
+    assert [line.split()[0] for line in tables] == ["layer", *(rows := ["1.0", "3.0", "5.1", "in"]), "per", *rows]
+    assert max(map(len, tables)) <= 80
+    assert "per sample" not in str(bs.cost(model)), "no spikes, no second table"
+
+
 def test_sums_wider_than_a_converter_are_said() -> None:
     cost = bs.cost(network(quantize=bs.Midrise(4), vary=bs.Lognormal(0.1)), images(), grid=GRID)
     assert "a column may add up to 11 bits and converters give 8" in str(cost)

@@ -10,6 +10,9 @@ from bitspike.analysis.drawing.words import percent
 from bitspike.analysis.ledger import page
 from bitspike.analysis.ledger.parts import Account, Gap
 
+ZERO = 5e-5
+"""A part of the gap that is written as none."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Ledger(Account):
@@ -39,35 +42,36 @@ def _text(ledger: Account) -> str:
         f"  they add up to the measured gap {percent(ledger.measured)} within {percent(ledger.closure)}",
     ]
     if ledger.accuracy:
-        said = "  ".join(f"{name} {percent(value)}" for name, value in ledger.accuracy.items())
+        said = ", ".join(f"{name} {percent(value)}" for name, value in ledger.accuracy.items())
         lines.append(f"  {ledger.metric:<10}  {said}")
-    lines.append(f"  by steps    {'  '.join(_point(p.steps, p.accuracy, p.error) for p in ledger.curve)}")
+    lines.append(f"  by steps    {', '.join(_point(p.steps, p.accuracy, p.error) for p in ledger.curve)}")
     lines += [f"  note        {note}" for note in ledger.notes]
     for advice in ledger.advice:
         where = f", most in {advice.layer}" if advice.layer else ""
-        lines.append(f"  try         {advice.options[0]}   ({advice.term}, {advice.share:.0%} of the gap{where})")
-    shown = [t for t in ledger.terms if t == "weights" or any(abs(x.cumulative[t].part) > 0 for x in ledger.layers)]
-    rows = [["layer", "gap", *shown, "own gap", "clipped", "rate", "not (*)"]]
-    rows += [
+        lines.append(f"  try         {advice.options[0]} ({advice.term}, {advice.share:.0%} of the gap{where})")
+    # In one table, or with their unit in every cell, they would be wider than a terminal.
+    shown = [t for t in ledger.terms if t == "weights" or any(abs(x.cumulative[t].part) >= ZERO for x in ledger.layers)]
+    parts = [["layer", *shown]]
+    parts += [[x.name, *(_signed(x.cumulative[term].part).removesuffix(" %") for term in shown)] for x in ledger.layers]
+    layers = [["layer", "gap", "own gap", "clipped", "rate", "not (*)"]]
+    layers += [
         [
-            layer.name,
-            percent(layer.cumulative.rms),
-            *(_signed(layer.cumulative[term].part) for term in shown),
-            percent(layer.local.rms),
-            *("-" if value is None else percent(value) for value in (layer.clipped, layer.rate, layer.differs)),
+            x.name,
+            *map(percent, (x.cumulative.rms, x.local.rms)),
+            *("-" if value is None else percent(value) for value in (x.clipped, x.rate, x.differs)),
         ]
-        for layer in ledger.layers
+        for x in ledger.layers
     ]
-    return "\n".join([*lines, "", *_table(rows)])
+    return "\n".join([*lines, "", *_table(layers), "", "the gap by its parts, in %", *_table(parts)])
 
 
 def _parts(gap: Gap) -> str:
     ranked = sorted((p for p in gap.parts if p.part), key=lambda p: -p.share)
-    return ",  ".join(f"{p.term} {_signed(p.part)}" for p in ranked) or "none"
+    return ", ".join(f"{p.term} {_signed(p.part)}" for p in ranked) or "none"
 
 
 def _signed(value: float) -> str:
-    if abs(value) < 5e-5:
+    if abs(value) < ZERO:
         return "0" if value == 0 else "~0"
     return f"{100 * value:.2f} %"
 

@@ -176,11 +176,12 @@ class MemoryCost:
         of = f", mean of {self.samples} samples" if self.samples and self.energy is not None else ""
         of += f" of {self.data}" if self.data and self.energy is not None else ""
         yield f"weights in memory, {self.devices} ({self.process}) and {self.table}{of}"
-        head = ("layer", "weights", "in cells", "cells", "in SRAM", "bits", "read cells", "convert", "read SRAM", "add")
-        rows: list[tuple[str, ...]] = [head]
-        rows += [_row(x.path, x, x.device_bits, x.sram_bits) for x in self.layers]
-        rows += [_row("in all", self, 0, 0)]
-        yield from columns(rows, left=1)
+        named = [(x.path, x, x.device_bits, x.sram_bits) for x in self.layers] + [("in all", self, 0, 0)]
+        head: tuple[str, ...] = ("layer", "weights", "in cells", "cells", "in SRAM", "bits")
+        yield from columns([head, *(_places(*row) for row in named)], left=1)
+        if self.energy is not None:
+            head = ("per sample", "read cells", "convert", "read SRAM", "add")
+            yield from columns([head, *(_reads(name, x.energy) for name, x, *_ in named)], left=1)
         yield f"{self.cells:,} cells with {self.device_size:,} bits, {self.sram_size:,} bits of SRAM, " + (
             f"area {self.area_f2 / 1e6:.3g} million squares of the feature size"
         )
@@ -204,8 +205,8 @@ def _energy(value: ReadEnergy | None) -> dict[str, float] | None:
     return None if value is None else {**asdict(value), "total": value.total}
 
 
-def _row(name: str, x: LayerMemory | MemoryCost, device_bits: int, sram_bits: int) -> tuple[str, ...]:
-    e = x.energy
+def _places(name: str, x: LayerMemory | MemoryCost, device_bits: int, sram_bits: int) -> tuple[str, ...]:
+    """Return where weights lie; how they are read is a table of its own, so that both fit a terminal."""
     return (
         name,
         f"{x.weights:,}",
@@ -213,5 +214,8 @@ def _row(name: str, x: LayerMemory | MemoryCost, device_bits: int, sram_bits: in
         f"{x.cells:,}",
         f"{sram_bits}-bit" if sram_bits else "",
         f"{x.sram_size:,}",
-        *(["-"] * 4 if e is None else map(pj, (e.device, e.conversion, e.sram, e.addition))),
     )
+
+
+def _reads(name: str, e: ReadEnergy | None) -> tuple[str, ...]:
+    return (name, *(["-"] * 4 if e is None else map(pj, (e.device, e.conversion, e.sram, e.addition))))
