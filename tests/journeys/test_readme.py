@@ -16,9 +16,10 @@ ROOT = Path(__file__).parents[2]
 def test_the_ten_lines_of_the_readme_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code, own = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
+    code, own, five = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
     images = torch.randint(256, (6, 1, 28, 28), generator=torch.Generator().manual_seed(0)) / 255
-    names = {"images": images, "train_loader": [(images, torch.arange(6))]}
+    batches = [(images, torch.arange(6))]
+    names = {"images": images, "train_loader": batches, "test_loader": batches}
     monkeypatch.chdir(tmp_path)
     exec(compile(code.replace("epochs=20", "epochs=2"), "README.md", "exec"), names)  # noqa: S102
     assert "certificate: 100% equal" in capsys.readouterr().out
@@ -32,6 +33,13 @@ def test_the_ten_lines_of_the_readme_run(
     assert "certificate: 100% equal" in said
     assert "chip 'fanin1024-v1'" in said
     assert (tmp_path / "c" / "network.c").is_file()
+    assert len(five.strip().splitlines()) == 5, "as the README says"
+    exec(compile(five, "README.md", "exec"), names)  # noqa: S102
+    said = capsys.readouterr().out
+    assert said.count("\\\\") == 4, "a head and three rows"
+    assert "\\toprule" in said
+    assert "certificate: 100% equal" in said
+    assert (tmp_path / "raster.pdf").read_bytes().startswith(b"%PDF")
 
 
 def test_the_example_trains_lowers_and_proves(
