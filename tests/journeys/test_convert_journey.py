@@ -475,8 +475,16 @@ def test_fit_says_what_it_may_do(tmp_path: Path, bitspike: Bitspike) -> None:
 
 def test_fit_says_when_nothing_is_to_be_done_or_can_be(tmp_path: Path, bitspike: Bitspike) -> None:
     code, out, _ = bitspike("fit", "quickstart", "--chip", "generic-int", "--out", tmp_path / "x.yaml")
-    assert (code, out) == (0, "quickstart fits chip 'generic-int' as it is\n")
+    left = f"  recipe    nothing was changed: {tmp_path / 'x.yaml'} was not written\n"
+    assert (code, out) == (0, f"quickstart fits chip 'generic-int' as it is\n{left}")
     assert not (tmp_path / "x.yaml").exists()
+    assert bitspike("fit", "quickstart", "--chip", "generic-int")[1] == "quickstart fits chip 'generic-int' as it is\n"
+    chip = tmp_path / "small.toml"
+    rule = '[[rules]]\nname = "flash"\nper = "network"\ncost = "weight_bits / 8"\nlimit = 9000\ncode = "E111"\n'
+    chip.write_text(f'format = 1\nname = "small"\n{rule}')
+    code, out, _ = bitspike("fit", "quickstart", "--chip", chip, "--out", tmp_path / "x.yaml")
+    assert (code, left in out) == (1, True)
+    assert "to do     flash: weight_bits / 8 <= 9000: the network; weights of at most 1 bit (5238), or fewer" in out
 
 
 def test_fit_of_a_trained_network_changes_its_width_or_its_layers_or_says_what_to_do(

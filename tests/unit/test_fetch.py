@@ -163,9 +163,10 @@ def test_a_recipe_brings_all_that_it_needs(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(
     ("name", "said", "way"),
     [
-        ("resnet20", "there is nothing to fetch of the name 'resnet20'", f"bitspike fetch {NAME}"),
-        ("cifar", "there is nothing to fetch of the name 'cifar'", "bitspike fetch cifar10"),
-        ("xyz", "there is nothing to fetch of the name 'xyz'", "one of cifar10, cifar100, mnist, "),
+        ("resnet20", "nothing that can be fetched is called 'resnet20'", f"bitspike fetch {NAME}"),
+        ("cifar", "nothing that can be fetched is called 'cifar'", "bitspike fetch cifar10"),
+        ("xyz", "nothing that can be fetched is called 'xyz'", "one of cifar10, cifar100, mnist, "),
+        ("", "nothing that can be fetched is called ''", "one of cifar10, cifar100, mnist, "),
         ("imagenet", "bitspike does not fetch 'imagenet'", "get them from their authors (your own copy"),
         ("cbp-sew-dvs-gesture", "takes data of kind 'dvs_gesture'", "--set data.root=FOLDER"),
     ],

@@ -386,6 +386,22 @@ def test_rules_per_layer_and_per_network() -> None:
     assert str(only).startswith("chip 'mine': the network does not fit")
 
 
+@pytest.mark.parametrize(
+    ("cost", "limit", "ways"),
+    [
+        ("weight_bits / 8", 40, ("weights of at most 2 bits (36)", "fewer channels")),
+        ("weight_bits / 8", 10, ("fewer channels",)),
+        ("layers + steps", 1, ("fewer layers or time steps",)),
+    ],
+)
+def test_a_rule_for_the_whole_network_has_ways_out_too(cost: str, limit: int, ways: tuple[str, ...]) -> None:
+    """Of 144 weights of 4 bits; a chip has no widths but 1, 2 and 4."""
+    rule = Rule(name="flash", cost=cost, limit=limit, per="network", code="E122")
+    chip = Chip(name="mine", rules=(rule,), weight_bits=(1, 2, 4))
+    (violation,) = check(one_layer(4, 3, 4, out=4), chip).errors
+    assert violation.fixes == ways
+
+
 def test_a_fix_always_satisfies_the_rule_it_is_for() -> None:
     """The rule is a strange one of a file: fixes come from evaluating it, not from knowing it."""
     rule = Rule(name="banks", cost="ceil(bits / 2) * taps * inputs / groups + 8", limit=100)

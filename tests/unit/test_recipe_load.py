@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+import bitspike as bs
 from bitspike.errors import RecipeError
+from bitspike.integer.examples import one_convolution
 from bitspike.recipe import TrainRecipe, dump, load, shipped
 from bitspike.recipe.load import text_of
 from bitspike.recipe.text import parse
@@ -214,5 +216,10 @@ def test_a_sentence_about_the_whole_recipe_names_the_place_of_its_key(tmp_path: 
 
 def test_the_folder_of_a_run_is_no_recipe_and_holds_one(tmp_path: Path) -> None:
     assert f"{tmp_path} is a folder, and a recipe is a file\n  fix: the path of a YAML file" in message(tmp_path)
+    network = bs.save(one_convolution(), tmp_path / "network")
+    saved = message(network)
+    assert f"{network} is a saved network, whose weights are integers already, and a recipe is a file" in saved
+    assert "fix: the recipe that made it, the path of a YAML file; of a saved network 'bitspike check' lists" in saved
     (tmp_path / "recipe.yaml").write_text(QUICKSTART)
     assert f"fix: {tmp_path / 'recipe.yaml'}" in message(str(tmp_path))
+    assert f"fix: {tmp_path / 'recipe.yaml'}, which made it" in message(network)

@@ -193,10 +193,7 @@ def _read(recipe: str | Path | AnyRecipe) -> tuple[Text, str, Path | None]:
         except OSError as error:
             raise RecipeError(f"{path} cannot be read: {error}", fix="a file that you may read") from None
     if path.is_dir():
-        raise RecipeError(
-            f"{path} is a folder, and a recipe is a file",
-            fix=str(path / "recipe.yaml") if (path / "recipe.yaml").is_file() else "the path of a YAML file",
-        )
+        raise _folder(path)
     if path.suffix in (".yaml", ".yml") or path.parent != Path():
         raise RecipeError(
             f"there is no file {path}", fix="'bitspike recipes' lists the recipes that come with bitspike"
@@ -207,6 +204,24 @@ def _read(recipe: str | Path | AnyRecipe) -> tuple[Text, str, Path | None]:
     listed = f"'bitspike recipes' lists all {len(known)}"
     way = f"{near[0]!r}? {listed}" if near else f"{listed}; one of your own is named by the path of its YAML file"
     raise RecipeError(said, fix=way)
+
+
+def _folder(path: Path) -> RecipeError:
+    """Return the error for a folder in the place of a recipe: that of a run has one, also around its network."""
+    network = (path / "manifest.json").is_file()
+    if (path / "recipe.yaml").is_file():
+        way = str(path / "recipe.yaml")
+    elif network and (path.absolute().parent / "recipe.yaml").is_file():
+        way = f"{path.parent / 'recipe.yaml'}, which made it"
+    elif network:
+        way = (
+            "the recipe that made it, the path of a YAML file; of a saved network 'bitspike check' lists what breaks "
+            "the rules of a chip, with the ways out that bs.convert or bs.attach take"
+        )
+    else:
+        way = "the path of a YAML file"
+    said = "a saved network, whose weights are integers already" if network else "a folder"
+    return RecipeError(f"{path} is {said}, and a recipe is a file", fix=way)
 
 
 def _change(values: Any, change: str) -> tuple[Any, KeyPath]:

@@ -89,9 +89,9 @@ def _parts(name: str) -> Iterable[str]:
         raise ConstraintError(f"bitspike does not fetch {name!r}", fix=f"{_BY_HAND} ({source})")
     if name not in recipes() and not Path(name).is_file():
         names = [*known, *recipes()]
-        near = difflib.get_close_matches(name, names, n=1) or [each for each in names if each.startswith(name)]
+        near = difflib.get_close_matches(name, names, n=1) or [n for n in names if name and n.startswith(name)]
         way = command("fetch", near[0]) if near else f"one of {', '.join(known)}, or a recipe"
-        raise ConstraintError(f"there is nothing to fetch of the name {name!r}", fix=way)
+        raise ConstraintError(f"nothing that can be fetched is called {name!r}", fix=way)
     needs = needs_of(read_recipe(name))
     if needs.come_from == "own":
         raise ConstraintError(

@@ -68,6 +68,7 @@ class Fitting:
     path: Path | None = None
     hint: str = ""
     needed: tuple[str, ...] = ()
+    unwritten: Path | None = None
 
     @property
     def passed(self) -> bool:
@@ -89,8 +90,9 @@ class Fitting:
         }
 
     def __str__(self) -> str:
+        left = [] if self.unwritten is None else [f"  recipe    nothing was changed: {self.unwritten} was not written"]
         if not self.repairs and self.passed:
-            return "\n".join([f"{self.recipe} fits chip {self.chip!r} as it is", *self.before.to_come()])
+            return "\n".join([f"{self.recipe} fits chip {self.chip!r} as it is", *self.before.to_come(), *left])
         broken = len(self.before.errors)
         lines = [f"{self.recipe} on chip {self.chip!r}: {broken} violation{'s' * (broken != 1)}"]
         lines += [f"  changed   {repair}" for repair in self.repairs]
@@ -102,7 +104,7 @@ class Fitting:
             lines.append(f"  recipe    {self.path}; now: {command('run', self.path)}{self.hint}")
         elif self.path is not None:
             lines.append(f"  recipe    {self.path}, with what was changed; it does not fit before the rest is done")
-        return "\n".join(lines)
+        return "\n".join([*lines, *left])
 
 
 @checked
@@ -173,7 +175,9 @@ def fit_to_chip(
         certificate=verify(sketched.net, sketched.example) if repairs else None,
         needed=_left(after),
     )
-    if not repairs or not (result.certificate is None or result.certificate.equal):
+    if not repairs:
+        return replace(result, unwritten=None if out is None else path)
+    if not (result.certificate is None or result.certificate.equal):
         return result
     if changed is None:
         text = "its weight scheme has no width: take another, or bitspike.surgery.apply.apply and bs.fit in Python"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -38,6 +39,14 @@ _INSTEAD = {
     "burst": ("the synchronous schedule",),
     "concat": ("one convolution per source, all of which feed the same neuron",),
 }
+_COUNTED = {
+    "layers": "layers",
+    "neurons": "neurons",
+    "weights": "channels",
+    "weight_bits": "channels",
+    "steps": "time steps",
+}
+"""What a network has fewer of, where a rule for the whole counts it."""
 
 
 def check(net: IntegerNetwork, chip: str | Path | Chip, *, trained: bool = True) -> Report:
@@ -253,7 +262,24 @@ class _Check:
             value = rule.expression()(**values)
             if not rule.fits(value):
                 whole = replace(self.net.inputs[0], path="the network")
-                yield self._broken(rule, whole, None, rule.cost, value, ())
+                yield self._broken(rule, whole, None, rule.cost, value, self._smaller(rule, values, layers))
+
+    def _smaller(self, rule: Rule, values: Mapping[str, int], layers: Sequence[Weighted]) -> tuple[str, ...]:
+        """Return what brings the whole network below a limit: fewer bits for all weights, fewer of what is counted."""
+        cost = rule.expression()
+
+        def with_at_most(bits: int) -> Fraction:
+            return cost(**values | {"weight_bits": sum(n.weight.codes.size * min(n.weight.bits, bits) for n in layers)})
+
+        widest = max((n.weight.bits for n in layers), default=1)
+        bits = next((b for b in widths_below(self.chip, widest) if rule.fits(with_at_most(b))), None)
+        ways = []
+        if bits is not None:
+            ways.append(f"weights of at most {bits} bit{'s' * (bits != 1)} ({number(with_at_most(bits))})")
+        counted = [words for name, words in _COUNTED.items() if re.search(rf"\b{name}\b", rule.cost)]
+        if counted and rule.limit is not None:
+            ways.append(f"fewer {' or '.join(dict.fromkeys(counted))}")
+        return tuple(ways)
 
 
 def _on_host(net: IntegerNetwork, reader: Reader) -> set[str]:
