@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -264,7 +264,7 @@ class _Check:
                 whole = replace(self.net.inputs[0], path="the network")
                 yield self._broken(rule, whole, None, rule.cost, value, self._smaller(rule, values, layers))
 
-    def _smaller(self, rule: Rule, values: Mapping[str, int], layers: Sequence[Weighted]) -> tuple[str, ...]:
+    def _smaller(self, rule: Rule, values: dict[str, int], layers: Sequence[Weighted]) -> tuple[str, ...]:
         """Return what brings the whole network below a limit: fewer bits for all weights, fewer of what is counted."""
         cost = rule.expression()
 
