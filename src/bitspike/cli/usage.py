@@ -49,8 +49,8 @@ def _told(words: Sequence[str]) -> Iterator[None]:
 
 def _missing(error: Any, words: Sequence[str]) -> tuple[str, str]:
     """Return what is missing, all options at once, and the command with it."""
-    given = {word.partition("=")[0] for word in words}
-    absent = [p for p in error.ctx.command.params if p.required and _is_option(p) and not given & {*p.opts}]
+    typed = {word.partition("=")[0] for word in words}
+    absent = [p for p in error.ctx.command.params if p.required and _is_option(p) and not typed & {*p.opts}]
     if not _is_option(error.param):
         absent = [error.param, *absent]
     said = [f"{_name(p)} is missing{_about(p)}" for p in absent]

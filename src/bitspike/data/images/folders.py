@@ -169,7 +169,8 @@ def _mixed(folder: Path, problems: list[tuple[Path, str]], total: int, form: For
         head, fix = f"{where} are animations, and an image is one frame", STILL
     else:
         head = f"{where} are not {wanted} as the first one of 'train'"
-        fix = "size=32 crops and resizes all images, channels=1 or channels=3 turns all to gray or to color"
+        sizes, colors = "size=32 (of a recipe: data.size=32)", "channels=3 (data.channels=3)"
+        fix = f"{sizes} crops and resizes all images, {colors} or channels=1 turns all to color or to gray"
         deep = any(what.startswith(DEEP) for _, what in problems)
         moving = any(what.startswith(MOVING) for _, what in problems)
         fix = "; ".join([fix, *([SHALLOW] if deep else []), *([STILL] if moving else [])])
