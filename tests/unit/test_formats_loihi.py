@@ -264,11 +264,38 @@ def test_other_nodes_that_do_not_map() -> None:
         populations(changed(few_bits(), reset="hard"))
     again = replace(net["neuron"], id="again", path="again", sources=("neuron", "conv"), gains=(ONE, ONE))
     skip = replace(net, nodes=(*net.nodes[:3], again, replace(net.nodes[3], sources=("again",)), *net.nodes[4:]))
-    with pytest.raises(ExportError, match=r"different depths \(input, neuron\), and every layer takes a step"):
+    with pytest.raises(
+        ExportError, match=r"codes and spikes \(input, neuron\), which come a step later: a neuron after"
+    ):
         populations(skip)
     signed = changed(one_convolution(), signed=True)
     with pytest.raises(ExportError, match=r"takes spikes back, and Loihi's neuron sends 0 and 1"):
         populations(signed)
+
+
+def test_spikes_that_come_too_early_pass_relays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A block with two shortcuts: one of two layers and one of three."""
+    net = hard()
+
+    def after(id: str, *sources: str) -> Neuron:
+        return replace(
+            net["neuron"], id=id, path=id, sources=sources, gains=(ONE,) * len(sources), threshold=ONE * len(sources)
+        )  # type: ignore[return-value]
+
+    block = (after("b", "neuron"), after("c", "b", "neuron"), after("d", "c", "neuron", "b"))
+    flat, readout = net.nodes[3:]
+    net = replace(net, nodes=(*net.nodes[:3], *block, replace(flat, sources=("d",)), readout))
+    assert [(p.id, p.layer) for p in populations(net)] == [
+        ("neuron", 0), ("b", 1), ("neuron.later1", 1), ("c", 2), ("neuron.later2", 2), ("b.later1", 2), ("d", 3),
+        ("readout", 4),
+    ]  # fmt: skip
+    folder = bs.write_loihi(net, tmp_path / "loihi")
+    assert program(folder, monkeypatch).main(["--json"]) == 0
+    counted = json.loads(capsys.readouterr().out)["populations"]
+    assert counted["neuron.later2"]["fired"] == counted["neuron"]["fired"] > 0
+    assert counted["d"]["fired"] > 0
 
 
 def test_a_neuron_that_never_rounds_finds_its_unit() -> None:

@@ -1,13 +1,15 @@
 """A network as populations of Loihi's neurons, and the synapses between them.
 
 A population of neurons is one layer; a read-out is a population that adds up and never fires. Each layer takes a step
-more, so its potentials are cleared a step later than those of the layer before, when its sample arrives.
+more, so its potentials are cleared a step later than those of the layer before, when its sample arrives. Where spikes
+of several layers meet, those that come too early pass relays: neurons that fire a step after their source.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -28,6 +30,8 @@ class Population:
     """One layer of neurons of the chip.
 
     Args:
+        id: unique, as the ids of nodes are.
+        kind: a layer of ``neurons``, a read-out's ``sum``, or a ``relay`` of a layer of neurons.
         node: what it is of.
         layer: how many populations a spike passes before it, from 0.
         unit: what one count of the node is in counts of the chip.
@@ -37,6 +41,8 @@ class Population:
         reads: by the id of a source, the matrices that add up to its weights.
     """
 
+    id: str
+    kind: Literal["neurons", "sum", "relay"]
     node: Neuron | Readout
     layer: int
     unit: Aligned
@@ -59,24 +65,42 @@ def populations(net: IntegerNetwork) -> list[Population]:
     """
     bounds = survey(net)
     refuse("Loihi", net, list(problems(net, bounds)), fix=OTHERWISE)
-    layers: list[Population] = []
+    layers: dict[str, Population] = {}
     wrong: list[tuple[Node, str]] = []
     depth = {net.input.id: -1}
     for node in neurons_of(net.nodes):
         ends, _ = origins(net, node)
-        depth[node.id] = 1 + max((depth[end.id] for end in ends), default=-1)
-        answer = _population(net, node, depth[node.id], bounds[node.id], ends)
+        depth[node.id] = layer = 1 + max((depth[end.id] for end in ends), default=-1)
+        sources = {}
+        for end in ends:
+            sources[end.id] = end.id
+            for late in range(1, layer - depth[end.id]):
+                assert isinstance(end, Neuron), "support.problems refuses codes that come too early"
+                relay = _relay(end, sources[end.id], depth[end.id] + late, late)
+                sources[end.id] = layers.setdefault(relay.id, relay).id
+        answer = _population(net, node, layer, bounds[node.id], sources)
         if isinstance(answer, str):
             wrong.append((node, answer))
         else:
-            layers.append(answer)
+            layers[node.id] = answer
     refuse("Loihi", net, wrong, fix=OTHERWISE)
-    return layers
+    return list(layers.values())
+
+
+def _relay(node: Neuron, source: str, layer: int, late: int) -> Population:
+    """Return neurons that fire where those of a source have fired a step before; their potentials are always 0."""
+    size = math.prod(node.shape)
+    nothing = np.zeros(size, np.int64)
+    each = Synapses(np.ones(size, np.int64), np.arange(size), np.arange(size + 1), size)
+    unit = Aligned(0, np.zeros(1, np.int64))
+    reads = {source: [numbers.Part(each, 0)]}
+    return Population(f"{node.id}.later{late}", "relay", node, layer, unit, 0, nothing, nothing, nothing, reads)
 
 
 def _population(
-    net: IntegerNetwork, node: Neuron | Readout, layer: int, bounds: Bounds, ends: list[Node]
+    net: IntegerNetwork, node: Neuron | Readout, layer: int, bounds: Bounds, sources: dict[str, str]
 ) -> Population | str:
+    """Return the population of a node, or why there is none; ``sources`` are those that hand on what an end sends."""
     unit = _unit(net, node, bounds)
     if isinstance(unit, str):
         return unit
@@ -91,7 +115,8 @@ def _population(
         low, high = int(unit.of(node.bias).min()), int(unit.of(node.bias).max())
         return f"its biases lie from {low} to {high}, more than a mantissa of 13 bits holds: biases with fewer bits"
     reads: dict[str, list[numbers.Part]] = {}
-    for end in ends:
+    for id, source in sources.items():
+        end = net[id]
         if math.prod(end.shape) * size > MOST_ENTRIES:
             return f"{math.prod(end.shape)} sources times {size} neurons are too many for this writer: smaller layers"
         matrix = synapses(net, node, end)
@@ -101,9 +126,10 @@ def _population(
         parts = numbers.parts_of(scaled)
         if parts is None:
             return f"a weight times its gain reaches {int(np.abs(scaled.values).max())}: fewer bits of weights"
-        reads[end.id] = parts
+        reads[source] = parts
     decay = (numbers.decay_of(node.leak) or 0) if isinstance(node, Neuron) else 0
-    return Population(node, layer, unit, decay, each(unit.quiet), *bias, reads)
+    kind: Literal["neurons", "sum"] = "neurons" if isinstance(node, Neuron) else "sum"
+    return Population(node.id, kind, node, layer, unit, decay, each(unit.quiet), *bias, reads)
 
 
 def _aligned_weights(values: Integers, finer: int) -> Integers:

@@ -42,13 +42,19 @@ def problems(net: IntegerNetwork, bounds: Mapping[str, Bounds]) -> Iterator[tupl
 
 
 def _ends(net: IntegerNetwork, node: Gained, depth: dict[str, int]) -> Iterator[tuple[Node, str]]:
-    """Yield why spikes of several layers do not meet; a layer of neurons takes a step, which ``depth`` counts."""
+    """Yield why what it reads does not meet; a layer of neurons takes a step, which ``depth`` counts.
+
+    Spikes that come too early are held back by relays, and codes cannot be.
+    """
     ends, _ = origins(net, node)
     depths = {depth[end.id] for end in ends}
     depth[node.id] = 1 + max(depths, default=0)
-    if len(depths) > 1:
+    if len(depths) > 1 and 0 in depths:
         names = ", ".join(end.path for end in ends)
-        yield node, f"it adds up spikes of layers at different depths ({names}), and every layer takes a step: a chain"
+        yield (
+            node,
+            f"it adds up codes and spikes ({names}), which come a step later: a neuron after what reads the codes",
+        )
     if not all(map(still, node.gains)):
         yield node, "its gains change over time; weights are constant: a norm that is the same at every step"
 

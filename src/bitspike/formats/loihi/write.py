@@ -48,7 +48,7 @@ def write_loihi(
     The folder appears whole or not at all, and the same network gives the same bytes.
 
     Args:
-        net: the network; one input, and neurons that read layers of one depth.
+        net: the network, of one input.
         path: the folder. An older export in it is replaced, anything else is left alone and refused.
         vectors: golden vectors as :func:`bitspike.integer.saved.vectors.golden` makes them, of which the codes are
             taken; None makes them.
@@ -104,9 +104,9 @@ def _facts(net: IntegerNetwork, layers: list[Population]) -> dict[str, Any]:
         },
         "populations": [
             {
-                "id": p.node.id,
-                "path": p.node.path,
-                "kind": "neurons" if isinstance(p.node, Neuron) else "sum",
+                "id": p.id,
+                "path": f"{p.node.path}, relayed" if p.kind == "relay" else p.node.path,
+                "kind": p.kind,
                 "shape": list(p.node.shape),
                 "layer": p.layer,
                 "finer": p.unit.finer,
@@ -124,15 +124,15 @@ def _facts(net: IntegerNetwork, layers: list[Population]) -> dict[str, Any]:
 
 
 def _key(p: Population, source: str, part: int) -> str:
-    return f"{p.node.id}.from.{source}.{part}"
+    return f"{p.id}.from.{source}.{part}"
 
 
 def _arrays(layers: list[Population]) -> Arrays:
     arrays: Arrays = {}
     for p in layers:
-        arrays[f"{p.node.id}.thresholds"] = p.thresholds.astype(np.int32)
-        arrays[f"{p.node.id}.mantissa"] = p.mantissa.astype(np.int16)
-        arrays[f"{p.node.id}.exponent"] = p.exponent.astype(np.int8)
+        arrays[f"{p.id}.thresholds"] = p.thresholds.astype(np.int32)
+        arrays[f"{p.id}.mantissa"] = p.mantissa.astype(np.int16)
+        arrays[f"{p.id}.exponent"] = p.exponent.astype(np.int8)
         for id, parts in p.reads.items():
             for i, part in enumerate(parts):
                 key = _key(p, id, i)
@@ -150,12 +150,12 @@ def _vectors(net: IntegerNetwork, layers: list[Population], codes: Integers) -> 
         size = math.prod(p.node.shape)
         if isinstance(p.node, Neuron):
             spikes, h = trace.spikes[p.node.id], trace.potentials[p.node.id]
-            kept = p.potentials(h, spikes)
+            kept = np.zeros(h.shape, np.int64) if p.kind == "relay" else p.potentials(h, spikes)
         else:
             kept = p.unit.of(_sums(net, p.node, {net.input.id: codes, **trace.spikes}))
             spikes = np.zeros(kept.shape, np.int8)
-        arrays[f"{p.node.id}.spikes"] = spikes.reshape(*spikes.shape[:2], size)
-        arrays[f"{p.node.id}.potentials"] = kept.reshape(*kept.shape[:2], size).astype(np.int32)
+        arrays[f"{p.id}.spikes"] = spikes.reshape(*spikes.shape[:2], size)
+        arrays[f"{p.id}.potentials"] = kept.reshape(*kept.shape[:2], size).astype(np.int32)
     return arrays
 
 
@@ -180,8 +180,7 @@ def _archive(arrays: Arrays) -> bytes:
 def _readme(net: IntegerNetwork, layers: list[Population]) -> str:
     source, every = net.input, "the same at every step" if net.input.constant else "new ones at every step"
     rows = [
-        f"| `{p.node.id}` | {p.layer} | {math.prod(p.node.shape):,} | {_synapses(p):,} | {p.decay} "
-        f"| 2**{p.unit.finer} |"
+        f"| `{p.id}` | {p.layer} | {math.prod(p.node.shape):,} | {_synapses(p):,} | {p.decay} | 2**{p.unit.finer} |"
         for p in layers
     ]
     return "\n".join([
