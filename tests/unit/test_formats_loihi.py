@@ -221,7 +221,6 @@ REFUSED: dict[str, tuple[dict[str, object], str, dict[str, object]]] = {
         {"fire": "gt"},
     ),
     "wide": ({"gains": (ONE * 65537,), "threshold": ONE * 9}, "24: fewer bits", {"gains": (ONE,)}),
-    "bias": ({"bias": np.array([[-8193]]), "gains": (3 * ONE,)}, "mantissa of 13 bits", {"bias": ONE}),
     "bias over time": ({"bias": np.array([[1], [2], [3], [4]])}, "its bias changes over time", {"bias": ONE}),
     "threshold over time": (
         {"threshold": np.array([[1], [2], [3], [4]])}, "its threshold changes over time", {"threshold": ONE},
@@ -240,7 +239,7 @@ def test_what_does_not_map_is_named_with_a_way_out_that_works(name: str, tmp_pat
     bs.write_loihi(changed(wrong, **way_out), tmp_path / "loihi")
 
 
-ON_CHIP = [name for name in REFUSED if name not in ("wide", "bias", "gains over time", "no leak of 12 bits")]
+ON_CHIP = [name for name in REFUSED if name not in ("wide", "gains over time", "no leak of 12 bits")]
 
 
 @pytest.mark.parametrize("name", ON_CHIP)
@@ -296,6 +295,18 @@ def test_spikes_that_come_too_early_pass_relays(
     counted = json.loads(capsys.readouterr().out)["populations"]
     assert counted["neuron.later2"]["fired"] == counted["neuron"]["fired"] > 0
     assert counted["d"]["fired"] > 0
+
+
+def test_a_bias_of_any_width_is_a_weight_of_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """8193 counts of 64 are no mantissa of 13 bits times a power of two up to 7."""
+    net = hard(bias=np.array([[-8193]]), gains=(3 * ONE,))
+    clock, neuron, readout = populations(net)
+    assert (clock.kind, neuron.reads.keys(), readout.reads.keys()) == ("clock", {"every.step", "input"}, {"neuron"})
+    assert program(bs.write_loihi(net, tmp_path / "loihi"), monkeypatch).main([]) == 0
+    net = hard(bias=np.array([[1029]]), threshold=5000 * ONE, leak=Dyadic(115, 7), rounding="zero", fire="gt")
+    net = changed(net, gains=(64 * ONE,), threshold=64 * 80 * ONE, bias=np.array([[4099]]))
+    assert populations(net)[0].kind == "clock"
+    assert program(bs.write_loihi(net, tmp_path / "loihi"), monkeypatch).main([]) == 0
 
 
 def test_a_neuron_that_never_rounds_finds_its_unit() -> None:

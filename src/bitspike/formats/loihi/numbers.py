@@ -85,6 +85,17 @@ def bias_of(values: Integers) -> tuple[Integers, Integers] | None:
     return None if (np.abs(mantissa) > MANTISSA).any() else (mantissa, exponent)
 
 
+def split_bias(values: Integers) -> tuple[Integers, Integers]:
+    """Return biases as weights, which are shifted left by 6 bits, and what is left of each.
+
+    Example:
+        >>> [part.tolist() for part in split_bias(np.array([-65, 40760, 3]))]
+        [[-1, 637, 0], [-1, -8, 3]]
+    """
+    weights = (values + 32) >> ALIGNED
+    return weights, values - (weights << ALIGNED)
+
+
 def decay_of(leak: Dyadic) -> int | None:
     """Return the decay of a leak, ``4096 - 4096 * leak``, or None where 12 bits do not hold it.
 

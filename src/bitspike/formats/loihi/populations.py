@@ -2,7 +2,8 @@
 
 A population of neurons is one layer; a read-out is a population that adds up and never fires. Each layer takes a step
 more, so its potentials are cleared a step later than those of the layer before, when its sample arrives. Where spikes
-of several layers meet, those that come too early pass relays: neurons that fire a step after their source.
+of several layers meet, those that come too early pass relays: neurons that fire a step after their source. A bias that
+is no mantissa of 13 bits times a power of two is the weight of a clock, one neuron that fires at every step.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from bitspike.formats.refuse import refuse
 from bitspike.integer.bounds.grain import ENDLESS, Aligned, aligned, zero_bits
 from bitspike.integer.bounds.widths import Bounds, survey
 from bitspike.integer.network import IntegerNetwork
-from bitspike.integer.nodes import Integers, Neuron, Node, Readout, Whole
+from bitspike.integer.nodes import Integers, Neuron, Node, Readout, Shape, Whole
 
+CLOCK = "every.step"
+"""The id of the clock; those of nodes have no dot."""
 OTHERWISE = 'what stands after each colon; format="c" (--format c) holds every network'
 
 
@@ -31,8 +34,8 @@ class Population:
 
     Args:
         id: unique, as the ids of nodes are.
-        kind: a layer of ``neurons``, a read-out's ``sum``, or a ``relay`` of a layer of neurons.
-        node: what it is of.
+        kind: a layer of ``neurons``, a read-out's ``sum``, a ``relay`` of a layer of neurons, or the ``clock``.
+        node: what it is of; None of the clock.
         layer: how many populations a spike passes before it, from 0.
         unit: what one count of the node is in counts of the chip.
         decay: of the potential, in 4096ths.
@@ -42,8 +45,8 @@ class Population:
     """
 
     id: str
-    kind: Literal["neurons", "sum", "relay"]
-    node: Neuron | Readout
+    kind: Literal["neurons", "sum", "relay", "clock"]
+    node: Neuron | Readout | None
     layer: int
     unit: Aligned
     decay: int
@@ -51,6 +54,18 @@ class Population:
     mantissa: Integers
     exponent: Integers
     reads: dict[str, list[numbers.Part]]
+
+    @property
+    def path(self) -> str:
+        """What messages and tables call it."""
+        if self.node is None:
+            return "the clock of biases"
+        return f"{self.node.path}, relayed" if self.kind == "relay" else self.node.path
+
+    @property
+    def shape(self) -> Shape:
+        """Channels and places."""
+        return (1,) if self.node is None else self.node.shape
 
     def potentials(self, h: Integers, spikes: Whole) -> Integers:
         """Return what the chip keeps of potentials before the reset: 0 where it fired."""
@@ -82,9 +97,17 @@ def populations(net: IntegerNetwork) -> list[Population]:
         if isinstance(answer, str):
             wrong.append((node, answer))
         else:
+            if CLOCK in answer.reads:
+                layers.setdefault(CLOCK, _clock())
             layers[node.id] = answer
     refuse("Loihi", net, wrong, fix=OTHERWISE)
     return list(layers.values())
+
+
+def _clock() -> Population:
+    """Return one neuron that fires at every step: its bias of 1 is above its threshold of 0."""
+    one = np.ones(1, np.int64)
+    return Population(CLOCK, "clock", None, 0, Aligned(0, 0 * one), 0, 0 * one, one, 0 * one, {})
 
 
 def _relay(node: Neuron, source: str, layer: int, late: int) -> Population:
@@ -110,11 +133,16 @@ def _population(
         """Return one value for every neuron, of values [1 or C]."""
         return np.repeat(np.broadcast_to(values, (node.shape[0],)), size // node.shape[0])
 
-    bias = numbers.bias_of(each(unit.of(node.bias[0])))
-    if bias is None:
-        low, high = int(unit.of(node.bias).min()), int(unit.of(node.bias).max())
-        return f"its biases lie from {low} to {high}, more than a mantissa of 13 bits holds: biases with fewer bits"
     reads: dict[str, list[numbers.Part]] = {}
+    whole = each(unit.of(node.bias[0]))
+    bias = numbers.bias_of(whole)
+    if bias is None:
+        often, rest = numbers.split_bias(whole)
+        bias, parts = numbers.bias_of(rest), numbers.parts_of(_column(often))
+        if bias is None or parts is None:
+            low, high = int(whole.min()), int(whole.max())
+            return f"its biases lie from {low} to {high}, too wide for a synapse: fewer bits of weights or of fraction"
+        reads[CLOCK] = parts
     for id, source in sources.items():
         end = net[id]
         if math.prod(end.shape) * size > MOST_ENTRIES:
@@ -130,6 +158,12 @@ def _population(
     decay = (numbers.decay_of(node.leak) or 0) if isinstance(node, Neuron) else 0
     kind: Literal["neurons", "sum"] = "neurons" if isinstance(node, Neuron) else "sum"
     return Population(node.id, kind, node, layer, unit, decay, each(unit.quiet), *bias, reads)
+
+
+def _column(values: Integers) -> Synapses:
+    """Return the synapses from the clock, one to every neuron whose value is not 0."""
+    kept = values != 0
+    return Synapses(values[kept], np.zeros(int(kept.sum()), np.int64), np.concatenate([[0], np.cumsum(kept)]), 1)
 
 
 def _aligned_weights(values: Integers, finer: int) -> Integers:

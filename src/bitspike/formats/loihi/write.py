@@ -105,13 +105,13 @@ def _facts(net: IntegerNetwork, layers: list[Population]) -> dict[str, Any]:
         "populations": [
             {
                 "id": p.id,
-                "path": f"{p.node.path}, relayed" if p.kind == "relay" else p.node.path,
+                "path": p.path,
                 "kind": p.kind,
-                "shape": list(p.node.shape),
+                "shape": list(p.shape),
                 "layer": p.layer,
                 "finer": p.unit.finer,
                 "decay": p.decay,
-                "scale": (p.node.unit if isinstance(p.node, Neuron) else p.node.scale).tolist(),
+                "scale": _scale(p),
                 "reads": [
                     {"source": id, "sources": part.codes.sources, "key": _key(p, id, i), "exponent": part.exponent}
                     for id, parts in p.reads.items()
@@ -121,6 +121,14 @@ def _facts(net: IntegerNetwork, layers: list[Population]) -> dict[str, Any]:
             for p in layers
         ],
     }  # fmt: skip
+
+
+def _scale(p: Population) -> list[float]:
+    """Return what one count is worth before the unit, by channel."""
+    if p.node is None:
+        return [1.0]
+    worth: list[float] = (p.node.unit if isinstance(p.node, Neuron) else p.node.scale).tolist()
+    return worth
 
 
 def _key(p: Population, source: str, part: int) -> str:
@@ -147,8 +155,11 @@ def _vectors(net: IntegerNetwork, layers: list[Population], codes: Integers) -> 
     trace = simulate(net, codes)
     arrays: Arrays = {"codes": codes.astype(np.int32)}
     for p in layers:
-        size = math.prod(p.node.shape)
-        if isinstance(p.node, Neuron):
+        size = math.prod(p.shape)
+        if p.node is None:
+            spikes = np.ones((net.steps, codes.shape[1], 1), np.int8)
+            kept = np.zeros(spikes.shape, np.int64)
+        elif isinstance(p.node, Neuron):
             spikes, h = trace.spikes[p.node.id], trace.potentials[p.node.id]
             kept = np.zeros(h.shape, np.int64) if p.kind == "relay" else p.potentials(h, spikes)
         else:
@@ -180,7 +191,7 @@ def _archive(arrays: Arrays) -> bytes:
 def _readme(net: IntegerNetwork, layers: list[Population]) -> str:
     source, every = net.input, "the same at every step" if net.input.constant else "new ones at every step"
     rows = [
-        f"| `{p.id}` | {p.layer} | {math.prod(p.node.shape):,} | {_synapses(p):,} | {p.decay} | 2**{p.unit.finer} |"
+        f"| `{p.id}` | {p.layer} | {math.prod(p.shape):,} | {_synapses(p):,} | {p.decay} | 2**{p.unit.finer} |"
         for p in layers
     ]
     return "\n".join([
