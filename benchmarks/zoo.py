@@ -26,7 +26,8 @@ from bitspike.recipe import dump, load, recipe_of
 from bitspike.runs.folder import RECIPE, REPORT
 from bitspike.runs.job import finished
 from bitspike.runs.saved import read_network
-from bitspike.zoo.shelf import FILES, LIST, MODEL, NETWORK
+from bitspike.zoo.catalog import LIST
+from bitspike.zoo.shelf import FILES, MODEL, NETWORK
 
 SHELF = Path(zoo.__file__).parent / "networks"
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from bitspike.cli import app
 from bitspike.errors import ConstraintError, PackageError, RunError
 from bitspike.files import whole_folder
 from bitspike.recipe import shipped
-from bitspike.zoo import shelf
+from bitspike.zoo import catalog, shelf
 
 NAMES = zoo.names()
 TRAINED = [name for name in NAMES if zoo.about(name).recipe.kind == "train"]
@@ -120,6 +122,13 @@ def test_one_that_was_faster_is_not_overwritten(tmp_path: Path, monkeypatch: pyt
     assert [path.name for path in tmp_path.rglob("*")] == ["run", "mine"]
 
 
+def test_what_there_is_is_listed_without_torch() -> None:
+    calls = "[c.main(['zoo', *words]) for words in ([], ['quickstart'])]"
+    code = f"import sys, bitspike.cli as c; {calls}; sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, "licence" in done.stdout) == (0, True), done.stderr
+
+
 def test_the_verb_lists_shows_and_unpacks(tmp_path: Path) -> None:
     listed = call()
     assert listed.exit_code == 0
@@ -141,7 +150,7 @@ def test_wrong_words_are_refused_with_the_way_out(tmp_path: Path) -> None:
 
 def test_a_damaged_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copy = shutil.copytree(HOUSE, tmp_path / "networks")
-    monkeypatch.setattr(shelf, "_HOUSE", copy)
+    monkeypatch.setattr(catalog, "_HOUSE", copy)
     file = copy / "quickstart.zip"
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(PackageError, match="not what the package came with"):
@@ -169,7 +178,7 @@ def test_a_network_that_is_put_in_comes_out_again(tmp_path: Path, monkeypatch: p
     run = zoo.unpack("digits-progressive-t3", tmp_path / "run")
     place = tmp_path / "networks"
     put(run, "again", about="The same.", licence="free", shelf=place)
-    monkeypatch.setattr(shelf, "_HOUSE", place)
+    monkeypatch.setattr(catalog, "_HOUSE", place)
     assert zoo.names() == ["again"]
     assert zoo.about("again").licence == "free"
     net, older = zoo.load("again"), bs.load(run / "network")

@@ -1,25 +1,18 @@
-"""Where the networks of the zoo lie, and how they are taken down: whole, or not at all."""
+"""How the networks of the zoo are taken down: whole, or not at all."""
 
 from __future__ import annotations
 
-import difflib
-import io
 import json
 import tempfile
-import tomllib
-import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from importlib import resources
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
-from bitspike import digests
 from bitspike.analysis.report.report import write_report
 from bitspike.arguments import checked
-from bitspike.errors import ConstraintError, PackageError, RunError
+from bitspike.errors import RunError
 from bitspike.files import way_out, whole_folder
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.saved.folder import load as read
@@ -28,37 +21,11 @@ from bitspike.recipe import recipe_of
 from bitspike.runs.folder import RECIPE, REPORT
 from bitspike.runs.sketch import kind_without_images
 from bitspike.train.checkpoint import read_weights, restore
-from bitspike.zoo.entry import Entry
+from bitspike.zoo.catalog import opened
 
 MODEL, NETWORK = "model.safetensors", "network"
 FILES = (RECIPE, REPORT, MODEL, f"{NETWORK}/manifest.json", f"{NETWORK}/weights.safetensors")
 """What a network of the zoo consists of. Golden vectors are made again when it is unpacked: the same, to the byte."""
-LIST = "networks.toml"
-_HOUSE = resources.files("bitspike.zoo") / "networks"
-
-
-def names() -> list[str]:
-    """Return the names of all networks, in alphabetical order.
-
-    Example:
-        >>> "quickstart" in names()
-        True
-    """
-    return sorted(_shelf())
-
-
-@checked
-def about(name: str) -> Entry:
-    """Return what is known of a network: the report of its run, and the licence.
-
-    Raises:
-        ConstraintError: there is no network of this name. PackageError: its file is damaged.
-
-    Example:
-        >>> about("quickstart").steps
-        4
-    """
-    return _entry(name, _opened(name))
 
 
 @checked
@@ -142,7 +109,7 @@ def _integers(folder: Path) -> IntegerNetwork:
 @contextmanager
 def _laid_out(name: str) -> Iterator[Path]:
     """Give a folder with the files of a network for a block."""
-    archive = _opened(name)
+    archive = opened(name)
     with ExitStack() as until:
         try:
             folder = Path(until.enter_context(tempfile.TemporaryDirectory()))
@@ -156,28 +123,3 @@ def _laid_out(name: str) -> Iterator[Path]:
                 fix=f"{way_out(error)}; TMPDIR=FOLDER names another one",
             ) from error
         yield folder
-
-
-def _entry(name: str, archive: zipfile.ZipFile) -> Entry:
-    row = _shelf()[name]
-    return Entry(name, row["about"], row["licence"], json.loads(archive.read(REPORT)))
-
-
-def _shelf() -> dict[str, dict[str, Any]]:
-    return tomllib.loads((_HOUSE / LIST).read_text(encoding="utf-8"))
-
-
-def _opened(name: str) -> zipfile.ZipFile:
-    shelf = _shelf()
-    if name not in shelf:
-        near = [n for n in sorted(shelf) if n.startswith(str(name))] or difflib.get_close_matches(str(name), shelf, n=1)
-        listed = "'bitspike zoo' (bs.zoo.names()) lists all"
-        raise ConstraintError(f"the zoo has no network {name!r}", fix=f"{near[0]!r}? {listed}" if near else listed)
-    file = _HOUSE / f"{name}.zip"
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise PackageError(f"{file} cannot be read: {error.strerror}", fix="install bitspike again") from error
-    if digests.of_bytes(data) != shelf[name]["sha256"]:
-        raise PackageError(f"{file} is not what the package came with", fix="install bitspike again")
-    return zipfile.ZipFile(io.BytesIO(data))
