@@ -149,14 +149,21 @@ def test_energy(names: Names, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.skipif(shutil.which("cc") is None and not os.environ.get("CI"), reason="there is no C compiler here")
-def test_export_c(names: Names) -> None:
+def test_export_c(names: Names, bitspike: Bitspike) -> None:
     run("docs/export-c.md", names)
-    (bench,) = [
-        line[2:] for _, text in blocks_in("docs/export-c.md") for line in text.splitlines() if line.startswith("$ ")
-    ]
-    done = subprocess.run(bench, shell=True, capture_output=True, text=True, check=False)
+    blocks = [text for _, text in blocks_in("docs/export-c.md") if text.startswith("$ ")]
+    bench, board = ([line[2:] for line in text.splitlines() if line.startswith("$ ")] for text in blocks)
+    done = subprocess.run(*bench, shell=True, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "network: all equal" in done.stdout
+    for line in board[:2]:
+        assert bitspike(*shlex.split(line)[1:])[0] == 0
+    if shutil.which("arm-none-eabi-gcc") and shutil.which("qemu-system-arm"):
+        done = subprocess.run(board[2], shell=True, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        shown = [line for line in blocks[1].splitlines() if line.startswith("network: ")]
+        assert done.stdout.splitlines()[:2] == shown[:2]  # the others are of a compiler
+        assert len(done.stdout.splitlines()) == len(shown)
 
 
 def test_export(names: Names, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,9 @@ compiles := echo '$(hash)include <string.h>' | $(CC) $(BOARD) -x c -c -o /dev/nu
 compiler = $(if $(shell $(compiles) && echo yes),,$(error $(CC) was not found, or has no C library; on Debian: apt install @COMPILER_PACKAGES))
 link = $(compiler)$(CC) $(BOARD) $(CFLAGS) $(FLAGS) -o $@ $(filter %.c,$^) $(LDFLAGS)
 
-footprint: @NAME_firmware.elf
+footprint: size
+
+size: @NAME_firmware.elf
 	@$(SIZE) @NAME_firmware.elf | awk 'NR == 2 {print "@NAME: " $$1 + $$2 " bytes of flash, " $$2 + $$3 " of RAM and the stack"}'
 
 @NAME_firmware.elf: @NAME_firmware.c @NAME.c start.c board.c @NAME.h board.h board.ld
@@ -19,4 +21,4 @@ footprint: @NAME_firmware.elf
 clean:
 	rm -f @NAME_test.elf @NAME_firmware.elf @NAME.log
 
-.PHONY: qemu check footprint clean
+.PHONY: footprint size qemu check clean
