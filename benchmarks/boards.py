@@ -173,9 +173,15 @@ def table(lines: Sequence[Line]) -> str:
         *(_levels(lines, *pair) for pair in pairs),
     ]
     reasons = dict.fromkeys((line["network"], line["refused"]) for line in lines if line["refused"])
-    said = [f"Refused, `{network}`: {' '.join(reason.split())}.\n" for network, reason in reasons]
+    said = [f"Refused, `{network}`: {_in_a_line(reason)}.\n" for network, reason in reasons]
     commands = "scripts/prove_boards " + " ".join(dict.fromkeys(line["network"] for line in lines)) + " --keep"
     return "\n".join([*rows, "", *said, *levels, "", f"```\n{commands}\n```", "", _made(lines)])
+
+
+def _in_a_line(reason: str) -> str:
+    """Return an error of several lines as a sentence."""
+    first, *rest = map(str.strip, reason.splitlines())
+    return ": ".join([first, "; ".join(rest)]) if rest else first
 
 
 def _row(line: Line) -> str:

@@ -150,7 +150,7 @@ def export(
         from bitspike.verbs.export import export as write
 
         path = write(network, format, out, form=form, reader=reader, lanes=lanes, board=board)
-        said: dict[str, Any] = {"format": format, "path": str(path)}
+        said: dict[str, Any] = {"format": format, "path": str(path)} | ({"board": board} if board else {})
         shown = f"written: {path}"
         if format == "c":
             from bitspike.formats.c import c_memory
