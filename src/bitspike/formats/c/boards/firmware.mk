@@ -10,7 +10,7 @@ compiles := echo '$(hash)include <string.h>' | $(CC) $(BOARD) -x c -c -o /dev/nu
 compiler = $(if $(shell $(compiles) && echo yes),,$(error $(CC) was not found, or has no C library; on Debian: apt install @COMPILER_PACKAGES))
 link = $(compiler)$(CC) $(BOARD) $(CFLAGS) $(FLAGS) -o $@ $(filter %.c,$^) $(LDFLAGS)
 
-footprint: size
+footprint: @REPLAYsize
 
 size: @NAME_firmware.elf
 	@$(SIZE) @NAME_firmware.elf | awk 'NR == 2 {print "@NAME: " $$1 + $$2 " bytes of flash, " $$2 + $$3 " of RAM and the stack"}'

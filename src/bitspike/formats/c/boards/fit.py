@@ -13,7 +13,7 @@ from bitspike.formats.c.text import bytes_of
 from bitspike.integer.network import IntegerNetwork
 
 CALLS = 768
-"""Bytes of stack for what functions keep besides their local arrays: measured are 450 to 620, by processor and network."""
+"""Bytes of stack for what functions keep besides their local arrays: 450 to 620 are measured."""
 
 
 @dataclass(frozen=True)

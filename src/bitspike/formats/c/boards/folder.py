@@ -42,8 +42,10 @@ def board_files(board: Board, net: IntegerNetwork, program: Program, *, bench: b
         "STACK": program.memory.stack + CALLS,
     }
     rules = ["boards/firmware.mk", *(["boards/replay.mk"] if bench else [])]
-    replays = "make qemu replays the golden vectors, make footprint says" if bench else "make says"
-    commands = {"SAYS": f"{replays} what a firmware takes."} | _commands(board)
+    says = "make size says what a firmware takes"
+    if bench:
+        says = f"make qemu replays the golden vectors, {says}, make does both"
+    commands = {"SAYS": f"{says}.", "REPLAY": "qemu " * bench} | _commands(board)
     makefile = "".join(filled(file, names | commands) for file in rules)
     return {
         "Makefile": makefile,
@@ -61,7 +63,7 @@ def words(board: Board, name: str, *, bench: bool) -> list[str]:
     replays = f" `make qemu` replays the vectors there in `{board.emulator}`." * bench
     return [
         f"It is for {board.title}: `start.c`, `board.c` and `board.ld` start it.{replays}",
-        f"`{name}_firmware.c` is the least firmware, to go on from; `make footprint` says what it takes.",
+        f"`{name}_firmware.c` is the least firmware, to go on from; `make size` says what it takes.",
         f"The tools on Debian: `apt install {' '.join(tools)}`.",
     ]
 

@@ -9,7 +9,5 @@ qemu check: @NAME_test.elf
 	@tr -d '\r' < @NAME.log | sed -n 's|[.]$$||; s/^.*\(@NAME: \)/\1/p; s/^.*\(board: \)/\1/p'
 	@grep -q '@NAME: all equal' @NAME.log || { cat @NAME.log; exit 1; }
 
-footprint: qemu
-
 @NAME_test.elf: @NAME_test.c @NAME.c start.c board.c @NAME.h @NAME_vectors.h board.h board.ld
 	$(link) -DBOARD -D@UPPER_OBSERVER
