@@ -29,6 +29,8 @@ ZIG_M0 = ("-target", "thumb-freestanding-eabi", "-mcpu=cortex_m0")
 ZIG_MIPS = (
     "-target", "mips-freestanding-eabi", "-mcpu=mips32r2+soft_float", "-fno-pic", "-Wl,-e,board_reset",
 )  # fmt: skip
+FAULT = "        __builtin_trap();\n"
+"""An instruction that no processor has."""
 BOARDS = [name for name in names() if name != HOST]
 
 
@@ -106,6 +108,16 @@ def test_make_replays_the_vectors_and_tells_the_footprint(board: str, tmp_path: 
     assert "bytes of RAM are left for the stack" in done.stderr
 
     (folder / "board.ld").write_text(script)
+    if known.start != "avr.c":  # an AVR has no faults
+        bench = (folder / "network_test.c").read_text()
+        (folder / "network_test.c").write_text(
+            bench.replace("    observes = COUNTS;\n", f"{FAULT}    observes = COUNTS;\n")
+        )
+        done = make(folder, "qemu")
+        assert done.returncode == 2
+        assert "network: all equal\nboard: the processor reports a fault\n" in done.stdout
+        (folder / "network_test.c").write_text(bench)
+
     text = (folder / "network.c").read_text()
     (folder / "network.c").write_text(text.replace("fired ? ", "!fired ? ", 1))
     done = make(folder, "qemu")
