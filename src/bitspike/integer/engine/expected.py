@@ -25,8 +25,8 @@ HOPELESS = 4.0
 _DOT, _POPCOUNT, _EVENTS, _TABLE = Method.DOT, Method.POPCOUNT, Method.EVENTS, Method.TABLE
 _LOOPS = {
     5: {_DOT: (4e-3, 1.2), _POPCOUNT: (7e-4, 1.4), _EVENTS: (2.1e-2, 2.4), _TABLE: (1.7e-3, 0.14)},
-    4: {_DOT: (4e-3, 1.2), _POPCOUNT: (7e-4, 1.4), _EVENTS: (2.1e-2, 2.4), _TABLE: (2.1e-3, 0.3)},
-    3: {_DOT: (1.1e-2, 0.6), _POPCOUNT: (1.6e-3, 4.1), _EVENTS: (2.4e-2, 2.6), _TABLE: (2.2e-3, 0.36)},
+    4: {_DOT: (4e-3, 1.2), _POPCOUNT: (7e-4, 1.4), _EVENTS: (2.1e-2, 2.4), _TABLE: (1.7e-3, 0.18)},
+    3: {_DOT: (1.1e-2, 0.6), _POPCOUNT: (1.6e-3, 4.1), _EVENTS: (2.4e-2, 2.6), _TABLE: (2e-3, 0.18)},
     1: {_DOT: (0.16, 2.3), _POPCOUNT: (1.1e-2, 3.0), _EVENTS: (3.2e-2, 3.6)},
 }
 """By level of the loops and method: a and b of the equations above, in nanoseconds."""

@@ -151,7 +151,9 @@ def pack(codes: Codes, method: Method, *, units: int, low: int, high: int) -> Pa
         whole = -(-out // per_unit()) * per_unit()
         weights = aligned(whole * taps * units * (64 if per_unit() == 6 else 32), np.uint8)
         # Entries lack the smallest sum of their table, which `correction` gives back tap by tap.
-        correction, flush = np.zeros((taps, whole), np.int32), 255 // max(1, bounds(codes)[1])
+        magnitude, of_a_byte = bounds(codes)
+        correction, flush = np.zeros((taps, whole), np.int32), 255 // max(1, of_a_byte)
+        op.offset = magnitude  # neurons that know it may count in words
     native.bitspike_engine_pack(
         op, codes.ctypes.data, out, inputs, taps, units, per_unit(), weights.ctypes.data, correction.ctypes.data,
         torch.get_num_threads(),

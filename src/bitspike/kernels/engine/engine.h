@@ -40,7 +40,7 @@ struct Op {
     int32_t out_channels, oh, ow, padded;    // padded: length of one row of the parameters
     const void* weights;
     const int32_t* correction;  // DOT: added to every sum, [padded]; TABLE: per place of the window, [kh * kw][whole units]
-    int32_t planes, factor, offset;
+    int32_t planes, factor, offset;  // of POPCOUNT; offset of TABLE: the largest sum of one step
     int32_t flush;  // units that are added up before they are widened: TABLE in bytes; DOT in words, from 2 on
     const Unit* unit;  // none: the sums themselves are the result
     const Term* terms;

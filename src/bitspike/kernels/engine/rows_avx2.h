@@ -81,39 +81,27 @@ INLINE __m256i carried(__m256i& column, __m256i x, __m256i y) {
 
 constexpr int COUNTED = 248;  // words whose eights are counted in bytes: 31 times 8 of them
 
-// Adds to `total`, 2 vectors of 8 output channels, the bits that `words` have in common with weights [word][16]. Eight words
-// are first added bit by bit (Harley and Seal), so that only one in eight is counted by looking up.
-INLINE void count_words(const int32_t* words, int n, const int32_t* weights, __m256i (&total)[2], int shift) {
+// The bits that each of 8 output channels has in common with `words`; weights are [word][16]. Eight words are first added bit
+// by bit (Harley and Seal), so that only one in eight is counted by looking up.
+INLINE __m256i count_words(const int32_t* words, int n, const int32_t* weights) {
     const __m256i* w = reinterpret_cast<const __m256i*>(weights);
-    __m256i ones[2], twos[2], fours[2], eights[2], rest[2];
-    for (int v = 0; v < 2; ++v) ones[v] = twos[v] = fours[v] = eights[v] = rest[v] = _mm256_setzero_si256();
-    int k = 0;
-    for (; k + 8 <= n; k += 8, w += 16) {
-        __m256i x[8];
-        for (int i = 0; i < 8; ++i) x[i] = _mm256_set1_epi32(words[k + i]);
-#pragma GCC unroll 2
-        for (int v = 0; v < 2; ++v) {
-            const auto common = [&](int i) { return _mm256_and_si256(x[i], _mm256_loadu_si256(w + 2 * i + v)); };
-            const __m256i a = carried(ones[v], common(0), common(1)), b = carried(ones[v], common(2), common(3));
-            const __m256i c = carried(twos[v], a, b);
-            const __m256i d = carried(ones[v], common(4), common(5)), e = carried(ones[v], common(6), common(7));
-            const __m256i f = carried(twos[v], d, e);
-            eights[v] = _mm256_add_epi8(eights[v], bits_in_bytes(carried(fours[v], c, f)));
-        }
+    const auto common = [&](int64_t k) { return _mm256_and_si256(_mm256_set1_epi32(words[k]), _mm256_loadu_si256(w + 2 * k)); };
+    __m256i ones, twos, fours, eights, rest;
+    ones = twos = fours = eights = rest = _mm256_setzero_si256();
+    int left = n;
+    for (; left >= 8; left -= 8, words += 8, w += 16) {
+        const __m256i a = carried(ones, common(0), common(1)), b = carried(ones, common(2), common(3));
+        const __m256i c = carried(twos, a, b);
+        const __m256i d = carried(ones, common(4), common(5)), e = carried(ones, common(6), common(7));
+        const __m256i f = carried(twos, d, e);
+        eights = _mm256_add_epi8(eights, bits_in_bytes(carried(fours, c, f)));
     }
-    for (; k < n; ++k, w += 2)  // fewer than eight: no byte counts more than 56
-        for (int v = 0; v < 2; ++v) {
-            const __m256i common = _mm256_and_si256(_mm256_set1_epi32(words[k]), _mm256_loadu_si256(w + v));
-            rest[v] = _mm256_add_epi8(rest[v], bits_in_bytes(common));
-        }
-    for (int v = 0; v < 2; ++v) {
-        // Up to 8 in a byte each: 4 * 8 + 2 * 8 + 8 and the 56 stay below 128.
-        const __m256i few = _mm256_add_epi8(bits_in_bytes(ones[v]), rest[v]);
-        const __m256i pairs = _mm256_add_epi8(bits_in_bytes(twos[v]), _mm256_add_epi8(bits_in_bytes(fours[v]), bits_in_bytes(fours[v])));
-        const __m256i bytes = _mm256_add_epi8(few, _mm256_add_epi8(pairs, pairs));
-        const __m256i count = _mm256_add_epi32(_mm256_slli_epi32(in_lanes(eights[v]), 3), in_lanes(bytes));
-        total[v] = _mm256_add_epi32(total[v], _mm256_slli_epi32(count, shift));
-    }
+    for (; left; --left, ++words, w += 2) rest = _mm256_add_epi8(rest, bits_in_bytes(common(0)));  // up to 56 in a byte
+    // Up to 8 in a byte each: 4 * 8 + 2 * 8 + 8 and the 56 stay below 128.
+    const __m256i few = _mm256_add_epi8(bits_in_bytes(ones), rest), of_fours = bits_in_bytes(fours);
+    const __m256i pairs = _mm256_add_epi8(bits_in_bytes(twos), _mm256_add_epi8(of_fours, of_fours));
+    const __m256i bytes = _mm256_add_epi8(few, _mm256_add_epi8(pairs, pairs));
+    return _mm256_add_epi32(_mm256_slli_epi32(in_lanes(eights), 3), in_lanes(bytes));
 }
 
 // Bits: weights are uint32 [block][plane][unit][16]; a sum is factor * sum(2**p * plane p) + offset * spikes.
@@ -122,7 +110,7 @@ INLINE void count_rows(const Op& op, const uint8_t* const* rows, const int64_t* 
                        const int32_t* w1, int32_t* sums, int stride) {
     const int64_t size = static_cast<int64_t>(runs) * length;
     for (int r = 0; r < R; ++r) {
-        __m256i total[2][2] = {};
+        __m256i total[4] = {};
         int32_t words[COUNTED];
         int run = 0, k = 0;
         for (int64_t first = 0; first < size;) {
@@ -133,17 +121,17 @@ INLINE void count_rows(const Op& op, const uint8_t* const* rows, const int64_t* 
                 n += take, k += take;
                 if (k == length) ++run, k = 0;
             }
-            for (int p = 0; p < op.planes; ++p) {
-                count_words(words, n, w0 + (p * size + first) * 16, total[0], p);
-                if (TWO) count_words(words, n, w1 + (p * size + first) * 16, total[1], p);
-            }
+            for (int p = 0; p < op.planes; ++p)
+                for (int v = 0; v < (TWO ? 4 : 2); ++v) {
+                    const __m256i count = count_words(words, n, (v < 2 ? w0 : w1) + (p * size + first) * 16 + v % 2 * 8);
+                    total[v] = _mm256_add_epi32(total[v], _mm256_slli_epi32(count, p));
+                }
             first += n;
         }
-        for (int half = 0; half < 2; ++half)
-            for (int v = 0; v < 2; ++v) {
-                const __m256i sum = _mm256_mullo_epi32(total[half][v], _mm256_set1_epi32(op.factor));
-                _mm256_storeu_si256(reinterpret_cast<__m256i*>(sums + r * stride) + 2 * half + v, sum);
-            }
+        for (int v = 0; v < 4; ++v) {
+            const __m256i sum = _mm256_mullo_epi32(total[v], _mm256_set1_epi32(op.factor));
+            _mm256_storeu_si256(reinterpret_cast<__m256i*>(sums + r * stride) + v, sum);
+        }
     }
 }
 

@@ -5,16 +5,25 @@
 
 #if LEVEL >= 4
 using Bytes = __m512i;
-INLINE Bytes read_bytes(const uint8_t* p) { return _mm512_loadu_si512(p); }
+INLINE Bytes read_bytes(const void* p) { return _mm512_loadu_si512(p); }
 INLINE Bytes four_bits(Bytes x) { return _mm512_and_si512(x, _mm512_set1_epi8(15)); }
 INLINE Bytes shift_four(Bytes x) { return _mm512_srli_epi16(x, 4); }
-INLINE Bytes spread(const uint8_t* p) { return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+INLINE Bytes spread(const void* p) { return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
 INLINE Bytes shuffle(Bytes table, Bytes index) { return _mm512_shuffle_epi8(table, index); }
 INLINE Bytes add_bytes(Bytes a, Bytes b) { return _mm512_add_epi8(a, b); }
 INLINE Bytes add_words(Bytes a, Bytes b) { return _mm512_add_epi16(a, b); }
 INLINE Bytes high_bytes(Bytes x) { return _mm512_srli_epi16(x, 8); }
 INLINE Bytes low_bytes(Bytes both, Bytes high) { return _mm512_sub_epi16(both, _mm512_slli_epi16(high, 8)); }
 INLINE Bytes nothing() { return _mm512_setzero_si512(); }
+INLINE Bytes all_words(int32_t x) { return _mm512_set1_epi16(static_cast<int16_t>(x)); }
+INLINE Bytes both_bits(Bytes a, Bytes b) { return _mm512_and_si512(a, b); }
+INLINE Bytes bytes_to_words(const uint8_t* p) { return _mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
+INLINE Bytes equal_words(Bytes a, Bytes b) { return _mm512_movm_epi16(_mm512_cmpeq_epi16_mask(a, b)); }
+INLINE Bytes greater_words(Bytes a, Bytes b) { return _mm512_movm_epi16(_mm512_cmpgt_epi16_mask(a, b)); }
+INLINE void set_bits(uint8_t* to, Bytes a, Bytes b, int bit) {  // where a lane of a, then of b, is -1
+    const __mmask64 fired = _cvtu64_mask64(_mm512_movepi16_mask(a) | static_cast<uint64_t>(_mm512_movepi16_mask(b)) << 32);
+    _mm512_storeu_si512(to, _mm512_or_si512(_mm512_loadu_si512(to), _mm512_maskz_set1_epi8(fired, static_cast<char>(bit))));
+}
 INLINE void write_words(uint16_t* p, Bytes even, Bytes odd, bool first) {
     const Bytes a = _mm512_unpacklo_epi16(even, odd), b = _mm512_unpackhi_epi16(even, odd);
     const Bytes front = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11), back = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
@@ -28,16 +37,27 @@ INLINE void write_words(uint16_t* p, Bytes even, Bytes odd, bool first) {
 }
 #else
 using Bytes = __m256i;
-INLINE Bytes read_bytes(const uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+INLINE Bytes read_bytes(const void* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
 INLINE Bytes four_bits(Bytes x) { return _mm256_and_si256(x, _mm256_set1_epi8(15)); }
 INLINE Bytes shift_four(Bytes x) { return _mm256_srli_epi16(x, 4); }
-INLINE Bytes spread(const uint8_t* p) { return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+INLINE Bytes spread(const void* p) { return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
 INLINE Bytes shuffle(Bytes table, Bytes index) { return _mm256_shuffle_epi8(table, index); }
 INLINE Bytes add_bytes(Bytes a, Bytes b) { return _mm256_add_epi8(a, b); }
 INLINE Bytes add_words(Bytes a, Bytes b) { return _mm256_add_epi16(a, b); }
 INLINE Bytes high_bytes(Bytes x) { return _mm256_srli_epi16(x, 8); }
 INLINE Bytes low_bytes(Bytes both, Bytes high) { return _mm256_sub_epi16(both, _mm256_slli_epi16(high, 8)); }
 INLINE Bytes nothing() { return _mm256_setzero_si256(); }
+INLINE Bytes all_words(int32_t x) { return _mm256_set1_epi16(static_cast<int16_t>(x)); }
+INLINE Bytes both_bits(Bytes a, Bytes b) { return _mm256_and_si256(a, b); }
+INLINE Bytes bytes_to_words(const uint8_t* p) { return _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+INLINE Bytes equal_words(Bytes a, Bytes b) { return _mm256_cmpeq_epi16(a, b); }
+INLINE Bytes greater_words(Bytes a, Bytes b) { return _mm256_cmpgt_epi16(a, b); }
+INLINE void set_bits(uint8_t* to, Bytes a, Bytes b, int bit) {  // where a lane of a, then of b, is -1
+    __m256i* there = reinterpret_cast<__m256i*>(to);
+    const Bytes fired = _mm256_permute4x64_epi64(_mm256_packs_epi16(a, b), 0xd8);
+    const Bytes bits = _mm256_and_si256(fired, _mm256_set1_epi8(static_cast<char>(bit)));
+    _mm256_storeu_si256(there, _mm256_or_si256(_mm256_loadu_si256(there), bits));
+}
 INLINE void write_words(uint16_t* p, Bytes even, Bytes odd, bool first) {
     const Bytes a = _mm256_unpacklo_epi16(even, odd), b = _mm256_unpackhi_epi16(even, odd);
     Bytes x = _mm256_permute2x128_si256(a, b, 0x20), y = _mm256_permute2x128_si256(a, b, 0x31);
@@ -109,7 +129,7 @@ INLINE void look_up(const uint8_t* source, const Line* lines, int n_lines, int f
     for (int c = 0; c < GROUP; ++c)
         for (int v = 0; v < V; ++v) bytes[c][v] = both[c][v] = high[c][v] = nothing();
     for (int i = 0; i < n_lines;) {
-        const int end = std::min(i + flush, n_lines);
+        const int end = i + flush < n_lines ? i + flush : n_lines;  // std::min is a call here: it was compiled for any machine
         for (; i < end; ++i) look_up_unit<V>(source + lines[i].wire, tables + lines[i].table, bytes);
 #pragma GCC unroll 4
         for (int c = 0; c < GROUP; ++c)
@@ -153,6 +173,8 @@ INLINE void add_term(const Wire& w, int32_t gain, int channel, int64_t place, in
     }
 }
 
+#include "counted.h"
+
 // Spikes of one channel that are added as they are, as a shortcut does; none where `data` is null.
 struct Plane {
     const uint8_t* data;
@@ -185,18 +207,30 @@ INLINE void fire_line(const Unit& u, const Numbers& p, const int32_t* current, c
 }
 
 // The channels of a unit at one place: sums to spikes, one bit per channel into `spikes`. Its steps lie `apart`, a multiple of
-// 16, so that no vector reaches into the next step.
-static void fire_samples(const Op& op, const uint16_t* sums, int64_t stride, const int32_t* less, int y, int x, int channel,
+// a vector, so that none reaches into the next step.
+static void fire_samples(const Op& op, const Counted& counted, const uint16_t* sums, int64_t stride, const int32_t* less, int y, int x, int channel,
                          uint8_t* spikes, int64_t apart, int32_t* v, int32_t* current, int32_t* h) {
     const Unit& u = *op.unit;
     const int N = op.samples;
     const bool plain = is_plain(u), timed = op.source->timed;
-    const Wire* shortcut = op.n_terms == 1 && op.terms[0].wire->layout == PLANES ? op.terms[0].wire : nullptr;
+    const Wire* shortcut = shortcut_of(op);
     const bool simple = (op.n_terms == 0 || shortcut) && u.right_shift == 0;
     const int64_t place = static_cast<int64_t>(y) * op.ow + x;
     std::memset(spikes, 0, static_cast<size_t>(apart * op.steps));
     for (int c = 0; c < PER_UNIT && channel + c < op.out_channels; ++c) {
         const int o = channel + c;
+        if (!counted.tables.empty()) {
+            const uint16_t* from = sums + c * stride;
+            const int16_t* tables = counted.of(o);
+            const int64_t jump = timed ? N : 0;
+            if (!shortcut) {
+                count_line<false>(op, tables, from, jump, less[c], nullptr, 0, 0, spikes, apart, 1 << c);
+                continue;
+            }
+            const int64_t skipped = (place * shortcut->units + o / PER_UNIT) * shortcut->lanes;
+            count_line<true>(op, tables, from, jump, less[c], shortcut, skipped, 1 << (o % PER_UNIT), spikes, apart, 1 << c);
+            continue;
+        }
         for (int n = 0; n < N; n += 16) store(v + n, all(u.initial[o]));
         for (int t = 0; t < op.steps; ++t) {
             const int64_t at = static_cast<int64_t>(t) * op.padded + o, row = static_cast<int64_t>(t) * N;
@@ -280,10 +314,11 @@ static void layer_samples(const Op& op, int threads) {
     const int64_t units = (op.out_channels + PER_UNIT - 1) / PER_UNIT, all_rows = static_cast<int64_t>(op.steps) * op.samples;
     const int64_t wide = std::max<int64_t>(w.lanes, (all_rows + 63) / 64 * 64);
     const int across = static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(op.ow, 24000 / (PER_UNIT * (wide + 64) * 2))));
+    const Counted limits = counted(op);
 #pragma omp parallel num_threads(threads)
     {
         std::vector<uint16_t> sums(static_cast<size_t>(across * PER_UNIT * wide + 64));
-        const int64_t apart = (op.samples + 15) / 16 * 16;
+        const int64_t apart = (op.samples + WIDE - 1) / WIDE * WIDE;
         std::vector<uint8_t> spikes(static_cast<size_t>(op.steps * apart));
         const size_t line = static_cast<size_t>(op.samples) + 16;
         std::vector<int32_t> v(line), current(line), potentials(line);
@@ -305,7 +340,7 @@ static void layer_samples(const Op& op, int threads) {
                     }
                     const int64_t place = static_cast<int64_t>(y) * out.w + x;
                     if (op.unit) {
-                        fire_samples(op, here, wide, less, y, x, unit * PER_UNIT, spikes.data(), apart, v.data(), current.data(), potentials.data());
+                        fire_samples(op, limits, here, wide, less, y, x, unit * PER_UNIT, spikes.data(), apart, v.data(), current.data(), potentials.data());
                         uint8_t* to = static_cast<uint8_t*>(out.data) + (place * out.units + unit) * out.lanes;
                         for (int t = 0; t < op.steps; ++t)
                             std::memcpy(to + static_cast<int64_t>(t) * op.samples, spikes.data() + t * apart, static_cast<size_t>(op.samples));
