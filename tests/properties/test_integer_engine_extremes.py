@@ -9,7 +9,18 @@ import pytest
 
 from bitspike.integer.engine import Engine, Method
 from bitspike.integer.network import IntegerNetwork
-from bitspike.integer.nodes import Convolution, Input, Integers, Linear, Neuron, Node, Readout, Weight, window_shape
+from bitspike.integer.nodes import (
+    Convolution,
+    Input,
+    Integers,
+    Linear,
+    Neuron,
+    Node,
+    Readout,
+    SumPool,
+    Weight,
+    window_shape,
+)
 from bitspike.integer.simulate import simulate
 from bitspike.kernels.cpp.loader import SWITCH
 from bitspike.kernels.engine.structs import level, library
@@ -192,3 +203,16 @@ def test_neurons_that_count_to_the_end_of_16_bits(loops: str, kind: str, channel
     bits = np.random.default_rng(channels).integers(0, 2, (7, 30, channels, 4, 5))
     bits[:, 0], bits[:, 1] = 1, 0
     assert_all_ways_agree(finished(nodes, neuron, 7), bits, [Method.TABLE])
+
+
+@pytest.mark.parametrize("channels", [1, 9, 33])
+def test_windows_of_spikes_add_up_to_a_whole_byte(loops: str, channels: int) -> None:
+    shape = (channels, 16, 17)
+    made = window_shape(shape[1:], (15, 17), (15, 17), (1, 0), (1, 1))
+    pool = SumPool(
+        id="pool", path="pool", sources=("sent",), shape=(channels, *made), kernel=(15, 17), stride=(15, 17),
+        padding=(1, 0),
+    )  # fmt: skip
+    bits = np.random.default_rng(channels).integers(0, 2, (STEPS, 3, *shape))
+    bits[:, 0], bits[:, 1] = 1, 0
+    assert_all_ways_agree(finished([*spikes(*shape), pool], fire("fire", pool, threshold=200)), bits, [None])

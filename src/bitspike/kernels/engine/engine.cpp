@@ -152,17 +152,48 @@ void pool_counts(const Op& op, int threads) {
     }
 }
 
-// Windows of BITS to BITS or of PLANES to PLANES (largest), or of BITS or BYTES to BYTES (sum, largest of bytes).
+// Eight bits as the bytes 0 and 1, the lowest first.
+uint64_t bytes_of(uint64_t bits) { return (((bits * 0x0101010101010101) & 0x8040201008040201) + 0x7f7f7f7f7f7f7f7f) >> 7 & 0x0101010101010101; }
+
+// Sums of windows, BITS to BYTES. Eight channels are added at once: no sum is more than a byte, nor less than 0.
+void pool_bits(const Op& op, int threads) {
+    const Wire& in = *op.source;
+    const Wire& out = op.outs[0];
+    const int64_t rows = in.timed ? static_cast<int64_t>(op.steps) * op.samples : op.samples;
+    const size_t width = static_cast<size_t>(in.units) * 4;
+#pragma omp parallel num_threads(threads)
+    {
+        std::vector<uint64_t> sums(width);
+#pragma omp for schedule(static)
+        for (int64_t i = 0; i < rows * op.oh; ++i) {
+            const int y = static_cast<int>(i % op.oh);
+            for (int x = 0; x < op.ow; ++x) {
+                std::fill(sums.begin(), sums.end(), uint64_t{0});
+                for (int k = 0; k < op.kh * op.kw; ++k) {
+                    const int iy = y * op.sh - op.ph + k / op.kw, ix = x * op.sw - op.pw + k % op.kw;
+                    if (iy < 0 || iy >= in.h || ix < 0 || ix >= in.w) continue;
+                    const uint8_t* p = place_of(in, i / op.oh, iy, ix);
+                    for (size_t c = 0; c < width; ++c) sums[c] += bytes_of(p[c]);
+                }
+                uint8_t* to = const_cast<uint8_t*>(place_of(out, i / op.oh, y, x));
+                std::memcpy(to, sums.data(), std::min<size_t>(width * 8, static_cast<size_t>(out.units) * 4));
+            }
+        }
+    }
+}
+
+// Windows of BITS to BITS or of PLANES to PLANES (largest), or of BYTES to BYTES (sum, largest).
 void pool(const Op& op, int threads) {
     const Wire& in = *op.source;
     const Wire& out = op.outs[0];
     if (op.largest == 2) return pool_counts(op, threads);
     if (in.layout == PLANES) return pool_planes(op, threads);
+    if (in.layout == BITS && out.layout == BYTES) return pool_bits(op, threads);
     const int64_t rows = in.timed ? static_cast<int64_t>(op.steps) * op.samples : op.samples;
     const int width = out.units * 4;
 #pragma omp parallel num_threads(threads)
     {
-        std::vector<int32_t> sums(static_cast<size_t>(std::max(out.units * 32, in.units * 32)));
+        std::vector<int32_t> sums(static_cast<size_t>(out.units * 4));
 #pragma omp for schedule(static)
         for (int64_t i = 0; i < rows * op.oh; ++i) {
             const int64_t row = i / op.oh;
@@ -177,8 +208,6 @@ void pool(const Op& op, int threads) {
                     const uint8_t* p = place_of(in, row, iy, ix);
                     if (out.layout == BITS) {
                         for (int c = 0; c < width; ++c) to[c] = to[c] | p[c];
-                    } else if (in.layout == BITS) {
-                        for (int c = 0; c < in.units * 32; ++c) sums[c] += (p[c / 8] >> (c % 8)) & 1;
                     } else if (op.largest) {
                         for (int c = 0; c < width; ++c) sums[c] = std::max<int32_t>(sums[c], p[c] + in.low);
                     } else {
