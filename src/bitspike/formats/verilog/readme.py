@@ -24,6 +24,8 @@ def readme_text(plan: Plan, name: str) -> str:
         f"* `{name}.v` is the network: memories, layers, and the order in which they run. `library/` holds the modules",
         "  that it is made of, `*.hex` their tables. These three are what a design needs.",
         "* `bench.v`, `sizes.vh` and `vectors.txt` check it: `make check` compares every spike, potential and output.",
+        "* `make prove` proves the equations of every layer by SAT, `make gate` runs the netlist of cells, `make ice40`",
+        "  and `make ecp5` place and route it. `make lint` wants no warning. The Makefile names the packages.",
         "",
         "## What the host does",
         "",

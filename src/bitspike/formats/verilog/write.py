@@ -14,6 +14,7 @@ import numpy.typing as npt
 from bitspike.arguments import checked
 from bitspike.errors import ConstraintError, ExportError
 from bitspike.files import way_out, whole_folder
+from bitspike.formats.verilog.formal import formal_text
 from bitspike.formats.verilog.plan import Added, Plan, Stage, plan
 from bitspike.formats.verilog.readme import readme_text
 from bitspike.formats.verilog.support import check
@@ -82,12 +83,14 @@ def _files(planned: Plan, name: str, codes: Integers) -> dict[str, str]:
     }
     for number, stage in enumerate(planned.stages):
         files |= _tables(stage, f"{name}_{number}")
+        if stage.parameters is not None:
+            files[f"formal/layer_{number}.v"] = formal_text(planned, stage, f"layer_{number}")
     here = resources.files("bitspike.formats.verilog")
     for folder in ("library", "bench"):
         for file in (here / folder).iterdir():
             if not file.name.startswith("_"):
                 text = file.read_text(encoding="ascii")
-                mark = "#" if file.name == "Makefile" else "//"
+                mark = "//" if file.name.endswith(".v") else "#"
                 place = file.name if folder == "bench" else f"{folder}/{file.name}"
                 files[place] = f"{mark} {MARK}.\n{text.replace('@NAME', name)}"
     return files

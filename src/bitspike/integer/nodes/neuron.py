@@ -175,6 +175,22 @@ class Neuron(Gained):
         wire = self.interval(inputs, steps)
         return Bounds(wire, sums, current, reach, membrane.range, state.range, union(work.range, membrane.range))
 
+    def kept_bounds(self, sums: Interval, steps: int) -> list[tuple[Numbers, Numbers]]:
+        """Return the smallest and largest of what is kept before the first step and after each, [1 or C] each.
+
+        Args:
+            sums: of gain * source, as of :meth:`gained`.
+
+        Example:
+            >>> from bitspike.integer.bounds.intervals import constant
+            >>> from bitspike.integer.examples import one_convolution
+            >>> one_convolution(threshold=8)["neuron"].kept_bounds(constant(1, 0, 5), steps=3)
+            [(array([0]), array([0])), (array([0]), array([5])), (array([0]), array([7])), (array([0]), array([7]))]
+        """
+        steps_seen = _EveryTime()
+        self._follow(*added(sums, self.bias, self.right_shift), steps, Seen(), steps_seen, Seen())
+        return steps_seen.pairs
+
     def _follow(self, i_low: Numbers, i_high: Numbers, steps: int, membrane: Seen, state: Seen, work: Seen) -> None:
         """Follow the interval of the potential through all steps and show what happens on the way."""
         m, k = self.leak.numerator, self.leak.shift
@@ -228,3 +244,16 @@ class Neuron(Gained):
             back = np.minimum(high, -self.retract) + theta
             new_high = np.where(low <= -self.retract, np.maximum(new_high, back), new_high)
         return new_low, new_high
+
+
+class _EveryTime(Seen):
+    """All pairs of bounds that were shown, one after another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pairs: list[tuple[Numbers, Numbers]] = []
+
+    def add(self, *values: Numbers) -> None:
+        super().add(*values)
+        low, high = values
+        self.pairs.append((low, high))
