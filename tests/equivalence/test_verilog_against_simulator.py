@@ -11,15 +11,17 @@ import numpy as np
 import pytest
 from tests.properties.random_networks import TRAINED, random_codes, random_network
 
+import bitspike as bs
 from bitspike.errors import ExportError
 from bitspike.formats.verilog.run import run_verilog
 from bitspike.formats.verilog.support import check
 from bitspike.formats.verilog.write import write_verilog
-from bitspike.integer.examples import convolution_and_pool
+from bitspike.integer.examples import convolution_and_pool, few_bits, one_convolution
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.simulate import simulate
 
-pytestmark = pytest.mark.skipif(shutil.which("iverilog") is None, reason="Icarus Verilog is not installed")
+needs_iverilog = pytest.mark.skipif(shutil.which("iverilog") is None, reason="Icarus Verilog is not installed")
+needs_yosys = pytest.mark.skipif(shutil.which("yosys") is None, reason="yosys is not installed")
 SEEDS = 14
 
 
@@ -31,6 +33,7 @@ def held(net: IntegerNetwork) -> bool:
     return True
 
 
+@needs_iverilog
 def test_random_networks_are_equal() -> None:
     ran = 0
     for seed in range(SEEDS):
@@ -58,6 +61,7 @@ def bench(folder: Path) -> str:
     return subprocess.run(["vvp", "bench.vvp"], cwd=folder, capture_output=True, text=True, check=True).stdout
 
 
+@needs_iverilog
 def test_the_bench_passes_without_a_warning_and_finds_one_flipped_bit(tmp_path: Path) -> None:
     folder = write_verilog(convolution_and_pool(), tmp_path / "v")
     said = bench(folder)
@@ -71,3 +75,20 @@ def test_the_bench_passes_without_a_warning_and_finds_one_flipped_bit(tmp_path: 
     said = bench(folder)
     assert "FAILED" in said
     assert "first difference: sample 1, layer 0 of the neurons" in said
+
+
+@needs_iverilog
+def test_a_network_is_verified_as_verilog() -> None:
+    certificate = bs.verify(one_convolution(), rtl=True, lanes=4)
+    assert (certificate.equal, certificate.spikes_compared, certificate.membranes_compared) == (True, 384, 384)
+    assert re.search(r"\n  Verilog in \w+: [\d,]+ cycles a sample", str(certificate))
+
+
+@needs_yosys
+@pytest.mark.parametrize("net", [convolution_and_pool(), few_bits()], ids=["potentials", "codes"])
+def test_the_neurons_are_proven_and_refuted_with_a_bit_fewer(net: IntegerNetwork, tmp_path: Path) -> None:
+    folder = write_verilog(net, tmp_path / "v")
+    done = subprocess.run(["make", "prove"], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    layers = len(list((folder / "formal").iterdir()))
+    assert done.stdout.count("a counterexample with one bit fewer") == layers >= 2

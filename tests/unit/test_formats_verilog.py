@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import bitspike as bs
 from bitspike.errors import ConstraintError, ExportError
 from bitspike.formats.verilog.plan import plan
+from bitspike.formats.verilog.proof import VerilogRun
 from bitspike.formats.verilog.run import run_verilog
 from bitspike.formats.verilog.support import HELD, REFUSED
 from bitspike.formats.verilog.tables import WIDTHS, packed, weight_words
@@ -165,6 +167,30 @@ def test_the_bench_reads_words_values_and_outputs_in_the_order_of_the_hardware()
     assert input_words(planned.input, np.arange(16).reshape(1, 4, 4) % 9) == [i % 9 for i in range(16)]
     assert lines[17] == f"{trace.potentials['neuron'][0, 0, 0, 0, 0]} {trace.spikes['neuron'][0, 0, 0, 0, 0]}"
     assert addresses(planned) == [0, 1, 2, 3]
+
+
+def test_every_step_and_channel_is_a_case_of_the_proof(tmp_path: Path) -> None:
+    net = changed(one_convolution(), "neuron", bias=np.array([[1], [-5], [2], [3]]))
+    folder = write_verilog(net, tmp_path / "v")
+    cases = {
+        file.name: re.findall(r"'d(\d+): begin", file.read_text()) for file in sorted((folder / "formal").iterdir())
+    }
+    assert [len(found) for found in cases.values()] == [4, 4 * 16]
+    assert all(len(set(found)) == len(found) for found in cases.values())
+    text = (folder / "formal" / "layer_0.v").read_text()
+    assert "sum_high = 64'sd8; next_high = 64'sd7; gain = 64'sd1; bias = 64'sd1;" in text  # step 0: h is 1 to 9
+    assert "high = 64'sd7; next_low = -64'sd5; next_high = 64'sd7;" in text  # step 1, with a bias of -5
+
+
+def test_the_certificate_of_verilog_says_how_long_it_takes() -> None:
+    net = one_convolution()
+    run, certificate = VerilogRun(), bs.verify(net)
+    found = run.certificate(certificate)
+    assert (found.equal, found.samples, found.cycles) == (True, 6, 0)
+    assert str(found).splitlines()[0] == str(certificate).splitlines()[0]
+    for values, reason in (({"rtl": True, "engine": True}, "one of them"), ({"lanes": 2}, "Verilog has lanes")):
+        with pytest.raises(ConstraintError, match=reason):
+            bs.verify(net, **values)
 
 
 def test_a_missing_simulator_is_told_with_the_package(monkeypatch: pytest.MonkeyPatch) -> None:

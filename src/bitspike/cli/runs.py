@@ -219,6 +219,12 @@ def compare(
 def verify(
     network: Annotated[Path, typer.Argument(help="The folder of a saved network, or of a run.")],
     engine: Annotated[bool, typer.Option("--engine", help="Prove the fast engine, in every way that it has.")] = False,
+    rtl: Annotated[
+        bool, typer.Option("--rtl", help="Prove the Verilog of the network, in Verilator or Icarus Verilog.")
+    ] = False,
+    lanes: Annotated[
+        int | None, typer.Option("--lanes", metavar="N", help="Of --rtl: channels that are computed at once; usual 16.")
+    ] = None,
     expect: Annotated[
         str | None, typer.Option("--expect", metavar="DIGEST", help="The package must have this digest.")
     ] = None,
@@ -231,7 +237,7 @@ def verify(
     with guarded():
         from bitspike.verbs.verify import verify as prove
 
-        certificate = prove(network, engine=engine, expect=expect)
+        certificate = prove(network, engine=engine, rtl=rtl, lanes=lanes, expect=expect)
         digest = f"digest: {certificate.digest}" + ("" if certificate.digest_stated else ", worked out just now")
         answer(certificate, f"{certificate}\n{digest}", as_json=as_json, passed=certificate.equal)
 

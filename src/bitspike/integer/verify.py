@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -24,7 +25,7 @@ from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import Integers
 from bitspike.integer.saved.folder import load, save
 from bitspike.integer.saved.manifest import digest_of, read_manifest, states_digest
-from bitspike.integer.saved.replay import Certificate, Difference, first_difference, replay, spikes_in
+from bitspike.integer.saved.replay import Certificate, Difference, Run, first_difference, replay, spikes_in
 from bitspike.integer.simulate import Trace, simulate
 from bitspike.ops.entering import Clipped
 from bitspike.tasks.batches import inputs_in
@@ -41,33 +42,44 @@ def verify(
     batch_size: int | None = None,
     folder: str | os.PathLike[str] | None = None,
     engine: bool = False,
+    run: Run | None = None,
 ) -> Certificate:
-    """Prove a network; ``bs.verify`` explains arguments and result, and has an example."""
+    """Prove a network; ``bs.verify`` explains arguments and result, and has an example.
+
+    ``run`` takes the place of torch, or of NumPy in the replay of golden vectors.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         if not isinstance(network, IntegerNetwork):
             path = Path(network)
         else:
             path = save(network, Path(scratch) / "network") if folder is None else Path(folder)
         if images is None:
-            return replay(path, _every_method if engine else simulate)
+            return replay(path, run or (_every_method if engine else simulate))
         net = network if isinstance(network, IntegerNetwork) else load(path)
-        return _prove(net, path, images, batch_size, engine)
+        return _prove(net, path, images, batch_size, engine, run)
 
 
-def prove_codes(net: IntegerNetwork, folder: Path, batches: Iterable[Integers], *, engine: bool = False) -> Certificate:
+def prove_codes(
+    net: IntegerNetwork, folder: Path, batches: Iterable[Integers], *, engine: bool = False, run: Run | None = None
+) -> Certificate:
     """Compare torch, or the fast engine, on ``net`` with NumPy int64 on what ``folder`` holds, for batches of codes.
+
+    Args:
+        run: another way to run the network, in the place of torch.
 
     Raises:
         DataError: there is no sample.
     """
     reference = load(folder)
-    runs = [e.run for e in _engines(net)] if engine else [TorchEngine(net).run]
+    runs: list[Callable[[Integers], Trace]] = [e.run for e in _engines(net)] if engine else [TorchEngine(net).run]
+    if run is not None:
+        runs = [partial(run, net)]
     samples = spikes = membranes = fired = 0
     first: Difference | None = None
     for codes in batches:
         defined = simulate(reference, codes)
-        for run in runs:
-            difference = first_difference(reference, run(codes), defined, range(net.steps))
+        for one in runs:
+            difference = first_difference(reference, one(codes), defined, range(net.steps))
             if difference is not None and first is None:
                 sample, *place = difference.index  # counted from the start of the whole run, not of the batch
                 first = replace(difference, index=(sample + samples, *place))
@@ -101,7 +113,12 @@ def _every_method(net: IntegerNetwork, codes: Integers) -> Trace:
 
 
 def _prove(
-    net: IntegerNetwork, folder: Path, images: Tensor | Iterable[Batch], batch_size: int | None, engine: bool
+    net: IntegerNetwork,
+    folder: Path,
+    images: Tensor | Iterable[Batch],
+    batch_size: int | None,
+    engine: bool,
+    run: Run | None,
 ) -> Certificate:
     axis, size = (1 if is_timed(net) else 0), samples_in_memory(net) if batch_size is None else batch_size
     clipped = Clipped()
@@ -111,7 +128,7 @@ def _prove(
             for part in torch.split(inputs_in(batch), size, dim=axis):
                 yield counted_codes(net, part, clipped)
 
-    certificate = prove_codes(net, folder, batches(), engine=engine)
+    certificate = prove_codes(net, folder, batches(), engine=engine, run=run)
     clipped.warn()
     return replace(certificate, inputs_clipped=clipped.values)
 

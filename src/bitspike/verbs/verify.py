@@ -8,6 +8,8 @@ from pathlib import Path
 from torch import Tensor
 
 from bitspike.arguments import checked
+from bitspike.errors import ConstraintError
+from bitspike.formats.verilog.proof import VerilogRun
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.saved.replay import Certificate
 from bitspike.integer.verify import Batch
@@ -23,6 +25,8 @@ def verify(
     batch_size: int | None = None,
     folder: str | Path | None = None,
     engine: bool = False,
+    rtl: bool = False,
+    lanes: int | None = None,
     expect: str | None = None,
 ) -> Certificate:
     """Prove a network: every spike and every membrane, by integers only.
@@ -38,6 +42,8 @@ def verify(
             moment.
         engine: prove the fast engine instead: it takes the place of torch, or of NumPy in the replay of golden vectors,
             and runs every method that it has besides those that it would choose.
+        rtl: prove the Verilog instead: what ``write_verilog`` writes takes that place, in Verilator or Icarus Verilog.
+        lanes: of the Verilog, how many channels of a layer are computed at once, at most; None is 16.
         expect: the digest of the package that is meant, as an earlier certificate had it: any other is a difference.
 
     Returns:
@@ -47,7 +53,8 @@ def verify(
     Raises:
         PackageError: there is no network, or it cannot be read. RunError: the run has none yet.
         DataError: there is no sample, so that nothing would be proven. ConstraintError: ``expect`` is no digest, or the
-            images are no inputs of the network, as of ``bs.encode``.
+            images are no inputs of the network, as of ``bs.encode``; engine and rtl at once, or lanes without rtl.
+        ExportError: Verilog cannot hold the network, or no simulator is installed.
 
     Example:
         >>> from bitspike.integer.examples import one_convolution
@@ -55,4 +62,12 @@ def verify(
         certificate: 100% equal (384 spikes, 142 of them fired, and 384 membranes of 6 samples)
     """
     subject = network if isinstance(network, IntegerNetwork) else saved(network)
-    return prove(subject, images, batch_size=batch_size, folder=folder, engine=engine).expecting(expect)
+    if rtl and engine:
+        raise ConstraintError("engine and rtl: one of them is proved at a time", fix="rtl=True (--rtl)")
+    if not rtl:
+        if lanes is not None:
+            raise ConstraintError(f"lanes={lanes}: Verilog has lanes", fix="rtl=True (--rtl)")
+        return prove(subject, images, batch_size=batch_size, folder=folder, engine=engine).expecting(expect)
+    run = VerilogRun(lanes)
+    certificate = prove(subject, images, batch_size=batch_size, folder=folder, run=run)
+    return run.certificate(certificate.expecting(expect))

@@ -93,6 +93,7 @@ def formal_text(plan: Plan, stage: Stage, name: str) -> str:
 
 def _module(plan: Plan, stage: Stage, of: Claim, name: str) -> Iterator[str]:
     node, numbers, steps = stage.node, stage.numbers, plan.net.steps
+    assert isinstance(node, Neuron | Readout)
     channels = node.shape[0]
     step_bits, channel_bits = address_bits(steps), address_bits(channels)
     bounds = ("sum_low", "sum_high", "low", "high", "next_low", "next_high")
