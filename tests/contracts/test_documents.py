@@ -108,12 +108,13 @@ def test_files_and_functions_that_a_page_names_exist(page: str, least: int) -> N
 
 
 def targets() -> set[str]:
-    """Return the targets of our Makefile, and of those that go with every C program, for a board too."""
+    """Return the targets of our Makefile, and of those that go with every C program, for a board too, and Verilog."""
     net = one_convolution()
     written = makefile_text(program(net, "network"), bench=True)
     of_a_board = board_files(board_of("avr"), net, program(net, "network"))["Makefile"]
-    texts = ((ROOT / "Makefile").read_text(encoding="utf-8"), written, of_a_board)
-    lines = [line for text in texts for line in re.findall(r"^([a-z -]+):", text, re.MULTILINE)]
+    of_verilog = (SOURCE / "formats" / "verilog" / "bench" / "Makefile").read_text(encoding="utf-8")
+    texts = ((ROOT / "Makefile").read_text(encoding="utf-8"), written, of_a_board, of_verilog)
+    lines = [line for text in texts for line in re.findall(r"^([a-z0-9 -]+):", text, re.MULTILINE)]
     return {target for line in lines for target in line.split()}
 
 

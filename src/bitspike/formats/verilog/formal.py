@@ -146,7 +146,9 @@ def _module(plan: Plan, stage: Stage, of: Claim, name: str) -> Iterator[str]:
     assumes = ["known", "sum_low <= sum", "sum <= sum_high", "low <= kept", "kept <= high"]
     if numbers.get("SIGNED"):
         assumes.append("sent <= step")
-        asserts += ["sent_after == sent + spike", "sent_after <= step + 1"]
+        asserts += ["wide_sent_after == wide_sent + wide_spike", "sent_after <= step + 1"]
+        yield f"    wire signed [{WIDE - 1}:0] wide_sent = {{1'b0, sent}};"
+        yield f"    wire signed [{WIDE - 1}:0] wide_sent_after = {{1'b0, sent_after}};"
     yield "    always @* begin"
     yield from (f"        assume ({text});" for text in assumes)
     yield from (f"        assert ({text});" for text in asserts)
