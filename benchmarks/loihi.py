@@ -145,8 +145,8 @@ def table(lines: Sequence[Line]) -> str:
         ),
     ]
     commands = [
-        f"bitspike run {line['network']}{''.join(_said(c) for c in line['changes'])} --out runs/loihi{i}\n"
-        f"scripts/prove_loihi runs/loihi{i} --python lava/bin/python --keep"
+        f"bitspike run {line['network']}{''.join(map(_said, line['changes']))} --set expect=null --out runs/loihi{i}\n"
+        f"scripts/prove_loihi runs/loihi{i} --python lava/bin/python{_some(line)} --keep"
         for i, line in enumerate(lines)
     ]
     made = sorted({", ".join(f"{name} {version}" for name, version in line["versions"].items()) for line in lines})
@@ -158,6 +158,10 @@ def table(lines: Sequence[Line]) -> str:
 
 def _said(change: str) -> str:
     return f" --set '{change}'" if " " in change else f" --set {change}"
+
+
+def _some(line: Line) -> str:
+    return f" --images {line['only']}" if line["only"] else ""
 
 
 def write(path: Path = DOCUMENT) -> None:

@@ -1,4 +1,4 @@
-"""The proof of the export for Loihi: it counts what differs, and keeps what it counted."""
+"""The proof of the export for Loihi: it counts what differs, keeps what it counted, and the document says so."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from benchmarks import loihi
+from benchmarks import loihi, markers
 
 import bitspike as bs
 from bitspike.errors import ExportError
@@ -67,6 +67,15 @@ def test_a_run_is_proven_and_kept(run: Path, python: Path, tmp_path: Path) -> No
 def test_an_interpreter_without_lava_is_told_what_it_needs(run: Path) -> None:
     with pytest.raises(ExportError, match=r"lava-nc is not installed(?s:.*)fix: python3\.10 -m venv lava"):
         loihi.prove(run, sys.executable, images=1)
+
+
+def test_what_was_kept_has_a_million_spikes_and_no_difference() -> None:
+    lines = loihi.kept()
+    assert all(map(loihi.holds, lines))
+    assert sum(line["spikes"] for line in lines) > 1_000_000
+    assert any(line["otherwise"] for line in lines), "one network whose leak rounds is among them"
+    text = loihi.DOCUMENT.read_text(encoding="utf-8")
+    assert markers.put(text, loihi.table(lines), loihi.BEGIN, loihi.END) == text
 
 
 def test_the_script_asks_for_its_interpreter(run: Path) -> None:
