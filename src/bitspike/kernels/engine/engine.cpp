@@ -261,61 +261,7 @@ void convert(const Op& op, int threads) {
     anywhere::convert(op, threads);
 }
 
-// Codes int8 [O][C][taps] in the order in which a method reads them; what lies outside is 0.
-struct Codes {
-    const int8_t* data;
-    int64_t outputs, inputs, taps;
-    int at(int64_t o, int64_t c, int64_t tap) const {
-        return o < outputs && c < inputs ? data[(o * inputs + c) * taps + tap] : 0;
-    }
-};
-
-void pack_dot(const Codes& w, int64_t units, int64_t blocks, int8_t* to, int threads) {
-#pragma omp parallel for schedule(static) num_threads(threads)
-    for (int64_t b = 0; b < blocks; ++b)
-        for (int64_t k = 0; k < w.taps * units * 64; ++k)
-            to[b * w.taps * units * 64 + k] = static_cast<int8_t>(w.at(b * 16 + k / 4 % 16, k / 64 % units * 4 + k % 4, k / 64 / units));
-}
-
-void pack_bits(const Codes& w, int64_t units, int64_t blocks, int planes, int factor, int offset, uint32_t* to, int threads) {
-    const int64_t size = w.taps * units * 16;
-#pragma omp parallel for schedule(static) num_threads(threads)
-    for (int64_t b = 0; b < blocks; ++b)
-        for (int64_t k = 0; k < size; ++k) {
-            const int64_t o = b * 16 + k % 16, first = k / 16 % units * 32, tap = k / 16 / units;
-            if (o >= w.outputs) continue;
-            for (int64_t c = first; c < std::min(first + 32, w.inputs); ++c) {
-                const int value = (w.at(o, c, tap) - offset) / factor;
-                for (int p = 0; p < planes; ++p) to[(b * planes + p) * size + k] |= static_cast<uint32_t>((value >> p) & 1) << (c - first);
-            }
-        }
-}
-
-void pack_events(const Codes& w, int64_t units, int64_t padded, int16_t* to, int threads) {
-#pragma omp parallel for schedule(static) num_threads(threads)
-    for (int64_t k = 0; k < w.taps * units * 32; ++k)
-        for (int64_t o = 0; o < w.outputs; ++o) to[k * padded + o] = static_cast<int16_t>(w.at(o, k % (units * 32), k / (units * 32)));
-}
-
-// Tables of `inputs` weights, `tables` to a unit, for `group` outputs side by side; `least` [tap][outputs] is what was left out.
-void pack_tables(const Codes& w, int64_t units, int inputs, int tables, int64_t group, int64_t groups, uint8_t* to, int32_t* least,
-                 int threads) {
-    const int64_t entries = int64_t{1} << inputs, size = w.taps * units * tables * group * entries;
-#pragma omp parallel for schedule(static) num_threads(threads)
-    for (int64_t b = 0; b < groups; ++b)
-        for (int64_t k = 0; k < w.taps * units * tables * group; ++k) {
-            const int64_t o = b * group + k % group, unit = k / group / tables % units, tap = k / group / tables / units;
-            const int64_t first = (unit * tables + k / group % tables) * inputs;
-            uint8_t* table = to + b * size + k * entries;
-            int smallest = 0;
-            for (int i = 0; i < inputs; ++i) smallest += std::min(0, w.at(o, first + i, tap));
-            table[0] = static_cast<uint8_t>(-smallest);
-            for (int i = 0; i < inputs; ++i)
-                for (int64_t j = 0, half = int64_t{1} << i; j < half; ++j)
-                    table[half + j] = static_cast<uint8_t>(table[j] + w.at(o, first + i, tap));
-            least[tap * groups * group + o] += smallest;
-        }
-}
+#include "pack.h"
 
 }  // namespace
 
@@ -344,17 +290,16 @@ void bitspike_engine_bounds(const int8_t* codes, int64_t outputs, int64_t inputs
     }
 }
 
-// Fill `to` with the codes of a layer, packed for the method of `op`; its planes, factor and offset are used.
+// Fill `to`, which is zeros, with the codes of a layer, packed for the method of `op`; its planes, factor and offset are used.
 void bitspike_engine_pack(const Op* op, const int8_t* codes, int64_t outputs, int64_t inputs, int64_t taps, int64_t units,
                           int32_t per_unit, void* to, int32_t* least, int32_t threads) {
     const Codes w{codes, outputs, inputs, taps};
-    const int64_t blocks = (outputs + 15) / 16;
-    const bool six = per_unit == 6;
-    const int64_t group = six ? 3 : 4, groups = (outputs + per_unit - 1) / per_unit * 2;
-    if (op->method == DOT) pack_dot(w, units, blocks, static_cast<int8_t*>(to), threads);
-    else if (op->method == POPCOUNT) pack_bits(w, units, blocks, op->planes, op->factor, op->offset, static_cast<uint32_t*>(to), threads);
-    else if (op->method == EVENTS) pack_events(w, units, blocks * 16, static_cast<int16_t*>(to), threads);
-    else pack_tables(w, units, six ? 6 : 4, six ? 1 : 2, group, groups, static_cast<uint8_t*>(to), least, threads);
+    const int64_t padded = (outputs + 15) / 16 * 16, groups = (outputs + per_unit - 1) / per_unit * 2;
+    if (op->method == DOT) pack_dot(w, units, static_cast<int8_t*>(to), threads);
+    else if (op->method == POPCOUNT) pack_bits(w, units, op->planes, op->factor, op->offset, static_cast<uint32_t*>(to), threads);
+    else if (op->method == EVENTS) pack_events(w, units, padded, static_cast<int16_t*>(to), threads);
+    else if (per_unit == 6) pack_tables<6, 1, 3>(w, units, groups, static_cast<uint8_t*>(to), least, threads);
+    else pack_tables<4, 2, 4>(w, units, groups, static_cast<uint8_t*>(to), least, threads);
 }
 
 // Codes int64 [rows][channels][h][w] to BYTES.
