@@ -6,7 +6,7 @@ struct Codes {
     const int8_t* data;
     int64_t outputs, inputs, taps;
 
-    // Writes the codes of an output tap by tap, [taps][room], each as `as` gives it for the code as a byte. What lies behind
+    // Writes the codes of an output tap by tap, [taps][room], each as `as` gives it for the code as a byte. What comes after
     // the inputs stays as it is.
     void by_tap(int64_t o, int64_t room, const uint8_t* as, uint8_t* to) const {
         const uint8_t* from = reinterpret_cast<const uint8_t*>(data) + o * inputs * taps;
