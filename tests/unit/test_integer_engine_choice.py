@@ -15,9 +15,10 @@ import pytest
 
 from bitspike.errors import ConstraintError
 from bitspike.integer import engine as engines
-from bitspike.integer.engine import Engine, native, race
+from bitspike.integer.engine import Engine, expected, native, race
 from bitspike.integer.engine.excerpt import excerpt, products, workspace
-from bitspike.integer.engine.fuse import Fire, fuse
+from bitspike.integer.engine.expected import fetched
+from bitspike.integer.engine.fuse import Fire, Layer, fuse
 from bitspike.integer.engine.native import layers_of, run
 from bitspike.integer.engine.plan import candidates, fixed, takes_tables, weighted
 from bitspike.integer.network import IntegerNetwork
@@ -224,6 +225,23 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "every method": each({"DOT": 4.0, "POPCOUNT": 3.0, "EVENTS": 2.0, "TABLE": 1.0}),
     "a folder": folder_instead,
 }
+
+
+@needs_library
+def test_of_methods_that_race_alike_the_one_of_fewer_bytes_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A race sees a few weights only: what many take to come from memory is reckoned."""
+    fused = fuse(network())
+    kept.add({r.name: dict.fromkeys(r.methods, 1.0) for r in race._races(fused, SAMPLES, STEPS, {})})
+    layers = [layer for step in weighted(fused) for layer in layers_of(step)]
+    for method in (Method.DOT, Method.POPCOUNT):
+        monkeypatch.setattr(race, "fetched", lambda _, m, __, method=method: 0.0 if m == method else 1.0)
+        choice = race.choose(fused, SAMPLES, STEPS, {}).choice
+        hopeful = {id(r.layer): r.methods for r in race._races(fused, SAMPLES, STEPS, {})}
+        assert all(choice[id(layer)] == method for layer in layers if method in hopeful[id(layer)])
+    small, large = (Layer("", layers[1].signal, np.ones((n, n, 3, 3), np.int8), layers[1].window) for n in (64, 1024))
+    assert all(fetched(small, m, 3) == 0 for m in Method if m != Method.NONE)
+    bytes_of = {m: expected._KEPT + fetched(large, m, 4) / expected._FETCH for m in (Method.DOT, Method.EVENTS)}
+    assert bytes_of == pytest.approx({Method.DOT: large.codes.size, Method.EVENTS: 2 * large.codes.size})
 
 
 # ---------------------------------------------------------------- what the next process does

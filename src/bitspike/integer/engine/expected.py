@@ -7,8 +7,9 @@ A layer of I inputs in all (channels times taps), each of its O * places sums fo
     EVENTS    R * O (a rate I + b)                 O rounded up to 32, rate in spikes per neuron and step
     TABLE     O (a I rows + b T lanes)             O and I rounded up to whole units, rows to 64 and lanes of N to 16
 
-nanoseconds. The constants were read off races of ResNet-20's layers on one core of an AMD EPYC (Zen 4), by instruction
-set. Other processors are off by a factor of two or so: what lies closer than :data:`HOPELESS` is raced.
+nanoseconds, and what it takes to bring weights from memory that no cache keeps (:func:`fetched`). The constants were
+read off races of ResNet-20's layers on one core of an AMD EPYC (Zen 4), by instruction set. Other processors are off by
+a factor of two or so: what lies closer than :data:`HOPELESS` is raced.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ _LOOPS = {
 }
 """By level of the loops and method: a and b of the equations above, in nanoseconds."""
 
+_KEPT, _FETCH = 2**22, 0.05
+"""Bytes of a layer's weights that are taken to stay in a cache, and nanoseconds for each byte beyond them."""
+
 
 @dataclass(frozen=True)
 class Work:
@@ -52,6 +56,10 @@ class Work:
 
 def nanoseconds(layer: Layer, method: Method, work: Work) -> float:
     """Return about how long a method takes for a layer, on one core."""
+    return _computed(layer, method, work) + fetched(layer, method, work.planes)
+
+
+def _computed(layer: Layer, method: Method, work: Work) -> float:
     outputs, channels, *kernel = map(int, layer.codes.shape)
     taps, rows = math.prod(kernel), work.samples * work.steps
     a, b = _LOOPS[level()][method]
@@ -64,6 +72,17 @@ def nanoseconds(layer: Layer, method: Method, work: Work) -> float:
     if method == Method.EVENTS:
         return rows * whole(outputs, 32) * work.places * (a * work.rate * taps * channels + b)
     return rows * whole(outputs, 16) * work.places * (a * taps * channels + b)
+
+
+def fetched(layer: Layer, method: Method, planes: int) -> float:
+    """Return the nanoseconds in which packed weights come from memory, those that no cache keeps from run to run.
+
+    A race does not see them: it runs on a few of the weights. A table of six weights has 64 bytes.
+    """
+    outputs, channels, *kernel = map(int, layer.codes.shape)
+    six = per_unit() == 6
+    of_a_code = {_DOT: 1.0, _POPCOUNT: planes / 8, _EVENTS: 2.0, _TABLE: 64 / 6 if six else 16 / 4}[method]
+    return max(0.0, of_a_code * outputs * channels * math.prod(kernel) - _KEPT) * _FETCH
 
 
 def hopeful(layer: Layer, methods: list[Method], work: Work) -> list[Method]:

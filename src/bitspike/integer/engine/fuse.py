@@ -78,7 +78,7 @@ class Layer:
     @cached_property
     def exact(self) -> list[Method]:
         """The methods that compute it exactly."""
-        return methods(self.codes, binary=self.signal.binary)
+        return methods(self.codes, binary=self.signal.binary, largest=self.bounds)
 
     @cached_property
     def bounds(self) -> tuple[int, int]:

@@ -106,8 +106,13 @@ def bit_planes(codes: Codes) -> tuple[int, int, int]:
     return values[0], factor, max(1, ((values[-1] - values[0]) // factor).bit_length())
 
 
-def methods(codes: Codes, *, binary: bool) -> list[Method]:
-    """Return the methods that compute a layer exactly on this machine; a ``binary`` source carries 0 and 1 only.
+def methods(codes: Codes, *, binary: bool, largest: tuple[int, int] | None = None) -> list[Method]:
+    """Return the methods that compute a layer exactly on this machine.
+
+    Args:
+        codes: of the layer.
+        binary: its source carries 0 and 1 only.
+        largest: the :func:`bounds` of the codes, where they are known.
 
     Example:
         >>> [m.name for m in methods(np.full((1, 512, 9, 9), 7, np.int8), binary=True)]  # beyond 16 bits
@@ -118,7 +123,7 @@ def methods(codes: Codes, *, binary: bool) -> list[Method]:
     exact = [Method.DOT]
     if binary:
         exact.append(Method.POPCOUNT)
-        magnitude, of_a_byte = bounds(codes)
+        magnitude, of_a_byte = largest or bounds(codes)
         # EVENTS adds in 16 bits with a sign.
         if magnitude <= 2**15 - 1:
             exact.append(Method.EVENTS)

@@ -17,8 +17,9 @@ class Timing:
     Args:
         layer: module path.
         method: what was chosen.
-        seconds: by method that was raced, on a piece of the layer with the neuron that reads it. Empty where only one
-            can be the fastest, and where all that may be spent on races was spent.
+        seconds: by method that was raced on a piece of the layer with the neuron that reads it, reckoned for all of it
+            but for what weights take to come from memory. Empty where only one can be the fastest, and where all that
+            may be spent on races was spent.
     """
 
     layer: str

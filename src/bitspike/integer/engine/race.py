@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from bitspike.integer.engine.excerpt import USUAL, Excerpt, excerpt, halvings, products, workspace
-from bitspike.integer.engine.expected import Work, hopeful
+from bitspike.integer.engine.expected import Work, fetched, hopeful
 from bitspike.integer.engine.fuse import Fire, Fused, Layer, Out
 from bitspike.integer.engine.native import (
     Choice,
@@ -50,6 +50,7 @@ class Race:
         methods: those that may be the fastest, the most promising first.
         name: describes all that their time depends on; layers of one name share a race.
         products: of the whole layer, or step.
+        fetching: seconds that each method waits for the layer's weights, which a race does not show.
     """
 
     layer: Layer
@@ -58,6 +59,7 @@ class Race:
     methods: tuple[Method, ...]
     name: str
     products: int
+    fetching: Mapping[Method, float]
 
 
 def choose(fused: Fused, samples: int, steps: int, rates: Mapping[str, float]) -> Plan:
@@ -111,7 +113,7 @@ def _assembled(races: Iterable[Race], measured: kept.Races) -> Choice:
     """Return the fastest method of every layer."""
     choice: Choice = {}
     for race in races:
-        seconds = {m: s for m, s in measured.get(race.name, {}).items() if m in race.methods}
+        seconds = {m: s + race.fetching[m] for m, s in measured.get(race.name, {}).items() if m in race.methods}
         # Without a race it is the one that the constants promise most of.
         best = min(seconds, key=seconds.__getitem__) if len(seconds) == len(race.methods) else race.methods[0]
         choice[id(race.layer)] = best
@@ -138,13 +140,14 @@ def _races(fused: Fused, samples: int, steps: int, rates: Mapping[str, float]) -
             methods = tuple(hopeful(layer, allowed, work))
             raced = replace(step, terms=(term,)) if alone else step
             name = _name(raced, alone, methods, planes, samples, steps, spikes)
-            yield Race(layer, raced, alone, methods, name, products(raced, samples, steps))
+            fetching = {m: fetched(layer, m, planes) / 1e9 for m in methods}
+            yield Race(layer, raced, alone, methods, name, products(raced, samples, steps), fetching)
 
 
 def _run_all(
     races: Iterable[Race], samples: int, steps: int, rates: Mapping[str, float], allowed: int
 ) -> dict[str, dict[Method, float]]:
-    """Run races, those of the largest steps first, while they are within what is allowed."""
+    """Run races, those of the largest steps first, while they are within what is allowed: seconds of whole layers."""
     waiting = sorted(races, key=lambda race: race.products, reverse=True)
     runs = TURNS * sum(len(race.methods) for race in waiting)
     until, fresh = _CLOCK() + SECONDS, {}
@@ -155,7 +158,8 @@ def _run_all(
         if cost > allowed or _CLOCK() > until:
             continue
         allowed -= cost
-        fresh[race.name] = _run(race, piece, steps, rates)
+        share = race.products / max(1, piece.products)
+        fresh[race.name] = {m: s * share for m, s in _run(race, piece, steps, rates).items()}
     return fresh
 
 

@@ -27,7 +27,7 @@ VARIABLE = "BITSPIKE_METHODS"
 Races = Mapping[str, Mapping[Method, float]]
 """By the description of a layer: seconds by method."""
 
-_FORMAT, _VERSION = "bitspike-methods", 1
+_FORMAT, _VERSION = "bitspike-methods", 2
 _MOST, _BYTES = 4096, 2**22
 """Layers that are kept, the newest; and the size of a file above which it is not one of ours."""
 
