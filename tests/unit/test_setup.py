@@ -221,8 +221,4 @@ def test_vectors_at_any_address_are_typedefs() -> None:
     sources = sorted([*KERNELS.glob("*/*.h"), *KERNELS.glob("*/*.cpp")])
     text = {path.relative_to(KERNELS).as_posix(): path.read_text() for path in sources}
     loose = {name: re.findall(r"(\w+) [^;\n]*__attribute__\(\([^;\n]*\baligned\(", code) for name, code in text.items()}
-    assert {name: words for name, words in loose.items() if words} == {
-        "cpp/vectors.h": ["typedef"],
-        "engine/channels.h": ["typedef"],
-        "engine/lanes.h": ["typedef"],
-    }
+    assert {word for words in loose.values() for word in words} == {"typedef"}, loose
