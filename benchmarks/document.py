@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks import plots, tables
 from benchmarks.cases import CASES
-from benchmarks.lines import RESULTS, Line, latest
+from benchmarks.lines import RESULTS, Line, by_processor, latest
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
 FIGURES = DOCUMENT.parent / "figures"
@@ -24,9 +24,16 @@ def parts(lines: Sequence[Line], why: tables.Reasons) -> dict[str, str]:
         mine = [line for line in lines if line["case"] == case.name]
         held[case.name] = f"{case.about}\n\n{tables.details(mine)}"
     for figure in plots.FIGURES:
-        if figure.draw(lines) is not None:
+        if figure.draw(_one_processor(lines)) is not None:
             held[figure.part] += f"\n\n![{figure.words}](figures/{figure.name})"
     return held
+
+
+def _one_processor(lines: Sequence[Line]) -> list[Line]:
+    """Return what figures show: the lines of devices, and of the class of processor that was measured most."""
+    devices = [line for line in lines if "CUDA" in line["versions"]]
+    rest = by_processor(line for line in lines if "CUDA" not in line["versions"])
+    return [*max(rest.values(), key=len, default=[]), *devices]
 
 
 def put(text: str, held: Mapping[str, str]) -> str:
@@ -66,7 +73,7 @@ def write(*, check: bool = False, results: Path = RESULTS) -> list[str]:
     if not check:
         DOCUMENT.write_text(new, encoding="utf-8")
     for figure in plots.FIGURES:
-        path, drawn = FIGURES / figure.name, figure.draw(lines)
+        path, drawn = FIGURES / figure.name, figure.draw(_one_processor(lines))
         if drawn is None or (check and path.is_file()):
             continue
         if not path.is_file() or path.read_text(encoding="utf-8") != drawn:

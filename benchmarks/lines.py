@@ -36,6 +36,11 @@ FIELDS: dict[str, type | tuple[type, ...]] = {
     "commit": str,
 }
 
+LATER: dict[str, type | tuple[type, ...]] = {
+    "left_out": dict,  # variants of the group that would not have ended in their budget, and why, in words
+}
+"""Fields that lines may lack, which were written before there were such."""
+
 COMPARISON: dict[str, type | tuple[type, ...]] = {
     "against": (str, type(None)),  # the other variant of this run; None compares with the bound itself
     "sense": str,  # "at least": times better than the other; "at most": times the other's cost
@@ -47,7 +52,7 @@ COMPARISON: dict[str, type | tuple[type, ...]] = {
 
 def check(line: Line) -> None:
     """Raise ValueError where a line lacks a field, holds an unknown one, or contradicts itself."""
-    _fields(line, FIELDS, "line")
+    _fields(line, FIELDS | {name: kind for name, kind in LATER.items() if name in line}, "line")
     if not line["low"] <= line["median"] <= line["high"]:
         raise ValueError(f"{line['case']}, {line['variant']}: the median is outside its quartiles")
     for c in line["comparisons"]:
@@ -86,8 +91,32 @@ def held_in(path: Path) -> list[dict[str, Any]]:
     return [json.loads(text) for text in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
 
 
+def processor(line: Line) -> str:
+    """Return the class of processor that a line was measured on, or the device: ratios differ between classes.
+
+    Example:
+        >>> sets = (["avx2"], ["avx2", "avx512", "vnni", "bf16"], ["avx2", "avx512", "bf16", "amx"])
+        >>> [processor({"instruction_sets": names, "hardware": "Example"}) for names in sets]
+        ['AVX2', 'AVX-512 with bf16', 'AMX']
+    """
+    names = line["instruction_sets"]
+    if "amx" in names:
+        return "AMX"
+    if "avx512" in names:
+        return "AVX-512" + " with bf16" * ("bf16" in names)
+    return "AVX2" if "avx2" in names else str(line["hardware"])
+
+
+def by_processor(lines: Iterable[Line]) -> dict[str, list[Line]]:
+    """Return lines by the class of their processor, in the order in which the classes come first."""
+    found: dict[str, list[Line]] = {}
+    for line in lines:
+        found.setdefault(processor(line), []).append(line)
+    return found
+
+
 def latest(folder: Path = RESULTS) -> list[dict[str, Any]]:
-    """Return the lines of the last run of every group of every case, in the order in which they were written.
+    """Return the lines of the last run of every group of every case on every class of processor, as they were written.
 
     Groups are told apart so that the memory of a case can be weighed in another run than its time, as ``--only`` does.
     """
@@ -96,10 +125,11 @@ def latest(folder: Path = RESULTS) -> list[dict[str, Any]]:
         held = held_in(path)
         for line in held:
             check(line)
-        last: dict[str, str] = {}
+        last: dict[tuple[str, str], str] = {}
         for line in held:
-            last[line["group"]] = max(line["run"], last.get(line["group"], ""))
-        shown += [line for line in held if line["run"] == last[line["group"]]]
+            place = line["group"], processor(line)
+            last[place] = max(line["run"], last.get(place, ""))
+        shown += [line for line in held if line["run"] == last[line["group"], processor(line)]]
     return shown
 
 

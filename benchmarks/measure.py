@@ -29,6 +29,8 @@ class Effort:
         patience: blocks tried per kept one, before the machine counts as busy.
         settling: rounds that are thrown away at most; where memory is given back after every call, pages never settle.
         strict: give up on a busy machine; else disturbed blocks fill up the number and are marked.
+        budget: seconds that the blocks of one variant may take, by its first call; one that would take longer is left
+            out, as bf16 may where the processor has no instruction for it.
     """
 
     blocks: int = 9
@@ -36,6 +38,7 @@ class Effort:
     patience: int = 10
     settling: int = 6
     strict: bool = True
+    budget: float = 600.0
 
 
 QUICK = Effort(blocks=3, seconds=0.1, patience=2, settling=3, strict=False)
@@ -56,6 +59,8 @@ class Timing:
     """(share of others, seconds) of disturbed blocks"""
     accepted: int = 0
     """Disturbed blocks that were kept for want of quiet ones."""
+    beyond: float = 0.0
+    """Seconds of its one call, where its blocks would take longer than the budget; it is then left out."""
 
 
 def alternate(
@@ -68,12 +73,20 @@ def alternate(
     during which others used more than :data:`DISTURBED` of the machine is dropped and repeated in a later round: on a
     busy machine threads wait for each other, and a variant of more operations would look far worse than it is.
 
+    A variant whose blocks would not end within the budget is called once, and its timing says how long that took.
+
     Raises:
         BusyError: the machine stayed busy, and the effort is strict.
     """
-    for call in calls.values():
+    left_out: dict[str, Timing] = {}
+    for name, call in calls.items():
+        start = clock()
         call()
-        call()
+        if (seconds := clock() - start) * (effort.blocks + 2) > effort.budget:  # two rounds at least before them
+            left_out[name] = Timing(beyond=seconds)
+        else:
+            call()
+    calls = {name: call for name, call in calls.items() if name not in left_out}
     for _ in range(effort.settling):
         before = load.faults()
         lasts = {name: _block(call, effort.seconds, clock, False)[0] for name, call in calls.items()}
@@ -103,7 +116,7 @@ def alternate(
         least = sorted(timing.dropped)[: effort.blocks - len(timing.kept)]
         timing.kept += [seconds for _, seconds in least]
         timing.accepted = len(least)
-    return timings
+    return timings | left_out
 
 
 def _block(call: Call, seconds: float, clock: Callable[[], float], filtered: bool) -> tuple[float, float]:

@@ -67,7 +67,7 @@ def measure(case: Case, plan: Plan = Plan()) -> Iterator[dict[str, Any]]:
         try:
             # Where a peer is missing there is nothing to agree with.
             agreement = group.agree() if group.agree is not None and len(variants) == len(group.variants) else None
-            results = _results(case, group, variants, plan)
+            results, left_out = _results(case, group, variants, plan)
         except BusyError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a peer or a driver raises, the next group may be fine
@@ -75,7 +75,9 @@ def measure(case: Case, plan: Plan = Plan()) -> Iterator[dict[str, Any]]:
             failed.append(group.name)
             continue
         medians = {name: result["median"] for name, result in results.items()}
-        for v in variants:
+        for name, words in left_out.items():
+            plan.say(f"  {name}: left out: {words}")
+        for v in (v for v in variants if v.name in results):
             line = {
                 "run": run,
                 "case": case.name,
@@ -88,6 +90,7 @@ def measure(case: Case, plan: Plan = Plan()) -> Iterator[dict[str, Any]]:
                 "memory_kept": kept and group.unit != "MB",
                 "comparisons": compare(group, v.name, medians),
                 "agreement": agreement,
+                "left_out": left_out,
                 **place,
             }
             plan.say(f"  {v.name}: {line['median']:.4g} {group.unit}{_relation(line)}")
@@ -127,10 +130,14 @@ def _ratio(group: Group, mine: float, other: float, sense: str) -> float:
     return top / bottom if bottom > 0 else float("inf")
 
 
-def _results(case: Case, group: Group, variants: list[Variant], plan: Plan) -> dict[str, dict[str, Any]]:
+Results = dict[str, dict[str, Any]]
+
+
+def _results(case: Case, group: Group, variants: list[Variant], plan: Plan) -> tuple[Results, dict[str, str]]:
+    """Return what was measured of each variant, and why the others were left out."""
     if case.device == "cuda":
-        return _on_cuda(group, variants, plan)
-    return _memory(case, group, variants, plan) if group.unit == "MB" else _times(group, variants, plan)
+        return _on_cuda(group, variants, plan), {}
+    return (_memory(case, group, variants, plan), {}) if group.unit == "MB" else _times(group, variants, plan)
 
 
 def _on_cuda(group: Group, variants: list[Variant], plan: Plan) -> dict[str, dict[str, Any]]:
@@ -141,15 +148,18 @@ def _on_cuda(group: Group, variants: list[Variant], plan: Plan) -> dict[str, dic
     return {name: _result(timing.kept, **counts) for name, timing in timings.items()}
 
 
-def _times(group: Group, variants: list[Variant], plan: Plan) -> dict[str, dict[str, Any]]:
+def _times(group: Group, variants: list[Variant], plan: Plan) -> tuple[Results, dict[str, str]]:
     timings = alternate({v.name: v.build() for v in variants}, plan.effort)
-    results = {}
+    results, left_out = {}, {}
     for v in variants:
         t = timings[v.name]
+        if t.beyond:
+            left_out[v.name] = f"one call took {t.beyond:.3g} s, its blocks would take over {plan.effort.budget:.0f} s"
+            continue
         values = t.kept if group.unit == "s" else [v.images / seconds for seconds in t.kept]
         dropped = len(t.dropped) - t.accepted
         results[v.name] = _result(values, dropped=dropped, disturbed=t.accepted, filtered=load.available())
-    return results
+    return results, left_out
 
 
 def _memory(case: Case, group: Group, variants: list[Variant], plan: Plan) -> dict[str, dict[str, Any]]:

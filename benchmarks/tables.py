@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.case import Case, Group, Target
-from benchmarks.lines import Line
+from benchmarks.lines import Line, by_processor
 
 REASONS = Path(__file__).with_name("reasons.toml")
 
@@ -45,22 +45,23 @@ def missed(lines: Iterable[Line]) -> list[str]:
 def summary(lines: Sequence[Line], cases: Iterable[Case], why: Reasons) -> str:
     """Return the table of all targets: what is asked, what was reached, and why not where it was not."""
     rows = [
-        "| case | what | asked | measured | |",
-        "| --- | --- | --- | --- | --- |",
+        "| case | what | asked | processor | measured | |",
+        "| --- | --- | --- | --- | --- | --- |",
     ]
     for case in cases:
         mine = [line for line in lines if line["case"] == case.name]
         for group in case.groups(False):
-            rows += [
-                _target_row(case, group, target, mine, why) for target in group.targets if target.bound is not None
-            ]
+            for target in (target for target in group.targets if target.bound is not None):
+                rows += _target_rows(case, group, target, mine, why)
     return "\n".join(rows)
 
 
-def _target_row(case: Case, group: Group, target: Target, lines: Sequence[Line], why: Reasons) -> str:
+def _target_rows(case: Case, group: Group, target: Target, lines: Sequence[Line], why: Reasons) -> list[str]:
+    """Return a row for each class of processor on which a target was measured, or one that says that it was not."""
     found = [
-        c
-        for line in lines
+        (processor, c)
+        for processor, measured in by_processor(lines).items()
+        for line in measured
         if (line["group"], line["variant"]) == (group.name, target.variant)
         for c in line["comparisons"]
         if c["target"] is not None and (c["against"], c["sense"]) == (target.against, target.sense)
@@ -69,21 +70,24 @@ def _target_row(case: Case, group: Group, target: Target, lines: Sequence[Line],
     asked = _ratio(target.bound, target.sense, group.unit, target.against)
     what = f"{target.variant}" + (f" against {target.against}" if target.against is not None else "")
     where = f"[{case.title}](#{_anchor(case.title)}), {group.name}"
-    if not found:
-        return f"| {where} | {what} | {asked} | | not measured |"
-    (c,) = found
-    measured = _ratio(c["ratio"], c["sense"], group.unit, c["against"], words=False)
-    verdict = "reached"
-    if not c["met"]:
-        reason = why.get(key(case.name, group.name, target.variant, target.against))
-        verdict = f"**MISSED**: {reason or 'the reason has not been found yet'}"
-    return f"| {where} | {what} | {asked} | {measured} | {verdict} |"
+    rows = []
+    for processor, c in found:
+        verdict = "reached"
+        if not c["met"]:
+            reason = why.get(key(case.name, group.name, target.variant, target.against))
+            verdict = f"**MISSED**: {reason or 'the reason has not been found yet'}"
+        measured = _ratio(c["ratio"], c["sense"], group.unit, c["against"], words=False)
+        rows.append(f"| {where} | {what} | {asked} | {processor} | {measured} | {verdict} |")
+    return rows or [f"| {where} | {what} | {asked} | | | not measured |"]
 
 
 def details(lines: Sequence[Line]) -> str:
-    """Return the table of one case, and where and how it was measured."""
-    if not lines:
-        return "Not measured yet."
+    """Return the tables of one case, one for each class of processor, and where and how each was measured."""
+    tables = [f"**{processor}**\n\n{_table(measured)}" for processor, measured in by_processor(lines).items()]
+    return "\n\n".join(tables) or "Not measured yet."
+
+
+def _table(lines: Sequence[Line]) -> str:
     rows = [
         "| setting | variant | precision | median | quartiles | in relation |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -178,8 +182,13 @@ def _footnote(lines: Sequence[Line]) -> str:
     if disturbed:
         parts.append(f"{disturbed} disturbed blocks kept for want of quiet ones")
     parts += [allocator[kept] for kept in memory]
+    parts += [f"left out, {name}: {words}" for name, words in _left_out(lines).items()]
     parts += [f"{group}: {words}" for group, words in _agreements(lines).items()]
     return "; ".join(parts) + "."
+
+
+def _left_out(lines: Iterable[Line]) -> dict[str, str]:
+    return {f"{line['group']}, {name}": words for line in lines for name, words in line.get("left_out", {}).items()}
 
 
 def _agreements(lines: Iterable[Line]) -> dict[str, str]:

@@ -77,6 +77,54 @@ def test_the_first_fused_call_of_a_process_runs() -> None:
     startup.process(["-c", startup.FIRST_CALL])()
 
 
+def test_what_cannot_end_in_its_budget_is_called_once_left_out_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, calls = [0.0], {"fast": 0, "slow": 0}
+
+    def variant(name: str, seconds: float) -> Variant:
+        def call() -> None:
+            calls[name] += 1
+            now[0] += seconds
+
+        return Variant(name=name, build=lambda: call)
+
+    variants = [variant("fast", 0.1), variant("slow", 300.0)]
+    group = Group(
+        name="g", shape="1", variants=variants, peer="slow", targets=[Target(variant="fast", against="slow", bound=2)]
+    )
+    case = Case(name="made", title="Made up", about="About.", groups=lambda tiny: [group])
+    plain = measure.alternate
+    monkeypatch.setattr(run, "alternate", lambda them, effort: plain(them, effort, clock=lambda: now[0]))
+    monkeypatch.setattr(load, "available", lambda: False)
+    said: list[str] = []
+    (line,) = run.measure(case, run.Plan(effort=measure.Effort(blocks=3), say=said.append))
+    assert (calls["slow"], line["variant"], line["blocks"], line["comparisons"]) == (1, "fast", 3, [])
+    words = "one call took 300 s, its blocks would take over 600 s"
+    assert line["left_out"] == {"slow": words}
+    assert f"  slow: left out: {words}" in said
+    lines.check(line)
+    assert f"left out, g, slow: {words}" in tables.details([line])
+
+
+def test_classes_of_processors_stand_side_by_side(tmp_path: Path) -> None:
+    target = Target(variant="ours", against="peer", bound=10)
+    case = Case(name="made", title="Made up", about="", groups=lambda tiny: [Group(
+        name="g", shape="1", variants=[Variant(name=n, build=lambda: lambda: None) for n in ("ours", "peer")],
+        targets=[target],
+    )])  # fmt: skip
+    held = []
+    for day, sets, peer in ((1, ["avx2"], 8.0), (2, ["avx2", "avx512", "bf16"], 12.0), (3, ["avx2"], 9.0)):
+        found = made({"ours": 1.0, "peer": peer}, target)
+        held += [line | {"run": f"2026-01-0{day}T00:00:00", "instruction_sets": sets} for line in found]
+    lines.append(held, tmp_path)
+    shown = lines.latest(tmp_path)
+    assert [line["run"][9] for line in shown] == ["2", "2", "3", "3"], "the newest of each class"
+    rows = tables.summary(shown, [case], {}).splitlines()[2:]
+    assert [row.split(" | ")[3:5] for row in rows] == [["AVX-512 with bf16", "12 ×"], ["AVX2", "9 ×"]]
+    words = tables.details(shown)
+    assert words.index("**AVX-512 with bf16**") < words.index("**AVX2**")
+    assert document._one_processor([*shown, *shown[:2]]) == [*shown[:2], *shown[:2]]
+
+
 def test_a_missing_peer_is_one_sentence_with_the_way_out() -> None:
     said: list[str] = []
     tiny(CASES["neuron"], say=said.append, only="LIF")
@@ -122,7 +170,7 @@ def test_a_missed_target_is_shown_as_missed_with_its_reason(monkeypatch: pytest.
     case = Case(name="made", title="Made up", about="", groups=lambda tiny: [group])
     found = made({"ours": 1.0, "peer": 11.999}, target)
     shown = tables.summary(found, [case], {})
-    assert "| at least 12 × as fast | 11.9 × | **MISSED**: the reason has not been found yet |" in shown
+    assert "| at least 12 × as fast | AVX2 | 11.9 × | **MISSED**: the reason has not been found yet |" in shown
     assert tables.missed(found) == ["made / g / ours / peer"]
     assert "**MISSED**: it is slow |" in tables.summary(found, [case], {"made / g / ours / peer": "it is slow"})
     assert "12 × | reached |" in tables.summary(made({"ours": 1.0, "peer": 12.0}, target), [case], {})
