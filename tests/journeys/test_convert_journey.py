@@ -573,7 +573,7 @@ def test_export_writes_every_format(converted: Path, tmp_path: Path, bitspike: B
     assert "allowed are integer, real" in err
     code, _, err = bitspike("export", converted, "--format", "tflite", "--out", tmp_path / "x")
     assert code == 2
-    assert "allowed are c, nir, onnx" in err
+    assert "allowed are c, loihi, nir, onnx, verilog" in err
 
 
 def test_energy_says_which_images_it_counted(converted: Path, tmp_path: Path, bitspike: Bitspike) -> None:

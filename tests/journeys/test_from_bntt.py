@@ -90,7 +90,7 @@ def test_the_page_and_the_recipes_say_what_the_documented_runs_say() -> None:
 
 
 def test_the_page_names_every_recipe_and_counts_every_network() -> None:
-    named = set(re.findall(r"bntt-vgg\d+-[a-z\d-]+", PAGE))
+    named = set(re.findall(r"bntt-(?:vgg\d+|mnist)-[a-z\d-]+", PAGE))
     assert named <= set(shipped())
     assert named >= {name for name in shipped() if name.startswith("bntt-")}
     rows = re.findall(r"^\| VGG(\d+), T = (\d+), (\d+) classes \| .* \| ([\d,]+) \|$", PAGE, re.M)

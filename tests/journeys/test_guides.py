@@ -48,6 +48,7 @@ NOT_RUN = {
     r"model\.weights=FILE|nb-snn-resnet20-pretrained": "start from a file of weights that others trained",
     r"runs/NAME": "needs the run of an image set; tests/equivalence/test_formats_qonnx.py writes and cleans such files",
     r"^bitspike run mine\.yaml .*(stage=2|--resume)": "tests/journeys/test_progressive_journey.py stops and resumes",
+    r" --rtl$": "needs a simulator of hardware; tests/equivalence/test_verilog_against_simulator.py runs one",
     r"^bitspike mix RECIPE": "words in capitals; the page gives a recipe below",
 }
 """Commands of the guides that no test runs as they stand, and why."""

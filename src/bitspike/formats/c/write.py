@@ -12,7 +12,6 @@ from pathlib import Path
 
 from bitspike.arguments import checked
 from bitspike.errors import ExportError
-from bitspike.files import way_out, whole_folder
 from bitspike.formats.c.bench import Vectors, bench_text, makefile_text, readme_text, vectors_text
 from bitspike.formats.c.boards.board import HOST, Board, board_of
 from bitspike.formats.c.boards.fit import need_room, needs
@@ -21,6 +20,7 @@ from bitspike.formats.c.boards.samples import vectors_that_fit
 from bitspike.formats.c.memory import CMemory
 from bitspike.formats.c.program import program
 from bitspike.formats.c.text import MARK
+from bitspike.formats.folder import begins_with, write_folder
 from bitspike.integer.network import IntegerNetwork, need_integers
 from bitspike.integer.saved.vectors import golden
 
@@ -91,7 +91,7 @@ def write_c(
         files[f"{name}_test.c"] = bench_text(net, text)
     if target.name != HOST:
         files |= board_files(target, net, text, bench=bench)
-    return _write(Path(path).absolute(), files)
+    return write_folder(Path(path).absolute(), files, foreign=_foreign)
 
 
 def c_memory(net: IntegerNetwork) -> CMemory:
@@ -123,33 +123,10 @@ def _need_other_name(board: Board, name: str) -> None:
         raise ExportError(f"name={name!r}: the board has a file of this name", fix=f'name="{name}_net"')
 
 
-def _write(folder: Path, files: dict[str, str]) -> Path:
-    """Write the files into a new folder, which replaces an older export."""
-    _refuse_foreign(folder)
-    try:
-        with whole_folder(folder) as fresh:
-            for file, text in files.items():
-                (fresh / file).write_bytes(text.encode("ascii"))
-    except OSError as error:
-        raise ExportError(f"{folder} could not be written: {error}", fix=way_out(error)) from error
-    return folder
-
-
-def _refuse_foreign(folder: Path) -> None:
-    """Refuse a folder with files that neither this module wrote nor its Makefile built."""
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise ExportError(f"{folder} is a file; it was left alone", fix="another folder")
-    ours = {file.name for file in folder.iterdir() if file.is_file() and _is_ours(file)}
+def _foreign(folder: Path) -> set[str]:
+    """Return what neither this module wrote nor its Makefile built."""
+    ours = {file.name for file in folder.iterdir() if file.is_file() and begins_with(file, MARK)}
     built = {
         name.removesuffix(".c") + end for name in ours if name.endswith(".c") for end in ("", ".o", ".elf", ".log")
     }
-    foreign = sorted({file.name for file in folder.iterdir()} - ours - built)
-    if foreign:
-        raise ExportError(f"{folder} holds {', '.join(foreign[:3])}; it was left alone", fix="another folder")
-
-
-def _is_ours(file: Path) -> bool:
-    with file.open("rb") as opened:
-        return MARK.encode() in opened.readline(200)
+    return {file.name for file in folder.iterdir()} - ours - built

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from bitspike.arguments import checked
 from bitspike.errors import ExportError
-from bitspike.files import way_out, whole_folder
+from bitspike.formats.folder import write_folder
 from bitspike.formats.loihi import runner
 from bitspike.formats.loihi.populations import Population, populations
 from bitspike.formats.loihi.synapses import origins
@@ -87,7 +87,7 @@ def write_loihi(
         "run.py": Path(runner.__file__).read_bytes(),
         "README.md": _readme(net, layers).encode(),
     }
-    return _write(Path(path).absolute(), files)
+    return write_folder(Path(path).absolute(), files, foreign=_foreign)
 
 
 def _facts(net: IntegerNetwork, layers: list[Population]) -> dict[str, Any]:
@@ -224,31 +224,11 @@ def _synapses(p: Population) -> int:
     return sum(part.codes.values.size for parts in p.reads.values() for part in parts)
 
 
-def _write(folder: Path, files: dict[str, bytes]) -> Path:
-    """Write the files into a new folder, which replaces an older export."""
-    _refuse_foreign(folder)
-    try:
-        with whole_folder(folder) as fresh:
-            for name, content in files.items():
-                (fresh / name).write_bytes(content)
-    except OSError as error:
-        raise ExportError(f"{folder} could not be written: {error}", fix=way_out(error)) from error
-    return folder
-
-
-def _refuse_foreign(folder: Path) -> None:
-    """Refuse a folder that holds something else than an older export."""
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise ExportError(f"{folder} is a file; it was left alone", fix="another folder")
+def _foreign(folder: Path) -> set[str]:
+    """Return what is no part of an export."""
     names = {file.name for file in folder.iterdir()}
-    foreign = sorted(names - {*FILES, "__pycache__"})
-    if foreign or (names and not _is_ours(folder / "network.json")):
-        raise ExportError(
-            f"{folder} holds {', '.join(foreign[:3]) or 'another network.json'}; it was left alone",
-            fix="another folder",
-        )
+    others = names - {*FILES, "__pycache__"}
+    return others or ({"another network.json"} if names and not _is_ours(folder / "network.json") else set())
 
 
 def _is_ours(file: Path) -> bool:

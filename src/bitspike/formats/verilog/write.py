@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from bitspike.arguments import checked
 from bitspike.errors import ConstraintError, ExportError
-from bitspike.files import way_out, whole_folder
+from bitspike.formats.folder import begins_with, write_folder
 from bitspike.formats.verilog.formal import formal_text
 from bitspike.formats.verilog.plan import Added, Plan, Stage, plan
 from bitspike.formats.verilog.readme import readme_text
@@ -71,7 +71,7 @@ def write_verilog(
     check(net)
     planned = plan(net, resolved_lanes(net, lanes))
     codes = (golden(net) if vectors is None else vectors)["input_codes"].astype("int64")
-    return _write(Path(path).absolute(), _files(planned, name, codes))
+    return write_folder(Path(path).absolute(), _files(planned, name, codes), foreign=_foreign)
 
 
 def _files(planned: Plan, name: str, codes: Integers) -> dict[str, str]:
@@ -143,32 +143,7 @@ def _checked(name: str) -> str:
     return name
 
 
-def _write(folder: Path, files: dict[str, str]) -> Path:
-    """Write the files into a new folder, which replaces an older export."""
-    _refuse_foreign(folder)
-    try:
-        with whole_folder(folder) as fresh:
-            for file, text in files.items():
-                place = fresh / file
-                place.parent.mkdir(exist_ok=True)
-                place.write_bytes(text.encode("ascii"))
-    except OSError as error:
-        raise ExportError(f"{folder} could not be written: {error}", fix=way_out(error)) from error
-    return folder
-
-
-def _refuse_foreign(folder: Path) -> None:
-    """Refuse a folder with files that neither this module wrote nor its Makefile built."""
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise ExportError(f"{folder} is a file; it was left alone", fix="another folder")
-    there = [file for file in folder.rglob("*") if file.is_file() and BUILD not in file.relative_to(folder).parts]
-    foreign = sorted(str(file.relative_to(folder)) for file in there if not _is_ours(file))
-    if foreign:
-        raise ExportError(f"{folder} holds {', '.join(foreign[:3])}; it was left alone", fix="another folder")
-
-
-def _is_ours(file: Path) -> bool:
-    with file.open("rb") as opened:
-        return MARK.encode() in opened.readline(200)
+def _foreign(folder: Path) -> list[str]:
+    """Return what neither this module wrote nor its Makefile built."""
+    files = {file.relative_to(folder): file for file in folder.rglob("*") if file.is_file()}
+    return [str(name) for name, file in files.items() if BUILD not in name.parts and not begins_with(file, MARK)]
