@@ -121,11 +121,12 @@ _PATTERNS = (
 
 
 def versions(compiler: str, emulator: str) -> Line:
-    """Return what compiler and emulator call themselves, or the version of their Debian package."""
-    return {"compiler": _version(compiler), "emulator": _version(emulator)}
+    """Return compiler and emulator, each with its version."""
+    return {"compiler": version(compiler), "emulator": version(emulator)}
 
 
-def _version(tool: str) -> str:
+def version(tool: str) -> str:
+    """Return the name of a program with what it says of its version, or else with that of its Debian package."""
     said = subprocess.run([tool, "--version"], capture_output=True, text=True, check=False).stdout.splitlines()
     if said and re.search(r"\d+\.\d+", said[0]):
         return f"{tool} {re.findall(r'[0-9]+(?:[.][0-9]+)+', said[0])[-1]}"
