@@ -15,6 +15,7 @@ from bitspike.runs.construct.data import build_data
 from bitspike.runs.kinds.train import build_model
 
 FOLDER = ["data.kind=folder", "data.root=photos"]
+PARTS = ["data.kind=sequence", "data.of=digits"]
 
 
 @pytest.mark.parametrize("name", shipped())
@@ -44,8 +45,36 @@ def test_images_in_the_place_of_recordings_are_shown_at_every_step() -> None:
     recipe = load("cbp-sew-dvs-gesture", FOLDER)
     assert recipe.model.encoder.kind == "repeat"
     assert all(word.kind != "some_frames" for word in recipe.data.augment)
-    back = load("quickstart", ["data.kind=digits_events", "model.encoder.kind=frames"])
+    back = load("quickstart", ["data.kind=digits_events"])
     assert back.data.pixels.scale == 1.0
+    assert back.model.encoder.kind == "frames"
+
+
+def test_what_is_said_of_the_encoder_is_kept_and_refused_where_it_does_not_fit() -> None:
+    for said in ("model.encoder={kind: repeat}", "model.encoder.kind=repeat"):
+        with pytest.raises(RecipeError, match="recordings of events need {kind: frames}"):
+            load("quickstart", ["data.kind=digits_events", said])
+
+
+TRAINED = [name for name in shipped() if load(name).takes_frames]
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_every_recipe_that_trains_takes_images_in_parts(name: str) -> None:
+    recipe = load(name, PARTS)
+    assert (recipe.data.kind, recipe.data.of, recipe.data.augment) == ("sequence", "digits", ())
+    assert recipe.model.encoder.kind == "frames"
+
+
+def test_images_in_parts_give_way_to_whole_ones_and_come_back(tmp_path: Path) -> None:
+    from bitspike.recipe.text import dump
+
+    there = load("bntt-mnist-rows", FOLDER)
+    assert (there.data.kind, there.model.encoder.kind) == ("folder", "repeat")
+    path = tmp_path / "there.yaml"
+    path.write_text(dump(there))
+    back = load(path, PARTS)
+    assert (back.data.of, back.data.root, back.model.encoder.kind) == ("digits", None, "frames")
 
 
 def test_the_same_kind_and_other_kinds_of_wrong_are_as_before() -> None:

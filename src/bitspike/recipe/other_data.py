@@ -2,7 +2,8 @@
 
 Counts, folders and readers belong to the former data. Shares, and augmentations that the new data take, stay. So does
 the form of the input where a network comes with weights of its own; where it is trained from the start the new data
-bring theirs. Images in the place of recordings are shown at every step.
+bring theirs. Images in the place of recordings are shown at every step, and what brings a frame for every step in the
+place of images is read frame by frame.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ def with_other_data(
     if "augment" in kept and "augment" not in said:
         taken = _augmentations(kind)
         kept["augment"] = [word for word in kept["augment"] if isinstance(word, Mapping) and word.get("kind") in taken]
-    return _shown_at_every_step({**values, "data": kept}, was, kind, changed)
+    after = {**values, "data": kept}
+    return _as_they_enter(after, was, kind, changed) if trained_here else after
 
 
 def _stays(key: str, value: Any, was: type[Value], kind: type[Value], trained_here: bool) -> bool:
@@ -58,19 +60,19 @@ def _stays(key: str, value: Any, was: type[Value], kind: type[Value], trained_he
     return key == "augment" and "augment" in kind.model_fields
 
 
-def _shown_at_every_step(
+def _as_they_enter(
     values: Mapping[str, Any], was: type[Value], kind: type[Value], changed: Collection[KeyPath]
 ) -> Mapping[str, Any]:
-    """Return a recipe whose network is shown an image at every step, if it read the frames of recordings before."""
-    model = values.get("model")
-    told = any(key_path[:2] == ("model", "encoder") for key_path in changed)
-    if told or not isinstance(model, Mapping) or not issubclass(was, ByStep) or issubclass(kind, ByStep):
+    """Return a recipe whose network takes the frames of samples that have some, and shows others at every step."""
+    model, framed = values.get("model"), issubclass(kind, ByStep)
+    told = any(key_path[:2] in (("model",), ("model", "encoder")) for key_path in changed)
+    if told or not isinstance(model, Mapping) or issubclass(was, ByStep) == framed:
         return values
-    return {**values, "model": {**model, "encoder": {"kind": "repeat"}}}
+    return {**values, "model": {**model, "encoder": {"kind": "frames" if framed else "repeat"}}}
 
 
 def _augmentations(kind: type[Value]) -> set[str]:
-    """Return the kinds of augmentation that data of a kind take."""
-    union = get_args(kind.model_fields["augment"].annotation)[0]
-    taken = set(words_of(union))
+    """Return the kinds of augmentation that data of a kind take: none of images in parts."""
+    members = get_args(kind.model_fields["augment"].annotation)
+    taken = set(words_of(members[0])) if members else set()
     return taken if "reader" in kind.model_fields else taken - {_PHOTOS_ONLY}
