@@ -42,6 +42,12 @@ def test_a_shipped_recipe_says_every_value_itself(name: str) -> None:
     assert parse(shipped()[name], name).values == recipe.model_dump(mode="json")
 
 
+def test_of_a_list_with_a_wrong_member_only_the_member_is_said() -> None:
+    said = message("bntt-mnist-rows", "model.hidden=[0]")
+    assert "model.hidden.0: found 0, needed is a value greater than 0" in said
+    assert said.count("model.hidden=[0]: ") == 1
+
+
 @pytest.mark.parametrize("name", list(shipped()))
 def test_a_recipe_written_back_loads_to_the_same(name: str, tmp_path: Path) -> None:
     training = load(name).trainings.get("training")
@@ -107,6 +113,17 @@ def test_all_problems_of_a_file_are_told_at_once_with_their_lines(tmp_path: Path
 @pytest.mark.parametrize(
     ("change", "said"),
     [
+        (
+            "data.kind=sequence",
+            "data.of: is missing; allowed are mnist, digits, cifar10, cifar100\n  fix: --set data.of=mnist",
+        ),
+        ("data.kind=folder", "data.root: is missing\n  fix: --set data.root=VALUE as well"),
+        ("weights.include=[]", "weights.include: found [], needed is a list of at least 1"),
+        ("weights.skip=head", "weights.skip: found 'head', needed is a list"),
+        (
+            "data={kind: sequence, of: digits, augment: [{kind: flip}]}",
+            "found [{'kind': 'flip'}], needed is an empty list",
+        ),
         ("training.epocs=1", "--set training.epocs=1: training.epocs: unknown key; allowed are epochs, batch_size"),
         ("trainng.epochs=1", "--set trainng.epochs=1: trainng: unknown key"),
         (

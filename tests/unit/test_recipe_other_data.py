@@ -52,7 +52,7 @@ def test_images_in_the_place_of_recordings_are_shown_at_every_step() -> None:
 
 def test_what_is_said_of_the_encoder_is_kept_and_refused_where_it_does_not_fit() -> None:
     for said in ("model.encoder={kind: repeat}", "model.encoder.kind=repeat"):
-        with pytest.raises(RecipeError, match="recordings of events need {kind: frames}"):
+        with pytest.raises(RecipeError, match=r"recordings of events need \{kind: frames\}"):
             load("quickstart", ["data.kind=digits_events", said])
 
 

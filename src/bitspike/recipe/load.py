@@ -93,7 +93,11 @@ def load(recipe: str | Path | AnyRecipe, set: Iterable[str] = ()) -> AnyRecipe:
 
 
 def _instead(problem: Problem, changed: Mapping[KeyPath, str]) -> str:
-    """Return the change that was meant by one whose key there is not; empty where it cannot be told."""
+    """Return the change that was meant, or the one that is missing; empty where it cannot be told."""
+    named = all(isinstance(part, str) for part in problem.key_path)
+    nearby = any(key_path[0] == problem.key_path[0] and len(key_path) > 1 for key_path in changed if problem.missing)
+    if named and nearby:
+        return f"--set {'.'.join(map(str, problem.key_path))}={problem.missing} as well"
     place = len(problem.key_path)
     below = [(key_path[place:], change) for key_path, change in changed.items() if key_path[:place] == problem.key_path]
     if not problem.meant or len(below) != 1:

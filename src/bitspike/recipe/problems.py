@@ -6,7 +6,7 @@ import difflib
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -20,30 +20,43 @@ _NEEDED = ", needed is "
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong: where, a sentence about it, and the key that was meant, if it can be told."""
+    """One thing that is wrong: where, a sentence about it, the key that was meant, and what a missing key may be."""
 
     key_path: KeyPath
     text: str
     meant: str = ""
+    missing: str = ""
 
 
 def problems(error: ValidationError, values: Any, root: type[BaseModel]) -> list[Problem]:
     """Turn pydantic's findings into sentences, one for each value, in the order of the schema ``root``."""
     said: dict[KeyPath, list[str]] = {}
     meant: dict[KeyPath, str] = {}
+    missing: dict[KeyPath, str] = {}
     for finding in error.errors(include_url=False):
         key_path, options = _locate(finding["loc"], values, root)
+        if finding["type"] == "too_short" and _long_enough(value_at(values, key_path), finding["ctx"]):
+            continue  # What is wrong with its members is said of each of them.
         text = _sentence(finding, key_path, options, values)
         if finding["type"] == "extra_forbidden" and (key := _meant(key_path, options, values)):
             meant[key_path] = key
             above, _, name = key.rpartition(".")
             here = above == ".".join(map(str, key_path[:-1]))
             text += f"; did you mean {(name if here else key)!r}?"
+        if finding["type"] == "missing":
+            choices = _choices(str(key_path[-1]), _locate(finding["loc"][:-1], values, root)[1])
+            text += f"; allowed are {', '.join(choices)}" if choices else ""
+            missing[key_path] = choices[0] if choices else "VALUE"
         if finding["type"] == "union_tag_invalid":
             key_path = (*key_path, "kind")
         said.setdefault(key_path, []).append(text)
     return [
-        Problem(key_path, _joined(key_path, list(dict.fromkeys(texts))), meant.get(key_path, ""))
+        Problem(
+            key_path,
+            _joined(key_path, list(dict.fromkeys(texts))),
+            meant.get(key_path, ""),
+            missing.get(key_path, ""),
+        )
         for key_path, texts in said.items()
     ]
 
@@ -68,15 +81,37 @@ def _sentence(finding: Any, key_path: KeyPath, options: Sequence[type[BaseModel]
         words = ", ".join(kind for kind in allowed if kind != OWN)
         return f"found {context['tag']!r}; allowed are {words}{_hint(context['tag'], allowed)}{own}"
     value = value_at(values, key_path)
+    if kind in ("too_long", "too_short"):
+        return f"found {short(value)}{_NEEDED}{_lengths(context)}"
     if kind == "union_tag_not_found":
         allowed = [kind for option in options for kind in _kinds(option)]
         return f"found {short(value)}, needed is a mapping with the key kind: {', '.join(allowed)}"
+    if kind in ("tuple_type", "list_type"):
+        return f"found {short(value)}{_NEEDED}a list"
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         return f"found {short(value)}, needed is a mapping of keys to values"
     if kind == "value_error":
         return str(context["error"])
     needed = finding["msg"].removeprefix("Input should be ")
     return f"found {short(value)}{_NEEDED}{'a value ' if needed.startswith(('greater', 'less')) else ''}{needed}"
+
+
+def _choices(name: str, options: Sequence[type[BaseModel]]) -> list[str]:
+    """Return the words that a key may be, where there are only so many."""
+    fields = [option.model_fields[name].annotation for option in options if name in option.model_fields]
+    return [str(word) for annotation in fields if get_origin(annotation) is Literal for word in get_args(annotation)]
+
+
+def _long_enough(value: Any, context: Mapping[str, Any]) -> bool:
+    return isinstance(value, list | tuple) and len(value) >= context["min_length"]
+
+
+def _lengths(context: Mapping[str, Any]) -> str:
+    """Say how many members a list may have: those of an error of pydantic about its length."""
+    most, least = context.get("max_length"), context.get("min_length")
+    if most == 0:
+        return "an empty list"
+    return f"a list of at most {most}" if most is not None else f"a list of at least {least}"
 
 
 def _meant(key_path: KeyPath, options: Sequence[type[BaseModel]], values: Any) -> str:
