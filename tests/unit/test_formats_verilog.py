@@ -18,6 +18,7 @@ from bitspike.formats.verilog.support import HELD, REFUSED
 from bitspike.formats.verilog.tables import WIDTHS, packed, weight_words
 from bitspike.formats.verilog.vectors import addresses, input_words, vectors_text
 from bitspike.formats.verilog.write import write_verilog
+from bitspike.integer.border import Border
 from bitspike.integer.bounds.widths import survey
 from bitspike.integer.examples import convolution_and_pool, few_bits, one_convolution
 from bitspike.integer.network import IntegerNetwork
@@ -107,6 +108,19 @@ def test_a_folder_with_other_things_is_left_alone_and_an_older_export_replaced(t
         write_verilog(one_convolution(), folder / "mine.v")
     with pytest.raises(ExportError, match="no name of the library"):
         write_verilog(one_convolution(), tmp_path / "w", name="bs_ram")
+
+
+def test_the_readme_says_all_that_the_host_does(tmp_path: Path) -> None:
+    said = {"host": "before the spikes: 0 (Conv2d); after the spikes: softmax (softmax)"}
+    text = (write_verilog(replace(one_convolution(), source=said), tmp_path / "v") / "README.md").read_text()
+    assert "Before the codes it computes, in real numbers: 0 (Conv2d)." in text
+    assert "After the outputs it computes, in real numbers: softmax (softmax)." in text
+    assert "16 codes of" in text
+    net = one_convolution()
+    bordered = replace(net, source=Border((1, 1), (1, 1), (3,)).said())
+    assert bordered.border is not None
+    text = (write_verilog(bordered, tmp_path / "v") / "README.md").read_text()
+    assert "Around the image stands a border, 1 wide on every side, of the code of each channel: 3." in text
 
 
 def test_the_folder_holds_the_library_the_tables_and_the_bench(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bitspike.formats.c.text import integer, plain
+from bitspike.formats.host import after, around, before, codes
 from bitspike.integer.network import IntegerNetwork
-from bitspike.integer.nodes import Input, Integers, Readout, Shape
+from bitspike.integer.nodes import Integers, Readout, Shape
 
 _SHOWN = 16
 """Channels whose worth is listed."""
@@ -70,7 +71,7 @@ def packing_of(net: IntegerNetwork) -> Packing | None:
     """
     entry, border = net.input, net.border
     low, high = entry.grid.low, entry.grid.high
-    if entry.coding != "direct" or low != 0 or high >= 1 << 16 or not 2 <= len(entry.shape) <= 3 or _before(net):
+    if entry.coding != "direct" or low != 0 or high >= 1 << 16 or not 2 <= len(entry.shape) <= 3 or before(net):
         return None
     channels, *places = entry.shape if border is None else border.image(entry.shape)
     missing = [1] * (2 - len(places))
@@ -83,23 +84,12 @@ def packing_of(net: IntegerNetwork) -> Packing | None:
     )
 
 
-def _before(net: IntegerNetwork) -> str:
-    """Return what else the host computes before the spikes, in words."""
-    words = [part for part in net.source.get("host", "").split("; ") if part.startswith("before the spikes: ")]
-    return "" if net.border is not None else ", ".join(w.removeprefix("before the spikes: ") for w in words)
-
-
-def _after(net: IntegerNetwork) -> str:
-    words = [part for part in net.source.get("host", "").split("; ") if part.startswith("after the spikes: ")]
-    return ", ".join(w.removeprefix("after the spikes: ") for w in words)
-
-
 def duties(net: IntegerNetwork, name: str) -> list[str]:
     """Return what the host has to do, a sentence or two for each thing, in the order in which it is done."""
     said, packing, border = [], packing_of(net), net.border
-    if words := _before(net):
+    if words := before(net):
         said.append(f"Before the codes it computes, in real numbers: {plain(words)}.")
-    said.append(_codes(net.input))
+    said.append(codes(net.input))
     if packing is not None:
         channels, height, width = packing.image
         numbers = "byte" if packing.ctype == "uint8_t" else "integer of 16 bits"
@@ -109,24 +99,11 @@ def duties(net: IntegerNetwork, name: str) -> list[str]:
             f"{'s' * (channels > 1)} each, in the order of cameras and image files{limited}."
         )
     if border is not None:
-        codes = ", ".join(map(str, border.codes))
-        said.append(
-            f"Around the image stands a border, {_sides(border.before, border.after)}, of the code of each channel: "
-            f"{codes}. That is the mean of the normalization, which is folded into the first weights."
-            + f" `{name}_pack` puts it there."
-            * (packing is not None)
-        )
+        said.append(around(net) + f" `{name}_pack` puts it there." * (packing is not None))
     said += [_worth(output) for output in net.outputs]
-    if words := _after(net):
+    if words := after(net):
         said.append(f"After the outputs it computes, in real numbers: {plain(words)}.")
     return said
-
-
-def _sides(before: Shape, after: Shape) -> str:
-    """Return in words how wide a border is."""
-    if len({*before, *after}) == 1:
-        return f"{before[0]} wide on every side"
-    return f"{', '.join(map(str, before))} before and {', '.join(map(str, after))} after the places of its axes"
 
 
 def _worth(output: Readout) -> str:
@@ -137,29 +114,6 @@ def _worth(output: Readout) -> str:
         return f"{head}; one is worth {worths[0]}, so the largest integer is the largest value."
     shown = ", ".join(worths[:_SHOWN]) + f" and {len(worths) - _SHOWN} more" * (len(worths) > _SHOWN)
     return f"{head}; one is worth, channel by channel, {shown}: compare the products."
-
-
-def _codes(entry: Input) -> str:
-    """Say how a code is made of a real value."""
-    grid, size = entry.grid, math.prod(entry.shape)
-    when = "one step, the same ones at every step" if entry.constant else "each step"
-    shape = f"It hands over {size} codes of {when}, {list(entry.shape)}, the last axis fastest"
-    if entry.coding == "rate":
-        return (
-            f"{shape}: of a value x from 0 to 1 the n = round(x * T) spikes, ties to the even number, spread evenly: "
-            "1 at the steps t from 1 to T at which floor(n * t / T) rises, else 0."
-        )
-    if entry.coding == "bernoulli":
-        chance = "min(|x|, 1)" if entry.divisor == 1 else f"min(|x| / {entry.divisor!r}, 1)"
-        return f"{shape}: of a value x at random, with the probability {chance}, 1 or, below 0, -1; else 0."
-    if grid.scale == 1 / 255 and (grid.low, grid.high) == (0, 255):
-        return f"{shape}: the bytes of an 8-bit image as they are, which stand for 0 to 1."
-    if grid.scale == 1:
-        return f"{shape}: whole numbers from {grid.low} to {grid.high} as they are."
-    return (
-        f"{shape}: round(x / {grid.scale!r}) of a real value x, ties to the even number, not below {grid.low} and not "
-        f"above {grid.high}."
-    )
 
 
 def prototype(packing: Packing, name: str) -> list[str]:

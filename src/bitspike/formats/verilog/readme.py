@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bitspike.formats.host import after, around, before, codes
 from bitspike.formats.verilog.plan import Plan
 from bitspike.formats.verilog.text import MARK, plain
 from bitspike.formats.verilog.top import output_bits, output_starts
@@ -12,7 +13,7 @@ def readme_text(plan: Plan, name: str) -> str:
     """Return the README of the folder."""
     net, source = plan.net, plan.input
     pauses = "all steps" if net.input.constant else "one step: write the codes of the next one and raise it again"
-    grid = net.input.grid
+    grid, signed = net.input.grid, ", in two's complement" * source.signed
     outs = [
         f"* `{s.node.id}` {list(s.node.shape)} from address {start}; one is worth {_worth(s.node.scale.tolist())}."
         for s, start in zip(plan.outputs, output_starts(plan), strict=False)
@@ -30,15 +31,16 @@ def readme_text(plan: Plan, name: str) -> str:
         "",
         "## What the host does",
         "",
-        f"1. It writes {source.words} words of {source.word_bits} bits: `in_we`, `in_addr`, `in_data`. Word"
-        f" `place * {source.groups} + group` holds {source.lanes} channels of a place from channel"
-        f" `group * {source.lanes}` on, {source.bits} bits each, the first in the lowest bits."
-        f" Codes are {grid.low} to {grid.high}{', in two' + chr(39) + 's complement' if source.signed else ''}.",
+        f"1. {codes(net.input)} They make {source.words} words of {source.word_bits} bits: `in_we`, `in_addr`,"
+        f" `in_data`. Word `place * {source.groups} + group` holds {_channels(source.lanes)} of a place from channel"
+        f" `group * {source.lanes}` on, {source.bits} bits each, the first in the lowest bits; places are counted row"
+        f" after row. Codes are {grid.low} to {grid.high}{signed}.",
         f"2. It raises `start` for a cycle while `busy` is low, and waits until `busy` falls. A start runs {pauses}.",
         f"3. It reads `out_data`, {output_bits(plan)} bits in two's complement, two cycles after `out_addr`:",
         "",
         *outs,
         "",
+        *_besides(plan),
         "`rst` is synchronous; one cycle is enough.",
         "",
         "## What it is made of",
@@ -48,6 +50,21 @@ def readme_text(plan: Plan, name: str) -> str:
         "```",
         "",
     ])  # fmt: skip
+
+
+def _channels(number: int) -> str:
+    return f"{number} channel{'s' * (number > 1)}"
+
+
+def _besides(plan: Plan) -> list[str]:
+    """Return what else the host does: before the codes, around an image, after the outputs."""
+    net = plan.net
+    said = [
+        f"Before the codes it computes, in real numbers: {plain(before(net))}." if before(net) else "",
+        f"{around(net)} The words of step 1 hold it too." if net.border is not None else "",
+        f"After the outputs it computes, in real numbers: {plain(after(net))}." if after(net) else "",
+    ]
+    return [line for words in said if words for line in (words, "")]
 
 
 def _worth(scale: list[float]) -> str:
