@@ -92,6 +92,9 @@ def test_a_board_adds_what_starts_it(board: str, tmp_path: Path) -> None:
 def test_boards_of_other_formats_and_unknown_ones_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConstraintError, match=r"board 'cortex_m0': there are avr, .*\n  fix: board=\"cortex-m0\""):
         export(one_convolution(), "c", tmp_path / "c", board="cortex_m0")
+    for none in ("", 4):  # an empty one is what a script has whose variable is not set
+        with pytest.raises(ConstraintError, match=rf"board {none!r}: there are avr"):
+            export(one_convolution(), "c", tmp_path / "c", board=none)  # type: ignore[arg-type]
     with pytest.raises(ConstraintError, match=r"board 'avr' of format 'nir'(?s:.*)fix: format=\"c\" \(--format c\)"):
         export(one_convolution(), "nir", tmp_path / "net.nir", board="avr")
     with pytest.raises(ExportError, match=r"name='start': the board has a file(?s:.*)name=\"start_net\""):

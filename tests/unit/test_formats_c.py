@@ -241,10 +241,16 @@ def test_a_sum_beyond_64_bits_is_named(tmp_path: Path) -> None:
         write_c(net, tmp_path / "c")
 
 
-@pytest.mark.parametrize("name", ["", "2x", "a-b", "Net", "string", "stdint", "é", "a" * 32])
+@pytest.mark.parametrize("name", ["", "2x", "a-b", "Net", "string", "stdint", "é", "a" * 32, 5])
 def test_a_name_that_c_cannot_have_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ExportError, match="lower-case letters, digits and underscores"):
         write_c(one_convolution(), tmp_path / "c", name=name)
+
+
+@pytest.mark.parametrize("vectors", [np.zeros((1, 1, 1, 4, 4), np.int64), {"input_codes": [[1]]}])
+def test_what_holds_no_arrays_is_no_vectors(vectors: object, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"no golden vectors(?s:.*)input_codes is missing"):
+        write_c(one_convolution(), tmp_path / "c", vectors=vectors)  # type: ignore[arg-type]
 
 
 def test_vectors_of_another_network_are_refused_with_everything_that_is_wrong(tmp_path: Path) -> None:

@@ -106,8 +106,49 @@ def test_a_folder_with_other_things_is_left_alone_and_an_older_export_replaced(t
         write_verilog(one_convolution(), folder)
     with pytest.raises(ExportError, match="is a file"):
         write_verilog(one_convolution(), folder / "mine.v")
-    with pytest.raises(ExportError, match="no name of the library"):
-        write_verilog(one_convolution(), tmp_path / "w", name="bs_ram")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "bs_ram",
+        "bench",
+        "formal",
+        "module",
+        "wire",
+        "string",
+        "do",
+        "start",
+        "busy",
+        "in_we",
+        "9x",
+        "my net",
+        "x" * 32,
+        5,
+    ],
+)
+def test_a_name_that_verilog_cannot_have_is_refused_with_one_that_it_can(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"up to 30 more lower-case letters(?s:.*)fix: name='net_") as refused:
+        write_verilog(one_convolution(), tmp_path / "v", name=name)
+    assert not list(tmp_path.iterdir())
+    way = str(refused.value).rsplit("'", 2)[1]
+    assert (write_verilog(one_convolution(), tmp_path / "v", name=way) / f"{way}.v").is_file()
+
+
+@pytest.mark.parametrize(
+    ("vectors", "reason"),
+    [
+        ({}, "input_codes, an array of integers .* is missing"),
+        ({"input_codes": [[1]]}, ".* is missing"),
+        (np.zeros((1, 1, 1, 4, 4), np.int64), ".* is missing"),
+        ({"input_codes": np.full((1, 1, 1, 4, 4), 0.5)}, "input_codes is float64, needed are integers"),
+        ({"input_codes": np.zeros((1, 0, 1, 4, 4), np.int64)}, "there is no sample in them"),
+    ],
+)
+def test_vectors_that_do_not_belong_are_refused(vectors: dict[str, np.ndarray], reason: str, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=rf"no golden vectors of the network\n  {reason}(?s:.*)bs\.encode"):
+        write_verilog(one_convolution(), tmp_path / "v", vectors=vectors)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_readme_says_all_that_the_host_does(tmp_path: Path) -> None:

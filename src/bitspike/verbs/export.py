@@ -92,7 +92,7 @@ def export(
     if entry.lanes:
         choices["lanes"] = lanes
     if entry.boards:
-        choices["board"] = board or entry.boards[0]
+        choices["board"] = entry.boards[0] if board is None else board
     if isinstance(network, IntegerNetwork):
         net = network
     else:

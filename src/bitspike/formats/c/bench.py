@@ -122,6 +122,8 @@ def _layer(texts: list[str], node: Node, position: int) -> str:
 
 def check_vectors(net: IntegerNetwork, vectors: Vectors) -> int:
     """Return the number of samples; refuse vectors that are incomplete or of another network."""
+    if not isinstance(vectors, Mapping) or not all(isinstance(array, np.ndarray) for array in vectors.values()):
+        vectors = {}
     codes = vectors.get("input_codes")
     samples = codes.shape[1] if codes is not None and codes.ndim > 1 else 0
     wanted: dict[str, tuple[int, ...]] = {}

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 from bitspike.arguments import checked
-from bitspike.errors import ExportError
+from bitspike.errors import ExportError, short
 from bitspike.formats.c.bench import Vectors, bench_text, makefile_text, readme_text, vectors_text
 from bitspike.formats.c.boards.board import HOST, Board, board_of
 from bitspike.formats.c.boards.fit import need_room, needs
@@ -109,10 +109,11 @@ def c_memory(net: IntegerNetwork) -> CMemory:
 
 
 def _checked(name: str) -> str:
-    if not re.fullmatch(r"[a-z][a-z0-9_]{0,30}", name) or name in _HEADERS:
+    if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]{0,30}", name) or name in _HEADERS:
         raise ExportError(
-            f"name={name!r}: up to 31 lower-case letters, digits and underscores are possible, but no header of C",
-            fix=f"name={re.sub('[^a-z0-9_]', '_', 'net_' + name.lower())[:31]!r}",
+            f"name={short(name)}: a lower-case letter and up to 30 more lower-case letters, digits and underscores are "
+            "possible, but no header of C",
+            fix=f"name={re.sub('[^a-z0-9_]', '_', 'net_' + str(name).lower())[:31]!r}",
         )
     return name
 

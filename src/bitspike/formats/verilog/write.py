@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from bitspike.arguments import checked
 from bitspike.errors import ConstraintError, ExportError
 from bitspike.formats.folder import begins_with, write_folder
 from bitspike.formats.verilog.formal import formal_text
+from bitspike.formats.verilog.names import module_name
 from bitspike.formats.verilog.plan import Added, Plan, Stage, plan
 from bitspike.formats.verilog.readme import readme_text
 from bitspike.formats.verilog.support import check
@@ -56,8 +57,9 @@ def write_verilog(
         the folder.
 
     Raises:
-        ExportError: Verilog cannot hold some nodes (all of them are named), or the folder holds something else or
-            cannot be written. ConstraintError: no such number of lanes; a number may leave 63 bits.
+        ExportError: Verilog cannot hold some nodes (all of them are named), the vectors do not belong to the network,
+            the name is no name in Verilog, or the folder holds something else or cannot be written.
+        ConstraintError: no such number of lanes; a number may leave 63 bits.
 
     Example:
         >>> import tempfile
@@ -67,10 +69,11 @@ def write_verilog(
         ['bench.v', 'network.v']
     """
     need_integers(net, "write_verilog")
-    name = _checked("network" if name is None else name)
     check(net)
     planned = plan(net, resolved_lanes(net, lanes))
-    codes = (golden(net) if vectors is None else vectors)["input_codes"].astype("int64")
+    bench = (resources.files("bitspike.formats.verilog") / "bench" / "bench.v").read_text(encoding="ascii")
+    name = module_name("network" if name is None else name, top_text(planned, ""), bench)
+    codes = _codes(golden(net) if vectors is None else vectors)
     return write_folder(Path(path).absolute(), _files(planned, name, codes), foreign=_foreign)
 
 
@@ -94,6 +97,24 @@ def _files(planned: Plan, name: str, codes: Integers) -> dict[str, str]:
                 place = file.name if folder == "bench" else f"{folder}/{file.name}"
                 files[place] = f"{mark} {MARK}.\n{text.replace('@NAME', name)}"
     return files
+
+
+def _codes(vectors: Mapping[str, npt.NDArray[Any]]) -> Integers:
+    """Return the input codes of golden vectors; their shape and range the definition checks, which runs them."""
+    codes = vectors.get("input_codes") if isinstance(vectors, Mapping) else None
+    said = ""
+    if not isinstance(codes, np.ndarray):
+        said = "input_codes, an array of integers [T or 1, N, ...], is missing"
+    elif not np.issubdtype(codes.dtype, np.integer):
+        said = f"input_codes is {codes.dtype}, needed are integers"
+    elif codes.ndim > 1 and codes.shape[1] == 0:
+        said = "there is no sample in them"
+    if said or codes is None:
+        raise ExportError(
+            f"these are no golden vectors of the network\n  {said}",
+            fix='write_verilog(net, path, vectors={"input_codes": bs.encode(net, images)})',
+        )
+    return codes.astype(np.int64)
 
 
 def _tables(stage: Stage, prefix: str) -> dict[str, str]:
@@ -131,16 +152,6 @@ def resolved_lanes(net: IntegerNetwork, lanes: int | None) -> int:
             fix=f"lanes={min(LANES, widest)} (--lanes {min(LANES, widest)})",
         )
     return lanes
-
-
-def _checked(name: str) -> str:
-    if not re.fullmatch(r"[a-z][a-z0-9_]{0,30}", name) or name.startswith("bs_") or name in ("bench", "formal"):
-        raise ExportError(
-            f"name={name!r}: up to 31 lower-case letters, digits and underscores are possible, and no name of the "
-            "library",
-            fix=f"name={re.sub('[^a-z0-9_]', '_', 'net_' + name.lower())[:31]!r}",
-        )
-    return name
 
 
 def _foreign(folder: Path) -> list[str]:

@@ -87,7 +87,7 @@ def board_of(name: str) -> Board:
     """
     known = names()
     if name not in known:
-        near = [*difflib.get_close_matches(name.lower(), known, n=1), "cortex-m4"][0]
+        near = [*difflib.get_close_matches(str(name).lower(), known, n=1), "cortex-m4"][0]
         raise ConstraintError(f"board {name!r}: there are {', '.join(known)}", fix=f'board="{near}" (--board {near})')
     values: dict[str, Any] = tomllib.loads((_PROFILES / f"{name}.toml").read_text(encoding="utf-8"))
     return Board(name=name, **values | {"tick": tuple(values.get("tick", (1, 1)))})
