@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -162,6 +164,21 @@ def test_the_readme_says_all_that_the_host_does(tmp_path: Path) -> None:
     assert bordered.border is not None
     text = (write_verilog(bordered, tmp_path / "v") / "README.md").read_text()
     assert "Around the image stands a border, 1 wide on every side, of the code of each channel: 3." in text
+
+
+@pytest.mark.parametrize("target", ["check", "lint", "prove", "gate", "ice40", "ecp5"])
+def test_make_names_the_tool_that_is_missing_and_its_package(target: str, tmp_path: Path) -> None:
+    folder, tools = write_verilog(one_convolution(), tmp_path / "v"), tmp_path / "tools"
+    tools.mkdir()
+    for tool in ("sh", "mkdir"):
+        (tools / tool).symlink_to(str(shutil.which(tool)))
+    done = subprocess.run(
+        [str(shutil.which("make")), "-C", folder, target], check=False, env={"PATH": str(tools)},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert re.search(r"(verilator|yosys) was not found; on Debian: apt install \1", done.stderr), done.stderr
+    assert not (folder / "build").exists()
 
 
 def test_the_folder_holds_the_library_the_tables_and_the_bench(tmp_path: Path) -> None:
