@@ -33,7 +33,19 @@ CASES = {
     "a verb": ("evalute runs/x", "error: bitspike: no such command 'evalute'", "bitspike evaluate"),
     "no verb at all": ("xyzzy", "error: bitspike: no such command 'xyzzy'", "bitspike --help"),
     "another option": ("run quickstart --sed 3", "error: bitspike run: no such option: --sed\n", "--seeds, or --set"),
-    "no number": ("cost runs/x --samples many", "'--samples'", "bitspike cost --help"),
+    "no whole number": ("cost runs/x --samples many", "cost: --samples many: needed is a whole number", "--samples 4"),
+    "no number": ("evaluate x --exit-confidence=q", "--exit-confidence q: needed is a number", "--exit-confidence 0.5"),
+    "no such word": (
+        "compare a b --format latx",
+        "error: bitspike compare: --format latx: allowed are text, csv, markdown, latex",
+        "--format latex",
+    ),
+    "an option without a value": (
+        "run quickstart --seeds",
+        "error: bitspike run: --seeds is without a value",
+        "bitspike run quickstart --seeds VALUE",
+    ),
+    "a flag with one": ("run quickstart --json=3", "bitspike run: option '--json' does not", "bitspike run --help"),
     "before the verb": ("--versio", "error: bitspike: no such option: --versio", "--version"),
 }
 

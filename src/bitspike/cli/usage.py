@@ -40,10 +40,11 @@ def _told(words: Sequence[str]) -> Iterator[None]:
     try:
         yield
     except _UsageError as error:
-        if error.ctx is None or type(error).__name__ == "NoArgsIsHelpError":  # that one is the help itself
+        if type(error).__name__ == "NoArgsIsHelpError":  # that one is the help itself
             raise
-        message, way = (_missing if type(error).__name__ == "MissingParameter" else _wrong)(error, words)
-        say(ConstraintError(f"{error.ctx.command_path}: {message}", fix=way), "error")
+        told = {"MissingParameter": _missing, "BadOptionUsage": _misused, "BadParameter": _refused}
+        message, way = told.get(type(error).__name__, _wrong)(error, words)
+        say(ConstraintError(f"{_command(error, words)}: {message}", fix=way), "error")
         raise typer.Exit(2) from None
 
 
@@ -58,6 +59,47 @@ def _missing(error: Any, words: Sequence[str]) -> tuple[str, str]:
     return "; ".join(said), f"{shlex.join(['bitspike', *words])} {more}"
 
 
+def _misused(error: Any, words: Sequence[str]) -> tuple[str, str]:
+    """Return that an option has no value, or a flag one."""
+    if list(words[-1:]) == [error.option_name]:
+        return f"{error.option_name} is without a value", f"{shlex.join(['bitspike', *words])} VALUE"
+    return _lowered(error.format_message()), f"{_command(error, words)} --help"
+
+
+def _refused(error: Any, words: Sequence[str]) -> tuple[str, str]:
+    """Return what an option may be, in place of a value that it cannot be."""
+    message = error.format_message()  # the words differ from version to version of typer, and these are in all
+    if error.param is None:
+        return _wrong(error, words)
+    name, value = _name(error.param), _typed(error.param, words)
+    if choices := re.findall("'([^']+)'", message.partition("is not one of ")[2]):
+        near = difflib.get_close_matches(value, choices, n=1) or choices[:1]
+        return f"{name} {value}: allowed are {', '.join(choices)}", f"{name} {near[0]}"
+    if "valid integer" in message:
+        return f"{name} {value}: needed is a whole number", f"{name} 4"
+    if "valid number" in message or "valid float" in message:
+        return f"{name} {value}: needed is a number", f"{name} 0.5"
+    return _wrong(error, words)
+
+
+def _typed(parameter: Any, words: Sequence[str]) -> str:
+    """Return what was typed for an option; empty where it cannot be told."""
+    for word, after in zip(words, [*words[1:], ""], strict=True):
+        name, sign, value = word.partition("=")
+        if name in parameter.opts:
+            return value if sign else after
+    return ""
+
+
+def _command(error: Any, words: Sequence[str]) -> str:
+    """Return the command that was typed, as far as it was understood."""
+    return str(error.ctx.command_path) if error.ctx is not None else " ".join(["bitspike", *words[:1]])
+
+
+def _lowered(message: str) -> str:
+    return (message[:1].lower() + message[1:]).rstrip(".")
+
+
 def _wrong(error: Any, words: Sequence[str]) -> tuple[str, str]:
     """Return what is wrong with a word that is there, and the nearest that is allowed."""
     context, near = error.ctx, sorted(getattr(error, "possibilities", None) or ())
@@ -68,7 +110,7 @@ def _wrong(error: Any, words: Sequence[str]) -> tuple[str, str]:
         verb = next((word for word in words if not word.startswith("-") and word not in last), "")
         known = difflib.get_close_matches(verb, context.command.list_commands(context), n=1)
         near = [f"{context.command_path} {name}" for name in known]
-    return message[:1].lower() + message[1:], ", or ".join(near) or f"{context.command_path} --help"
+    return _lowered(message), ", or ".join(near) or f"{context.command_path} --help"
 
 
 def _is_option(parameter: Any) -> bool:
