@@ -30,6 +30,7 @@ EXAMPLES = {
     "example": "example=images[:1]: an input as the network takes it, of one sample",
     "train_loader": "train_loader=DataLoader(...), or a list of pairs of inputs and labels",
     "quantize": "quantize=bs.Ternary()",
+    "pixel_grid": "pixel_grid=bs.data.PixelGrid(), which makes pixels from 0 to 255 inputs from 0 to 1",
     "channels": "channels=32, as many as the layer before it has",
 }
 """What may stand in the place of an argument that is missing."""

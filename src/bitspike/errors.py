@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -79,6 +79,27 @@ def short(value: Any) -> str:
     """
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def tensor_of(value: Any) -> str:
+    """Return how a tensor is made of what stands in its place, for the ways out of messages.
+
+    Example:
+        >>> tensor_of([1.0, 2.0]), tensor_of({"image": 0})
+        ('torch.as_tensor(x)', "x['image']")
+    """
+    if isinstance(value, Mapping) and value:
+        return f"x[{next(iter(value))!r}]"
+    if hasattr(value, "__array__"):
+        return "torch.from_numpy(x)"
+    numbers = value
+    while isinstance(numbers, list | tuple) and numbers:
+        numbers = numbers[0]
+    return (
+        "torch.as_tensor(x)"
+        if isinstance(numbers, int | float)
+        else "of a loader the first batch: images, labels = next(iter(loader))"
+    )
 
 
 def warn(text: str) -> None:

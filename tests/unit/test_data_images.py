@@ -89,5 +89,19 @@ def test_a_part_without_images_is_an_error(amount):
         make([0, 1, 2, 0, 1]).split(amount)
 
 
+@pytest.mark.parametrize("count", [2, 3, 4, 5, 9, 40])
+def test_of_few_images_the_fraction_that_is_named_holds_some_out(count: int) -> None:
+    images = make([0, 1] * (count // 2) + [0] * (count % 2))
+    with pytest.raises(ConstraintError) as caught:
+        images.split(0.001)
+    share = float(caught.value.fix.split("such as ")[1].split(";")[0])
+    assert all(len(part) for part in images.split(share))
+
+
+def test_a_single_image_cannot_be_divided() -> None:
+    with pytest.raises(ConstraintError, match=r"held out of 1\n  fix: two images or more"):
+        make([0]).split(0.1)
+
+
 def test_a_set_is_printed_in_one_line() -> None:
     assert repr(load("digits")) == "ImageSet(digits: 1,438 images of 8 x 8 x 1, 10 classes)"

@@ -42,6 +42,12 @@ def test_steps_that_do_not_divide_an_image_are_refused_with_those_that_do(steps:
         as_sequence(images(), steps)
 
 
+def test_what_is_no_set_of_images_is_refused() -> None:
+    for other in (images().images, as_sequence(images(), 4)):
+        with pytest.raises(ConstraintError, match=rf"as_sequence of a {type(other).__name__}; needed is an ImageSet"):
+            as_sequence(other, 4)  # type: ignore[arg-type]
+
+
 def test_a_recipe_reads_a_row_at_every_step() -> None:
     recipe = load_recipe("bntt-mnist-rows", [*DIGITS, "model.steps=8"])
     data = build_data(recipe)

@@ -180,6 +180,8 @@ def test_wrong_channels_and_arrays_are_refused() -> None:
         bs.encode(net, torch.rand(2, 3, 8, 8))
     with pytest.raises(ConstraintError, match=r"ndarray.*\n  fix: torch.from_numpy"):
         bs.encode(net, np.zeros((2, 1, 8, 8)))  # type: ignore[arg-type]
+    with pytest.raises(ConstraintError, match=r"are a list.*\n  fix: of a loader the first batch"):
+        bs.encode(net, [(torch.rand(2, 1, 8, 8), torch.zeros(2))])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("coding", ["rate", "bernoulli"])

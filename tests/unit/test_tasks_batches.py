@@ -44,6 +44,12 @@ def test_the_way_out_is_a_line_that_works(kind: str) -> None:
     bs.fit(network(), loader, epochs=1, device="cpu")
 
 
+@pytest.mark.parametrize("batch", [{"image": X}, {"label": Y.long()}, {"name": ["a"]}])
+def test_of_a_dictionary_without_labels_or_inputs_no_name_is_made_up(batch: Any) -> None:
+    with pytest.raises(DataError, match=r"needed is a pair \(inputs, labels\)\n  fix: batches with both"):
+        list(pairs([batch]))
+
+
 NET = bs.lower(network(), X[:1])
 READERS: dict[str, Callable[[Any], object]] = {
     "fit": lambda data: bs.fit(network(), data, epochs=1, device="cpu"),

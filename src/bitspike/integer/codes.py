@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bitspike.arguments import checked
-from bitspike.errors import ConstraintError
+from bitspike.errors import ConstraintError, tensor_of
 from bitspike.integer.border import Border
 from bitspike.integer.network import IntegerNetwork, need_integers
 from bitspike.integer.nodes import Input, Integers, Shape
@@ -57,7 +57,7 @@ def counted_codes(
     """Do what :func:`encode` does for one of many batches, and count in ``clipped`` instead of warning."""
     if not isinstance(images, Tensor):
         raise ConstraintError(
-            f"inputs are a {type(images).__name__}, needed is a tensor of real values", fix="torch.from_numpy(x)"
+            f"inputs are a {type(images).__name__}, needed is a tensor of real values", fix=tensor_of(images)
         )
     source, border = net.input, _border_around(net, images)
     images = _entering(net, single(images), source.shape if border is None else border.image(source.shape))

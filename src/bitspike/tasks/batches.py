@@ -72,6 +72,8 @@ def _in_pairs(batch: Any) -> str:
         named = {k: v for k, v in batch.items() if isinstance(k, str) and isinstance(v, Tensor)}
         x = next((k for k, v in named.items() if v.is_floating_point() and v.dim() > 1), "images")
         y = next((k for k, v in named.items() if not v.is_floating_point() and k != x), "labels")
+        if x not in batch or y not in batch:
+            return "batches with both, as pairs (inputs, labels)"
         both = f"itemgetter({x!r}, {y!r})(default_collate(rows))"
         return f"{collate.format(both)} and itemgetter from operator"
     if isinstance(batch, tuple | list) and len(batch) > 2:

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from bitspike.errors import ConstraintError
+from bitspike.errors import ConstraintError, tensor_of
 from bitspike.integer.codes import encode
 from bitspike.integer.engine import TorchEngine
 from bitspike.integer.network import IntegerNetwork
@@ -169,7 +169,7 @@ def entering(model: nn.Module, inputs: Any) -> list[Tensor]:
     parts = list(inputs) if isinstance(inputs, list | tuple) else [inputs]
     for part in parts:
         if not isinstance(part, Tensor):
-            raise ConstraintError(f"inputs are a {type(part).__name__}, needed is a tensor", fix="torch.from_numpy(x)")
+            raise ConstraintError(f"inputs are a {type(part).__name__}, needed is a tensor", fix=tensor_of(part))
     device = next((parameter.device for parameter in model.parameters()), None)
     return [part.to(device) for part in parts]
 

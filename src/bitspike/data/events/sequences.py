@@ -23,7 +23,7 @@ def as_sequence(images: ImageSet, steps: int) -> EventSet:
         The same images as frames: uint8 [N, T, H / T, W, C], or [N, T, 1, H * W / T, C]. They share their memory.
 
     Raises:
-        ConstraintError: the steps do not divide the images; those that do are named.
+        ConstraintError: the steps do not divide the images; those that do are named. Or it is no set of images.
 
     Example:
         >>> from bitspike.data import load
@@ -32,6 +32,11 @@ def as_sequence(images: ImageSet, steps: int) -> EventSet:
         >>> as_sequence(load("digits", "test"), steps=2).shape
         (4, 8, 1)
     """
+    if not isinstance(images, ImageSet):
+        raise ConstraintError(
+            f"as_sequence of a {type(images).__name__}; needed is an ImageSet, whole images with their labels",
+            fix='bs.data.load("digits"), or bs.data.ImageSet(images, labels, classes, name)',
+        )
     height, width, channels = images.shape
     allowed = steps_of(height, width)
     if steps not in allowed:

@@ -164,6 +164,14 @@ def positions(image_set: Images, indices: Tensor | Sequence[int]) -> Tensor:
 
 
 @checked
+def _amounts(count: int) -> str:
+    """Say how much of so many images can be held out."""
+    share = next((share for share in (0.1, 0.25, 0.5) if 0 < round(share * count) < count), None)
+    if share is None:
+        return "two images or more"
+    return f"{'1' if count == 2 else f'a whole number from 1 to {count - 1}'}, or a fraction such as {share}"
+
+
 def validation_split(
     image_set: AnySet, amount: int | float, *, seed: int = 0, last: bool = False
 ) -> tuple[AnySet, AnySet]:
@@ -194,7 +202,7 @@ def validation_split(
     if (isinstance(amount, float) and not 0 < amount < 1) or not 0 < count < len(image_set):
         raise ConstraintError(
             f"{image_set.name}: {amount!r} images cannot be held out of {len(image_set)}",
-            fix=f"a whole number from 1 to {len(image_set) - 1}, or a fraction such as 0.1",
+            fix=f"{_amounts(len(image_set))}; data.validation=0 of a recipe holds out none",
         )
     if last:
         chosen = torch.arange(len(image_set)) >= len(image_set) - count

@@ -168,7 +168,7 @@ def sides(model: str, image_size: int | tuple[int, int], *, multiple: int, least
         Traceback (most recent call last):
             ...
         bitspike.errors.ConstraintError: vgg9: images of 28x28 do not fit; height and width must be multiples of 8
-          fix: image_size=24 or image_size=32, or pad the images
+          fix: image_size=24 or image_size=32 (data.size in a recipe of a folder), or pad the images
     """
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
     least = max(multiple, least)
@@ -180,7 +180,8 @@ def sides(model: str, image_size: int | tuple[int, int], *, multiple: int, least
         raise ConstraintError(
             f"{model}: images of {height}x{width} do not fit; "
             f"height and width must be multiples of {multiple}{from_there}",
-            fix=" or ".join(f"image_size={h if h == w else (h, w)}" for h, w in near) + ", or pad the images",
+            fix=" or ".join(f"image_size={h if h == w else (h, w)}" for h, w in near)
+            + " (data.size in a recipe of a folder), or pad the images",
         )
     return height, width
 
