@@ -183,13 +183,13 @@ def read_row(text: str) -> dict[str, Any]:
     """Return the numbers of the row that ``make ice40`` and ``make ecp5`` end with.
 
     Example:
-        >>> read_row("| ECP5 --25k | 5027 cells | 6 block memories | 78.4 MHz | 14844 cycles a sample | 189 us |")
-        {'cells': 5027, 'memories': 6, 'mhz': 78.4}
+        >>> read_row("| ECP5 --25k | 5027/24288 cells | 6/56 block memories | 78.4 MHz | 29353 cycles a sample |")
+        {'cells': '5027/24288', 'memories': '6/56', 'mhz': 78.4}
     """
-    found = re.search(r"(\d+) cells \| (\d+) block memories \| ([0-9.]+) MHz", text)
+    found = re.search(r"(\d+/\d+) cells \| (\d+/\d+) block memories \| ([0-9.]+) MHz", text)
     if found is None:
         raise ExportError(f"the row has no numbers of cells, block memories and MHz: {text.strip()[-300:]}")
-    return {"cells": int(found[1]), "memories": int(found[2]), "mhz": float(found[3])}
+    return {"cells": found[1], "memories": found[2], "mhz": float(found[3])}
 
 
 def _run_of(network: str | Path, scratch: Path) -> Path:
@@ -297,10 +297,14 @@ def _placed(line: Line, compared: Sequence[Line]) -> str:
     same = [c for c in compared if (_subject(c), c["lanes"]) == (_subject(line), line["lanes"])]
     time = f"{same[0]['cycles'] / line['mhz'] / 1000:.2f} ms" if same else ""
     cells = [
-        _named(line), line["lanes"], CHIPS[line["chip"]][0], f"{line['cells']:,}", line["memories"],
+        _named(line), line["lanes"], CHIPS[line["chip"]][0], _of(line["cells"]), _of(line["memories"]),
         f"{line['mhz']:.1f} MHz", time,
     ]  # fmt: skip
     return f"| {' | '.join(map(str, cells))} |"
+
+
+def _of(share: str) -> str:
+    return " of ".join(f"{int(count):,}" for count in share.split("/"))
 
 
 def _named(line: Line) -> str:

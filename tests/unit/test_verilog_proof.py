@@ -82,12 +82,12 @@ def line(network: str = "digits-convert", lanes: int = 8, **more: Any) -> dict[s
 
 
 def test_the_tables_say_what_was_measured() -> None:
-    chip = line(chip="ecp5", cells=5027, memories=6, mhz=75.0, tools="yosys 0.23")
+    chip = line(chip="ecp5", cells="5027/24288", memories="6/56", mhz=75.0, tools="yosys 0.23")
     other = line("mnist-stbp-w4", 16, changes=["data.root=DATA", "training.epochs=2"], only=100, images=100, differ=1)
     shown = verilog.table([line(), chip, other]).splitlines()
     row = "| `digits-convert`, T = 8 | 8 | 359 | 97.50 % | 4,000 | 15% | 0 | 4,000 | 0 | 30,000 | 60,000 (50%) | 50 |"
     assert row in shown
-    assert "| `digits-convert`, T = 8 | 8 | ECP5-25F | 5,027 | 6 | 75.0 MHz | 0.40 ms |" in shown
+    assert "| `digits-convert`, T = 8 | 8 | ECP5-25F | 5,027 of 24,288 | 6 of 56 | 75.0 MHz | 0.40 ms |" in shown
     assert any(
         text.startswith("| `mnist-stbp-w4`, `training.epochs=2`, T = 8 | 16 | the first 100 |") for text in shown
     )
@@ -98,9 +98,14 @@ def test_the_tables_say_what_was_measured() -> None:
 
 def test_the_last_line_of_each_network_lanes_and_chip_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "kept.jsonl"
-    chip = line(chip="ecp5", cells=1, memories=1, mhz=1.0)
+    chip = line(chip="ecp5", cells="1/2", memories="1/2", mhz=1.0)
     verilog.keep([line(images=1), chip, line(lanes=16), line(images=2)], path)
     assert verilog.kept(path) == [line(images=2), chip, line(lanes=16)]
+
+
+def test_the_row_that_make_ends_with_is_read() -> None:
+    row = "all equal\n| iCE40 --hx8k | 4739/7680 cells | 25/32 block memories | 73.0 MHz | 29353 cycles a sample |"
+    assert verilog.read_row(row) == {"cells": "4739/7680", "memories": "25/32", "mhz": 73.0}
 
 
 def test_a_row_without_numbers_is_an_error() -> None:
