@@ -19,6 +19,7 @@ from bitspike.formats.loihi.numbers import bias_of, parts_of
 from bitspike.formats.loihi.populations import populations
 from bitspike.formats.loihi.synapses import Synapses, synapses
 from bitspike.integer import nodes
+from bitspike.integer.border import Border
 from bitspike.integer.bounds.grain import aligned
 from bitspike.integer.examples import few_bits, one_convolution
 from bitspike.integer.network import IntegerNetwork
@@ -377,5 +378,24 @@ def test_the_verb_takes_the_vectors_of_a_saved_network(tmp_path: Path) -> None:
     folder = bs.export(saved, "loihi", tmp_path / "loihi")
     assert np.load(folder / "vectors.npz")["codes"].shape == (1, 6, 1, 4, 4)
     wrong: Callable[[], Path] = lambda: bs.write_loihi(hard(), tmp_path / "x", vectors={})  # noqa: E731
-    with pytest.raises(ExportError, match=r"input_codes of the shape None; needed is \[1 or T, N, 1, 4, 4\]"):
+    with pytest.raises(ExportError, match=r"no array input_codes; needed are integers \[1 or T, N, 1, 4, 4\]"):
         wrong()
+
+
+@pytest.mark.parametrize(
+    "vectors",
+    [{"input_codes": np.full((1, 1, 1, 4, 4), 0.5)}, {"input_codes": [[1]]}, np.zeros((1, 1, 1, 4, 4), np.int64)],
+)
+def test_vectors_that_are_no_integers_are_refused(vectors: dict[str, np.ndarray], tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"needed are integers \[1 or T, N, 1, 4, 4\]\n  fix: vectors=None"):
+        bs.write_loihi(hard(), tmp_path / "x", vectors=vectors)
+
+
+def test_the_readme_says_what_else_the_host_does(tmp_path: Path) -> None:
+    parts = {"host": "before the spikes: 0 (Conv2d); after the spikes: softmax (softmax)"}
+    text = (bs.write_loihi(replace(hard(), source=parts), tmp_path / "parts") / "README.md").read_text()
+    assert "* Before the codes the host computes, in real numbers: 0 (Conv2d)." in text
+    assert "* After the outputs the host computes, in real numbers: softmax (softmax)." in text
+    said = Border((1, 1), (1, 1), (3,)).said()
+    text = (bs.write_loihi(replace(hard(), source=said), tmp_path / "border") / "README.md").read_text()
+    assert "* Around the image stands a border, 1 wide on every side, of the code of each channel: 3." in text

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from bitspike.arguments import checked
 from bitspike.errors import ExportError
 from bitspike.formats.folder import write_folder
+from bitspike.formats.host import after, around, before
 from bitspike.formats.loihi import runner
 from bitspike.formats.loihi.populations import Population, populations
 from bitspike.formats.loihi.synapses import origins
@@ -72,22 +73,34 @@ def write_loihi(
     """
     need_integers(net, "write_loihi")
     layers = populations(net)
-    codes = (golden(net) if vectors is None else vectors).get("input_codes")
-    if codes is None or codes.ndim < 2 or codes.shape[2:] != net.input.shape or not codes.size:
-        shape = None if codes is None else list(codes.shape)
-        raise ExportError(
-            f"the vectors have input_codes of the shape {shape}; needed is [1 or T, N, "
-            f"{', '.join(map(str, net.input.shape))}]",
-            fix="vectors=None, which makes them",
-        )
+    codes = _codes(net, golden(net) if vectors is None else vectors)
     files = {
         "network.json": (json.dumps(_facts(net, layers), indent=1) + "\n").encode(),
         "network.npz": _archive(_arrays(layers)),
-        "vectors.npz": _archive(_vectors(net, layers, codes.astype(np.int64))),
+        "vectors.npz": _archive(_vectors(net, layers, codes)),
         "run.py": Path(runner.__file__).read_bytes(),
         "README.md": _readme(net, layers).encode(),
     }
     return write_folder(Path(path).absolute(), files, foreign=_foreign)
+
+
+def _codes(net: IntegerNetwork, vectors: Mapping[str, npt.NDArray[Any]]) -> Integers:
+    """Return the input codes of golden vectors; their range the definition checks, which runs them."""
+    codes = vectors.get("input_codes") if isinstance(vectors, Mapping) else None
+    content = "no array input_codes"
+    if isinstance(codes, np.ndarray):
+        content = f"input_codes of the shape {list(codes.shape)}, {codes.dtype}"
+        if (
+            codes.ndim > 1
+            and codes.shape[2:] == net.input.shape
+            and codes.size
+            and np.issubdtype(codes.dtype, np.integer)
+        ):
+            return codes.astype(np.int64)
+    raise ExportError(
+        f"the vectors have {content}; needed are integers [1 or T, N, {', '.join(map(str, net.input.shape))}]",
+        fix="vectors=None, which makes them",
+    )
 
 
 def _facts(net: IntegerNetwork, layers: list[Population]) -> dict[str, Any]:
@@ -207,10 +220,12 @@ def _readme(net: IntegerNetwork, layers: list[Population]) -> str:
         f"It runs the samples of `vectors.npz` bit by bit as the chip does, all {net.steps} steps, and compares every",
         "spike, and every potential as it is kept after each step. `run.py --codes FILE --out FILE` runs your codes.",
         "",
+        *[f"* {line}" for line in (_before(net), around(net)) if line],
         f"* Codes are whole numbers from {source.grid.low} to {source.grid.high}; one is worth {source.grid.scale:g}.",
         f"  They enter as graded spikes, {every}.",
         "* Outputs are the potentials of the last population at the last step of a sample, by its counts below,",
         "  times `scale`.",
+        *[f"* After the outputs the host computes, in real numbers: {after(net)}."] * bool(after(net)),
         f"* Samples follow each other every {net.steps} steps; potentials are cleared when a sample arrives.",
         "",
         "| population | layer | neurons | synapses | decay / 4096 | counts of the chip in one of the network |",
@@ -218,6 +233,10 @@ def _readme(net: IntegerNetwork, layers: list[Population]) -> str:
         *rows,
         "",
     ])  # fmt: skip
+
+
+def _before(net: IntegerNetwork) -> str:
+    return f"Before the codes the host computes, in real numbers: {before(net)}." if before(net) else ""
 
 
 def _synapses(p: Population) -> int:
