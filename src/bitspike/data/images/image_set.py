@@ -163,7 +163,6 @@ def positions(image_set: Images, indices: Tensor | Sequence[int]) -> Tensor:
     return where
 
 
-@checked
 def _amounts(count: int) -> str:
     """Say how much of so many images can be held out."""
     share = next((share for share in (0.1, 0.25, 0.5) if 0 < round(share * count) < count), None)
@@ -172,6 +171,7 @@ def _amounts(count: int) -> str:
     return f"{'1' if count == 2 else f'a whole number from 1 to {count - 1}'}, or a fraction such as {share}"
 
 
+@checked
 def validation_split(
     image_set: AnySet, amount: int | float, *, seed: int = 0, last: bool = False
 ) -> tuple[AnySet, AnySet]:
