@@ -23,8 +23,8 @@ def write_folder(folder: Path, files: Mapping[str, str | bytes], *, foreign: Cal
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as place:
-        ...     made = write_folder(Path(place) / "c", {"a.c": "int a;", "b/c": b"2"}, foreign=lambda folder: [])
-        ...     sorted(str(file.relative_to(made)) for file in made.rglob("*") if file.is_file())
+        ...     folder = write_folder(Path(place) / "c", {"a.c": "int a;", "b/c": b"2"}, foreign=lambda older: [])
+        ...     sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
         ['a.c', 'b/c']
     """
     if folder.exists() and not folder.is_dir():
