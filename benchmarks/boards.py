@@ -6,7 +6,6 @@ names them. The lines are kept in ``records/boards.jsonl``, and the tables in do
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import tempfile
@@ -17,6 +16,7 @@ from typing import Any
 
 import bitspike as bs
 from benchmarks import machine, markers
+from benchmarks.lines import add_to, held_in
 from bitspike.errors import ExportError
 from bitspike.formats.c.boards.board import HOST, board_of
 from bitspike.integer.saved.folder import read_tensors
@@ -149,13 +149,12 @@ def sentence(line: Line) -> str:
 
 def keep(lines: Iterable[Line], path: Path = LINES) -> None:
     """Add lines to the kept ones."""
-    with path.open("a", encoding="utf-8") as file:
-        file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    add_to(path, *lines)
 
 
 def kept(path: Path = LINES) -> list[Line]:
     """Return the lines of the last run of every network."""
-    held = [json.loads(text) for text in path.read_text(encoding="utf-8").splitlines()]
+    held = held_in(path)
     last = {line["network"]: line["run"] for line in held}
     return [line for line in held if line["run"] == last[line["network"]]]
 

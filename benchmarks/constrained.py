@@ -133,8 +133,7 @@ def constraints(folder: Path) -> dict[str, Any] | None:
 
 def keep(found: Sequence[Line], path: Path = LINES) -> None:
     """Add lines to those that are kept."""
-    for x in found:
-        add_to(path, x)
+    add_to(path, *found)
 
 
 def latest(path: Path = LINES) -> list[dict[str, Any]]:

@@ -27,6 +27,7 @@ import torch
 import bitspike as bs
 from benchmarks import machine, markers
 from benchmarks.exported import CRun, OnnxRun, Spikes
+from benchmarks.lines import add_to, held_in
 from bitspike.errors import ExportError
 from bitspike.formats.c.write import c_memory
 from bitspike.integer.network import IntegerNetwork
@@ -248,13 +249,12 @@ def sentence(line: Line) -> str:
 
 def keep(lines: Iterable[Line], path: Path = LINES) -> None:
     """Add lines to the kept ones."""
-    with path.open("a", encoding="utf-8") as file:
-        file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    add_to(path, *lines)
 
 
 def kept(path: Path = LINES) -> list[dict[str, Any]]:
     """Return the lines of the last run of every network, in the order in which they were written."""
-    held = [json.loads(text) for text in path.read_text(encoding="utf-8").splitlines()]
+    held = held_in(path)
     last = {name_of(line): line["run"] for line in held}
     return [line for line in held if line["run"] == last[name_of(line)]]
 

@@ -80,10 +80,10 @@ def append(lines: Iterable[Line], folder: Path) -> None:
         add_to(folder / f"{line['case']}.jsonl", line)
 
 
-def add_to(path: Path, line: Line) -> None:
-    """Add a line to a file, which begins with it if it is new."""
+def add_to(path: Path, *lines: Line) -> None:
+    """Add lines to a file, which begins with them if it is new."""
     with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
 
 
 def held_in(path: Path) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ import torch
 import bitspike as bs
 from benchmarks import machine, markers
 from benchmarks.exports import changed
+from benchmarks.lines import add_to, held_in
 from bitspike.errors import ExportError
 from bitspike.integer.bounds.grain import grain
 from bitspike.integer.network import IntegerNetwork
@@ -122,13 +123,12 @@ def holds(line: Line) -> bool:
 
 def keep(lines: Iterable[Line], path: Path = LINES) -> None:
     """Add lines to the kept ones."""
-    with path.open("a", encoding="utf-8") as file:
-        file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    add_to(path, *lines)
 
 
 def kept(path: Path = LINES) -> list[dict[str, Any]]:
     """Return the last line of every network and its changes."""
-    held = [json.loads(text) for text in path.read_text(encoding="utf-8").splitlines()]
+    held = held_in(path)
     return list({(line["network"], *line["changes"]): line for line in held}.values())
 
 

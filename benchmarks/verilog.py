@@ -7,7 +7,6 @@ what differs is counted, and the outputs of the hardware are compared with the l
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -24,6 +23,7 @@ import torch
 import bitspike as bs
 from benchmarks import boards, machine, markers
 from benchmarks.exports import FILES, changed
+from benchmarks.lines import add_to, held_in
 from bitspike.errors import ConstraintError, ExportError
 from bitspike.formats.verilog.plan import Plan, Stage, plan
 from bitspike.formats.verilog.proof import VerilogRun
@@ -241,13 +241,12 @@ def holds(line: Line) -> bool:
 
 def keep(lines: Iterable[Line], path: Path = LINES) -> None:
     """Add lines to the kept ones."""
-    with path.open("a", encoding="utf-8") as file:
-        file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    add_to(path, *lines)
 
 
 def kept(path: Path = LINES) -> list[dict[str, Any]]:
     """Return the last line of every network, its changes, lanes and chip, in a fixed order."""
-    held = [json.loads(text) for text in path.read_text(encoding="utf-8").splitlines()]
+    held = held_in(path)
     last = {(line["network"], *line["changes"], str(line["lanes"]), line.get("chip")): line for line in held}
     return sorted(last.values(), key=lambda line: (*_subject(line), line["lanes"], line.get("chip", "")))
 
