@@ -28,7 +28,8 @@ import bitspike as bs
 from benchmarks import machine, markers
 from benchmarks.exported import CRun, OnnxRun, Spikes
 from benchmarks.lines import add_to, held_in
-from bitspike.errors import ExportError
+from bitspike.data.images.images import Images
+from bitspike.errors import ConstraintError, ExportError
 from bitspike.formats.c.write import c_memory
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import Integers
@@ -110,10 +111,11 @@ def prove(
 
     Raises:
         RunError, PackageError, DataError: there is no such run, network or image set.
+        ConstraintError: no image is asked for.
     """
     recipe, net = load(load(Path(run) / RECIPE), changes), read_network(run)
     data = build_data(recipe)
-    some = data.test.subset(range(min(images or len(data.test), len(data.test))))
+    some = first_of(data.test, images)
     engine = bs.Engine(net)
 
     def batches(limit: int) -> Iterator[Integers]:
@@ -151,6 +153,17 @@ def prove(
             lines.append({**about, "format": format, "refused": refused, **vars(count), "memory": memory})
             say(sentence(lines[-1]))
     return lines
+
+
+def first_of(test: Images, images: int | None) -> Images:
+    """Return the first so many test images, or all of them where there are fewer or ``images`` is None.
+
+    Raises:
+        ConstraintError: no image is asked for.
+    """
+    if images is not None and images < 1:
+        raise ConstraintError(f"images={images}: at least one is compared", fix="--images 1, or all without it")
+    return test.subset(range(len(test))[:images])
 
 
 def _runner(format: str, net: IntegerNetwork, engine: bs.Engine, scratch: Path) -> Runner:
@@ -323,11 +336,20 @@ def _row(line: Line) -> str:
 
 def _commands(line: Line, images: int) -> str:
     name = line["network"]
-    words = "".join(f" --set '{c}'" if " " in c else f" --set {c}" for c in line["changes"])
     place = f"runs/{name_of(line)}"
     some = f" --images {line['only']}" if line["only"] else ""
     some += f" --proof {line['images']}" if line["images"] < images else ""
-    return f"bitspike run {name}{words} --out {place}\nscripts/prove_exports {place}{some} --keep"
+    return f"bitspike run {name}{sets(line['changes'])} --out {place}\nscripts/prove_exports {place}{some} --keep"
+
+
+def sets(changes: Iterable[str]) -> str:
+    """Return changes of a recipe as words of a command.
+
+    Example:
+        >>> sets(["training.epochs=2", "convert.threshold={kind: mse}"])
+        " --set training.epochs=2 --set 'convert.threshold={kind: mse}'"
+    """
+    return "".join(f" --set '{change}'" if " " in change else f" --set {change}" for change in changes)
 
 
 def _made(lines: Iterable[Line]) -> str:

@@ -20,7 +20,7 @@ import torch
 
 import bitspike as bs
 from benchmarks import machine, markers
-from benchmarks.exports import changed
+from benchmarks.exports import changed, first_of, sets
 from benchmarks.lines import add_to, held_in
 from bitspike.errors import ExportError
 from bitspike.integer.bounds.grain import grain
@@ -51,12 +51,12 @@ def prove(
 
     Raises:
         RunError, PackageError, DataError: there is no such run, network or image set.
+        ConstraintError: no image is asked for.
         ExportError: Loihi cannot hold the network, or the program ends with an error.
     """
     recipe, net = load(load(Path(run) / RECIPE), changes), read_network(run)
     data = build_data(recipe)
-    some = data.test.subset(range(min(images or len(data.test), len(data.test))))
-    inputs = data.pixels.to_input(some.images)
+    inputs = data.pixels.to_input(first_of(data.test, images).images)
     codes = bs.encode(net, inputs, generator=torch.Generator().manual_seed(recipe.seed))
     with tempfile.TemporaryDirectory() as scratch:
         folder = bs.write_loihi(net, Path(scratch) / "loihi", vectors={"input_codes": np.asarray(codes)})
@@ -145,7 +145,7 @@ def table(lines: Sequence[Line]) -> str:
         ),
     ]
     commands = [
-        f"bitspike run {line['network']}{''.join(map(_said, line['changes']))} --set expect=null --out runs/loihi{i}\n"
+        f"bitspike run {line['network']}{sets(line['changes'])} --set expect=null --out runs/loihi{i}\n"
         f"scripts/prove_loihi runs/loihi{i} --python lava/bin/python{_some(line)} --keep"
         for i, line in enumerate(lines)
     ]
@@ -154,10 +154,6 @@ def table(lines: Sequence[Line]) -> str:
     return "\n".join([
         *rows, "", "```text", *commands, "```", f"Made with {'; '.join(made)}, commit {', '.join(commits)}.",
     ])  # fmt: skip
-
-
-def _said(change: str) -> str:
-    return f" --set '{change}'" if " " in change else f" --set {change}"
 
 
 def _some(line: Line) -> str:

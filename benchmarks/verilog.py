@@ -22,9 +22,9 @@ import torch
 
 import bitspike as bs
 from benchmarks import boards, machine, markers
-from benchmarks.exports import FILES, changed
+from benchmarks.exports import FILES, changed, first_of, sets
 from benchmarks.lines import add_to, held_in
-from bitspike.errors import ConstraintError, ExportError
+from bitspike.errors import ExportError
 from bitspike.formats.verilog.plan import Plan, Stage, plan
 from bitspike.formats.verilog.proof import VerilogRun
 from bitspike.formats.verilog.write import resolved_lanes
@@ -92,13 +92,11 @@ def prove(
         RunError, PackageError, DataError: the run holds no network, or its images are not there.
         ExportError: Verilog cannot hold the network, or there is no simulator.
     """
-    if images is not None and images < 1:
-        raise ConstraintError(f"images={images}: at least one is compared", fix="--images 1, or all without it")
     with tempfile.TemporaryDirectory() as scratch:
         run = _run_of(network, Path(scratch))
         recipe, net = load(load(run / RECIPE), changes), read_network(run)
         data = build_data(recipe)
-        some = data.test.subset(range(min(images or len(data.test), len(data.test))))
+        some = first_of(data.test, images)
         batch = max(1, VALUES // (net.steps * _neurons(net)))
         inputs = data.pixels.to_input(some.images)
         counted, before = Counted(VerilogRun(lanes)), _seconds()
@@ -315,9 +313,8 @@ def _commands(line: Line) -> list[str]:
     """Return what makes a line; a network that is not in the zoo is trained first."""
     name = line["network"]
     if name not in bs.zoo.names() or line["changes"]:
-        sets = "".join(f" --set {change}" for change in line["changes"])
         name = f"runs/{name}"
-        trained = [f"bitspike run {line['network']}{sets} --set expect=null --out {name}"]
+        trained = [f"bitspike run {line['network']}{sets(line['changes'])} --set expect=null --out {name}"]
     else:
         trained = []
     some = f" --images {line['only']}" if line.get("only") else ""

@@ -12,7 +12,7 @@ import pytest
 from benchmarks import loihi, markers
 
 import bitspike as bs
-from bitspike.errors import ExportError
+from bitspike.errors import ConstraintError, ExportError
 from bitspike.recipe import dump, load
 from bitspike.runs.sketch import sketch
 
@@ -62,6 +62,11 @@ def test_a_run_is_proven_and_kept(run: Path, python: Path, tmp_path: Path) -> No
     assert loihi.kept(path) == [json.loads(json.dumps(line))]
     assert f"| 4 | {line['spikes']:,} | 0 |" in loihi.table([line])
     assert not loihi.holds({**line, "unequal": 1})
+
+
+def test_no_image_is_no_proof(run: Path, python: Path) -> None:
+    with pytest.raises(ConstraintError, match=r"images=0: at least one is compared"):
+        loihi.prove(run, python, images=0)
 
 
 def test_an_interpreter_without_lava_is_told_what_it_needs(run: Path) -> None:
