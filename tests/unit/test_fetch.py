@@ -160,6 +160,14 @@ def test_a_recipe_brings_all_that_it_needs(monkeypatch: pytest.MonkeyPatch) -> N
     assert bs.fetch("quickstart") == []
 
 
+def test_a_recipe_of_images_in_parts_brings_these_images(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    brought: list[str] = []
+    monkeypatch.setattr("bitspike.verbs.fetch._bring", lambda name, _: brought.append(name))
+    assert [asset.name for asset in bs.fetch("bntt-mnist-rows")] == brought == ["mnist"]
+    packaged = load("bntt-mnist-rows", ["data.of=digits"])
+    assert (needs_of(packaged).data, needs_of(packaged).come_from) == ("digits", "package")
+
+
 @pytest.mark.parametrize(
     ("name", "said", "way"),
     [

@@ -93,7 +93,7 @@ def _short(seconds: float) -> str:
 
 
 def _legend(rows: Sequence[Mapping[str, Any]], sources: Mapping[str, str]) -> Iterator[str]:
-    kinds = {come: sorted({r["data"] for r in rows if r["needs"]["come_from"] == come}) for come in _WAYS}
+    kinds = {come: sorted({r["needs"]["data"] for r in rows if r["needs"]["come_from"] == come}) for come in _WAYS}
     times = [r["time"] for r in rows if r["time"] is not None]
     cpus, gpus = (" or ".join(sorted({p for t in times if t["gpu"] is gpu for p in t["on"]})) for gpu in (False, True))
     notes = [

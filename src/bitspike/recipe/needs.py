@@ -7,6 +7,9 @@ from typing import Literal
 
 from bitspike.recipe.any_recipe import AnyRecipe
 from bitspike.recipe.published import PUBLISHED
+from bitspike.recipe.words.data import Data, set_of
+from bitspike.recipe.words.own import OWN
+from bitspike.recipe.words.value import words_of
 
 
 @dataclass(frozen=True)
@@ -14,7 +17,7 @@ class Needs:
     """What a recipe needs.
 
     Args:
-        data: the kind of its data.
+        data: the set of images or recordings, as ``bitspike fetch`` calls it.
         come_from: where they are: in the ``package``, fetched when asked (``download``), or the user ``own`` copy.
         weights: the file of weights that it starts from; None where it needs none.
         published: whether that file is one that ``bitspike fetch`` knows.
@@ -36,7 +39,8 @@ def needs_of(recipe: AnyRecipe) -> Needs:
         >>> needs_of(load("resnet20-cifar10-convert")).weights
         'resnet20-12fca82f.th'
     """
-    data = recipe.data
-    fetched, placed = hasattr(data, "download"), hasattr(data, "root") or data.kind == "factory"
+    data = set_of(recipe.data)
+    keys = words_of(Data)[data].model_fields
+    fetched, placed = "download" in keys, "root" in keys or data == OWN
     weights = getattr(getattr(recipe, "model", None), "weights", None)
-    return Needs(data.kind, "download" if fetched else "own" if placed else "package", weights, weights in PUBLISHED)
+    return Needs(data, "download" if fetched else "own" if placed else "package", weights, weights in PUBLISHED)

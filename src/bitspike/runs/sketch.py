@@ -10,6 +10,7 @@ from bitspike.data.images.listing import class_folders
 from bitspike.errors import RecipeError
 from bitspike.places import places
 from bitspike.recipe import AnyRecipe
+from bitspike.recipe.words.data import set_of
 from bitspike.recipe.words.events import Events
 from bitspike.recipe.words.own import Own
 from bitspike.recipe.words.sequences import ImageSequence
@@ -59,7 +60,7 @@ def blank(recipe: AnyRecipe) -> Images:
         return read_images(data, "test", recipe.steps).subset([0])
     if isinstance(data, Events):
         return blank_recording(data, recipe.steps)
-    info = describe(data.of if isinstance(data, ImageSequence) else data.kind)
+    info = describe(set_of(data))
     shape, classes = info.shape, info.classes or tuple(f"class {n}" for n in range(info.class_count or 0))
     if data.kind in ("folder", "imagenet"):
         size = data.size

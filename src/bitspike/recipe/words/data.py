@@ -134,3 +134,14 @@ Data = Annotated[
     Digits | MNIST | CIFAR10 | CIFAR100 | TinyImageNet | Folder | ImageNet | OwnImages | ImageSequence | AnyEvents,
     Field(discriminator="kind"),
 ]
+
+
+def set_of(data: Data) -> str:
+    """Return the name of the set that samples come from: the kind of the data, and of images in parts which images.
+
+    Example:
+        >>> from bitspike.recipe.words.sequences import ImageSequence
+        >>> set_of(ImageSequence(kind="sequence", of="mnist"))
+        'mnist'
+    """
+    return data.of if isinstance(data, ImageSequence) else data.kind

@@ -13,7 +13,7 @@ from bitspike.errors import ConstraintError, DataError, RecipeError
 from bitspike.ops.grids import Grid
 from bitspike.recipe import AnyRecipe
 from bitspike.recipe.words.data import Data as AnyData
-from bitspike.recipe.words.data import OwnImages
+from bitspike.recipe.words.data import OwnImages, set_of
 from bitspike.recipe.words.events import Events
 from bitspike.recipe.words.own import Own
 from bitspike.recipe.words.pixels import Pixels
@@ -150,7 +150,7 @@ def _read(data: AnyData, split: str, steps: int, tell: Tell | None) -> Images:
     if isinstance(data, Own):
         images: Images = build(data, split=split)
         return images
-    info = describe(data.of if isinstance(data, ImageSequence) else data.kind)
+    info = describe(set_of(data))
     asked = [field.name for field in fields(Request) if hasattr(data, field.name)]
     images = info.read(info, Request(split, **{name: getattr(data, name) for name in asked}))
     return in_parts(images, steps) if isinstance(data, ImageSequence) else images
@@ -174,9 +174,7 @@ def high_pixel(data: AnyData) -> int:
     """Return the largest pixel of the images that a recipe names, or the largest count, where it is known unread."""
     if isinstance(data, Events):
         return data.most or 255
-    if isinstance(data, OwnImages):
-        return data.high_pixel
-    return describe(data.of if isinstance(data, ImageSequence) else data.kind).high_pixel
+    return data.high_pixel if isinstance(data, OwnImages) else describe(set_of(data)).high_pixel
 
 
 def build_pixels(recipe: AnyRecipe, largest: int | None = None) -> tuple[PixelGrid | Normalization, Grid | None]:
