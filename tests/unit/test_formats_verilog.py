@@ -194,6 +194,22 @@ def test_the_folder_holds_the_library_the_tables_and_the_bench(tmp_path: Path) -
     assert all(b"Written by Bitspike" in data.splitlines()[0] for data in files.values())
 
 
+def declared_late(text: str) -> list[str]:
+    """Return the names of a module that are used above their declaration."""
+    code = re.sub(r'//.*|"[^"]*"', "", text).partition(");")[2]  # after the ports
+    late = []
+    for found in re.finditer(r"\b(?:wire|reg|integer|localparam)\b(?: signed)? *(?:\[[^]]*\])?([^;]*);", code):
+        for name in re.findall(r"(?:^|,) *(\w+)", re.sub(r"\{[^{}]*\}|\([^()]*\)|\[[^]]*\]", "", found[1])):
+            late += [name] if re.search(rf"(?<![.\w`]){name}\b", code[: found.start()]) else []
+    return [name for name in late if not name.startswith("unused")]  # one of each branch
+
+
+def test_every_name_is_declared_above_its_use_as_newer_simulators_want_it(tmp_path: Path) -> None:
+    assert declared_late("module m (input a, output b); assign b = c; wire [1:0] d, c = a; endmodule") == ["c"]
+    folder = write_verilog(convolution_and_pool(), tmp_path / "v")
+    assert {p.name: late for p in folder.rglob("*.v") if (late := declared_late(p.read_text()))} == {}
+
+
 def test_weights_lie_in_the_order_in_which_they_are_read() -> None:
     codes = np.arange(3 * 4 * 2 * 1).reshape(3, 4, 2, 1)
     words = weight_words(codes, 2, 3)  # 2 channels at once, words of 3 lanes

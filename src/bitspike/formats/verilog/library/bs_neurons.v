@@ -116,8 +116,8 @@ module bs_neurons #(
     // What is written when it leaves the pipeline, four cycles after its sum.
     localparam FILLED = REST - 1;
     wire filling = REST != P && g == LAST_G[CB-1:0] && p > FILLED[PB-1:0];
-    wire written = at[3];
     reg [3:0] at, at_end, at_close, at_filling;
+    wire written = at[3];
     reg [NA-1:0] neuron_1, neuron_2, neuron_3, neuron_4;
     always @(posedge clk) begin
         at <= rst ? 4'd0 : {at[2:0], running};

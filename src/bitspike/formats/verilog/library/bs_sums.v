@@ -21,12 +21,12 @@ module bs_sums #(
     output reg  [P*SB-1:0]   sums
 );
     localparam MB = WB + B + 1;
-    assign full = window_2;
-    assign over = finish_2;
     wire [P*WB-1:0] weights;
     bs_rom #(.W(P * WB), .D(D), .A(WA), .FILE(FILE)) table_of_weights (.clk(clk), .ra(wa), .rq(weights));
 
     reg valid_1, window_1, window_2, finish_1, finish_2;
+    assign full = window_2;
+    assign over = finish_2;
     reg signed [B:0] x_1;
     wire signed [MB-1:0] x_wide;
     bs_resize #(.FROM(B + 1), .TO(MB)) widen (.x(x_1), .y(x_wide));
