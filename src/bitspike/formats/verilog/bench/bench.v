@@ -20,7 +20,7 @@ module bench;
     );
     always #5 clk = !clk;
 
-    integer vectors, found, samples, sample, frame, word, output_number, at, got, seen_now;
+    integer vectors_file, found_file, samples, sample, frame, word, output_number, at, got, seen_now;
     reg writes;
     reg signed [63:0] want_potential, want_output;
     integer want_spike;
@@ -31,10 +31,10 @@ module bench;
     always @(posedge clk) begin
         if (busy) now = now + 1;
         if (seen) begin
-            got = $fscanf(vectors, "%d %d", want_potential, want_spike);
+            got = $fscanf(vectors_file, "%d %d", want_potential, want_spike);
             seen_now = seen_now + 1;
             spikes = spikes + 1;
-            if (writes) $fwrite(found, "%0d %0d\n", seen_potential, seen_spike);
+            if (writes) $fwrite(found_file, "%0d %0d\n", seen_potential, seen_spike);
             if (got != 2 || seen_potential !== want_potential || {{30{seen_spike[1]}}, seen_spike} !== want_spike) begin
                 wrong = wrong + 1;
                 if (wrong == 1)
@@ -53,13 +53,13 @@ module bench;
         got = $value$plusargs("samples=%d", samples);
         if (samples > `BS_SAMPLES) samples = `BS_SAMPLES;
         writes = $value$plusargs("found=%s", name) != 0;
-        if (writes) found = $fopen(name, "w");
-        vectors = $fopen("vectors.txt", "r");
-        if (vectors == 0) begin
+        if (writes) found_file = $fopen(name, "w");
+        vectors_file = $fopen("vectors.txt", "r");
+        if (vectors_file == 0) begin
             $display("FAILED: vectors.txt cannot be read");
             $finish;
         end
-        got = $fgets(line, vectors);
+        got = $fgets(line, vectors_file);
         cycles = 0; least = 0; most = 0; spikes = 0; wrong = 0; outputs = 0; wrong_outputs = 0; now = 0; seen_now = 0;
         repeat (4) @(negedge clk);
         rst = 1'b0;
@@ -67,7 +67,7 @@ module bench;
             now = 0;
             for (frame = 0; frame < `BS_FRAMES; frame = frame + 1) begin
                 for (word = 0; word < `BS_IN_WORDS; word = word + 1) begin
-                    got = $fscanf(vectors, "%h", in_data);
+                    got = $fscanf(vectors_file, "%h", in_data);
                     in_addr = word[`BS_IN_ADDRESS-1:0];
                     in_we = 1'b1;
                     @(negedge clk);
@@ -87,12 +87,12 @@ module bench;
             if (sample == 0 || now < least) least = now;
             if (now > most) most = now;
             for (output_number = 0; output_number < `BS_OUTPUTS; output_number = output_number + 1) begin
-                got = $fscanf(vectors, "%d %d", at, want_output);
+                got = $fscanf(vectors_file, "%d %d", at, want_output);
                 out_addr = at[`BS_OUT_ADDRESS-1:0];
                 @(negedge clk);
                 @(negedge clk);
                 outputs = outputs + 1;
-                if (writes) $fwrite(found, "%0d\n", out_data);
+                if (writes) $fwrite(found_file, "%0d\n", out_data);
                 if ({{(64 - `BS_OUT_WORD){out_data[`BS_OUT_WORD-1]}}, out_data} !== want_output) begin
                     wrong_outputs = wrong_outputs + 1;
                     if (wrong_outputs == 1)
@@ -106,7 +106,7 @@ module bench;
         $display("%0d cycles a sample (%0d to %0d)", cycles / samples, least, most);
         if (samples > 0 && wrong == 0 && wrong_outputs == 0) $display("all equal");
         else $display("FAILED: not all are equal");
-        if (writes) $fclose(found);
+        if (writes) $fclose(found_file);
         $finish;
     end
 endmodule
