@@ -42,7 +42,9 @@ def test_a_whole_section_is_told_by_its_values() -> None:
 
 def test_other_data_have_no_figure_to_compare_with() -> None:
     assert load("quickstart", ["data={kind: mnist, root: images}"]).elsewhere
+    assert load("bntt-mnist-rows", ["data.of=cifar10", "model.steps=32"]).elsewhere
     assert not load("quickstart", ["data.limit=100"]).elsewhere
+    assert not load("bntt-mnist-rows", ["model.steps=784"]).elsewhere
     assert not load("mnist-stbp-w4", ["data.root=elsewhere"]).elsewhere
 
 

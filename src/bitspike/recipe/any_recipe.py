@@ -118,8 +118,8 @@ class AnyRecipe(Value):
 
     @property
     def elsewhere(self) -> bool:
-        """Whether its data are of another kind than those that its figures are about."""
-        return "data.kind" in (self.changed or {})
+        """Whether its data are of another kind, or another set in parts, than those that its figures are about."""
+        return not {"data.kind", "data.of"}.isdisjoint(self.changed or ())
 
     @property
     def promised(self) -> Expect | None:
