@@ -157,7 +157,10 @@ def test_a_promise_that_is_not_kept_is_exit_code_1_with_the_report_written(tmp_p
     code, _, err = bitspike("run", "quickstart", "--out", tmp_path / "run", *changes)
     assert code == 1
     assert "expected at least 99.90%" in err
-    assert "report.html" in err
+    assert err.endswith(
+        f"  fix: the whole report is written: {tmp_path / 'run' / 'report.html'}\n"
+        "       a recipe with other values need not reach its figure: run it with --set expect=null\n"
+    )
     assert (tmp_path / "run" / "report.html").exists()
     checks = json.loads((tmp_path / "run" / "report.json").read_text())["checks"]
     assert {c["name"]: c["passed"] for c in checks} == {"certificate": True, "firing": True, "accuracy": False}

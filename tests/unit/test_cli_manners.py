@@ -20,6 +20,7 @@ import bitspike as bs
 from bitspike.cli import main
 from bitspike.cli.completion import _paths, recipes
 from bitspike.cli.guard import colored, guarded
+from bitspike.cli.runs import _of_changes
 from bitspike.cli.wrap import wrapped
 from bitspike.errors import BitspikeError, RecipeError, RunError
 from bitspike.recipe import load
@@ -326,3 +327,15 @@ def test_the_bar_has_the_time_that_is_left_on_every_terminal(width: int, monkeyp
     assert "validation 50.0%" in text
     assert "-:--:--" in text
     assert ("images/s" in text) is (width == 140)
+
+
+def test_a_missed_figure_is_left_behind_by_recipes_with_other_values_alone() -> None:
+    own, fewer = {"test_accuracy": 0.9}, {"training.epochs": 1}
+    checks = [{"name": "certificate", "passed": True}, {"name": "accuracy", "passed": False}]
+    missed = {"recipe": {"expect": own, "changed": fewer}, "expected": own, "checks": checks}
+    kept = missed | {"checks": [check | {"passed": check["name"] == "accuracy"} for check in checks]}
+    as_shipped = missed | {"recipe": {"expect": own}}
+    of_a_stage = missed | {"expected": {"test_accuracy": 0.8}}
+    nothing_promised = missed | {"recipe": {"expect": None, "changed": fewer}, "expected": None}
+    assert [_of_changes([report]) for report in (kept, as_shipped, of_a_stage, nothing_promised)] == [""] * 4
+    assert _of_changes([kept, missed]).endswith("run it with --set expect=null")
