@@ -17,7 +17,6 @@ from bitspike.formats.verilog.plan import Plan, Stage
 from bitspike.formats.verilog.text import MARK, plain
 from bitspike.formats.verilog.wires import address_bits
 from bitspike.integer.bounds.intervals import Interval, Numbers
-from bitspike.integer.bounds.widths import survey
 from bitspike.integer.nodes import FewBitNeuron, Integers, Neuron, Readout
 
 WIDE = 64
@@ -44,10 +43,9 @@ class Claim:
 
 def claim(plan: Plan, stage: Stage) -> Claim:
     """Return what is proven of a stage of neurons or of a read-out."""
-    node, steps = stage.node, plan.net.steps
+    node, steps, known = stage.node, plan.net.steps, plan.known
     assert isinstance(node, Neuron | Readout)
     assert stage.weights is not None
-    known = survey(plan.net)
     several = len(node.sources) > 1
     arriving = known[node.id].sums if several else known[node.sources[0]].wire
     gains = np.ones((1, 1), np.int64) if several else node.gains[0]

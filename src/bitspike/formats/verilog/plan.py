@@ -10,7 +10,7 @@ import numpy as np
 from bitspike.formats.verilog.tables import Parameters, gain_words, neuron_parameters, readout_parameters, weight_words
 from bitspike.formats.verilog.wires import Wire, address_bits, plane, shared_lanes, wire
 from bitspike.integer import nodes
-from bitspike.integer.bounds.widths import Range, bits_of, bounds
+from bitspike.integer.bounds.widths import Bounds, Range, bits_of, bounds
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import Gained, Input, Integers, Neuron, Node, Readout, Reshape, Shape, Weighted
 
@@ -92,11 +92,13 @@ class Plan:
 
     Args:
         net: the network.
+        known: the bounds of its nodes by id.
         input: the memory that the host fills.
         stages: in the order of a step.
     """
 
     net: IntegerNetwork
+    known: Mapping[str, Bounds]
     input: Wire
     stages: tuple[Stage, ...]
 
@@ -161,7 +163,7 @@ class _Planner:
                         self._stored(node)
                 case nodes.Pool():
                     self._pooled(node)
-        return Plan(self.net, self.wires[self.net.input.id], tuple(self.stages))
+        return Plan(self.net, self.known, self.wires[self.net.input.id], tuple(self.stages))
 
     def _wire(self, node: Node, name: str) -> Wire:
         memory = wire(name, node.shape, self.known[node.id].wire.span, self.lanes)

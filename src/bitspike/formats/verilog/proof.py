@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 from bitspike.formats.verilog.run import run_verilog
 from bitspike.integer.network import IntegerNetwork
@@ -50,6 +50,5 @@ class VerilogRun:
 
     def certificate(self, of: Certificate) -> VerilogCertificate:
         """Return the certificate of all that it ran, with its cycles."""
-        fields = {name: getattr(of, name) for name in asdict(of)}
         cycles = round(self._cycles / max(1, self._samples))
-        return VerilogCertificate(**fields, simulator=self._simulator, cycles=cycles)
+        return VerilogCertificate(**vars(of), simulator=self._simulator, cycles=cycles)
