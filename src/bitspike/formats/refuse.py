@@ -1,14 +1,15 @@
-"""What every writer shares: one error for all that a format cannot hold, optional packages, files that are whole."""
+"""What every writer shares: one error for all that a format cannot hold, names, optional packages, whole files."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from bitspike import files
-from bitspike.errors import ExportError
+from bitspike.errors import ExportError, short
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import Node
 
@@ -33,6 +34,35 @@ def refuse(what: str, net: IntegerNetwork, problems: Sequence[tuple[Node, str]],
     nodes = len({node.id for node, _ in problems})
     lines = [f"{node.path}  {type(node).__name__} {node.id}: {reason}" for node, reason in problems]
     raise ExportError("\n  ".join([f"{what} cannot hold {nodes} of {len(net.nodes)} nodes", *lines]), fix=fix)
+
+
+def need_name(name: object, free: Callable[[str], bool], rule: str) -> str:
+    """Return a name for what is exported: up to 31 lower-case letters, digits and underscores, a letter first.
+
+    Args:
+        name: what was asked for.
+        free: whether a word may be the name.
+        rule: which words are free; ends the sentence of the error.
+
+    Raises:
+        ExportError: it is no such name.
+
+    Example:
+        >>> need_name("net", lambda word: word != "math", "but no header")
+        'net'
+        >>> need_name("Net", lambda word: word != "math", "but no header")
+        Traceback (most recent call last):
+        bitspike.errors.ExportError: name='Net': a lower-case letter and up to 30 more lower-case letters, digits and \
+underscores are possible, but no header
+          fix: name='net_net'
+    """
+    if isinstance(name, str) and re.fullmatch(r"[a-z][a-z0-9_]{0,30}", name) and free(name):
+        return name
+    raise ExportError(
+        f"name={short(name)}: a lower-case letter and up to 30 more lower-case letters, digits and underscores are "
+        f"possible, {rule}",
+        fix=f"name={re.sub('[^a-z0-9_]', '_', 'net_' + str(name).lower())[:31]!r}",
+    )
 
 
 def optional(module: str, *, extra: str) -> Any:

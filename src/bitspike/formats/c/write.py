@@ -7,11 +7,10 @@ many bits as they have, zeros of the input cost next to nothing, and all state i
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
 from bitspike.arguments import checked
-from bitspike.errors import ExportError, short
+from bitspike.errors import ExportError
 from bitspike.formats.c.bench import Vectors, bench_text, makefile_text, readme_text, vectors_text
 from bitspike.formats.c.boards.board import HOST, Board, board_of
 from bitspike.formats.c.boards.fit import need_room, needs
@@ -21,6 +20,7 @@ from bitspike.formats.c.memory import CMemory
 from bitspike.formats.c.program import program
 from bitspike.formats.c.text import MARK
 from bitspike.formats.folder import begins_with, write_folder
+from bitspike.formats.refuse import need_name
 from bitspike.integer.network import IntegerNetwork, need_integers
 from bitspike.integer.saved.vectors import golden
 
@@ -74,7 +74,7 @@ def write_c(
         ['Makefile', 'README.md', 'network.c', 'network.h', 'network_test.c', 'network_vectors.h']
     """
     need_integers(net, "write_c")
-    name = _checked("network" if name is None else name)
+    name = need_name("network" if name is None else name, _is_no_header, "but no header of C")
     target, text = board_of(board), program(net, name)
     _need_other_name(target, name)
     need_room(target, needs(net, text))
@@ -108,14 +108,8 @@ def c_memory(net: IntegerNetwork) -> CMemory:
     return program(net, "network").memory
 
 
-def _checked(name: str) -> str:
-    if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]{0,30}", name) or name in _HEADERS:
-        raise ExportError(
-            f"name={short(name)}: a lower-case letter and up to 30 more lower-case letters, digits and underscores are "
-            "possible, but no header of C",
-            fix=f"name={re.sub('[^a-z0-9_]', '_', 'net_' + str(name).lower())[:31]!r}",
-        )
-    return name
+def _is_no_header(name: str) -> bool:
+    return name not in _HEADERS
 
 
 def _need_other_name(board: Board, name: str) -> None:

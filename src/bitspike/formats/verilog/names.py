@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from bitspike.errors import ExportError, short
+from bitspike.formats.refuse import need_name
 
 _LIST = """
 accept_on alias always always_comb always_ff always_latch and assert assign assume automatic before begin bind bins
@@ -45,11 +45,9 @@ underscores are possible, and no word of Verilog, of the library or of the netwo
           fix: name='net_wire'
     """
     taken = {word for text in texts for word in re.findall(r"[a-z]\w*", re.sub(r'//.*|"[^"]*"', "", text))}
-    wanted = isinstance(name, str) and re.fullmatch(r"[a-z][a-z0-9_]{0,30}", name)
-    if wanted and not name.startswith("bs_") and name not in {"bench", "formal"} | KEYWORDS | taken:
-        return name
-    raise ExportError(
-        f"name={short(name)}: a lower-case letter and up to 30 more lower-case letters, digits and underscores are "
-        "possible, and no word of Verilog, of the library or of the network's own wires",
-        fix=f"name={re.sub('[^a-z0-9_]', '_', 'net_' + str(name).lower())[:31]!r}",
+    taken |= {"bench", "formal"} | KEYWORDS
+    return need_name(
+        name,
+        lambda word: not word.startswith("bs_") and word not in taken,
+        "and no word of Verilog, of the library or of the network's own wires",
     )
