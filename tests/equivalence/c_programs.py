@@ -19,7 +19,7 @@ from bitspike.integer.simulate import Trace
 
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
 needs_compiler = pytest.mark.skipif(
-    shutil.which("cc") is None and not os.environ.get("CI"), reason="there is no C compiler here"
+    shutil.which("cc") is None and not os.environ.get("CI"), reason="there is no C compiler: apt install gcc"
 )
 """Skip without a compiler, but never where all checks have to run."""
 

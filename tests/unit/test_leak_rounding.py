@@ -128,7 +128,7 @@ def test_a_saved_network_keeps_its_rounding_and_an_old_one_rounds_down(tmp_path:
 
 
 def test_a_nir_file_keeps_it_and_other_words_are_refused(tmp_path: Path) -> None:
-    nir = pytest.importorskip("nir")
+    nir = pytest.importorskip("nir", reason='nir is missing: pip install "bitspike[nir]"')
     net = by_hand("zero")
     net = replace(net, nodes=tuple(
         replace(n, bias=np.array([[-5]])) if n.id == "neuron" else n for n in net.nodes
