@@ -155,15 +155,19 @@ def check_vectors(net: IntegerNetwork, vectors: Vectors) -> int:
 
 def bench_text(net: IntegerNetwork, program: Program) -> str:
     """Return the program that compares every spike and output with the golden vectors."""
+    return filled("replay.c", caller_words(net, program))
+
+
+def caller_words(net: IntegerNetwork, program: Program) -> dict[str, object]:
+    """Return the words of a file that calls the program: its names, arrays for the outputs, the type of a pixel."""
     packing = packing_of(net)
-    words = {
+    return {
         "NAMES": ", ".join(f"out_{n.id}" for n in net.outputs),
         "NAME": program.name,
         "UPPER": program.name.upper(),
         "OUTS": "\n".join(f"static int64_t out_{n.id}[{math.prod(n.shape)}];" for n in net.outputs),
         "PIXEL": "" if packing is None else packing.ctype,
     }
-    return filled("replay.c", words)
 
 
 def makefile_text(program: Program, *, bench: bool) -> str:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
+from bitspike.formats.c.bench import caller_words
 from bitspike.formats.c.boards.board import Board
 from bitspike.formats.c.boards.fit import CALLS
-from bitspike.formats.c.host import packing_of
 from bitspike.formats.c.program import Program
 from bitspike.formats.c.templates import filled
 from bitspike.integer.network import IntegerNetwork
@@ -23,13 +21,7 @@ def board_files(board: Board, net: IntegerNetwork, program: Program, *, bench: b
         >>> sorted(board_files(board_of("avr"), net, program(net, "network")))
         ['Makefile', 'board.c', 'board.h', 'board.ld', 'network_firmware.c', 'start.c']
     """
-    packing = packing_of(net)
-    names: dict[str, object] = {
-        "NAME": program.name,
-        "NAMES": ", ".join(f"out_{n.id}" for n in net.outputs),
-        "UPPER": program.name.upper(),
-        "OUTS": "\n".join(f"static int64_t out_{n.id}[{math.prod(n.shape)}];" for n in net.outputs),
-        "PIXEL": "" if packing is None else packing.ctype,
+    names = caller_words(net, program) | {
         "TITLE": board.title,
         "COUNTS": board.counts,
         "TICK_TIMES": board.tick[0],
