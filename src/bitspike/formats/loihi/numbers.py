@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bitspike.formats.loihi.synapses import Synapses
+from bitspike.formats.loihi.synapses import Synapses, by_row
 from bitspike.integer.nodes import Dyadic, Integers
 
 ALIGNED = 6
@@ -63,10 +63,8 @@ def parts_of(weights: Synapses) -> list[Part] | None:
 
 
 def _without_zeros(matrix: Synapses) -> Synapses:
-    kept = matrix.values != 0
-    counts = np.bincount(matrix.rows()[kept], minlength=matrix.readers)
-    starts = np.concatenate([[0], np.cumsum(counts)])
-    return Synapses(matrix.values[kept], matrix.columns[kept], starts, matrix.sources)
+    kept, rows = matrix.values != 0, matrix.rows()
+    return by_row(matrix.values[kept], rows[kept], matrix.columns[kept], readers=matrix.readers, sources=matrix.sources)
 
 
 def bias_of(values: Integers) -> tuple[Integers, Integers] | None:

@@ -9,16 +9,16 @@ is no mantissa of 13 bits times a power of two is the weight of a clock, one neu
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from bitspike.formats.loihi import numbers
 from bitspike.formats.loihi.support import neurons_of, problems, too_wide
-from bitspike.formats.loihi.synapses import MOST_ENTRIES, Synapses, origins, synapses
+from bitspike.formats.loihi.synapses import MOST_ENTRIES, Synapses, by_row, origins, synapses
 from bitspike.formats.refuse import refuse
-from bitspike.integer.bounds.grain import ENDLESS, Aligned, aligned, zero_bits
+from bitspike.integer.bounds.grain import ENDLESS, Aligned, aligned, shifted, zero_bits
 from bitspike.integer.bounds.widths import Bounds, survey
 from bitspike.integer.network import IntegerNetwork
 from bitspike.integer.nodes import Integers, Neuron, Node, Readout, Shape, Whole
@@ -148,9 +148,8 @@ def _population(
         if math.prod(end.shape) * size > MOST_ENTRIES:
             return f"{math.prod(end.shape)} sources times {size} neurons are too many for this writer: smaller layers"
         matrix = synapses(net, node, end)
-        scaled = Synapses(
-            _aligned_weights(matrix.values, unit.finer), matrix.columns, matrix.starts, matrix.sources
-        )  # fmt: skip
+        # In counts of the chip before its shift: they are multiples of 64 after it.
+        scaled = replace(matrix, values=shifted(matrix.values, unit.finer - numbers.ALIGNED))
         parts = numbers.parts_of(scaled)
         if parts is None:
             return f"a weight times its gain reaches {int(np.abs(scaled.values).max())}: fewer bits of weights"
@@ -162,14 +161,8 @@ def _population(
 
 def _column(values: Integers) -> Synapses:
     """Return the synapses from the clock, one to every neuron whose value is not 0."""
-    kept = values != 0
-    return Synapses(values[kept], np.zeros(int(kept.sum()), np.int64), np.concatenate([[0], np.cumsum(kept)]), 1)
-
-
-def _aligned_weights(values: Integers, finer: int) -> Integers:
-    """Return weights in the chip's counts before its shift: they are multiples of 64 after it."""
-    shift = finer - numbers.ALIGNED
-    return values << shift if shift >= 0 else values >> -shift
+    rows = np.flatnonzero(values)
+    return by_row(values[rows], rows, 0 * rows, readers=len(values), sources=1)
 
 
 def _unit(net: IntegerNetwork, node: Neuron | Readout, bounds: Bounds) -> Aligned | str:
@@ -178,7 +171,7 @@ def _unit(net: IntegerNetwork, node: Neuron | Readout, bounds: Bounds) -> Aligne
         finer = max(numbers.ALIGNED - min(zero_bits(*node.gains), ENDLESS - 1), -zero_bits(node.bias))
         sums = Aligned(finer, np.full(1, numbers.NEVER))
         wide = [*too_wide("sum over time", *bounds.membrane, sums), *too_wide("current", *bounds.current, sums)]
-        top = sums.count(bounds.membrane[1])
+        top = sums.of(bounds.membrane[1])
         if not wide and top > numbers.NEVER << numbers.ALIGNED:
             wide = [f"its sum over time may reach {top}, at which a population of sums fires: fewer bits of weights"]
         return wide[0] if wide else sums

@@ -111,7 +111,7 @@ def _number_problems(node: Neuron, unit: Aligned | str, bounds: Bounds) -> Itera
 
 def too_wide(what: str, low: int, high: int, unit: Aligned) -> Iterator[str]:
     """Yield that numbers leave the chip's 24 bits, which end at the same magnitude on both sides."""
-    low, high = unit.count(low), unit.count(high)
+    low, high = unit.of(low), unit.of(high)
     if max(high, -low) > LIMIT:
         yield (
             f"its {what} may lie from {low} to {high}, {bits_of(low, high)} bits, and Loihi's has {POTENTIAL_BITS}: "

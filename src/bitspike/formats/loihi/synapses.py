@@ -46,6 +46,17 @@ class Synapses:
         return np.repeat(np.arange(self.readers), np.diff(self.starts))
 
 
+def by_row(values: Integers, rows: Integers, columns: Integers, *, readers: int, sources: int) -> Synapses:
+    """Return the matrix of entries that lie row by row.
+
+    Example:
+        >>> by_row(np.array([5, 6]), np.array([0, 2]), np.array([1, 0]), readers=3, sources=2).starts.tolist()
+        [0, 1, 1, 2]
+    """
+    starts = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=readers))])
+    return Synapses(values, columns, starts, sources)
+
+
 def origins(net: IntegerNetwork, reader: Node) -> tuple[list[Node], list[Node]]:
     """Return the inputs and neurons that a neuron or read-out reads, and the linear nodes between them, in order."""
     wanted, ends, between = set(reader.sources), set(), set()
@@ -76,8 +87,7 @@ def synapses(net: IntegerNetwork, reader: Neuron | Readout, source: Node) -> Syn
         columns.append(at + start)
     row, column, value = (np.concatenate(part) for part in (rows, columns, values))
     order = np.lexsort((column, row))
-    starts = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=width))])
-    return Synapses(value[order], column[order], starts, size)
+    return by_row(value[order], row[order], column[order], readers=width, sources=size)
 
 
 def _charge(

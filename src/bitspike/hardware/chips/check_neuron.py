@@ -68,8 +68,8 @@ def _widths_on(chip: Chip, node: Neuron, ranges: Bounds, steps: int) -> Iterator
         ways = ("fire='gt'", f"a resolution {1 << bits} times finer than what arrives and the threshold")
         yield say(node, "E108", unit, rule, fixes=ways)
         return
-    low, high = (unit.count(end) for end in ranges.membrane)
-    bias = np.array([unit.count(int(end)) for end in (node.bias.min(), node.bias.max())])
+    low, high = (unit.of(end) for end in ranges.membrane)
+    bias = np.array([unit.of(int(end)) for end in (node.bias.min(), node.bias.max())])
     needed = replace(
         needed,
         theta_bits=max(int(unit.quiet.max()).bit_length(), 1),

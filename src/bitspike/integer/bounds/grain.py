@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -11,6 +12,17 @@ from bitspike.integer.nodes.neuron import Neuron
 
 ENDLESS = 63
 """Zero bits at the end of 0."""
+Count = TypeVar("Count", int, Integers)
+
+
+def shifted(values: Count, bits: int) -> Count:
+    """Return ``values * 2**bits``, rounded down where bits are below 0.
+
+    Example:
+        >>> shifted(3, 2), shifted(np.array([-5, 4]), -1).tolist()
+        (12, [-3, 2])
+    """
+    return values << bits if bits >= 0 else values >> -bits
 
 
 def zero_bits(*values: Integers) -> int:
@@ -72,13 +84,9 @@ class Aligned:
     finer: int
     quiet: Integers
 
-    def of(self, values: Integers) -> Integers:
-        """Return numbers of the neuron in counts of the chip."""
-        return values << self.finer if self.finer >= 0 else values >> -self.finer
-
-    def count(self, value: int) -> int:
-        """Return one number of the neuron, of any size, in counts of the chip."""
-        return value << self.finer if self.finer >= 0 else value >> -self.finer
+    def of(self, values: Count) -> Count:
+        """Return numbers of the neuron in counts of the chip; one integer of Python may have any size."""
+        return shifted(values, self.finer)
 
 
 def aligned(node: Neuron, steps: int, bits: int) -> Aligned | str:
@@ -120,7 +128,6 @@ def _quiet(node: Neuron, theta: Integers, tail: int, finer: int, bits: int) -> I
     step, theta = 1 << tail, theta.astype(object)  # thresholds may have 62 bits
     # Potentials are multiples of the step: the smallest that fires, and one step below it.
     fires = -(-theta // step) * step if node.fire == "ge" else (theta // step + 1) * step
-    up, down = max(finer, 0), max(-finer, 0)
-    high, low = (fires << up) >> down, ((fires - step) << up) >> down
+    high, low = shifted(fires, finer), shifted(fires - step, finer)
     quiet = np.maximum(-((-low) >> bits), 0)
     return quiet.astype(np.int64) if bool(((quiet << bits) < high).all()) else None
