@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from bitspike.formats.nir.facts import ROUNDING
 from bitspike.formats.nir.readers import READERS, Form, Reader
 from bitspike.formats.nir.rewrite import LARGEST, reduced
 from bitspike.formats.nir.support import reasons
@@ -69,8 +70,7 @@ def _limits(node: Neuron, title: str) -> list[str]:
 
 def _rounds(node: Neuron, title: str) -> str:
     leak = f"{node.leak.numerator}/{1 << node.leak.shift}"
-    way = "down" if node.rounding == "floor" else "toward zero"
-    return f"its leak of {leak} rounds {way} within the steps of a run, and {title} does not round"
+    return f"its leak of {leak} rounds {ROUNDING[node.rounding]} within the steps of a run, and {title} does not round"
 
 
 def _too_large(net: IntegerNetwork, forms: Mapping[str, Form], title: str) -> list[tuple[Node, str]]:

@@ -124,7 +124,7 @@ def node_of(entry: dict[str, Any], tensors: Arrays, *, check: bool) -> Node:
             fix="the release that saved it",
         )
     kind = KINDS[entry["op"]]
-    attrs = entry["attrs"]
+    attrs = _UNWRITTEN | entry["attrs"]
     values: dict[str, Any] = {
         "id": entry["id"],
         "path": entry["path"],
@@ -135,8 +135,7 @@ def node_of(entry: dict[str, Any], tensors: Arrays, *, check: bool) -> Node:
     for field in fields_of(kind):
         if field.name in values:
             continue
-        raw = attrs.get(field.name, _UNWRITTEN[field.name]) if field.name in _UNWRITTEN else attrs[field.name]
-        hint = field.kind
+        raw, hint = attrs[field.name], field.kind
         if hint is Weight and issubclass(kind, Weighted):
             values[field.name] = _weight(raw, entry["id"], kind, tensors, check=check)
         elif hint == Integers:
