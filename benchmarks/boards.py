@@ -214,6 +214,9 @@ def _levels(lines: Sequence[Line], network: str, board: str) -> str:
     least = min(line["count"] for line in of.values())
     cells = []
     for level in LEVELS:
+        if level not in of:
+            cells.append("")
+            continue
         count = _millions(of[level]["count"])
         cells.append(f"{f'**{count}**' if of[level]['count'] == least else count} ({of[level]['flash']:,})")
     return f"| `{network}`, `{board}` | {' | '.join(cells)} |"

@@ -56,6 +56,11 @@ def test_the_tables_say_what_was_measured() -> None:
     assert "Refused, `net`: the network does not fit: RAM: too little; flash: none." in shown
 
 
+def test_levels_that_were_not_measured_stay_empty() -> None:
+    shown = boards.table([line("cortex-m4", "-O2", count=4e6)]).splitlines()
+    assert "| `net`, `cortex-m4` |  | **4.00 M** (7,208) |  |" in shown
+
+
 def test_a_bench_that_fails_is_an_error_with_what_it_said(tmp_path: Path) -> None:
     folder = write_c(one_convolution(), tmp_path / "c", board="avr")
     with pytest.raises(ExportError, match=r"make qemu CC=no-such-tool failed:(?s:.*)gcc-avr avr-libc"):
