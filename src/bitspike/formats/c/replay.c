@@ -21,7 +21,7 @@ static union {
 } memory;
 static @NAME_input codes[@UPPER_INPUT_SIZE * STEPS_READ];
 @OUTS
-static int64_t *const found[] = {@NAMES};
+static int64_t *const computed[] = {@NAMES};
 static uint32_t sample; /* the one that runs */
 static enum { RUNS, COMPARES, COUNTS } observes;
 static uint32_t differences;
@@ -32,7 +32,7 @@ static struct {
     const char *what;
     uint32_t position, step, sample, index, axes;
     const ROM uint32_t *shape;
-    int64_t expected, found;
+    int64_t expected, computed;
 } first;
 
 static void say(const char *text)
@@ -69,7 +69,7 @@ static void differ(const ROM char *path, uint32_t position, uint32_t axes, const
     first.axes = axes;
     first.shape = shape;
     first.expected = expected;
-    first.found = value;
+    first.computed = value;
 }
 
 #ifdef BOARD
@@ -110,8 +110,8 @@ static void compare(const char *what)
         const ROM struct outputs *g = &outputs[o];
         for (i = 0; i < g->size; i++) {
             const int64_t expected = g->values[sample * g->size + i];
-            if (found[o][i] != expected)
-                differ(g->path, g->position, g->axes, g->shape, @UPPER_STEPS - 1, i, what, expected, found[o][i]);
+            if (computed[o][i] != expected)
+                differ(g->path, g->position, g->axes, g->shape, @UPPER_STEPS - 1, i, what, expected, computed[o][i]);
         }
     }
 }
@@ -218,7 +218,7 @@ static void say_first(void)
     say("]: ");
     say(first.what);
     say(" is ");
-    say_number(first.found);
+    say_number(first.computed);
     say(", expected ");
     say_number(first.expected);
     say("\n");

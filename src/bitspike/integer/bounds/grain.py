@@ -98,8 +98,8 @@ def aligned(node: Neuron, steps: int, bits: int) -> Aligned | str:
 
     Example:
         >>> from bitspike.integer.examples import one_convolution
-        >>> found = aligned(one_convolution(threshold=8)["neuron"], 4, 6)
-        >>> found.finer, found.quiet.tolist()  # 7 counts do not fire
+        >>> unit = aligned(one_convolution(threshold=8)["neuron"], 4, 6)
+        >>> unit.finer, unit.quiet.tolist()  # 7 counts do not fire
         (6, [7])
     """
     tail = grain(node, steps)
