@@ -178,6 +178,13 @@ def test_codes_of_ones_own_give_the_outputs(
         with pytest.raises(SystemExit):
             module.main(["--codes", str(codes), "--out", str(out)])
         assert "needed" in capsys.readouterr().err
+    absent, words, several = tmp_path / "absent.npy", tmp_path / "words.npy", tmp_path / "several.npz"
+    words.write_text("1 2 3")
+    np.savez(several, given, given)
+    for file in (absent, words, several):
+        with pytest.raises(SystemExit):
+            module.main(["--codes", str(file), "--out", str(out)])
+        assert "one array as np.save writes it is needed" in capsys.readouterr().err
 
 
 def test_the_program_says_what_it_needs(

@@ -206,7 +206,12 @@ def main(words: list[str] | None = None) -> int:
 
 def own(network: dict[str, Any], arrays: Any, codes: Path, out: Path, parser: argparse.ArgumentParser) -> int:
     """Run codes from a file, and write outputs and spikes."""
-    values = np.load(codes)
+    try:
+        values = np.load(codes)
+    except (OSError, ValueError, EOFError) as error:
+        parser.error(f"{codes} cannot be read: {error}; one array as np.save writes it is needed")
+    if not isinstance(values, np.ndarray):
+        parser.error(f"{codes} holds several arrays; one array as np.save writes it is needed")
     shape, steps = tuple(network["input"]["shape"]), int(network["steps"])
     low, high = network["input"]["low"], network["input"]["high"]
     if values.ndim != 2 + len(shape) or values.shape[2:] != shape or values.shape[0] not in (1, steps):
