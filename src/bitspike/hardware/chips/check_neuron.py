@@ -97,7 +97,7 @@ def undecided(chip: Chip) -> tuple[str, ...]:
         (not chip.theta_per_channel, "a layer has one threshold"),
         (not chip.multipliers, "gains are powers of two"),
         (bool(chip.aligned_bits), f"gains and thresholds are multiples of {1 << (chip.aligned_bits or 0)}"),
-        (len(chip.rounding) == 1, "leaks round " + _ROUNDS[chip.rounding[0] if chip.rounding else "floor"]),
+        (len(chip.rounding) == 1, _rounding_of(chip)),
     )
     return (
         *(f"{what} at most {bits} bits" for what, bits in limits if bits is not None),
@@ -187,8 +187,12 @@ def _leak(node: Neuron, chip: Chip, steps: int | None) -> Iterator[Violation]:
         )  # fmt: skip
     if steps is not None and node.rounding not in chip.rounding and grain(node, steps) is None:
         text = f"{leak} and rounds {_ROUNDS[node.rounding]}"
-        rule = f"leaks round {listed(_ROUNDS[way] for way in chip.rounding)}"
-        yield say(node, "E110", text, rule, fixes=tuple(f"rounding={way!r}" for way in chip.rounding))
+        yield say(node, "E110", text, _rounding_of(chip), fixes=tuple(f"rounding={way!r}" for way in chip.rounding))
+
+
+def _rounding_of(chip: Chip) -> str:
+    """Return the rule for the leaks of a chip that cannot round them in every way."""
+    return f"leaks round {listed(_ROUNDS[way] for way in chip.rounding)}"
 
 
 def listed(values: Iterable[object]) -> str:
