@@ -178,13 +178,14 @@ class _Planner:
     def _neurons(self, node: Gained) -> None:
         source = self.by_id[node.sources[0]]
         if len(node.sources) > 1:
-            self._added(node, self.known[node.id].sums.span)
-            weights = self._weights(node, node.id, _identity(node.shape[0]))
+            sums = self.known[node.id].sums.span
+            self._added(node, sums)
+            weights = self._weights(node, node.id, _identity(node.shape[0]), sums)
             node = replace(node, gains=(np.ones((1, 1), np.int64),))
         elif isinstance(source, Weighted) and self._fused(source):
-            weights = self._weights(source, source.sources[0], _kernel(source))
+            weights = self._weights(source, source.sources[0], _kernel(source), self.known[source.id].wire.span)
         else:
-            weights = self._weights(node, source.id, _identity(node.shape[0]))
+            weights = self._weights(node, source.id, _identity(node.shape[0]), self.known[source.id].wire.span)
         sum_bits, known = weights.numbers["SB"], self.known[node.id]
         lanes, groups = weights.numbers["P"], weights.numbers["G"]
         if isinstance(node, Neuron):
@@ -220,7 +221,7 @@ class _Planner:
         self.stages.append(Added(node, target, numbers, one.words + 8, reads=reads, gains=gains))
 
     def _stored(self, node: Weighted) -> None:
-        weights = self._weights(node, node.sources[0], _kernel(node))
+        weights = self._weights(node, node.sources[0], _kernel(node), self.known[node.id].wire.span)
         target = self._wire(node, f"m_{node.id}")
         numbers = {"P": weights.numbers["P"], "SB": weights.numbers["SB"], "OA": target.address_bits}
         self._add(node, target, numbers, weights, None, gap=1)
@@ -252,8 +253,8 @@ class _Planner:
         dense = target.words * numbers["KH"] * numbers["KW"] + 8
         self.stages.append(Pooled(node, target, numbers, dense, read=source))
 
-    def _weights(self, node: Node, source_id: str, kernel: _Kernel) -> Weights:
-        """Return the sums of a layer, or with a kernel of ones those that hand on a wire as it is."""
+    def _weights(self, node: Node, source_id: str, kernel: _Kernel, span: Range) -> Weights:
+        """Return the sums of a layer, which lie in ``span``; with a kernel of ones they hand on a wire as it is."""
         source = self.wires[source_id]
         codes = kernel.codes
         flat = isinstance(self.by_id[source_id], Reshape) or isinstance(node, nodes.Linear)
@@ -265,9 +266,6 @@ class _Planner:
         lanes = shared_lanes(len(codes), self.lanes)
         words = weight_words(codes, lanes, source.lanes)
         bits = bits_of(int(codes.min()), int(codes.max()))
-        span = self.known[source_id if isinstance(node, Gained) else node.id].wire.span
-        if isinstance(node, Gained) and len(node.sources) > 1:
-            span = self.known[node.id].sums.span
         numbers: Numbers = {
             **_windows(source, out, codes.shape[2:], kernel.stride, kernel.padding), "DH": kernel.dilation[0],
             "DW": kernel.dilation[1], "PITCH": source.groups, "G": -(-len(codes) // lanes), "A": source.address_bits,
