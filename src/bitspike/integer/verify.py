@@ -71,9 +71,11 @@ def prove_codes(
         DataError: there is no sample.
     """
     reference = load(folder)
-    runs: list[Callable[[Integers], Trace]] = [e.run for e in _engines(net)] if engine else [TorchEngine(net).run]
+    runs: list[Callable[[Integers], Trace]]
     if run is not None:
         runs = [partial(run, net)]
+    else:
+        runs = [e.run for e in _engines(net)] if engine else [TorchEngine(net).run]
     samples = spikes = membranes = fired = 0
     first: Difference | None = None
     for codes in batches:

@@ -64,10 +64,8 @@ def verify(
     subject = network if isinstance(network, IntegerNetwork) else saved(network)
     if rtl and engine:
         raise ConstraintError("engine and rtl: one of them is proved at a time", fix="rtl=True (--rtl)")
-    if not rtl:
-        if lanes is not None:
-            raise ConstraintError(f"lanes={lanes}: Verilog has lanes", fix="rtl=True (--rtl)")
-        return prove(subject, images, batch_size=batch_size, folder=folder, engine=engine).expecting(expect)
-    run = VerilogRun(lanes)
-    certificate = prove(subject, images, batch_size=batch_size, folder=folder, run=run)
-    return run.certificate(certificate.expecting(expect))
+    if lanes is not None and not rtl:
+        raise ConstraintError(f"lanes={lanes}: Verilog has lanes", fix="rtl=True (--rtl)")
+    run = VerilogRun(lanes) if rtl else None
+    certificate = prove(subject, images, batch_size=batch_size, folder=folder, engine=engine, run=run).expecting(expect)
+    return certificate if run is None else run.certificate(certificate)
