@@ -74,25 +74,18 @@ def export(
             f"form {form!r} of format {format!r}: allowed are {', '.join(entry.forms)}",
             fix=f'form="{usual}" (--form {usual})',
         )
-    if reader is not None and not entry.readers:
-        raise ConstraintError(
-            f"reader {reader!r} of format {format!r}: NIR files are for readers", fix='format="nir" (--format nir)'
-        )
-    if board is not None and not entry.boards:
-        raise ConstraintError(
-            f"board {board!r} of format {format!r}: C programs are for boards", fix='format="c" (--format c)'
-        )
     choices: dict[str, Any] = {entry.form: form or entry.forms[0]} if entry.forms else {}
-    if entry.readers:
-        choices["reader"] = reader
-    if lanes is not None and not entry.lanes:
-        raise ConstraintError(
-            f"lanes={lanes} of format {format!r}: Verilog has lanes", fix='format="verilog" (--format verilog)'
-        )
-    if entry.lanes:
-        choices["lanes"] = lanes
-    if entry.boards:
-        choices["board"] = entry.boards[0] if board is None else board
+    for name, value, taken, whose, only in (
+        ("reader", reader, entry.readers, "NIR files are for readers", "nir"),
+        ("lanes", lanes, entry.lanes, "Verilog has lanes", "verilog"),
+        ("board", board, entry.boards, "C programs are for boards", "c"),
+    ):
+        if value is not None and not taken:
+            raise ConstraintError(
+                f"{name} {value!r} of format {format!r}: {whose}", fix=f'format="{only}" (--format {only})'
+            )
+        if value is not None:
+            choices[name] = value
     if isinstance(network, IntegerNetwork):
         net = network
     else:
