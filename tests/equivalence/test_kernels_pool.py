@@ -13,7 +13,9 @@ from bitspike.kernels import pool
 from bitspike.nn import TimeDistributed
 from bitspike.nn.layers import call
 
-needs_library = pytest.mark.skipif(pool.library() is None, reason="the native library is not built here")
+needs_library = pytest.mark.skipif(
+    pool.library() is None, reason="the native library is not built: pip install -e . where a C++ compiler is"
+)
 
 
 def images(dtype: torch.dtype, channels: int, height: int, width: int) -> Tensor:

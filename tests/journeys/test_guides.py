@@ -5,7 +5,6 @@ A page that another test runs is named in ``ELSEWHERE``, a command that no test 
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import shutil
@@ -24,6 +23,7 @@ import bitspike as bs
 from bitspike.recipe import load, shipped
 from bitspike.recipe.kinds.convert import ConvertRecipe
 from bitspike.recipe.kinds.progressive import ProgressiveRecipe
+from equivalence.c_programs import needs_compiler
 from pages import blocks_of
 
 ROOT = Path(__file__).parents[2]
@@ -149,7 +149,7 @@ def test_energy(names: Names, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.count("energy per sample") == 2
 
 
-@pytest.mark.skipif(shutil.which("cc") is None and not os.environ.get("CI"), reason="there is no C compiler here")
+@needs_compiler
 def test_export_c(names: Names, bitspike: Bitspike) -> None:
     run("docs/export-c.md", names)
     blocks = [text for _, text in blocks_in("docs/export-c.md") if text.startswith("$ ")]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import runpy
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +14,9 @@ from benchmarks import exports
 import bitspike as bs
 from bitspike.recipe import dump, load
 from bitspike.runs.sketch import sketch
+from equivalence.c_programs import needs_compiler
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("cc") is None and not os.environ.get("CI"), reason="there is no C compiler here"
-)
+pytestmark = needs_compiler
 ROOT = Path(__file__).parents[2]
 
 

@@ -106,7 +106,9 @@ def raced(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return seen
 
 
-needs_library = pytest.mark.skipif(library() is None, reason="without the library there are no methods")
+needs_library = pytest.mark.skipif(
+    library() is None, reason="the native library is not built: pip install -e . where a C++ compiler is"
+)
 
 
 @needs_library

@@ -14,7 +14,9 @@ from bitspike.kernels.cpp.loader import SWITCH
 from bitspike.kernels.engine.structs import Method, library, per_unit
 
 Array = np.ndarray[Any, np.dtype[Any]]
-needs_library = pytest.mark.skipif(library() is None, reason="without the library nothing is packed")
+needs_library = pytest.mark.skipif(
+    library() is None, reason="the native library is not built: pip install -e . where a C++ compiler is"
+)
 
 
 def filled(codes: Codes, outputs: int, inputs: int) -> Array:

@@ -16,7 +16,9 @@ from bitspike.nn import Chain, QuantReLU, ShiftBatchNorm, checkpoint_layers, fus
 from bitspike.nn.recompute import kept
 from bitspike.weights import Lognormal, Uniform, attach
 
-needs_library = pytest.mark.skipif(bits.library() is None, reason="the native library is not built here")
+needs_library = pytest.mark.skipif(
+    bits.library() is None, reason="the native library is not built: pip install -e . where a C++ compiler is"
+)
 MODELS: dict[str, Callable[[], nn.Module]] = {
     "vgg9": lambda: vgg9(width=1 / 8, image_size=16),
     "vgg9, any mean": lambda: vgg9(width=1 / 8, image_size=16, norm=lambda c: nn.BatchNorm2d(c, momentum=None)),
