@@ -43,8 +43,8 @@ class Parameters:
 
 def neuron_parameters(node: Neuron, known: Bounds, steps: int, *, channels: int) -> Parameters:
     """Return the parameters of neurons; ``channels`` above those of the node are filled up with silent ones."""
-    few = isinstance(node, FewBitNeuron)
-    initial = node.stored(node.initial) if isinstance(node, FewBitNeuron) else node.initial
+    few = node if isinstance(node, FewBitNeuron) else None
+    initial = few.stored(few.initial) if few else node.initial
     timed = {"gain": node.gains[0], "bias": node.bias, "theta": node.threshold}
     same = {"v_reset": node.v_reset, "retract": node.retract, "initially": initial}
     if node.reset != "hard":
@@ -57,13 +57,13 @@ def neuron_parameters(node: Neuron, known: Bounds, steps: int, *, channels: int)
     numbers = {
         "HB": potential_bits,
         "RB": bits_of(*_union(known.work, potential, (node.floor or 0,) * 2)) if limited else potential_bits,
-        "VB": node.kept_bits if isinstance(node, FewBitNeuron) else bits_of(*known.state),
+        "VB": few.kept_bits if few else bits_of(*known.state),
         "EB": steps.bit_length() if node.signed else 1,
         "RSHIFT": node.right_shift, "M": node.leak.numerator, "K": node.leak.shift,
         "ZERO": int(node.rounding == "zero"), "AFTER": int(node.leak_order == "after"),
         "HARD": int(node.reset == "hard"), "GT": int(node.fire == "gt"),
         "SIGNED": int(node.signed), "FLOORED": int(node.floor is not None), "FLOOR": node.floor or 0,
-        "CLIP": node.width or 0, "FEW": int(few), "KEEP": node.kept_shift if isinstance(node, FewBitNeuron) else 0,
+        "CLIP": node.width or 0, "FEW": int(few is not None), "KEEP": few.kept_shift if few else 0,
     }  # fmt: skip
     return _parameters(timed, same, numbers, known, node.shape[0], steps, channels, silent=potential[1])
 
