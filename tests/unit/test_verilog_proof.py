@@ -74,6 +74,12 @@ def test_no_image_and_an_unknown_network_are_refused() -> None:
         runpy.run_path(str(ROOT / "scripts" / "prove_verilog"))["main"](["no-such-network"])
 
 
+def test_images_are_not_asked_for_where_nothing_is_compared(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        runpy.run_path(str(ROOT / "scripts" / "prove_verilog"))["main"](["no-such", "--images", "2", "--chips", "ecp5"])
+    assert "--images: with --chips nothing is compared; leave one of them away" in capsys.readouterr().err
+
+
 def line(network: str = "digits-convert", lanes: int = 8, **more: Any) -> dict[str, Any]:
     about = {"run": "2026-01-01", "network": network, "changes": [], "steps": 8, "lanes": lanes, "cpu": "a processor"}
     about |= {"bitspike": "0.1.0", "commit": "abc", "tools": "verilator 5.006"}
