@@ -1,6 +1,13 @@
 // The sums of windows, by vectors of 16 output channels: multiplied (DOT), counted (POPCOUNT), added up (EVENTS). Part of
 // channels.h.
 
+// Four bytes of a row: the inputs of one unit, or 32 bits.
+INLINE int32_t unit_at(const uint8_t* p) {
+    int32_t four;
+    std::memcpy(&four, p, sizeof four);
+    return four;
+}
+
 #if LEVEL == 3
 #include "rows_avx2.h"
 #else
@@ -18,9 +25,7 @@ INLINE void dot_rows(const Op& op, const uint8_t* const* rows, const int64_t* ju
             const __m512i u = _mm512_loadu_si512(w0), v = _mm512_loadu_si512(w1);
 #pragma GCC unroll 8
             for (int r = 0; r < R; ++r) {
-                int32_t four;
-                std::memcpy(&four, rows[r] + jump + 4 * k, 4);
-                const __m512i x = _mm512_set1_epi32(four);
+                const __m512i x = _mm512_set1_epi32(unit_at(rows[r] + jump + 4 * k));
                 a[r] = _mm512_dpbusd_epi32(a[r], x, u);
                 if (TWO) b[r] = _mm512_dpbusd_epi32(b[r], x, v);
             }
@@ -76,9 +81,7 @@ INLINE void count_rows(const Op& op, const uint8_t* const* rows, const int64_t* 
                 const I16 wu = load(u), wv = load(v);
 #pragma GCC unroll 8
                 for (int r = 0; r < R; ++r) {
-                    int32_t word;
-                    std::memcpy(&word, rows[r] + jump + 4 * k, 4);
-                    const I16 x = all(word);
+                    const I16 x = all(unit_at(rows[r] + jump + 4 * k));
                     a[r] += count_bits(x & wu);
                     if (TWO) b[r] += count_bits(x & wv);
                 }
@@ -106,9 +109,7 @@ INLINE void add_events(const Op& op, const uint8_t* row, const int64_t* jumps, i
     const int64_t next = static_cast<int64_t>(op.padded);
     for (int run = 0; run < runs; ++run)
         for (int k = 0; k < length; ++k, w += 32 * next) {
-            uint32_t word;
-            std::memcpy(&word, row + jumps[run] + 4 * k, 4);
-            for (; word; word &= word - 1) {
+            for (uint32_t word = static_cast<uint32_t>(unit_at(row + jumps[run] + 4 * k)); word; word &= word - 1) {
                 const int16_t* added = w + __builtin_ctz(word) * next;
 #pragma GCC unroll 4
                 for (int i = 0; i < PARTS; ++i) sum[i] += *reinterpret_cast<const Words*>(added + i * WORDS);
@@ -129,11 +130,7 @@ INLINE int32_t spikes_in(const uint8_t* row, const int64_t* jumps, int runs, int
             std::memcpy(&word, p + 4 * k, 8);
             n += __builtin_popcountll(word);
         }
-        if (k < length) {
-            uint32_t word;
-            std::memcpy(&word, p + 4 * k, 4);
-            n += __builtin_popcount(word);
-        }
+        if (k < length) n += __builtin_popcount(static_cast<uint32_t>(unit_at(p + 4 * k)));
     }
     return n;
 }

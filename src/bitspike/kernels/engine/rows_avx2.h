@@ -16,9 +16,7 @@ INLINE void multiply_rows(const Op& op, const uint8_t* const* rows, const int64_
         for (int k = 0; k < length; ++k, w0 += 64, w1 += 64) {
             __m256i x[R], odd[R];
             for (int r = 0; r < R; ++r) {
-                int32_t four;
-                std::memcpy(&four, rows[r] + jump + 4 * k, 4);
-                x[r] = _mm256_set1_epi32(four);
+                x[r] = _mm256_set1_epi32(unit_at(rows[r] + jump + 4 * k));
                 if (WORDS) continue;
                 odd[r] = _mm256_srli_epi16(x[r], 8);
                 x[r] = _mm256_and_si256(x[r], even);
@@ -143,9 +141,7 @@ INLINE void add_events(const Op& op, const uint8_t* row, const int64_t* jumps, i
     const int64_t next = op.padded;
     for (int run = 0; run < runs; ++run)
         for (int k = 0; k < length; ++k, w += 32 * next) {
-            uint32_t word;
-            std::memcpy(&word, row + jumps[run] + 4 * k, 4);
-            for (; word; word &= word - 1) {
+            for (uint32_t word = static_cast<uint32_t>(unit_at(row + jumps[run] + 4 * k)); word; word &= word - 1) {
                 const __m256i* added = reinterpret_cast<const __m256i*>(w + __builtin_ctz(word) * next);
                 a = _mm256_add_epi16(a, _mm256_loadu_si256(added));
                 b = _mm256_add_epi16(b, _mm256_loadu_si256(added + 1));
