@@ -275,7 +275,7 @@ int32_t bitspike_engine_level() { return level(); }
 // Use no more than this level, so that one machine can test them all.
 void bitspike_engine_limit(int32_t limit) { most = limit; }
 
-// The largest sum of magnitudes of an output, and of the `inputs` weights of one table.
+// The largest sum of magnitudes of an output, and of so many of its inputs that are read `together`.
 void bitspike_engine_bounds(const int8_t* codes, int64_t outputs, int64_t inputs, int64_t taps, int32_t together, int64_t* sums) {
     for (int64_t o = 0; o < outputs; ++o) {
         int64_t all = 0;

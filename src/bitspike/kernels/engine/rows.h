@@ -97,12 +97,13 @@ INLINE void count_rows(const Op& op, const uint8_t* const* rows, const int64_t* 
         store(sums + r * stride + 16, total_b[r] * op.factor);
     }
 }
+#endif
 
 // Rows of weights, int16 [unit * 32 + channel][padded], added where there is a spike; 32 channels from `channel` on.
 INLINE void add_events(const Op& op, const uint8_t* row, const int64_t* jumps, int runs, int length, const int16_t* weights,
                        int channel, int32_t* sums) {
     // What sixteen.h says of wide vectors holds here too.
-    typedef int16_t Words __attribute__((vector_size(LEVEL >= 4 ? 64 : 16), aligned(2), may_alias));
+    typedef int16_t Words __attribute__((vector_size(LEVEL >= 4 ? 64 : LEVEL == 3 ? 32 : 16), aligned(2), may_alias));
     constexpr int WORDS = sizeof(Words) / 2, PARTS = 32 / WORDS;
     Words sum[PARTS] = {};
     const int16_t* w = weights + channel;
@@ -115,9 +116,10 @@ INLINE void add_events(const Op& op, const uint8_t* row, const int64_t* jumps, i
                 for (int i = 0; i < PARTS; ++i) sum[i] += *reinterpret_cast<const Words*>(added + i * WORDS);
             }
         }
-    for (int j = 0; j < 32; ++j) sums[j] = sum[j / WORDS][j % WORDS];
+    int16_t words[32];  // from memory they are widened eight and more at a time
+    std::memcpy(words, sum, sizeof words);
+    for (int j = 0; j < 32; ++j) sums[j] = words[j];
 }
-#endif
 
 // The number of spikes in each window, that a weight's lowest code is multiplied with.
 INLINE int32_t spikes_in(const uint8_t* row, const int64_t* jumps, int runs, int length) {

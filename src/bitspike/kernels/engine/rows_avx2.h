@@ -1,4 +1,4 @@
-// What rows.h does, with the instructions of AVX2. Part of rows.h.
+// DOT and POPCOUNT of rows.h, with the instructions of AVX2. Part of rows.h.
 
 // R rows times 4 vectors of 8 output channels (2 where one block is all): bytes of the source times weights of 4 inputs.
 // WORDS: op.flush units of products fit into words with a sign, which the codes prove; else products are 32 bits at once.
@@ -131,25 +131,4 @@ INLINE void count_rows(const Op& op, const uint8_t* const* rows, const int64_t* 
             _mm256_storeu_si256(reinterpret_cast<__m256i*>(sums + r * stride) + v, sum);
         }
     }
-}
-
-// Rows of weights, int16 [unit * 32 + channel][padded], added where there is a spike; 32 channels from `channel` on.
-INLINE void add_events(const Op& op, const uint8_t* row, const int64_t* jumps, int runs, int length, const int16_t* weights,
-                       int channel, int32_t* sums) {
-    __m256i a = _mm256_setzero_si256(), b = a;
-    const int16_t* w = weights + channel;
-    const int64_t next = op.padded;
-    for (int run = 0; run < runs; ++run)
-        for (int k = 0; k < length; ++k, w += 32 * next) {
-            for (uint32_t word = static_cast<uint32_t>(unit_at(row + jumps[run] + 4 * k)); word; word &= word - 1) {
-                const __m256i* added = reinterpret_cast<const __m256i*>(w + __builtin_ctz(word) * next);
-                a = _mm256_add_epi16(a, _mm256_loadu_si256(added));
-                b = _mm256_add_epi16(b, _mm256_loadu_si256(added + 1));
-            }
-        }
-    __m256i* to = reinterpret_cast<__m256i*>(sums);
-    _mm256_storeu_si256(to, _mm256_cvtepi16_epi32(_mm256_castsi256_si128(a)));
-    _mm256_storeu_si256(to + 1, _mm256_cvtepi16_epi32(_mm256_extracti128_si256(a, 1)));
-    _mm256_storeu_si256(to + 2, _mm256_cvtepi16_epi32(_mm256_castsi256_si128(b)));
-    _mm256_storeu_si256(to + 3, _mm256_cvtepi16_epi32(_mm256_extracti128_si256(b, 1)));
 }
