@@ -23,7 +23,7 @@ _PART = 1 << 16
 
 @dataclass(frozen=True, eq=False)
 class Packed:
-    """Weights for one method; the fields of ``Op`` in kernels/engine.h."""
+    """Weights for one method; the fields of ``Op`` in kernels/engine/engine.h."""
 
     method: Method
     weights: npt.NDArray[np.generic]
